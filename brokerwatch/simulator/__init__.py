@@ -1,0 +1,24 @@
+"""Kraken, Coinbase and OKX as local HTTP servers, so that ccxt can be tried unmodified and offline.
+
+What stays true: each server checks the real signature, nonce and timestamp rules of its exchange;
+it listens on 127.0.0.1 only; its accounts and keys are made up; and nothing here imports the rest of
+brokerwatch, so a mistake there cannot be repeated here.
+"""
+
+from brokerwatch.simulator.account import BalanceSpec
+from brokerwatch.simulator.coinbase import SimulatedCoinbase
+from brokerwatch.simulator.exchange import SimulatedExchange
+from brokerwatch.simulator.faults import FAULTS
+from brokerwatch.simulator.kraken import SimulatedKraken
+from brokerwatch.simulator.okx import SimulatedOkx
+from brokerwatch.simulator.server import serve
+
+__all__ = [
+    "FAULTS",
+    "BalanceSpec",
+    "SimulatedCoinbase",
+    "SimulatedExchange",
+    "SimulatedKraken",
+    "SimulatedOkx",
+    "serve",
+]

@@ -1,0 +1,225 @@
+"""Coinbase Advanced Trade: each call carries a JWT that is bound to its method and path, for two minutes.
+
+Whatever is wrong with the token, the answer is 401 and the bare word "Unauthorized", so a client cannot
+tell a wrong key from a slow clock. Accounts come in pages, and a balance is whole only with every page.
+"""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import ClassVar
+
+from brokerwatch.simulator.account import Account, BalanceSpec, Row, without_missing
+from brokerwatch.simulator.exchange import Call, Json, SimulatedExchange
+from brokerwatch.simulator.faults import Answer, Refused, html_answer, json_answer
+from brokerwatch.simulator.markets import ASSETS, FIAT, MARKETS
+from brokerwatch.simulator.tokens import (
+    base64url_decoded,
+    key_name,
+    new_ed25519_credentials,
+    new_es256_credentials,
+    verify,
+)
+
+ACCOUNTS = "/api/v3/brokerage/accounts"
+MAX_PAGE = 250
+DEFAULT_PAGE = 49
+
+UNAUTHORIZED = Answer(401, b"Unauthorized\n", "text/plain; charset=utf-8")
+
+
+def _error(code: str, message: str, status: int, **headers: str) -> Answer:
+    return json_answer({"error": code, "error_details": message, "message": message}, status, **headers)
+
+
+def _older_error(code: str, message: str, status: int, **headers: str) -> Answer:
+    return json_answer({"errors": [{"id": code, "message": message}]}, status, **headers)
+
+
+class SimulatedCoinbase(SimulatedExchange):
+    """Coinbase's Advanced Trade API, version 3, as far as a balance watcher needs it.
+
+    `page_size` is the most accounts in one page, whatever limit the client asks for.
+    """
+
+    ccxt_id = "coinbase"
+    default_balance: ClassVar[BalanceSpec] = {
+        "USD": ("3100.25", "400.00"),
+        "BTC": ("0.11500000", "0.01"),
+        "ETH": ("2.5", "0"),
+        "SOL": ("40", "0"),
+        "USDC": ("250.000000", "0"),
+    }
+    refusals: ClassVar[Mapping[str, Answer]] = {
+        "http_500_json": _error("INTERNAL", "Internal server error", 500),
+        "exchange_down": _error("UNAVAILABLE", "Service unavailable", 503),
+        "maintenance": _older_error("service_unavailable", "Coinbase is under maintenance", 503),
+        "rate_limited": _error("RESOURCE_EXHAUSTED", "Too many requests", 429),
+        "locked_out": _older_error("rate_limit_exceeded", "Too many requests", 429, Retry_After="900"),
+        "bad_key": UNAUTHORIZED,
+        "bad_signature": UNAUTHORIZED,
+        # The older API's words, which alone name the clock; a real expired token is a bare 401 as well.
+        "bad_nonce": _older_error("authentication_error", "request timestamp expired", 401),
+        "permission": _error("PERMISSION_DENIED", "Missing required scopes", 403),
+        "empty_result": json_answer({"has_next": False, "cursor": "", "size": 0}),
+    }
+    warning: ClassVar[Mapping[str, object]] = {
+        "warnings": [{"id": "partial_data", "message": "Some balances may be delayed"}]
+    }
+    cutting = frozenset({"cut_json"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.page_size = MAX_PAGE
+        self.public_routes = {
+            ("GET", "/v2/time"): self._time,
+            ("GET", "/api/v3/brokerage/time"): self._time_v3,
+            ("GET", "/v2/currencies"): lambda _call: {"data": _FIAT_CURRENCIES},
+            ("GET", "/v2/currencies/crypto"): lambda _call: {"data": _CRYPTO_CURRENCIES},
+            ("GET", "/v2/exchange-rates"): lambda _call: {"data": _EXCHANGE_RATES},
+            ("GET", "/api/v3/brokerage/market/products"): self._products,
+        }
+        self.private_routes = {
+            ("GET", ACCOUNTS): self._accounts_page,
+            ("GET", "/api/v3/brokerage/transaction_summary"): lambda _call, _account, _fault: _SUMMARY,
+        }
+
+    def new_credentials(self) -> dict[str, str]:
+        return new_es256_credentials()
+
+    @staticmethod
+    def new_ed25519_credentials() -> dict[str, str]:
+        """Credentials of the newer form, for `add_account`."""
+        return new_ed25519_credentials()
+
+    def key_of(self, call: Call) -> str | None:
+        token = _token_of(call)
+        return None if token is None else key_name(token)
+
+    def verify(self, call: Call, account: Account | None) -> None:
+        token = _token_of(call)
+        if token is None or account is None:
+            raise Refused(UNAUTHORIZED)
+        signed = f"{call.method} {call.headers.get('Host', '')}{call.path}"
+        try:
+            verify(token, account.credentials, signed, self.now_s())
+        except ValueError:
+            raise Refused(UNAUTHORIZED) from None
+
+    def unknown_method(self, call: Call) -> Answer:
+        if call.path.startswith("/v2/"):
+            return _older_error("not_found", "Not found", 404)
+        return _error("NOT_FOUND", "Not Found", 404)
+
+    def _accounts_page(self, call: Call, account: Account, fault: str) -> Json:
+        rows = self.rows_of(account, fault)
+        cursor = call.query.get("cursor", "")
+        if fault == "partial_page" and cursor:
+            raise Refused(html_answer("502 Bad Gateway", 502))
+        # Under this fault the first page has half of the accounts, and promises a second one in any case.
+        size = max(1, len(rows) // 2) if fault == "partial_page" else self.page_size
+        try:
+            start = int(base64url_decoded(cursor)) if cursor else 0
+            limit = int(call.query.get("limit", DEFAULT_PAGE))
+            if not (0 <= start <= len(rows) and 1 <= limit <= MAX_PAGE):
+                raise ValueError("out of range")
+        except ValueError:
+            raise Refused(_error("INVALID_ARGUMENT", "limit or cursor is not valid", 400)) from None
+        end = min(start + min(limit, size), len(rows))
+        page = [_account_json(row, account) for row in rows[start:end]]
+        more = end < len(rows) or fault == "partial_page"
+        following = base64.urlsafe_b64encode(str(end).encode()).decode().rstrip("=") if more else ""
+        payload: Json = {"accounts": page, "has_next": more, "cursor": following, "size": len(page)}
+        return self.with_warning(payload, fault)
+
+    def _products(self, call: Call) -> Json:
+        # The simulated exchange has no futures.
+        products = [] if call.query.get("product_type", "SPOT") != "SPOT" else _PRODUCTS
+        return {"products": products, "num_products": len(products)}
+
+    def _time(self, _call: Call) -> Json:
+        return {"data": {"iso": self._iso(), "epoch": int(self.now_s())}}
+
+    def _time_v3(self, _call: Call) -> Json:
+        now_s = self.now_s()
+        return {"iso": self._iso(), "epochSeconds": str(int(now_s)), "epochMillis": str(int(now_s * 1000))}
+
+    def _iso(self) -> str:
+        return f"{datetime.fromtimestamp(self.now_s(), UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _token_of(call: Call) -> str | None:
+    scheme, _, token = call.headers.get("Authorization", "").partition(" ")
+    return token if scheme == "Bearer" else None
+
+
+def _account_json(row: Row, account: Account) -> Json:
+    kind = "ACCOUNT_TYPE_FIAT" if row.currency in FIAT else "ACCOUNT_TYPE_CRYPTO"
+    return {
+        "uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{account.api_key}/{row.currency}")),
+        "name": f"{row.currency} Wallet",
+        "currency": row.currency,
+        "available_balance": without_missing({"value": row.free, "currency": row.currency}),
+        "default": True,
+        "active": True,
+        "created_at": "2024-01-02T03:04:05.678Z",
+        "updated_at": "2024-01-02T03:04:05.678Z",
+        "deleted_at": None,
+        "type": kind,
+        "ready": True,
+        "hold": {"value": row.held, "currency": row.currency},
+        "platform": "ACCOUNT_PLATFORM_CONSUMER",
+    }
+
+
+_FIAT_CURRENCIES: list[Json] = [{"id": code, "name": ASSETS[code], "min_size": "0.01"} for code in FIAT]
+_CRYPTO_CURRENCIES: list[Json] = [
+    {
+        "asset_id": str(uuid.uuid5(uuid.NAMESPACE_URL, code)),
+        "code": code,
+        "name": name,
+        "exponent": 8,
+        "type": "crypto",
+    }
+    for code, name in ASSETS.items()
+    if code not in FIAT
+]
+_EXCHANGE_RATES: Json = {"currency": "USD", "rates": {"USD": "1", "EUR": "0.92", "BTC": "0.00001"}}
+_SUMMARY: Json = {
+    "total_volume": 0,
+    "total_fees": 0,
+    "fee_tier": {"pricing_tier": "Intro 1", "taker_fee_rate": "0.012", "maker_fee_rate": "0.006"},
+    "margin_rate": None,
+    "has_promo_fee": False,
+}
+_PRODUCTS: list[Json] = [
+    {
+        "product_id": f"{market.base}-{market.quote}",
+        "price": "1",
+        "base_increment": market.amount_step,
+        "quote_increment": market.price_step,
+        "price_increment": market.price_step,
+        "quote_min_size": "1",
+        "quote_max_size": "150000000",
+        "base_min_size": market.minimum,
+        "base_max_size": "3400",
+        "base_name": ASSETS[market.base],
+        "quote_name": ASSETS[market.quote],
+        "is_disabled": False,
+        "status": "online",
+        "cancel_only": False,
+        "limit_only": False,
+        "post_only": False,
+        "trading_disabled": False,
+        "product_type": "SPOT",
+        "quote_currency_id": market.quote,
+        "base_currency_id": market.base,
+        "alias": "",
+        "alias_to": [],
+        "view_only": False,
+    }
+    for market in MARKETS
+]

@@ -1,0 +1,154 @@
+"""The network side: one thread, one event loop, a port of 127.0.0.1 for each simulated exchange.
+
+When `serve` is left, nothing of it remains: hanging requests are cancelled, sockets closed, the thread
+joined. The faults that break a connection are acted out here, below HTTP, on the raw transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+
+from aiohttp import web
+
+from brokerwatch.simulator.exchange import Call, SimulatedExchange
+from brokerwatch.simulator.faults import Answer
+
+START_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 10.0
+# How long a request that is being answered may take to finish when the server stops.
+GRACE_S = 0.05
+DRIP_INTERVAL_S = 0.2
+
+_Stop = tuple[asyncio.AbstractEventLoop, asyncio.Event]
+
+
+@contextmanager
+def serve(*exchanges: SimulatedExchange) -> Generator[None]:
+    """Serve the exchanges, each on a port the kernel picks, until the block is left.
+
+    They may be served again afterwards, on other ports. RuntimeError if one is served already, or if
+    the thread did not end within STOP_TIMEOUT_S seconds.
+    """
+    ready: Future[_Stop] = Future()
+    thread = threading.Thread(
+        target=_thread_main, args=(exchanges, ready), name="simulated-exchanges", daemon=True
+    )
+    thread.start()
+    loop, stop = ready.result(START_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(STOP_TIMEOUT_S)
+        if thread.is_alive():
+            raise RuntimeError(f"the simulated exchanges did not stop within {STOP_TIMEOUT_S:g} s")
+
+
+def _thread_main(exchanges: tuple[SimulatedExchange, ...], ready: Future[_Stop]) -> None:
+    # A failure to start belongs to the caller of `serve`; it arrives there through the future.
+    try:
+        asyncio.run(_serve_until_stopped(exchanges, ready))
+    except BaseException as failure:
+        if ready.done():
+            raise
+        ready.set_exception(failure)
+
+
+async def _serve_until_stopped(exchanges: tuple[SimulatedExchange, ...], ready: Future[_Stop]) -> None:
+    stop = asyncio.Event()
+    runners: list[web.ServerRunner] = []
+    opened: list[SimulatedExchange] = []
+    try:
+        for exchange in exchanges:
+            # With handler_cancellation a request whose client went away does not hang on.
+            handler = web.Server(partial(_handle, exchange), access_log=None, handler_cancellation=True)
+            runner = web.ServerRunner(handler, shutdown_timeout=GRACE_S)
+            await runner.setup()
+            runners.append(runner)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            exchange.opened(f"http://127.0.0.1:{runner.addresses[0][1]}")
+            opened.append(exchange)
+        ready.set_result((asyncio.get_running_loop(), stop))
+        await stop.wait()
+    finally:
+        for exchange in opened:
+            exchange.closed()
+        await asyncio.gather(*(runner.cleanup() for runner in runners))
+
+
+async def _handle(exchange: SimulatedExchange, request: web.BaseRequest) -> web.StreamResponse:
+    call = Call(
+        method=request.method,
+        path=request.path,
+        target=request.raw_path,
+        query=dict(request.query),
+        headers=request.headers,
+        body=await request.read(),
+    )
+    fault = exchange.receive(call)
+    answer = exchange.respond(call, fault)
+    if fault in CONNECTION_FAULTS:
+        return await CONNECTION_FAULTS[fault](request, answer)
+    headers = {"Content-Type": answer.content_type, **answer.headers}
+    return web.Response(status=answer.status, body=answer.body, headers=headers)
+
+
+async def _cut_body(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+    half = answer.body[: len(answer.body) // 2]
+    head = (
+        f"HTTP/1.1 {answer.status} OK\r\nContent-Type: {answer.content_type}\r\n"
+        f"Content-Length: {len(answer.body)}\r\n\r\n"
+    )
+    return _write_and_close(request, head.encode() + half)
+
+
+async def _not_http(request: web.BaseRequest, _answer: Answer) -> web.StreamResponse:
+    return _write_and_close(request, b"\x15\x03\x03\x00\x02\x02\x28\r\n\r\n")
+
+
+async def _reset(request: web.BaseRequest, _answer: Answer) -> web.StreamResponse:
+    transport = request.transport
+    if transport is not None:
+        # Closing with a linger time of zero makes the kernel send RST instead of FIN.
+        peer: socket.socket = transport.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    return web.Response()
+
+
+async def _hang(_request: web.BaseRequest, _answer: Answer) -> web.StreamResponse:
+    await asyncio.get_running_loop().create_future()
+    return web.Response()
+
+
+async def _drip(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": answer.content_type})
+    await response.prepare(request)
+    while True:
+        # Blanks may precede any JSON text, so no reader can tell yet that this leads to nothing.
+        await response.write(b" ")
+        await asyncio.sleep(DRIP_INTERVAL_S)
+
+
+def _write_and_close(request: web.BaseRequest, content: bytes) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.write(content)
+        request.transport.close()
+    # The transport is closing, so aiohttp drops this answer.
+    return web.Response()
+
+
+CONNECTION_FAULTS: Mapping[str, Callable[[web.BaseRequest, Answer], Awaitable[web.StreamResponse]]] = {
+    "cut_body": _cut_body,
+    "not_http": _not_http,
+    "reset": _reset,
+    "hang": _hang,
+    "drip": _drip,
+}
