@@ -1,0 +1,179 @@
+"""Which answers of an exchange prove a balance, and what they say.
+
+An answer is proof when it is in the exchange's own envelope, whole, and every amount in it can be
+read. Anything else is `NotProof`, never an empty or a partial balance: an unknown balance is
+not zero. A zero that the exchange states is a balance like any other. (The envelopes:
+Kraken REST "Get Extended Balance", Coinbase Advanced Trade "List Accounts", OKX v5 "Get Balance".)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Final, cast
+
+from brokerwatch.messages import Holding, amount
+
+Code = Callable[[str], str]
+"""An exchange's own currency code to the common one: XXBT to BTC."""
+
+COINBASE_ACCOUNT_TYPES: Final = frozenset({"ACCOUNT_TYPE_CRYPTO", "ACCOUNT_TYPE_FIAT"})
+"""The accounts that can be traded from; a vault is not one."""
+
+_ZERO: Final = Decimal(0)
+
+
+class NotProof(ValueError):
+    """An answer arrived and does not prove a balance; the text says what is wrong with it."""
+
+
+def kraken(answer: object, code: Code) -> dict[str, Holding]:
+    """The holdings that a BalanceEx answer states. free = balance + credit - credit_used - hold_trade."""
+    envelope = _map(answer, "the answer")
+    errors = _list(envelope.get("error"), "error")
+    if errors:
+        raise NotProof(f"the answer carries {_short(errors)}")
+    found: dict[str, Holding] = {}
+    for asset, entry in _map(envelope.get("result"), "result").items():
+        row = _map(entry, f"result.{asset}")
+        total = _amount(row, "balance", asset)
+        held = _amount(row, "hold_trade", asset)
+        credit = _amount(row, "credit", asset, absent=_ZERO) - _amount(
+            row, "credit_used", asset, absent=_ZERO
+        )
+        _add(found, code(asset), free=total + credit - held, used=held, total=total)
+    return found
+
+
+def coinbase_page(answer: object, code: Code, found: dict[str, Holding]) -> str | None:
+    """Add one page of accounts to `found`; return the cursor of the next page, None at the end."""
+    page = _map(answer, "the answer")
+    for entry in _list(page.get("accounts"), "accounts"):
+        row = _map(entry, "an account")
+        if row.get("type", "ACCOUNT_TYPE_CRYPTO") not in COINBASE_ACCOUNT_TYPES:
+            continue
+        available = _map(row.get("available_balance"), "available_balance")
+        currency = _text(available.get("currency"), "available_balance.currency")
+        free = _amount(available, "value", currency)
+        used = _amount(_map(row.get("hold"), f"hold of {currency}"), "value", currency)
+        _add(found, code(currency), free=free, used=used, total=free + used)
+    more = page.get("has_next")
+    if not isinstance(more, bool):
+        raise NotProof("has_next is missing, so nobody knows whether this is the last page")
+    if not more:
+        return None
+    return _text(page.get("cursor"), "cursor of the next page")
+
+
+def okx(answer: object, code: Code) -> dict[str, Holding]:
+    """The holdings that a trading account's balance states. free is `availEq`, else `availBal`."""
+    envelope = _map(answer, "the answer")
+    if envelope.get("code") not in ("0", 0):
+        raise NotProof(f"the answer's code is {_short(envelope.get('code'))}, not 0")
+    rows = _list(envelope.get("data"), "data")
+    if not rows:
+        raise NotProof("data is empty: an account has one row even when it holds nothing")
+    found: dict[str, Holding] = {}
+    for row in rows:
+        for entry in _list(_map(row, "a row of data").get("details"), "details"):
+            detail = _map(entry, "a row of details")
+            currency = _text(detail.get("ccy"), "ccy")
+            total = _amount(detail, "eq", currency)
+            free_key = "availEq" if detail.get("availEq") not in (None, "") else "availBal"
+            free = _amount(detail, free_key, currency)
+            frozen = detail.get("frozenBal")
+            used = total - free if frozen in (None, "") else _amount(detail, "frozenBal", currency)
+            _add(found, code(currency), free=free, used=used, total=total)
+    return found
+
+
+def unified(answer: object) -> dict[str, Holding]:
+    """The holdings in ccxt's own balance structure, for an exchange whose envelope we do not know.
+
+    ccxt gives an empty structure for many broken answers, so an empty one proves nothing here.
+    """
+    structure = _map(answer, "the balance")
+    total = _map(structure.get("total"), "total")
+    if not total:
+        raise NotProof("no currency in the answer; an empty account cannot be told from a broken answer")
+    free, used = _map(structure.get("free"), "free"), _map(structure.get("used"), "used")
+    found: dict[str, Holding] = {}
+    for currency in total:
+        parts = {"free": free.get(currency), "used": used.get(currency), "total": total[currency]}
+        _add(
+            found,
+            currency,
+            free=_amount(parts, "free", currency),
+            used=_amount(parts, "used", currency, absent=_ZERO),
+            total=_amount(parts, "total", currency),
+        )
+    return found
+
+
+def own_holdings(answer: object) -> dict[str, Holding]:
+    """The holdings that a trader's own callable returned."""
+    found: dict[str, Holding] = {}
+    for currency, entry in _map(answer, "what fetch returned").items():
+        if isinstance(entry, Holding):
+            found[currency] = entry
+        elif isinstance(entry, Mapping):
+            row = _map(cast("object", entry), f"the entry of {currency}")
+            free, used = _amount(row, "free", currency), _amount(row, "used", currency, absent=_ZERO)
+            _add(
+                found,
+                currency,
+                free=free,
+                used=used,
+                total=_amount(row, "total", currency, absent=free + used),
+            )
+        else:
+            free = _amount({currency: entry}, currency, currency)
+            _add(found, currency, free=free, used=_ZERO, total=free)
+    return found
+
+
+def _add(found: dict[str, Holding], currency: str, *, free: Decimal, used: Decimal, total: Decimal) -> None:
+    before = found.get(currency)
+    if before is not None:
+        free, used, total = before.free + free, before.used + used, before.total + total
+    try:
+        found[currency] = Holding(free=free, used=used, total=total)
+    except ValueError as error:
+        raise NotProof(f"{currency}: {error}") from error
+
+
+def _amount(row: Mapping[str, Any], key: str, currency: str, *, absent: Decimal | None = None) -> Decimal:
+    value = row.get(key)
+    if value is None and absent is not None:
+        return absent
+    if value is None:
+        raise NotProof(f"{currency} has no {key}")
+    try:
+        return amount(value)
+    except ValueError as error:
+        raise NotProof(f"{key} of {currency}: {error}") from error
+
+
+def _map(value: object, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise NotProof(f"{what} is {_short(value)}, not a map")
+    found = cast("Mapping[object, Any]", value)
+    if not all(isinstance(key, str) for key in found):
+        raise NotProof(f"{what} has a key that is not text")
+    return cast("Mapping[str, Any]", value)
+
+
+def _list(value: object, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise NotProof(f"{what} is {_short(value)}, not a list")
+    return list(cast("list[object]", value))
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise NotProof(f"{what} is {_short(value)}, not text")
+    return value
+
+
+def _short(value: object) -> str:
+    return "missing" if value is None else repr(value)[:60]

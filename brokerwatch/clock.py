@@ -1,0 +1,71 @@
+"""Time as a value: what the wall says, and how much has passed.
+
+Decisions and durations use the monotonic reading, which no clock adjustment can move. The wall
+reading is only shown to people and carried between processes. Nothing below the actors asks for
+the time by itself; it is handed an `Instant`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One moment: `wall_us`, microseconds since 1970 UTC; `up_s`, monotonic seconds of this process."""
+
+    wall_us: int
+    up_s: float
+
+
+class Clock(Protocol):
+    """Where an actor or a thread gets its `now` from."""
+
+    def now(self) -> Instant:
+        """The present moment, both readings."""
+        ...
+
+    def up_s(self) -> float:
+        """Monotonic seconds only: the cheap question, asked on the trading thread."""
+        ...
+
+
+class SystemClock:
+    """The clock of the machine."""
+
+    def now(self) -> Instant:
+        """The present moment, both readings."""
+        return Instant(wall_us=time.time_ns() // 1_000, up_s=time.monotonic())
+
+    def up_s(self) -> float:
+        """Monotonic seconds of this process."""
+        return time.monotonic()
+
+
+class ManualClock:
+    """A clock that a test pushes. `jump_wall` moves the wall alone, as an NTP step would."""
+
+    def __init__(self, *, wall_us: int = 1_800_000_000_000_000, up_s: float = 1_000.0) -> None:
+        self._wall_us = wall_us
+        self._up_s = up_s
+
+    def now(self) -> Instant:
+        """The moment this clock was last pushed to."""
+        return Instant(wall_us=self._wall_us, up_s=self._up_s)
+
+    def up_s(self) -> float:
+        """Monotonic seconds, as pushed."""
+        return self._up_s
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass on both readings. `seconds` must not be negative."""
+        if seconds < 0:
+            raise ValueError("time does not run backwards; use jump_wall to move the wall clock")
+        self._up_s += seconds
+        self._wall_us += round(seconds * 1_000_000)
+
+    def jump_wall(self, seconds: float) -> None:
+        """Move the wall reading alone, in either direction."""
+        self._wall_us += round(seconds * 1_000_000)

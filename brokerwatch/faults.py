@@ -1,0 +1,234 @@
+"""Every failure becomes one kind of fault, by table.
+
+Exception classes mislead: ccxt raises a plain ExchangeError for a bad signature, a throttle and an
+account lock alike, and AuthenticationError for a proxy's 401 page. So the tables are asked in the
+order of what they can know: the exchange's own words in its own envelope first, then the cause
+(a refused connection is the network, whatever class wraps it), then the HTTP status, and the
+class last. Nothing here imports ccxt; classes are known by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from brokerwatch.messages import Fault, FaultKind
+
+NETWORK, DOWN, MAINTENANCE = FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN, FaultKind.MAINTENANCE
+RATE, AUTH, PERMISSION = FaultKind.RATE_LIMITED, FaultKind.AUTH, FaultKind.PERMISSION
+CLOCK, BAD, BUG = FaultKind.NONCE_CLOCK, FaultKind.BAD_RESPONSE, FaultKind.CLIENT_BUG
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is known about a fetch that failed."""
+
+    classes: tuple[str, ...] = ()
+    """Names of the exception's class and its bases, nearest first."""
+    causes: tuple[str, ...] = ()
+    """The same for what it was raised from."""
+    status: int | None = None
+    """HTTP status; None when no answer came."""
+    body: str = ""
+    """The answer's text; empty when none came."""
+    family: str = ""
+    """Whose error codes apply: kraken, coinbase, okx, or empty."""
+    text: str = ""
+    """The exception's own text, secrets redacted."""
+
+    @classmethod
+    def of(
+        cls,
+        error: BaseException,
+        *,
+        status: int | None = None,
+        body: str = "",
+        family: str = "",
+        text: str = "",
+    ) -> Failure:
+        """What an exception says about the failure."""
+        causes: list[str] = []
+        cause = error.__cause__ or error.__context__
+        while cause is not None and len(causes) < 50:
+            causes += _names(cause)
+            cause = cause.__cause__ or cause.__context__
+        return cls(
+            classes=tuple(_names(error)),
+            causes=tuple(causes),
+            status=status,
+            body=body,
+            family=family,
+            text=text or f"{type(error).__name__}: {error}",
+        )
+
+
+def _names(error: BaseException) -> Iterator[str]:
+    return (cls.__name__ for cls in type(error).__mro__)
+
+
+def _words(*rows: tuple[str, FaultKind]) -> tuple[tuple[re.Pattern[str], FaultKind], ...]:
+    return tuple((re.compile(pattern, re.IGNORECASE), kind) for pattern, kind in rows)
+
+
+_KRAKEN: Final = _words(
+    (r'"EAPI:Invalid key', AUTH),
+    (r'"EAPI:Invalid signature', AUTH),
+    (r'"EAPI:Invalid nonce', CLOCK),
+    (r'"E(API|Order|General|Service|Auth):(Rate limit|Too many requests|Throttled|Temporary lockout)', RATE),
+    (r'"EService:Market in (cancel|post|limit)_only', MAINTENANCE),
+    (r'"EService:.*maintenance', MAINTENANCE),
+    (r'"EGeneral:(Permission denied|Feature disabled)', PERMISSION),
+    (r'"EAPI:Feature disabled', PERMISSION),
+    (r'"EAccount:Invalid permissions', PERMISSION),
+    (r'"EAuth:', AUTH),
+    (r'"(EService|EDatabase):', DOWN),
+    (r'"EGeneral:Internal error', DOWN),
+    (r'"E(General:(Invalid arguments|Unknown method)|API:Bad request|Query:)', BUG),
+)
+"""Kraken: the strings of the `error` list."""
+
+_COINBASE: Final = _words(
+    (r"maintenance", MAINTENANCE),
+    (r"rate.?limit|RESOURCE_EXHAUSTED|too many requests", RATE),
+    (r"timestamp.{0,20}expired|expired.{0,20}timestamp|jwt.{0,20}(expired|not yet valid)", CLOCK),
+    (
+        r"PERMISSION_DENIED|missing.{0,20}scope|(invalid|insufficient|unauthorized)_scope|two_factor_required",
+        PERMISSION,
+    ),
+    (r"IP.{0,30}(not allowed|whitelist|allowlist)", PERMISSION),
+    (
+        r"^\s*Unauthorized\s*$|UNAUTHENTICATED|invalid_token|revoked_token|expired_token|authentication_error",
+        AUTH,
+    ),
+    (r'"error"\s*:\s*"(unauthorized|Unauthorized)"|invalid (api key|signature)', AUTH),
+    (r"UNAVAILABLE|INTERNAL|internal_server_error|DEADLINE_EXCEEDED", DOWN),
+    (r"INVALID_ARGUMENT|invalid_request|validation_error|param_required", BUG),
+)
+"""Coinbase: the words of its JSON errors, and its bare 401 text."""
+
+_OKX: Final = _words(
+    (r'"code"\s*:\s*"?50001"?\b', MAINTENANCE),
+    (r'"code"\s*:\s*"?(50011|50040|50061)"?\b', RATE),
+    (r'"code"\s*:\s*"?50102"?\b', CLOCK),
+    (r'"code"\s*:\s*"?(50007|50010|50012|50030|50035|50110|50120)"?\b', PERMISSION),
+    (r'"code"\s*:\s*"?(50008|5010[01345678]|5011[1-4]|50119)"?\b', AUTH),
+    (r'"code"\s*:\s*"?(50004|50005|50013|50026)"?\b', DOWN),
+    (r'"code"\s*:\s*"?(50000|50002|50006|50014|50015|50016|50115|51000)"?\b', BUG),
+)
+"""OKX: the numbers of its `code`."""
+
+ENVELOPE_WORDS: Final[Mapping[str, tuple[tuple[re.Pattern[str], FaultKind], ...]]] = MappingProxyType(
+    {"kraken": _KRAKEN, "coinbase": _COINBASE, "okx": _OKX}
+)
+
+CAUSES: Final[Mapping[str, FaultKind]] = MappingProxyType(
+    {
+        # The certificate comes before its bases, which are connection errors too.
+        "ClientConnectorCertificateError": BUG,
+        "SSLCertVerificationError": BUG,
+        "ClientProxyConnectionError": BUG,
+        "ClientHttpProxyError": BUG,
+        "InvalidURL": BUG,
+        "ClientPayloadError": NETWORK,
+        "ClientConnectionError": NETWORK,
+        "ConnectionError": NETWORK,
+        "gaierror": NETWORK,
+        "TimeoutError": NETWORK,
+        "ClientResponseError": BAD,
+        "UnicodeDecodeError": BAD,
+    }
+)
+"""What lies beneath: aiohttp's and Python's own classes."""
+
+STATUSES: Final[Mapping[int, FaultKind]] = MappingProxyType(
+    {
+        407: BUG,
+        408: NETWORK,
+        418: RATE,
+        429: RATE,
+        # A refusal that is not in the exchange's envelope comes from something that stands before it.
+        401: DOWN,
+        403: DOWN,
+        404: DOWN,
+        409: DOWN,
+        410: DOWN,
+        451: DOWN,
+        504: NETWORK,
+        511: BUG,
+    }
+)
+"""HTTP statuses; 5xx that are not listed are `exchange_down`, all others `bad_response`."""
+
+CLASSES: Final[Mapping[str, FaultKind]] = MappingProxyType(
+    {
+        "NotProof": BAD,
+        "AccountNotEnabled": PERMISSION,
+        "PermissionDenied": PERMISSION,
+        "AccountSuspended": PERMISSION,
+        "AuthenticationError": AUTH,
+        "RestrictedLocation": PERMISSION,
+        "ManualInteractionNeeded": PERMISSION,
+        "OnMaintenance": MAINTENANCE,
+        "DDoSProtection": RATE,
+        "RateLimitExceeded": RATE,
+        "ChecksumError": BAD,
+        "InvalidNonce": CLOCK,
+        "RequestTimeout": NETWORK,
+        "ExchangeNotAvailable": DOWN,
+        "NullResponse": BAD,
+        "BadResponse": BAD,
+        "CancelPending": BAD,
+        "NetworkError": NETWORK,
+        "OperationFailed": NETWORK,
+        "MarketClosed": DOWN,
+        "ArgumentsRequired": BUG,
+        "BadRequest": BUG,
+        "OperationRejected": BUG,
+        "InsufficientFunds": BUG,
+        "InvalidAddress": BUG,
+        "InvalidOrder": BUG,
+        "NotSupported": BUG,
+        "InvalidProxySettings": BUG,
+        "ExchangeClosedByUser": BUG,
+        "UnsubscribeError": BUG,
+        "ExchangeError": BAD,
+        "BaseError": BAD,
+        "TimeoutError": NETWORK,
+        "ConnectionError": NETWORK,
+        "gaierror": NETWORK,
+        "TypeError": BUG,
+        "AttributeError": BUG,
+        "NameError": BUG,
+    }
+)
+"""Exception classes by name, ccxt's and Python's; a subclass is classified as its nearest listed base."""
+
+_HTML: Final = re.compile(r"\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
+
+
+def classify(failure: Failure) -> Fault:
+    """The one fault that this failure is."""
+    return Fault(_kind(failure), " ".join(failure.text.split()))
+
+
+def _kind(failure: Failure) -> FaultKind:
+    """Ask the tables in order; the first that knows decides."""
+    if failure.body and not _HTML.match(failure.body):
+        for pattern, kind in ENVELOPE_WORDS.get(failure.family, ()):
+            if pattern.search(failure.body):
+                return kind
+    for cause in failure.causes:
+        if cause in CAUSES:
+            return CAUSES[cause]
+    if failure.status is not None and not 200 <= failure.status < 300:
+        if not failure.family and failure.status in (401, 403) and not _HTML.match(failure.body):
+            return AUTH if failure.status == 401 else PERMISSION
+        listed = STATUSES.get(failure.status)
+        return listed if listed is not None else DOWN if failure.status >= 500 else BAD
+    for name in failure.classes:
+        if name in CLASSES:
+            return CLASSES[name]
+    return BAD

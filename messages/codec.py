@@ -1,0 +1,82 @@
+"""An envelope to bytes and back: one msgpack map with string keys.
+
+Unpacking has a hard limit on every length, and whatever bytes come in, the answer is an envelope
+or a `CodecError`. Dispatch is by a closed list; no name from the wire is ever looked up as code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import msgpack
+import msgspec
+
+from brokerwatch.errors import CodecError
+from brokerwatch.messages.envelope import WIRE_VERSION, Envelope, MessageType, Stamp
+from brokerwatch.messages.health import ReadingData, RosterData
+
+_msgpack: Final[Any] = msgpack  # it has no annotations
+MAX_BODY_BYTES: Final = 1 << 20
+"""One message. Nested empty maps amplify memory 71 times, so this bounds a hostile one."""
+
+_DATA: Final[Mapping[MessageType, type[ReadingData | RosterData]]] = {
+    MessageType.READING: ReadingData,
+    MessageType.ROSTER: RosterData,
+    MessageType.BALANCE_SEEN: ReadingData,
+    MessageType.FETCH_FAILED: ReadingData,
+    MessageType.BROKER_ALIVE: ReadingData,
+}
+
+
+def words(envelope: Envelope) -> dict[str, Any]:
+    """The envelope as plain maps, lists, text and numbers: what msgpack and JSON both print."""
+    return {
+        "v": WIRE_VERSION,
+        "type": str(envelope.type),
+        **msgspec.structs.asdict(envelope.stamp),
+        "data": msgspec.to_builtins(envelope.data),
+    }
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The body of one message. Raises CodecError when it is larger than receivers accept."""
+    body = cast("bytes", _msgpack.packb(words(envelope)))
+    if len(body) > MAX_BODY_BYTES:
+        raise CodecError(f"a message of {len(body):,} bytes; receivers accept {MAX_BODY_BYTES:,}")
+    return body
+
+
+def decode(body: bytes) -> Envelope:
+    """The envelope that `body` holds. Raises CodecError for anything that is not one of ours."""
+    if len(body) > MAX_BODY_BYTES:
+        raise CodecError(f"a message of {len(body):,} bytes; the limit is {MAX_BODY_BYTES:,}")
+    try:
+        found: object = _msgpack.unpackb(
+            body,
+            raw=False,
+            strict_map_key=True,
+            max_str_len=4_096,
+            max_bin_len=0,
+            max_ext_len=0,
+            max_array_len=8_192,
+            max_map_len=4_096,
+        )
+    except (ValueError, RecursionError, msgpack.UnpackException) as error:
+        raise CodecError(f"not msgpack within the limits: {error}") from error
+    if not isinstance(found, dict):
+        raise CodecError("not a map")
+    message = cast("dict[str, object]", found)
+    version = message.get("v")
+    if type(version) is not int or version != WIRE_VERSION:  # 1.0 and True equal 1 in Python, not on the wire
+        raise CodecError(f"protocol version {str(version)[:20]}; this one is {WIRE_VERSION}")
+    try:
+        kind = msgspec.convert(message.get("type"), MessageType)
+        # Strict: "1" is not 1, and a key that is missing or out of its range is an error.
+        return Envelope(
+            type=kind,
+            stamp=msgspec.convert(message, Stamp),
+            data=msgspec.convert(message.get("data"), _DATA[kind]),
+        )
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise CodecError(f"not a message of ours: {error}") from error

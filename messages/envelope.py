@@ -1,0 +1,61 @@
+"""Who says it, in which life, how often, and when: what surrounds every message on the bus."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from brokerwatch.messages.health import ReadingData, RosterData
+
+WIRE_VERSION: Final = 1
+"""The major number of the protocol. A receiver ignores any other."""
+
+EPOCH_PATTERN: Final = r"^[0-9]{16}-[0-9a-f]{8}$(?!\n)"
+
+
+class MessageType(StrEnum):
+    """The closed set of what a message can be."""
+
+    READING = "reading"
+    ROSTER = "roster"
+    BALANCE_SEEN = "balance_seen"
+    FETCH_FAILED = "fetch_failed"
+    BROKER_ALIVE = "broker_alive"
+
+
+class Stamp(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of an envelope that is the sender's."""
+
+    src: Annotated[str, Meta(min_length=1, max_length=128)]
+    """`supervisor/<cluster>` or `broker/<exchange>/<broker>`."""
+    epoch: Annotated[str, Meta(pattern=EPOCH_PATTERN)]
+    """The sender's incarnation; a later one compares greater as text."""
+    seq: Annotated[int, Meta(ge=1)]
+    """+1 per message of this epoch and topic, from 1: it counts losses and nothing else."""
+    ts_us: int
+    """Wall clock, µs since 1970. Not ns: above 2^53 JavaScript rounds integers."""
+    up_us: Annotated[int, Meta(ge=0)]
+    """Monotonic µs since the epoch began: age without synchronised clocks."""
+    ttl_ms: Annotated[int, Meta(ge=0)]
+    """Valid this long after receipt; 0 says "I am leaving"."""
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """One message, whole."""
+
+    type: MessageType
+    stamp: Stamp
+    data: ReadingData | RosterData
+
+
+def next_epoch(start_us: int, predecessor: str, entropy: str) -> str:
+    """The epoch of a new incarnation: later than `predecessor` whatever the wall clock says.
+
+    `start_us` is the wall clock in µs, `predecessor` an epoch or empty, `entropy` eight hex digits
+    that keep two incarnations apart which began in the same microsecond.
+    """
+    before = int(predecessor[:16]) if predecessor else 0
+    return f"{max(start_us, before + 1):016d}-{entropy}"

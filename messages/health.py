@@ -1,0 +1,311 @@
+"""How a broker is: the words of health, and the reading that answers "can I trust this account?".
+
+A `Reading` is immutable and says what was known when it was made. What depends on the hour, its
+age and whether it is still valid, it computes when asked, so a reading that somebody keeps turns
+unavailable by itself when nobody renews it. `ReadingData` is the same as it stands on the wire,
+where the hour is the sender's. The numbers of `HealthState` are fixed for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from brokerwatch.clock import Clock, Instant
+from brokerwatch.messages.balance import AMOUNT_PATTERN, MAX_CURRENCIES, Holding, amount, amount_text
+
+MAX_DETAIL: Final = 256
+"""Characters of a detail; the rest is cut."""
+
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,47}$(?!\n)"
+"""Names of brokers, exchanges and clusters: they stand in topics."""
+
+
+class HealthState(IntEnum):
+    """The evidence. Never renumbered, never reused."""
+
+    UNKNOWN = 0
+    HEALTHY = 1
+    DEGRADED = 2
+    UNAVAILABLE = 3
+    RECOVERING = 4
+    MAINTENANCE = 5
+
+
+class FaultKind(StrEnum):
+    """What kind of failure a fetch met."""
+
+    NETWORK = "network"
+    EXCHANGE_DOWN = "exchange_down"
+    MAINTENANCE = "maintenance"
+    RATE_LIMITED = "rate_limited"
+    AUTH = "auth"
+    PERMISSION = "permission"
+    NONCE_CLOCK = "nonce_clock"
+    BAD_RESPONSE = "bad_response"
+    CLIENT_BUG = "client_bug"
+
+
+class Reason(StrEnum):
+    """Why a broker is, or is not, available: a closed list."""
+
+    OK = "ok"
+    ERRORS = "errors"
+    NEVER_SEEN = "never_seen"
+    SILENT = "silent"
+    RESTARTING = "restarting"
+    FAILED = "failed"
+    HELD_OUT = "held_out"
+    LOCKED_OUT = "locked_out"
+    AUTH = "auth"
+    MAINTENANCE = "maintenance"
+    RECOVERING = "recovering"
+    BLIND = "blind"
+    LOCAL_NETWORK = "local_network"
+    SHUTDOWN = "shutdown"
+    NOTHING_HEARD = "nothing_heard"
+    CONFIG = "config"
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One failed fetch: its kind, and the exchange's own words about it."""
+
+    kind: FaultKind
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.detail) > MAX_DETAIL:
+            msgspec.structs.force_setattr(self, "detail", self.detail[: MAX_DETAIL - 1] + "…")
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The answer and its reason, as `brokerwatch.health.verdict` gives it."""
+
+    available: bool
+    reason: Reason
+
+
+class HoldingData(msgspec.Struct, frozen=True, kw_only=True):
+    """A holding on the wire: amounts as text."""
+
+    free: Annotated[str, Meta(pattern=AMOUNT_PATTERN)]
+    used: Annotated[str, Meta(pattern=AMOUNT_PATTERN)]
+    total: Annotated[str, Meta(pattern=AMOUNT_PATTERN)]
+
+
+class ReadingData(msgspec.Struct, frozen=True, kw_only=True):
+    """A reading on the wire: one map, also what `--json` prints."""
+
+    broker: Annotated[str, Meta(pattern=NAME_PATTERN)]
+    """The configured name."""
+    exchange: Annotated[str, Meta(pattern=NAME_PATTERN)]
+    """The ccxt id, or `custom`."""
+    simulated: bool
+    """Whether the exchange behind it is a simulated one of ours."""
+    broker_epoch: Annotated[str, Meta(max_length=25)]
+    """The broker's incarnation; compares as text; empty when it never spoke."""
+    version: Annotated[int, Meta(ge=0)]
+    """+1 for every event of this broker in this epoch."""
+    state: HealthState
+    """The evidence as a number."""
+    status: Annotated[str, Meta(max_length=16)]
+    """The evidence as a word, for people."""
+    available: bool
+    """The answer."""
+    reason: Reason
+    """Why."""
+    detail: Annotated[str, Meta(max_length=MAX_DETAIL)]
+    """For people; never parse it."""
+    since_us: int
+    """Wall clock, µs: when this verdict began."""
+    error_count: Annotated[int, Meta(ge=0)]
+    """Consecutive counted faults."""
+    fault: FaultKind | None
+    """The kind of the newest fault of that run."""
+    as_of_us: int | None
+    """Wall clock, µs: when the last known balance was asked for."""
+    age_ms: Annotated[int, Meta(ge=0)] | None
+    """How old the last known balance was when this was sent."""
+    stale: bool
+    """Whether the last known is anything but the newest truth."""
+    cash: Annotated[str, Meta(pattern=AMOUNT_PATTERN)] | None
+    """Free cash; null when unknown, never "0" for it."""
+    balance: Annotated[dict[str, HoldingData], Meta(max_length=MAX_CURRENCIES)] | None
+    """Currency to holding; null when unknown, and in the roster."""
+    labels: dict[str, str]
+    """The operator's own."""
+
+
+class RosterData(msgspec.Struct, frozen=True, kw_only=True):
+    """Every broker's reading without its balance."""
+
+    readings: tuple[ReadingData, ...]
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """The immutable answer to "how is this broker?", as known in this process."""
+
+    broker: str
+    """The configured name."""
+    exchange: str
+    """The ccxt id, or `custom`."""
+    simulated: bool
+    """Whether the exchange behind it is a simulated one of ours."""
+    broker_epoch: str
+    """The broker's incarnation; compares as text; empty when it never spoke."""
+    version: int
+    """+1 for every event of this broker in this epoch."""
+    state: HealthState
+    """The evidence. Obey `available`."""
+    verdict: Verdict
+    """The answer as it was given; `available` and `reason` also know whether it expired since."""
+    detail: str
+    """For people."""
+    since_us: int
+    """Wall clock, µs: when this verdict began."""
+    error_count: int
+    """Consecutive counted faults."""
+    fault: FaultKind | None
+    """The kind of the newest fault of that run."""
+    as_of: Instant | None
+    """When the last known balance was asked for; None when there never was one."""
+    cash: Decimal | None
+    """Free cash over the cash currencies; None when unknown."""
+    balance: Mapping[str, Holding] | None
+    """The last known holdings; None when unknown, or when the sender keeps them to itself."""
+    labels: Mapping[str, str]
+    """The operator's own."""
+    valid_until_s: float
+    """Monotonic seconds of this process: past it nobody vouches for this reading."""
+    clock: Clock
+    """What age and validity are measured with."""
+
+    @property
+    def available(self) -> bool:
+        """Whether the account can be trusted right now."""
+        return self.verdict.available and self.clock.up_s() < self.valid_until_s
+
+    @property
+    def available_until_s(self) -> float:
+        """`available` as one number: true before this monotonic second."""
+        return self.valid_until_s if self.verdict.available else float("-inf")
+
+    @property
+    def expired(self) -> bool:
+        """Whether nobody vouches for this reading any more."""
+        return self.clock.up_s() >= self.valid_until_s
+
+    @property
+    def reason(self) -> Reason:
+        """Why it is, or is not, available."""
+        if self.verdict.available and self.expired:
+            return Reason.SILENT
+        return self.verdict.reason
+
+    @property
+    def status(self) -> str:
+        """The evidence as a word."""
+        return self.state.name.lower()
+
+    @property
+    def as_of_us(self) -> int | None:
+        """Wall clock, µs: when the last known balance was asked for."""
+        return None if self.as_of is None else self.as_of.wall_us
+
+    @property
+    def age_ms(self) -> int | None:
+        """How old the last known balance is now, by the monotonic clock; None when there is none."""
+        if self.as_of is None:
+            return None
+        return max(0, round((self.clock.up_s() - self.as_of.up_s) * 1_000))
+
+    @property
+    def stale(self) -> bool:
+        """Whether the last known is anything but the newest truth: none, after a fault, or expired."""
+        fresh = self.as_of is not None and self.state is HealthState.HEALTHY and not self.expired
+        return not (fresh and self.verdict.reason is not Reason.SILENT)
+
+    def data(self, *, with_balance: bool = True, with_cash: bool = True) -> ReadingData:
+        """This reading as the wire carries it, its ages computed now."""
+        shown = self.balance if with_balance and with_cash else None
+        return ReadingData(
+            broker=self.broker,
+            exchange=self.exchange,
+            simulated=self.simulated,
+            broker_epoch=self.broker_epoch,
+            version=self.version,
+            state=self.state,
+            status=self.status,
+            available=self.available,
+            reason=self.reason,
+            detail=self.detail,
+            since_us=self.since_us,
+            error_count=self.error_count,
+            fault=self.fault,
+            as_of_us=self.as_of_us,
+            age_ms=self.age_ms,
+            stale=self.stale,
+            cash=None if self.cash is None or not with_cash else amount_text(self.cash),
+            balance=None if shown is None else {code: _holding_data(held) for code, held in shown.items()},
+            labels=dict(self.labels),
+        )
+
+    @classmethod
+    def received(cls, data: ReadingData, *, clock: Clock, sent_up_s: float, valid_until_s: float) -> Reading:
+        """The reading that `data` says, to somebody who got it.
+
+        `sent_up_s` is when it was sent, in the receiver's own monotonic seconds: ages go on from there.
+        """
+        as_of = None
+        if data.as_of_us is not None and data.age_ms is not None:
+            as_of = Instant(wall_us=data.as_of_us, up_s=sent_up_s - data.age_ms / 1_000)
+        held = data.balance
+        return cls(
+            broker=data.broker,
+            exchange=data.exchange,
+            simulated=data.simulated,
+            broker_epoch=data.broker_epoch,
+            version=data.version,
+            state=data.state,
+            verdict=Verdict(data.available, data.reason),
+            detail=data.detail,
+            since_us=data.since_us,
+            error_count=data.error_count,
+            fault=data.fault,
+            as_of=as_of,
+            cash=None if data.cash is None else amount(data.cash),
+            balance=None
+            if held is None
+            else MappingProxyType({code: _holding(h) for code, h in held.items()}),
+            labels=data.labels,
+            valid_until_s=valid_until_s,
+            clock=clock,
+        )
+
+
+class Roster(msgspec.Struct, frozen=True):
+    """All readings in one message."""
+
+    readings: tuple[Reading, ...]
+
+    def data(self, *, with_cash: bool = True) -> RosterData:
+        """The roster as the wire carries it: without balances."""
+        return RosterData(
+            readings=tuple(reading.data(with_balance=False, with_cash=with_cash) for reading in self.readings)
+        )
+
+
+def _holding_data(held: Holding) -> HoldingData:
+    return HoldingData(
+        free=amount_text(held.free), used=amount_text(held.used), total=amount_text(held.total)
+    )
+
+
+def _holding(data: HoldingData) -> Holding:
+    return Holding(free=amount(data.free), used=amount(data.used), total=amount(data.total))

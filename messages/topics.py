@@ -1,0 +1,46 @@
+"""Every topic there is, built by functions.
+
+A subscription is a prefix match, so each topic ends in `/`: without it `health.ok` would also
+receive `health.okx`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from brokerwatch.messages.health import NAME_PATTERN
+
+_NAME: Final = re.compile(NAME_PATTERN)
+
+ALL_BROKERS: Final = "broker/1/"
+"""The prefix of everything that brokers say."""
+ALL_STATES: Final = "health/1/state/"
+"""The prefix of every single reading."""
+ROSTER: Final = "health/1/all/"
+"""All readings in one message; also the supervisor's heartbeat."""
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` may name a broker, an exchange or a cluster."""
+    return _NAME.match(text) is not None
+
+
+def state(exchange: str, broker: str) -> str:
+    """One broker's reading."""
+    return f"{ALL_STATES}{exchange}/{broker}/"
+
+
+def balance(exchange: str, broker: str) -> str:
+    """A broker to the supervisor: a fetch succeeded."""
+    return f"{ALL_BROKERS}{exchange}/{broker}/balance/"
+
+
+def error(exchange: str, broker: str) -> str:
+    """A broker to the supervisor: a fetch failed."""
+    return f"{ALL_BROKERS}{exchange}/{broker}/error/"
+
+
+def alive(exchange: str, broker: str) -> str:
+    """A broker to the supervisor: still here."""
+    return f"{ALL_BROKERS}{exchange}/{broker}/alive/"
