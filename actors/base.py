@@ -1,0 +1,109 @@
+"""What every actor of ours does: typed messages, and closing however it ends.
+
+Pykka calls `on_stop` after an orderly stop, `on_failure` after an exception in a handler, and
+nothing at all after one in `on_start`; here all three end in `close`, once. A `SystemExit` in a
+handler would stop every actor of the process, so it is turned into an ordinary failure.
+
+Messages go up and sideways with `tell`. No actor uses `ask`: an ask that races with a stop may never
+be answered, and two actors that ask each other stand still for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Final
+
+import pykka
+
+_log: Final = logging.getLogger(__name__)
+
+
+class HandlerExited(Exception):
+    """A handler raised SystemExit, KeyboardInterrupt or the like, which must end one actor and not all."""
+
+
+class Actor(pykka.ThreadingActor):
+    """An actor with one handler, one beginning and one end."""
+
+    # What does not stop in time is named and left behind; it must not keep the process alive.
+    use_daemon_thread = True
+
+    def __init__(self, on_death: Callable[[str], None]) -> None:
+        super().__init__()
+        self._on_death = on_death
+        self._closed = False
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Runs first, on the actor's own thread."""
+
+    @abstractmethod
+    def handle(self, message: Any) -> None:
+        """One message. An exception ends the actor; faults of the outside are not exceptions."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Runs last, once, however the actor ends."""
+
+    def on_start(self) -> None:
+        try:
+            self.begin()
+        except BaseException as error:
+            self._end(f"could not start: {type(error).__name__}: {error}")
+            raise HandlerExited(str(error)) from error
+
+    def on_receive(self, message: Any) -> None:
+        try:
+            self.handle(message)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise HandlerExited(f"{type(error).__name__} in a handler") from error
+
+    def on_stop(self) -> None:
+        self._close_once()
+
+    def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
+        del exception_type, traceback
+        self._end(f"{type(exception_value).__name__}: {exception_value}")
+
+    def _end(self, why: str) -> None:
+        try:
+            self._close_once()
+        finally:
+            self._on_death(why)
+
+    def _close_once(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self.close()
+
+
+def tell(ref: pykka.ActorRef[Any], message: object) -> bool:
+    """Tell an actor something. False when it has ended: that is no error of the one who tells."""
+    try:
+        ref.tell(message)
+    except pykka.ActorDeadError:
+        return False
+    return True
+
+
+def stop_soon(ref: pykka.ActorRef[Any]) -> None:
+    """Ask an actor to stop, without waiting for it."""
+    with contextlib.suppress(pykka.ActorDeadError):
+        ref.stop(block=False)
+
+
+def wait_for_end(ref: pykka.ActorRef[Any], deadline_s: float) -> bool:
+    """Stop an actor and wait. False when it hangs: it is left behind, and the others are still told."""
+    try:
+        ref.stop(block=True, timeout=deadline_s)
+    except pykka.ActorDeadError:
+        return True
+    except pykka.Timeout:
+        _log.warning("%s did not stop within %g s and is left behind", ref, deadline_s)
+        return False
+    return True

@@ -1,0 +1,218 @@
+"""HealthSupervisor: hears every broker, lays vetoes, publishes the verdicts, restarts the dead.
+
+It knows a broker only by what arrives on the bus, and adds what a broker cannot know of itself:
+silence, death, a broken configuration. `brokerwatch.view` decides who is silent and
+`brokerwatch.restarts` how often an actor may come back; this is the driver of the two.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol, assert_never
+
+import pykka
+
+from brokerwatch.actors.base import Actor, stop_soon, tell
+from brokerwatch.actors.broker import Alarms, Report
+from brokerwatch.board import Board
+from brokerwatch.clock import Clock, Instant
+from brokerwatch.messages import Reading, Reason, Roster
+from brokerwatch.restarts import Restarts
+from brokerwatch.view import View, look_round, told, ttl_s
+
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """States have arrived; take the newest of each broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookRound:
+    """A tick: who is silent?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The actor of `broker` that was started under `epoch` has ended by itself."""
+
+    broker: str
+    epoch: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestartDue:
+    """The wait before a restart is over."""
+
+    broker: str
+
+
+GIVEN_UP: Final = frozenset({Reason.CONFIG, Reason.FAILED})
+"""Under these vetoes there is no actor to hear of and none to restart."""
+
+Message = Drain | LookRound | Died | RestartDue
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One incarnation of a broker actor."""
+
+    epoch: str
+    ref: pykka.ActorRef[Any]
+
+
+class Births(Protocol):
+    """Starts broker actors."""
+
+    def __call__(self, broker: str) -> Life:
+        """Start the next life of `broker`, with all that the one before knew. Does not wait."""
+        ...
+
+
+class HealthTopic(Protocol):
+    """Where readings go."""
+
+    def publish(self, reading: Reading) -> None:
+        """One broker's reading."""
+        ...
+
+    def publish_roster(self, roster: Roster) -> None:
+        """All readings."""
+        ...
+
+
+class HealthSupervisor(Actor):
+    """The one who watches the brokers. `lives` are those that run when it starts."""
+
+    def __init__(
+        self,
+        views: Mapping[str, View],
+        lives: dict[str, Life],
+        *,
+        births: Births,
+        take: Callable[[], Mapping[str, Reading]],
+        topic: HealthTopic,
+        board: Board,
+        alarms: Alarms,
+        clock: Clock,
+        heartbeat_s: float,
+        uniform: Callable[[float, float], float],
+        on_death: Callable[[str], None],
+    ) -> None:
+        super().__init__(on_death)
+        self._views = dict(views)
+        self._lives = lives
+        self._births = births
+        self._take = take
+        self._topic = topic
+        self._board = board
+        self._alarms = alarms
+        self._clock = clock
+        self._heartbeat_s = heartbeat_s
+        self._uniform = uniform
+        self._restarts = {name: Restarts() for name in views}
+        self._exempt = {name for name, view in views.items() if view.vetoes.laid.keys() & GIVEN_UP}
+        self._due_s = 0.0
+
+    def begin(self) -> None:
+        self._publish_all()
+        self._arm(self._clock.now())
+
+    def handle(self, message: Any) -> None:
+        """One message; see the classes above."""
+        known: Message = message
+        now = self._clock.now()
+        match known:
+            case Drain():
+                for name, evidence in self._take().items():
+                    view = self._views.get(name)
+                    if view is not None:
+                        self._change(name, view.heard(evidence, now))
+            case LookRound():
+                self._look_round(now)
+                self._arm(now)
+            case Died(broker, epoch, why):
+                if self._lives[broker].epoch == epoch and broker not in self._exempt:
+                    self._replace(broker, f"its actor died: {why}", now)
+            case RestartDue(broker):
+                self._start(broker, now)
+            case _:
+                assert_never(known)
+
+    def close(self) -> None:
+        """Nothing to close: sockets and timers have owners of their own."""
+
+    def _arm(self, now: Instant) -> None:
+        self._due_s = now.up_s + self._heartbeat_s
+        me = self.actor_ref
+        self._alarms.after(self._heartbeat_s, lambda: tell(me, LookRound()))
+
+    def _look_round(self, now: Instant) -> None:
+        found = look_round(
+            self._views, now, due_s=self._due_s, limit_s=ttl_s(self._heartbeat_s), exempt=self._exempt
+        )
+        if not found.on_time:
+            _log.warning("the supervisor was held up for %.1f s and judges nobody", now.up_s - self._due_s)
+        for name, view in found.views.items():
+            self._change(name, view)
+        for name in found.to_ask:
+            tell(self._lives[name].ref, Report())
+        for name in found.to_replace:
+            self._replace(name, "its actor hangs: nothing was heard of it", now)
+        # The sweep: an actor that ended without anybody saying so.
+        for name, life in self._lives.items():
+            if name not in self._exempt and not life.ref.is_alive():
+                self._replace(name, "its actor is gone", now)
+        self._publish_all()
+
+    def _replace(self, name: str, why: str, now: Instant) -> None:
+        """Order a restart, unless the actor has used up what it may have."""
+        self._exempt.add(name)
+        stop_soon(self._lives[name].ref)
+        self._restarts[name], wait_s = self._restarts[name].died(now.up_s, self._uniform)
+        if wait_s is None:
+            limit = self._restarts[name]
+            text = f"gave up after {limit.limit} restarts within {limit.window_s:g} s; the last: {why}"
+            _log.error("%s has failed: %s", name, text)
+            self._change(name, self._views[name].vetoed(Reason.FAILED, text, now))
+            return
+        _log.warning("%s is restarted in %.1f s: %s", name, wait_s, why)
+        self._change(name, self._views[name].vetoed(Reason.RESTARTING, why, now))
+        me = self.actor_ref
+        self._alarms.after(wait_s, lambda: tell(me, RestartDue(name)))
+
+    def _start(self, name: str, now: Instant) -> None:
+        try:
+            self._lives[name] = self._births(name)
+        except RuntimeError as error:  # the system gives no thread just now
+            self._exempt.discard(name)
+            self._replace(name, f"could not be started: {error}", now)
+            return
+        self._exempt.discard(name)
+        self._views[name] = replace(self._views[name], heard_s=now.up_s)
+
+    def _change(self, name: str, view: View) -> None:
+        """Take the new view, and tell everybody when there is something to tell."""
+        old = self._views[name]
+        if view is old:
+            return
+        self._views[name] = view
+        if view.vetoes is not old.vetoes:
+            self._board.slot(name).write_vetoes(view.vetoes)
+        before, after = old.reading, view.reading
+        if told(before) != told(after):
+            self._topic.publish(after)
+            if (before.state, before.verdict) != (after.state, after.verdict):
+                self._topic.publish_roster(self._roster())
+
+    def _publish_all(self) -> None:
+        for view in self._views.values():
+            self._topic.publish(view.reading)
+        self._topic.publish_roster(self._roster())
+
+    def _roster(self) -> Roster:
+        return Roster(tuple(view.reading for view in self._views.values()))

@@ -1,0 +1,82 @@
+"""Which of my exchange accounts can be trusted right now, and how much money is in each?
+
+    import brokerwatch
+
+    with brokerwatch.Cluster.from_config("brokerwatch.toml") as cluster:
+        kraken = cluster.broker("kraken-main")
+        if kraken.is_available():          # reads memory, never waits
+            print(kraken.get_account_balance())
+
+Every name here is loaded when it is first used: a process that only listens must not carry ccxt,
+which is 100 MB and most of a second.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from brokerwatch.broker import Broker
+    from brokerwatch.cluster import Cluster
+    from brokerwatch.config import BrokerSpec, ClusterSettings
+    from brokerwatch.errors import (
+        BalanceUnknown,
+        BlockingCallInLoop,
+        BrokerwatchError,
+        ClusterStopped,
+        CodecError,
+        ConfigError,
+        EndpointUnavailable,
+        UnknownBroker,
+    )
+    from brokerwatch.health import BROKER_MAX_CONSECUTIVE_ERRORS
+    from brokerwatch.listener import Listener
+    from brokerwatch.messages import Holding, Reading
+
+__all__ = [
+    "BROKER_MAX_CONSECUTIVE_ERRORS",
+    "BalanceUnknown",
+    "BlockingCallInLoop",
+    "Broker",
+    "BrokerSpec",
+    "BrokerwatchError",
+    "Cluster",
+    "ClusterSettings",
+    "ClusterStopped",
+    "CodecError",
+    "ConfigError",
+    "EndpointUnavailable",
+    "Holding",
+    "Listener",
+    "Reading",
+    "UnknownBroker",
+]
+
+_HOME = {
+    "BROKER_MAX_CONSECUTIVE_ERRORS": "health",
+    "Broker": "broker",
+    "BrokerSpec": "config",
+    "Cluster": "cluster",
+    "ClusterSettings": "config",
+    "Holding": "messages",
+    "Listener": "listener",
+    "Reading": "messages",
+}
+"""Where each name lives; the errors are in `errors`."""
+
+# Applications decide what is logged; without a handler of theirs we are silent.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

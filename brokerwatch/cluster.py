@@ -1,0 +1,363 @@
+"""The whole thing put together: from a configuration to running actors, and back to nothing.
+
+`start` goes up in an order in which everything finds what it needs; `stop` goes down in the reverse,
+each step with a deadline, so that one part that hangs is named and left behind and the rest ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
+import pykka
+
+from brokerwatch.actors.base import stop_soon, tell, wait_for_end
+from brokerwatch.actors.broker import BrokerActor, FetchNow, Surroundings, evidence
+from brokerwatch.actors.supervisor import Died, Drain, HealthSupervisor, Life
+from brokerwatch.board import Board, Slot
+from brokerwatch.broker import Broker
+from brokerwatch.bus import Bus, Publisher
+from brokerwatch.clock import Clock, SystemClock
+from brokerwatch.config import BrokerSpec, ClusterSettings, Settings, cluster_mistakes, load
+from brokerwatch.errors import ClusterStopped, ConfigError, Problem, UnknownBroker
+from brokerwatch.health import NO_VETOES, Health
+from brokerwatch.inbox import Inbox
+from brokerwatch.listener import Listener
+from brokerwatch.loop import LoopThread, Timers
+from brokerwatch.messages import HealthState, Reading, Reason, Roster, next_epoch
+from brokerwatch.restarts import Restarts
+from brokerwatch.source import Source, callable_source
+from brokerwatch.view import View, ttl_s
+from brokerwatch.voice import BrokerVoice, HealthVoice, Voice
+
+if TYPE_CHECKING:
+    from brokerwatch.exchange import Gateway
+
+_log: Final = logging.getLogger(__name__)
+
+START_S: Final = 5.0
+"""How long a start waits for the first word of every broker."""
+STOP_S: Final = 3.0
+"""What a stop may take when something hangs; an operator was promised 5 s."""
+SHORTEST_SHARE_S: Final = 0.05
+"""What a part gets even when the others have used up the time."""
+
+
+class Cluster:
+    """All brokers of one process, their supervisor and the health topic.
+
+    with Cluster.from_config("brokerwatch.toml") as cluster:
+        kraken = cluster.broker("kraken-main")
+        if kraken.is_available():
+            print(kraken.get_account_balance())
+    """
+
+    def __init__(
+        self,
+        brokers: Iterable[BrokerSpec] = (),
+        settings: ClusterSettings | None = None,
+        *,
+        broken: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings = ClusterSettings() if settings is None else settings
+        specs = tuple(brokers)
+        self._specs = {spec.name: spec for spec in specs}
+        self._broken = broken
+        self._clock = SystemClock() if clock is None else clock
+        self._check(specs)
+        self._ttl_s = ttl_s(self._settings.heartbeat_s)
+        self._board = Board((*map(self._slot, self._specs.values()), *self._broken_slots()), self._clock)
+        self._lock = threading.RLock()
+        self._running = False
+        self._used = False
+        self._lives: dict[str, Life] = {}
+        self._supervisor: pykka.ActorRef[HealthSupervisor] | None = None
+        self._supervisor_restarts = Restarts()
+        self._supervisor_epoch = ""
+        self._health: HealthVoice | None = None
+        self._gateway: Gateway | None = None
+        self._loops: list[LoopThread] = []
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str], *, keep_going: bool = False) -> Cluster:
+        """The cluster that a TOML file describes. Raises ConfigError with every problem of the file."""
+        from brokerwatch.exchange import Catalogue
+
+        return cls.from_settings(load(Path(path), Catalogue(), keep_going=keep_going))
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Cluster:
+        """The cluster of settings that were loaded."""
+        return cls(settings.brokers, settings.cluster, broken=settings.broken)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return self._settings.name
+
+    @property
+    def health_endpoint(self) -> str:
+        """Where the health topic is published; known exactly once the cluster has started."""
+        return self._health_out.bound_endpoint if self._running else self._settings.health_endpoint
+
+    def broker(self, name: str) -> Broker:
+        """The handle of one broker. Raises UnknownBroker, which names those that exist."""
+        slot = self._board.slot(name)
+        if name not in self._specs:
+            raise UnknownBroker(f"{name} cannot be used: {self._broken[name][1]}")
+        return Broker(self._specs[name], slot, self._clock, self._ask)
+
+    def listener(self) -> Listener:
+        """A subscriber to this cluster's health topic, inside this process. Leave it before the cluster."""
+        return Listener(self.health_endpoint, bus=self._bus)
+
+    def readings(self) -> tuple[Reading, ...]:
+        """How every broker is, in the order of the configuration. Never waits."""
+        return self._board.readings()
+
+    def start(self) -> None:
+        """Start everything. Raises EndpointUnavailable when an endpoint is taken; a cluster starts once."""
+        with self._lock:
+            if self._used:
+                raise ClusterStopped("a cluster can be started once; make a new one")
+            self._used = True
+            self._open_bus()
+            try:
+                self._alarms = Timers(self._loop("brokerwatch-timers"))
+                self._surroundings = {name: self._around(spec) for name, spec in self._specs.items()}
+                self._running = True
+                for name in self._specs:
+                    self._lives[name] = self._born(name, self._first_health(name), self._next_epoch(""))
+                self._start_supervisor()
+                self._wait_until_heard()
+            except BaseException:
+                self._running = True
+                self.stop()
+                raise
+
+    def stop(self) -> None:
+        """Stop everything, in order. What hangs is named in the log and left behind. May be called twice."""
+        with self._lock:
+            if not self._running:
+                return
+            self._running = False
+            lives = dict(self._lives)
+        until_s = time.monotonic() + STOP_S
+
+        def share() -> float:
+            return max(SHORTEST_SHARE_S, min(STOP_S / 4, until_s - time.monotonic()))
+
+        for life in lives.values():  # all are told before one is waited for
+            stop_soon(life.ref)
+        left = [name for name, life in lives.items() if not wait_for_end(life.ref, share())]
+        if self._supervisor is not None and not wait_for_end(self._supervisor, share()):
+            left.append("the supervisor")
+        self._farewell()
+        sockets = (self._broker_out, self._health_out, self._inbox)
+        open_sockets = [part.name for part in sockets if not part.stop(share())]
+        left += open_sockets
+        if self._gateway is not None and not self._gateway.close(share()):
+            left.append("the exchange sessions")
+        left += [loop.name for loop in reversed(self._loops) if not loop.stop(share())]
+        if not open_sockets:
+            self._bus.close()  # it would wait for a socket that its thread has not closed
+        if left:
+            _log.warning("did not stop in time and is left behind: %s", ", ".join(left))
+
+    def _check(self, brokers: tuple[BrokerSpec, ...]) -> None:
+        problems = [Problem("", f"cluster.{key}", text) for key, text in cluster_mistakes(self._settings)]
+        names = [spec.name for spec in brokers]
+        problems += [
+            Problem("", f"brokers.{name}", "expected a name of its own; two brokers have this one")
+            for name in sorted({name for name in names if names.count(name) > 1})
+        ]
+        if problems:
+            raise ConfigError(tuple(problems))
+
+    def _first_health(self, name: str) -> Health:
+        return Health.begin(self._clock.now(), threshold=self._specs[name].max_consecutive_errors)
+
+    def _slot(self, spec: BrokerSpec) -> Slot:
+        """A broker's place before its actor has said a word."""
+        now = self._clock.now()
+        health = self._first_health(spec.name)
+        blank = evidence(spec, "", health, now, self._clock, self._settings.heartbeat_s)
+        return Slot(blank, health, NO_VETOES.lay(Reason.NEVER_SEEN, "not started yet", now))
+
+    def _broken_slots(self) -> Iterable[Slot]:
+        now = self._clock.now()
+        for name, (exchange, why) in self._broken.items():
+            spec = BrokerSpec(name, exchange=exchange)
+            health = replace(Health.begin(now), state=HealthState.UNKNOWN)
+            blank = evidence(spec, "", health, now, self._clock, self._settings.heartbeat_s)
+            for_ever = msgspec.structs.replace(blank, valid_until_s=float("inf"))
+            yield Slot(for_ever, health, NO_VETOES.lay(Reason.CONFIG, why[:256], now))
+
+    def _open_bus(self) -> None:
+        settings = self._settings
+        self._bus = Bus()
+        self._inbox = Inbox(self._bus, settings.broker_endpoint, self._clock, self._ttl_s)
+        self._health_out = Publisher(self._bus, settings.health_endpoint, "brokerwatch-health", bind=True)
+        self._broker_out = Publisher(self._bus, settings.broker_endpoint, "brokerwatch-brokers", bind=False)
+        started: list[Inbox | Publisher] = []
+        try:
+            for part in (self._inbox, self._health_out, self._broker_out):
+                part.start()
+                started.append(part)
+        except BaseException:
+            for part in started:
+                part.stop(SHORTEST_SHARE_S)
+            self._bus.close()
+            raise
+
+    def _loop(self, name: str) -> LoopThread:
+        loop = LoopThread(name)
+        loop.start()
+        self._loops.append(loop)
+        return loop
+
+    def _around(self, spec: BrokerSpec) -> Surroundings:
+        return Surroundings(
+            source=self._source(spec),
+            slot=self._board.slot(spec.name),
+            alarms=self._alarms,
+            clock=self._clock,
+            heartbeat_s=self._settings.heartbeat_s,
+        )
+
+    def _source(self, spec: BrokerSpec) -> Source:
+        if spec.fetch is not None:
+            # A callable that blocks its loop must not hold up the exchanges, nor the other callables.
+            return callable_source(self._loop(f"brokerwatch-source-{spec.name}"), spec.fetch, self._clock)
+        if self._gateway is None:
+            from brokerwatch.exchange import Gateway
+
+            self._gateway = Gateway(self._loop("brokerwatch-exchanges"), self._clock)
+        return self._gateway.source(spec)
+
+    def _born(self, name: str, health: Health, epoch: str) -> Life:
+        """Start an actor for this broker, with this health and a voice of its own."""
+        spec = self._specs[name]
+        voice = BrokerVoice(
+            Voice(self._broker_out, f"broker/{spec.exchange}/{name}", epoch, self._clock, self._ttl_s)
+        )
+
+        def died(why: str) -> None:
+            # Nobody to tell is no loss: a supervisor looks for the dead too.
+            if self._supervisor is not None:
+                tell(self._supervisor, Died(name, epoch, why))
+
+        ref = BrokerActor.start(
+            spec,
+            epoch,
+            health,
+            self._surroundings[name],
+            voice.publish,
+            died,
+        )
+        return Life(epoch, ref)
+
+    def _reborn(self, name: str) -> Life:
+        """The next life of a broker, with all that the one before knew."""
+        slot = self._board.slot(name)
+        epoch = self._next_epoch(slot.reading.broker_epoch)
+        life = self._born(name, slot.supersede(epoch, self._clock.now()), epoch)
+        with self._lock:
+            self._lives[name] = life
+            if not self._running:
+                stop_soon(life.ref)
+        return life
+
+    def _next_epoch(self, predecessor: str) -> str:
+        return next_epoch(self._clock.now().wall_us, predecessor, os.urandom(4).hex())
+
+    def _start_supervisor(self) -> None:
+        now = self._clock.now()
+        self._supervisor_epoch = self._next_epoch(self._supervisor_epoch)
+        src = f"supervisor/{self._settings.name}"
+        voice = Voice(self._health_out, src, self._supervisor_epoch, self._clock, self._ttl_s)
+        health = HealthVoice(voice, publish_balances=self._settings.publish_balances)
+        self._health = health
+        self._supervisor = HealthSupervisor.start(
+            {
+                name: View(evidence, now.up_s, vetoes)
+                for name, (evidence, vetoes) in self._board.said().items()
+            },
+            dict(self._lives),
+            births=self._reborn,
+            take=self._inbox.take,
+            topic=health,
+            board=self._board,
+            alarms=self._alarms,
+            clock=self._clock,
+            heartbeat_s=self._settings.heartbeat_s,
+            uniform=random.uniform,
+            on_death=self._supervisor_died,
+        )
+        supervisor = self._supervisor
+        self._inbox.call(lambda: tell(supervisor, Drain()))
+
+    def _wait_until_heard(self) -> None:
+        """The whole way works once the supervisor has heard every broker; until then none is available."""
+        until_s = self._clock.up_s() + START_S
+        for name in self._specs:
+            slot = self._board.slot(name)
+            if not slot.wait_until_lifted(Reason.NEVER_SEEN, max(0.0, until_s - self._clock.up_s())):
+                _log.warning("%s has not been heard of %g s after the start", name, START_S)
+
+    def _supervisor_died(self, why: str) -> None:
+        """The watcher itself died: start another, within the same limits as for everybody."""
+        with self._lock:
+            if not self._running:
+                return
+            self._supervisor_restarts, wait_s = self._supervisor_restarts.died(
+                self._clock.up_s(), random.uniform
+            )
+        if wait_s is None:
+            _log.error("the supervisor has failed for good: %s; every reading will expire", why)
+            return
+        _log.error("the supervisor died and is restarted in %.1f s: %s", wait_s, why)
+        self._alarms.after(wait_s, self._restart_supervisor)
+
+    def _restart_supervisor(self) -> None:
+        with self._lock:
+            if self._running:
+                self._start_supervisor()
+
+    def _ask(self, name: str, message: FetchNow) -> bool:
+        if not self._running:
+            raise ClusterStopped("the cluster is not running, so nobody can ask the exchange")
+        life = self._lives.get(name)
+        return life is not None and tell(life.ref, message)
+
+    def _farewell(self) -> None:
+        """The last word on every topic: unknown, because we are leaving."""
+        vetoes = NO_VETOES.lay(Reason.SHUTDOWN, "the cluster was stopped", self._clock.now())
+        for reading in self._board.readings():
+            self._board.slot(reading.broker).write_vetoes(vetoes)
+        gone = tuple(
+            msgspec.structs.replace(reading, state=HealthState.UNKNOWN) for reading in self._board.readings()
+        )
+        if self._health is not None:
+            for reading in gone:
+                self._health.publish(reading, ttl_ms=0)
+            self._health.publish_roster(Roster(gone), ttl_ms=0)

@@ -1,0 +1,104 @@
+"""An asyncio loop on a thread of its own, and timers on it.
+
+Everything on a loop belongs to its thread. Other threads hand work over and never touch what is
+inside. The timers have a loop apart from the fetches, so that a trader's own callable which
+blocks its loop cannot stop the heartbeats of everybody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """A daemon thread that runs an asyncio loop from `start` to `stop`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin to run. Once only."""
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            if left:
+                # A task that ignores its cancellation must not keep the process from ending.
+                self._loop.run_until_complete(asyncio.wait(left, timeout=1.0))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run a coroutine on the loop, from any thread. Raises RuntimeError once the loop is closed."""
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:
+            work.close()
+            raise
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Run a function on the loop soon, from any thread; forgotten once the loop is closed."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function)
+
+    def stop(self, deadline_s: float) -> bool:
+        """Cancel what runs and end the thread. False when it has not ended within `deadline_s`."""
+        if self._thread.ident is None:
+            self._loop.close()
+            return True
+        self.call(self._loop.stop)
+        self._thread.join(deadline_s)
+        return not self._thread.is_alive()
+
+    @property
+    def asyncio_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, for code that already runs on its thread."""
+        return self._loop
+
+
+class Alarm:
+    """One pending call of a function. `cancel` may come from any thread, at any time."""
+
+    __slots__ = ("_cancelled", "_function")
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Do not ring."""
+        self._cancelled = True
+
+    def ring(self) -> None:
+        """Call the function, unless it was cancelled."""
+        if not self._cancelled:
+            self._function()
+
+
+class Timers:
+    """Calls functions later, on the loop's thread. The functions must be quick: a `tell`."""
+
+    def __init__(self, loop: LoopThread) -> None:
+        self._loop = loop
+
+    def after(self, delay_s: float, function: Callable[[], object]) -> Alarm:
+        """Call `function` after `delay_s` seconds. An infinite delay never rings."""
+        alarm = Alarm(function)
+        if delay_s < float("inf"):
+            self._loop.call(lambda: self._loop.asyncio_loop.call_later(max(0.0, delay_s), alarm.ring))
+        return alarm

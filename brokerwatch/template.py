@@ -1,0 +1,37 @@
+"""The configuration that `brokerwatch init` writes."""
+
+CONFIG_TEMPLATE = """\
+# What brokerwatch watches. Run it with: brokerwatch run
+# Secrets never stand in this file: it names the environment variable, or the file, that holds each.
+version = 1
+
+[cluster]
+name = "main"
+health_endpoint = "tcp://127.0.0.1:5571"   # where others listen: brokerwatch listen
+heartbeat_s = 1.0                          # four of them and a second of silence: not available
+publish_balances = true                    # false keeps amounts inside this process
+
+# One table for each account. Give the watcher a key of its own that may only query:
+# most nonce errors come from one key that two programs share.
+
+[brokers.kraken-main]                      # the name: a-z, 0-9, - and _
+exchange = "kraken"                        # any ccxt id
+api_key_env = "KRAKEN_MAIN_API_KEY"        # or api_key_file = "kraken.key"
+secret_env = "KRAKEN_MAIN_API_SECRET"
+poll_interval_s = 10
+fetch_deadline_s = 8
+max_consecutive_errors = 3                 # so many errors in a row: not available
+cash_currencies = ["USD", "USDT", "USDC"]  # added up as cash; pegged to one unit
+labels = { desk = "a" }
+
+# [brokers.coinbase-main]
+# exchange = "coinbase"
+# api_key_env = "COINBASE_API_KEY"         # organizations/.../apiKeys/...
+# secret_file = "coinbase.pem"
+
+# [brokers.okx-main]
+# exchange = "okx"                         # an account of OKX Europe: myokx
+# api_key_env = "OKX_API_KEY"
+# secret_env = "OKX_API_SECRET"
+# password_env = "OKX_API_PASSPHRASE"
+"""

@@ -1,0 +1,21 @@
+"""Run brokerwatch: one Pykka actor per exchange account, a supervisor over them, a public health topic.
+
+    python run_cluster.py --demo                   on simulated exchanges that break and recover
+    python run_cluster.py --config FILE            on your accounts (the same as `brokerwatch run`)
+
+The way through the house, in the order in which things happen:
+
+    brokerwatch/program.py      settings -> cluster -> screen, until Ctrl-C
+    brokerwatch/cluster.py      puts everything together, and takes it apart in order
+    brokerwatch/exchange.py     asks an exchange through ccxt, and refuses answers that prove nothing
+    actors/broker.py            owns one account: folds each outcome, shows the result
+    brokerwatch/health.py       THE IDEA: the state machine of one account, as a table
+    brokerwatch/board.py        where the trading thread reads, without waiting
+    actors/supervisor.py        hears all brokers over ZeroMQ; silence, death, restarts; publishes
+    brokerwatch/listener.py     the subscriber at the other end, in any process
+"""
+
+from brokerwatch.cli import run_alone
+
+if __name__ == "__main__":
+    run_alone()

@@ -1,0 +1,87 @@
+"""What tests build clusters from: simulated accounts, own callables, and waiting without sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from brokerwatch.cluster import Cluster
+from brokerwatch.config import BrokerSpec, ClusterSettings
+from brokerwatch.listener import Listener
+from brokerwatch.messages import Reading
+from brokerwatch.simulator import SimulatedExchange
+
+ONLY_WHEN_ASKED = float("inf")
+HEARTBEAT_S = 0.1
+"""Quick, so that silence is established in 1.4 s."""
+PATIENCE_S = 20.0
+"""No test waits longer for anything; a busy machine may be slow, a broken product is never done."""
+
+
+def simulated_spec(exchange: SimulatedExchange, name: str = "", **values: Any) -> BrokerSpec:
+    """A broker on a simulated exchange, through real ccxt and HTTP."""
+    return BrokerSpec(
+        name or f"{exchange.ccxt_id}-test",
+        exchange=exchange.ccxt_id,
+        credentials=MappingProxyType(dict(exchange.credentials)),
+        ccxt=MappingProxyType(exchange.ccxt_options()),
+        simulated=True,
+        **{"poll_interval_s": ONLY_WHEN_ASKED, "fetch_deadline_s": 5.0, **values},
+    )
+
+
+def cluster_of(*specs: BrokerSpec, heartbeat_s: float = HEARTBEAT_S, **values: Any) -> Cluster:
+    """A cluster on a port of its own."""
+    return Cluster(
+        specs, ClusterSettings(heartbeat_s=heartbeat_s, health_endpoint="tcp://127.0.0.1:*", **values)
+    )
+
+
+class Till:
+    """A source whose next outcomes a test decides: `balance` or an exception, one per fetch."""
+
+    def __init__(self, balance: Mapping[str, Any] | None = None) -> None:
+        self.balance: Mapping[str, Any] = {"USD": "100.00"} if balance is None else balance
+        self.failure: BaseException | None = None
+        self.fetches = 0
+        self.hangs = False
+        self.stuck = threading.Event()
+        """Set once a fetch hangs."""
+
+    async def __call__(self) -> Mapping[str, Any]:
+        self.fetches += 1
+        if self.hangs:
+            self.stuck.set()
+            await asyncio.get_running_loop().create_future()
+        if self.failure is not None:
+            raise self.failure
+        return self.balance
+
+
+def wait_for_reading(
+    listener: Listener, broker: str, wanted: Callable[[Reading], bool], patience_s: float = PATIENCE_S
+) -> Reading:
+    """The first reading of `broker` that a subscriber hears and that is as wanted."""
+    waited: list[Reading] = []
+    deadline = threading.Event()
+    timer = threading.Timer(patience_s, deadline.set)
+    timer.daemon = True
+    timer.start()
+    try:
+        for heard in listener.changes(wait_s=0.05):
+            if heard is not None and heard.reading.broker == broker:
+                waited.append(heard.reading)
+                if wanted(heard.reading):
+                    return heard.reading
+            if deadline.is_set():
+                break
+    finally:
+        timer.cancel()
+        timer.join()
+    raise AssertionError(
+        f"{broker} was never heard as wanted within {patience_s:g} s; heard: "
+        + "; ".join(f"{r.status}/{r.reason}/{r.error_count}" for r in waited)
+    )
