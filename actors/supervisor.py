@@ -119,6 +119,10 @@ class HealthSupervisor(Actor):
         self._due_s = 0.0
 
     def begin(self) -> None:
+        for name, view in self._views.items():
+            self._board.slot(name).write_vetoes(view.vetoes)
+        for life in self._lives.values():
+            tell(life.ref, Report())
         self._publish_all()
         self._arm(self._clock.now())
 

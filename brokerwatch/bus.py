@@ -59,6 +59,36 @@ class Bus:
         self._context.term()
 
 
+class Waker:
+    """Wakes a thread that waits for its socket. `wake` may be called from any thread, also after `close`."""
+
+    def __init__(self) -> None:
+        self._ears, self._mouth = socket.socketpair()
+        self._ears.setblocking(False)
+        self._mouth.setblocking(False)
+
+    def wake(self) -> None:
+        """Let the thread look up."""
+        # Full means that it was woken already; closed, that it has ended.
+        with contextlib.suppress(OSError):
+            self._mouth.send(b"\0")
+
+    def heard(self) -> None:
+        """Forget how often it was woken."""
+        with contextlib.suppress(OSError):
+            while self._ears.recv(4_096):
+                pass
+
+    def fileno(self) -> int:
+        """What the poller watches."""
+        return self._ears.fileno()
+
+    def close(self) -> None:
+        """No more waking."""
+        self._ears.close()
+        self._mouth.close()
+
+
 @dataclass
 class _Topic:
     """The newest message of one topic."""
@@ -80,6 +110,8 @@ class Publisher:
     endpoint: str
     name: str
     bind: bool
+    gather_s: float = GATHER_S
+    """Subscriptions of so long are answered together."""
     _topics: dict[str, _Topic] = field(default_factory=dict[str, _Topic])
     _pending: set[str] = field(default_factory=set[str])
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -90,9 +122,7 @@ class Publisher:
 
     def start(self) -> None:
         """Open the socket. Raises EndpointUnavailable when the endpoint cannot be bound."""
-        self._ears, self._mouth = socket.socketpair()
-        self._ears.setblocking(False)
-        self._mouth.setblocking(False)
+        self._waker = Waker()
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), name=self.name, daemon=True)
         self._thread.start()
@@ -113,19 +143,14 @@ class Publisher:
             else:
                 known.pack, known.gap_s, known.pending = pack, gap_s, True
             self._pending.add(topic)
-        self._wake()
+        self._waker.wake()
 
     def stop(self, deadline_s: float) -> bool:
         """Send what waits, close the socket, end the thread. False when that took too long."""
         self._stopping = True
-        self._wake()
+        self._waker.wake()
         self._thread.join(deadline_s)
         return not self._thread.is_alive()
-
-    def _wake(self) -> None:
-        # Full means that it was woken already; closed, that it has ended.
-        with contextlib.suppress(OSError):
-            self._mouth.send(b"\0")
 
     def _run(self, ready: threading.Event) -> None:
         lock: _PathLock | None = None
@@ -152,13 +177,12 @@ class Publisher:
             out.close()
             if lock is not None:
                 lock.release()
-            self._ears.close()
-            self._mouth.close()
+            self._waker.close()
 
     def _serve(self, out: zmq.Socket[bytes]) -> None:
         poller = zmq.Poller()
         poller.register(out, zmq.POLLIN)
-        poller.register(self._ears, zmq.POLLIN)
+        poller.register(self._waker, zmq.POLLIN)
         wanted: list[bytes] = []
         answer_at_s = float("inf")
         wait_s: float | None = None
@@ -168,11 +192,9 @@ class Publisher:
                     asked = self._subscriptions(out)
                     if asked:
                         wanted += asked
-                        answer_at_s = min(answer_at_s, time.monotonic() + GATHER_S)
+                        answer_at_s = min(answer_at_s, time.monotonic() + self.gather_s)
                 else:
-                    with contextlib.suppress(OSError):
-                        while self._ears.recv(4_096):
-                            pass
+                    self._waker.heard()
             stopping = self._stopping
             now_s = time.monotonic()
             if now_s >= answer_at_s or (wanted and stopping):
@@ -231,9 +253,16 @@ class Subscriber:
     a reconnected publisher hears of the subscriptions again."""
 
     def __init__(
-        self, bus: Bus, endpoints: Iterable[str], prefixes: Iterable[str], *, bind: bool = False
+        self,
+        bus: Bus,
+        endpoints: Iterable[str],
+        prefixes: Iterable[str],
+        waker: Waker,
+        *,
+        bind: bool = False,
     ) -> None:
         self._bus = bus
+        self._waker = waker
         self._endpoints = tuple(endpoints)
         self._prefixes = tuple(prefixes)
         self._bind = bind
@@ -260,16 +289,19 @@ class Subscriber:
         except BaseException:
             incoming.close()
             raise
+        self._poller = zmq.Poller()
+        self._poller.register(incoming, zmq.POLLIN)
+        self._poller.register(self._waker, zmq.POLLIN)
         return incoming
 
     def take(self, wait_s: float) -> Mapping[str, list[bytes]]:
-        """Wait up to `wait_s` for a message, then take all that are there: topic to bodies, in order.
+        """Wait up to `wait_s` for a message or the waker, then all that are there: topic to bodies, in order.
 
         Frames after the second are ignored, and so is a message that has only one.
         """
         taken: dict[str, list[bytes]] = {}
-        if not self._socket.poll(max(0, round(wait_s * 1_000))):
-            return taken
+        self._poller.poll(max(0, round(wait_s * 1_000)))
+        self._waker.heard()
         with contextlib.suppress(zmq.Again):
             for _ in range(DRAIN_LIMIT):
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)

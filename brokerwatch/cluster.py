@@ -26,10 +26,10 @@ from brokerwatch.actors.supervisor import Died, Drain, HealthSupervisor, Life
 from brokerwatch.board import Board, Slot
 from brokerwatch.broker import Broker
 from brokerwatch.bus import Bus, Publisher
-from brokerwatch.clock import Clock, SystemClock
+from brokerwatch.clock import Clock, Instant, SystemClock
 from brokerwatch.config import BrokerSpec, ClusterSettings, Settings, cluster_mistakes, load
 from brokerwatch.errors import ClusterStopped, ConfigError, Problem, UnknownBroker
-from brokerwatch.health import NO_VETOES, Health
+from brokerwatch.health import NO_VETOES, Health, Vetoes
 from brokerwatch.inbox import Inbox
 from brokerwatch.listener import Listener
 from brokerwatch.loop import LoopThread, Timers
@@ -86,6 +86,7 @@ class Cluster:
         self._supervisor_epoch = ""
         self._health: HealthVoice | None = None
         self._gateway: Gateway | None = None
+        self._sources: LoopThread | None = None
         self._loops: list[LoopThread] = []
 
     @classmethod
@@ -166,12 +167,14 @@ class Cluster:
         def share() -> float:
             return max(SHORTEST_SHARE_S, min(STOP_S / 4, until_s - time.monotonic()))
 
-        for life in lives.values():  # all are told before one is waited for
-            stop_soon(life.ref)
-        left = [name for name, life in lives.items() if not wait_for_end(life.ref, share())]
+        left: list[str] = []
+        # The supervisor first, or it would take the brokers that stop for dead and restart them.
         if self._supervisor is not None and not wait_for_end(self._supervisor, share()):
             left.append("the supervisor")
         self._farewell()
+        for life in lives.values():  # all are told before one is waited for
+            stop_soon(life.ref)
+        left += [name for name, life in lives.items() if not wait_for_end(life.ref, share())]
         sockets = (self._broker_out, self._health_out, self._inbox)
         open_sockets = [part.name for part in sockets if not part.stop(share())]
         left += open_sockets
@@ -217,7 +220,9 @@ class Cluster:
         self._bus = Bus()
         self._inbox = Inbox(self._bus, settings.broker_endpoint, self._clock, self._ttl_s)
         self._health_out = Publisher(self._bus, settings.health_endpoint, "brokerwatch-health", bind=True)
-        self._broker_out = Publisher(self._bus, settings.broker_endpoint, "brokerwatch-brokers", bind=False)
+        self._broker_out = Publisher(
+            self._bus, settings.broker_endpoint, "brokerwatch-brokers", bind=False, gather_s=0.0
+        )
         started: list[Inbox | Publisher] = []
         try:
             for part in (self._inbox, self._health_out, self._broker_out):
@@ -246,8 +251,10 @@ class Cluster:
 
     def _source(self, spec: BrokerSpec) -> Source:
         if spec.fetch is not None:
-            # A callable that blocks its loop must not hold up the exchanges, nor the other callables.
-            return callable_source(self._loop(f"brokerwatch-source-{spec.name}"), spec.fetch, self._clock)
+            # A callable that blocks its loop must hold up neither the exchanges nor the heartbeats.
+            if self._sources is None:
+                self._sources = self._loop("brokerwatch-sources")
+            return callable_source(self._sources, spec.fetch, self._clock)
         if self._gateway is None:
             from brokerwatch.exchange import Gateway
 
@@ -298,10 +305,7 @@ class Cluster:
         health = HealthVoice(voice, publish_balances=self._settings.publish_balances)
         self._health = health
         self._supervisor = HealthSupervisor.start(
-            {
-                name: View(evidence, now.up_s, vetoes)
-                for name, (evidence, vetoes) in self._board.said().items()
-            },
+            {name: _unheard(*said, now) for name, said in self._board.said().items()},
             dict(self._lives),
             births=self._reborn,
             take=self._inbox.take,
@@ -361,3 +365,9 @@ class Cluster:
             for reading in gone:
                 self._health.publish(reading, ttl_ms=0)
             self._health.publish_roster(Roster(gone), ttl_ms=0)
+
+
+def _unheard(evidence: Reading, vetoes: Vetoes, now: Instant) -> View:
+    """What a supervisor knows before it has heard anything: who there is, and the vetoes laid before it."""
+    blank = msgspec.structs.replace(evidence, broker_epoch="", version=0)
+    return View(blank, now.up_s, vetoes.lay(Reason.NEVER_SEEN, "the supervisor has not heard of it yet", now))

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from brokerwatch.bus import Bus, Subscriber
+from brokerwatch.bus import Bus, Subscriber, Waker
 from brokerwatch.clock import Clock
 from brokerwatch.errors import CodecError, EndpointUnavailable
 from brokerwatch.messages import Reading, ReadingData, topics
@@ -20,8 +20,8 @@ from brokerwatch.messages.codec import decode
 
 _log: Final = logging.getLogger(__name__)
 
-WAIT_S: Final = 0.25
-"""How often the thread looks whether it should stop."""
+WAIT_S: Final = 1.0
+"""The longest wait; a message or the waker ends it sooner."""
 
 
 class Inbox:
@@ -37,6 +37,7 @@ class Inbox:
         self._lock = threading.Lock()
         self._notify: Callable[[], object] = lambda: None
         self._stopping = threading.Event()
+        self._waker = Waker()
         self._failure: EndpointUnavailable | None = None
         self.name = "brokerwatch-inbox"
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
@@ -71,14 +72,16 @@ class Inbox:
     def stop(self, deadline_s: float) -> bool:
         """Close the socket and end the thread. False when that took too long."""
         self._stopping.set()
+        self._waker.wake()
         self._thread.join(deadline_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
-            incoming = Subscriber(self._bus, [self._endpoint], [topics.ALL_BROKERS], bind=True)
+            incoming = Subscriber(self._bus, [self._endpoint], [topics.ALL_BROKERS], self._waker, bind=True)
         except EndpointUnavailable as error:
             self._failure = error
+            self._waker.close()
             return
         finally:
             self._ready.set()
@@ -91,6 +94,7 @@ class Inbox:
                 self._tell()
         finally:
             incoming.close()
+            self._waker.close()
 
     def _keep(self, body: bytes) -> None:
         try:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Final, Self
 
-from brokerwatch.bus import Bus, Subscriber
+from brokerwatch.bus import Bus, Subscriber, Waker
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.config import DEFAULT_HEALTH_ENDPOINT, endpoint_mistake
 from brokerwatch.errors import CodecError, ConfigError, EndpointUnavailable, Problem, UnknownBroker
@@ -27,7 +27,10 @@ CHANGES_KEPT: Final = 10_000
 """Changes that wait for a reader who does not keep up; then the oldest go."""
 REOPEN_RANGE_S: Final = (0.1, 5.0)
 """Waits between two attempts with a fresh socket."""
-WAIT_S: Final = 0.1
+WAIT_S: Final = 1.0
+"""The longest wait of the thread; a message, an expiry or the waker ends it sooner."""
+GLANCE_S: Final = 0.1
+"""How often a reader of changes looks whether the listener stopped."""
 
 
 class Listener:
@@ -54,6 +57,7 @@ class Listener:
         self._named: set[str] | None = None
         self._changes: queue.Queue[Heard | None] = queue.Queue(CHANGES_KEPT)
         self._stopping = threading.Event()
+        self._waker = Waker()
         self._failure: EndpointUnavailable | None = None
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="brokerwatch-listener", daemon=True)
@@ -81,6 +85,7 @@ class Listener:
     def stop(self, deadline_s: float = 2.0) -> None:
         """End the thread; `changes` ends too."""
         self._stopping.set()
+        self._waker.wake()
         self._thread.join(deadline_s)
 
     def readings(self) -> Mapping[str, Reading]:
@@ -116,7 +121,7 @@ class Listener:
         """
         while not self._stopping.is_set():
             try:
-                heard = self._changes.get(timeout=WAIT_S if wait_s is None else wait_s)
+                heard = self._changes.get(timeout=GLANCE_S if wait_s is None else wait_s)
             except queue.Empty:
                 if wait_s is not None:
                     yield None
@@ -128,7 +133,7 @@ class Listener:
         bus = Bus() if self._bus is None else self._bus
         try:
             try:
-                incoming = Subscriber(bus, self._endpoints, [topics.ALL_STATES, topics.ROSTER])
+                incoming = Subscriber(bus, self._endpoints, [topics.ALL_STATES, topics.ROSTER], self._waker)
             except EndpointUnavailable as error:
                 self._failure = error
                 return
@@ -139,6 +144,7 @@ class Listener:
             finally:
                 incoming.close()
         finally:
+            self._waker.close()
             if self._bus is None:
                 bus.close()
 

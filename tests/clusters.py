@@ -23,13 +23,14 @@ PATIENCE_S = 20.0
 
 def simulated_spec(exchange: SimulatedExchange, name: str = "", **values: Any) -> BrokerSpec:
     """A broker on a simulated exchange, through real ccxt and HTTP."""
+    chosen: dict[str, Any] = {"poll_interval_s": ONLY_WHEN_ASKED, "fetch_deadline_s": 5.0, **values}
     return BrokerSpec(
         name or f"{exchange.ccxt_id}-test",
         exchange=exchange.ccxt_id,
         credentials=MappingProxyType(dict(exchange.credentials)),
         ccxt=MappingProxyType(exchange.ccxt_options()),
         simulated=True,
-        **{"poll_interval_s": ONLY_WHEN_ASKED, "fetch_deadline_s": 5.0, **values},
+        **chosen,
     )
 
 
@@ -64,7 +65,10 @@ class Till:
 def wait_for_reading(
     listener: Listener, broker: str, wanted: Callable[[Reading], bool], patience_s: float = PATIENCE_S
 ) -> Reading:
-    """The first reading of `broker` that a subscriber hears and that is as wanted."""
+    """The reading of `broker` that a subscriber has, or hears next, and that is as wanted."""
+    known = listener.readings().get(broker)
+    if known is not None and wanted(known):
+        return known
     waited: list[Reading] = []
     deadline = threading.Event()
     timer = threading.Timer(patience_s, deadline.set)
