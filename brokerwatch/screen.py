@@ -73,12 +73,13 @@ def change_line(reading: Reading) -> str:
 def table(readings: Iterable[Reading], *, title: str, caption: str) -> Table:
     """All readings, one a row."""
     shown = Table(title=title, caption=caption, title_justify="left", caption_justify="left", expand=False)
-    for name in ("broker", "status", "reason"):
-        shown.add_column(name, no_wrap=True)
-    for name in ("since", "errors", "cash", "age"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("detail", overflow="ellipsis", no_wrap=True, max_width=48)
-    for reading in readings:
+    # The widest word of each column from the start, or the table would jump with every change.
+    for name, width in (("broker", 0), ("status", 11), ("reason", 10)):
+        shown.add_column(name, no_wrap=True, min_width=width)
+    for name, width in (("since", 8), ("errors", 6), ("cash", 10), ("age", 6)):
+        shown.add_column(name, justify="right", no_wrap=True, min_width=width)
+    shown.add_column("detail", overflow="ellipsis", no_wrap=True, min_width=24, max_width=48)
+    for reading in sorted(readings, key=lambda reading: reading.broker):
         state = HealthState.UNKNOWN if reading.expired else reading.state
         trusted = reading.available
         style = _STYLE[state] if trusted or state is not HealthState.HEALTHY else "red"
