@@ -27,6 +27,48 @@ class NotProof(ValueError):
     """An answer arrived and does not prove a balance; the text says what is wrong with it."""
 
 
+EMPTY_READS: Final = 3
+"""So many agreeing answers make an account that held something believably empty …"""
+EMPTY_OVER_S: Final = 30.0
+"""… if they came over at least so long: the same broken cache gives two quick ones alike."""
+
+
+class EmptyAnswers:
+    """Whether an answer without any currency is to be believed.
+
+    An account that held something and now answers with nothing at all was hardly ever emptied to the
+    last trace; it is far more often a broken answer in a whole envelope. (A stated zero is another matter:
+    it names its currency.) So nothing after something is no proof, until it is steady.
+    """
+
+    def __init__(self) -> None:
+        self._held_something = False
+        self._empty_since_s: float | None = None
+        self._empty_reads = 0
+
+    def doubt(self, holdings: Mapping[str, Holding], now_s: float) -> str:
+        """Take note of an answer, and say why it is not to be believed yet; empty when it is."""
+        if holdings:
+            self._held_something = True
+            self.interrupted()
+            return ""
+        if not self._held_something:
+            return ""
+        self._empty_reads += 1
+        self._empty_since_s = now_s if self._empty_since_s is None else self._empty_since_s
+        if self._empty_reads < EMPTY_READS or now_s - self._empty_since_s < EMPTY_OVER_S:
+            return (
+                "no currency at all, and there were some before; believed after "
+                f"{EMPTY_READS} such answers over {EMPTY_OVER_S:g} s"
+            )
+        self._held_something = False
+        return ""
+
+    def interrupted(self) -> None:
+        """A fetch failed: answers on both sides of it do not agree."""
+        self._empty_since_s, self._empty_reads = None, 0
+
+
 def kraken(answer: object, code: Code) -> dict[str, Holding]:
     """The holdings that a BalanceEx answer states. free = balance + credit - credit_used - hold_trade."""
     envelope = _map(answer, "the answer")

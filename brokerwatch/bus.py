@@ -10,7 +10,6 @@ is replaced by what is newer: a backlog cannot grow.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import socket
@@ -332,6 +331,8 @@ class _PathLock:
         """Lock the path of an ipc endpoint; None for the others. Raises OSError when it is taken."""
         if not endpoint.startswith("ipc://"):
             return None
+        import fcntl  # where there is no ipc, there is no fcntl either
+
         path = Path(endpoint.removeprefix("ipc://") + ".lock")
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:

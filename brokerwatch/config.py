@@ -355,6 +355,9 @@ def _broker(
     exchange = table.text("exchange", "")
     if exchange not in catalogue.exchanges():
         table.wrong("exchange", _unknown_exchange(exchange, catalogue.exchanges()))
+    options = table.table("ccxt")
+    for key in sorted(options.keys() & _NOT_FOR_CCXT):
+        table.wrong(f"ccxt.{key}", _NOT_FOR_CCXT[key])
     labels = table.table("labels")
     if not all(isinstance(value, str) for value in labels.values()):
         table.wrong("labels", "expected texts as values")
@@ -363,7 +366,7 @@ def _broker(
         "fetch_deadline_s": table.number("fetch_deadline_s", 8.0),
         "max_consecutive_errors": table.whole("max_consecutive_errors", 3),
         "cash_currencies": table.texts("cash_currencies", DEFAULT_CASH),
-        "ccxt": MappingProxyType(dict(table.table("ccxt"))),
+        "ccxt": MappingProxyType(dict(options)),
         "labels": MappingProxyType({key: str(value) for key, value in labels.items()}),
     }
     credentials = _credentials(name, exchange, table, folder, catalogue, environment)
@@ -394,6 +397,17 @@ CREDENTIALS: Final = (
     "token",
 )  # fmt: skip
 """Every credential that ccxt knows, in snake_case."""
+
+_CREDENTIAL_ABOVE: Final = "secrets do not belong into this file; expected <credential>_env or _file above"
+_NOT_FOR_CCXT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (*CREDENTIALS, "apiKey", "accountId", "privateKey", "walletAddress"), _CREDENTIAL_ABOVE
+        ),
+        "verbose": "ccxt would print keys and signatures; expected without this key",
+    }
+)
+"""Options of ccxt's constructor that would put a secret where it does not belong."""
 
 _DEFAULT_VARIABLE: Final = {"api_key": "API_KEY", "secret": "API_SECRET", "password": "API_PASSPHRASE"}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NoReturn, cast
@@ -107,6 +108,9 @@ def _refuse(constant: str) -> NoReturn:
 def _shown(body: str) -> str:
     return repr(" ".join(body.split())[:120]) if body else "an empty body"
 
+
+_QUIET: Final = logging.getLogger("brokerwatch.ccxt")
+_QUIET.setLevel(logging.INFO)
 
 _strict_classes: dict[str, type[Any]] = {}
 
@@ -215,6 +219,8 @@ class _Account:
                 **spec.ccxt,
             }
             instance = _strict_class(spec.exchange)(options)
+            # At DEBUG ccxt's own logger would print keys and signatures.
+            instance.logger = _QUIET
             instance.own_session = False
             instance.session = self._gateway.session()
             if self._family:

@@ -194,6 +194,12 @@ class Listener:
             self._tell(heard)
 
     def _keep(self, reading: Reading) -> None:
+        if len(self._endpoints) > 1:
+            # Two clusters may both have a broker of this name: it is as good as the worse of the two.
+            named = [
+                heard.reading for heard in self._ear.heard.values() if heard.reading.broker == reading.broker
+            ]
+            reading = next((one for one in named if not one.available), reading)
         if reading.broker in self._readings:
             self._readings[reading.broker] = reading
         else:

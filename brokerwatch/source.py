@@ -12,7 +12,7 @@ import concurrent.futures
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from brokerwatch.answers import NotProof, own_holdings
+from brokerwatch.answers import EmptyAnswers, NotProof, own_holdings
 from brokerwatch.clock import Clock
 from brokerwatch.faults import Failure, classify
 from brokerwatch.loop import LoopThread
@@ -55,6 +55,7 @@ class AsyncSource:
         self._read = read
         self._explain = explain
         self._clock = clock
+        self._empty = EmptyAnswers()
 
     def fetch(self, deadline_s: float, done: Callable[[Outcome], object]) -> Fetching:
         """Start one fetch; see `Source`."""
@@ -69,10 +70,15 @@ class AsyncSource:
                 holdings = await self._read()
             outcome: Outcome = Balance(holdings=holdings, as_of=as_of)
         except Exception as error:  # noqa: BLE001 - whatever a source raises is a fault, not a crash
+            self._empty.interrupted()
             if isinstance(error, TimeoutError) and deadline.expired():
                 outcome = Fault(FaultKind.NETWORK, f"no answer within {deadline_s:g} s")
             else:
                 outcome = self._explain(error)
+        else:
+            doubt = self._empty.doubt(holdings, as_of.up_s)
+            if doubt:
+                outcome = Fault(FaultKind.BAD_RESPONSE, doubt)
         done(outcome)
 
 
