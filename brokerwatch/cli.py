@@ -9,81 +9,74 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Any, Final, NoReturn
 
-import typer
+import click
 
-from brokerwatch.errors import BrokerwatchError, ConfigError
+from brokerwatch.errors import BrokerwatchError
 
 YES, NO, USAGE, WARNINGS, NOTHING_HEARD = 0, 1, 2, 3, 4
 
+DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5571"
 STATUS_PATIENCE_S: Final = 5.0
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Which exchange accounts can be trusted right now, and how much money is in each.",
-    epilog="Exit statuses: 0 yes, 1 no, 2 usage or configuration, 3 yes with warnings, 4 nothing heard.",
+_JSON_HELP: Final = "One JSON object a line for every change."
+
+
+@click.group(
+    epilog="Exit statuses: 0 yes, 1 no, 2 usage or configuration, 3 yes with warnings, 4 nothing heard."
 )
+@click.version_option(package_name="brokerwatch")
+def app() -> None:
+    """Which exchange accounts can be trusted right now, and how much money is in each."""
 
 
-def run(
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="TOML file; default: $BROKERWATCH_CONFIG, else ./brokerwatch.toml.", show_default=False
-        ),
-    ] = None,
-    demo: Annotated[
-        bool, typer.Option("--demo", help="Run on simulated exchanges that break and recover.")
-    ] = False,
-    duration: Annotated[
-        float | None, typer.Option(help="Stop after so many seconds.", min=0.0, show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for every change.")] = False,
-    keep_going: Annotated[
-        bool,
-        typer.Option("--keep-going", help="Start the sound brokers although others are configured wrongly."),
-    ] = False,
-) -> None:
+@app.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="TOML file; default: $BROKERWATCH_CONFIG, else ./brokerwatch.toml.",
+)
+@click.option("--demo", is_flag=True, help="Run on simulated exchanges that break and recover.")
+@click.option("--duration", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop after so long.")
+@click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
+@click.option(
+    "--keep-going", is_flag=True, help="Start the sound brokers although others are configured wrongly."
+)
+def run(*, config: Path | None, demo: bool, duration: float | None, as_json: bool, keep_going: bool) -> None:
     """Watch the accounts of a configuration, and publish their health."""
     from brokerwatch import program
 
     program.run(config=config, demo=demo, duration_s=duration, as_json=as_json, keep_going=keep_going)
 
 
-app.command()(run)
-
-
 @app.command()
-def listen(
-    endpoints: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[ENDPOINT]...", help="Health topics; default tcp://127.0.0.1:5571.", show_default=False
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for every change.")] = False,
-    count: Annotated[
-        int | None, typer.Option(help="End after so many objects.", min=1, show_default=False)
-    ] = None,
-) -> None:
-    """Show what a cluster publishes, from another process. Says so when nothing is heard."""
+@click.argument("endpoints", metavar="[ENDPOINT]...", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N objects.")
+def listen(*, endpoints: tuple[str, ...], as_json: bool, count: int | None) -> None:
+    """Show what a cluster publishes, from another process.
+
+    ENDPOINT is a health topic, by default tcp://127.0.0.1:5571; there may be several. When nothing is
+    heard, it says so.
+    """
     from brokerwatch import screen
     from brokerwatch.clock import SystemClock
     from brokerwatch.listener import NOTHING_HEARD_S, Listener
     from brokerwatch.signals import stop_signals
 
-    where = ", ".join(endpoints or ()) or "tcp://127.0.0.1:5571"
-    with stop_signals() as stopped, Listener(*(endpoints or ())) as listener:
+    where = ", ".join(endpoints) or DEFAULT_ENDPOINT
+    with stop_signals() as stopped, Listener(*endpoints) as listener:
         heard = screen.watch(
             listener,
             stopped.is_set,
             as_json=as_json,
             count=count,
             title=f"brokerwatch: listening to {where}",
-            caption=lambda: _hearing(where, heard_anything=bool(listener.readings())),
+            caption=lambda: (
+                f"{'' if listener.readings() else f'nothing heard yet from {where}   '}Ctrl-C ends"
+            ),
             quiet_after_s=NOTHING_HEARD_S,
             on_quiet=lambda: (
                 f"nothing heard from {where} for {NOTHING_HEARD_S:g} s: is a cluster running there?"
@@ -91,55 +84,55 @@ def listen(
             up_s=SystemClock().up_s,
         )
     if not heard:
-        raise typer.Exit(NOTHING_HEARD)
-
-
-def _hearing(where: str, *, heard_anything: bool) -> str:
-    return "Ctrl-C ends" if heard_anything else f"nothing heard yet from {where}   Ctrl-C ends"
+        sys.exit(NOTHING_HEARD)
 
 
 @app.command()
-def status(
-    endpoint: Annotated[
-        str | None, typer.Argument(help="Health topic; default tcp://127.0.0.1:5571.", show_default=False)
-    ] = None,
-    broker: Annotated[
-        str | None, typer.Argument(help="One broker; default: all must be available.", show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each broker.")] = False,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds to wait for the cluster.", min=0.1)
-    ] = STATUS_PATIENCE_S,
-) -> None:
-    """Ask once, for cron and probes: 0 available, 1 not, 3 available with warnings, 4 nothing heard."""
-    from brokerwatch import screen
+@click.argument("endpoint", required=False)
+@click.argument("broker", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each broker.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    default=STATUS_PATIENCE_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the cluster.",
+)
+def status(*, endpoint: str | None, broker: str | None, as_json: bool, timeout: float) -> None:
+    """Ask once, for cron and probes.
+
+    ENDPOINT is a health topic, by default tcp://127.0.0.1:5571. Status 0: BROKER is available, or all of
+    them; 1: not; 3: available, but a balance is not fresh; 4: nothing heard.
+    """
+    from brokerwatch import lines
     from brokerwatch.listener import Listener
 
     if endpoint is not None and broker is None and "://" not in endpoint:
         endpoint, broker = None, endpoint
-    where = endpoint or "tcp://127.0.0.1:5571"
+    where = endpoint or DEFAULT_ENDPOINT
     with Listener(where) as listener:
-        complete = listener.complete.wait(timeout)
-        heard = [one for one in listener.heard() if broker in (None, one.reading.broker)]
-        if not complete and not heard:
-            detail = f"nothing heard from {where} within {timeout:g} s: is a cluster running there?"
-            screen.emit(screen.nothing_heard_object(detail) if as_json else detail)
-            raise typer.Exit(NOTHING_HEARD)
-        if broker is not None and not heard:
-            known = ", ".join(sorted(listener.readings()))
-            _fail(f"{where} publishes no broker named {broker!r}; there are: {known}")
-        for one in heard:
-            screen.emit(screen.json_object(one) if as_json else screen.change_line(one.reading))
-        if not all(one.reading.available for one in heard):
-            raise typer.Exit(NO)
-        if any(one.reading.stale for one in heard):
-            raise typer.Exit(WARNINGS)
+        listener.complete.wait(timeout)
+        heard = listener.heard()
+        asked = [one for one in heard if broker in (None, one.reading.broker)]
+    if not heard:
+        detail = f"nothing heard from {where} within {timeout:g} s: is a cluster running there?"
+        lines.emit(lines.nothing_heard_object(detail) if as_json else detail)
+        sys.exit(NOTHING_HEARD)
+    if not asked:
+        known = ", ".join(sorted(one.reading.broker for one in heard))
+        _fail(f"{where} publishes no broker named {broker!r}; there are: {known}")
+    for one in asked:
+        lines.emit(lines.json_object(one) if as_json else lines.change_line(one.reading))
+    if not all(one.reading.available for one in asked):
+        sys.exit(NO)
+    if any(one.reading.stale for one in asked):
+        sys.exit(WARNINGS)
 
 
 @app.command()
-def init(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("brokerwatch.toml"),
-) -> None:
+@click.argument("path", type=click.Path(path_type=Path), default=Path("brokerwatch.toml"))
+def init(*, path: Path) -> None:
     """Write a commented configuration to fill in. An existing file is left alone."""
     from brokerwatch.template import CONFIG_TEMPLATE
 
@@ -150,8 +143,8 @@ def init(
         _fail(f"{path} exists already and was left alone; name another file: brokerwatch init PATH")
     except OSError as error:
         _fail(f"{path} cannot be written: {error.strerror}")
-    screen_path = f"--config {path}" if str(path) != "brokerwatch.toml" else ""
-    typer.echo(f"wrote {path}; fill in your accounts, then: brokerwatch run {screen_path}".rstrip())
+    option = "" if str(path) == "brokerwatch.toml" else f" --config {path}"
+    click.echo(f"wrote {path}; fill in your accounts, then: brokerwatch run{option}")
 
 
 def main() -> None:
@@ -161,16 +154,12 @@ def main() -> None:
 
 def run_alone() -> None:
     """`run` as a program of its own."""
-    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    alone.command()(run)
-    _guarded(alone)
+    _guarded(run)
 
 
-def _guarded(program: typer.Typer) -> None:
+def _guarded(command: Any) -> None:
     try:
-        program()
-    except ConfigError as error:
-        _fail(str(error))
+        command()
     except BrokerwatchError as error:
         _fail(str(error))
     except BrokenPipeError:
