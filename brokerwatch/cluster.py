@@ -27,7 +27,7 @@ from brokerwatch.board import Board, Slot
 from brokerwatch.broker import Broker
 from brokerwatch.bus import Bus, Publisher
 from brokerwatch.clock import Clock, Instant, SystemClock
-from brokerwatch.config import BrokerSpec, ClusterSettings, Settings, cluster_mistakes, load
+from brokerwatch.config import CUSTOM, BrokerSpec, ClusterSettings, Settings, cluster_mistakes, load
 from brokerwatch.errors import ClusterStopped, ConfigError, Problem, UnknownBroker
 from brokerwatch.health import NO_VETOES, Health, Vetoes
 from brokerwatch.inbox import Inbox
@@ -88,6 +88,7 @@ class Cluster:
         self._gateway: Gateway | None = None
         self._sources: LoopThread | None = None
         self._loops: list[LoopThread] = []
+        self._listeners: list[Listener] = []
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str], *, keep_going: bool = False) -> Cluster:
@@ -128,8 +129,12 @@ class Cluster:
         return Broker(self._specs[name], slot, self._clock, self._ask)
 
     def listener(self) -> Listener:
-        """A subscriber to this cluster's health topic, inside this process. Leave it before the cluster."""
-        return Listener(self.health_endpoint, bus=self._bus)
+        """A subscriber to this cluster's health topic, inside this process. It ends with the cluster."""
+        if not self._running:
+            raise ClusterStopped("the cluster is not running, so there is nothing to listen to")
+        listener = Listener(self.health_endpoint, bus=self._bus)
+        self._listeners.append(listener)
+        return listener
 
     def readings(self) -> tuple[Reading, ...]:
         """How every broker is, in the order of the configuration. Never waits."""
@@ -149,11 +154,11 @@ class Cluster:
                 for name in self._specs:
                     self._lives[name] = self._born(name, self._first_health(name), self._next_epoch(""))
                 self._start_supervisor()
-                self._wait_until_heard()
             except BaseException:
                 self._running = True
                 self.stop()
                 raise
+        self._wait_until_heard()
 
     def stop(self) -> None:
         """Stop everything, in order. What hangs is named in the log and left behind. May be called twice."""
@@ -181,6 +186,8 @@ class Cluster:
         if self._gateway is not None and not self._gateway.close(share()):
             left.append("the exchange sessions")
         left += [loop.name for loop in reversed(self._loops) if not loop.stop(share())]
+        for listener in self._listeners:
+            listener.stop(share())
         if not open_sockets:
             self._bus.close()  # it would wait for a socket that its thread has not closed
         if left:
@@ -255,6 +262,9 @@ class Cluster:
             if self._sources is None:
                 self._sources = self._loop("brokerwatch-sources")
             return callable_source(self._sources, spec.fetch, self._clock)
+        if spec.exchange == CUSTOM:
+            expected = "expected exchange=, a ccxt id, or fetch=, an async callable"
+            raise ConfigError((Problem("", f"brokers.{spec.name}", expected),))
         if self._gateway is None:
             from brokerwatch.exchange import Gateway
 

@@ -25,6 +25,7 @@ from brokerwatch import answers
 from brokerwatch.answers import NotProof
 from brokerwatch.clock import Clock
 from brokerwatch.config import BrokerSpec
+from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.faults import Failure, classify
 from brokerwatch.loop import LoopThread
 from brokerwatch.messages import Fault, FaultKind, Holding
@@ -131,7 +132,10 @@ class Gateway:
         self._accounts: list[_Account] = []
 
     def source(self, spec: BrokerSpec) -> AsyncSource:
-        """The source of one broker's balance. Makes no request yet."""
+        """The source of one broker's balance. Makes no request yet. Raises ConfigError."""
+        if spec.exchange not in Catalogue.exchanges():
+            expected = f"expected a ccxt id; ccxt knows no {spec.exchange!r}"
+            raise ConfigError((Problem("", f"brokers.{spec.name}.exchange", expected),))
         account = _Account(self, spec)
         self._accounts.append(account)
         return AsyncSource(self._loop, account.read, account.explain, self._clock)

@@ -86,7 +86,8 @@ class Listener:
         """End the thread; `changes` ends too."""
         self._stopping.set()
         self._waker.wake()
-        self._thread.join(deadline_s)
+        if self._thread.ident is not None:
+            self._thread.join(deadline_s)
 
     def readings(self) -> Mapping[str, Reading]:
         """The newest reading of each broker; each turns unavailable by itself when it is not renewed."""

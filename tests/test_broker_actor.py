@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -283,3 +285,41 @@ def test_there_is_one_truth() -> None:
         for _ in range(4):
             broker.get_account_balance()
             assert broker.is_available() == broker.reading().available
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (BrokerSpec("a"), "brokers.a: expected exchange=, a ccxt id, or fetch="),
+        (BrokerSpec("a", exchange="krakn"), "brokers.a.exchange: expected a ccxt id"),
+    ],
+)
+def test_a_broker_that_nobody_can_fetch_is_refused_at_the_start(spec: BrokerSpec, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        cluster_of(spec).start()
+
+
+def test_a_listener_of_the_cluster_that_nobody_left_does_not_keep_it_from_stopping() -> None:
+    cluster = cluster_of(asked("a", Till()))
+    cluster.start()
+    listener = cluster.listener()
+    listener.start()
+    cluster.stop()
+    assert list(listener.changes(wait_s=0.01)) == []
+    with pytest.raises(ClusterStopped):
+        cluster.listener()
+
+
+def test_a_process_that_ends_without_a_stop_ends_all_the_same() -> None:
+    script = (
+        "import brokerwatch\n"
+        "async def fetch(): return {'USD': '1'}\n"
+        "settings = brokerwatch.ClusterSettings(health_endpoint='tcp://127.0.0.1:*')\n"
+        "cluster = brokerwatch.Cluster([brokerwatch.BrokerSpec('a', fetch=fetch)], settings)\n"
+        "cluster.start()\n"
+        "print(cluster.broker('a').get_account_balance())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
+    assert done.stdout == "1\n"
