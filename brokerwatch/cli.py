@@ -123,7 +123,7 @@ def status(*, endpoint: str | None, broker: str | None, as_json: bool, timeout: 
         known = ", ".join(sorted(one.reading.broker for one in heard))
         _fail(f"{where} publishes no broker named {broker!r}; there are: {known}")
     for one in asked:
-        lines.emit(lines.json_object(one) if as_json else lines.change_line(one.reading))
+        lines.emit(lines.json_object(one) if as_json else lines.change_line(one))
     if not all(one.reading.available for one in asked):
         sys.exit(NO)
     if any(one.reading.stale for one in asked):

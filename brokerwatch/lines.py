@@ -41,11 +41,12 @@ def emit(line: str) -> None:
     sys.stdout.flush()
 
 
-def change_line(reading: Reading) -> str:
-    """One reading as a line for a log or a pipe."""
+def change_line(heard: Heard) -> str:
+    """One reading as a line for a log or a pipe, with the time at which it was said or ran out."""
+    reading = heard.reading
     shown_age = f" ({age(reading)})" if reading.as_of is not None else ""
     return (
-        f"{clock_time(reading.since_us)} {reading.broker:<16} {reading.status:<12} {reading.reason:<13} "
+        f"{clock_time(max(heard.stamp.ts_us, reading.since_us))} {reading.broker:<16} {reading.status:<12} {reading.reason:<13} "
         f"errors {reading.error_count:<4} cash {cash(reading)}{shown_age} {reading.detail}"
     ).rstrip()
 

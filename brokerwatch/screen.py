@@ -55,7 +55,7 @@ def watch(
                     shown += 1
                 elif _line_key(heard.reading) != lines.get(heard.reading.broker):
                     lines[heard.reading.broker] = _line_key(heard.reading)
-                    emit(change_line(heard.reading))
+                    emit(change_line(heard))
                     shown += 1
             elif up_s() >= quiet_at_s and not listener.readings():
                 quiet_at_s = float("inf")
