@@ -31,6 +31,7 @@ from brokerwatch.messages import (
     FetchFailed,
     HealthState,
     Reading,
+    clipped,
 )
 from brokerwatch.messages.balance import amount_text
 from brokerwatch.source import Fetching, Outcome, Source
@@ -256,7 +257,7 @@ def _detail(spec: BrokerSpec, health: Health) -> str:
         for code, held in health.balance.holdings.items()
         if is_money(code) and code not in spec.cash_currencies and held.free
     ]
-    return f"{', '.join(left_out)} not counted"[:256] if left_out else ""
+    return clipped(f"{', '.join(left_out)} not counted") if left_out else ""
 
 
 def _grouped(number: Decimal) -> str:

@@ -133,9 +133,10 @@ class HealthSupervisor(Actor):
         match known:
             case Drain():
                 for name, evidence in self._take().items():
-                    view = self._views.get(name)
-                    if view is not None:
-                        self._change(name, view.heard(evidence, now))
+                    life = self._lives.get(name)
+                    # Only the life that was started here: where the bus is tcp, anybody may speak on it.
+                    if life is not None and life.epoch == evidence.broker_epoch:
+                        self._change(name, self._views[name].heard(evidence, now))
             case LookRound():
                 self._look_round(now)
                 self._arm(now)

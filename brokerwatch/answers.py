@@ -8,17 +8,29 @@ Kraken REST "Get Extended Balance", Coinbase Advanced Trade "List Accounts", OKX
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 from brokerwatch.messages import Holding, amount
+from brokerwatch.messages import total as summed
+from brokerwatch.messages.balance import is_code
 
 Code = Callable[[str], str]
 """An exchange's own currency code to the common one: XXBT to BTC."""
 
-COINBASE_ACCOUNT_TYPES: Final = frozenset({"ACCOUNT_TYPE_CRYPTO", "ACCOUNT_TYPE_FIAT"})
-"""The accounts that can be traded from; a vault is not one."""
+KRAKEN_BOUND: Final = frozenset({"B", "S", "M"})
+"""Suffixes of assets that are staked, bonded or opted in: there, and not to be traded."""
+KRAKEN_LEFT_OUT: Final = frozenset({"HOLD", "T", "KFEE"})
+"""Codes and suffixes that are no money of the account: fee credits, tokenized and pending parts."""
+COINBASE_COUNTED: Final = frozenset({"ACCOUNT_TYPE_CRYPTO", "ACCOUNT_TYPE_FIAT"})
+"""The accounts that can be traded from. An account without a type is one: older answers have none."""
+COINBASE_LEFT_OUT: Final = frozenset({"ACCOUNT_TYPE_VAULT", "ACCOUNT_TYPE_PERP_FUTURES"})
+"""The accounts that cannot. A type on neither list proves nothing: who knows what it holds."""
+
+MOST_DIGITS: Final = 27
+"""Whole digits of one stated amount. The wire carries 30, so that sums of a thousand of them fit."""
 
 _ZERO: Final = Decimal(0)
 
@@ -31,6 +43,28 @@ EMPTY_READS: Final = 3
 """So many agreeing answers make an account that held something believably empty …"""
 EMPTY_OVER_S: Final = 30.0
 """… if they came over at least so long: the same broken cache gives two quick ones alike."""
+
+
+def parsed(text: str) -> Any:
+    """What a JSON text says, its numbers as they were written. Raises ValueError.
+
+    A float has lost digits already, NaN is no JSON, and of a key that stands twice nobody knows
+    which one is meant.
+    """
+    return json.loads(
+        text, parse_float=str, parse_int=str, parse_constant=_refused, object_pairs_hook=_unambiguous
+    )
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _refused(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
 
 
 class EmptyAnswers:
@@ -70,35 +104,58 @@ class EmptyAnswers:
 
 
 def kraken(answer: object, code: Code) -> dict[str, Holding]:
-    """The holdings that a BalanceEx answer states. free = balance + credit - credit_used - hold_trade."""
+    """The holdings that a BalanceEx answer states. free = balance + credit - credit_used - hold_trade.
+
+    What earns or is staked stands under a code with a suffix and belongs to the same asset. `.F` earns
+    by itself and can be traded, so it is free; the others are bound, so they are used.
+    """
     envelope = _map(answer, "the answer")
     errors = _list(envelope.get("error"), "error")
     if errors:
         raise NotProof(f"the answer carries {_short(errors)}")
     found: dict[str, Holding] = {}
     for asset, entry in _map(envelope.get("result"), "result").items():
+        base, _, suffix = asset.partition(".")
+        if asset in KRAKEN_LEFT_OUT or suffix in KRAKEN_LEFT_OUT:
+            continue
         row = _map(entry, f"result.{asset}")
         total = _amount(row, "balance", asset)
         held = _amount(row, "hold_trade", asset)
-        credit = _amount(row, "credit", asset, absent=_ZERO) - _amount(
-            row, "credit_used", asset, absent=_ZERO
-        )
-        _add(found, code(asset), free=total + credit - held, used=held, total=total)
+        credit = _ZERO
+        if "credit" in row or "credit_used" in row:
+            credit = summed((_amount(row, "credit", asset), -_amount(row, "credit_used", asset)))
+        if suffix in KRAKEN_BOUND:
+            _add(found, code(base), free=_ZERO, used=total, total=total)
+        else:
+            known = base if suffix in {"", "F"} else asset  # a suffix we do not know stays apart
+            _add(found, code(known), free=summed((total, credit, -held)), used=held, total=total)
     return found
 
 
-def coinbase_page(answer: object, code: Code, found: dict[str, Holding]) -> str | None:
-    """Add one page of accounts to `found`; return the cursor of the next page, None at the end."""
+def coinbase_page(answer: object, code: Code, found: dict[str, Holding], seen: set[str]) -> str | None:
+    """Add one page of accounts to `found`; return the cursor of the next page, None at the end.
+
+    `seen` collects the accounts' ids over all pages: an account that comes twice would count twice.
+    An account must state its hold, and the page whether it is the last: without them nothing is proven.
+    """
     page = _map(answer, "the answer")
     for entry in _list(page.get("accounts"), "accounts"):
         row = _map(entry, "an account")
-        if row.get("type", "ACCOUNT_TYPE_CRYPTO") not in COINBASE_ACCOUNT_TYPES:
+        uuid = row.get("uuid")
+        if isinstance(uuid, str) and uuid:
+            if uuid in seen:
+                raise NotProof(f"the account {uuid} comes twice")
+            seen.add(uuid)
+        kind = _text(row.get("type", "ACCOUNT_TYPE_CRYPTO"), "type of an account")
+        if kind in COINBASE_LEFT_OUT:
             continue
+        if kind not in COINBASE_COUNTED:
+            raise NotProof(f"an account is of a type that we do not know: {_short(kind)}")
         available = _map(row.get("available_balance"), "available_balance")
         currency = _text(available.get("currency"), "available_balance.currency")
         free = _amount(available, "value", currency)
         used = _amount(_map(row.get("hold"), f"hold of {currency}"), "value", currency)
-        _add(found, code(currency), free=free, used=used, total=free + used)
+        _add(found, code(currency), free=free, used=used, total=summed((free, used)))
     more = page.get("has_next")
     if not isinstance(more, bool):
         raise NotProof("has_next is missing, so nobody knows whether this is the last page")
@@ -117,14 +174,18 @@ def okx(answer: object, code: Code) -> dict[str, Holding]:
         raise NotProof("data is empty: an account has one row even when it holds nothing")
     found: dict[str, Holding] = {}
     for row in rows:
+        in_row: set[str] = set()
         for entry in _list(_map(row, "a row of data").get("details"), "details"):
             detail = _map(entry, "a row of details")
             currency = _text(detail.get("ccy"), "ccy")
+            if currency in in_row:
+                raise NotProof(f"{currency} comes twice in one account")
+            in_row.add(currency)
             total = _amount(detail, "eq", currency)
             free_key = "availEq" if detail.get("availEq") not in (None, "") else "availBal"
             free = _amount(detail, free_key, currency)
             frozen = detail.get("frozenBal")
-            used = total - free if frozen in (None, "") else _amount(detail, "frozenBal", currency)
+            used = summed((total, -free)) if frozen in (None, "") else _amount(detail, "frozenBal", currency)
             _add(found, code(currency), free=free, used=used, total=total)
     return found
 
@@ -157,7 +218,7 @@ def own_holdings(answer: object) -> dict[str, Holding]:
     found: dict[str, Holding] = {}
     for currency, entry in _map(answer, "what fetch returned").items():
         if isinstance(entry, Holding):
-            found[currency] = entry
+            _add(found, currency, free=entry.free, used=entry.used, total=entry.total)
         elif isinstance(entry, Mapping):
             row = _map(cast("object", entry), f"the entry of {currency}")
             free, used = _amount(row, "free", currency), _amount(row, "used", currency, absent=_ZERO)
@@ -166,7 +227,7 @@ def own_holdings(answer: object) -> dict[str, Holding]:
                 currency,
                 free=free,
                 used=used,
-                total=_amount(row, "total", currency, absent=free + used),
+                total=_amount(row, "total", currency, absent=summed((free, used))),
             )
         else:
             free = _amount({currency: entry}, currency, currency)
@@ -175,9 +236,12 @@ def own_holdings(answer: object) -> dict[str, Holding]:
 
 
 def _add(found: dict[str, Holding], currency: str, *, free: Decimal, used: Decimal, total: Decimal) -> None:
+    if not is_code(currency):
+        raise NotProof(f"not a currency code: {currency[:40]!r}")
     before = found.get(currency)
     if before is not None:
-        free, used, total = before.free + free, before.used + used, before.total + total
+        free, used = summed((before.free, free)), summed((before.used, used))
+        total = summed((before.total, total))
     try:
         found[currency] = Holding(free=free, used=used, total=total)
     except ValueError as error:
@@ -191,9 +255,12 @@ def _amount(row: Mapping[str, Any], key: str, currency: str, *, absent: Decimal 
     if value is None:
         raise NotProof(f"{currency} has no {key}")
     try:
-        return amount(value)
+        number = amount(value)
     except ValueError as error:
         raise NotProof(f"{key} of {currency}: {error}") from error
+    if number.adjusted() >= MOST_DIGITS:
+        raise NotProof(f"{key} of {currency}: more than {MOST_DIGITS} digits before the point")
+    return number
 
 
 def _map(value: object, what: str) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ from typing import Final
 
 import zmq
 
-from brokerwatch.errors import CodecError, EndpointUnavailable
+from brokerwatch.errors import EndpointUnavailable
 from brokerwatch.messages.codec import MAX_BODY_BYTES
 
 _log: Final = logging.getLogger(__name__)
@@ -160,6 +160,7 @@ class Publisher:
             out.setsockopt(zmq.XPUB_VERBOSE, 1)  # or a second subscriber to a topic gets no replay
             out.setsockopt(zmq.MAXMSGSIZE, 4_096)  # what comes in are subscriptions
             try:
+                out.setsockopt(zmq.IPV6, _is_ipv6(self.endpoint))
                 if self.bind:
                     lock = _PathLock.take(self.endpoint)
                     out.bind(self.endpoint)
@@ -209,7 +210,7 @@ class Publisher:
     def _subscriptions(out: zmq.Socket[bytes]) -> list[bytes]:
         asked: list[bytes] = []
         with contextlib.suppress(zmq.Again):
-            while True:
+            for _ in range(DRAIN_LIMIT):
                 frame = out.recv(zmq.NOBLOCK)
                 if frame[:1] == b"\x01":
                     asked.append(frame[1:])
@@ -242,8 +243,8 @@ class Publisher:
         for name, pack in due:
             try:
                 out.send_multipart((name.encode(), pack(name)))
-            except (zmq.ZMQError, CodecError) as error:
-                _log.warning("%s: a message on %s was not sent: %s", self.name, name, error)
+            except Exception:  # noqa: BLE001 - one message that cannot be sent must not silence all the others
+                _log.exception("%s: a message on %s was not sent", self.name, name)
         return next_s
 
 
@@ -278,6 +279,7 @@ class Subscriber:
                 incoming.setsockopt_string(zmq.SUBSCRIBE, prefix)
             for endpoint in self._endpoints:
                 try:
+                    incoming.setsockopt(zmq.IPV6, _is_ipv6(endpoint))
                     if self._bind:
                         self._lock = _PathLock.take(endpoint)
                         incoming.bind(endpoint)
@@ -345,6 +347,11 @@ class _PathLock:
     def release(self) -> None:
         """Let others have the path. The file stays: removing it would let two processes hold one each."""
         os.close(self._descriptor)
+
+
+def _is_ipv6(endpoint: str) -> int:
+    # Not for every endpoint: an IPv4 address would come back as ::ffff:127.0.0.1.
+    return int(endpoint.startswith("tcp://["))
 
 
 def unavailable(endpoint: str, error: Exception) -> str:

@@ -6,14 +6,13 @@ heard. What a command needs it imports itself, so that `--help` and `listen` do 
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import click
 
-from brokerwatch.errors import BrokerwatchError
+from brokerwatch.errors import BrokerwatchError, ReaderGone
 
 YES, NO, USAGE, WARNINGS, NOTHING_HEARD = 0, 1, 2, 3, 4
 
@@ -49,6 +48,7 @@ def run(*, config: Path | None, demo: bool, duration: float | None, as_json: boo
     from brokerwatch import program
 
     program.run(config=config, demo=demo, duration_s=duration, as_json=as_json, keep_going=keep_going)
+    program.leave()
 
 
 @app.command()
@@ -61,28 +61,26 @@ def listen(*, endpoints: tuple[str, ...], as_json: bool, count: int | None) -> N
     ENDPOINT is a health topic, by default tcp://127.0.0.1:5571; there may be several. When nothing is
     heard, it says so.
     """
-    from brokerwatch import screen
     from brokerwatch.clock import SystemClock
     from brokerwatch.listener import NOTHING_HEARD_S, Listener
+    from brokerwatch.screen import Screen
     from brokerwatch.signals import stop_signals
 
     where = ", ".join(endpoints) or DEFAULT_ENDPOINT
     with stop_signals() as stopped, Listener(*endpoints) as listener:
-        heard = screen.watch(
+        heard = Screen(
             listener,
             stopped.is_set,
+            SystemClock().up_s,
             as_json=as_json,
-            count=count,
             title=f"brokerwatch: listening to {where}",
             caption=lambda: (
                 f"{'' if listener.readings() else f'nothing heard yet from {where}   '}Ctrl-C ends"
             ),
+            count=count,
             quiet_after_s=NOTHING_HEARD_S,
-            on_quiet=lambda: (
-                f"nothing heard from {where} for {NOTHING_HEARD_S:g} s: is a cluster running there?"
-            ),
-            up_s=SystemClock().up_s,
-        )
+            on_quiet=f"nothing heard from {where} for {NOTHING_HEARD_S:g} s: is a cluster running there?",
+        ).show()
     if not heard:
         sys.exit(NOTHING_HEARD)
 
@@ -133,7 +131,10 @@ def status(*, endpoint: str | None, broker: str | None, as_json: bool, timeout: 
 @app.command()
 @click.argument("path", type=click.Path(path_type=Path), default=Path("brokerwatch.toml"))
 def init(*, path: Path) -> None:
-    """Write a commented configuration to fill in. An existing file is left alone."""
+    """Write a commented configuration to fill in.
+
+    PATH is brokerwatch.toml unless you name another. An existing file is left alone.
+    """
     from brokerwatch.template import CONFIG_TEMPLATE
 
     try:
@@ -157,14 +158,12 @@ def run_alone() -> None:
     _guarded(run)
 
 
-def _guarded(command: Any) -> None:
+def _guarded(command: click.Command) -> None:
     try:
         command()
     except BrokerwatchError as error:
         _fail(str(error))
-    except BrokenPipeError:
-        # Whoever read our lines has enough. Python would complain once more when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ReaderGone:
         sys.exit(YES)
 
 

@@ -27,7 +27,8 @@ from brokerwatch.board import Board, Slot
 from brokerwatch.broker import Broker
 from brokerwatch.bus import Bus, Publisher
 from brokerwatch.clock import Clock, Instant, SystemClock
-from brokerwatch.config import CUSTOM, BrokerSpec, ClusterSettings, Settings, cluster_mistakes, load
+from brokerwatch.config import CUSTOM, BrokerSpec, ClusterSettings, Settings, cluster_mistakes
+from brokerwatch.configfile import load
 from brokerwatch.errors import ClusterStopped, ConfigError, Problem, UnknownBroker
 from brokerwatch.health import NO_VETOES, Health, Vetoes
 from brokerwatch.inbox import Inbox
@@ -220,7 +221,7 @@ class Cluster:
             health = replace(Health.begin(now), state=HealthState.UNKNOWN)
             blank = evidence(spec, "", health, now, self._clock, self._settings.heartbeat_s)
             for_ever = msgspec.structs.replace(blank, valid_until_s=float("inf"))
-            yield Slot(for_ever, health, NO_VETOES.lay(Reason.CONFIG, why[:256], now))
+            yield Slot(for_ever, health, NO_VETOES.lay(Reason.CONFIG, why, now))
 
     def _open_bus(self) -> None:
         settings = self._settings

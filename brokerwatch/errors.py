@@ -9,6 +9,8 @@
     ├── EndpointUnavailable   a ZeroMQ endpoint could not be bound
     └── CodecError            bytes that are not a message of ours (also a ValueError)
 
+`ReaderGone` stands apart: a pipe that was closed is no error.
+
 Faults of an exchange are not here: they are expected, so they are values
 (`brokerwatch.messages.Fault`), and a broker answers through them with its last known balance.
 """
@@ -31,7 +33,8 @@ class Problem:
     expected: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, self.key, self.expected) if part)
+        text = ": ".join(part for part in (self.where, self.key, self.expected) if part)
+        return " ".join(text.split())  # one line, whatever a key or a value contains
 
 
 class ConfigError(BrokerwatchError):
@@ -64,6 +67,10 @@ class BlockingCallInLoop(BrokerwatchError, RuntimeError):
 
 class EndpointUnavailable(BrokerwatchError):
     """A ZeroMQ endpoint could not be bound: somebody else has it, or it cannot exist here."""
+
+
+class ReaderGone(Exception):
+    """Whoever read our lines has enough of them: no error, and nothing to say about it."""
 
 
 class CodecError(BrokerwatchError, ValueError):

@@ -9,12 +9,11 @@ exact text of the amounts. An instance belongs to the loop's thread; all share o
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, cast
 
 import aiohttp
 import ccxt.async_support as ccxt
@@ -33,6 +32,8 @@ from brokerwatch.source import AsyncSource
 
 KEEPALIVE_S: Final = 75.0
 """Longer than the usual poll, so that a connection is used again."""
+MAX_SHOWN: Final = 20_000
+"""Characters of a broken answer that are looked through for secrets; far more than a fault's text keeps."""
 MAX_PAGES: Final = 100
 """Pages of one account list; a cursor that never ends is a broken answer."""
 
@@ -76,6 +77,11 @@ class _Strict:
     last_status: int | None = None
     last_body: str = ""
 
+    async def fetch(self, *request: Any, **named: Any) -> Any:
+        # What the page before said must not explain why this one never came.
+        self.last_status, self.last_body = None, ""
+        return await cast("Any", super()).fetch(*request, **named)
+
     def handle_errors(
         self,
         code: int,
@@ -98,16 +104,17 @@ class _Strict:
         return found
 
     def on_json_response(self, text: str) -> Any:
-        # Numbers stay as they were written: a float has lost digits already. NaN is no JSON.
-        return json.loads(text, parse_float=str, parse_int=str, parse_constant=_refuse)
+        return answers.parsed(text)
 
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
+    def on_rest_response(self, *answer: Any) -> str:
+        body: str = answer[5]
+        # A byte order mark is no part of the text, and ccxt looks at the first character.
+        return body.removeprefix("\ufeff")
 
 
 def _shown(body: str) -> str:
-    return repr(" ".join(body.split())[:120]) if body else "an empty body"
+    # Not cut to what people are shown yet: half a secret would not be recognised any more.
+    return repr(body[:MAX_SHOWN]) if body else "an empty body"
 
 
 _QUIET: Final = logging.getLogger("brokerwatch.ccxt")
@@ -122,13 +129,54 @@ def _strict_class(exchange: str) -> type[Any]:
     return _strict_classes[exchange]
 
 
+async def _follow_nobody(
+    session: aiohttp.ClientSession, context: object, redirect: aiohttp.TraceRequestRedirectParams
+) -> None:
+    """A redirect would carry key and signature to a stranger, and his answer would be believed."""
+    del session, context
+    answer = redirect.response
+    answer.close()
+    raise aiohttp.ClientResponseError(
+        answer.request_info,
+        answer.history,
+        status=answer.status,
+        message=f"redirects to {answer.headers.get('Location', 'nowhere')}, and we follow nobody",
+    )
+
+
+class _Answer(aiohttp.ClientResponse):
+    """An answer that is not read for ever: a bomb in gzip would take gigabytes, and everybody's time."""
+
+    largest_bytes = 4 << 20  # an account with 1,500 currencies states them in 200 KB
+
+    async def read(self) -> bytes:
+        if self._body is None:
+            read = bytearray()
+            async for part in self.content.iter_any():
+                read += part
+                if len(read) > self.largest_bytes:
+                    self.close()
+                    raise aiohttp.ClientResponseError(
+                        self.request_info, self.history, message=f"more than {self.largest_bytes:,} bytes"
+                    )
+            self._body = bytes(read)
+        return self._body
+
+
+class _LargeAnswer(_Answer):
+    """The same for exchanges that must load their list of markets first."""
+
+    largest_bytes = 64 << 20
+
+
 class Gateway:
     """All exchange accounts of one process: one loop thread, one HTTP session, one instance per broker."""
 
     def __init__(self, loop: LoopThread, clock: Clock) -> None:
         self._loop = loop
         self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[type[aiohttp.ClientResponse], aiohttp.ClientSession] = {}
+        self._context: ssl.SSLContext | None = None
         self._accounts: list[_Account] = []
 
     def source(self, spec: BrokerSpec) -> AsyncSource:
@@ -140,16 +188,21 @@ class Gateway:
         self._accounts.append(account)
         return AsyncSource(self._loop, account.read, account.explain, self._clock)
 
-    def session(self) -> aiohttp.ClientSession:
-        """The shared session; made on the loop's thread when it is first needed."""
-        if self._session is None:
-            # One context for all: making it costs 15 to 30 ms and most of a megabyte.
-            context = ssl.create_default_context(cafile=certifi.where())
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=context, limit=0, keepalive_timeout=KEEPALIVE_S),
+    def session(self, response: type[aiohttp.ClientResponse]) -> aiohttp.ClientSession:
+        """The shared session for answers of this class; made on the loop's thread when it is first needed."""
+        if response not in self._sessions:
+            if self._context is None:
+                # One context for all: making it costs 15 to 30 ms and most of a megabyte.
+                self._context = ssl.create_default_context(cafile=certifi.where())
+            tracing = aiohttp.TraceConfig()
+            tracing.on_request_redirect.append(_follow_nobody)
+            self._sessions[response] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._context, limit=0, keepalive_timeout=KEEPALIVE_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                response_class=response,
+                trace_configs=[tracing],
             )
-        return self._session
+        return self._sessions[response]
 
     def close(self, deadline_s: float) -> bool:
         """Close the session on its own loop. False when the loop does not answer in time."""
@@ -162,8 +215,8 @@ class Gateway:
     async def _close(self) -> None:
         for account in self._accounts:
             await account.close()
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
 
 class _Account:
@@ -190,7 +243,7 @@ class _Account:
         self._open()
         return await self._read_family()
 
-    def explain(self, error: Exception) -> Fault:
+    def explain(self, error: BaseException) -> Fault:
         """The fault that `error` is, in the exchange's own words, without secrets."""
         instance = self._instance
         if isinstance(error, NotProof):
@@ -202,7 +255,7 @@ class _Account:
                 status=None if instance is None else instance.last_status,
                 body=body,
                 family=self._family,
-                text=self._redacted(f"{type(error).__name__}: {error}"),
+                text=self._redacted(_words(error)),
             )
         )
 
@@ -220,18 +273,19 @@ class _Account:
                 # ccxt's throttle would add 3 s to each Kraken call; a poll is slower than the budget anyway.
                 "enableRateLimit": False,
                 "timeout": round(spec.fetch_deadline_s * 1_000) + 1_000,  # the deadline of ours comes first
+                # Floats would lose digits where ccxt parses the balance; we parse it where we know the form.
+                **({} if self._family else {"number": str}),
                 **spec.ccxt,
             }
             instance = _strict_class(spec.exchange)(options)
             # At DEBUG ccxt's own logger would print keys and signatures.
             instance.logger = _QUIET
             instance.own_session = False
-            instance.session = self._gateway.session()
+            instance.session = self._gateway.session(_Answer if self._family else _LargeAnswer)
             if self._family:
                 # The balance needs no list of markets (160 KiB an account instead of 11 to 17 MiB).
                 instance.markets = {}
             self._instance = instance
-        self._instance.last_status, self._instance.last_body = None, ""
 
     async def _read_kraken(self) -> Mapping[str, Holding]:
         answer = await self._instance.privatePostBalanceEx()
@@ -244,15 +298,16 @@ class _Account:
     async def _read_coinbase(self) -> Mapping[str, Holding]:
         found: dict[str, Holding] = {}
         request: dict[str, Any] = {"limit": 250}
-        seen: set[str] = set()
+        accounts: set[str] = set()
+        cursors: set[str] = set()
         for _ in range(MAX_PAGES):
             page = await self._instance.v3PrivateGetBrokerageAccounts(request)
-            cursor = answers.coinbase_page(page, self._instance.safe_currency_code, found)
+            cursor = answers.coinbase_page(page, self._instance.safe_currency_code, found, accounts)
             if cursor is None:
                 return found
-            if cursor in seen:
+            if cursor in cursors:
                 raise NotProof("the list of accounts comes round to a page that was read already")
-            seen.add(cursor)
+            cursors.add(cursor)
             request = {"limit": 250, "cursor": cursor}
         raise NotProof(f"the list of accounts does not end after {MAX_PAGES} pages")
 
@@ -263,6 +318,13 @@ class _Account:
         for secret in self._secrets:
             text = text.replace(secret, "[redacted]")
         return text
+
+
+def _words(error: BaseException) -> str:
+    """What an error says; first what lies beneath it, since ccxt's own text is often only the address."""
+    text = f"{type(error).__name__}: {error}"
+    cause = error.__cause__
+    return text if cause is None else f"{type(cause).__name__}: {cause} ({text})"
 
 
 def _exact(structure: object) -> object:
@@ -279,14 +341,10 @@ def _exact(structure: object) -> object:
 
 
 def _spellings(secret: str) -> tuple[str, ...]:
-    """A secret as it may appear in an error text."""
-    return tuple(text for text in (secret, secret.replace("\n", "\\n"), json.dumps(secret)[1:-1]) if text)
+    """A secret as it may appear in an error text; of a PEM key also each line."""
+    lines = [line for line in secret.splitlines() if line and not line.startswith("-----")]
+    return tuple({text for text in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], *lines) if text})
 
 
 def _camel(name: str) -> str:
     return next((camel for camel, snake in _SNAKE.items() if snake == name), name)
-
-
-def load() -> None:
-    """Import what the gateway needs, so that the half second it takes is not taken from a fetch."""
-    importlib.import_module("ccxt.async_support")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from brokerwatch.answers import parsed
 from brokerwatch.messages import Fault, FaultKind
 
 NETWORK, DOWN, MAINTENANCE = FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN, FaultKind.MAINTENANCE
@@ -156,7 +157,6 @@ STATUSES: Final[Mapping[int, FaultKind]] = MappingProxyType(
         409: DOWN,
         410: DOWN,
         451: DOWN,
-        504: NETWORK,
         511: BUG,
     }
 )
@@ -206,7 +206,11 @@ CLASSES: Final[Mapping[str, FaultKind]] = MappingProxyType(
 )
 """Exception classes by name, ccxt's and Python's; a subclass is classified as its nearest listed base."""
 
-_HTML: Final = re.compile(r"\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
+_BARE_REFUSAL: Final = re.compile(r"\s*Unauthorized\s*\Z", re.IGNORECASE)
+"""What Coinbase answers to a key or signature it does not accept: not JSON, and its own word all the same."""
+
+_OURS_TO_READ: Final = frozenset({"TypeError", "AttributeError", "LookupError", "ValueError"})
+"""Classes that mean a mistake in a program; raised over an answer, the answer was none that we can read."""
 
 
 def classify(failure: Failure) -> Fault:
@@ -214,20 +218,33 @@ def classify(failure: Failure) -> Fault:
     return Fault(_kind(failure), " ".join(failure.text.split()))
 
 
+def _in_envelope(failure: Failure) -> bool:
+    """Whether the body can be the exchange's own words. A proxy's page may quote any code."""
+    if failure.family == "coinbase" and _BARE_REFUSAL.match(failure.body):
+        return True
+    try:
+        return isinstance(parsed(failure.body), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _kind(failure: Failure) -> FaultKind:
     """Ask the tables in order; the first that knows decides."""
-    if failure.body and not _HTML.match(failure.body):
+    if _in_envelope(failure):
         for pattern, kind in ENVELOPE_WORDS.get(failure.family, ()):
             if pattern.search(failure.body):
                 return kind
-    for cause in failure.causes:
-        if cause in CAUSES:
-            return CAUSES[cause]
+    # A trader's own callable raises these as they are; ccxt wraps them.
+    for name in (*failure.causes, *failure.classes):
+        if name in CAUSES:
+            return CAUSES[name]
     if failure.status is not None and not 200 <= failure.status < 300:
-        if not failure.family and failure.status in (401, 403) and not _HTML.match(failure.body):
+        if not failure.family and failure.status in (401, 403) and _in_envelope(failure):
             return AUTH if failure.status == 401 else PERMISSION
         listed = STATUSES.get(failure.status)
         return listed if listed is not None else DOWN if failure.status >= 500 else BAD
+    if failure.status is not None and _OURS_TO_READ & set(failure.classes):
+        return BAD
     for name in failure.classes:
         if name in CLASSES:
             return CLASSES[name]

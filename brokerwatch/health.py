@@ -43,7 +43,7 @@ from types import MappingProxyType
 from typing import Final
 
 from brokerwatch.clock import Instant
-from brokerwatch.messages import Balance, Fault, HealthState, Reason, Verdict
+from brokerwatch.messages import Balance, Fault, HealthState, Reason, Verdict, clipped
 
 BROKER_MAX_CONSECUTIVE_ERRORS: Final = 3
 """Consecutive faults that make a broker unavailable, unless its configuration says another number."""
@@ -184,7 +184,7 @@ class Vetoes:
             raise ValueError(f"{reason} is no veto")
         if reason in self.laid:
             return self
-        return Vetoes(MappingProxyType({**self.laid, reason: Veto(now, detail)}), self.lifted_us)
+        return Vetoes(MappingProxyType({**self.laid, reason: Veto(now, clipped(detail))}), self.lifted_us)
 
     def lift(self, now: Instant, *reasons: Reason) -> Vetoes:
         """Without these vetoes; the same object when none of them was laid."""

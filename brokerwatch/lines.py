@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
+import queue
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any
+from decimal import Context, Decimal
+from types import TracebackType
+from typing import Any, Final, Self
 
 import msgspec
 
+from brokerwatch.errors import ReaderGone
 from brokerwatch.messages import HealthState, Reading, Reason
 from brokerwatch.reception import Heard
+
+_WIDE: Final = Context(prec=100)  # the ordinary one fails on amounts of more than 26 digits
+STDOUT: Final = 1
+LINES_AHEAD: Final = 1_000
+"""Lines that wait for a slow reader."""
+LOOK_UP_S: Final = 0.1
+FLUSH_S: Final = 1.0
+"""What is written within so long after the end is still written."""
 
 
 def json_object(heard: Heard) -> str:
@@ -35,10 +48,60 @@ def nothing_heard_object(detail: str) -> str:
     return json.dumps(said)
 
 
+class Lines:
+    """Standard output, one line at a time and at once, on a thread of its own.
+
+    A pipe that nobody reads blocks who writes to it, and a program that is blocked cannot be stopped.
+    So the thread may block, and `emit` waits only as long as `stopping()` is false.
+    """
+
+    def __init__(self, stopping: Callable[[], bool]) -> None:
+        self._stopping = stopping
+        self._waiting: queue.Queue[bytes | None] = queue.Queue(LINES_AHEAD)
+        self._gone = threading.Event()
+        self._thread = threading.Thread(target=self._write, name="brokerwatch-lines", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._put(None)
+        self._thread.join(FLUSH_S)
+
+    def emit(self, line: str) -> None:
+        """One line. Raises ReaderGone."""
+        self._put(line.encode("utf-8", "replace") + b"\n")
+
+    def _put(self, text: bytes | None) -> None:
+        while not self._gone.is_set():
+            try:
+                self._waiting.put(text, timeout=LOOK_UP_S)
+            except queue.Full:
+                if self._stopping():
+                    return
+            else:
+                return
+        if text is not None:
+            raise ReaderGone
+
+    def _write(self) -> None:
+        while (text := self._waiting.get()) is not None:
+            try:
+                # Not through sys.stdout: a thread that blocks in there would block the end of Python too.
+                while text:
+                    text = text[os.write(STDOUT, text) :]
+            except OSError:
+                self._gone.set()
+                return
+
+
 def emit(line: str) -> None:
-    """One line to whoever reads, now: a pipe must not wait for a full buffer."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    """One line of a program that says a few and ends. Raises ReaderGone."""
+    with Lines(lambda: False) as lines:
+        lines.emit(line)
 
 
 def change_line(heard: Heard) -> str:
@@ -46,8 +109,9 @@ def change_line(heard: Heard) -> str:
     reading = heard.reading
     shown_age = f" ({age(reading)})" if reading.as_of is not None else ""
     return (
-        f"{clock_time(max(heard.stamp.ts_us, reading.since_us))} {reading.broker:<16} {reading.status:<12} {reading.reason:<13} "
-        f"errors {reading.error_count:<4} cash {cash(reading)}{shown_age} {reading.detail}"
+        f"{clock_time(max(heard.stamp.ts_us, reading.since_us))} {reading.broker:<16} "
+        f"{reading.status:<12} {reading.reason:<13} errors {reading.error_count:<4} "
+        f"cash {cash(reading)}{shown_age} {reading.detail}"
     ).rstrip()
 
 
@@ -63,7 +127,7 @@ def cash(reading: Reading) -> str:
 
 def _rounded(exact: Decimal) -> Decimal:
     """Two digits for people, unless that would show a small amount as zero."""
-    rounded = exact.quantize(Decimal("0.01"))
+    rounded = exact.quantize(Decimal("0.01"), context=_WIDE)
     return exact if exact and not rounded else rounded
 
 

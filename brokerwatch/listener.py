@@ -16,7 +16,7 @@ from brokerwatch.bus import Bus, Subscriber, Waker
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.config import DEFAULT_HEALTH_ENDPOINT, endpoint_mistake
 from brokerwatch.errors import CodecError, ConfigError, EndpointUnavailable, Problem, UnknownBroker
-from brokerwatch.messages import Reading, topics
+from brokerwatch.messages import Reading, RosterData, topics
 from brokerwatch.messages.codec import decode
 from brokerwatch.reception import Ear, Heard
 from brokerwatch.view import told
@@ -28,43 +28,38 @@ CHANGES_KEPT: Final = 10_000
 REOPEN_RANGE_S: Final = (0.1, 5.0)
 """Waits between two attempts with a fresh socket."""
 WAIT_S: Final = 1.0
-"""The longest wait of the thread; a message, an expiry or the waker ends it sooner."""
+"""The longest wait of a thread; a message, an expiry or the waker ends it sooner."""
 GLANCE_S: Final = 0.1
 """How often a reader of changes looks whether the listener stopped."""
 
 
 class Listener:
-    """Listens to the health topic of one or several clusters, on a thread of its own.
+    """Listens to the health topic of one or several clusters, on a thread for each endpoint.
 
-    with Listener("tcp://127.0.0.1:5571") as listener:
-        for heard in listener.changes():
-            print(heard.reading.broker, heard.reading.available)
+        with Listener("tcp://127.0.0.1:5571") as listener:
+            for heard in listener.changes():
+                print(heard.reading.broker, heard.reading.available)
+
+    When two clusters have a broker of one name, it is as good as the worse of the two.
     """
 
     def __init__(self, *endpoints: str, clock: Clock | None = None, bus: Bus | None = None) -> None:
-        self._endpoints = endpoints or (DEFAULT_HEALTH_ENDPOINT,)
+        chosen = tuple(dict.fromkeys(endpoints)) or (DEFAULT_HEALTH_ENDPOINT,)
         problems = [
-            Problem("", endpoint, mistake)
-            for endpoint in self._endpoints
-            if (mistake := endpoint_mistake(endpoint))
+            Problem("", endpoint, mistake) for endpoint in chosen if (mistake := endpoint_mistake(endpoint))
         ]
         if problems:
             raise ConfigError(tuple(problems))
         self._clock = SystemClock() if clock is None else clock
-        self._bus = bus
-        self._ear = Ear(self._clock)
+        self._own_bus = bus is None
+        self._bus = Bus() if bus is None else bus
+        self._changes: queue.Queue[Heard] = queue.Queue(CHANGES_KEPT)
+        self._lock = threading.Lock()
         self._readings: dict[str, Reading] = {}
-        self._named: set[str] | None = None
-        self._changes: queue.Queue[Heard | None] = queue.Queue(CHANGES_KEPT)
-        self._stopping = threading.Event()
-        self._waker = Waker()
-        self._failure: EndpointUnavailable | None = None
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="brokerwatch-listener", daemon=True)
-        self.undecodable = 0
-        """Messages that were none of ours."""
+        self._stopped = False
         self.complete = threading.Event()
-        """Set once a roster was heard and then every broker that it names."""
+        """Set once every endpoint has sent a roster, and then every broker that it names."""
+        self._stations = [_Station(endpoint, self._bus, self._clock, self) for endpoint in chosen]
 
     def __enter__(self) -> Self:
         self.start()
@@ -76,26 +71,30 @@ class Listener:
         self.stop()
 
     def start(self) -> None:
-        """Connect and begin to listen. Nobody needs to be there yet."""
-        self._thread.start()
-        self._ready.wait()
-        if self._failure is not None:
-            raise self._failure
+        """Connect and begin to listen. Nobody needs to be there yet. Raises EndpointUnavailable."""
+        try:
+            for station in self._stations:
+                station.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self, deadline_s: float = 2.0) -> None:
-        """End the thread; `changes` ends too."""
-        self._stopping.set()
-        self._waker.wake()
-        if self._thread.ident is not None:
-            self._thread.join(deadline_s)
+        """End the threads; `changes` ends too. May be called twice."""
+        if self._stopped:
+            return
+        self._stopped = True
+        ended = [station.stop(deadline_s) for station in self._stations]
+        if self._own_bus and all(ended):
+            self._bus.close()
 
     def readings(self) -> Mapping[str, Reading]:
         """The newest reading of each broker; each turns unavailable by itself when it is not renewed."""
         return self._readings
 
     def heard(self) -> tuple[Heard, ...]:
-        """The newest reading of each broker, with the message that brought it."""
-        return tuple(self._ear.heard.values())
+        """The newest reading of each broker of each cluster, with the message that brought it."""
+        return tuple(heard for station in self._stations for heard in station.heard())
 
     def reading(self, broker: str) -> Reading:
         """One broker's newest reading. Raises UnknownBroker as long as it was never heard."""
@@ -112,7 +111,12 @@ class Listener:
     @property
     def lost(self) -> int:
         """Messages that are known to be missing; the next one healed what they would have said."""
-        return self._ear.lost
+        return sum(station.ear.lost for station in self._stations)
+
+    @property
+    def undecodable(self) -> int:
+        """Messages that were none of ours."""
+        return sum(station.undecodable for station in self._stations)
 
     def changes(self, *, wait_s: float | None = None) -> Iterator[Heard | None]:
         """Each reading that differs from the one before, from now on, until the listener stops.
@@ -120,34 +124,89 @@ class Listener:
         With `wait_s`, a None whenever so long nothing changed. A reading that ran out comes with
         the reason `nothing_heard`.
         """
-        while not self._stopping.is_set():
+        while not self._stopped:
             try:
-                heard = self._changes.get(timeout=GLANCE_S if wait_s is None else wait_s)
+                yield self._changes.get(timeout=GLANCE_S if wait_s is None else wait_s)
             except queue.Empty:
                 if wait_s is not None:
                     yield None
-                continue
-            if heard is not None:
-                yield heard
+
+    def station_is_complete(self) -> None:
+        """A station has heard everybody whom its roster names."""
+        if all(station.complete for station in self._stations):
+            self.complete.set()
+
+    def station_heard(self, heard: Heard, *, changed: bool) -> None:
+        """A station has something new. Called on its thread."""
+        reading = heard.reading
+        with self._lock:
+            if len(self._stations) > 1:
+                named = [one.reading for one in self.heard() if one.reading.broker == reading.broker]
+                reading = next((one for one in named if not one.available), reading)
+            if reading.broker in self._readings:
+                self._readings[reading.broker] = reading
+            else:
+                # A new key in a dict that somebody iterates over would be an error in his thread.
+                self._readings = {**self._readings, reading.broker: reading}
+        while changed:
+            try:
+                self._changes.put_nowait(heard)
+            except queue.Full:
+                self._changes.get_nowait()
+            else:
+                return
+
+
+class _Station:
+    """One endpoint: a socket on a thread of its own, and what was heard there."""
+
+    def __init__(self, endpoint: str, bus: Bus, clock: Clock, listener: Listener) -> None:
+        self._endpoint = endpoint
+        self._bus = bus
+        self._clock = clock
+        self._listener = listener
+        self._waker = Waker()
+        self._stopping = threading.Event()
+        self._ready = threading.Event()
+        self._failure: EndpointUnavailable | None = None
+        self._named: set[str] | None = None
+        self._thread = threading.Thread(target=self._run, name="brokerwatch-listener", daemon=True)
+        self.ear = Ear(clock)
+        self.undecodable = 0
+        self.complete = False
+
+    def start(self) -> None:
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self, deadline_s: float) -> bool:
+        self._stopping.set()
+        self._waker.wake()
+        if self._thread.ident is None:
+            self._waker.close()
+            return True
+        self._thread.join(deadline_s)
+        return not self._thread.is_alive()
+
+    def heard(self) -> tuple[Heard, ...]:
+        return tuple(self.ear.heard.copy().values())  # a copy, since the thread may add to it
 
     def _run(self) -> None:
-        bus = Bus() if self._bus is None else self._bus
         try:
-            try:
-                incoming = Subscriber(bus, self._endpoints, [topics.ALL_STATES, topics.ROSTER], self._waker)
-            except EndpointUnavailable as error:
-                self._failure = error
-                return
-            finally:
-                self._ready.set()
-            try:
-                self._listen(incoming)
-            finally:
-                incoming.close()
+            prefixes = [topics.ALL_STATES, topics.ROSTER]
+            incoming = Subscriber(self._bus, [self._endpoint], prefixes, self._waker)
+        except EndpointUnavailable as error:
+            self._failure = error
+            return
         finally:
+            self._ready.set()
+        try:
+            self._listen(incoming)
+        finally:
+            incoming.close()
             self._waker.close()
-            if self._bus is None:
-                bus.close()
 
     def _listen(self, incoming: Subscriber) -> None:
         shortest_s, longest_s = REOPEN_RANGE_S
@@ -155,14 +214,15 @@ class Listener:
         heard_s = self._clock.up_s()
         while not self._stopping.is_set():
             now_s = self._clock.up_s()
-            wait_s = min(WAIT_S, max(0.0, self._ear.next_expiry_s() - now_s) + 0.001)
+            wait_s = min(WAIT_S, max(0.0, self.ear.next_expiry_s() - now_s) + 0.001)
             taken = incoming.take(wait_s)
             for topic, bodies in taken.items():
-                # Whole state: of many messages of one topic the last says all.
-                patience_s = self._take(topic, bodies[-1]) or patience_s
+                for body in bodies:
+                    patience_s = self._take(topic, body) or patience_s
             if taken:
                 heard_s, reopen_in_s = self._clock.up_s(), shortest_s
-            self._turn()
+            for expired in self.ear.expire():
+                self._listener.station_heard(expired, changed=True)
             if self._clock.up_s() - heard_s > patience_s:
                 # Some errors end a connection for good: an oversize frame, a refused handshake.
                 incoming.reopen()
@@ -176,47 +236,17 @@ class Listener:
         except CodecError:
             self.undecodable += 1
             return 0.0
-        before = self._ear.heard.get((envelope.stamp.src, _broker(topic)))
-        heard = self._ear.hear(topic, envelope)
+        parts = topic.split("/")
+        before = self.ear.heard.get((envelope.stamp.src, parts[4] if len(parts) > 4 else ""))
+        heard = self.ear.hear(topic, envelope)
+        if isinstance(envelope.data, RosterData):
+            self._named = {reading.broker for reading in envelope.data.readings}
         if heard is not None:
-            self._keep(heard.reading)
-            if before is None or told(before.reading) != told(heard.reading):
-                self._tell(heard)
-        elif topic == topics.ROSTER:
-            self._named = {reading.broker for reading in getattr(envelope.data, "readings", ())}
-        if self._named is not None and self._named <= self._readings.keys():
-            self.complete.set()
+            changed = before is None or told(before.reading) != told(heard.reading)
+            self._listener.station_heard(heard, changed=changed)
+        if not self.complete and self._named is not None:
+            self.complete = self._named <= {broker for _, broker in self.ear.heard}
+            if self.complete:
+                self._listener.station_is_complete()
         # Five heartbeats; the time to live is four of them and a second.
         return max(0.5, (envelope.stamp.ttl_ms / 1_000 - 1.0) * 5 / 4)
-
-    def _turn(self) -> None:
-        for heard in self._ear.expire():
-            self._keep(heard.reading)
-            self._tell(heard)
-
-    def _keep(self, reading: Reading) -> None:
-        if len(self._endpoints) > 1:
-            # Two clusters may both have a broker of this name: it is as good as the worse of the two.
-            named = [
-                heard.reading for heard in self._ear.heard.values() if heard.reading.broker == reading.broker
-            ]
-            reading = next((one for one in named if not one.available), reading)
-        if reading.broker in self._readings:
-            self._readings[reading.broker] = reading
-        else:
-            # A new key in a dict that somebody iterates over would be an error in his thread.
-            self._readings = {**self._readings, reading.broker: reading}
-
-    def _tell(self, heard: Heard) -> None:
-        while True:
-            try:
-                self._changes.put_nowait(heard)
-            except queue.Full:
-                self._changes.get_nowait()
-            else:
-                return
-
-
-def _broker(topic: str) -> str:
-    parts = topic.split("/")
-    return parts[4] if len(parts) > 4 else ""

@@ -14,12 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from brokerwatch import screen
 from brokerwatch.clock import SystemClock
 from brokerwatch.cluster import Cluster
-from brokerwatch.config import Settings, load
+from brokerwatch.config import Settings
+from brokerwatch.configfile import load
 from brokerwatch.demo import simulated_settings
 from brokerwatch.errors import ConfigError, EndpointUnavailable, Problem
+from brokerwatch.screen import Screen
 from brokerwatch.signals import stop_signals
 
 CONFIG_VARIABLE: Final = "BROKERWATCH_CONFIG"
@@ -54,16 +55,25 @@ def run(
             timer.start()
             stack.callback(timer.cancel)
         title = _title(settings, demo=demo)
-        if as_json:
-            sys.stderr.write(f"{title}\n")
-        screen.watch(
+        if as_json or not sys.stdout.isatty():
+            sys.stderr.write(f"{title}\nhealth topic {cluster.health_endpoint}\n")
+        Screen(
             listener,
             stopped.is_set,
+            SystemClock().up_s,
             as_json=as_json,
             title=title,
             caption=lambda: _caption(cluster, story[0]),
-            up_s=SystemClock().up_s,
-        )
+        ).show()
+
+
+def leave() -> None:
+    """End the process although a thread of a library hangs: a name server that does not answer holds one
+    for half a minute, and Python would wait for it."""
+    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 @contextmanager

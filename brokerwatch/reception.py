@@ -8,7 +8,6 @@ oldest messages, so a receiver that stalled wakes up to old news, and old news i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -54,7 +53,8 @@ class Speaker:
         self.shortest_s = min(self.shortest_s, difference_s)
         age_s = difference_s - self.shortest_s
         valid_until_s = now_s + stamp.ttl_ms / 1_000 - age_s
-        self.fresh_until_s = max(self.fresh_until_s, valid_until_s)
+        # Who says that he leaves is no zombie's rival: his successor may have a clock that was set back.
+        self.fresh_until_s = max(self.fresh_until_s, valid_until_s) if stamp.ttl_ms else now_s
         return Accepted(now_s - age_s, valid_until_s, 0 if last is None else stamp.seq - last - 1)
 
 
@@ -79,7 +79,7 @@ class Ear:
         """Messages that were old, doubled, or from a zombie."""
 
     @property
-    def heard(self) -> Mapping[tuple[str, str], Heard]:
+    def heard(self) -> dict[tuple[str, str], Heard]:
         """(src, broker) to the newest reading."""
         return self._heard
 

@@ -8,65 +8,72 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-from brokerwatch.lines import change_line, emit, json_object, nothing_heard_object
+from brokerwatch.lines import Lines, change_line, json_object, nothing_heard_object
 from brokerwatch.listener import Listener
 from brokerwatch.messages import Reading
 
 REFRESH_S: Final = 0.25
 
 
-def watch(
-    listener: Listener,
-    stopping: Callable[[], bool],
-    *,
-    as_json: bool = False,
-    title: str = "",
-    caption: Callable[[], str] = lambda: "",
-    count: int | None = None,
-    quiet_after_s: float = float("inf"),
-    on_quiet: Callable[[], str] = lambda: "",
-    up_s: Callable[[], float],
-) -> bool:
-    """Show what the listener hears, until `stopping()`, or until `count` objects were shown.
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """How to show what a listener hears."""
 
-    When nothing at all was heard for `quiet_after_s`, says `on_quiet()` once. True when anything was heard.
-    """
-    shown = 0
-    lines: dict[str, tuple[object, ...]] = {}
-    quiet_at_s = up_s() + quiet_after_s
-    live = None
-    if not as_json and sys.stdout.isatty() and count is None:
+    listener: Listener
+    stopping: Callable[[], bool]
+    """Asked several times a second; the showing ends when it is true."""
+    up_s: Callable[[], float]
+    """Monotonic seconds."""
+    as_json: bool
+    title: str
+    caption: Callable[[], str]
+    """Stands below the table; asked at each refresh."""
+    count: int | None = None
+    """End after so many lines or objects."""
+    quiet_after_s: float = float("inf")
+    """When nothing at all was heard for so long, say so once."""
+    on_quiet: str = ""
+
+    def show(self) -> bool:
+        """Show until it is stopped. True when anything was heard. Raises ReaderGone."""
+        if not self.as_json and self.count is None and sys.stdout.isatty():
+            self._table()
+        else:
+            self._lines()
+        return bool(self.listener.readings())
+
+    def _table(self) -> None:
         from brokerwatch.table import LiveTable  # who prints lines does not pay for rich
 
-        live = LiveTable()
-    elif not as_json and title:
-        emit(title)
-    try:
-        if live is not None:
-            live.start()
-        for heard in listener.changes(wait_s=REFRESH_S):
-            if live is not None:
-                live.show(listener.readings().values(), title=title, caption=caption())
-            elif heard is not None:
-                if as_json:
-                    emit(json_object(heard))
+        with LiveTable() as table:
+            for _ in self.listener.changes(wait_s=REFRESH_S):
+                table.show(self.listener.readings().values(), title=self.title, caption=self.caption())
+                if self.stopping():
+                    return
+
+    def _lines(self) -> None:
+        shown = 0
+        last: dict[str, tuple[object, ...]] = {}
+        quiet_at_s = self.up_s() + self.quiet_after_s
+        with Lines(self.stopping) as lines:
+            if not self.as_json:
+                lines.emit(self.title)
+            for heard in self.listener.changes(wait_s=REFRESH_S):
+                if heard is not None:
+                    key = _line_key(heard.reading)
+                    if self.as_json or key != last.get(heard.reading.broker):
+                        last[heard.reading.broker] = key
+                        lines.emit(json_object(heard) if self.as_json else change_line(heard))
+                        shown += 1
+                elif self.up_s() >= quiet_at_s and not self.listener.readings():
+                    quiet_at_s = float("inf")
+                    lines.emit(nothing_heard_object(self.on_quiet) if self.as_json else self.on_quiet)
                     shown += 1
-                elif _line_key(heard.reading) != lines.get(heard.reading.broker):
-                    lines[heard.reading.broker] = _line_key(heard.reading)
-                    emit(change_line(heard))
-                    shown += 1
-            elif up_s() >= quiet_at_s and not listener.readings():
-                quiet_at_s = float("inf")
-                emit(nothing_heard_object(on_quiet()) if as_json else on_quiet())
-                shown += 1
-            if stopping() or (count is not None and shown >= count):
-                break
-    finally:
-        if live is not None:
-            live.stop()
-    return bool(listener.readings())
+                if self.stopping() or shown == self.count:
+                    return
 
 
 def _line_key(reading: Reading) -> tuple[object, ...]:

@@ -48,7 +48,7 @@ class AsyncSource:
         self,
         loop: LoopThread,
         read: Callable[[], Awaitable[Mapping[str, Holding]]],
-        explain: Callable[[Exception], Fault],
+        explain: Callable[[BaseException], Fault],
         clock: Clock,
     ) -> None:
         self._loop = loop
@@ -69,7 +69,10 @@ class AsyncSource:
             async with deadline:
                 holdings = await self._read()
             outcome: Outcome = Balance(holdings=holdings, as_of=as_of)
-        except Exception as error:  # noqa: BLE001 - whatever a source raises is a fault, not a crash
+        except BaseException as error:  # whatever a source raises is a fault, not a crash
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # we were told to give up, so nobody waits for an outcome
             self._empty.interrupted()
             if isinstance(error, TimeoutError) and deadline.expired():
                 outcome = Fault(FaultKind.NETWORK, f"no answer within {deadline_s:g} s")
@@ -95,7 +98,7 @@ def callable_source(
     async def read() -> Mapping[str, Holding]:
         return own_holdings(await fetch())
 
-    def explain(error: Exception) -> Fault:
+    def explain(error: BaseException) -> Fault:
         if isinstance(error, NotProof):
             return Fault(FaultKind.BAD_RESPONSE, str(error))
         return classify(Failure.of(error))

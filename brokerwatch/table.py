@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -24,22 +25,23 @@ _STYLE: Final = {
 
 
 class LiveTable:
-    """A table that stays where it is and changes. Start it, show readings, stop it."""
+    """A table that stays where it is and changes, while the block lasts."""
 
     def __init__(self) -> None:
         self._live = Live(console=Console(), auto_refresh=False)
 
-    def start(self) -> None:
-        """Take the terminal."""
+    def __enter__(self) -> Self:
         self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
 
     def show(self, readings: Iterable[Reading], *, title: str, caption: str) -> None:
-        """Draw this."""
+        """Draw this in place of what stood there."""
         self._live.update(table(readings, title=title, caption=caption), refresh=True)
-
-    def stop(self) -> None:
-        """Give the terminal back, the last table on it."""
-        self._live.stop()
 
 
 def table(readings: Iterable[Reading], *, title: str, caption: str) -> Table:

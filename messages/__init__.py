@@ -5,7 +5,7 @@ from __future__ import annotations
 if __name__ != "brokerwatch.messages":
     raise ImportError("import brokerwatch.messages; this folder only looks like a package of its own")
 
-from brokerwatch.messages.balance import Balance, Holding, amount
+from brokerwatch.messages.balance import Balance, Holding, amount, total
 from brokerwatch.messages.envelope import Envelope, MessageType, Stamp, next_epoch
 from brokerwatch.messages.events import BalanceSeen, BrokerAlive, BrokerEvent, FetchFailed
 from brokerwatch.messages.health import (
@@ -18,6 +18,7 @@ from brokerwatch.messages.health import (
     Roster,
     RosterData,
     Verdict,
+    clipped,
 )
 
 __all__ = [
@@ -40,5 +41,7 @@ __all__ = [
     "Stamp",
     "Verdict",
     "amount",
+    "clipped",
     "next_epoch",
+    "total",
 ]

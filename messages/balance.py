@@ -22,11 +22,16 @@ FRACTION_DIGITS: Final = 18
 """Digits after the point; one wei is 10^-18. What is finer is cut off, towards zero."""
 AMOUNT_PATTERN: Final = r"^-?[0-9]{1,30}(\.[0-9]{1,18})?$(?!\n)"
 """How an amount is written on the wire. (`$` alone would let a line end through in Python.)"""
+MAX_CODE_CHARACTERS: Final = 64
+"""Characters of a currency code; some exchanges list names that are not ASCII."""
 MAX_CURRENCIES: Final = 4_000
 """Currencies in one account; the wire's own limit for a map is a little higher."""
 
 _AMOUNT: Final = re.compile(AMOUNT_PATTERN)
+_WRITTEN: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,7})?\Z")
+"""How an exchange may write an amount: ASCII digits, and an exponent at the most."""
 _FINEST: Final = Decimal(1).scaleb(-FRACTION_DIGITS)
+_EXACT: Final = Context(prec=2 * (WHOLE_DIGITS + FRACTION_DIGITS))
 _CUT: Final = Context(prec=WHOLE_DIGITS + FRACTION_DIGITS, rounding=ROUND_DOWN)
 
 
@@ -38,6 +43,9 @@ def amount(value: object) -> Decimal:
     """
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         raise ValueError(f"an amount must be text, an integer or a Decimal, not {type(value).__name__}")  # noqa: TRY004 - one kind of error for every amount that cannot be read
+    if isinstance(value, str) and _WRITTEN.match(value) is None:
+        # Decimal itself would read "1_000", " 5" and the digits of every script.
+        raise ValueError(f"not an amount: {value[:40]!r}")
     try:
         number = Decimal(value)
     except InvalidOperation:
@@ -53,9 +61,22 @@ def amount(value: object) -> Decimal:
     return number
 
 
+def total(amounts: Iterable[Decimal]) -> Decimal:
+    """The exact sum, whatever precision the caller's thread computes with."""
+    found = Decimal(0)
+    for number in amounts:
+        found = _EXACT.add(found, number)
+    return found
+
+
 def amount_text(number: Decimal) -> str:
     """The amount as the wire writes it: digits, no exponent."""
     return format(number, "f")
+
+
+def is_code(text: str) -> bool:
+    """Whether `text` may be a currency code: short, and of characters that can be printed and sent."""
+    return 0 < len(text) <= MAX_CODE_CHARACTERS and text.isprintable() and not text.isspace()
 
 
 def is_amount_text(text: str) -> bool:
@@ -75,6 +96,8 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for number in (self.free, self.used, self.total):
+            if not isinstance(number, Decimal):  # pyright: ignore[reportUnnecessaryIsInstance] - callers err
+                raise ValueError(f"an amount must be a Decimal, not {type(number).__name__}")  # noqa: TRY004
             if not is_amount_text(amount_text(number)):
                 raise ValueError(f"not an amount that the wire can carry: {number}")
 
@@ -90,10 +113,12 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if len(self.holdings) > MAX_CURRENCIES:
             raise ValueError(f"{len(self.holdings)} currencies in one account; the limit is {MAX_CURRENCIES}")
+        for code in self.holdings:
+            if not is_code(code):
+                raise ValueError(f"not a currency code: {code[:40]!r}")
         msgspec.structs.force_setattr(self, "holdings", MappingProxyType(dict(self.holdings)))
 
     def cash(self, currencies: Iterable[str]) -> Decimal:
         """The free amount over `currencies`, which must be pegged to one unit. None held is a true zero."""
-        return sum(
-            (self.holdings[code].free for code in currencies if code in self.holdings), start=Decimal(0)
-        )
+        held = (self.holdings[code].free for code in dict.fromkeys(currencies) if code in self.holdings)
+        return total(held)

@@ -40,8 +40,11 @@ def words(envelope: Envelope) -> dict[str, Any]:
 
 
 def encode(envelope: Envelope) -> bytes:
-    """The body of one message. Raises CodecError when it is larger than receivers accept."""
-    body = cast("bytes", _msgpack.packb(words(envelope)))
+    """The body of one message. Raises CodecError when it cannot be sent, or no receiver would accept it."""
+    try:
+        body = cast("bytes", _msgpack.packb(words(envelope)))
+    except (ValueError, OverflowError, TypeError) as error:
+        raise CodecError(f"cannot be sent: {error}") from error
     if len(body) > MAX_BODY_BYTES:
         raise CodecError(f"a message of {len(body):,} bytes; receivers accept {MAX_BODY_BYTES:,}")
     return body

@@ -73,6 +73,13 @@ class Reason(StrEnum):
     CONFIG = "config"
 
 
+def clipped(words: str) -> str:
+    """Words for people, as a detail may hold them: at most 256 characters, all of which can be sent."""
+    # An exchange's own words may hold half a character, which no wire can carry.
+    sound = words.encode("utf-8", "replace").decode()
+    return sound if len(sound) <= MAX_DETAIL else sound[: MAX_DETAIL - 1] + "…"
+
+
 class Fault(msgspec.Struct, frozen=True):
     """One failed fetch: its kind, and the exchange's own words about it."""
 
@@ -80,8 +87,7 @@ class Fault(msgspec.Struct, frozen=True):
     detail: str = ""
 
     def __post_init__(self) -> None:
-        if len(self.detail) > MAX_DETAIL:
-            msgspec.structs.force_setattr(self, "detail", self.detail[: MAX_DETAIL - 1] + "…")
+        msgspec.structs.force_setattr(self, "detail", clipped(self.detail))
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import decimal
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final, cast
@@ -14,8 +16,10 @@ from hypothesis import strategies as st
 
 from brokerwatch import answers
 from brokerwatch.answers import NotProof
-from brokerwatch.messages import Holding
+from brokerwatch.messages import Holding, total
 
+_IDS: Final = itertools.count()
+"""Every account has an id of its own."""
 Read = Callable[[Any], Mapping[str, Holding]]
 Path = tuple[str | int, ...]
 
@@ -38,13 +42,13 @@ def okx(answer: object) -> Mapping[str, Holding]:
 
 def coinbase(answer: object) -> Mapping[str, Holding]:
     found: dict[str, Holding] = {}
-    assert answers.coinbase_page(answer, as_it_is, found) is None
+    assert answers.coinbase_page(answer, as_it_is, found, set()) is None
     return found
 
 
 def coinbase_account(currency: str, free: str, used: str, **values: object) -> dict[str, object]:
     return {
-        "uuid": "8bfc20d7",
+        "uuid": f"8bfc20d7-{next(_IDS)}",
         "name": f"{currency} wallet",
         "type": "ACCOUNT_TYPE_CRYPTO",
         "available_balance": {"value": free, "currency": currency},
@@ -359,23 +363,24 @@ def test_two_coinbase_accounts_in_one_currency_are_added_up() -> None:
 
 def test_the_pages_of_coinbase_are_one_balance() -> None:
     found: dict[str, Holding] = {}
+    seen: set[str] = set()
     first = {"accounts": [coinbase_account("USD", "1", "0")], "has_next": True, "cursor": "next"}
-    assert answers.coinbase_page(first, as_it_is, found) == "next"
+    assert answers.coinbase_page(first, as_it_is, found, seen) == "next"
     last = {"accounts": [coinbase_account("USD", "2", "3")], "has_next": False, "cursor": ""}
-    assert answers.coinbase_page(last, as_it_is, found) is None
+    assert answers.coinbase_page(last, as_it_is, found, seen) is None
     assert found == {"USD": held("3", "3", "6")}
 
 
 @pytest.mark.parametrize("cursor", [None, "", 7, []], ids=repr)
 def test_a_coinbase_page_that_promises_another_and_does_not_say_where_proves_nothing(cursor: object) -> None:
     with pytest.raises(NotProof, match="cursor of the next page"):
-        answers.coinbase_page({**COINBASE, "has_next": True, "cursor": cursor}, as_it_is, {})
+        answers.coinbase_page({**COINBASE, "has_next": True, "cursor": cursor}, as_it_is, {}, set())
 
 
 @pytest.mark.parametrize("has_next", [None, "false", 0, 1, []], ids=repr)
 def test_a_coinbase_page_that_does_not_say_whether_it_is_the_last_proves_nothing(has_next: object) -> None:
     with pytest.raises(NotProof, match="has_next"):
-        answers.coinbase_page({**COINBASE, "has_next": has_next}, as_it_is, {})
+        answers.coinbase_page({**COINBASE, "has_next": has_next}, as_it_is, {}, set())
 
 
 def test_an_empty_coinbase_account_is_a_balance() -> None:
@@ -518,3 +523,77 @@ def test_what_a_traders_own_callable_returns_otherwise_proves_nothing(returned: 
 
 def test_an_empty_account_of_a_traders_own_callable_is_a_balance() -> None:
     assert answers.own_holdings({}) == {}
+
+
+@pytest.mark.parametrize(
+    "kind", [None, "", "ACCOUNT_TYPE_UNSPECIFIED", "ACCOUNT_TYPE_NEW", 5, {}, []], ids=repr
+)
+def test_a_coinbase_account_of_a_type_nobody_knows_proves_nothing(kind: object) -> None:
+    with pytest.raises(NotProof, match="type"):
+        coinbase({"accounts": [coinbase_account("USD", "1", "0", type=kind)], "has_next": False})
+
+
+def test_a_coinbase_account_that_comes_twice_is_not_counted_twice() -> None:
+    account = coinbase_account("USD", "666", "0")
+    found: dict[str, Holding] = {}
+    seen: set[str] = set()
+    first = {"accounts": [account], "has_next": True, "cursor": "next"}
+    assert answers.coinbase_page(first, as_it_is, found, seen) == "next"
+    with pytest.raises(NotProof, match="comes twice"):
+        answers.coinbase_page({"accounts": [account], "has_next": False}, as_it_is, found, seen)
+
+
+def test_an_okx_currency_that_comes_twice_is_not_counted_twice() -> None:
+    with pytest.raises(NotProof, match="comes twice"):
+        okx({"code": "0", "data": [{"details": [okx_detail("USDT"), okx_detail("USDT")]}]})
+
+
+def test_no_digit_is_lost_in_a_sum() -> None:
+    stated = "123456789012.123456789012345678"
+    found = kraken({"error": [], "result": {"PEPE": {"balance": stated, "hold_trade": "0"}}})
+    assert str(found["PEPE"].free) == stated
+    with decimal.localcontext(decimal.Context(prec=4)):
+        again = kraken({"error": [], "result": {"PEPE": {"balance": stated, "hold_trade": "0"}}})
+        assert str(again["PEPE"].free) == stated
+        assert str(total([Decimal("12500.00"), Decimal("0.01")])) == "12500.01"
+
+
+def test_half_a_kraken_credit_line_proves_nothing() -> None:
+    for half in ("credit", "credit_used"):
+        with pytest.raises(NotProof, match="credit"):
+            kraken({"error": [], "result": {"ZUSD": {"balance": "1", "hold_trade": "0", half: "50"}}})
+
+
+def test_what_earns_or_is_staked_at_kraken_belongs_to_its_asset() -> None:
+    row = {"hold_trade": "0"}
+    found = kraken(
+        {
+            "error": [],
+            "result": {
+                "USD": {"balance": "10", "hold_trade": "2"},
+                "USD.F": {"balance": "100", **row},
+                "DOT.S": {"balance": "7", **row},
+                "USD.M": {"balance": "3", **row},
+                "USD.HOLD": {"balance": "50", **row},
+                "KFEE": {"balance": "999", **row},
+                "NEW.X": {"balance": "1", **row},
+            },
+        }
+    )
+    assert found == {
+        "USD": held("108", "5", "113"),
+        "DOT": held("0", "7", "7"),
+        "NEW.X": held("1", "0", "1"),
+    }
+
+
+@pytest.mark.parametrize("code", ["", " ", "x" * 65, "\ud800", "A\nB"], ids=repr)
+def test_a_currency_that_cannot_be_named_proves_nothing(code: str) -> None:
+    row = {"balance": "1", "hold_trade": "0"}
+    with pytest.raises(NotProof):
+        kraken({"error": [], "result": {code: row}})
+
+
+def test_an_amount_beyond_all_money_proves_nothing() -> None:
+    with pytest.raises(NotProof, match="more than 27 digits"):
+        kraken({"error": [], "result": {"ZUSD": {"balance": "1" + "0" * 27, "hold_trade": "0"}}})

@@ -26,7 +26,8 @@ from typing import Any, Final, Self
 import pytest
 
 from brokerwatch import BalanceUnknown, Cluster, exchange
-from brokerwatch.config import BrokerSpec, load
+from brokerwatch.config import BrokerSpec
+from brokerwatch.configfile import load
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from tests.clusters import ONLY_WHEN_ASKED, Till, cluster_of
 

@@ -22,14 +22,13 @@ from hypothesis import strategies as st
 
 from brokerwatch import exchange
 from brokerwatch.config import (
-    CREDENTIALS,
     BrokerSpec,
     ClusterSettings,
     Settings,
     cluster_mistakes,
     endpoint_mistake,
-    load,
 )
+from brokerwatch.configfile import CREDENTIALS, load
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.template import CONFIG_TEMPLATE
 

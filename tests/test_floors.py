@@ -21,7 +21,7 @@ US: Final = "brokerwatch"
 
 FLOORS: Final[Mapping[int, str]] = {
     0: "errors",
-    1: "messages messages.* clock config currencies credentials",
+    1: "messages messages.* clock config configfile currencies credentials",
     2: "health restarts faults answers view reception",
     3: "board",
     4: "exchange bus loop source voice inbox listener",

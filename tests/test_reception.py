@@ -123,6 +123,24 @@ def test_any_topic_of_a_speaker_keeps_its_epoch_fresh() -> None:
     assert speaker.hear(TOPIC, stamp(9, epoch=OLD), 9.0) is not None
 
 
+def test_old_news_on_another_topic_does_not_shorten_the_time_that_a_speaker_is_fresh() -> None:
+    speaker = Speaker()
+    speaker.hear(TOPIC, stamp(up_s=10.0), 10.0)
+    delayed = speaker.hear(OTHER_TOPIC, stamp(up_s=6.0), 12.0)
+    assert delayed is not None
+    assert delayed.valid_until_s == 11.0
+    assert speaker.hear(TOPIC, stamp(9, epoch=OLD), 14.0) is None
+    assert speaker.hear(TOPIC, stamp(9, epoch=OLD), 15.0) is not None
+
+
+def test_how_long_an_epoch_is_fresh_is_its_own_word_and_not_its_predecessors() -> None:
+    speaker = Speaker()
+    speaker.hear(TOPIC, stamp(1, ttl_ms=60_000), 0.0)
+    speaker.hear(TOPIC, stamp(1, epoch=NEW, ttl_ms=1_000), 1.0)
+    assert speaker.hear(TOPIC, stamp(2), 1.9) is None
+    assert speaker.hear(TOPIC, stamp(2), 2.0) is not None
+
+
 def test_once_a_smaller_epoch_was_taken_the_greater_one_may_come_back() -> None:
     speaker = Speaker()
     speaker.hear(TOPIC, stamp(3), 0.0)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
+import http.server
 import logging
+import resource
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import ClassVar
 
 import pytest
 
-from brokerwatch import BalanceUnknown
+from brokerwatch import BalanceUnknown, BrokerSpec, Listener
 from brokerwatch.answers import EMPTY_OVER_S, EMPTY_READS, EmptyAnswers
 from brokerwatch.messages import FaultKind, Holding, amount
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
-from tests.clusters import cluster_of, simulated_spec
+from tests.clusters import Till, cluster_of, simulated_spec, wait_for_reading
 
 SOMETHING = {"USD": Holding(free=amount("1"), used=amount("0"), total=amount("1"))}
 
@@ -85,3 +93,178 @@ def test_no_secret_is_logged_or_told_even_at_debug(
         for part in secret.splitlines():
             assert len(part) < 8 or part.startswith("-----") or part not in everything
     assert exchange.credentials["api_key"] not in everything
+
+
+class Stranger(http.server.BaseHTTPRequestHandler):
+    """Answers everything with what the test gave it, and keeps what it was sent."""
+
+    answer: ClassVar[tuple[int, dict[str, str], bytes]] = (200, {}, b"")
+    asked: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        type(self).asked.append(self.path + str(self.headers))
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status, headers, body = self.answer
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST  # noqa: N815 - http.server finds it by this name
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def stranger(status: int, body: bytes, **headers: str) -> Generator[tuple[str, type[Stranger]]]:
+    """A server that is none of ours: its address, and what it was asked."""
+    handler = type("Handler", (Stranger,), {"answer": (status, headers, body), "asked": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", handler
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def kraken_at(url: str, name: str = "kraken-test", exchange: str = "kraken") -> BrokerSpec:
+    """An account whose exchange is whatever stands at `url`."""
+    credentials = SimulatedKraken().credentials
+    return BrokerSpec(
+        name,
+        exchange=exchange,
+        credentials=credentials,
+        ccxt={"urls": {"api": {"public": url, "private": url}}},
+        poll_interval_s=float("inf"),
+        fetch_deadline_s=10.0,
+    )
+
+
+GOOD = b'{"error":[],"result":{"ZUSD":{"balance":"31337.00","hold_trade":"0"}}}'
+
+
+def fault_of(body: bytes, status: int = 200, **headers: str) -> tuple[FaultKind | None, str]:
+    """What a Kraken account makes of this answer."""
+    with stranger(status, body, **headers) as (url, _), cluster_of(kraken_at(url)) as cluster:
+        broker = cluster.broker("kraken-test")
+        with pytest.raises(BalanceUnknown):
+            broker.get_account_balance()
+        return broker.reading().fault, broker.reading().detail
+
+
+def test_the_stranger_is_believed_when_he_answers_rightly() -> None:
+    """The control: without it the tests below could pass for another reason."""
+    for body in (GOOD, b"\xef\xbb\xbf" + GOOD):
+        with stranger(200, body) as (url, _), cluster_of(kraken_at(url)) as cluster:
+            assert cluster.broker("kraken-test").get_account_balance() == 31337
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_and_nobody_else_sees_the_key(status: int) -> None:
+    with stranger(200, GOOD) as (elsewhere, other):
+        kind, detail = fault_of(b"", status, Location=elsewhere)
+        assert kind is FaultKind.BAD_RESPONSE
+        assert "we follow nobody" in detail
+        assert other.asked == []
+
+
+def test_a_bomb_is_put_away_before_it_has_unfolded() -> None:
+    packed = gzip.compress(b" " * (200 << 20), 9)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    kind, _ = fault_of(packed, 200, **{"Content-Encoding": "gzip"})
+    assert kind in {FaultKind.BAD_RESPONSE, FaultKind.NETWORK}
+    grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1_024
+    assert grown_mb < 150
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error":["EAPI:Invalid key"],"error":[],"result":{"ZUSD":{"balance":"1","hold_trade":"0"}}}',
+        b'{"error":null,"result":{"ZUSD":{"balance":"1","hold_trade":"0"}}}',
+        b'{"error":[],"result":{"\\ud800":{"balance":"1","hold_trade":"0"}}}',
+        b'{"error":[],"result":{"ZUSD":{"balance":"1_000","hold_trade":"0"}}}',
+        b"[" * 100_000,
+        b'{"error":[],"result":' + b"[" * 100_000,
+    ],
+    ids=["a key twice", "error null", "half a character", "1_000", "deep list", "deep result"],
+)
+def test_an_answer_that_only_looks_like_one_is_a_bad_response(body: bytes) -> None:
+    assert fault_of(body)[0] is FaultKind.BAD_RESPONSE
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (502, b'<div>EAPI:Invalid key "EAPI:Invalid key"</div>', FaultKind.EXCHANGE_DOWN),
+        (504, b"<html></html>", FaultKind.EXCHANGE_DOWN),
+        (500, b'{"error":["EGeneral:Internal error"]}', FaultKind.EXCHANGE_DOWN),
+    ],
+)
+def test_words_count_only_in_the_exchanges_own_envelope(status: int, body: bytes, kind: FaultKind) -> None:
+    assert fault_of(body, status)[0] is kind
+
+
+def test_one_answer_that_cannot_be_sent_on_does_not_silence_the_others() -> None:
+    """An exchange that states half a character once took the bus, and with it every broker."""
+    half = b'{"error":[],"result":{"\\ud800":{"balance":"1","hold_trade":"0"}}}'
+    with (
+        stranger(200, half) as (bad, _),
+        stranger(200, GOOD) as (good, _),
+        cluster_of(kraken_at(bad, "bad"), kraken_at(good, "good")) as cluster,
+        Listener(cluster.health_endpoint) as listener,
+    ):
+        for _ in range(3):
+            with pytest.raises(BalanceUnknown):
+                cluster.broker("bad").get_account_balance()
+        assert cluster.broker("good").get_account_balance() == 31337
+        wait_for_reading(listener, "good", lambda reading: reading.cash == 31337)
+        wait_for_reading(listener, "bad", lambda reading: reading.error_count == 3)
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), BaseException("odd")], ids=repr
+)
+def test_a_callable_that_raises_what_ends_programs_is_a_fault_of_its_own_broker_only(
+    error: BaseException,
+) -> None:
+    bad, good = Till(), Till()
+    bad.failure = error
+    specs = [
+        BrokerSpec(name, fetch=till, poll_interval_s=float("inf")) for name, till in (("b", bad), ("g", good))
+    ]
+    with cluster_of(*specs) as cluster:
+        for count in (1, 2, 3):
+            with pytest.raises(BalanceUnknown):
+                cluster.broker("b").get_account_balance()
+            assert cluster.broker("b").get_error_count() == count
+        assert cluster.broker("g").get_account_balance() == 100
+        bad.failure = None
+        assert cluster.broker("b").get_account_balance() == 100
+
+
+def test_words_of_half_a_character_reach_the_outside_mended() -> None:
+    till = Till()
+    till.failure = ValueError("\ud800 " + "x" * 1_000)
+    with (
+        cluster_of(BrokerSpec("a", fetch=till, poll_interval_s=float("inf"))) as cluster,
+        Listener(cluster.health_endpoint) as listener,
+    ):
+        with pytest.raises(BalanceUnknown):
+            cluster.broker("a").get_account_balance()
+        heard = wait_for_reading(listener, "a", lambda reading: reading.error_count == 1)
+        assert len(heard.detail) == 256
+
+
+def test_an_unknown_exchange_loses_no_digit_either() -> None:
+    simulated = SimulatedKraken()
+    simulated.set_balance({"USD": ("123456789012.12345678", "0")})
+    with pytest.MonkeyPatch.context() as patch, serve(simulated):
+        patch.setattr("brokerwatch.exchange.FAMILIES", {})
+        with cluster_of(simulated_spec(simulated)) as cluster:
+            assert str(cluster.broker("kraken-test").get_account_balance()) == "123456789012.12345678"
