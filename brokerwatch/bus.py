@@ -112,7 +112,8 @@ class Publisher:
     gather_s: float = GATHER_S
     """Subscriptions of so long are answered together."""
     _topics: dict[str, _Topic] = field(default_factory=dict[str, _Topic])
-    _pending: set[str] = field(default_factory=set[str])
+    _pending: dict[str, None] = field(default_factory=dict[str, None])
+    """The topics to send, in the order in which they were put."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopping: bool = False
     _failure: EndpointUnavailable | None = None
@@ -141,7 +142,7 @@ class Publisher:
                 self._topics[topic] = _Topic(pack, gap_s)
             else:
                 known.pack, known.gap_s, known.pending = pack, gap_s, True
-            self._pending.add(topic)
+            self._pending[topic] = None
         self._waker.wake()
 
     def stop(self, deadline_s: float) -> bool:
@@ -223,7 +224,7 @@ class Publisher:
             for name, topic in self._topics.items():
                 if name.encode().startswith(wanted):
                     topic.pending = True
-                    self._pending.add(name)
+                    self._pending[name] = None
 
     def _send(self, out: zmq.Socket[bytes], *, everything: bool) -> float:
         """Send what is due; return the monotonic second at which more will be."""
@@ -235,7 +236,7 @@ class Publisher:
                 topic = self._topics[name]
                 free_s = topic.sent_s + topic.gap_s
                 if now_s >= free_s or everything:
-                    self._pending.discard(name)
+                    del self._pending[name]
                     topic.pending, topic.sent_s = False, now_s
                     due.append((name, topic.pack))
                 else:

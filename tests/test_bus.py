@@ -157,3 +157,18 @@ def test_a_waker_can_be_woken_by_anybody_at_any_time() -> None:
     waker.heard()
     waker.close()
     waker.wake()
+
+
+def test_a_message_that_cannot_be_packed_does_not_silence_the_others(
+    bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(topic: str) -> bytes:
+        raise UnicodeError(f"nobody can say {topic}")
+
+    with publisher(bus) as out, subscriber(bus, out.bound_endpoint, "a/") as incoming:
+        out.put("a/broken/", broken)
+        out.put("a/sound/", saying("x"))
+        take(incoming, "a/sound/")
+        out.put("a/broken/", saying("mended"))
+        assert take(incoming, "a/broken/")["a/broken/"] == [b"a/broken/=mended"]
+    assert "a message on a/broken/ was not sent" in caplog.text

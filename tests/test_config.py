@@ -863,3 +863,68 @@ def test_a_file_for_real_exchanges_loads_with_the_real_catalogue(tmp_path: Path)
     }  # fmt: skip
     found = load(path, exchange.Catalogue(), environment=environment)
     assert [spec.exchange for spec in found.brokers] == ["myokx", "coinbase"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "poll_interval_s = 1" + "0" * 400,
+        "poll_interval_s = 1" + "0" * 5_000,
+        'api_key_file = "a\\u0000b"',
+        "x = " + "[" * 3_000,
+    ],
+    ids=["400 digits", "5,000 digits", "NUL in a path", "deep brackets"],
+)
+def test_a_file_beyond_what_python_reads_is_a_mistake_and_no_crash(mistakes: Mistakes, line: str) -> None:
+    assert mistakes(SMALLEST + line + "\n")
+
+
+@pytest.mark.parametrize("line", ['poll_interval_s = "a\\nb"', '"a\\nb" = 1'])
+def test_each_mistake_is_one_line_whatever_stands_in_the_file(mistakes: Mistakes, line: str) -> None:
+    found = mistakes(SMALLEST + line + "\n")
+    assert len("\n".join(map(str, found)).splitlines()) == len(found)
+
+
+@pytest.mark.parametrize("text", ["version = 1\n[brokers.k]\nexchange = 5\n", "version = 1\nbrokers = 5\n"])
+def test_a_wrong_type_is_one_mistake_and_not_two(mistakes: Mistakes, text: str) -> None:
+    assert len(mistakes(text)) == 1
+
+
+@pytest.mark.parametrize("name", ["Kraken", "KRAKEN", "OKX", "cionbase"])
+def test_a_name_that_is_nearly_right_gets_a_hint(mistakes: Mistakes, name: str) -> None:
+    (problem,) = mistakes(f'version = 1\n[brokers.k]\nexchange = "{name}"\n')
+    assert "did you mean" in problem.expected
+
+
+def test_a_secret_that_stands_where_a_variable_should_is_not_repeated(mistakes: Mistakes) -> None:
+    (problem,) = mistakes(SMALLEST + 'secret_env = "c2VjcmV0/+aa=="\n')
+    assert problem.key == "brokers.k.secret_env"
+    assert "c2VjcmV0" not in str(problem)
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:*", "tcp://127.0.0.1:0"])
+def test_the_brokers_endpoint_cannot_be_any_port(mistakes: Mistakes, endpoint: str) -> None:
+    (problem,) = mistakes(SMALLEST + f'[cluster]\nbroker_endpoint = "{endpoint}"\n')
+    assert problem.key == "cluster.broker_endpoint"
+
+
+@pytest.mark.parametrize(
+    "labels", ['{ note = "' + "x" * 257 + '" }', "{ " + ", ".join(f"k{n} = ''" for n in range(33)) + " }"]
+)
+def test_labels_are_bounded_because_receivers_bound_every_length(mistakes: Mistakes, labels: str) -> None:
+    (problem,) = mistakes(SMALLEST + f"labels = {labels}\n")
+    assert problem.key == "brokers.k.labels"
+
+
+def test_a_currency_listed_twice_would_count_twice(mistakes: Mistakes) -> None:
+    (problem,) = mistakes(SMALLEST + 'cash_currencies = ["USD", "USD"]\n')
+    assert problem.key == "brokers.k.cash_currencies"
+
+
+@pytest.mark.parametrize("key", ["apiKey", "secret", "privateKey", "verbose"])
+def test_nothing_secret_and_nothing_that_prints_secrets_goes_to_ccxt_from_the_file(
+    mistakes: Mistakes, key: str
+) -> None:
+    (problem,) = mistakes(SMALLEST + f'[brokers.k.ccxt]\n{key} = "c2VjcmV0"\n')
+    assert problem.key == f"brokers.k.ccxt.{key}"
+    assert "c2VjcmV0" not in str(problem)

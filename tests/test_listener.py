@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from decimal import Decimal
 
+import msgspec
 import pytest
 
-from brokerwatch import ConfigError, Listener, UnknownBroker
+from brokerwatch import BalanceUnknown, ConfigError, Listener, UnknownBroker
+from brokerwatch.bus import Bus, Publisher
 from brokerwatch.cluster import Cluster
 from brokerwatch.config import BrokerSpec, ClusterSettings
-from brokerwatch.messages import HealthState, Reading, Reason
+from brokerwatch.messages import Envelope, HealthState, MessageType, Reading, Reason, Stamp, topics
+from brokerwatch.messages.codec import encode
 from tests.clusters import HEARTBEAT_S, ONLY_WHEN_ASKED, PATIENCE_S, Till, cluster_of, wait_for_reading
 
 
@@ -132,3 +137,58 @@ def test_who_listens_inside_the_process_needs_no_socket_beyond_it() -> None:
         cluster.broker("a").get_account_balance()
         with cluster.listener() as listener:
             wait_for_reading(listener, "a", with_cash)
+
+
+def test_two_clusters_that_share_even_their_name_are_not_taken_for_one() -> None:
+    endpoints = [free_endpoint(), free_endpoint()]
+    broken = Till()
+    broken.failure = ConnectionError("down")
+    with (
+        cluster_at(endpoints[0]) as good,
+        cluster_at(endpoints[1], till=broken) as bad,
+        Listener(*endpoints) as listener,
+    ):
+        good.broker("a").get_account_balance()
+        for _ in range(3):
+            with pytest.raises(BalanceUnknown):
+                bad.broker("a").get_account_balance()
+        assert listener.complete.wait(PATIENCE_S)
+        wait_for_reading(listener, "a", lambda reading: reading.reason is Reason.ERRORS)
+        assert not listener.is_available("a")
+        assert len(listener.heard()) == 2
+
+
+def test_on_an_open_brokers_bus_a_stranger_cannot_speak_for_a_broker() -> None:
+    """His epoch may be as late as he likes: the supervisor knows which life it started."""
+    endpoint = free_endpoint()
+    spec = BrokerSpec("a", fetch=Till(), poll_interval_s=ONLY_WHEN_ASKED)
+    bus = Bus()
+    with cluster_of(spec, broker_endpoint=endpoint) as cluster, Listener(cluster.health_endpoint) as listener:
+        cluster.broker("a").get_account_balance()
+        wait_for_reading(listener, "a", with_cash)
+        forged = msgspec.structs.replace(
+            cluster.broker("a").reading().data(),
+            cash="1000000",
+            available=False,
+            broker_epoch="9999999999999999-ffffffff",
+        )
+        stamp = Stamp(
+            src="broker/custom/a", epoch="9999999999999999-ffffffff", seq=1, ts_us=1, up_us=1, ttl_ms=9_000
+        )
+        body = encode(Envelope(type=MessageType.BALANCE_SEEN, stamp=stamp, data=forged))
+        out = Publisher(bus, endpoint, "stranger", bind=False)
+        out.start()
+        out.put(topics.balance("custom", "a"), lambda _: body)
+        out.put(topics.balance("custom", "nobody"), lambda _: b"rubbish")
+        inbox = cluster._inbox  # pyright: ignore[reportPrivateUsage] - to know that he was heard
+        until_s = time.monotonic() + PATIENCE_S
+        while not inbox.refused:
+            assert time.monotonic() < until_s
+            threading.Event().wait(0.01)
+        cluster.broker("a").get_account_balance()
+        since = cluster.broker("a").reading().as_of_us
+        wait_for_reading(listener, "a", lambda reading: reading.as_of_us == since)
+        assert out.stop(PATIENCE_S)
+        assert listener.reading("a").cash == Decimal(100)
+        assert listener.is_available("a")
+    bus.close()

@@ -400,3 +400,10 @@ def test_all_orders_of_three_messages_end_alike() -> None:
     ends = [fed(never_heard(), list(some)) for some in permutations(said)]
     assert {end.order for end in ends} == {(EPOCHS[2], 1)}
     assert all(replace(end, heard_s=0.0, vetoes=NO_VETOES) == View(said[2], 0.0) for end in ends)
+
+
+def test_the_words_of_a_veto_are_cut_to_what_receivers_accept() -> None:
+    now = ManualClock().now()
+    laid = NO_VETOES.lay(Reason.FAILED, "\ud800" + "x" * 1_000, now).laid[Reason.FAILED]
+    assert len(laid.detail) == 256
+    laid.detail.encode()

@@ -1,0 +1,64 @@
+"""Readings as text: nothing that an exchange states may end the program that shows it."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from brokerwatch import lines
+from brokerwatch.actors.broker import evidence
+from brokerwatch.clock import ManualClock
+from brokerwatch.config import BrokerSpec
+from brokerwatch.health import Health
+from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Reading, Stamp
+from brokerwatch.reception import Heard
+from brokerwatch.table import table
+
+
+def heard(cash: Decimal | None, *, age_s: float = 0.0, words: str = "") -> Heard:
+    clock = ManualClock()
+    health = Health.begin(clock.now())
+    if cash is not None:
+        held = Holding(free=cash, used=Decimal(0), total=cash)
+        health = health.seen(Balance(holdings={"USD": held}, as_of=clock.now()), clock.now())
+    if words:
+        health = health.failed(Fault(FaultKind.NETWORK, words), clock.now())
+    clock.advance(age_s)
+    reading: Reading = evidence(BrokerSpec("a"), "", health, clock.now(), clock, 1.0)
+    stamp = Stamp(src="supervisor/main", epoch="0", seq=7, ts_us=8, up_us=9, ttl_ms=10)
+    return Heard(reading, stamp)
+
+
+@pytest.mark.parametrize(
+    ("cash", "shown"),
+    [
+        (None, "unknown"),
+        (Decimal(0), "0.00"),
+        (Decimal("12500.005"), "12,500.00"),
+        (Decimal("0.00000001"), "1E-8"),
+        (Decimal("-3.5"), "-3.50"),
+        (Decimal("1" + "0" * 29), "100,000,000,000,000,000,000,000,000,000.00"),
+        (Decimal("9" * 29 + "." + "9" * 18), "100,000,000,000,000,000,000,000,000,000.00"),
+    ],
+)
+def test_cash_is_shown_for_people_whatever_its_size_and_never_as_a_false_zero(
+    cash: Decimal | None, shown: str
+) -> None:
+    assert lines.cash(heard(cash).reading) == shown
+    assert shown in lines.change_line(heard(cash))
+    table([heard(cash).reading], title="", caption="")
+
+
+@pytest.mark.parametrize(("age_s", "shown"), [(0.0, "0.0 s"), (59.9, "59.9 s"), (120.0, "2 min")])
+def test_an_age_is_shown_in_the_unit_that_fits(age_s: float, shown: str) -> None:
+    assert lines.age(heard(Decimal(1), age_s=age_s).reading) == shown
+
+
+def test_an_object_has_the_wires_keys_and_who_said_it() -> None:
+    said = json.loads(lines.json_object(heard(Decimal("1.50"), words="\ud800 down")))
+    assert (said["cash"], said["src"], said["seq"], said["ts_us"]) == ("1.50", "supervisor/main", 7, 8)
+    assert said["detail"] == "? down"
+    nothing = json.loads(lines.nothing_heard_object("where are they?"))
+    assert (nothing["broker"], nothing["available"], nothing["reason"]) == (None, False, "nothing_heard")
