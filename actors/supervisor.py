@@ -20,7 +20,7 @@ from brokerwatch.board import Board
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.messages import Reading, Reason, Roster
 from brokerwatch.restarts import Restarts
-from brokerwatch.view import View, look_round, told, ttl_s
+from brokerwatch.view import View, cut_off, look_round, told, ttl_s
 
 _log: Final = logging.getLogger(__name__)
 
@@ -117,6 +117,7 @@ class HealthSupervisor(Actor):
         self._restarts = {name: Restarts() for name in views}
         self._exempt = {name for name, view in views.items() if view.vetoes.laid.keys() & GIVEN_UP}
         self._due_s = 0.0
+        self._cut_off = False
 
     def begin(self) -> None:
         for name, view in self._views.items():
@@ -137,6 +138,7 @@ class HealthSupervisor(Actor):
                     # Only the life that was started here: where the bus is tcp, anybody may speak on it.
                     if life is not None and life.epoch == evidence.broker_epoch:
                         self._change(name, self._views[name].heard(evidence, now))
+                self._suspect_ourselves()
             case LookRound():
                 self._look_round(now)
                 self._arm(now)
@@ -173,6 +175,19 @@ class HealthSupervisor(Actor):
             if name not in self._exempt and not life.ref.is_alive():
                 self._replace(name, "its actor is gone", now)
         self._publish_all()
+
+    def _suspect_ourselves(self) -> None:
+        """When nobody can be reached, say once that it is our own network, and not n outages."""
+        watched = {name: view for name, view in self._views.items() if name not in self._exempt}
+        found = cut_off(watched)
+        if found != self._cut_off:
+            self._cut_off = found
+            _log.warning(
+                "no exchange can be reached: our own network?" if found else "exchanges answer again"
+            )
+        for name, view in self._views.items():
+            if view.vetoes.cut_off != found:
+                self._change(name, replace(view, vetoes=replace(view.vetoes, cut_off=found)))
 
     def _replace(self, name: str, why: str, now: Instant) -> None:
         """Order a restart, unless the actor has used up what it may have."""

@@ -22,8 +22,9 @@ Code = Callable[[str], str]
 
 KRAKEN_BOUND: Final = frozenset({"B", "S", "M"})
 """Suffixes of assets that are staked, bonded or opted in: there, and not to be traded."""
-KRAKEN_LEFT_OUT: Final = frozenset({"HOLD", "T", "KFEE"})
-"""Codes and suffixes that are no money of the account: fee credits, tokenized and pending parts."""
+KRAKEN_LEFT_OUT: Final = frozenset({"HOLD", "T"})
+"""Suffixes of what is no money of the account: pending and tokenized parts. (T alone is a currency.)"""
+KRAKEN_FEE_CREDITS: Final = "KFEE"
 COINBASE_COUNTED: Final = frozenset({"ACCOUNT_TYPE_CRYPTO", "ACCOUNT_TYPE_FIAT"})
 """The accounts that can be traded from. An account without a type is one: older answers have none."""
 COINBASE_LEFT_OUT: Final = frozenset({"ACCOUNT_TYPE_VAULT", "ACCOUNT_TYPE_PERP_FUTURES"})
@@ -116,7 +117,7 @@ def kraken(answer: object, code: Code) -> dict[str, Holding]:
     found: dict[str, Holding] = {}
     for asset, entry in _map(envelope.get("result"), "result").items():
         base, _, suffix = asset.partition(".")
-        if asset in KRAKEN_LEFT_OUT or suffix in KRAKEN_LEFT_OUT:
+        if asset == KRAKEN_FEE_CREDITS or suffix in KRAKEN_LEFT_OUT:
             continue
         row = _map(entry, f"result.{asset}")
         total = _amount(row, "balance", asset)

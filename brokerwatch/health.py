@@ -177,6 +177,8 @@ class Vetoes:
     laid: Mapping[Reason, Veto] = field(default_factory=lambda: MappingProxyType({}))
     lifted_us: int = 0
     """Wall clock, µs: when a veto was last lifted, which is when the verdict after it began."""
+    cut_off: bool = False
+    """Every broker meets network faults at once. No veto: it changes the reason and never the answer."""
 
     def lay(self, reason: Reason, detail: str, now: Instant) -> Vetoes:
         """With one veto more. Laying it again changes nothing: it began when it began."""
@@ -184,12 +186,14 @@ class Vetoes:
             raise ValueError(f"{reason} is no veto")
         if reason in self.laid:
             return self
-        return Vetoes(MappingProxyType({**self.laid, reason: Veto(now, clipped(detail))}), self.lifted_us)
+        return replace(self, laid=MappingProxyType({**self.laid, reason: Veto(now, clipped(detail))}))
 
     def lift(self, now: Instant, *reasons: Reason) -> Vetoes:
         """Without these vetoes; the same object when none of them was laid."""
         kept = {reason: veto for reason, veto in self.laid.items() if reason not in reasons}
-        return self if len(kept) == len(self.laid) else Vetoes(MappingProxyType(kept), now.wall_us)
+        if len(kept) == len(self.laid):
+            return self
+        return replace(self, laid=MappingProxyType(kept), lifted_us=now.wall_us)
 
     @property
     def strongest(self) -> Reason | None:
@@ -205,4 +209,7 @@ def verdict(evidence: HealthState, vetoes: Vetoes = NO_VETOES) -> Verdict:
     strongest = vetoes.strongest
     if strongest is not None:
         return Verdict(available=False, reason=strongest)
-    return Verdict(available=evidence in AVAILABLE, reason=_EVIDENCE_REASON[evidence])
+    reason = _EVIDENCE_REASON[evidence]
+    if reason is Reason.ERRORS and vetoes.cut_off:
+        reason = Reason.LOCAL_NETWORK
+    return Verdict(available=evidence in AVAILABLE, reason=reason)

@@ -17,7 +17,7 @@ import msgspec
 
 from brokerwatch.clock import Instant
 from brokerwatch.health import NO_VETOES, Vetoes, verdict
-from brokerwatch.messages import Reading, Reason
+from brokerwatch.messages import FaultKind, Reading, Reason
 
 TICK_GRACE_S: Final = 5.0
 """A tick that comes later than this after its time judges nobody: it was the watcher who slept."""
@@ -112,6 +112,12 @@ class Round:
     """Silent for good: their actors hang."""
     on_time: bool = True
     """False when the watcher itself was late and judged nobody."""
+
+
+def cut_off(views: Mapping[str, View]) -> bool:
+    """Whether it is our own network: at least two brokers, and each of them has just met a network fault."""
+    faults = [view.newest.fault for view in views.values()]
+    return len(faults) >= 2 and all(fault is FaultKind.NETWORK for fault in faults)
 
 
 def look_round(

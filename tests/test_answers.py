@@ -576,6 +576,8 @@ def test_what_earns_or_is_staked_at_kraken_belongs_to_its_asset() -> None:
                 "USD.M": {"balance": "3", **row},
                 "USD.HOLD": {"balance": "50", **row},
                 "KFEE": {"balance": "999", **row},
+                "T": {"balance": "4", **row},
+                "AAPL.T": {"balance": "6", **row},
                 "NEW.X": {"balance": "1", **row},
             },
         }
@@ -583,6 +585,7 @@ def test_what_earns_or_is_staked_at_kraken_belongs_to_its_asset() -> None:
     assert found == {
         "USD": held("108", "5", "113"),
         "DOT": held("0", "7", "7"),
+        "T": held("4", "0", "4"),
         "NEW.X": held("1", "0", "1"),
     }
 

@@ -223,3 +223,24 @@ def test_when_nobody_renews_a_reading_it_expires_by_itself(monkeypatch: pytest.M
         assert reading.reason is Reason.SILENT
         assert reading.stale
         assert reading.cash == Decimal(100)
+
+
+def test_when_no_exchange_can_be_reached_it_is_said_once_that_it_is_our_network(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tills = {"one": Till(), "two": Till()}
+    specs = [BrokerSpec(name, fetch=till, poll_interval_s=ONLY_WHEN_ASKED) for name, till in tills.items()]
+    with cluster_of(*specs) as cluster, Listener(cluster.health_endpoint) as listener:
+        for name, till in tills.items():
+            cluster.broker(name).get_account_balance()
+            till.failure = ConnectionError("no route to host")
+        for name in tills:
+            for _ in range(3):
+                cluster.broker(name).get_account_balance()
+        for name in tills:
+            wait_for_reading(listener, name, waiting(Reason.LOCAL_NETWORK))
+        tills["one"].failure = None
+        assert cluster.broker("one").get_account_balance() == Decimal(100)
+        assert cluster.broker("one").is_available(), "at once: it is a reason and no veto"
+        wait_for_reading(listener, "two", waiting(Reason.ERRORS))
+    assert caplog.text.count("our own network") == 1

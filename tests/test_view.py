@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from brokerwatch.clock import Instant, ManualClock
 from brokerwatch.health import NO_VETOES, PRECEDENCE, Vetoes, verdict
-from brokerwatch.messages import HealthState, Reading, Reason
-from brokerwatch.view import TICK_GRACE_S, Round, View, composed, look_round, told, ttl_s
+from brokerwatch.messages import FaultKind, HealthState, Reading, Reason
+from brokerwatch.view import TICK_GRACE_S, Round, View, composed, cut_off, look_round, told, ttl_s
 from tests import strategies as our
 
 LIMIT_S: Final = 5.0
@@ -407,3 +407,30 @@ def test_the_words_of_a_veto_are_cut_to_what_receivers_accept() -> None:
     laid = NO_VETOES.lay(Reason.FAILED, "\ud800" + "x" * 1_000, now).laid[Reason.FAILED]
     assert len(laid.detail) == 256
     laid.detail.encode()
+
+
+@pytest.mark.parametrize(
+    ("faults", "ours"),
+    [
+        ([], False),
+        ([FaultKind.NETWORK], False),
+        ([FaultKind.NETWORK, None], False),
+        ([FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN], False),
+        ([FaultKind.NETWORK, FaultKind.NETWORK], True),
+    ],
+)
+def test_it_is_our_own_network_only_when_at_least_two_and_all_cannot_be_reached(
+    faults: list[FaultKind | None], ours: bool
+) -> None:
+    views = {
+        str(n): View(msgspec.structs.replace(evidence(), fault=fault), 0.0) for n, fault in enumerate(faults)
+    }
+    assert cut_off(views) is ours
+
+
+@pytest.mark.parametrize("state", list(HealthState))
+def test_being_cut_off_changes_the_reason_of_errors_and_never_the_answer(state: HealthState) -> None:
+    plain, cut = verdict(state), verdict(state, replace(NO_VETOES, cut_off=True))
+    assert plain.available == cut.available
+    expected = Reason.LOCAL_NETWORK if plain.reason is Reason.ERRORS else plain.reason
+    assert cut.reason is expected
