@@ -13,6 +13,9 @@ The way through the house, in the order in which things happen:
     brokerwatch/board.py        where the trading thread reads, without waiting
     actors/supervisor.py        hears all brokers over ZeroMQ; silence, death, restarts; publishes
     brokerwatch/listener.py     the subscriber at the other end, in any process
+
+(actors/ and messages/ are imported as brokerwatch.actors and brokerwatch.messages. What a trader holds is
+the handle in brokerwatch/broker.py; what the words mean stands in messages/health.py.)
 """
 
 from brokerwatch.cli import run_alone

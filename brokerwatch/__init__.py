@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         CodecError,
         ConfigError,
         EndpointUnavailable,
+        ListenerStopped,
         UnknownBroker,
     )
     from brokerwatch.health import BROKER_MAX_CONSECUTIVE_ERRORS
@@ -50,6 +51,7 @@ __all__ = [
     "EndpointUnavailable",
     "Holding",
     "Listener",
+    "ListenerStopped",
     "Reading",
     "UnknownBroker",
 ]
@@ -71,6 +73,10 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__)
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name)

@@ -231,7 +231,7 @@ def own_holdings(answer: object) -> dict[str, Holding]:
                 total=_amount(row, "total", currency, absent=summed((free, used))),
             )
         else:
-            free = _amount({currency: entry}, currency, currency)
+            free = _amount({"amount": entry}, "amount", currency)
             _add(found, currency, free=free, used=_ZERO, total=free)
     return found
 

@@ -6,7 +6,10 @@ heard. What a command needs it imports itself, so that `--help` and `listen` do 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -48,7 +51,6 @@ def run(*, config: Path | None, demo: bool, duration: float | None, as_json: boo
     from brokerwatch import program
 
     program.run(config=config, demo=demo, duration_s=duration, as_json=as_json, keep_going=keep_going)
-    program.leave()
 
 
 @app.command()
@@ -106,25 +108,27 @@ def status(*, endpoint: str | None, broker: str | None, as_json: bool, timeout: 
     from brokerwatch import lines
     from brokerwatch.listener import Listener
 
-    if endpoint is not None and broker is None and "://" not in endpoint:
+    if endpoint is not None and broker is None and ":" not in endpoint:
         endpoint, broker = None, endpoint
     where = endpoint or DEFAULT_ENDPOINT
     with Listener(where) as listener:
         listener.complete.wait(timeout)
-        heard = listener.heard()
+        heard = sorted(listener.heard(), key=lambda one: one.reading.broker)
         asked = [one for one in heard if broker in (None, one.reading.broker)]
     if not heard:
         detail = f"nothing heard from {where} within {timeout:g} s: is a cluster running there?"
-        lines.emit(lines.nothing_heard_object(detail) if as_json else detail)
+        lines.emit_all([lines.nothing_heard_object(detail) if as_json else detail])
         sys.exit(NOTHING_HEARD)
     if not asked:
         known = ", ".join(sorted(one.reading.broker for one in heard))
         _fail(f"{where} publishes no broker named {broker!r}; there are: {known}")
-    for one in asked:
-        lines.emit(lines.json_object(one) if as_json else lines.change_line(one))
-    if not all(one.reading.available for one in asked):
+    # The answer is settled before it is written: a slow reader must not let it expire.
+    available = all(one.reading.available for one in asked)
+    fresh = not any(one.reading.stale for one in asked)
+    lines.emit_all([lines.json_object(one) if as_json else lines.change_line(one) for one in asked])
+    if not available:
         sys.exit(NO)
-    if any(one.reading.stale for one in asked):
+    if not fresh:
         sys.exit(WARNINGS)
 
 
@@ -158,16 +162,37 @@ def run_alone() -> None:
     _guarded(run)
 
 
-def _guarded(command: click.Command) -> None:
+def _guarded(command: click.Command) -> NoReturn:
+    """Run it, and end the process although a thread of a library hangs: a name server that does not
+    answer holds one for half a minute, and Python would wait for it."""
+    status = _status(command)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
+def _status(command: click.Command) -> int:
     try:
         command()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else NO if ended.code else YES
     except BrokerwatchError as error:
-        _fail(str(error))
+        _say(str(error))
+        return USAGE
     except ReaderGone:
-        sys.exit(YES)
+        return YES
+    except Exception:  # noqa: BLE001 - a bug of ours: shown whole, and the process still ends
+        traceback.print_exc()
+        return NO
+    return YES
+
+
+def _say(text: str) -> None:
+    for line in text.splitlines():
+        sys.stderr.write(f"brokerwatch: {line}\n")
 
 
 def _fail(text: str) -> NoReturn:
-    for line in text.splitlines():
-        sys.stderr.write(f"brokerwatch: {line}\n")
+    _say(text)
     sys.exit(USAGE)

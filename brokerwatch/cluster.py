@@ -11,6 +11,7 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -89,7 +90,7 @@ class Cluster:
         self._gateway: Gateway | None = None
         self._sources: LoopThread | None = None
         self._loops: list[LoopThread] = []
-        self._listeners: list[Listener] = []
+        self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str], *, keep_going: bool = False) -> Cluster:
@@ -134,7 +135,7 @@ class Cluster:
         if not self._running:
             raise ClusterStopped("the cluster is not running, so there is nothing to listen to")
         listener = Listener(self.health_endpoint, bus=self._bus)
-        self._listeners.append(listener)
+        self._listeners.add(listener)
         return listener
 
     def readings(self) -> tuple[Reading, ...]:
@@ -187,7 +188,7 @@ class Cluster:
         if self._gateway is not None and not self._gateway.close(share()):
             left.append("the exchange sessions")
         left += [loop.name for loop in reversed(self._loops) if not loop.stop(share())]
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             listener.stop(share())
         if not open_sockets:
             self._bus.close()  # it would wait for a socket that its thread has not closed

@@ -26,6 +26,11 @@ _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 MAX_CONSECUTIVE_ERRORS: Final = 1_000
 MAX_DEADLINE_S: Final = 3_600.0
+CREDENTIALS: Final = (
+    "api_key", "secret", "password", "uid", "account_id", "login", "twofa", "private_key", "wallet_address",
+    "token",
+)  # fmt: skip
+"""Every credential that ccxt knows, in snake_case."""
 MAX_LABELS: Final = 32
 MAX_LABEL_CHARACTERS: Final = 256
 """Labels are sent with every reading, and receivers limit every length."""
@@ -93,15 +98,16 @@ class Settings:
     """Brokers that cannot start (`keep_going`): name to (exchange, what is wrong)."""
 
 
-def _is_label(text: str) -> bool:
-    return len(text) <= MAX_LABEL_CHARACTERS and (text.isprintable() or not text)
+def _is_label(text: object) -> bool:
+    # Labels come from TOML, where they are checked, and from Python, where nobody did.
+    return isinstance(text, str) and len(text) <= MAX_LABEL_CHARACTERS and text.isprintable()
 
 
 def _spec_mistakes(spec: BrokerSpec) -> list[tuple[str, str]]:
     """(key, what was expected) for each value of a broker that cannot be."""
     found: list[tuple[str, str]] = []
     if not topics.is_name(spec.name):
-        found.append(("name", f"expected 1 to 48 of a-z, 0-9, - and _, not {spec.name!r}"))
+        found.append(("name", f"expected {topics.NAME_RULE}, not {spec.name!r}"))
     if not topics.is_name(spec.exchange):
         found.append(("exchange", f"expected a ccxt id, not {spec.exchange!r}"))
     if math.isnan(spec.poll_interval_s) or spec.poll_interval_s <= 0:
@@ -128,6 +134,10 @@ def _spec_mistakes(spec: BrokerSpec) -> list[tuple[str, str]]:
                 "labels",
                 f"expected up to {MAX_LABELS} printable texts of up to {MAX_LABEL_CHARACTERS} characters",
             )
+        )
+    for name in sorted(spec.credentials.keys() - set(CREDENTIALS)):
+        found.append(
+            ("credentials", f"expected ccxt's credentials in snake_case, such as api_key, not {name!r}")
         )
     if not spec.cash_currencies:
         found.append(("cash_currencies", "expected at least one currency"))
@@ -169,7 +179,7 @@ def cluster_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
     """(key, what was expected) for each value of the cluster that cannot be."""
     found: list[tuple[str, str]] = []
     if not topics.is_name(settings.name):
-        found.append(("name", f"expected 1 to 48 of a-z, 0-9, - and _, not {settings.name!r}"))
+        found.append(("name", f"expected {topics.NAME_RULE}, not {settings.name!r}"))
     shortest, longest = HEARTBEAT_RANGE_S
     if not shortest <= settings.heartbeat_s <= longest:
         found.append(

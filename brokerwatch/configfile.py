@@ -8,6 +8,7 @@ variable or the file that holds each.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import tomllib
@@ -17,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol, cast
 
 from brokerwatch.config import (
+    CREDENTIALS,
     CUSTOM,
     DEFAULT_BROKER_ENDPOINT,
     DEFAULT_HEALTH_ENDPOINT,
@@ -29,6 +31,8 @@ from brokerwatch.credentials import unreadable_pem
 from brokerwatch.currencies import DEFAULT_CASH
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.messages import topics
+
+_log: Final = logging.getLogger(__name__)
 
 
 class Catalogue(Protocol):
@@ -161,13 +165,7 @@ def _unknown_exchange(exchange: str, known: frozenset[str]) -> str:
     return f"ccxt knows no exchange {exchange!r}{hint}"
 
 
-CREDENTIALS: Final = (
-    "api_key", "secret", "password", "uid", "account_id", "login", "twofa", "private_key", "wallet_address",
-    "token",
-)  # fmt: skip
-"""Every credential that ccxt knows, in snake_case."""
-
-_CREDENTIAL_ABOVE: Final = "secrets do not belong into this file; expected <credential>_env or _file above"
+_CREDENTIAL_ABOVE: Final = "secrets do not belong in this file; expected <credential>_env or _file above"
 _NOT_FOR_CCXT: Final[Mapping[str, str]] = MappingProxyType(
     {
         **dict.fromkeys(
@@ -218,7 +216,7 @@ def _credentials(
         else:
             missing.add(credential)
     for key, _ in table.matching("|".join(CREDENTIALS)):
-        table.wrong(key, f"secrets do not belong into this file; expected {key}_env or {key}_file")
+        table.wrong(key, f"secrets do not belong in this file; expected {key}_env or {key}_file")
         missing.add(key)
     prefix = re.sub(r"[^A-Z0-9]", "_", name.upper())
     needed = catalogue.required_credentials(exchange) if exchange in catalogue.exchanges() else ()
@@ -254,6 +252,8 @@ def _read_secret(path: Path, key: str, table: _Table) -> str:
     elif path.stat().st_mode & 0o022:
         table.wrong(key, f"expected {path} to be writable by its owner alone; chmod 600 it")
         return ""
+    elif path.stat().st_mode & 0o044:
+        _log.warning("%s can be read by other users of this machine; chmod 600 it", path)
     return value
 
 

@@ -35,6 +35,7 @@ class Scene:
     """For how many answers; None: until it is mended."""
 
 
+PROPER: Final = {"kraken": "Kraken", "coinbase": "Coinbase", "okx": "OKX"}
 OPENING: Final = (
     Scene(2.0, "kraken", "http_502_html", "Kraken answers one request with 502: a glitch", times=1),
     Scene(1.0, "coinbase", "exchange_down", "Coinbase is down"),
@@ -65,7 +66,7 @@ def scenes() -> Iterator[Scene]:
     yield from OPENING
     for exchange, fault, says in itertools.cycle(OUTAGES):
         yield Scene(4.0, exchange, fault, says)
-        yield Scene(4.0, exchange, "", f"{exchange} is mended")
+        yield Scene(4.0, exchange, "", f"{PROPER[exchange]} is back")
 
 
 @contextmanager

@@ -5,6 +5,7 @@
     ├── BalanceUnknown        this account never answered, so there is no amount to give
     ├── UnknownBroker         no broker of that name in this cluster
     ├── ClusterStopped        asked after the cluster was stopped, or before it was started
+    ├── ListenerStopped       a listener was started twice, or after its end
     ├── BlockingCallInLoop    a waiting call was made on a thread that runs an event loop
     ├── EndpointUnavailable   a ZeroMQ endpoint could not be bound
     └── CodecError            bytes that are not a message of ours (also a ValueError)
@@ -59,6 +60,10 @@ class UnknownBroker(BrokerwatchError, KeyError):
 
 class ClusterStopped(BrokerwatchError):
     """The cluster is not running, so nobody could ask the exchange."""
+
+
+class ListenerStopped(BrokerwatchError):
+    """A listener is started once; this one was, or has ended."""
 
 
 class BlockingCallInLoop(BrokerwatchError, RuntimeError):

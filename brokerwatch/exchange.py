@@ -108,8 +108,8 @@ class _Strict:
 
     def on_rest_response(self, *answer: Any) -> str:
         body: str = answer[5]
-        # A byte order mark is no part of the text, and ccxt looks at the first character.
-        return body.removeprefix("\ufeff")
+        # A byte order mark and blanks are no part of the text, and ccxt looks at the first character.
+        return body.removeprefix("\ufeff").strip()
 
 
 def _shown(body: str) -> str:
@@ -184,6 +184,10 @@ class Gateway:
         if spec.exchange not in Catalogue.exchanges():
             expected = f"expected a ccxt id; ccxt knows no {spec.exchange!r}"
             raise ConfigError((Problem("", f"brokers.{spec.name}.exchange", expected),))
+        for name in Catalogue.required_credentials(spec.exchange):
+            if name not in spec.credentials and _camel(name) not in spec.ccxt:
+                expected = f"expected the {name} of {spec.exchange}"
+                raise ConfigError((Problem("", f"brokers.{spec.name}.credentials", expected),))
         account = _Account(self, spec)
         self._accounts.append(account)
         return AsyncSource(self._loop, account.read, account.explain, self._clock)

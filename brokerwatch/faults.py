@@ -80,7 +80,7 @@ _KRAKEN: Final = _words(
     (r'"EAPI:Invalid nonce', CLOCK),
     (r'"E(API|Order|General|Service|Auth):(Rate limit|Too many requests|Throttled|Temporary lockout)', RATE),
     (r'"EService:Market in (cancel|post|limit)_only', MAINTENANCE),
-    (r'"EService:.*maintenance', MAINTENANCE),
+    (r'"EService:[^"]{0,200}maintenance', MAINTENANCE),
     (r'"EGeneral:(Permission denied|Feature disabled)', PERMISSION),
     (r'"EAPI:Feature disabled', PERMISSION),
     (r'"EAccount:Invalid permissions', PERMISSION),
@@ -206,6 +206,8 @@ CLASSES: Final[Mapping[str, FaultKind]] = MappingProxyType(
 )
 """Exception classes by name, ccxt's and Python's; a subclass is classified as its nearest listed base."""
 
+MAX_SEARCHED: Final = 20_000
+"""Characters of a body in which words are looked for: an error is short, and a search must be."""
 _BARE_REFUSAL: Final = re.compile(r"\s*Unauthorized\s*\Z", re.IGNORECASE)
 """What Coinbase answers to a key or signature it does not accept: not JSON, and its own word all the same."""
 
@@ -232,7 +234,7 @@ def _kind(failure: Failure) -> FaultKind:
     """Ask the tables in order; the first that knows decides."""
     if _in_envelope(failure):
         for pattern, kind in ENVELOPE_WORDS.get(failure.family, ()):
-            if pattern.search(failure.body):
+            if pattern.search(failure.body[:MAX_SEARCHED]):
                 return kind
     # A trader's own callable raises these as they are; ccxt wraps them.
     for name in (*failure.causes, *failure.classes):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import queue
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Context, Decimal
 from types import TracebackType
@@ -24,7 +25,7 @@ LINES_AHEAD: Final = 1_000
 """Lines that wait for a slow reader."""
 LOOK_UP_S: Final = 0.1
 FLUSH_S: Final = 1.0
-"""What is written within so long after the end is still written."""
+"""What is written within so long after a stop is still written."""
 
 
 def json_object(heard: Heard) -> str:
@@ -59,6 +60,7 @@ class Lines:
         self._stopping = stopping
         self._waiting: queue.Queue[bytes | None] = queue.Queue(LINES_AHEAD)
         self._gone = threading.Event()
+        self._complained = False
         self._thread = threading.Thread(target=self._write, name="brokerwatch-lines", daemon=True)
 
     def __enter__(self) -> Self:
@@ -69,6 +71,8 @@ class Lines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._put(None)
+        while self._thread.is_alive() and not self._stopping():
+            self._thread.join(LOOK_UP_S)
         self._thread.join(FLUSH_S)
 
     def emit(self, line: str) -> None:
@@ -93,15 +97,21 @@ class Lines:
                 # Not through sys.stdout: a thread that blocks in there would block the end of Python too.
                 while text:
                     text = text[os.write(STDOUT, text) :]
-            except OSError:
+            except (BrokenPipeError, ConnectionResetError):
                 self._gone.set()
                 return
+            except OSError as error:
+                # A full disk is no reason to stop watching.
+                if not self._complained:
+                    sys.stderr.write(f"brokerwatch: lines are lost, standard output: {error.strerror}\n")
+                self._complained = True
 
 
-def emit(line: str) -> None:
-    """One line of a program that says a few and ends. Raises ReaderGone."""
-    with Lines(lambda: False) as lines:
-        lines.emit(line)
+def emit_all(lines: Iterable[str]) -> None:
+    """The lines of a program that says a few and ends; waits for its reader. Raises ReaderGone."""
+    with Lines(lambda: False) as out:
+        for line in lines:
+            out.emit(line)
 
 
 def change_line(heard: Heard) -> str:

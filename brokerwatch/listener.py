@@ -15,7 +15,14 @@ from typing import Final, Self
 from brokerwatch.bus import Bus, Subscriber, Waker
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.config import DEFAULT_HEALTH_ENDPOINT, endpoint_mistake
-from brokerwatch.errors import CodecError, ConfigError, EndpointUnavailable, Problem, UnknownBroker
+from brokerwatch.errors import (
+    CodecError,
+    ConfigError,
+    EndpointUnavailable,
+    ListenerStopped,
+    Problem,
+    UnknownBroker,
+)
 from brokerwatch.messages import Reading, RosterData, topics
 from brokerwatch.messages.codec import decode
 from brokerwatch.reception import Ear, Heard
@@ -56,6 +63,7 @@ class Listener:
         self._changes: queue.Queue[Heard] = queue.Queue(CHANGES_KEPT)
         self._lock = threading.Lock()
         self._readings: dict[str, Reading] = {}
+        self._started = False
         self._stopped = False
         self.complete = threading.Event()
         """Set once every endpoint has sent a roster, and then every broker that it names."""
@@ -71,7 +79,10 @@ class Listener:
         self.stop()
 
     def start(self) -> None:
-        """Connect and begin to listen. Nobody needs to be there yet. Raises EndpointUnavailable."""
+        """Connect and begin to listen, once. Nobody needs to be there yet. Raises EndpointUnavailable."""
+        if self._stopped or self._started:
+            raise ListenerStopped("a listener can be started once; make a new one")
+        self._started = True
         try:
             for station in self._stations:
                 station.start()
@@ -165,7 +176,7 @@ class _Station:
         self._bus = bus
         self._clock = clock
         self._listener = listener
-        self._waker = Waker()
+        self._waker: Waker | None = None  # it holds two descriptors, so it is made when it is needed
         self._stopping = threading.Event()
         self._ready = threading.Event()
         self._failure: EndpointUnavailable | None = None
@@ -176,6 +187,7 @@ class _Station:
         self.complete = False
 
     def start(self) -> None:
+        self._waker = Waker()
         self._thread.start()
         self._ready.wait()
         if self._failure is not None:
@@ -183,10 +195,9 @@ class _Station:
 
     def stop(self, deadline_s: float) -> bool:
         self._stopping.set()
-        self._waker.wake()
-        if self._thread.ident is None:
-            self._waker.close()
+        if self._waker is None:
             return True
+        self._waker.wake()
         self._thread.join(deadline_s)
         return not self._thread.is_alive()
 
@@ -194,11 +205,15 @@ class _Station:
         return tuple(self.ear.heard.copy().values())  # a copy, since the thread may add to it
 
     def _run(self) -> None:
+        waker = self._waker
+        if waker is None:
+            return  # it was never started
         try:
             prefixes = [topics.ALL_STATES, topics.ROSTER]
-            incoming = Subscriber(self._bus, [self._endpoint], prefixes, self._waker)
+            incoming = Subscriber(self._bus, [self._endpoint], prefixes, waker)
         except EndpointUnavailable as error:
             self._failure = error
+            waker.close()
             return
         finally:
             self._ready.set()
@@ -206,7 +221,7 @@ class _Station:
             self._listen(incoming)
         finally:
             incoming.close()
-            self._waker.close()
+            waker.close()
 
     def _listen(self, incoming: Subscriber) -> None:
         shortest_s, longest_s = REOPEN_RANGE_S

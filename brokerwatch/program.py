@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -34,6 +35,9 @@ def run(
 
     Raises ConfigError when there is nothing sound to run, EndpointUnavailable when an endpoint is taken.
     """
+    if as_json or not sys.stdout.isatty():
+        # Where there is no live table to say it, flips and warnings are lines on standard error.
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with stop_signals() as stopped, ExitStack() as stack:
         story = [""]
 
@@ -55,8 +59,11 @@ def run(
             timer.start()
             stack.callback(timer.cancel)
         title = _title(settings, demo=demo)
-        if as_json or not sys.stdout.isatty():
-            sys.stderr.write(f"{title}\nhealth topic {cluster.health_endpoint}\n")
+        if not sys.stdout.isatty() or as_json:
+            where = f"health topic {cluster.health_endpoint}"
+            if as_json:
+                sys.stderr.write(f"{title}\n{where}\n")
+            title = f"{title}\n{where}"
         Screen(
             listener,
             stopped.is_set,
@@ -65,15 +72,6 @@ def run(
             title=title,
             caption=lambda: _caption(cluster, story[0]),
         ).show()
-
-
-def leave() -> None:
-    """End the process although a thread of a library hangs: a name server that does not answer holds one
-    for half a minute, and Python would wait for it."""
-    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
 
 
 @contextmanager
@@ -129,5 +127,5 @@ def _title(settings: Settings, *, demo: bool) -> str:
 
 
 def _caption(cluster: Cluster, story: str) -> str:
-    lines = [f"health topic {cluster.health_endpoint}   Ctrl-C ends"]
+    lines = [f"in another terminal: brokerwatch listen {cluster.health_endpoint}   Ctrl-C ends"]
     return "\n".join([f"simulation: {story}", *lines] if story else lines)

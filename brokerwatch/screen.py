@@ -48,9 +48,10 @@ class Screen:
     def _table(self) -> None:
         from brokerwatch.table import LiveTable  # who prints lines does not pay for rich
 
+        sys.stdout.write(f"{self.title}\n")  # outside the table, which could cut it
         with LiveTable() as table:
             for _ in self.listener.changes(wait_s=REFRESH_S):
-                table.show(self.listener.readings().values(), title=self.title, caption=self.caption())
+                table.show(self.listener.readings().values(), caption=self.caption())
                 if self.stopping():
                     return
 

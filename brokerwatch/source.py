@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -77,12 +78,20 @@ class AsyncSource:
             if isinstance(error, TimeoutError) and deadline.expired():
                 outcome = Fault(FaultKind.NETWORK, f"no answer within {deadline_s:g} s")
             else:
-                outcome = self._explain(error)
+                outcome = self._explained(error)
         else:
             doubt = self._empty.doubt(holdings, as_of.up_s)
             if doubt:
                 outcome = Fault(FaultKind.BAD_RESPONSE, doubt)
         done(outcome)
+
+    def _explained(self, error: BaseException) -> Fault:
+        try:
+            return self._explain(error)
+        except Exception as unspeakable:  # noqa: BLE001 - an error whose own text raises is a fault all the same
+            return Fault(
+                FaultKind.BAD_RESPONSE, f"{type(error).__name__}, and {type(unspeakable).__name__} in it"
+            )
 
 
 def callable_source(
@@ -96,7 +105,12 @@ def callable_source(
     """
 
     async def read() -> Mapping[str, Holding]:
-        return own_holdings(await fetch())
+        answer = fetch()
+        if not inspect.isawaitable(answer):
+            raise TypeError(
+                f"fetch returned {type(answer).__name__} and nothing to await: declare it `async def`"
+            )
+        return own_holdings(await answer)
 
     def explain(error: BaseException) -> Fault:
         if isinstance(error, NotProof):

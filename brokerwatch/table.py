@@ -24,11 +24,18 @@ _STYLE: Final = {
 }
 
 
+_FIXED: Final = 11 + 13 + 6 + 6 + 6 * 3 + 1
+"""Characters of the columns that are always there, but for names and cash, with their borders."""
+_SINCE: Final = 8 + 3
+_DETAIL: Final = 16 + 3
+
+
 class LiveTable:
     """A table that stays where it is and changes, while the block lasts."""
 
     def __init__(self) -> None:
-        self._live = Live(console=Console(), auto_refresh=False)
+        self._console = Console()
+        self._live = Live(console=self._console, auto_refresh=False)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -39,32 +46,41 @@ class LiveTable:
     ) -> None:
         self._live.stop()
 
-    def show(self, readings: Iterable[Reading], *, title: str, caption: str) -> None:
+    def show(self, readings: Iterable[Reading], *, caption: str) -> None:
         """Draw this in place of what stood there."""
-        self._live.update(table(readings, title=title, caption=caption), refresh=True)
+        self._live.update(table(readings, caption=caption, width=self._console.width), refresh=True)
 
 
-def table(readings: Iterable[Reading], *, title: str, caption: str) -> Table:
-    """All readings, one a row."""
-    shown = Table(title=title, caption=caption, title_justify="left", caption_justify="left", expand=False)
+def table(readings: Iterable[Reading], *, caption: str, width: int) -> Table:
+    """All readings, one a row, in `width` characters: where it is narrow, what matters least is left out."""
+    rows = sorted(readings, key=lambda reading: reading.broker)
     # The widest word of each column from the start, or the table would jump with every change.
-    for name, width in (("broker", 0), ("status", 11), ("reason", 10)):
-        shown.add_column(name, no_wrap=True, min_width=width)
-    for name, width in (("since", 8), ("errors", 6), ("cash", 10), ("age", 6)):
-        shown.add_column(name, justify="right", no_wrap=True, min_width=width)
-    shown.add_column("detail", overflow="ellipsis", no_wrap=True, min_width=24, max_width=48)
-    for reading in sorted(readings, key=lambda reading: reading.broker):
+    name_width = max([len("broker"), *(len(reading.broker) for reading in rows)])
+    cash_width = max([10, *(len(cash(reading)) for reading in rows)])
+    room = width - name_width - cash_width - _FIXED
+    shown = Table(caption=caption, caption_justify="left", expand=False)
+    shown.add_column("broker", no_wrap=True, min_width=name_width)
+    shown.add_column("status", no_wrap=True, min_width=11)
+    shown.add_column("reason", no_wrap=True, min_width=13)
+    with_since, with_detail = room >= _SINCE, room >= _SINCE + _DETAIL
+    for name, least in (("since", 8), ("errors", 6), ("cash", cash_width), ("age", 6)):
+        if name != "since" or with_since:
+            shown.add_column(name, justify="right", no_wrap=True, min_width=least)
+    if with_detail:
+        left = room - _SINCE - 3
+        shown.add_column("detail", overflow="ellipsis", no_wrap=True, min_width=left, max_width=left)
+    for reading in rows:
         state = HealthState.UNKNOWN if reading.expired else reading.state
-        trusted = reading.available
-        style = _STYLE[state] if trusted or state is not HealthState.HEALTHY else "red"
-        shown.add_row(
+        style = _STYLE[state] if reading.available or state is not HealthState.HEALTHY else "red"
+        cells: list[str | Text] = [
             reading.broker,
             Text(state.name.lower(), style=style),
-            Text(str(reading.reason), style="" if trusted else style),
-            clock_time(reading.since_us),
+            Text(str(reading.reason), style="" if reading.available else style),
+            *([clock_time(reading.since_us)] if with_since else []),
             str(reading.error_count),
             cash(reading),
             age(reading),
-            reading.detail,
-        )
+            *([Text(reading.detail)] if with_detail else []),
+        ]
+        shown.add_row(*cells)
     return shown

@@ -22,13 +22,15 @@ FRACTION_DIGITS: Final = 18
 """Digits after the point; one wei is 10^-18. What is finer is cut off, towards zero."""
 AMOUNT_PATTERN: Final = r"^-?[0-9]{1,30}(\.[0-9]{1,18})?$(?!\n)"
 """How an amount is written on the wire. (`$` alone would let a line end through in Python.)"""
-MAX_CODE_CHARACTERS: Final = 64
-"""Characters of a currency code; some exchanges list names that are not ASCII."""
+MAX_WRITTEN: Final = 200
+"""Characters in which an exchange may write one amount."""
+MAX_CODE_BYTES: Final = 64
+"""A currency code as it is sent, in UTF-8; some exchanges list names that are not ASCII."""
 MAX_CURRENCIES: Final = 4_000
 """Currencies in one account; the wire's own limit for a map is a little higher."""
 
 _AMOUNT: Final = re.compile(AMOUNT_PATTERN)
-_WRITTEN: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,7})?\Z")
+_WRITTEN: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,7})?\Z")
 """How an exchange may write an amount: ASCII digits, and an exponent at the most."""
 _FINEST: Final = Decimal(1).scaleb(-FRACTION_DIGITS)
 _EXACT: Final = Context(prec=2 * (WHOLE_DIGITS + FRACTION_DIGITS))
@@ -43,7 +45,7 @@ def amount(value: object) -> Decimal:
     """
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         raise ValueError(f"an amount must be text, an integer or a Decimal, not {type(value).__name__}")  # noqa: TRY004 - one kind of error for every amount that cannot be read
-    if isinstance(value, str) and _WRITTEN.match(value) is None:
+    if isinstance(value, str) and (len(value) > MAX_WRITTEN or _WRITTEN.match(value) is None):
         # Decimal itself would read "1_000", " 5" and the digits of every script.
         raise ValueError(f"not an amount: {value[:40]!r}")
     try:
@@ -76,7 +78,9 @@ def amount_text(number: Decimal) -> str:
 
 def is_code(text: str) -> bool:
     """Whether `text` may be a currency code: short, and of characters that can be printed and sent."""
-    return 0 < len(text) <= MAX_CODE_CHARACTERS and text.isprintable() and not text.isspace()
+    if not text or text.isspace() or not text.isprintable():
+        return False
+    return len(text.encode("utf-8", "surrogatepass")) <= MAX_CODE_BYTES
 
 
 def is_amount_text(text: str) -> bool:

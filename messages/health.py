@@ -80,6 +80,10 @@ def clipped(words: str) -> str:
     return sound if len(sound) <= MAX_DETAIL else sound[: MAX_DETAIL - 1] + "…"
 
 
+_VOUCHED: Final = frozenset({Reason.OK, Reason.HELD_OUT})
+"""The reasons under which a broker's newest balance is still the newest truth."""
+
+
 class Fault(msgspec.Struct, frozen=True):
     """One failed fetch: its kind, and the exchange's own words about it."""
 
@@ -233,9 +237,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stale(self) -> bool:
-        """Whether the last known is anything but the newest truth: none, after a fault, or expired."""
-        fresh = self.as_of is not None and self.state is HealthState.HEALTHY and not self.expired
-        return not (fresh and self.verdict.reason is not Reason.SILENT)
+        """Whether the last known is anything but the newest truth: none, after a fault, or unvouched for."""
+        proven = self.as_of is not None and self.state is HealthState.HEALTHY and not self.expired
+        return not (proven and self.verdict.reason in _VOUCHED)
 
     def data(self, *, with_balance: bool = True, with_cash: bool = True) -> ReadingData:
         """This reading as the wire carries it, its ages computed now."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from brokerwatch.messages.health import NAME_PATTERN
 
+NAME_RULE: Final = "1 to 48 of a-z, 0-9, - and _, beginning with a letter or a digit"
 _NAME: Final = re.compile(NAME_PATTERN)
 
 ALL_BROKERS: Final = "broker/1/"

@@ -292,6 +292,7 @@ def test_there_is_one_truth() -> None:
     [
         (BrokerSpec("a"), "brokers.a: expected exchange=, a ccxt id, or fetch="),
         (BrokerSpec("a", exchange="krakn"), "brokers.a.exchange: expected a ccxt id"),
+        (BrokerSpec("a", exchange="okx"), "brokers.a.credentials: expected the api_key of okx"),
     ],
 )
 def test_a_broker_that_nobody_can_fetch_is_refused_at_the_start(spec: BrokerSpec, expected: str) -> None:
@@ -323,3 +324,12 @@ def test_a_process_that_ends_without_a_stop_ends_all_the_same() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
     assert done.stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"credentials": {"apiKey": "x"}}, {"labels": {"a": 1}}, {"labels": {1: "a"}}, {"poll_interval_s": 0}],
+)
+def test_a_spec_made_in_python_is_checked_like_one_from_a_file(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        BrokerSpec("a", exchange="kraken", **values)

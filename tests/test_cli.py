@@ -439,6 +439,15 @@ def test_a_reader_who_has_enough_ends_it_without_a_fuss(tmp_path: Path) -> None:
         assert "BrokenPipe" not in door.errors
 
 
+def test_a_full_disk_is_said_once_and_does_not_stop_the_watch(tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        command = (*BROKERWATCH, "run", "--demo", "--json", "--duration", "2")
+        with Door(*command, cwd=tmp_path, output=full.fileno()) as door:
+            assert door.end() == 0
+            assert door.errors.count("lines are lost") == 1
+            assert "simulation: " in door.errors, "it went on to the end of its time"
+
+
 def test_a_signal_ends_it_although_nobody_reads_its_lines(tmp_path: Path) -> None:
     """A pipe that is full blocks who writes to it, and a program that is blocked hears no signal."""
     ours, theirs = os.pipe()
@@ -500,7 +509,7 @@ def test_on_a_terminal_the_demo_shows_a_live_table(tmp_path: Path) -> None:
         "healthy",
     ):
         assert word in shown
-    assert "health topic tcp://127.0.0.1:" in shown
+    assert "brokerwatch listen tcp://127.0.0.1:" in shown
 
 
 # --- real accounts, on the simulators ----------------------------------------------------------------

@@ -22,13 +22,14 @@ from hypothesis import strategies as st
 
 from brokerwatch import exchange
 from brokerwatch.config import (
+    CREDENTIALS,
     BrokerSpec,
     ClusterSettings,
     Settings,
     cluster_mistakes,
     endpoint_mistake,
 )
-from brokerwatch.configfile import CREDENTIALS, load
+from brokerwatch.configfile import load
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.template import CONFIG_TEMPLATE
 
@@ -399,12 +400,12 @@ WRONG: Final = {
     "a secret in the configuration itself": (
         SMALLEST + f'secret = "{SECRET}"\n',
         "brokers.k.secret",
-        "secrets do not belong into this file; expected secret_env or secret_file",
+        "secrets do not belong in this file; expected secret_env or secret_file",
     ),
     "a secret among ccxt's options": (
         SMALLEST + f'[brokers.k.ccxt]\napiKey = "{SECRET}"\n',
         "brokers.k.ccxt.apiKey",
-        "secrets do not belong into this file",
+        "secrets do not belong in this file",
     ),
     "an option of ccxt that prints secrets": (
         SMALLEST + "ccxt = { verbose = true }\n",
@@ -415,7 +416,7 @@ WRONG: Final = {
         'version = 1\n[brokers."Kraken Main"]\nexchange = "kraken"\n'
         'api_key_env = "K_API_KEY"\nsecret_env = "K_API_SECRET"\n',
         "brokers.Kraken Main",
-        "expected 1 to 48 of a-z, 0-9, - and _, not 'Kraken Main'",
+        "expected 1 to 48 of a-z, 0-9, - and _, beginning with a letter or a digit, not 'Kraken Main'",
     ),
     "an interval of zero": (
         SMALLEST + "poll_interval_s = 0\n",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from decimal import Decimal
 
 import pytest
+from rich.console import Console
 
 from brokerwatch import lines
 from brokerwatch.actors.broker import evidence
@@ -48,7 +50,7 @@ def test_cash_is_shown_for_people_whatever_its_size_and_never_as_a_false_zero(
 ) -> None:
     assert lines.cash(heard(cash).reading) == shown
     assert shown in lines.change_line(heard(cash))
-    table([heard(cash).reading], title="", caption="")
+    table([heard(cash).reading], caption="", width=80)
 
 
 @pytest.mark.parametrize(("age_s", "shown"), [(0.0, "0.0 s"), (59.9, "59.9 s"), (120.0, "2 min")])
@@ -62,3 +64,17 @@ def test_an_object_has_the_wires_keys_and_who_said_it() -> None:
     assert said["detail"] == "? down"
     nothing = json.loads(lines.nothing_heard_object("where are they?"))
     assert (nothing["broker"], nothing["available"], nothing["reason"]) == (None, False, "nothing_heard")
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160])
+def test_the_table_fits_the_terminal_and_never_cuts_a_name(width: int) -> None:
+    words = "BadResponse: HTTP 502 Bad Gateway: " + "x" * 200
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(table([heard(Decimal("12500"), words=words).reading], caption="c", width=width))
+    drawn = console.export_text().splitlines()
+    assert max(map(len, drawn)) <= width
+    row = next(line for line in drawn if "degraded" in line)
+    assert row.startswith("│ a ")
+    assert row.rstrip().endswith("│"), "the right edge is there"
+    assert "12,500.00" in row
+    assert ("BadResponse" in row) == (width >= 120)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 import time
@@ -10,7 +11,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from brokerwatch import BalanceUnknown, ConfigError, Listener, UnknownBroker
+from brokerwatch import BalanceUnknown, ConfigError, Listener, ListenerStopped, UnknownBroker
 from brokerwatch.bus import Bus, Publisher
 from brokerwatch.cluster import Cluster
 from brokerwatch.config import BrokerSpec, ClusterSettings
@@ -192,3 +193,32 @@ def test_on_an_open_brokers_bus_a_stranger_cannot_speak_for_a_broker() -> None:
         assert listener.reading("a").cash == Decimal(100)
         assert listener.is_available("a")
     bus.close()
+
+
+def test_a_listener_is_started_once_and_says_so() -> None:
+    listener = Listener(free_endpoint())
+    listener.start()
+    with pytest.raises(ListenerStopped):
+        listener.start()
+    assert not listener.complete.is_set()
+    listener.stop()
+    listener.stop()
+    with pytest.raises(ListenerStopped):
+        listener.start()
+    never = Listener(free_endpoint())
+    never.stop()
+    with pytest.raises(ListenerStopped):
+        never.start()
+
+
+def left_again(cluster: Cluster) -> bool:
+    with cluster.listener() as listener:
+        return listener.complete.wait(PATIENCE_S)
+
+
+def test_a_cluster_forgets_the_listeners_that_were_left() -> None:
+    with cluster_of(BrokerSpec("a", fetch=Till(), poll_interval_s=ONLY_WHEN_ASKED)) as cluster:
+        for _ in range(5):
+            assert left_again(cluster)
+        gc.collect()
+        assert len(cluster._listeners) == 0  # pyright: ignore[reportPrivateUsage] - nothing else shows a leak

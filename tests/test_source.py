@@ -159,7 +159,7 @@ def fault_of(body: bytes, status: int = 200, **headers: str) -> tuple[FaultKind 
 
 def test_the_stranger_is_believed_when_he_answers_rightly() -> None:
     """The control: without it the tests below could pass for another reason."""
-    for body in (GOOD, b"\xef\xbb\xbf" + GOOD):
+    for body in (GOOD, b"\xef\xbb\xbf" + GOOD, b"\n \t" + GOOD + b"\r\n"):
         with stranger(200, body) as (url, _), cluster_of(kraken_at(url)) as cluster:
             assert cluster.broker("kraken-test").get_account_balance() == 31337
 
@@ -268,3 +268,39 @@ def test_an_unknown_exchange_loses_no_digit_either() -> None:
         patch.setattr("brokerwatch.exchange.FAMILIES", {})
         with cluster_of(simulated_spec(simulated)) as cluster:
             assert str(cluster.broker("kraken-test").get_account_balance()) == "123456789012.12345678"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error":["' + b"EService:x" * 200_000 + b'"]}',
+        b'{"error":[],"result":{"ZUSD":{"balance":"' + b"1" * 2_000_000 + b'x","hold_trade":"0"}}}',
+    ],
+    ids=["a word again and again", "a number without an end"],
+)
+def test_no_answer_takes_longer_to_read_than_it_is_long(body: bytes) -> None:
+    """Two patterns once tried every beginning with every end: hours, in which nobody else was served."""
+    kind, _ = fault_of(body)
+    assert kind in {FaultKind.BAD_RESPONSE, FaultKind.EXCHANGE_DOWN}
+
+
+def test_an_error_whose_own_words_raise_is_a_fault_at_once() -> None:
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    till = Till()
+    till.failure = Unspeakable()
+    with cluster_of(BrokerSpec("a", fetch=till, poll_interval_s=float("inf"))) as cluster:
+        with pytest.raises(BalanceUnknown, match="Unspeakable"):
+            cluster.broker("a").get_account_balance()
+        assert cluster.broker("a").reading().fault is FaultKind.BAD_RESPONSE
+
+
+def test_a_callable_that_is_no_coroutine_is_told_what_it_lacks() -> None:
+    def fetch() -> dict[str, str]:
+        return {"USD": "1"}
+
+    spec = BrokerSpec("a", fetch=fetch, poll_interval_s=float("inf"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - the mistake
+    with cluster_of(spec) as cluster, pytest.raises(BalanceUnknown, match="declare it `async def`"):
+        cluster.broker("a").get_account_balance()
