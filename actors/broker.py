@@ -46,7 +46,7 @@ LATE_S: Final = 1.0
 class Alarms(Protocol):
     """Something that calls a function later."""
 
-    def after(self, delay_s: float, function: Callable[[], object]) -> object:
+    def after(self, delay_s: float, function: Callable[[], object]) -> None:
         """Call `function` after `delay_s` seconds, from any thread."""
         ...
 

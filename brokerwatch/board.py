@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from brokerwatch.clock import Clock, Instant
+from brokerwatch.clock import Instant
 from brokerwatch.errors import UnknownBroker
 from brokerwatch.health import Health, Vetoes
 from brokerwatch.messages import Reading, Reason
@@ -88,8 +88,7 @@ class Slot:
 class Board:
     """All slots. The set of brokers is fixed when the board is made."""
 
-    def __init__(self, slots: Iterable[Slot], clock: Clock) -> None:
-        self.clock = clock
+    def __init__(self, slots: Iterable[Slot]) -> None:
         self._slots = {slot.reading.broker: slot for slot in slots}
 
     def slot(self, broker: str) -> Slot:

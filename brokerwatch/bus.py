@@ -95,7 +95,6 @@ class _Topic:
     pack: Pack
     gap_s: float = 0.0
     sent_s: float = float("-inf")
-    pending: bool = True
 
 
 @dataclass
@@ -141,7 +140,7 @@ class Publisher:
             if known is None:
                 self._topics[topic] = _Topic(pack, gap_s)
             else:
-                known.pack, known.gap_s, known.pending = pack, gap_s, True
+                known.pack, known.gap_s = pack, gap_s
             self._pending[topic] = None
         self._waker.wake()
 
@@ -221,9 +220,8 @@ class Publisher:
         """Everything that matches goes out again, to everybody: whole state hurts nobody."""
         wanted = tuple(set(prefixes))
         with self._lock:
-            for name, topic in self._topics.items():
+            for name in self._topics:
                 if name.encode().startswith(wanted):
-                    topic.pending = True
                     self._pending[name] = None
 
     def _send(self, out: zmq.Socket[bytes], *, everything: bool) -> float:
@@ -237,7 +235,7 @@ class Publisher:
                 free_s = topic.sent_s + topic.gap_s
                 if now_s >= free_s or everything:
                     del self._pending[name]
-                    topic.pending, topic.sent_s = False, now_s
+                    topic.sent_s = now_s
                     due.append((name, topic.pack))
                 else:
                     next_s = min(next_s, free_s)

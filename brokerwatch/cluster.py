@@ -78,7 +78,7 @@ class Cluster:
         self._clock = SystemClock() if clock is None else clock
         self._check(specs)
         self._ttl_s = ttl_s(self._settings.heartbeat_s)
-        self._board = Board((*map(self._slot, self._specs.values()), *self._broken_slots()), self._clock)
+        self._board = Board((*map(self._slot, self._specs.values()), *self._broken_slots()))
         self._lock = threading.RLock()
         self._running = False
         self._used = False

@@ -71,34 +71,13 @@ class LoopThread:
         return self._loop
 
 
-class Alarm:
-    """One pending call of a function. `cancel` may come from any thread, at any time."""
-
-    __slots__ = ("_cancelled", "_function")
-
-    def __init__(self, function: Callable[[], object]) -> None:
-        self._function = function
-        self._cancelled = False
-
-    def cancel(self) -> None:
-        """Do not ring."""
-        self._cancelled = True
-
-    def ring(self) -> None:
-        """Call the function, unless it was cancelled."""
-        if not self._cancelled:
-            self._function()
-
-
 class Timers:
     """Calls functions later, on the loop's thread. The functions must be quick: a `tell`."""
 
     def __init__(self, loop: LoopThread) -> None:
         self._loop = loop
 
-    def after(self, delay_s: float, function: Callable[[], object]) -> Alarm:
-        """Call `function` after `delay_s` seconds. An infinite delay never rings."""
-        alarm = Alarm(function)
+    def after(self, delay_s: float, function: Callable[[], object]) -> None:
+        """Call `function` after `delay_s` seconds. An infinite delay never comes."""
         if delay_s < float("inf"):
-            self._loop.call(lambda: self._loop.asyncio_loop.call_later(max(0.0, delay_s), alarm.ring))
-        return alarm
+            self._loop.call(lambda: self._loop.asyncio_loop.call_later(max(0.0, delay_s), function))

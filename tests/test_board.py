@@ -110,7 +110,7 @@ def test_evidence_and_vetoes_do_not_write_over_each_other() -> None:
 
 
 def test_a_board_names_the_brokers_it_has() -> None:
-    board = Board([Desk().slot], ManualClock())
+    board = Board([Desk().slot])
     assert [reading.broker for reading in board.readings()] == ["a"]
     with pytest.raises(UnknownBroker, match="no broker named 'b' in this cluster; there are: a"):
         board.slot("b")
