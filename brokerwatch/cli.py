@@ -19,7 +19,6 @@ from brokerwatch.errors import BrokerwatchError, ReaderGone
 
 YES, NO, USAGE, WARNINGS, NOTHING_HEARD = 0, 1, 2, 3, 4
 
-DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5571"
 STATUS_PATIENCE_S: Final = 5.0
 
 _JSON_HELP: Final = "One JSON object a line for every change."
@@ -64,11 +63,12 @@ def listen(*, endpoints: tuple[str, ...], as_json: bool, count: int | None) -> N
     heard, it says so.
     """
     from brokerwatch.clock import SystemClock
+    from brokerwatch.config import DEFAULT_HEALTH_ENDPOINT
     from brokerwatch.listener import NOTHING_HEARD_S, Listener
     from brokerwatch.screen import Screen
     from brokerwatch.signals import stop_signals
 
-    where = ", ".join(endpoints) or DEFAULT_ENDPOINT
+    where = ", ".join(endpoints) or DEFAULT_HEALTH_ENDPOINT
     with stop_signals() as stopped, Listener(*endpoints) as listener:
         heard = Screen(
             listener,
@@ -106,11 +106,12 @@ def status(*, endpoint: str | None, broker: str | None, as_json: bool, timeout: 
     them; 1: not; 3: available, but a balance is not fresh; 4: nothing heard.
     """
     from brokerwatch import lines
+    from brokerwatch.config import DEFAULT_HEALTH_ENDPOINT
     from brokerwatch.listener import Listener
 
     if endpoint is not None and broker is None and ":" not in endpoint:
         endpoint, broker = None, endpoint
-    where = endpoint or DEFAULT_ENDPOINT
+    where = endpoint or DEFAULT_HEALTH_ENDPOINT
     with Listener(where) as listener:
         listener.complete.wait(timeout)
         heard = sorted(listener.heard(), key=lambda one: one.reading.broker)

@@ -20,19 +20,20 @@ from typing import Any, Final, Protocol, cast
 from brokerwatch.config import (
     CREDENTIALS,
     CUSTOM,
-    DEFAULT_BROKER_ENDPOINT,
-    DEFAULT_HEALTH_ENDPOINT,
     BrokerSpec,
     ClusterSettings,
     Settings,
     cluster_mistakes,
 )
 from brokerwatch.credentials import unreadable_pem
-from brokerwatch.currencies import DEFAULT_CASH
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.messages import topics
 
 _log: Final = logging.getLogger(__name__)
+
+_CLUSTER: Final = ClusterSettings()
+_BROKER: Final = BrokerSpec("default")
+"""What a key says that the file leaves out: the settings' own defaults."""
 
 
 class Catalogue(Protocol):
@@ -112,11 +113,11 @@ def _exchange_id(section: object) -> str:
 
 def _cluster(table: _Table) -> ClusterSettings:
     settings = ClusterSettings(
-        name=table.text("name", "main"),
-        health_endpoint=table.text("health_endpoint", DEFAULT_HEALTH_ENDPOINT),
-        broker_endpoint=table.text("broker_endpoint", DEFAULT_BROKER_ENDPOINT),
-        heartbeat_s=table.number("heartbeat_s", 1.0),
-        publish_balances=table.switch("publish_balances", default=True),
+        name=table.text("name", _CLUSTER.name),
+        health_endpoint=table.text("health_endpoint", _CLUSTER.health_endpoint),
+        broker_endpoint=table.text("broker_endpoint", _CLUSTER.broker_endpoint),
+        heartbeat_s=table.number("heartbeat_s", _CLUSTER.heartbeat_s),
+        publish_balances=table.switch("publish_balances", default=_CLUSTER.publish_balances),
     )
     table.end("name, health_endpoint, broker_endpoint, heartbeat_s, publish_balances")
     for key, expected in cluster_mistakes(settings):
@@ -137,10 +138,10 @@ def _broker(
     if not all(isinstance(value, str) for value in labels.values()):
         table.wrong("labels", "expected texts as values")
     values: dict[str, Any] = {
-        "poll_interval_s": table.number("poll_interval_s", 10.0),
-        "fetch_deadline_s": table.number("fetch_deadline_s", 8.0),
-        "max_consecutive_errors": table.whole("max_consecutive_errors", 3),
-        "cash_currencies": table.texts("cash_currencies", DEFAULT_CASH),
+        "poll_interval_s": table.number("poll_interval_s", _BROKER.poll_interval_s),
+        "fetch_deadline_s": table.number("fetch_deadline_s", _BROKER.fetch_deadline_s),
+        "max_consecutive_errors": table.whole("max_consecutive_errors", _BROKER.max_consecutive_errors),
+        "cash_currencies": table.texts("cash_currencies", _BROKER.cash_currencies),
         "ccxt": MappingProxyType(dict(options)),
         "labels": MappingProxyType({key: str(value) for key, value in labels.items()}),
     }

@@ -26,7 +26,7 @@ from brokerwatch.errors import (
 from brokerwatch.messages import Reading, RosterData, topics
 from brokerwatch.messages.codec import decode
 from brokerwatch.reception import Ear, Heard
-from brokerwatch.view import told
+from brokerwatch.view import heartbeat_s, told
 
 NOTHING_HEARD_S: Final = 5.0
 """Who never heard anything says so after this long."""
@@ -34,6 +34,8 @@ CHANGES_KEPT: Final = 10_000
 """Changes that wait for a reader who does not keep up; then the oldest go."""
 REOPEN_RANGE_S: Final = (0.1, 5.0)
 """Waits between two attempts with a fresh socket."""
+SHORTEST_PATIENCE_S: Final = 0.5
+"""A socket is not given up sooner, however quick the heartbeat: five of them are ordinary silence."""
 WAIT_S: Final = 1.0
 """The longest wait of a thread; a message, an expiry or the waker ends it sooner."""
 GLANCE_S: Final = 0.1
@@ -263,5 +265,4 @@ class _Station:
             self.complete = self._named <= {broker for _, broker in self.ear.heard}
             if self.complete:
                 self._listener.station_is_complete()
-        # Five heartbeats; the time to live is four of them and a second.
-        return max(0.5, (envelope.stamp.ttl_ms / 1_000 - 1.0) * 5 / 4)
+        return max(SHORTEST_PATIENCE_S, 5 * heartbeat_s(envelope.stamp.ttl_ms / 1_000))

@@ -33,9 +33,10 @@ def run(
 ) -> None:
     """Run a cluster and show it. Returns when it was stopped, or after `duration_s`.
 
-    Raises ConfigError when there is nothing sound to run, EndpointUnavailable when an endpoint is taken.
+    Raises ConfigError when the configuration cannot be used, EndpointUnavailable when an endpoint is taken.
     """
-    if as_json or not sys.stdout.isatty():
+    in_lines = as_json or not sys.stdout.isatty()
+    if in_lines:
         # Where there is no live table to say it, flips and warnings are lines on standard error.
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with stop_signals() as stopped, ExitStack() as stack:
@@ -43,7 +44,7 @@ def run(
 
         def tell(sentence: str) -> None:
             story[0] = sentence
-            if as_json or not sys.stdout.isatty():
+            if in_lines:
                 sys.stderr.write(f"simulation: {sentence}\n")
 
         if demo:
@@ -59,11 +60,10 @@ def run(
             timer.start()
             stack.callback(timer.cancel)
         title = _title(settings, demo=demo)
-        if not sys.stdout.isatty() or as_json:
-            where = f"health topic {cluster.health_endpoint}"
-            if as_json:
-                sys.stderr.write(f"{title}\n{where}\n")
-            title = f"{title}\n{where}"
+        if in_lines:  # a table has the endpoint below it
+            title = f"{title}\nhealth topic {cluster.health_endpoint}"
+        if as_json:
+            sys.stderr.write(f"{title}\n")
         Screen(
             listener,
             stopped.is_set,

@@ -28,6 +28,11 @@ def ttl_s(heartbeat_s: float) -> float:
     return 4 * heartbeat_s + 1.0
 
 
+def heartbeat_s(ttl_s: float) -> float:
+    """The heartbeat behind a time to live that somebody announced: `ttl_s` the other way round."""
+    return max(0.0, (ttl_s - 1.0) / 4)
+
+
 def composed(evidence: Reading, vetoes: Vetoes) -> Reading:
     """The evidence under the vetoes: the reading that everybody is shown."""
     decided = verdict(evidence.state, vetoes)

@@ -101,7 +101,7 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for number in (self.free, self.used, self.total):
             if not isinstance(number, Decimal):  # pyright: ignore[reportUnnecessaryIsInstance] - callers err
-                raise ValueError(f"an amount must be a Decimal, not {type(number).__name__}")  # noqa: TRY004
+                raise ValueError(f"an amount must be a Decimal, not {type(number).__name__}")  # noqa: TRY004 - as above
             if not is_amount_text(amount_text(number)):
                 raise ValueError(f"not an amount that the wire can carry: {number}")
 

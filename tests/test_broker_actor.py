@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from brokerwatch import (
+    BROKER_MAX_CONSECUTIVE_ERRORS,
     BalanceUnknown,
     BlockingCallInLoop,
     ClusterStopped,
@@ -333,3 +334,7 @@ def test_a_process_that_ends_without_a_stop_ends_all_the_same() -> None:
 def test_a_spec_made_in_python_is_checked_like_one_from_a_file(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         BrokerSpec("a", exchange="kraken", **values)
+
+
+def test_the_exported_number_is_the_one_that_a_new_broker_has() -> None:
+    assert BrokerSpec("a").max_consecutive_errors == BROKER_MAX_CONSECUTIVE_ERRORS

@@ -455,8 +455,7 @@ async def seen(client: Any, healthy: Amounts) -> tuple[str, BaseException | None
     """One word of SEEN for the next balance, and the error underneath if there is one."""
     try:
         balance = await client.fetch_balance()
-    # The class is what is being looked at, whichever it is.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 - what ccxt raises is what the table pins
         return type(error).__name__, error.__cause__
     if balance["total"] == {}:
         return "EMPTY", None

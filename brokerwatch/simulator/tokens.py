@@ -84,7 +84,7 @@ def _verify_claims(claims: Mapping[str, object], api_key: str, call: str, now_s:
     uris = claims.get("uris", [claims.get("uri")])
     if not (isinstance(not_before, int) and isinstance(expires, int) and isinstance(uris, list)):
         # A stranger sent this, so it is no mistake of ours that a TypeError would name.
-        raise ValueError("nbf, exp or uri is missing")  # noqa: TRY004
+        raise ValueError("nbf, exp or uri is missing")  # noqa: TRY004 - a token is refused by one error
     if claims.get("iss") not in ISSUERS or claims.get("sub") != api_key:
         raise ValueError("the token was issued for somebody else")
     if expires - not_before > TOKEN_LIFE_S or not not_before - CLOCK_TOLERANCE_S <= now_s < expires:
