@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from brokerwatch.clock import Instant
-from brokerwatch.health import NO_VETOES, Vetoes, verdict
+from brokerwatch.health import NO_VETOES, OWN_VETOES, PRECEDENCE, Vetoes, verdict
 from brokerwatch.messages import FaultKind, Reading, Reason
 
 TICK_GRACE_S: Final = 5.0
@@ -34,9 +34,12 @@ def heartbeat_s(ttl_s: float) -> float:
 
 
 def composed(evidence: Reading, vetoes: Vetoes) -> Reading:
-    """The evidence under the vetoes: the reading that everybody is shown."""
-    decided = verdict(evidence.state, vetoes)
+    """What a broker says of itself under the vetoes of others: the reading that everybody is shown."""
     strongest = vetoes.strongest
+    own = evidence.verdict.reason if evidence.verdict.reason in OWN_VETOES else None
+    if own is not None and (strongest is None or PRECEDENCE.index(own) < PRECEDENCE.index(strongest)):
+        return evidence
+    decided = verdict(evidence.state, vetoes)
     if strongest is None:
         return msgspec.structs.replace(
             evidence, verdict=decided, since_us=max(evidence.since_us, vetoes.lifted_us)

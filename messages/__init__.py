@@ -5,7 +5,7 @@ from __future__ import annotations
 if __name__ != "brokerwatch.messages":
     raise ImportError("import brokerwatch.messages; this folder only looks like a package of its own")
 
-from brokerwatch.messages.balance import Balance, Holding, amount, total
+from brokerwatch.messages.balance import Balance, DetailedBalance, Holding, Wallet, amount, total
 from brokerwatch.messages.envelope import Envelope, MessageType, Stamp, next_epoch
 from brokerwatch.messages.events import BalanceSeen, BrokerAlive, BrokerEvent, FetchFailed
 from brokerwatch.messages.health import (
@@ -26,6 +26,7 @@ __all__ = [
     "BalanceSeen",
     "BrokerAlive",
     "BrokerEvent",
+    "DetailedBalance",
     "Envelope",
     "Fault",
     "FaultKind",
@@ -40,6 +41,7 @@ __all__ = [
     "RosterData",
     "Stamp",
     "Verdict",
+    "Wallet",
     "amount",
     "clipped",
     "next_epoch",

@@ -7,7 +7,7 @@ read is an error here, so that nothing further in can mistake it for zero.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import ROUND_DOWN, Context, Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import Final
@@ -97,13 +97,44 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     """Held by open orders and the like."""
     total: Decimal
     """All of it, as the exchange says; not always free + used."""
+    staked: Decimal = Decimal(0)
+    """The part of `used` that is staked or bonded: no order can spend it."""
+    earning: Decimal = Decimal(0)
+    """The part of `free` that earns by itself and can be traded all the same."""
 
     def __post_init__(self) -> None:
-        for number in (self.free, self.used, self.total):
+        for number in (self.free, self.used, self.total, self.staked, self.earning):
             if not isinstance(number, Decimal):  # pyright: ignore[reportUnnecessaryIsInstance] - callers err
                 raise ValueError(f"an amount must be a Decimal, not {type(number).__name__}")  # noqa: TRY004 - as above
             if not is_amount_text(amount_text(number)):
                 raise ValueError(f"not an amount that the wire can carry: {number}")
+
+
+def _checked(holdings: Mapping[str, Holding]) -> Mapping[str, Holding]:
+    if len(holdings) > MAX_CURRENCIES:
+        raise ValueError(f"{len(holdings)} currencies in one account; the limit is {MAX_CURRENCIES}")
+    for code in holdings:
+        if not is_code(code):
+            raise ValueError(f"not a currency code: {code[:40]!r}")
+    return MappingProxyType(dict(holdings))
+
+
+class Wallet(msgspec.Struct, frozen=True, kw_only=True):
+    """Money of the same account that lies elsewhere and that no order can spend: OKX's funding account.
+
+    It is asked for apart, so it can fail apart: then the last known stays, and `trouble` says why.
+    """
+
+    holdings: Mapping[str, Holding] | None
+    """Currency code to holding; None when it was never read."""
+    as_of: Instant | None
+    """When the holdings were asked for."""
+    trouble: str = ""
+    """Why the newest attempt to read it failed; empty when it did not."""
+
+    def __post_init__(self) -> None:
+        if self.holdings is not None:
+            msgspec.structs.force_setattr(self, "holdings", _checked(self.holdings))
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,16 +144,60 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     """Currency code to holding."""
     as_of: Instant
     """When it was asked for: the answer may be newer than this, never older."""
+    wallets: Mapping[str, Wallet] = MappingProxyType({})
+    """What lies apart, by name; never part of `holdings` nor of the cash."""
+    stated: bool = True
+    """False: the exchange said that all is well and stated no account at all; see `EmptyAnswers`."""
 
     def __post_init__(self) -> None:
-        if len(self.holdings) > MAX_CURRENCIES:
-            raise ValueError(f"{len(self.holdings)} currencies in one account; the limit is {MAX_CURRENCIES}")
-        for code in self.holdings:
-            if not is_code(code):
-                raise ValueError(f"not a currency code: {code[:40]!r}")
-        msgspec.structs.force_setattr(self, "holdings", MappingProxyType(dict(self.holdings)))
+        msgspec.structs.force_setattr(self, "holdings", _checked(self.holdings))
+        msgspec.structs.force_setattr(self, "wallets", MappingProxyType(dict(self.wallets)))
+
+    def after(self, last: Balance | None) -> Balance:
+        """This balance, with what `last` knew of wallets that could not be read this time."""
+        if last is None or all(wallet.holdings is not None for wallet in self.wallets.values()):
+            return self
+        kept = {
+            name: msgspec.structs.replace(last.wallets[name], trouble=wallet.trouble)
+            if wallet.holdings is None and name in last.wallets
+            else wallet
+            for name, wallet in self.wallets.items()
+        }
+        return msgspec.structs.replace(self, wallets=kept)
 
     def cash(self, currencies: Iterable[str]) -> Decimal:
         """The free amount over `currencies`, which must be pegged to one unit. None held is a true zero."""
-        held = (self.holdings[code].free for code in dict.fromkeys(currencies) if code in self.holdings)
-        return total(held)
+        return total(held.free for held in self._of(currencies))
+
+    def held(self, currencies: Iterable[str]) -> Decimal:
+        """What open orders and the like hold of `currencies`; staked parts apart."""
+        return total(part for held in self._of(currencies) for part in (held.used, -held.staked))
+
+    def _of(self, currencies: Iterable[str]) -> Iterator[Holding]:
+        return (self.holdings[code] for code in dict.fromkeys(currencies) if code in self.holdings)
+
+
+class DetailedBalance(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is known of an account's money at one moment, and how far it can be trusted."""
+
+    broker: str
+    holdings: Mapping[str, Holding]
+    """Currency to free, used, total, and the staked and earning parts."""
+    cash: Decimal
+    """The free amount of the cash currencies."""
+    held: Decimal
+    """What open orders and the like hold of the cash currencies; staked parts apart."""
+    wallets: Mapping[str, Wallet]
+    """What no order can spend, by name: OKX's `funding` account. Never part of the above."""
+    as_of: Instant
+    """When the holdings were asked for."""
+    age_ms: int
+    """How old they were when you asked for this."""
+    stale: bool
+    """Whether they are the last known and not the newest truth."""
+    available: bool
+    """Whether the account could be trusted when you asked for this."""
+    fault: str | None
+    """The kind of the newest fault, when the newest fetch met one."""
+    detail: str
+    """For people: the exchange's words about that fault, or money that is not counted as cash."""

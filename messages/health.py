@@ -89,6 +89,10 @@ class Fault(msgspec.Struct, frozen=True):
 
     kind: FaultKind
     detail: str = ""
+    retry_after_s: float = 0.0
+    """The exchange asks not to be asked again before; 0 when it says nothing."""
+    lockout_s: float = 0.0
+    """The exchange has shut the key out for so long; 0 when it has not."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "detail", clipped(self.detail))
@@ -101,15 +105,17 @@ class Verdict(msgspec.Struct, frozen=True):
     reason: Reason
 
 
-class HoldingData(msgspec.Struct, frozen=True, kw_only=True):
-    """A holding on the wire: amounts as text."""
+class HoldingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A holding on the wire: amounts as text. The parts are there only when they are not zero."""
 
     free: Annotated[str, Meta(pattern=AMOUNT_PATTERN)]
     used: Annotated[str, Meta(pattern=AMOUNT_PATTERN)]
     total: Annotated[str, Meta(pattern=AMOUNT_PATTERN)]
+    staked: Annotated[str, Meta(pattern=AMOUNT_PATTERN)] = "0"
+    earning: Annotated[str, Meta(pattern=AMOUNT_PATTERN)] = "0"
 
 
-class ReadingData(msgspec.Struct, frozen=True, kw_only=True):
+class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A reading on the wire: one map, also what `--json` prints."""
 
     broker: Annotated[str, Meta(pattern=NAME_PATTERN)]
@@ -150,6 +156,8 @@ class ReadingData(msgspec.Struct, frozen=True, kw_only=True):
     """Currency to holding; null when unknown, and in the roster."""
     labels: dict[str, str]
     """The operator's own."""
+    max_age_ms: Annotated[int, Meta(ge=0)] | None = None
+    """A balance older than this is stale; null: no limit."""
 
 
 class RosterData(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +203,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """Monotonic seconds of this process: past it nobody vouches for this reading."""
     clock: Clock
     """What age and validity are measured with."""
+    max_age_s: float | None = None
+    """A balance older than this is stale; None: no limit."""
 
     @property
     def available(self) -> bool:
@@ -237,9 +247,12 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stale(self) -> bool:
-        """Whether the last known is anything but the newest truth: none, after a fault, or unvouched for."""
-        proven = self.as_of is not None and self.state is HealthState.HEALTHY and not self.expired
-        return not (proven and self.verdict.reason in _VOUCHED)
+        """Whether the last known is not the newest truth: none, too old, after a fault, or unvouched for."""
+        if self.as_of is None or self.state is not HealthState.HEALTHY or self.expired:
+            return True
+        if self.max_age_s is not None and self.clock.up_s() - self.as_of.up_s > self.max_age_s:
+            return True
+        return self.verdict.reason not in _VOUCHED
 
     def data(self, *, with_balance: bool = True, with_cash: bool = True) -> ReadingData:
         """This reading as the wire carries it, its ages computed now."""
@@ -264,6 +277,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             cash=None if self.cash is None or not with_cash else amount_text(self.cash),
             balance=None if shown is None else {code: _holding_data(held) for code, held in shown.items()},
             labels=dict(self.labels),
+            max_age_ms=None if self.max_age_s is None else round(self.max_age_s * 1_000),
         )
 
     @classmethod
@@ -296,6 +310,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             labels=data.labels,
             valid_until_s=valid_until_s,
             clock=clock,
+            max_age_s=None if data.max_age_ms is None else data.max_age_ms / 1_000,
         )
 
 
@@ -313,9 +328,19 @@ class Roster(msgspec.Struct, frozen=True):
 
 def _holding_data(held: Holding) -> HoldingData:
     return HoldingData(
-        free=amount_text(held.free), used=amount_text(held.used), total=amount_text(held.total)
+        free=amount_text(held.free),
+        used=amount_text(held.used),
+        total=amount_text(held.total),
+        staked=amount_text(held.staked) if held.staked else "0",
+        earning=amount_text(held.earning) if held.earning else "0",
     )
 
 
 def _holding(data: HoldingData) -> Holding:
-    return Holding(free=amount(data.free), used=amount(data.used), total=amount(data.total))
+    return Holding(
+        free=amount(data.free),
+        used=amount(data.used),
+        total=amount(data.total),
+        staked=amount(data.staked),
+        earning=amount(data.earning),
+    )

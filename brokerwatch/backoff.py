@@ -1,0 +1,65 @@
+"""When to ask an exchange again, after each outcome.
+
+A healthy broker is asked at its poll interval. A first fault is confirmed quickly where the policy
+says so, one that is down is probed ever more seldom, and one that may not be asked is not. Chance is
+an argument: jitter keeps a thousand brokers of one exchange from asking it in one moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from brokerwatch.clock import Instant
+from brokerwatch.health import Health
+from brokerwatch.messages import FaultKind, HealthState, Reason
+
+AUTH_LONGEST_S: Final = 300.0
+"""A refused key is asked ever more seldom, up to this: exchanges lock out keys that insist."""
+SLOW_S: Final = 60.0
+"""Maintenance, and permissions that an operator may be mending, are looked at so often."""
+AFTER_LOCKOUT_S: Final = 1.0
+"""Brokers on one key do not all ask in the moment in which its lockout ends."""
+_DOUBLINGS: Final = 30
+"""Beyond this a wait has long reached its limit."""
+
+Uniform = Callable[[float, float], float]
+
+
+def wait_s(health: Health, poll_interval_s: float, now: Instant, uniform: Uniform) -> float:
+    """Seconds from now to the next fetch; infinite when only an operator or a trader asks.
+
+    An exchange's own "not before" is honoured whatever the policy says, and so is the end of a lockout.
+    """
+    if poll_interval_s == float("inf") or Reason.AUTH in health.vetoes.laid:
+        return float("inf")
+    wait = _wait_s(health, poll_interval_s, uniform)
+    if health.fault is not None:
+        wait = max(wait, health.fault.retry_after_s)
+    lockout = health.vetoes.laid.get(Reason.LOCKED_OUT)
+    if lockout is not None and lockout.until is not None:
+        wait = max(wait, lockout.until.up_s - now.up_s + uniform(0.0, AFTER_LOCKOUT_S))
+    return wait
+
+
+def _wait_s(health: Health, poll_s: float, uniform: Uniform) -> float:
+    rules, fault = health.rules, health.fault
+    if health.state is HealthState.MAINTENANCE:
+        return max(poll_s, SLOW_S)
+    if fault is not None and fault.kind is FaultKind.PERMISSION and rules.final_auth:
+        return max(poll_s, SLOW_S)
+    over = health.error_count - health.threshold
+    if fault is not None and fault.kind is FaultKind.AUTH and over >= 0:
+        return max(poll_s, min(AUTH_LONGEST_S, poll_s * 2.0 ** min(over + 1, _DOUBLINGS)))
+    if fault is not None and fault.kind is FaultKind.RATE_LIMITED:
+        return poll_s  # asking such a key sooner makes it worse
+    if health.state is HealthState.RECOVERING and rules.backoff_s is not None:
+        return min(poll_s, rules.backoff_s[0])
+    if health.state is HealthState.UNAVAILABLE and rules.backoff_s is not None:
+        shortest, longest = rules.backoff_s
+        most = min(longest, shortest * 2.0 ** min(max(over, 0) + 1, _DOUBLINGS))
+        return uniform(shortest, most)
+    if 0 < health.error_count < health.threshold and rules.confirm_after_s:
+        quick = rules.confirm_after_s[min(health.error_count, len(rules.confirm_after_s)) - 1]
+        return min(poll_s, quick)
+    return poll_s
