@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NoReturn, cast
 
-from brokerwatch.messages import Holding, amount
+from brokerwatch.messages import Balance, Holding, amount
 from brokerwatch.messages import total as summed
 from brokerwatch.messages.balance import is_code
 
@@ -44,6 +44,8 @@ EMPTY_READS: Final = 3
 """So many agreeing answers make an account that held something believably empty …"""
 EMPTY_OVER_S: Final = 30.0
 """… if they came over at least so long: the same broken cache gives two quick ones alike."""
+UNSTATED_READS: Final = 2
+"""So many answers without any account make an account that was never funded, over the same time."""
 
 
 def parsed(text: str) -> Any:
@@ -73,47 +75,60 @@ class EmptyAnswers:
 
     An account that held something and now answers with nothing at all was hardly ever emptied to the
     last trace; it is far more often a broken answer in a whole envelope. (A stated zero is another matter:
-    it names its currency.) So nothing after something is no proof, until it is steady.
+    it names its currency.) So nothing after something is no proof, until it is steady. And an answer
+    that says "no error" and states no account at all is what some never funded accounts get: it is
+    believed only where nothing was ever there, and when it comes again.
     """
 
     def __init__(self) -> None:
-        self._held_something = False
-        self._empty_since_s: float | None = None
-        self._empty_reads = 0
+        self._since_s = 0.0
+        self._reads = 0
 
-    def doubt(self, holdings: Mapping[str, Holding], now_s: float) -> str:
-        """Take note of an answer, and say why it is not to be believed yet; empty when it is."""
-        if holdings:
-            self._held_something = True
+    def doubt(self, balance: Balance, last: Balance | None, *, funded: bool) -> str:
+        """Take note of an answer, and say why it is not to be believed yet; empty when it is.
+
+        `last` is the last known; `funded`, whether any balance ever held anything.
+        """
+        emptied = last is not None and bool(last.holdings)
+        if balance.holdings or (balance.stated and not emptied):
             self.interrupted()
             return ""
-        if not self._held_something:
+        if not balance.stated and funded:
+            self.interrupted()
+            return "no error and no result, from an account that held something before"
+        asked_s = balance.as_of.up_s
+        self._since_s = asked_s if self._reads == 0 else self._since_s
+        self._reads += 1
+        needed = EMPTY_READS if balance.stated else UNSTATED_READS
+        if self._reads >= needed and asked_s - self._since_s >= EMPTY_OVER_S:
             return ""
-        self._empty_reads += 1
-        self._empty_since_s = now_s if self._empty_since_s is None else self._empty_since_s
-        if self._empty_reads < EMPTY_READS or now_s - self._empty_since_s < EMPTY_OVER_S:
-            return (
-                "no currency at all, and there were some before; believed after "
-                f"{EMPTY_READS} such answers over {EMPTY_OVER_S:g} s"
-            )
-        self._held_something = False
-        return ""
+        found = (
+            "no currency at all, and there were some before" if balance.stated else "no error and no result"
+        )
+        return f"{found}; believed after {needed} such answers over {EMPTY_OVER_S:g} s"
 
     def interrupted(self) -> None:
         """A fetch failed: answers on both sides of it do not agree."""
-        self._empty_since_s, self._empty_reads = None, 0
+        self._reads = 0
+
+
+class Unstated(NotProof):
+    """Kraken's `{"error": []}`: all is well, and no account is stated. See `EmptyAnswers`."""
 
 
 def kraken(answer: object, code: Code) -> dict[str, Holding]:
     """The holdings that a BalanceEx answer states. free = balance + credit - credit_used - hold_trade.
 
     What earns or is staked stands under a code with a suffix and belongs to the same asset. `.F` earns
-    by itself and can be traded, so it is free; the others are bound, so they are used.
+    by itself and can be traded, so it is free; the others are bound, so they are used. Both are also
+    told apart, as `earning` and `staked`.
     """
     envelope = _map(answer, "the answer")
     errors = _list(envelope.get("error"), "error")
     if errors:
         raise NotProof(f"the answer carries {_short(errors)}")
+    if set(envelope) == {"error"}:
+        raise Unstated("result is missing")
     found: dict[str, Holding] = {}
     for asset, entry in _map(envelope.get("result"), "result").items():
         base, _, suffix = asset.partition(".")
@@ -126,10 +141,12 @@ def kraken(answer: object, code: Code) -> dict[str, Holding]:
         if "credit" in row or "credit_used" in row:
             credit = summed((_amount(row, "credit", asset), -_amount(row, "credit_used", asset)))
         if suffix in KRAKEN_BOUND:
-            _add(found, code(base), free=_ZERO, used=total, total=total)
+            _add(found, code(base), free=_ZERO, used=total, total=total, staked=total)
         else:
             known = base if suffix in {"", "F"} else asset  # a suffix we do not know stays apart
-            _add(found, code(known), free=summed((total, credit, -held)), used=held, total=total)
+            free = summed((total, credit, -held))
+            earning = free if suffix == "F" else _ZERO
+            _add(found, code(known), free=free, used=held, total=total, earning=earning)
     return found
 
 
@@ -191,6 +208,24 @@ def okx(answer: object, code: Code) -> dict[str, Holding]:
     return found
 
 
+def okx_funding(answer: object, code: Code) -> dict[str, Holding]:
+    """The holdings of a funding account, which states only what it has ("Get Balance" of Funding Account)."""
+    envelope = _map(answer, "the answer")
+    if envelope.get("code") not in ("0", 0):
+        raise NotProof(f"the answer's code is {_short(envelope.get('code'))}, not 0")
+    found: dict[str, Holding] = {}
+    seen: set[str] = set()
+    for entry in _list(envelope.get("data"), "data"):
+        row = _map(entry, "a row of data")
+        currency = _text(row.get("ccy"), "ccy")
+        if currency in seen:
+            raise NotProof(f"{currency} comes twice in one account")
+        seen.add(currency)
+        total, free = _amount(row, "bal", currency), _amount(row, "availBal", currency)
+        _add(found, code(currency), free=free, used=_amount(row, "frozenBal", currency), total=total)
+    return found
+
+
 def unified(answer: object) -> dict[str, Holding]:
     """The holdings in ccxt's own balance structure, for an exchange whose envelope we do not know.
 
@@ -219,7 +254,15 @@ def own_holdings(answer: object) -> dict[str, Holding]:
     found: dict[str, Holding] = {}
     for currency, entry in _map(answer, "what fetch returned").items():
         if isinstance(entry, Holding):
-            _add(found, currency, free=entry.free, used=entry.used, total=entry.total)
+            _add(
+                found,
+                currency,
+                free=entry.free,
+                used=entry.used,
+                total=entry.total,
+                staked=entry.staked,
+                earning=entry.earning,
+            )
         elif isinstance(entry, Mapping):
             row = _map(cast("object", entry), f"the entry of {currency}")
             free, used = _amount(row, "free", currency), _amount(row, "used", currency, absent=_ZERO)
@@ -236,15 +279,25 @@ def own_holdings(answer: object) -> dict[str, Holding]:
     return found
 
 
-def _add(found: dict[str, Holding], currency: str, *, free: Decimal, used: Decimal, total: Decimal) -> None:
+def _add(
+    found: dict[str, Holding],
+    currency: str,
+    *,
+    free: Decimal,
+    used: Decimal,
+    total: Decimal,
+    staked: Decimal = _ZERO,
+    earning: Decimal = _ZERO,
+) -> None:
     if not is_code(currency):
         raise NotProof(f"not a currency code: {currency[:40]!r}")
     before = found.get(currency)
     if before is not None:
         free, used = summed((before.free, free)), summed((before.used, used))
         total = summed((before.total, total))
+        staked, earning = summed((before.staked, staked)), summed((before.earning, earning))
     try:
-        found[currency] = Holding(free=free, used=used, total=total)
+        found[currency] = Holding(free=free, used=used, total=total, staked=staked, earning=earning)
     except ValueError as error:
         raise NotProof(f"{currency}: {error}") from error
 

@@ -9,10 +9,11 @@ exact text of the amounts. An instance belongs to the loop's thread; all share o
 
 from __future__ import annotations
 
-import json
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any, Final, cast
 
 import aiohttp
@@ -21,22 +22,22 @@ import certifi
 from ccxt.base.errors import BadResponse, ExchangeError
 
 from brokerwatch import answers
-from brokerwatch.answers import NotProof
+from brokerwatch.account import Account
+from brokerwatch.backlog import KeyState
+from brokerwatch.claims import Claim, claim
 from brokerwatch.clock import Clock
 from brokerwatch.config import BrokerSpec
+from brokerwatch.credentials import key_fingerprint
 from brokerwatch.errors import ConfigError, Problem
-from brokerwatch.faults import Failure, classify
+from brokerwatch.lane import LANE_WAIT_S, KeyBook, Lane, Nonces
 from brokerwatch.loop import LoopThread
-from brokerwatch.messages import Fault, FaultKind, Holding
+from brokerwatch.pace import BUDGETS, STAND_IN, Budget
 from brokerwatch.source import AsyncSource
 
 KEEPALIVE_S: Final = 75.0
 """Longer than the usual poll, so that a connection is used again."""
 MAX_SHOWN: Final = 20_000
 """Characters of a broken answer that are looked through for secrets; far more than a fault's text keeps."""
-MAX_PAGES: Final = 100
-"""Pages of one account list; a cursor that never ends is a broken answer."""
-
 FAMILIES: Final[Mapping[str, str]] = {
     "kraken": "kraken",
     "coinbase": "coinbase",
@@ -46,6 +47,9 @@ FAMILIES: Final[Mapping[str, str]] = {
     "okxus": "okx",
 }
 """Exchanges whose envelope we know; an alias shares its parent's."""
+
+RISING_NONCES: Final = frozenset({"kraken"})
+"""Families whose private calls carry a number that must rise; the others sign the time, or a token."""
 
 _SNAKE: Final = {
     "apiKey": "api_key",
@@ -76,10 +80,16 @@ class _Strict:
 
     last_status: int | None = None
     last_body: str = ""
+    last_retry_after: str = ""
+    nonces: Nonces | None = None
+    """Where the exchange wants them to rise: the key's own, which outlive the process."""
+
+    def nonce(self) -> int:
+        return int(cast("Any", super()).nonce()) if self.nonces is None else self.nonces.next()
 
     async def fetch(self, *request: Any, **named: Any) -> Any:
         # What the page before said must not explain why this one never came.
-        self.last_status, self.last_body = None, ""
+        self.last_status, self.last_body, self.last_retry_after = None, "", ""
         return await cast("Any", super()).fetch(*request, **named)
 
     def handle_errors(
@@ -94,6 +104,8 @@ class _Strict:
         *rest: Any,
     ) -> Any:
         self.last_status, self.last_body = code, body
+        found = (str(text) for name, text in dict(headers).items() if str(name).lower() == "retry-after")
+        self.last_retry_after = next(found, "")[:100]
         if not isinstance(response, dict | list):
             raise BadResponse(f"HTTP {code} {reason or ''}: {_shown(body)}")
         inner = cast("Any", super())
@@ -117,6 +129,7 @@ def _shown(body: str) -> str:
     return repr(body[:MAX_SHOWN]) if body else "an empty body"
 
 
+_log: Final = logging.getLogger(__name__)
 _QUIET: Final = logging.getLogger("brokerwatch.ccxt")
 _QUIET.setLevel(logging.INFO)
 
@@ -170,14 +183,26 @@ class _LargeAnswer(_Answer):
 
 
 class Gateway:
-    """All exchange accounts of one process: one loop thread, one HTTP session, one instance per broker."""
+    """All exchange accounts of one process: one loop thread, one HTTP session, one lane for each API key."""
 
-    def __init__(self, loop: LoopThread, clock: Clock) -> None:
+    def __init__(
+        self,
+        loop: LoopThread,
+        clock: Clock,
+        book: KeyBook,
+        known: Mapping[str, KeyState],
+        claims: Path | None,
+    ) -> None:
         self._loop = loop
         self._clock = clock
+        self._book = book
+        self._known = known
+        self._claims_folder = claims
         self._sessions: dict[type[aiohttp.ClientResponse], aiohttp.ClientSession] = {}
         self._context: ssl.SSLContext | None = None
-        self._accounts: list[_Account] = []
+        self._accounts: list[Account] = []
+        self._lanes: dict[str, Lane] = {}
+        self._claims: list[Claim] = []
 
     def source(self, spec: BrokerSpec) -> AsyncSource:
         """The source of one broker's balance. Makes no request yet. Raises ConfigError."""
@@ -188,9 +213,67 @@ class Gateway:
             if name not in spec.credentials and _camel(name) not in spec.ccxt:
                 expected = f"expected the {name} of {spec.exchange}"
                 raise ConfigError((Problem("", f"brokers.{spec.name}.credentials", expected),))
-        account = _Account(self, spec)
+        family = FAMILIES.get(spec.exchange, "")
+        lane = self._lane(spec, family)
+        account = Account(spec, family, lambda: self._instance(spec, family, lane), lane, self._clock)
         self._accounts.append(account)
-        return AsyncSource(self._loop, account.read, account.explain, self._clock)
+        return AsyncSource(
+            self._loop, account.read, account.explain, self._clock, turn=account.turn, queue_s=LANE_WAIT_S
+        )
+
+    def _lane(self, spec: BrokerSpec, family: str) -> Lane:
+        """The lane of this broker's API key; brokers on one key share it."""
+        name = key_fingerprint(family or spec.exchange, spec.credentials) or f"broker {spec.name}"
+        budget = _budget(spec, family)
+        if name in self._lanes:
+            self._lanes[name].budget_at_most(budget)
+            return self._lanes[name]
+        lane = Lane(name, budget, self._clock, self._book, self._known.get(name, KeyState(name)))
+        lane.counts_nonces = family in RISING_NONCES
+        self._lanes[name] = lane
+        if spec.credentials and not spec.simulated and self._claims_folder is not None:
+            self._claim(self._claims_folder / f"{name}.lock", spec)
+        return lane
+
+    def _claim(self, path: Path, spec: BrokerSpec) -> None:
+        """Warn when somebody else on this machine watches with the same key: their nonces would collide."""
+        try:
+            claimed = claim(path)
+        except OSError as error:
+            _log.warning("cannot tell whether another process uses the key of %s: %s", spec.name, error)
+            return
+        if isinstance(claimed, Claim):
+            self._claims.append(claimed)
+        else:
+            _log.warning(
+                "%s: %s watches with the same API key; give each a key of its own, or nonces and rate limits "
+                "will collide",
+                spec.name,
+                claimed,
+            )
+
+    def _instance(self, spec: BrokerSpec, family: str, lane: Lane) -> Any:
+        """A ccxt instance for one account, on the shared session."""
+        options: dict[str, Any] = {
+            **{_camel(name): value for name, value in spec.credentials.items()},
+            # ccxt's throttle would add 3 s to each Kraken call, by the wall clock; the lane has the budget.
+            "enableRateLimit": False,
+            "timeout": round(spec.fetch_deadline_s * 1_000) + 1_000,  # the deadline of ours comes first
+            # Floats would lose digits where ccxt parses the balance; we parse it where we know the form.
+            **({} if family else {"number": str}),
+            **spec.ccxt,
+        }
+        instance = _strict_class(spec.exchange)(options)
+        # At DEBUG ccxt's own logger would print keys and signatures.
+        instance.logger = _QUIET
+        instance.own_session = False
+        instance.session = self.session(_Answer if family else _LargeAnswer)
+        if family:
+            # The balance needs no list of markets (160 KiB an account instead of 11 to 17 MiB).
+            instance.markets = {}
+        if lane.counts_nonces:
+            instance.nonces = lane.nonces
+        return instance
 
     def session(self, response: type[aiohttp.ClientResponse]) -> aiohttp.ClientSession:
         """The shared session for answers of this class; made on the loop's thread when it is first needed."""
@@ -208,6 +291,12 @@ class Gateway:
             )
         return self._sessions[response]
 
+    def recall(self, keys: Mapping[str, KeyState]) -> None:
+        """What is remembered of the keys could be read only now."""
+        for name, lane in self._lanes.items():
+            if name in keys:
+                self._loop.call(partial(lane.recall, keys[name]))
+
     def close(self, deadline_s: float) -> bool:
         """Close the session on its own loop. False when the loop does not answer in time."""
         try:
@@ -217,137 +306,27 @@ class Gateway:
         return True
 
     async def _close(self) -> None:
+        for held in self._claims:
+            held.release()
         for account in self._accounts:
             await account.close()
         for session in self._sessions.values():
             await session.close()
 
 
-class _Account:
-    """One broker's ccxt instance, used on the loop's thread alone."""
-
-    def __init__(self, gateway: Gateway, spec: BrokerSpec) -> None:
-        self._gateway = gateway
-        self._spec = spec
-        self._family = FAMILIES.get(spec.exchange, "")
-        self._instance: Any = None
-        # The longest first: one secret may be a part of another.
-        self._secrets = sorted(
-            (text for value in spec.credentials.values() for text in _spellings(value)), key=len, reverse=True
-        )
-        readers: Mapping[str, Callable[[], Awaitable[Mapping[str, Holding]]]] = {
-            "kraken": self._read_kraken,
-            "coinbase": self._read_coinbase,
-            "okx": self._read_okx,
-        }
-        self._read_family = readers.get(self._family, self._read_unified)
-
-    async def read(self) -> Mapping[str, Holding]:
-        """The holdings. Raises NotProof or whatever ccxt raises."""
-        self._open()
-        return await self._read_family()
-
-    def explain(self, error: BaseException) -> Fault:
-        """The fault that `error` is, in the exchange's own words, without secrets."""
-        instance = self._instance
-        if isinstance(error, NotProof):
-            return Fault(FaultKind.BAD_RESPONSE, self._redacted(str(error)))
-        body = "" if instance is None else instance.last_body
-        return classify(
-            Failure.of(
-                error,
-                status=None if instance is None else instance.last_status,
-                body=body,
-                family=self._family,
-                text=self._redacted(_words(error)),
-            )
-        )
-
-    async def close(self) -> None:
-        """Let go of the instance; the session is shared and stays."""
-        if self._instance is not None:
-            self._instance.timeout_on_exit = 0
-            await self._instance.close()
-
-    def _open(self) -> None:
-        spec = self._spec
-        if self._instance is None:
-            options: dict[str, Any] = {
-                **{_camel(name): value for name, value in spec.credentials.items()},
-                # ccxt's throttle would add 3 s to each Kraken call; a poll is slower than the budget anyway.
-                "enableRateLimit": False,
-                "timeout": round(spec.fetch_deadline_s * 1_000) + 1_000,  # the deadline of ours comes first
-                # Floats would lose digits where ccxt parses the balance; we parse it where we know the form.
-                **({} if self._family else {"number": str}),
-                **spec.ccxt,
-            }
-            instance = _strict_class(spec.exchange)(options)
-            # At DEBUG ccxt's own logger would print keys and signatures.
-            instance.logger = _QUIET
-            instance.own_session = False
-            instance.session = self._gateway.session(_Answer if self._family else _LargeAnswer)
-            if self._family:
-                # The balance needs no list of markets (160 KiB an account instead of 11 to 17 MiB).
-                instance.markets = {}
-            self._instance = instance
-
-    async def _read_kraken(self) -> Mapping[str, Holding]:
-        answer = await self._instance.privatePostBalanceEx()
-        return answers.kraken(answer, self._instance.safe_currency_code)
-
-    async def _read_okx(self) -> Mapping[str, Holding]:
-        answer = await self._instance.privateGetAccountBalance()
-        return answers.okx(answer, self._instance.safe_currency_code)
-
-    async def _read_coinbase(self) -> Mapping[str, Holding]:
-        found: dict[str, Holding] = {}
-        request: dict[str, Any] = {"limit": 250}
-        accounts: set[str] = set()
-        cursors: set[str] = set()
-        for _ in range(MAX_PAGES):
-            page = await self._instance.v3PrivateGetBrokerageAccounts(request)
-            cursor = answers.coinbase_page(page, self._instance.safe_currency_code, found, accounts)
-            if cursor is None:
-                return found
-            if cursor in cursors:
-                raise NotProof("the list of accounts comes round to a page that was read already")
-            cursors.add(cursor)
-            request = {"limit": 250, "cursor": cursor}
-        raise NotProof(f"the list of accounts does not end after {MAX_PAGES} pages")
-
-    async def _read_unified(self) -> Mapping[str, Holding]:
-        return answers.unified(_exact(await self._instance.fetch_balance()))
-
-    def _redacted(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "[redacted]")
-        return text
-
-
-def _words(error: BaseException) -> str:
-    """What an error says; first what lies beneath it, since ccxt's own text is often only the address."""
-    text = f"{type(error).__name__}: {error}"
-    cause = error.__cause__
-    return text if cause is None else f"{type(cause).__name__}: {cause} ({text})"
-
-
-def _exact(structure: object) -> object:
-    """ccxt's structure with its floats as the shortest text that means the same."""
-    if isinstance(structure, float):
-        return repr(structure)
-    if isinstance(structure, dict):
-        return {
-            key: _exact(value)
-            for key, value in cast("dict[object, object]", structure).items()
-            if key != "info"
-        }
-    return structure
-
-
-def _spellings(secret: str) -> tuple[str, ...]:
-    """A secret as it may appear in an error text; of a PEM key also each line."""
-    lines = [line for line in secret.splitlines() if line and not line.startswith("-----")]
-    return tuple({text for text in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], *lines) if text})
+def _budget(spec: BrokerSpec, family: str) -> Budget:
+    """What the configuration says, else what the exchange publishes, else what ccxt says of it."""
+    if "urls" in spec.ccxt:
+        known = STAND_IN
+    elif family:
+        known = BUDGETS[family]
+    else:
+        spacing_ms = float(getattr(ccxt, spec.exchange)().rateLimit or 1_000.0)
+        known = Budget(1.0, 1_000.0 / max(1.0, spacing_ms))
+    return Budget(
+        known.burst if spec.request_burst is None else spec.request_burst,
+        known.per_s if spec.requests_per_s is None else spec.requests_per_s,
+    )
 
 
 def _camel(name: str) -> str:

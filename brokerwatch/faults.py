@@ -12,11 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Final
 
 from brokerwatch.answers import parsed
 from brokerwatch.messages import Fault, FaultKind
+from brokerwatch.pace import LONGEST_RETRY_S
 
 NETWORK, DOWN, MAINTENANCE = FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN, FaultKind.MAINTENANCE
 RATE, AUTH, PERMISSION = FaultKind.RATE_LIMITED, FaultKind.AUTH, FaultKind.PERMISSION
@@ -39,6 +41,8 @@ class Failure:
     """Whose error codes apply: kraken, coinbase, okx, or empty."""
     text: str = ""
     """The exception's own text, secrets redacted."""
+    retry_after: str = ""
+    """The answer's Retry-After; empty when there was none."""
 
     @classmethod
     def of(
@@ -49,6 +53,7 @@ class Failure:
         body: str = "",
         family: str = "",
         text: str = "",
+        retry_after: str = "",
     ) -> Failure:
         """What an exception says about the failure."""
         causes: list[str] = []
@@ -63,6 +68,7 @@ class Failure:
             body=body,
             family=family,
             text=text or f"{type(error).__name__}: {error}",
+            retry_after=retry_after,
         )
 
 
@@ -215,9 +221,42 @@ _OURS_TO_READ: Final = frozenset({"TypeError", "AttributeError", "LookupError", 
 """Classes that mean a mistake in a program; raised over an answer, the answer was none that we can read."""
 
 
-def classify(failure: Failure) -> Fault:
-    """The one fault that this failure is."""
-    return Fault(_kind(failure), " ".join(failure.text.split()))
+LOCKOUTS: Final[Mapping[str, tuple[re.Pattern[str], float]]] = MappingProxyType(
+    {"kraken": (re.compile(r'"EGeneral:Temporary lockout', re.IGNORECASE), 900.0)}
+)
+"""What an exchange says when it has shut a key out, and for how many seconds no private call may follow:
+asking sooner begins the time anew. (Kraken's support pages on rate limits: 15 minutes.)"""
+
+
+def classify(failure: Failure, wall_s: float = 0.0) -> Fault:
+    """The one fault that this failure is. A Retry-After that is a date counts from `wall_s`, since 1970."""
+    kind = _kind(failure)
+    lockout = LOCKOUTS.get(failure.family)
+    shut_out = (
+        lockout is not None
+        and _in_envelope(failure)
+        and lockout[0].search(failure.body[:MAX_SEARCHED]) is not None
+    )
+    return Fault(
+        kind,
+        " ".join(failure.text.split()),
+        retry_after_s=_retry_after_s(failure.retry_after, wall_s),
+        lockout_s=lockout[1] if lockout is not None and shut_out else 0.0,
+    )
+
+
+def _retry_after_s(header: str, wall_s: float) -> float:
+    """Seconds that the header asks for: a number, or a date (RFC 9110, 10.2.3); 0 for anything else."""
+    text = header.strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return min(float(text), LONGEST_RETRY_S)
+    try:
+        until = parsedate_to_datetime(text)
+        if until.tzinfo is None:
+            return 0.0
+        return min(max(0.0, until.timestamp() - wall_s), LONGEST_RETRY_S)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return 0.0
 
 
 def _in_envelope(failure: Failure) -> bool:

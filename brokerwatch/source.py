@@ -9,18 +9,50 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
-from brokerwatch.answers import EmptyAnswers, NotProof, own_holdings
-from brokerwatch.clock import Clock
+from brokerwatch.answers import NotProof, own_holdings
+from brokerwatch.clock import Clock, Instant
 from brokerwatch.faults import Failure, classify
 from brokerwatch.loop import LoopThread
-from brokerwatch.messages import Balance, Fault, FaultKind, Holding
+from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Wallet
 
-Outcome = Balance | Fault
+
+@dataclass(frozen=True, slots=True)
+class NotAsked:
+    """A fetch that was not made: no outcome, so it counts nowhere."""
+
+    why: str
+    """In words; of a lockout the exchange's own."""
+    locked_until: Instant | None = None
+    """The end of the lockout that forbids it; None when there is none."""
+
+
+Outcome = Balance | Fault | NotAsked
 """How a fetch ends."""
+
+
+class Refrained(Exception):
+    """Raised by a turn that did not come."""
+
+    def __init__(self, outcome: NotAsked) -> None:
+        super().__init__(outcome.why)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one fetch read; see `brokerwatch.messages.Balance`."""
+
+    holdings: Mapping[str, Holding]
+    wallets: Mapping[str, Wallet] = field(default_factory=lambda: MappingProxyType({}))
+    stated: bool = True
 
 
 class Fetching(Protocol):
@@ -34,6 +66,11 @@ class Fetching(Protocol):
 class Source(Protocol):
     """Whatever fetches a broker's balance."""
 
+    @property
+    def queue_s(self) -> float:
+        """How long a fetch may wait for its turn before its deadline begins."""
+        ...
+
     def fetch(self, deadline_s: float, done: Callable[[Outcome], object]) -> Fetching:
         """Start one fetch and return without waiting. `done` is called once, on any thread."""
         ...
@@ -42,21 +79,26 @@ class Source(Protocol):
 class AsyncSource:
     """A source that reads on an asyncio loop: one coroutine per fetch, under a deadline.
 
-    `read` gives the holdings or raises; `explain` turns what it raised into a fault.
+    `read` is given the seconds that it has, and gives what it found or raises; `explain` turns what it
+    raised into a fault. `turn` is entered first and may refrain; the deadline begins after it.
     """
 
     def __init__(
         self,
         loop: LoopThread,
-        read: Callable[[], Awaitable[Mapping[str, Holding]]],
-        explain: Callable[[BaseException], Fault],
+        read: Callable[[float], Awaitable[Found]],
+        explain: Callable[[BaseException], Awaitable[Fault]],
         clock: Clock,
+        *,
+        turn: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext,
+        queue_s: float = 0.0,
     ) -> None:
         self._loop = loop
         self._read = read
         self._explain = explain
         self._clock = clock
-        self._empty = EmptyAnswers()
+        self._turn = turn
+        self.queue_s = queue_s
 
     def fetch(self, deadline_s: float, done: Callable[[Outcome], object]) -> Fetching:
         """Start one fetch; see `Source`."""
@@ -64,30 +106,33 @@ class AsyncSource:
         return started
 
     async def _fetch(self, deadline_s: float, done: Callable[[Outcome], object]) -> None:
+        try:
+            async with self._turn():
+                outcome = await self._outcome(deadline_s)
+        except Refrained as refrained:
+            outcome = refrained.outcome
+        done(outcome)
+
+    async def _outcome(self, deadline_s: float) -> Outcome:
         as_of = self._clock.now()  # the answer is at least as new as the question
         deadline = asyncio.timeout(deadline_s)
         try:
             async with deadline:
-                holdings = await self._read()
-            outcome: Outcome = Balance(holdings=holdings, as_of=as_of)
+                found = await self._read(deadline_s)
+            return Balance(holdings=found.holdings, as_of=as_of, wallets=found.wallets, stated=found.stated)
         except BaseException as error:  # whatever a source raises is a fault, not a crash
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise  # we were told to give up, so nobody waits for an outcome
-            self._empty.interrupted()
+            if isinstance(error, Refrained):
+                return error.outcome
             if isinstance(error, TimeoutError) and deadline.expired():
-                outcome = Fault(FaultKind.NETWORK, f"no answer within {deadline_s:g} s")
-            else:
-                outcome = self._explained(error)
-        else:
-            doubt = self._empty.doubt(holdings, as_of.up_s)
-            if doubt:
-                outcome = Fault(FaultKind.BAD_RESPONSE, doubt)
-        done(outcome)
+                return Fault(FaultKind.NETWORK, f"no answer within {deadline_s:g} s")
+            return await self._explained(error)
 
-    def _explained(self, error: BaseException) -> Fault:
+    async def _explained(self, error: BaseException) -> Fault:
         try:
-            return self._explain(error)
+            return await self._explain(error)
         except Exception as unspeakable:  # noqa: BLE001 - an error whose own text raises is a fault all the same
             return Fault(
                 FaultKind.BAD_RESPONSE, f"{type(error).__name__}, and {type(unspeakable).__name__} in it"
@@ -104,15 +149,16 @@ def callable_source(
     so is anything else that it returns.
     """
 
-    async def read() -> Mapping[str, Holding]:
+    async def read(deadline_s: float) -> Found:
+        del deadline_s  # the loop ends it in time
         answer = fetch()
         if not inspect.isawaitable(answer):
             raise TypeError(
                 f"fetch returned {type(answer).__name__} and nothing to await: declare it `async def`"
             )
-        return own_holdings(await answer)
+        return Found(own_holdings(await answer))
 
-    def explain(error: BaseException) -> Fault:
+    async def explain(error: BaseException) -> Fault:
         if isinstance(error, NotProof):
             return Fault(FaultKind.BAD_RESPONSE, str(error))
         return classify(Failure.of(error))

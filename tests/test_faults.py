@@ -17,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerwatch import exchange
+from brokerwatch.account import Account
 from brokerwatch.answers import NotProof
+from brokerwatch.clock import SystemClock
 from brokerwatch.config import BrokerSpec
 from brokerwatch.faults import CAUSES, CLASSES, ENVELOPE_WORDS, STATUSES, Failure, classify
 from brokerwatch.messages import FaultKind
@@ -340,11 +342,11 @@ def test_any_failure_is_one_fault_on_one_line_of_bounded_length(
 # --- through the gateway ---------------------------------------------------------------------------
 
 
-def account(name: str, credentials: Mapping[str, str]) -> Any:
-    """The gateway's account of an exchange; it makes no request and no ccxt instance before it is read."""
+def account(name: str, credentials: Mapping[str, str]) -> Account:
+    """The account of an exchange; it makes no request and no ccxt instance before it is read."""
     spec = BrokerSpec("k", exchange=name, credentials=credentials)
-    # The redaction is the account's own, and this is the one place where every text passes.
-    return exchange._Account(cast("Any", None), spec)  # pyright: ignore[reportPrivateUsage]
+    nobody = cast("Any", None)  # neither a lane nor an instance is needed to name a fault
+    return Account(spec, exchange.FAMILIES.get(name, ""), nobody, nobody, SystemClock())
 
 
 SECRETS: Final[Mapping[str, str]] = {
@@ -370,7 +372,7 @@ def test_no_secret_stands_in_a_fault_however_it_was_written(name: str, credentia
             NotProof(f"amount {shown}"),
             KeyError(shown),
         ):
-            fault = ours.explain(error)
+            fault = ours.fault(error)
             assert "[redacted]" in fault.detail
             for secret in SECRETS.values():
                 assert not any(one in fault.detail for one in shown_as(secret))
@@ -380,11 +382,11 @@ def test_no_secret_stands_in_a_fault_however_it_was_written(name: str, credentia
 def test_a_secret_with_quotes_is_redacted_in_json_too() -> None:
     ours = account("okx", SECRETS)
     for shown in (SECRETS["password"], 'Pass\\"word\\\\with quotes'):
-        assert "word" not in ours.explain(ccxt_error("ExchangeError", f'{{"pass":"{shown}"}}')).detail
+        assert "word" not in ours.fault(ccxt_error("ExchangeError", f'{{"pass":"{shown}"}}')).detail
 
 
 def test_an_empty_credential_redacts_nothing() -> None:
-    fault = account("kraken", {"api_key": "key-1", "password": ""}).explain(
+    fault = account("kraken", {"api_key": "key-1", "password": ""}).fault(
         ccxt_error("ExchangeError", "as it is")
     )
     assert fault.detail == "ExchangeError: as it is"
@@ -406,5 +408,5 @@ def test_every_family_that_we_know_has_its_table() -> None:
 
 
 def test_what_is_no_proof_is_a_bad_response() -> None:
-    fault = account("kraken", {}).explain(NotProof("result is missing, not a map"))
+    fault = account("kraken", {}).fault(NotProof("result is missing, not a map"))
     assert (fault.kind, fault.detail) == (BAD, "result is missing, not a map")

@@ -8,7 +8,7 @@ import http.server
 import logging
 import resource
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -16,20 +16,38 @@ import pytest
 
 from brokerwatch import BalanceUnknown, BrokerSpec, Listener
 from brokerwatch.answers import EMPTY_OVER_S, EMPTY_READS, EmptyAnswers
-from brokerwatch.messages import FaultKind, Holding, amount
+from brokerwatch.clock import Instant
+from brokerwatch.messages import Balance, FaultKind, Holding, amount
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from tests.clusters import Till, cluster_of, simulated_spec, wait_for_reading
 
 SOMETHING = {"USD": Holding(free=amount("1"), used=amount("0"), total=amount("1"))}
 
 
+class Believer:
+    """The rule with a last known beside it, as a broker has it."""
+
+    def __init__(self) -> None:
+        self.rule = EmptyAnswers()
+        self.last: Balance | None = None
+        self.funded = False
+
+    def doubt(self, holdings: Mapping[str, Holding], at_s: float, *, stated: bool = True) -> str:
+        balance = Balance(holdings=holdings, as_of=Instant(0, at_s), stated=stated)
+        doubt = self.rule.doubt(balance, self.last, funded=self.funded)
+        if not doubt:
+            self.last = balance
+            self.funded = self.funded or bool(holdings)
+        return doubt
+
+
 def test_an_account_that_was_always_empty_is_believed_to_be_empty() -> None:
-    answers = EmptyAnswers()
+    answers = Believer()
     assert [answers.doubt({}, now_s) for now_s in (0.0, 1.0, 2.0)] == ["", "", ""]
 
 
 def test_nothing_after_something_is_believed_after_three_answers_over_thirty_seconds() -> None:
-    answers = EmptyAnswers()
+    answers = Believer()
     assert answers.doubt(SOMETHING, 0.0) == ""
     quick = [answers.doubt({}, 1.0 + n) for n in range(EMPTY_READS + 5)]
     assert all(quick), "any number of quick ones prove nothing"
@@ -38,7 +56,7 @@ def test_nothing_after_something_is_believed_after_three_answers_over_thirty_sec
 
 
 def test_two_answers_are_not_enough_however_far_apart() -> None:
-    answers = EmptyAnswers()
+    answers = Believer()
     answers.doubt(SOMETHING, 0.0)
     assert answers.doubt({}, 1.0)
     assert answers.doubt({}, 1.0 + 10 * EMPTY_OVER_S)
@@ -47,15 +65,28 @@ def test_two_answers_are_not_enough_however_far_apart() -> None:
 
 @pytest.mark.parametrize("between", ["a fault", "something"])
 def test_what_comes_between_begins_the_count_again(between: str) -> None:
-    answers = EmptyAnswers()
+    answers = Believer()
     answers.doubt(SOMETHING, 0.0)
     for n in range(EMPTY_READS - 1):
         assert answers.doubt({}, n * EMPTY_OVER_S)
     if between == "a fault":
-        answers.interrupted()
+        answers.rule.interrupted()
     else:
         answers.doubt(SOMETHING, 5 * EMPTY_OVER_S)
     assert answers.doubt({}, 6 * EMPTY_OVER_S)
+
+
+def test_no_account_at_all_is_believed_of_one_that_never_held_anything_when_it_comes_again() -> None:
+    answers = Believer()
+    assert answers.doubt({}, 0.0, stated=False)
+    assert answers.doubt({}, EMPTY_OVER_S - 0.001, stated=False)
+    assert answers.doubt({}, EMPTY_OVER_S, stated=False) == ""
+
+
+def test_no_account_at_all_is_never_believed_of_one_that_held_something() -> None:
+    answers = Believer()
+    answers.doubt(SOMETHING, 0.0)
+    assert all(answers.doubt({}, n * EMPTY_OVER_S, stated=False) for n in range(1, 10))
 
 
 @pytest.mark.parametrize("make", [SimulatedKraken, SimulatedCoinbase, SimulatedOkx])

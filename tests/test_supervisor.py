@@ -26,6 +26,7 @@ class Trap:
 
     def __init__(self, inner: Source) -> None:
         self._inner = inner
+        self.queue_s = inner.queue_s
         self.hang = False
         self.error: BaseException | None = None
         self.hanging = threading.Event()

@@ -1,0 +1,212 @@
+"""One account at an exchange: how its balance is read, and what its failures mean.
+
+It uses a ccxt instance that the gateway made, on the loop's thread alone, and inside the lane of its
+API key. For the exchanges whose envelope we know it asks by ccxt's implicit calls and reads the exact
+text of the amounts; for all others it asks ccxt's own `fetch_balance`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
+from typing import Any, Final, cast
+
+from brokerwatch import answers
+from brokerwatch.answers import NotProof, Unstated
+from brokerwatch.clock import Clock
+from brokerwatch.config import BrokerSpec
+from brokerwatch.faults import Failure, classify
+from brokerwatch.lane import Lane
+from brokerwatch.messages import Fault, FaultKind, Holding, Wallet
+from brokerwatch.source import Found
+
+MAX_PAGES: Final = 100
+"""Pages of one account list; a cursor that never ends is a broken answer."""
+ASIDE_SHARE: Final = 0.25
+"""What an auxiliary call may take of the deadline: it must not cost the balance itself."""
+REFUSED_AGAIN_S: Final = 600.0
+"""An auxiliary call that the key may not make is tried again after so long."""
+SKEW_S: Final = 0.5
+"""What asking the exchange for its time may take; it only explains a fault that is established."""
+SKEW_WORTH_MS: Final = 1_000
+"""A smaller difference of the clocks explains nothing."""
+
+
+class Account:
+    """One broker's balance at its exchange."""
+
+    def __init__(
+        self, spec: BrokerSpec, family: str, instantiate: Callable[[], Any], lane: Lane, clock: Clock
+    ) -> None:
+        self._spec = spec
+        self._family = family
+        self._instantiate = instantiate
+        self._lane = lane
+        self._clock = clock
+        self._instance: Any = None
+        self._funding_from_s = float("-inf")
+        # The longest first: one secret may be a part of another.
+        self._secrets = sorted(
+            (text for value in spec.credentials.values() for text in _spellings(value)), key=len, reverse=True
+        )
+        readers: Mapping[str, Callable[[float], Awaitable[Found]]] = {
+            "kraken": self._read_kraken,
+            "coinbase": self._read_coinbase,
+            "okx": self._read_okx,
+        }
+        self._read_family = readers.get(family, self._read_unified)
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """This account's turn in its lane."""
+        return self._lane.turn()
+
+    async def read(self, deadline_s: float) -> Found:
+        """What the account holds. Raises NotProof or whatever ccxt raises."""
+        until_s = self._clock.up_s() + deadline_s
+        if self._instance is None:
+            self._instance = self._instantiate()
+        try:
+            return await self._read_family(until_s)
+        except Exception as error:
+            # A nonce may have been overtaken by a call of somebody else: a fresh one decides.
+            if not self._lane.counts_nonces or self.fault(error).kind is not FaultKind.NONCE_CLOCK:
+                raise
+        await self._lane.another()
+        return await self._read_family(until_s)
+
+    async def explain(self, error: BaseException) -> Fault:
+        """The fault that `error` is, in the exchange's own words, without secrets."""
+        fault = self.fault(error)
+        self._lane.note(fault)
+        if fault.kind is FaultKind.NONCE_CLOCK:
+            skew = await self._skew()
+            if skew:
+                return Fault(fault.kind, f"{skew}; {fault.detail}", fault.retry_after_s, fault.lockout_s)
+        return fault
+
+    async def close(self) -> None:
+        """Let go of the instance; the session is shared and stays."""
+        if self._instance is not None:
+            self._instance.timeout_on_exit = 0
+            await self._instance.close()
+
+    def fault(self, error: BaseException) -> Fault:
+        """The fault that `error` is, from what the last answer said."""
+        if isinstance(error, NotProof):
+            return Fault(FaultKind.BAD_RESPONSE, self._redacted(str(error)))
+        instance = self._instance
+        return classify(
+            Failure.of(
+                error,
+                status=None if instance is None else instance.last_status,
+                body="" if instance is None else instance.last_body,
+                family=self._family,
+                text=self._redacted(_words(error)),
+                retry_after="" if instance is None else instance.last_retry_after,
+            ),
+            self._clock.now().wall_us / 1_000_000,
+        )
+
+    async def _skew(self) -> str:
+        """How far our clock is off, in words; empty when it is not, or nobody says."""
+        try:
+            async with asyncio.timeout(SKEW_S):
+                theirs_ms = int(await self._instance.fetch_time())
+        except Exception:  # noqa: BLE001 - this only explains a fault, and any trouble leaves it as it is
+            return ""
+        ahead_ms = self._clock.now().wall_us // 1_000 - theirs_ms
+        if abs(ahead_ms) < SKEW_WORTH_MS:
+            return ""
+        side = "ahead of" if ahead_ms > 0 else "behind"
+        return f"this machine's clock is {abs(ahead_ms) / 1_000:.1f} s {side} the exchange's"
+
+    async def _read_kraken(self, until_s: float) -> Found:
+        del until_s
+        answer = await self._instance.privatePostBalanceEx()
+        try:
+            return Found(answers.kraken(answer, self._instance.safe_currency_code))
+        except Unstated:
+            return Found({}, stated=False)
+
+    async def _read_okx(self, until_s: float) -> Found:
+        answer = await self._instance.privateGetAccountBalance()
+        holdings = answers.okx(answer, self._instance.safe_currency_code)
+        if not self._spec.read_funding:
+            return Found(holdings)
+        return Found(holdings, MappingProxyType({"funding": await self._funding(until_s)}))
+
+    async def _funding(self, until_s: float) -> Wallet:
+        """OKX's funding account: asked for beside the trading account, and never at its cost."""
+        now = self._clock.now()
+        if now.up_s < self._funding_from_s:
+            return Wallet(holdings=None, as_of=None, trouble="this key may not read it")
+        allowed_s = min(self._spec.fetch_deadline_s * ASIDE_SHARE, (until_s - now.up_s) / 2)
+        try:
+            async with asyncio.timeout(allowed_s):
+                await self._lane.another()
+                answer = await self._instance.privateGetAssetBalances()
+            return Wallet(holdings=answers.okx_funding(answer, self._instance.safe_currency_code), as_of=now)
+        except TimeoutError:
+            return Wallet(holdings=None, as_of=None, trouble=f"network: no answer within {allowed_s:.1f} s")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the main balance was read
+            fault = self.fault(error)
+            self._lane.note(fault)
+            if fault.kind in (FaultKind.AUTH, FaultKind.PERMISSION):
+                self._funding_from_s = now.up_s + REFUSED_AGAIN_S
+            return Wallet(holdings=None, as_of=None, trouble=f"{fault.kind}: {fault.detail}")
+
+    async def _read_coinbase(self, until_s: float) -> Found:
+        del until_s
+        found: dict[str, Holding] = {}
+        request: dict[str, Any] = {"limit": 250}
+        accounts: set[str] = set()
+        cursors: set[str] = set()
+        for _ in range(MAX_PAGES):
+            page = await self._instance.v3PrivateGetBrokerageAccounts(request)
+            cursor = answers.coinbase_page(page, self._instance.safe_currency_code, found, accounts)
+            if cursor is None:
+                return Found(found)
+            if cursor in cursors:
+                raise NotProof("the list of accounts comes round to a page that was read already")
+            cursors.add(cursor)
+            request = {"limit": 250, "cursor": cursor}
+            await self._lane.another()
+        raise NotProof(f"the list of accounts does not end after {MAX_PAGES} pages")
+
+    async def _read_unified(self, until_s: float) -> Found:
+        del until_s
+        return Found(answers.unified(_exact(await self._instance.fetch_balance())))
+
+    def _redacted(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "[redacted]")
+        return text
+
+
+def _words(error: BaseException) -> str:
+    """What an error says; first what lies beneath it, since ccxt's own text is often only the address."""
+    text = f"{type(error).__name__}: {error}"
+    cause = error.__cause__
+    return text if cause is None else f"{type(cause).__name__}: {cause} ({text})"
+
+
+def _exact(structure: object) -> object:
+    """ccxt's structure with its floats as the shortest text that means the same."""
+    if isinstance(structure, float):
+        return repr(structure)
+    if isinstance(structure, dict):
+        return {
+            key: _exact(value)
+            for key, value in cast("dict[object, object]", structure).items()
+            if key != "info"
+        }
+    return structure
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    """A secret as it may appear in an error text; of a PEM key also each line."""
+    lines = [line for line in secret.splitlines() if line and not line.startswith("-----")]
+    return tuple({text for text in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], *lines) if text})

@@ -1,0 +1,57 @@
+"""What one process may hold at a time: a state folder, and, with a warning only, an API key.
+
+A claim is a file with the holder's process id in it, locked for as long as the process lives: the
+system lets go of it however the process ends, so a stale claim cannot exist. The only file that
+knows where the platform keeps a program's state.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+from platformdirs import user_state_path
+
+PROGRAM: Final = "brokerwatch"
+
+
+def state_root() -> Path:
+    """Where the platform keeps what a program remembers for this user."""
+    return user_state_path(PROGRAM)
+
+
+def private_folder(path: Path) -> Path:
+    """That folder, made if need be, for its owner alone. Raises OSError."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+class Claim:
+    """A claim that is held; `release` gives it up."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give it up. The file stays: removing it would let two processes lock two files of one name."""
+        os.close(self._descriptor)
+
+
+def claim(path: Path) -> Claim | str:
+    """The claim, or who has it, in words. Raises OSError when the file cannot be made."""
+    private_folder(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        return f"process {holder}" if holder.isdigit() else "another process"
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return Claim(descriptor)

@@ -1,0 +1,165 @@
+"""A lane: the serial queue of the private calls of one API key.
+
+Exchanges count nonces and calls for each key, so whoever shares a key shares its lane: one request in
+flight, first come first served, within the key's budget. While the key is locked out nothing passes.
+Lanes live on the gateway's loop; what must outlive the process, nonces and lockouts, goes to the
+backlog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from typing import Final, Protocol
+
+from brokerwatch.backlog import KeyState
+from brokerwatch.clock import Clock, Instant
+from brokerwatch.messages import Fault, FaultKind
+from brokerwatch.pace import Budget, Pace
+from brokerwatch.source import NotAsked, Refrained
+
+LANE_WAIT_S: Final = 30.0
+"""How long a call waits in its lane; then it was not made, which is no fault of the exchange."""
+RESERVED_MS: Final = 60_000
+"""Nonces are reserved so far ahead: a process that is killed cannot fall behind what it used."""
+RENEW_MS: Final = 20_000
+"""A reservation with less than this left is renewed before the call."""
+RESERVE_WAIT_S: Final = 2.0
+"""How long a call waits for its reservation: a disk that is full must not blind the watcher."""
+LONGEST_LOCKOUT_S: Final = 3_600.0
+"""A stored lockout that ends later is not believed: the wall clock has jumped."""
+
+
+class KeyBook(Protocol):
+    """Where a key's state is remembered."""
+
+    def key(self, state: KeyState) -> Future[bool]:
+        """Remember it; the future says whether it is durable."""
+        ...
+
+
+class Nonces:
+    """Strictly rising numbers, milliseconds where the clock allows, below a ceiling that is durable."""
+
+    def __init__(self, fingerprint: str, clock: Clock, book: KeyBook) -> None:
+        self._fingerprint = fingerprint
+        self._clock = clock
+        self._book = book
+        self._last = 0
+        self._ceiling = 0
+
+    def above(self, ceiling: int) -> None:
+        """Go on above what an earlier process reserved: all of it may have been used."""
+        self._last = max(self._last, ceiling)
+        self._ceiling = max(self._ceiling, ceiling)
+
+    async def reserve(self) -> None:
+        """Make sure that the next nonces are below a ceiling which outlives us. Called before each call."""
+        wanted = max(self._now_ms(), self._last + 1)
+        if wanted + RENEW_MS <= self._ceiling:
+            return
+        self._ceiling = wanted + RESERVED_MS
+        durable = asyncio.wrap_future(
+            self._book.key(KeyState(self._fingerprint, nonce_ceiling=self._ceiling))
+        )
+        await asyncio.wait({durable}, timeout=RESERVE_WAIT_S)
+
+    def next(self) -> int:
+        """The next nonce. A wall clock that jumps ahead in one call does not carry it past the ceiling."""
+        rising = max(self._now_ms(), self._last + 1)
+        self._last = rising if rising <= self._ceiling else max(self._last + 1, self._ceiling)
+        return self._last
+
+    def _now_ms(self) -> int:
+        return self._clock.now().wall_us // 1_000
+
+
+class Lane:
+    """See the module. Everything here runs on the loop's thread."""
+
+    def __init__(
+        self, fingerprint: str, budget: Budget, clock: Clock, book: KeyBook, known: KeyState
+    ) -> None:
+        self.fingerprint = fingerprint
+        self.nonces = Nonces(fingerprint, clock, book)
+        self.counts_nonces = False
+        """Whether the exchange wants rising nonces; set by the account that uses the lane."""
+        self._clock = clock
+        self._book = book
+        self._pace = Pace(budget)
+        self._in_flight = asyncio.Lock()
+        self._locked_until: Instant | None = None
+        self._locked_why = ""
+        self.recall(known)
+
+    def recall(self, known: KeyState) -> None:
+        """What was remembered of this key: nonces that may be used up, and a lockout that may go on."""
+        self.nonces.above(known.nonce_ceiling)
+        left_s = (known.locked_until_us - self._clock.now().wall_us) / 1_000_000
+        if left_s > 0:
+            self._lock_out(min(left_s, LONGEST_LOCKOUT_S), "as the exchange said before our last start")
+
+    def budget_at_most(self, budget: Budget) -> None:
+        """Somebody else on this key has a budget too: the smaller one holds."""
+        have = self._pace.budget
+        self._pace = Pace(Budget(min(have.burst, budget.burst), min(have.per_s, budget.per_s)))
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None]:
+        """Wait for this call's turn, hold the lane meanwhile, and pass it on. Raises Refrained."""
+        self._refrain_when_locked()
+        until_s = self._clock.up_s() + LANE_WAIT_S
+        try:
+            async with asyncio.timeout(LANE_WAIT_S):
+                await self._in_flight.acquire()
+        except TimeoutError:
+            raise Refrained(
+                NotAsked(f"not asked: {LANE_WAIT_S:g} s in the queue of its API key, which others use too")
+            ) from None
+        try:
+            await self._admit(until_s)
+            if self.counts_nonces:
+                await self.nonces.reserve()
+            yield
+        finally:
+            self._in_flight.release()
+
+    async def another(self) -> None:
+        """Wait until one more call of the same turn is within the budget, and count it."""
+        await self._admit(self._clock.up_s() + LANE_WAIT_S)
+
+    async def _admit(self, until_s: float) -> None:
+        while True:
+            self._refrain_when_locked()
+            now_s = self._clock.up_s()
+            wait_s = self._pace.wait_s(now_s)
+            if wait_s <= 0:
+                break
+            if now_s + wait_s > until_s:
+                raise Refrained(NotAsked(f"not asked: its API key may ask again in {wait_s:.0f} s"))
+            await asyncio.sleep(wait_s)
+        self._pace = self._pace.taken(now_s)
+
+    def note(self, fault: Fault) -> None:
+        """Learn from a fault how this key may go on."""
+        if fault.lockout_s > 0:
+            until = self._lock_out(fault.lockout_s, fault.detail)
+            self._book.key(KeyState(self.fingerprint, locked_until_us=until.wall_us))
+        elif fault.kind is FaultKind.RATE_LIMITED or fault.retry_after_s > 0:
+            self._pace = self._pace.refused(self._clock.up_s(), fault.retry_after_s)
+
+    def _lock_out(self, seconds: float, why: str) -> Instant:
+        now = self._clock.now()
+        until = Instant(now.wall_us + round(seconds * 1_000_000), now.up_s + seconds)
+        self._locked_until, self._locked_why = until, why
+        return until
+
+    def _refrain_when_locked(self) -> None:
+        until = self._locked_until
+        if until is None:
+            return
+        if self._clock.up_s() < until.up_s:
+            raise Refrained(NotAsked(self._locked_why, until))
+        self._locked_until = None
