@@ -8,6 +8,9 @@
     ├── ListenerStopped       a listener was started twice, or after its end
     ├── BlockingCallInLoop    a waiting call was made on a thread that runs an event loop
     ├── EndpointUnavailable   a ZeroMQ endpoint could not be bound
+    ├── StoreError            the database that remembers cannot be read or written
+    ├── StateFolderTaken      another running cluster has the state folder
+    ├── ControlError          an operator's command could not be carried out
     └── CodecError            bytes that are not a message of ours (also a ValueError)
 
 `ReaderGone` stands apart: a pipe that was closed is no error.
@@ -72,6 +75,21 @@ class BlockingCallInLoop(BrokerwatchError, RuntimeError):
 
 class EndpointUnavailable(BrokerwatchError):
     """A ZeroMQ endpoint could not be bound: somebody else has it, or it cannot exist here."""
+
+
+class StateFolderTaken(BrokerwatchError):
+    """Another cluster that runs has the state folder; two would overwrite what the other remembers."""
+
+
+class ControlError(BrokerwatchError):
+    """An operator's command could not be carried out, or nobody was there to hear it."""
+
+
+class StoreError(BrokerwatchError):
+    """The database that remembers cannot be read or written just now: which, why, and what to do about it.
+
+    Nothing was written by the call that raised it. It never holds the password of the database's URL.
+    """
 
 
 class ReaderGone(Exception):

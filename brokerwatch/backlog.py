@@ -1,0 +1,251 @@
+"""What waits to be written: bounded, and so that nobody who adds to it ever waits for a disk.
+
+Of a broker's health only the newest is kept, so a store that is away for a day costs one entry for each
+broker. Transitions are a ring: when it is full the oldest is dropped and counted. What the recorder
+could not write it puts back, and what came meanwhile is newer. Who waits for durability is always
+answered: while nobody records, with False.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final
+
+from brokerwatch.messages import FaultKind, Reason
+
+MAX_TRANSITIONS: Final = 10_000
+"""Transitions that wait to be written."""
+MAX_NONCE: Final = 2**63 - 1
+"""What a database can hold as a number: enough for nanoseconds until the year 2262."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One line of a broker's history."""
+
+    at_us: int
+    """Wall clock, µs since 1970."""
+    broker: str
+    exchange: str
+    event: str
+    """What moved: `state`, the evidence; `veto`, what overrides it; `operator`, a command."""
+    before: str
+    """The state or the strongest veto before, as a word; empty when there was none."""
+    after: str
+    """The same after it; of a command its name."""
+    available: bool
+    """The answer from then on."""
+    reason: Reason
+    error_count: int
+    fault: FaultKind | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One broker's health as it is written down; `document` is from `brokerwatch.memory`."""
+
+    broker: str
+    exchange: str
+    credentials: str
+    """A fingerprint of the credentials it was read with, never they themselves."""
+    epoch: str
+    version: int
+    saved_us: int
+    document: str
+
+    @property
+    def order(self) -> tuple[str, int]:
+        """What decides which of two is newer."""
+        return (self.epoch, self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An operator's hold: by whom, why, and until when."""
+
+    broker: str
+    by: str
+    why: str
+    since_us: int
+    until_us: int | None = None
+    """Wall clock, µs; None: until it is released."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """What must be remembered of one API key, by its fingerprint."""
+
+    fingerprint: str
+    nonce_ceiling: int = 0
+    """No nonce above this was ever used, and none below it may be used after a restart."""
+    locked_until_us: int = 0
+    """Wall clock, µs: the end of a lockout; 0: none."""
+
+    def __post_init__(self) -> None:
+        if self.nonce_ceiling > MAX_NONCE:
+            raise ValueError(
+                f"a nonce of {self.nonce_ceiling} cannot be remembered; the largest is {MAX_NONCE}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Everything that one cluster has stored."""
+
+    healths: dict[str, Stored] = field(default_factory=dict[str, Stored])
+    """By broker."""
+    holds: dict[str, Hold] = field(default_factory=dict[str, Hold])
+    """By broker."""
+    keys: dict[str, KeyState] = field(default_factory=dict[str, KeyState])
+    """By fingerprint; keys are the machine's, not one cluster's."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is written in one transaction."""
+
+    healths: dict[str, Stored] = field(default_factory=dict[str, Stored])
+    transitions: deque[Transition] = field(default_factory=lambda: deque[Transition](maxlen=MAX_TRANSITIONS))
+    holds: dict[str, Hold | None] = field(default_factory=dict[str, "Hold | None"])
+    """None: released."""
+    keys: dict[str, KeyState] = field(default_factory=dict[str, KeyState])
+    waiters: list[Future[bool]] = field(default_factory=list[Future[bool]])
+    """Told True once it is durable, False when it could not be written."""
+
+    def __bool__(self) -> bool:
+        return bool(self.healths or self.transitions or self.holds or self.keys or self.waiters)
+
+    def __len__(self) -> int:
+        return len(self.healths) + len(self.transitions) + len(self.holds) + len(self.keys)
+
+
+class Backlog:
+    """Filled from any thread, emptied by the recorder.
+
+    `wake` is called when it stops being empty, and whenever somebody waits for an answer.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._batch = Batch()
+        self._wake: Callable[[], object] | None = None
+        self._deserted = False
+        self.dropped = 0
+        """Transitions that were lost because too many waited."""
+
+    def call(self, wake: Callable[[], object]) -> None:
+        """Call `wake` whenever something waits and nobody was told yet; at once when it does already."""
+        with self._lock:
+            self._wake = wake
+            self._deserted = False
+            waits = bool(self._batch)
+        if waits:
+            wake()
+
+    def desert(self) -> None:
+        """Nobody records from here on, until the next `call`: whoever waits is told False at once."""
+        with self._lock:
+            self._wake = None
+            self._deserted = True
+            waiters, self._batch.waiters = self._batch.waiters, []
+        answer(waiters, durable=False)
+
+    def health(self, stored: Stored) -> None:
+        """Keep the newest of each broker."""
+
+        def add(batch: Batch) -> None:
+            have = batch.healths.get(stored.broker)
+            if have is None or have.order < stored.order:
+                batch.healths[stored.broker] = stored
+
+        self._add(add)
+
+    def transitions(self, lines: Iterable[Transition]) -> None:
+        """Append to the history."""
+
+        def add(batch: Batch) -> None:
+            for line in lines:
+                self.dropped += len(batch.transitions) == MAX_TRANSITIONS
+                batch.transitions.append(line)
+
+        self._add(add)
+
+    def hold(self, broker: str, hold: Hold | None) -> None:
+        """Remember an operator's hold, or with None its end."""
+
+        def add(batch: Batch) -> None:
+            batch.holds[broker] = hold
+
+        self._add(add)
+
+    def key(self, state: KeyState) -> Future[bool]:
+        """Remember a key's state; the future is True once that is durable, False when it could not be."""
+        done: Future[bool] = Future()
+
+        def add(batch: Batch) -> None:
+            batch.keys[state.fingerprint] = _later(batch.keys.get(state.fingerprint), state)
+            batch.waiters.append(done)
+
+        self._add(add, urgent=True)
+        return done
+
+    def take(self) -> Batch:
+        """Everything that waits; from here on it is the caller's."""
+        with self._lock:
+            batch, self._batch = self._batch, Batch()
+            return batch
+
+    def waiting(self) -> int:
+        """How many entries wait."""
+        with self._lock:
+            return len(self._batch)
+
+    def put_back(self, batch: Batch) -> None:
+        """What could not be written waits again, behind nothing that is newer. Nobody is woken."""
+        with self._lock:
+            newer = self._batch
+            for broker, stored in newer.healths.items():
+                have = batch.healths.get(broker)
+                if have is None or have.order < stored.order:
+                    batch.healths[broker] = stored
+            self.dropped += max(0, len(batch.transitions) + len(newer.transitions) - MAX_TRANSITIONS)
+            batch.transitions.extend(newer.transitions)
+            batch.holds.update(newer.holds)
+            for fingerprint, state in newer.keys.items():
+                batch.keys[fingerprint] = _later(batch.keys.get(fingerprint), state)
+            batch.waiters.extend(newer.waiters)
+            self._batch = batch
+
+    def _add(self, add: Callable[[Batch], None], *, urgent: bool = False) -> None:
+        with self._lock:
+            was_empty = not self._batch
+            add(self._batch)
+            wake = self._wake if was_empty or urgent else None
+            unheard: list[Future[bool]] = []
+            if self._deserted:
+                unheard, self._batch.waiters = self._batch.waiters, []
+        answer(unheard, durable=False)
+        if wake is not None:
+            wake()
+
+
+def answer(waiters: Iterable[Future[bool]], *, durable: bool) -> None:
+    """Tell everybody who still waits."""
+    for waiter in waiters:
+        if waiter.set_running_or_notify_cancel():
+            waiter.set_result(durable)
+
+
+def _later(have: KeyState | None, new: KeyState) -> KeyState:
+    if have is None:
+        return new
+    return KeyState(
+        new.fingerprint,
+        max(have.nonce_ceiling, new.nonce_ceiling),
+        max(have.locked_until_us, new.locked_until_us),
+    )

@@ -1,0 +1,130 @@
+"""What actors say to the store: a broker's health, and each turn of its history.
+
+It hands on to the backlog and returns at once. Two rules of what may be stored stand here: nothing
+replaces a balance that could not be looked at yet, and a health belongs to one account, which is an
+API key at an exchange.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Final
+
+from brokerwatch.backlog import Backlog, Hold, KeyState, Stored, Transition
+from brokerwatch.clock import Instant
+from brokerwatch.config import BrokerSpec
+from brokerwatch.credentials import fingerprint, key_fingerprint
+from brokerwatch.health import Health
+from brokerwatch.memory import carried_over, read, written
+from brokerwatch.messages import Reading, Reason
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Journal:
+    """The pen. `backlog` is None where nothing is to be remembered."""
+
+    def __init__(self, backlog: Backlog | None) -> None:
+        self._backlog = backlog
+        self.loaded = True
+        """False as long as what was stored before could not be read."""
+
+    def health(self, spec: BrokerSpec, epoch: str, health: Health, now: Instant) -> None:
+        """A broker's newest health."""
+        if self._backlog is None or (health.balance is None and not self.loaded):
+            return
+        self._backlog.health(
+            Stored(
+                broker=spec.name,
+                exchange=identity(spec),
+                credentials=fingerprint(spec.exchange, spec.credentials),
+                epoch=epoch,
+                version=health.version,
+                saved_us=now.wall_us,
+                document=written(health, now),
+            )
+        )
+
+    def moved(self, before: Reading, after: Reading, now: Instant) -> None:
+        """A broker's evidence moved, or what it lays over it."""
+        if before.state is not after.state:
+            self._note("state", before.status, after.status, after, now)
+        if before.reason is not after.reason and _is_veto(before, after):
+            self._note("veto", before.reason, after.reason, after, now)
+
+    def overruled(self, before: Reading, after: Reading, now: Instant) -> None:
+        """A veto of the supervisor changed the answer or its reason."""
+        if before.verdict != after.verdict:
+            self._note("veto", before.verdict.reason, after.verdict.reason, after, now)
+
+    def commanded(self, verb: str, by: str, reading: Reading, detail: str, now: Instant) -> None:
+        """An operator said something."""
+        if self._backlog is not None:
+            self._backlog.transitions([_line("operator", by, verb, reading, detail, now)])
+
+    def held(self, broker: str, hold: Hold | None) -> None:
+        """A hold begins, or with None ends."""
+        if self._backlog is not None:
+            self._backlog.hold(broker, hold)
+
+    def key(self, state: KeyState) -> Future[bool]:
+        """A key's nonces and lockout."""
+        if self._backlog is not None:
+            return self._backlog.key(state)
+        done: Future[bool] = Future()
+        done.set_result(False)
+        return done
+
+    def _note(self, event: str, before: str, after: str, reading: Reading, now: Instant) -> None:
+        if self._backlog is not None:
+            self._backlog.transitions([_line(event, before, after, reading, reading.detail, now)])
+
+
+def identity(spec: BrokerSpec) -> str:
+    """Which account a broker is: another key, or a simulated exchange, is another account's money."""
+    kind = "simulated " if spec.simulated else ""
+    return f"{kind}{spec.exchange} {key_fingerprint(spec.exchange, spec.credentials)}".strip()
+
+
+def _is_veto(before: Reading, after: Reading) -> bool:
+    return bool({before.reason, after.reason} & {Reason.LOCKED_OUT, Reason.AUTH})
+
+
+def _line(event: str, before: str, after: str, reading: Reading, detail: str, now: Instant) -> Transition:
+    return Transition(
+        at_us=now.wall_us,
+        broker=reading.broker,
+        exchange=reading.exchange,
+        event=event,
+        before=str(before),
+        after=str(after),
+        available=reading.verdict.available,
+        reason=reading.verdict.reason,
+        error_count=reading.error_count,
+        fault=reading.fault,
+        detail=detail,
+    )
+
+
+def restored(spec: BrokerSpec, stored: Stored | None, now: Instant, *, readable: bool) -> Health:
+    """The health that a broker starts with: its first life, or what is left of the one before.
+
+    What cannot be read may hold anything, so nothing is proven then: UNKNOWN. Another account than the
+    stored one starts anew. Other credentials for the same key end what was final for the old ones.
+    """
+    first = Health.begin(now, threshold=spec.max_consecutive_errors, rules=spec.rules)
+    if not readable:
+        return first.restarted(now)
+    if stored is None or stored.exchange != identity(spec):
+        return first
+    try:
+        found, written_at = read(stored.document, threshold=spec.max_consecutive_errors, rules=spec.rules)
+    except ValueError as error:
+        _log.error("what was stored of %s cannot be read and is left aside: %s", spec.name, error)
+        return first.restarted(now)
+    health = carried_over(found, written_at, now).restarted(now).woken(now)
+    if stored.credentials != fingerprint(spec.exchange, spec.credentials):
+        health = health.reset(now)
+    return replace(health, version=0)

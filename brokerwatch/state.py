@@ -1,0 +1,165 @@
+"""What a cluster keeps between its lives: a folder that is its own, the store, and the recorder.
+
+Nothing here may stop the watching. A folder or a database that cannot be used is said in a
+sentence, the cluster goes on, and what could not be written is written when it can. The one exception
+is a folder that another running cluster has: two would overwrite each other's memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pykka
+
+from brokerwatch.actors.base import wait_for_end
+from brokerwatch.actors.broker import Alarms
+from brokerwatch.actors.recorder import Recorder
+from brokerwatch.backlog import Backlog, Remembered, Transition
+from brokerwatch.claims import Claim, claim, private_folder, state_root
+from brokerwatch.clock import Clock
+from brokerwatch.config import ClusterSettings
+from brokerwatch.errors import StateFolderTaken, StoreError
+from brokerwatch.journal import Journal
+from brokerwatch.restarts import Restarts
+from brokerwatch.store import Store
+
+_log: Final = logging.getLogger(__name__)
+
+CLAIM_NAME: Final = "cluster.lock"
+DATABASE_NAME: Final = "brokerwatch.db"
+KEYS_NAME: Final = "keys"
+
+
+def folder_of(settings: ClusterSettings) -> Path:
+    """The state folder that these settings mean."""
+    return Path(settings.state).expanduser() if settings.state else state_root() / settings.name
+
+
+def store_of(settings: ClusterSettings) -> Store:
+    """The store that these settings mean; not opened yet."""
+    url = settings.store or f"sqlite:///{folder_of(settings).absolute() / DATABASE_NAME}"
+    return Store(url, settings.name)
+
+
+def stored_history(
+    settings: ClusterSettings, broker: str | None, since_us: int | None, limit: int | None
+) -> list[Transition]:
+    """What is stored of these settings' cluster, oldest first. Raises StoreError."""
+    database = folder_of(settings) / DATABASE_NAME
+    if not settings.store and not database.exists():
+        raise StoreError(
+            f"nothing is stored at {database}: has this cluster run? "
+            "name the one that you mean with --config, --cluster or --state"
+        )
+    store = store_of(settings)
+    try:
+        return list(store.history(broker, since_us, limit))
+    finally:
+        store.close()
+
+
+class State:
+    """One cluster's memory. `open`, then `record`, then `close`."""
+
+    def __init__(self, settings: ClusterSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._folder = folder_of(settings)
+        self._backlog = Backlog() if settings.remember else None
+        self.journal = Journal(self._backlog)
+        self.remembered = Remembered()
+        self._claim: Claim | None = None
+        self._recorder: pykka.ActorRef[Recorder] | None = None
+        self._restarts = Restarts()
+        self._closed = False
+
+    @property
+    def folder(self) -> Path | None:
+        """The state folder; None when nothing is remembered, or it cannot be used."""
+        return self._folder if self._claim is not None else None
+
+    @property
+    def keys_folder(self) -> Path | None:
+        """Where all clusters of this user claim the API keys that they use."""
+        return state_root() / KEYS_NAME if self._settings.remember else None
+
+    def open(self) -> None:
+        """Claim the folder and read what is stored. Raises StateFolderTaken and nothing else."""
+        if not self._settings.remember:
+            return
+        self._take_folder()
+        store = store_of(self._settings)
+        try:
+            store.open()
+            self.remembered = store.load()
+        except StoreError as error:
+            self.journal.loaded = False
+            _log.error(
+                "nothing is remembered of the time before this start: %s; every account starts unknown", error
+            )
+        finally:
+            store.close()
+
+    def _take_folder(self) -> None:
+        try:
+            private_folder(self._folder)
+            found = claim(self._folder / CLAIM_NAME)
+        except OSError as error:
+            _log.error(
+                "the state folder %s cannot be used: %s; operators' commands are not heard",
+                self._folder,
+                error.strerror or error,
+            )
+            return
+        if not isinstance(found, Claim):
+            raise StateFolderTaken(
+                f"{found} runs a cluster on the state folder {self._folder}; stop that one, or give this one "
+                "another `name` or `state` under [cluster]"
+            )
+        self._claim = found
+
+    def record(self, alarms: Alarms, on_opened: Callable[[Remembered], object]) -> None:
+        """Start the recorder. `on_opened` is told what was stored, when it can be read only later."""
+        if self._backlog is None:
+            return
+        backlog = self._backlog
+
+        def opened(remembered: Remembered) -> None:
+            on_opened(remembered)
+            self.journal.loaded = True
+
+        def died(why: str) -> None:
+            self._restarts, wait_s = self._restarts.died(self._clock.up_s(), random.uniform)
+            if self._closed:
+                return
+            if wait_s is None:
+                _log.error("the recorder has failed for good, nothing is stored any more: %s", why)
+                return
+            _log.error("the recorder died and is restarted in %.1f s: %s", wait_s, why)
+            alarms.after(wait_s, start)
+
+        def start() -> None:
+            if not self._closed:
+                self._recorder = Recorder.start(
+                    store_of(self._settings),
+                    backlog,
+                    alarms=alarms,
+                    loaded=self.journal.loaded,
+                    on_opened=opened,
+                    on_death=died,
+                )
+
+        start()
+
+    def close(self, deadline_s: float) -> bool:
+        """Write what waits and let go of the folder. False when the recorder does not end in time."""
+        self._closed = True
+        ended = self._recorder is None or wait_for_end(self._recorder, deadline_s)
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
+        return ended
