@@ -2,20 +2,24 @@
 
 It starts fetches and is told how they ended; it never waits for the network. Each outcome is folded
 into `Health` (brokerwatch/health.py decides, nothing here does), and then, in this order, the
-reading on the board is swapped, the event is published with the whole state, and whoever waits
-is answered. So the call that meets the third fault finds the broker unavailable when it returns.
+reading on the board is swapped, the event is published with the whole state, the journal takes note,
+and whoever waits is answered. So the call that meets the third fault finds the broker unavailable
+when it returns. When to ask again is brokerwatch/backoff.py's to say.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Protocol, assert_never
 
+from brokerwatch import backoff
 from brokerwatch.actors.base import Actor, tell
+from brokerwatch.answers import EmptyAnswers
 from brokerwatch.board import Slot
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.config import BrokerSpec
@@ -34,13 +38,16 @@ from brokerwatch.messages import (
     clipped,
 )
 from brokerwatch.messages.balance import amount_text
-from brokerwatch.source import Fetching, Outcome, Source
-from brokerwatch.view import ttl_s
+from brokerwatch.source import Fetching, NotAsked, Outcome, Source
+from brokerwatch.view import composed, ttl_s
 
 _log: Final = logging.getLogger(__name__)
 
 LATE_S: Final = 1.0
 """A fetch that has not ended so long after its deadline is lost: its source does not keep its promise."""
+
+
+_OUT: Final = frozenset({HealthState.UNAVAILABLE, HealthState.RECOVERING, HealthState.MAINTENANCE})
 
 
 class Alarms(Protocol):
@@ -51,9 +58,23 @@ class Alarms(Protocol):
         ...
 
 
+class Journal(Protocol):
+    """Where a broker's health is remembered. Nobody waits for it."""
+
+    def health(self, spec: BrokerSpec, epoch: str, health: Health, now: Instant) -> None:
+        """Its newest health."""
+        ...
+
+    def moved(self, before: Reading, after: Reading, now: Instant) -> None:
+        """Its evidence, or what the broker itself lays over it, has changed."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """Fetch, as the schedule says."""
+    """Fetch, as the schedule says. `ticket` says which: a newer schedule replaces the older."""
+
+    ticket: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +102,19 @@ class Report:
     """Say how you are, now."""
 
 
-Message = Poll | FetchNow | Fetched | Tick | Report
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """An operator says that what was final is mended: ask again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """A balance from before the restart has come to light."""
+
+    balance: Balance
+
+
+Message = Poll | FetchNow | Fetched | Tick | Report | Reset | Recall
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +126,8 @@ class Surroundings:
     alarms: Alarms
     clock: Clock
     heartbeat_s: float
+    journal: Journal
+    uniform: Callable[[float, float], float] = random.uniform
 
 
 class BrokerActor(Actor):
@@ -114,24 +149,30 @@ class BrokerActor(Actor):
         self._around = around
         self._publish = publish
         self._waiters: list[Future[Reading]] = []
+        self._empty = EmptyAnswers()
+        self._not_asked = ""
+        """Why the newest fetch was not made; empty when it was."""
+        self._schedule = 0
         self._ticket = 0
         self._fetching: Fetching | None = None
         self._started = health.since
         """When the fetch under way was started."""
+        self._said: Reading | None = None
+        """What this life last said of itself."""
 
     def begin(self) -> None:
         self._show(BrokerAlive, self._health.ignored(self._now()))
         self._later(self._around.heartbeat_s, Tick())
         if self._spec.poll_interval_s < float("inf"):
-            self.handle(Poll())
+            self._fetch()
 
     def handle(self, message: Any) -> None:
         """One message; see the classes above."""
         known: Message = message
         match known:
-            case Poll():
-                self._later(self._spec.poll_interval_s, Poll())
-                self._fetch()
+            case Poll(ticket):
+                if ticket == self._schedule:
+                    self._fetch()
             case FetchNow(waiter):
                 self._waiters.append(waiter)
                 self._fetch()
@@ -141,9 +182,16 @@ class BrokerActor(Actor):
             case Tick():
                 self._later(self._around.heartbeat_s, Tick())
                 self._give_up_a_lost_fetch()
-                self._show(BrokerAlive, self._health.ignored(self._now()))
+                self._report()
             case Report():
-                self._show(BrokerAlive, self._health.ignored(self._now()))
+                self._report()
+            case Reset():
+                now = self._now()
+                self._show(BrokerAlive, self._health.reset(now))
+                self._around.journal.health(self._spec, self._epoch, self._health, now)
+                self._fetch()
+            case Recall(balance):
+                self._show(BrokerAlive, self._health.remembered(balance, self._now()))
             case _:
                 assert_never(known)
 
@@ -152,20 +200,34 @@ class BrokerActor(Actor):
             self._fetching.cancel()
         self._answer()
 
+    def _report(self) -> None:
+        now = self._now()
+        self._show(BrokerAlive, self._health.ignored(now).woken(now))
+
     def _fetch(self) -> None:
         """Start a fetch, unless one is under way: whoever asks meanwhile shares its outcome."""
         if self._fetching is not None:
             return
+        now = self._now()
+        awake = self._health.woken(now)
+        if awake is not self._health:
+            self._show(BrokerAlive, awake)
+        if self._health.barred:
+            # Not one private call goes out: who waits gets the last known.
+            self._plan(now)
+            self._answer()
+            return
         self._ticket += 1
         ticket, me = self._ticket, self.actor_ref
-        self._started = self._now()
+        self._started = now
         self._fetching = self._around.source.fetch(
             self._spec.fetch_deadline_s, lambda outcome: tell(me, Fetched(ticket, outcome))
         )
 
     def _give_up_a_lost_fetch(self) -> None:
         waited_s = self._now().up_s - self._started.up_s
-        if self._fetching is not None and waited_s > self._spec.fetch_deadline_s + LATE_S:
+        limit_s = self._around.source.queue_s + self._spec.fetch_deadline_s + LATE_S
+        if self._fetching is not None and waited_s > limit_s:
             self._fetching.cancel()
             self._fold(Fault(FaultKind.NETWORK, f"the fetch never ended; given up after {waited_s:.1f} s"))
 
@@ -173,20 +235,47 @@ class BrokerActor(Actor):
         self._fetching = None
         now, before = self._now(), self._health
         if isinstance(outcome, Balance):
-            self._show(BalanceSeen, before.seen(outcome, now))
-        else:
-            self._show(FetchFailed, before.failed(outcome, now))
-        self._log_flip(before.state, self._health)
+            doubt = self._empty.doubt(outcome, before.balance, funded=before.funded)
+            if doubt:
+                outcome = Fault(FaultKind.BAD_RESPONSE, doubt)
+        elif isinstance(outcome, Fault):
+            self._empty.interrupted()
+        match outcome:
+            case Balance():
+                self._show(BalanceSeen, before.seen(outcome, now))
+            case Fault():
+                self._show(FetchFailed, before.failed(outcome, now))
+            case NotAsked(why, until) if until is not None:
+                self._show(BrokerAlive, before.locked(until, why, now))
+            case NotAsked(why):
+                self._show(BrokerAlive, before.ignored(now))
+                self._log_not_asked(why)
+        if not isinstance(outcome, NotAsked):
+            self._not_asked = ""
+            self._around.journal.health(self._spec, self._epoch, self._health, now)
+        self._log_flip(before, self._health)
+        self._plan(now)
         self._answer()
+
+    def _plan(self, now: Instant) -> None:
+        """Arm the next poll; whatever was armed before is void."""
+        wait_s = backoff.wait_s(self._health, self._spec.poll_interval_s, now, self._around.uniform)
+        if wait_s == self._spec.poll_interval_s:
+            # The usual poll keeps its pace, however long the fetch took.
+            wait_s -= now.up_s - self._started.up_s
+        self._schedule += 1
+        self._later(wait_s, Poll(self._schedule))
 
     def _show(self, kind: Callable[[Reading], BrokerEvent], health: Health) -> None:
         """Make this the truth: first on the board, then on the bus."""
         self._health = health
-        reading = evidence(
-            self._spec, self._epoch, health, self._now(), self._around.clock, self._around.heartbeat_s
-        )
+        now, before = self._now(), self._said
+        reading = evidence(self._spec, self._epoch, health, now, self._around.clock, self._around.heartbeat_s)
+        self._said = reading
         if self._around.slot.write_evidence(reading, health):
             self._publish(kind(reading))
+            if before is not None and (before.state, before.verdict) != (reading.state, reading.verdict):
+                self._around.journal.moved(before, reading, now)
         else:
             # A newer incarnation has the place. This one hung, was replaced, and woke up.
             _log.warning("%s: a replaced actor woke up and ends", self._spec.name)
@@ -198,19 +287,28 @@ class BrokerActor(Actor):
             if waiter.set_running_or_notify_cancel():
                 waiter.set_result(self._around.slot.reading)
 
-    def _log_flip(self, before: HealthState, after: Health) -> None:
-        if (before is HealthState.UNAVAILABLE) == (after.state is HealthState.UNAVAILABLE):
-            return
-        if after.fault is not None:
+    def _log_flip(self, before: Health, after: Health) -> None:
+        name = self._spec.name
+        for reason, veto in after.vetoes.laid.items():
+            if reason not in before.vetoes.laid:
+                _log.error("%s is %s: %s", name, reason, veto.detail)
+        was_out, is_out = before.state in _OUT, after.state in _OUT
+        if is_out and not was_out and after.fault is not None:
             _log.warning(
-                "%s is unavailable after %d consecutive errors; the last: %s: %s",
-                self._spec.name,
+                "%s is %s after %d consecutive errors; the last: %s: %s",
+                name,
+                after.state.name.lower(),
                 after.error_count,
                 after.fault.kind,
                 after.fault.detail,
             )
-        else:
-            _log.warning("%s is available again", self._spec.name)
+        elif was_out and not is_out:
+            _log.warning("%s is available again", name)
+
+    def _log_not_asked(self, why: str) -> None:
+        if not self._not_asked:
+            _log.warning("%s: %s", self._spec.name, why)
+        self._not_asked = why
 
     def _later(self, delay_s: float, message: Message) -> None:
         me = self.actor_ref
@@ -225,7 +323,7 @@ def evidence(
 ) -> Reading:
     """What a broker says of itself: the evidence, without anybody's vetoes."""
     balance = health.balance
-    return Reading(
+    reading = Reading(
         broker=spec.name,
         exchange=spec.exchange,
         simulated=spec.simulated,
@@ -243,7 +341,9 @@ def evidence(
         labels=spec.labels,
         valid_until_s=now.up_s + ttl_s(heartbeat_s),
         clock=clock,
+        max_age_s=spec.rules.max_age_s,
     )
+    return composed(reading, health.vetoes)
 
 
 def _detail(spec: BrokerSpec, health: Health) -> str:
@@ -252,12 +352,19 @@ def _detail(spec: BrokerSpec, health: Health) -> str:
         return health.fault.detail
     if health.balance is None:
         return "no balance yet"
+    notes = [
+        f"{name} account not read: {wallet.trouble}"
+        for name, wallet in health.balance.wallets.items()
+        if wallet.trouble
+    ]
     left_out = [
         f"{_grouped(held.free)} {code}"
         for code, held in health.balance.holdings.items()
         if is_money(code) and code not in spec.cash_currencies and held.free
     ]
-    return clipped(f"{', '.join(left_out)} not counted") if left_out else ""
+    if left_out:
+        notes.insert(0, f"{', '.join(left_out)} not counted")
+    return clipped("; ".join(notes))
 
 
 def _grouped(number: Decimal) -> str:

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, assert_never
 
 import pykka
 
 from brokerwatch.actors.base import Actor, stop_soon, tell
-from brokerwatch.actors.broker import Alarms, Report
+from brokerwatch.actors.broker import Alarms, Report, Reset
+from brokerwatch.backlog import Hold
 from brokerwatch.board import Board
 from brokerwatch.clock import Clock, Instant
+from brokerwatch.errors import ControlError
+from brokerwatch.health import utc_time
 from brokerwatch.messages import Reading, Reason, Roster
 from brokerwatch.restarts import Restarts
 from brokerwatch.view import View, cut_off, look_round, told, ttl_s
@@ -51,10 +55,22 @@ class RestartDue:
     broker: str
 
 
+@dataclass(frozen=True, slots=True)
+class Obey:
+    """An operator's command; `reply` is told in words what was done, or ControlError why not."""
+
+    verb: str
+    broker: str
+    by: str
+    why: str
+    until: Instant | None
+    reply: Future[str]
+
+
 GIVEN_UP: Final = frozenset({Reason.CONFIG, Reason.FAILED})
 """Under these vetoes there is no actor to hear of and none to restart."""
 
-Message = Drain | LookRound | Died | RestartDue
+Message = Drain | LookRound | Died | RestartDue | Obey
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +101,28 @@ class HealthTopic(Protocol):
         ...
 
 
+class Journal(Protocol):
+    """Where what the supervisor does is remembered."""
+
+    def overruled(self, before: Reading, after: Reading, now: Instant) -> None:
+        """A veto changed the answer or its reason."""
+        ...
+
+    def commanded(self, verb: str, by: str, reading: Reading, detail: str, now: Instant) -> None:
+        """An operator said something."""
+        ...
+
+    def held(self, broker: str, hold: Hold | None) -> None:
+        """A hold begins, or with None ends."""
+        ...
+
+
+def held_words(hold: Hold) -> str:
+    """A hold as everybody is shown it: by whom, why, until when."""
+    end = "" if hold.until_us is None else f", until {utc_time(hold.until_us)}"
+    return f"by {hold.by}: {hold.why}{end}"
+
+
 class HealthSupervisor(Actor):
     """The one who watches the brokers. `lives` are those that run when it starts."""
 
@@ -96,6 +134,7 @@ class HealthSupervisor(Actor):
         births: Births,
         take: Callable[[], Mapping[str, Reading]],
         topic: HealthTopic,
+        journal: Journal,
         board: Board,
         alarms: Alarms,
         clock: Clock,
@@ -109,6 +148,7 @@ class HealthSupervisor(Actor):
         self._births = births
         self._take = take
         self._topic = topic
+        self._journal = journal
         self._board = board
         self._alarms = alarms
         self._clock = clock
@@ -146,7 +186,10 @@ class HealthSupervisor(Actor):
                 if self._lives[broker].epoch == epoch and broker not in self._exempt:
                     self._replace(broker, f"its actor died: {why}", now)
             case RestartDue(broker):
-                self._start(broker, now)
+                if broker in self._exempt:  # an operator may have been quicker
+                    self._start(broker, now)
+            case Obey():
+                self._obey(known, now)
             case _:
                 assert_never(known)
 
@@ -174,7 +217,73 @@ class HealthSupervisor(Actor):
         for name, life in self._lives.items():
             if name not in self._exempt and not life.ref.is_alive():
                 self._replace(name, "its actor is gone", now)
+        self._end_holds(now)
         self._publish_all()
+
+    def _end_holds(self, now: Instant) -> None:
+        for name, view in self._views.items():
+            vetoes = view.vetoes.lift_ended(now)
+            if vetoes is not view.vetoes:
+                self._journal.held(name, None)
+                self._change(name, replace(view, vetoes=vetoes))
+
+    def _obey(self, command: Obey, now: Instant) -> None:
+        name = command.broker
+        try:
+            if name not in self._views:
+                known = ", ".join(sorted(self._views)) or "none"
+                raise ControlError(f"no broker named {name!r} in this cluster; there are: {known}")
+            match command.verb:
+                case "hold":
+                    said = self._hold(command, now)
+                case "release":
+                    said = self._release(name, now)
+                case "reset":
+                    said = self._reset(name, now)
+                case _:
+                    raise ControlError(f"no such command: {command.verb[:40]!r}")
+        except ControlError as error:
+            command.reply.set_exception(error)
+            return
+        self._journal.commanded(command.verb, command.by, self._views[name].reading, said, now)
+        _log.warning("%s (%s)", said, command.by)
+        command.reply.set_result(said)
+
+    def _hold(self, command: Obey, now: Instant) -> str:
+        name, until = command.broker, command.until
+        if not command.why.strip():
+            raise ControlError("a hold needs a reason, so that others know: --why TEXT")
+        if until is not None and until.up_s <= now.up_s:
+            raise ControlError("that moment is over")
+        until_us = None if until is None else until.wall_us
+        hold = Hold(name, command.by, command.why.strip(), now.wall_us, until_us)
+        words = held_words(hold)
+        view = self._views[name].released(now, Reason.HELD_OUT)
+        self._journal.held(name, hold)
+        self._change(name, replace(view, vetoes=view.vetoes.lay(Reason.HELD_OUT, words, now, until=until)))
+        return f"{name} is held out {words}"
+
+    def _release(self, name: str, now: Instant) -> str:
+        view = self._views[name].released(now, Reason.HELD_OUT)
+        if view is self._views[name]:
+            raise ControlError(f"{name} is not held out")
+        self._journal.held(name, None)
+        self._change(name, view)
+        reading = view.reading
+        answer = "available" if reading.available else f"not available: {reading.reason}"
+        return f"{name} is released and is {answer}"
+
+    def _reset(self, name: str, now: Instant) -> str:
+        view = self._views[name]
+        if Reason.CONFIG in view.vetoes.laid:
+            raise ControlError(f"{name} is configured wrongly: {view.vetoes.laid[Reason.CONFIG].detail}")
+        if Reason.FAILED in view.vetoes.laid or not self._lives[name].ref.is_alive():
+            self._restarts[name] = Restarts()
+            self._change(name, view.released(now, Reason.FAILED).vetoed(Reason.RESTARTING, "reset", now))
+            self._start(name, now)
+            return f"{name} is started again"
+        tell(self._lives[name].ref, Reset())
+        return f"{name} may ask its exchange again"
 
     def _suspect_ourselves(self) -> None:
         """When nobody can be reached, say once that it is our own network, and not n outages."""
@@ -224,6 +333,8 @@ class HealthSupervisor(Actor):
         if view.vetoes is not old.vetoes:
             self._board.slot(name).write_vetoes(view.vetoes)
         before, after = old.reading, view.reading
+        if view.vetoes.strongest is not old.vetoes.strongest:
+            self._journal.overruled(before, after, self._clock.now())
         if told(before) != told(after):
             self._topic.publish(after)
             if (before.state, before.verdict) != (after.state, after.verdict):

@@ -28,16 +28,22 @@ if TYPE_CHECKING:
         ClusterStopped,
         CodecError,
         ConfigError,
+        ControlError,
         EndpointUnavailable,
         ListenerStopped,
+        StateFolderTaken,
+        StoreError,
         UnknownBroker,
     )
     from brokerwatch.health import BROKER_MAX_CONSECUTIVE_ERRORS
     from brokerwatch.listener import Listener
-    from brokerwatch.messages import Holding, Reading
+    from brokerwatch.messages import DetailedBalance, Holding, Reading, Wallet
+    from brokerwatch.policy import GUARDED, SIMPLE, Rules
 
 __all__ = [
     "BROKER_MAX_CONSECUTIVE_ERRORS",
+    "GUARDED",
+    "SIMPLE",
     "BalanceUnknown",
     "BlockingCallInLoop",
     "Broker",
@@ -48,12 +54,18 @@ __all__ = [
     "ClusterStopped",
     "CodecError",
     "ConfigError",
+    "ControlError",
+    "DetailedBalance",
     "EndpointUnavailable",
     "Holding",
     "Listener",
     "ListenerStopped",
     "Reading",
+    "Rules",
+    "StateFolderTaken",
+    "StoreError",
     "UnknownBroker",
+    "Wallet",
 ]
 
 _HOME = {
@@ -62,9 +74,14 @@ _HOME = {
     "BrokerSpec": "config",
     "Cluster": "cluster",
     "ClusterSettings": "config",
+    "DetailedBalance": "messages",
+    "GUARDED": "policy",
     "Holding": "messages",
     "Listener": "listener",
     "Reading": "messages",
+    "Rules": "policy",
+    "SIMPLE": "policy",
+    "Wallet": "messages",
 }
 """Where each name lives; the errors are in `errors`."""
 

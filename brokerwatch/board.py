@@ -17,7 +17,7 @@ import msgspec
 from brokerwatch.clock import Instant
 from brokerwatch.errors import UnknownBroker
 from brokerwatch.health import Health, Vetoes
-from brokerwatch.messages import Reading, Reason
+from brokerwatch.messages import Balance, Reading, Reason
 from brokerwatch.view import composed
 
 
@@ -57,6 +57,11 @@ class Slot:
         with self._lock:
             return self._evidence, self._vetoes
 
+    def known(self) -> tuple[Reading, Balance | None]:
+        """The reading, and the last known balance in full, of one moment."""
+        with self._lock:
+            return self.reading, self._health.balance
+
     def wait_until_lifted(self, reason: Reason, deadline_s: float) -> bool:
         """Wait until this veto is not laid. False when it still is after `deadline_s`."""
         with self._lock:
@@ -90,6 +95,9 @@ class Board:
 
     def __init__(self, slots: Iterable[Slot]) -> None:
         self._slots = {slot.reading.broker: slot for slot in slots}
+
+    def __contains__(self, broker: str) -> bool:
+        return broker in self._slots
 
     def slot(self, broker: str) -> Slot:
         """The place of one broker. Raises UnknownBroker, which names those that exist."""

@@ -19,7 +19,7 @@ from brokerwatch.board import Slot
 from brokerwatch.clock import Clock
 from brokerwatch.config import BrokerSpec
 from brokerwatch.errors import BalanceUnknown, BlockingCallInLoop
-from brokerwatch.messages import Reading
+from brokerwatch.messages import DetailedBalance, Reading
 
 GRACE_S: Final = 1.0
 """What a caller waits beyond the moment at which the actor must have answered."""
@@ -29,12 +29,18 @@ class Broker:
     """One exchange account. Get it from `Cluster.broker(name)`."""
 
     def __init__(
-        self, spec: BrokerSpec, slot: Slot, clock: Clock, ask: Callable[[str, FetchNow], bool]
+        self,
+        spec: BrokerSpec,
+        slot: Slot,
+        clock: Clock,
+        ask: Callable[[str, FetchNow], bool],
+        queue_s: float = 0.0,
     ) -> None:
         self._spec = spec
         self._slot = slot
         self._up_s = clock.up_s
         self._ask = ask
+        self._queue_s = queue_s
 
     @property
     def name(self) -> str:
@@ -66,30 +72,49 @@ class Broker:
         Raises BalanceUnknown when the account never answered; ClusterStopped when nobody can ask;
         BlockingCallInLoop inside a running event loop, where `await broker.fetch_balance()` belongs.
         """
+        self._wait("get_account_balance() ", "fetch_balance()", timeout_s)
+        return self._cash()
+
+    def get_account_balance_detailed(self, *, timeout_s: float | None = None) -> DetailedBalance:
+        """All that is in the account: each currency, cash, what is held, and what lies apart.
+
+        Waits and raises as `get_account_balance` does. On a fault it is the last known, with its age.
+        """
+        self._wait("get_account_balance_detailed() ", "fetch_balance_detailed()", timeout_s)
+        return self._detailed()
+
+    async def fetch_balance(self, *, timeout_s: float | None = None) -> Decimal:
+        """The same as `get_account_balance`, for asyncio."""
+        await self._awaited(timeout_s)
+        return self._cash()
+
+    async def fetch_balance_detailed(self, *, timeout_s: float | None = None) -> DetailedBalance:
+        """The same as `get_account_balance_detailed`, for asyncio."""
+        await self._awaited(timeout_s)
+        return self._detailed()
+
+    def _wait(self, call: str, instead: str, timeout_s: float | None) -> None:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             pass
         else:
             raise BlockingCallInLoop(
-                "get_account_balance() would stop the running event loop until the exchange answers; "
-                "use: await broker.fetch_balance()"
+                f"{call}would stop the running event loop until the exchange answers; "
+                f"use: await broker.{instead}"
             )
         waiter = self._fetch()
         try:
             waiter.result(self._bound_s(timeout_s))
         except concurrent.futures.TimeoutError:
             waiter.cancel()
-        return self._cash()
 
-    async def fetch_balance(self, *, timeout_s: float | None = None) -> Decimal:
-        """The same as `get_account_balance`, for asyncio."""
+    async def _awaited(self, timeout_s: float | None) -> None:
         waiter = self._fetch()
         try:
             await asyncio.wait_for(asyncio.wrap_future(waiter), self._bound_s(timeout_s))
         except TimeoutError:
             waiter.cancel()
-        return self._cash()
 
     def _fetch(self) -> Future[Reading]:
         waiter: Future[Reading] = Future()
@@ -99,15 +124,37 @@ class Broker:
         return waiter
 
     def _bound_s(self, timeout_s: float | None) -> float:
-        # The actor answers at its first tick after deadline + LATE_S; if it hangs, nobody does.
-        return self._spec.fetch_deadline_s + LATE_S + GRACE_S if timeout_s is None else timeout_s
+        # The actor answers at its first tick after all of these; if it hangs, nobody does.
+        longest_s = self._queue_s + self._spec.fetch_deadline_s + LATE_S + GRACE_S
+        return longest_s if timeout_s is None else timeout_s
 
     def _cash(self) -> Decimal:
         reading = self._slot.reading
         if reading.cash is None:
-            fault = f"{reading.fault}: " if reading.fault else ""
-            raise BalanceUnknown(
-                f"{self._spec.name} has never answered with a balance, so it is unknown, not zero "
-                f"({fault}{reading.detail or reading.reason})"
-            )
+            raise self._unknown(reading)
         return reading.cash
+
+    def _detailed(self) -> DetailedBalance:
+        reading, balance = self._slot.known()
+        if balance is None or reading.age_ms is None:
+            raise self._unknown(reading)
+        return DetailedBalance(
+            broker=self.name,
+            holdings=balance.holdings,
+            cash=balance.cash(self._spec.cash_currencies),
+            held=balance.held(self._spec.cash_currencies),
+            wallets=balance.wallets,
+            as_of=balance.as_of,
+            age_ms=reading.age_ms,
+            stale=reading.stale,
+            available=reading.available,
+            fault=reading.fault,
+            detail=reading.detail,
+        )
+
+    def _unknown(self, reading: Reading) -> BalanceUnknown:
+        fault = f"{reading.fault}: " if reading.fault else ""
+        return BalanceUnknown(
+            f"{self._spec.name} has never answered with a balance, so it is unknown, not zero "
+            f"({fault}{reading.detail or reading.reason})"
+        )

@@ -1,4 +1,4 @@
-"""The doors: `brokerwatch run`, `listen`, `status`, `init`.
+"""The doors: `brokerwatch run`, `listen`, `status`, `history`, `hold`, `release`, `reset`, `init`.
 
 Exit statuses of all commands: 0 yes, 1 no, 2 usage or configuration, 3 yes with warnings, 4 nothing
 heard. What a command needs it imports itself, so that `--help` and `listen` do not pay for ccxt.
@@ -10,12 +10,17 @@ import contextlib
 import os
 import sys
 import traceback
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
 from brokerwatch.errors import BrokerwatchError, ReaderGone
+
+if TYPE_CHECKING:
+    from brokerwatch.config import ClusterSettings
 
 YES, NO, USAGE, WARNINGS, NOTHING_HEARD = 0, 1, 2, 3, 4
 
@@ -131,6 +136,117 @@ def status(*, endpoint: str | None, broker: str | None, as_json: bool, timeout: 
         sys.exit(NO)
     if not fresh:
         sys.exit(WARNINGS)
+
+
+def _which_cluster(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which cluster is meant."""
+    for option in (
+        click.option("--state", type=click.Path(path_type=Path), metavar="FOLDER", help="Its state folder."),
+        click.option("--cluster", metavar="NAME", help="Its name; default: as configured, else main."),
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Its TOML file; default: $BROKERWATCH_CONFIG, else ./brokerwatch.toml if there is one.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _meant(config: Path | None, cluster: str | None, state: Path | None) -> ClusterSettings:
+    from brokerwatch.program import meant_cluster
+
+    return meant_cluster(config, name=cluster, state=state)
+
+
+@app.command()
+@click.argument("broker", required=False)
+@click.option("--since", metavar="WHEN", help="Only what is newer: 30m, 2h, 3d, 18:00, 2026-11-22T18:00Z.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@_which_cluster
+def history(
+    *,
+    broker: str | None,
+    since: str | None,
+    limit: int | None,
+    as_json: bool,
+    config: Path | None,
+    cluster: str | None,
+    state: Path | None,
+) -> None:
+    """Show what happened: every change of state, veto and operator's command, oldest first.
+
+    It reads what was stored, whether the cluster runs or not.
+    """
+    from brokerwatch import lines
+    from brokerwatch.state import stored_history
+
+    since_us = None if since is None else _moment_us(since, ahead=False)
+    found = stored_history(_meant(config, cluster, state), broker, since_us, limit)
+    shown = [lines.history_object(line) if as_json else lines.history_line(line) for line in found]
+    if not shown:
+        _say(f"nothing is stored{f' of {broker}' if broker else ''}{f' since {since}' if since else ''}")
+    lines.emit_all(shown)
+
+
+@app.command()
+@click.argument("broker")
+@click.option("--why", required=True, metavar="TEXT", help="The reason; everybody is shown it.")
+@click.option("--until", metavar="WHEN", help="When it ends by itself: 30m, 2h, 18:00, 2026-11-22T18:00Z.")
+@_which_cluster
+def hold(
+    *, broker: str, why: str, until: str | None, config: Path | None, cluster: str | None, state: Path | None
+) -> None:
+    """Hold BROKER out: not available, whatever its exchange says, until you release it.
+
+    It outlives a restart and is shown everywhere with who and why. It is still watched meanwhile.
+    """
+    until_us = None if until is None else _moment_us(until, ahead=True)
+    _command(_meant(config, cluster, state), "hold", broker, why, until_us)
+
+
+@app.command()
+@click.argument("broker")
+@_which_cluster
+def release(*, broker: str, config: Path | None, cluster: str | None, state: Path | None) -> None:
+    """End the hold on BROKER. Its state is what it would have been without the hold."""
+    _command(_meant(config, cluster, state), "release", broker)
+
+
+@app.command()
+@click.argument("broker")
+@_which_cluster
+def reset(*, broker: str, config: Path | None, cluster: str | None, state: Path | None) -> None:
+    """What was final for BROKER is mended: its credentials, or whatever made its actor fail.
+
+    It asks its exchange again at once, and is available when it has proven itself. A lockout by the
+    exchange goes on until its end.
+    """
+    _command(_meant(config, cluster, state), "reset", broker)
+
+
+def _command(
+    settings: ClusterSettings, verb: str, broker: str, why: str = "", until_us: int | None = None
+) -> None:
+    from brokerwatch.control import SOCKET_NAME, Command, ask
+    from brokerwatch.errors import ControlError
+    from brokerwatch.state import folder_of
+
+    try:
+        click.echo(ask(folder_of(settings) / SOCKET_NAME, Command(verb, broker, why, until_us)))
+    except ControlError as error:
+        _fail(str(error))
+
+
+def _moment_us(text: str, *, ahead: bool) -> int:
+    from brokerwatch.moments import moment
+
+    try:
+        return round(moment(text, datetime.now().astimezone(), ahead=ahead).timestamp() * 1_000_000)
+    except (ValueError, OverflowError) as error:
+        _fail(str(error))
 
 
 @app.command()

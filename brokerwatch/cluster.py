@@ -6,6 +6,7 @@ each step with a deadline, so that one part that hangs is named and left behind 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
@@ -13,7 +14,9 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -22,22 +25,26 @@ import msgspec
 import pykka
 
 from brokerwatch.actors.base import stop_soon, tell, wait_for_end
-from brokerwatch.actors.broker import BrokerActor, FetchNow, Surroundings, evidence
-from brokerwatch.actors.supervisor import Died, Drain, HealthSupervisor, Life
+from brokerwatch.actors.broker import BrokerActor, FetchNow, Recall, Surroundings, evidence
+from brokerwatch.actors.supervisor import Died, Drain, HealthSupervisor, Life, Obey, held_words
+from brokerwatch.backlog import Remembered
 from brokerwatch.board import Board, Slot
 from brokerwatch.broker import Broker
 from brokerwatch.bus import Bus, Publisher
 from brokerwatch.clock import Clock, Instant, SystemClock
 from brokerwatch.config import CUSTOM, BrokerSpec, ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.configfile import load
-from brokerwatch.errors import ClusterStopped, ConfigError, Problem, UnknownBroker
+from brokerwatch.control import PATIENCE_S, SOCKET_NAME, Command, ControlServer
+from brokerwatch.errors import ClusterStopped, ConfigError, ControlError, Problem, UnknownBroker
 from brokerwatch.health import NO_VETOES, Health, Vetoes
 from brokerwatch.inbox import Inbox
+from brokerwatch.journal import restored
 from brokerwatch.listener import Listener
 from brokerwatch.loop import LoopThread, Timers
 from brokerwatch.messages import HealthState, Reading, Reason, Roster, next_epoch
 from brokerwatch.restarts import Restarts
 from brokerwatch.source import Source, callable_source
+from brokerwatch.state import State
 from brokerwatch.view import View, ttl_s
 from brokerwatch.voice import BrokerVoice, HealthVoice, Voice
 
@@ -77,11 +84,14 @@ class Cluster:
         self._broken = broken
         self._clock = SystemClock() if clock is None else clock
         self._check(specs)
+        self._state = State(self._settings, self._clock)
+        self._control: ControlServer | None = None
         self._ttl_s = ttl_s(self._settings.heartbeat_s)
         self._board = Board((*map(self._slot, self._specs.values()), *self._broken_slots()))
         self._lock = threading.RLock()
         self._running = False
         self._used = False
+        self._surroundings: dict[str, Surroundings] = {}
         self._lives: dict[str, Life] = {}
         self._supervisor: pykka.ActorRef[HealthSupervisor] | None = None
         self._supervisor_restarts = Restarts()
@@ -128,7 +138,9 @@ class Cluster:
         slot = self._board.slot(name)
         if name not in self._specs:
             raise UnknownBroker(f"{name} cannot be used: {self._broken[name][1]}")
-        return Broker(self._specs[name], slot, self._clock, self._ask)
+        around = self._surroundings.get(name)
+        queue_s = 0.0 if around is None else around.source.queue_s
+        return Broker(self._specs[name], slot, self._clock, self._ask, queue_s)
 
     def listener(self) -> Listener:
         """A subscriber to this cluster's health topic, inside this process. It ends with the cluster."""
@@ -143,19 +155,34 @@ class Cluster:
         return self._board.readings()
 
     def start(self) -> None:
-        """Start everything. Raises EndpointUnavailable when an endpoint is taken; a cluster starts once."""
+        """Start everything; a cluster starts once.
+
+        Raises StateFolderTaken when another cluster has the state folder, EndpointUnavailable when an
+        endpoint is taken.
+        """
         with self._lock:
             if self._used:
                 raise ClusterStopped("a cluster can be started once; make a new one")
             self._used = True
-            self._open_bus()
+            self._state.open()
             try:
-                self._alarms = Timers(self._loop("brokerwatch-timers"))
+                self._open_bus()
+            except BaseException:
+                self._state.close(SHORTEST_SHARE_S)
+                raise
+            try:
+                timers = self._loop("brokerwatch-timers")
+                self._alarms = Timers(timers)
+                self._state.record(self._alarms, self._recall)
+                self._restore()
                 self._surroundings = {name: self._around(spec) for name, spec in self._specs.items()}
                 self._running = True
                 for name in self._specs:
-                    self._lives[name] = self._born(name, self._first_health(name), self._next_epoch(""))
+                    before = self._state.remembered.healths.get(name)
+                    epoch = self._next_epoch("" if before is None else before.epoch)
+                    self._lives[name] = self._born(name, self._healths[name], epoch)
                 self._start_supervisor()
+                self._start_control(timers)
             except BaseException:
                 self._running = True
                 self.stop()
@@ -175,6 +202,8 @@ class Cluster:
             return max(SHORTEST_SHARE_S, min(STOP_S / 4, until_s - time.monotonic()))
 
         left: list[str] = []
+        if self._control is not None and not self._control.stop(share()):
+            left.append("the control socket")
         # The supervisor first, or it would take the brokers that stop for dead and restart them.
         if self._supervisor is not None and not wait_for_end(self._supervisor, share()):
             left.append("the supervisor")
@@ -182,6 +211,8 @@ class Cluster:
         for life in lives.values():  # all are told before one is waited for
             stop_soon(life.ref)
         left += [name for name, life in lives.items() if not wait_for_end(life.ref, share())]
+        if not self._state.close(share()):  # the brokers have said all they had to say
+            left.append("the recorder")
         sockets = (self._broker_out, self._health_out, self._inbox)
         open_sockets = [part.name for part in sockets if not part.stop(share())]
         left += open_sockets
@@ -205,13 +236,93 @@ class Cluster:
         if problems:
             raise ConfigError(tuple(problems))
 
-    def _first_health(self, name: str) -> Health:
-        return Health.begin(self._clock.now(), threshold=self._specs[name].max_consecutive_errors)
+    def _restore(self) -> None:
+        """Begin where the cluster before this one ended: last known balances, convictions, holds."""
+        now, remembered = self._clock.now(), self._state.remembered
+        self._healths: dict[str, Health] = {}
+        for name, spec in self._specs.items():
+            health = restored(spec, remembered.healths.get(name), now, readable=self._state.journal.loaded)
+            self._healths[name] = health
+            slot = self._board.slot(name)
+            slot.write_evidence(
+                evidence(spec, "", health, now, self._clock, self._settings.heartbeat_s), health
+            )
+        for name, hold in remembered.holds.items():
+            until = self._moment(hold.until_us, now)
+            if name not in self._board or (until is not None and until.up_s <= now.up_s):
+                self._state.journal.held(name, None)
+                continue
+            slot = self._board.slot(name)
+            slot.write_vetoes(slot.said()[1].lay(Reason.HELD_OUT, held_words(hold), now, until=until))
+
+    def _moment(self, wall_us: int | None, now: Instant) -> Instant | None:
+        return None if wall_us is None else Instant(wall_us, now.up_s + (wall_us - now.wall_us) / 1_000_000)
+
+    def _recall(self, remembered: Remembered) -> None:
+        """The store could be read only now: what it knows of the time before is better than nothing."""
+        now = self._clock.now()
+        for name, spec in self._specs.items():
+            health = restored(spec, remembered.healths.get(name), now, readable=True)
+            if health.balance is not None:
+                tell(self._lives[name].ref, Recall(health.balance))
+        for name, hold in remembered.holds.items():
+            until = self._moment(hold.until_us, now)
+            if name in self._board and (until is None or until.up_s > now.up_s):
+                self._obey(Obey("hold", name, hold.by, hold.why, until, Future()))
+        if self._gateway is not None:
+            self._gateway.recall(remembered.keys)
+
+    def hold(self, broker: str, why: str, *, until: datetime | None = None) -> str:
+        """Hold a broker out: not available whatever its exchange says, until then or until `release`.
+
+        It outlives a restart. Returns what was done, in words. Raises ControlError.
+        """
+        until_us = None if until is None else round(until.timestamp() * 1_000_000)
+        return self._told("hold", broker, why, until_us)
+
+    def release(self, broker: str) -> str:
+        """End a hold: the state is what it would have been without it. Raises ControlError."""
+        return self._told("release", broker)
+
+    def reset(self, broker: str) -> str:
+        """What was final for a broker is mended: ask its exchange again. Raises ControlError."""
+        return self._told("reset", broker)
+
+    def _told(self, verb: str, broker: str, why: str = "", until_us: int | None = None) -> str:
+        command = Obey(verb, broker, "this program", why, self._moment(until_us, self._clock.now()), Future())
+        self._obey(command)
+        try:
+            return command.reply.result(PATIENCE_S)
+        except TimeoutError:
+            raise ControlError(f"{verb} {broker}: the supervisor did not answer") from None
+
+    def _obey(self, command: Obey) -> None:
+        if self._supervisor is None or not tell(self._supervisor, command):
+            command.reply.set_exception(ControlError("the supervisor is not running; try again"))
+
+    def _start_control(self, loop: LoopThread) -> None:
+        folder = self._state.folder
+        if folder is None:
+            return
+
+        async def obey(command: Command, by: str) -> str:
+            until = self._moment(command.until_us, self._clock.now())
+            asked = Obey(command.verb, command.broker, by, command.why, until, Future())
+            self._obey(asked)
+            return await asyncio.wrap_future(asked.reply)
+
+        control = ControlServer(loop, folder / SOCKET_NAME, obey)
+        try:
+            control.start()
+        except OSError as error:
+            _log.error("operators' commands are not heard: %s: %s", folder / SOCKET_NAME, error)
+            return
+        self._control = control
 
     def _slot(self, spec: BrokerSpec) -> Slot:
-        """A broker's place before its actor has said a word."""
+        """A broker's place before its cluster has started."""
         now = self._clock.now()
-        health = self._first_health(spec.name)
+        health = Health.begin(now, threshold=spec.max_consecutive_errors, rules=spec.rules)
         blank = evidence(spec, "", health, now, self._clock, self._settings.heartbeat_s)
         return Slot(blank, health, NO_VETOES.lay(Reason.NEVER_SEEN, "not started yet", now))
 
@@ -256,6 +367,7 @@ class Cluster:
             alarms=self._alarms,
             clock=self._clock,
             heartbeat_s=self._settings.heartbeat_s,
+            journal=self._state.journal,
         )
 
     def _source(self, spec: BrokerSpec) -> Source:
@@ -270,7 +382,13 @@ class Cluster:
         if self._gateway is None:
             from brokerwatch.exchange import Gateway
 
-            self._gateway = Gateway(self._loop("brokerwatch-exchanges"), self._clock)
+            self._gateway = Gateway(
+                self._loop("brokerwatch-exchanges"),
+                self._clock,
+                self._state.journal,
+                self._state.remembered.keys,
+                self._state.keys_folder,
+            )
         return self._gateway.source(spec)
 
     def _born(self, name: str, health: Health, epoch: str) -> Life:
@@ -322,6 +440,7 @@ class Cluster:
             births=self._reborn,
             take=self._inbox.take,
             topic=health,
+            journal=self._state.journal,
             board=self._board,
             alarms=self._alarms,
             clock=self._clock,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, Final
@@ -16,6 +16,7 @@ from typing import Any, Final
 from brokerwatch.currencies import DEFAULT_CASH, units
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.messages import topics
+from brokerwatch.policy import POLICIES, SIMPLE, Rules, rule_mistakes
 
 DEFAULT_HEALTH_ENDPOINT: Final = "tcp://127.0.0.1:5571"
 DEFAULT_BROKER_ENDPOINT: Final = "inproc://brokers"
@@ -31,6 +32,9 @@ CREDENTIALS: Final = (
     "token",
 )  # fmt: skip
 """Every credential that ccxt knows, in snake_case."""
+FEWEST_REQUESTS: Final[Mapping[str, float]] = MappingProxyType({"requests_per_s": 0.01, "request_burst": 1.0})
+MOST_REQUESTS: Final = 10_000.0
+POLLS_UNTIL_STALE: Final = 3.0
 MAX_LABELS: Final = 32
 MAX_LABEL_CHARACTERS: Final = 256
 """Labels are sent with every reading, and receivers limit every length."""
@@ -54,6 +58,16 @@ class BrokerSpec:
     """Seconds until a fetch counts as a network fault."""
     max_consecutive_errors: int = 3
     """Consecutive faults that make the broker unavailable."""
+    policy: str = "simple"
+    """By which rules its health is folded: `simple` or `guarded`."""
+    rules: Rules = SIMPLE
+    """The rules and their numbers; those of the policy where the configuration says no other."""
+    requests_per_s: float | None = None
+    """What its API key may ask for, steadily; None: what the exchange publishes."""
+    request_burst: float | None = None
+    """What its API key may ask at once; None: what the exchange publishes."""
+    read_funding: bool = True
+    """OKX: whether the funding account is read too. It is told apart and never part of the cash."""
     cash_currencies: tuple[str, ...] = DEFAULT_CASH
     """Their free amounts are added up as cash; all pegged to one unit."""
     labels: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
@@ -66,11 +80,21 @@ class BrokerSpec:
     """Whether the exchange behind it is a simulated one of ours."""
 
     def __post_init__(self) -> None:
+        if self.policy in POLICIES and self.rules is SIMPLE:
+            object.__setattr__(self, "rules", default_rules(self.policy, self.poll_interval_s))
         problems = [
             Problem("", f"brokers.{self.name}.{key}", expected) for key, expected in _spec_mistakes(self)
         ]
         if problems:
             raise ConfigError(tuple(problems))
+
+
+def default_rules(policy: str, poll_interval_s: float) -> Rules:
+    """The rules of a policy. A broker that is polled seldom is not stale between two polls."""
+    rules = POLICIES[policy]
+    if rules.max_age_s is None or not math.isfinite(poll_interval_s):
+        return rules
+    return replace(rules, max_age_s=max(rules.max_age_s, POLLS_UNTIL_STALE * poll_interval_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +110,12 @@ class ClusterSettings:
     """Seconds from one sign of life to the next; four of them and a second of silence convict."""
     publish_balances: bool = True
     """False keeps amounts out of what others can hear."""
+    state: str = ""
+    """The folder that remembers; empty: one of the cluster's name where the platform keeps state."""
+    store: str = ""
+    """The URL of the database; empty: SQLite in that folder."""
+    remember: bool = True
+    """False: nothing is stored, so a restart begins with nothing known, and operators cannot be heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +158,13 @@ def _spec_mistakes(spec: BrokerSpec) -> list[tuple[str, str]]:
                 f"expected from 1 to {MAX_CONSECUTIVE_ERRORS:,}, not {spec.max_consecutive_errors}",
             )
         )
+    if spec.policy not in POLICIES:
+        found.append(("policy", f"expected {' or '.join(POLICIES)}, not {spec.policy!r}"))
+    found += [(f"rules.{key}", expected) for key, expected in rule_mistakes(spec.rules)]
+    for key, value in (("requests_per_s", spec.requests_per_s), ("request_burst", spec.request_burst)):
+        if value is not None and not FEWEST_REQUESTS[key] <= value <= MOST_REQUESTS:
+            least = FEWEST_REQUESTS[key]
+            found.append((key, f"expected from {least:g} to {MOST_REQUESTS:g}, not {value:g}"))
     if len(spec.labels) > MAX_LABELS or not all(map(_is_label, (*spec.labels.keys(), *spec.labels.values()))):
         found.append(
             (

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import difflib
 import logging
+import math
 import os
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Protocol, cast
@@ -24,10 +26,12 @@ from brokerwatch.config import (
     ClusterSettings,
     Settings,
     cluster_mistakes,
+    default_rules,
 )
 from brokerwatch.credentials import unreadable_pem
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.messages import topics
+from brokerwatch.policy import POLICIES, Rules
 
 _log: Final = logging.getLogger(__name__)
 
@@ -62,18 +66,13 @@ def load(
     """
     environment = os.environ if environment is None else environment
     where = str(path)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError((Problem(where, "", f"cannot be read: {error.strerror}"),)) from error
-    except (ValueError, RecursionError) as error:  # also numbers and nesting beyond what Python reads
-        raise ConfigError((Problem(where, "", f"is not TOML: {error}"),)) from error
+    content = _content(path)
     problems: list[Problem] = []
     top = _Table(where, "", content, problems)
     version = top.take("version")
     if type(version) is not int or version != 1:
         top.wrong("version", "expected version = 1 at the top of the file")
-    cluster = _cluster(_Table(where, "cluster", top.table("cluster"), problems))
+    cluster = _cluster(_Table(where, "cluster", top.table("cluster"), problems), path.parent)
     before = len(problems)
     sections = top.table("brokers")
     if not sections and len(problems) == before:
@@ -103,6 +102,25 @@ def load(
     return Settings(cluster, tuple(specs), MappingProxyType(broken))
 
 
+def load_cluster(path: Path) -> ClusterSettings:
+    """The [cluster] table alone: what an operator's command needs, without anybody's credentials."""
+    problems: list[Problem] = []
+    top = _Table(str(path), "", _content(path), problems)
+    settings = _cluster(_Table(str(path), "cluster", top.table("cluster"), problems), path.parent)
+    if problems:
+        raise ConfigError(tuple(problems))
+    return settings
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError((Problem(str(path), "", f"cannot be read: {error.strerror}"),)) from error
+    except (ValueError, RecursionError) as error:  # also numbers and nesting beyond what Python reads
+        raise ConfigError((Problem(str(path), "", f"is not TOML: {error}"),)) from error
+
+
 def _exchange_id(section: object) -> str:
     """The exchange that a broken section names, if it can stand in a topic."""
     if not isinstance(section, dict):
@@ -111,15 +129,23 @@ def _exchange_id(section: object) -> str:
     return named if isinstance(named, str) and topics.is_name(named) else CUSTOM
 
 
-def _cluster(table: _Table) -> ClusterSettings:
+def _beside(folder: Path, path: str) -> str:
+    """A path of the configuration, which counts from the folder that the configuration lies in."""
+    return str(folder.absolute() / Path(path).expanduser()) if path else ""
+
+
+def _cluster(table: _Table, folder: Path) -> ClusterSettings:
     settings = ClusterSettings(
         name=table.text("name", _CLUSTER.name),
         health_endpoint=table.text("health_endpoint", _CLUSTER.health_endpoint),
         broker_endpoint=table.text("broker_endpoint", _CLUSTER.broker_endpoint),
         heartbeat_s=table.number("heartbeat_s", _CLUSTER.heartbeat_s),
         publish_balances=table.switch("publish_balances", default=_CLUSTER.publish_balances),
+        state=_beside(folder, table.text("state", _CLUSTER.state)),
+        store=table.text("store", _CLUSTER.store),
+        remember=table.switch("remember", default=_CLUSTER.remember),
     )
-    table.end("name, health_endpoint, broker_endpoint, heartbeat_s, publish_balances")
+    table.end("name, health_endpoint, broker_endpoint, heartbeat_s, publish_balances, state, store, remember")
     for key, expected in cluster_mistakes(settings):
         table.wrong(key, expected)
     return settings
@@ -142,22 +168,68 @@ def _broker(
         "fetch_deadline_s": table.number("fetch_deadline_s", _BROKER.fetch_deadline_s),
         "max_consecutive_errors": table.whole("max_consecutive_errors", _BROKER.max_consecutive_errors),
         "cash_currencies": table.texts("cash_currencies", _BROKER.cash_currencies),
+        "policy": table.text("policy", _BROKER.policy),
+        "requests_per_s": table.limit("requests_per_s"),
+        "request_burst": table.limit("request_burst"),
+        "read_funding": table.switch("read_funding", default=_BROKER.read_funding),
         "ccxt": MappingProxyType(dict(options)),
         "labels": MappingProxyType({key: str(value) for key, value in labels.items()}),
     }
+    if values["policy"] in POLICIES:
+        rules = _Table(table.where, f"brokers.{name}.rules", table.table("rules"), table.problems)
+        values["rules"] = _rules(rules, default_rules(values["policy"], values["poll_interval_s"]))
+    else:
+        table.table("rules")
     credentials = _credentials(name, exchange, table, folder, catalogue, environment)
     table.end(
-        "exchange, poll_interval_s, fetch_deadline_s, max_consecutive_errors, cash_currencies, labels, ccxt, "
+        "exchange, poll_interval_s, fetch_deadline_s, max_consecutive_errors, cash_currencies, "
+        "policy, rules, requests_per_s, request_burst, read_funding, labels, ccxt, "
         "and a credential as <name>_env or <name>_file, such as api_key_env"
     )
     try:
         return BrokerSpec(name, exchange=exchange, credentials=MappingProxyType(credentials), **values)
     except ConfigError as error:
         for problem in error.problems:
-            key = problem.key.rpartition(".")[2]
+            key = problem.key.removeprefix(f"brokers.{name}.")
             if key != "exchange":  # that one was named above, in better words
                 table.wrong("" if key == "name" else key, problem.expected)
         return None
+
+
+def _rules(table: _Table, policy: Rules) -> Rules:
+    """The rules of the policy, with what the configuration says otherwise."""
+    rules = Rules(
+        start_unknown=table.switch("start_unknown", default=policy.start_unknown),
+        final_auth=table.switch("final_auth", default=policy.final_auth),
+        maintenance_state=table.switch("maintenance_state", default=policy.maintenance_state),
+        window_fetches=table.whole("window_fetches", policy.window_fetches),
+        window_minimum=table.whole("window_minimum", policy.window_minimum),
+        window_share=table.number("window_share", policy.window_share),
+        successes_to_recover=table.whole("successes_to_recover", policy.successes_to_recover),
+        confirm_after_s=table.numbers("confirm_after_s", policy.confirm_after_s),
+        backoff_s=_range(table, "backoff_s", policy.backoff_s),
+        max_age_s=_finite(
+            table.number("max_age_s", math.inf if policy.max_age_s is None else policy.max_age_s)
+        ),
+    )
+    table.end(", ".join(field.name for field in fields(Rules)))
+    return rules
+
+
+def _range(table: _Table, key: str, default: tuple[float, float] | None) -> tuple[float, float] | None:
+    found = table.numbers(key, () if default is None else default)
+    match found:
+        case ():
+            return None
+        case (shortest, longest):
+            return (shortest, longest)
+        case _:
+            table.wrong(key, "expected two numbers of seconds, [shortest, longest]; [] switches it off")
+            return default
+
+
+def _finite(number: float) -> float | None:
+    return None if number == math.inf else number
 
 
 def _unknown_exchange(exchange: str, known: frozenset[str]) -> str:
@@ -267,13 +339,13 @@ class _Table:
     """One TOML table while it is read: takes keys out by type, and notes what is wrong."""
 
     def __init__(self, where: str, path: str, content: Mapping[str, Any], problems: list[Problem]) -> None:
-        self._where = where
+        self.where = where
+        self.problems = problems
         self._path = path
         self._left = dict(content)
-        self._problems = problems
 
     def wrong(self, key: str, expected: str) -> None:
-        self._problems.append(Problem(self._where, f"{self._path}.{key}".strip("."), expected))
+        self.problems.append(Problem(self.where, f"{self._path}.{key}".strip("."), expected))
 
     def take(self, key: str) -> Any:
         return self._left.pop(key, None)
@@ -321,6 +393,19 @@ class _Table:
                 return cast("tuple[str, ...]", listed)
         self.wrong(key, f"expected a list of texts, not {_typed(cast('object', value))}")
         return default
+
+    def numbers(self, key: str, default: tuple[float, ...]) -> tuple[float, ...]:
+        value = self._left.pop(key, default)
+        if isinstance(value, list | tuple):
+            listed = tuple(cast("list[object]", value))
+            if all(isinstance(item, int | float) and not isinstance(item, bool) for item in listed):
+                return tuple(float(cast("float", item)) for item in listed)
+        self.wrong(key, f"expected a list of numbers, not {_typed(cast('object', value))}")
+        return default
+
+    def limit(self, key: str) -> float | None:
+        """A number where one is given, else None."""
+        return self.number(key, 0.0) if key in self._left else None
 
     def table(self, key: str) -> Mapping[str, Any]:
         value = self._left.pop(key, {})

@@ -8,6 +8,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Context, Decimal
 from types import TracebackType
@@ -15,6 +16,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from brokerwatch.backlog import Transition
 from brokerwatch.errors import ReaderGone
 from brokerwatch.messages import HealthState, Reading, Reason
 from brokerwatch.reception import Heard
@@ -33,6 +35,21 @@ def json_object(heard: Heard) -> str:
     stamp = heard.stamp
     said = {"src": stamp.src, "epoch": stamp.epoch, "seq": stamp.seq, "ts_us": stamp.ts_us}
     return json.dumps({**msgspec.to_builtins(heard.reading.data()), **said}, ensure_ascii=False)
+
+
+def history_object(line: Transition) -> str:
+    """One line of the history as a JSON object."""
+    return json.dumps(asdict(line), ensure_ascii=False)
+
+
+def history_line(line: Transition) -> str:
+    """One line of the history for people, in local time."""
+    moment = datetime.fromtimestamp(line.at_us / 1_000_000, UTC).astimezone()
+    what = f"{line.after} by {line.before}" if line.event == "operator" else f"{line.before} -> {line.after}"
+    answer = "available" if line.available else f"not available: {line.reason}"
+    fault = "" if line.fault is None else f"  {line.fault}, error {line.error_count}"
+    detail = f"  {line.detail}" if line.detail else ""
+    return f"{moment:%Y-%m-%d %H:%M:%S}  {line.broker}  {line.event}  {what}  ({answer}){fault}{detail}"
 
 
 def nothing_heard_object(detail: str) -> str:

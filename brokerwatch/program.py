@@ -17,10 +17,10 @@ from typing import Final
 
 from brokerwatch.clock import SystemClock
 from brokerwatch.cluster import Cluster
-from brokerwatch.config import Settings
-from brokerwatch.configfile import load
+from brokerwatch.config import ClusterSettings, Settings
+from brokerwatch.configfile import load, load_cluster
 from brokerwatch.demo import simulated_settings
-from brokerwatch.errors import ConfigError, EndpointUnavailable, Problem
+from brokerwatch.errors import ConfigError, EndpointUnavailable, Problem, StateFolderTaken
 from brokerwatch.screen import Screen
 from brokerwatch.signals import stop_signals
 
@@ -51,7 +51,7 @@ def run(
             settings = stack.enter_context(simulated_settings(tell))
         else:
             settings = _load(_config_path(config), keep_going=keep_going)
-        cluster = stack.enter_context(_started(settings, any_port=demo))
+        cluster = stack.enter_context(_started(settings, beside_others=demo))
         listener = stack.enter_context(cluster.listener())
         if duration_s is not None:
             # A thread of its own, so that the time ends however quiet the brokers are.
@@ -75,15 +75,16 @@ def run(
 
 
 @contextmanager
-def _started(settings: Settings, *, any_port: bool) -> Generator[Cluster]:
-    """The running cluster. The demo takes another port when the usual one is in use."""
+def _started(settings: Settings, *, beside_others: bool) -> Generator[Cluster]:
+    """The running cluster. A demo makes do when another one has the usual port or the state folder."""
     cluster = Cluster.from_settings(settings)
     try:
         cluster.start()
-    except EndpointUnavailable:
-        if not any_port:
+    except (EndpointUnavailable, StateFolderTaken):
+        if not beside_others:
             raise
-        cluster = Cluster(settings.brokers, replace(settings.cluster, health_endpoint="tcp://127.0.0.1:*"))
+        modest = replace(settings.cluster, health_endpoint="tcp://127.0.0.1:*", remember=False)
+        cluster = Cluster(settings.brokers, modest)
         cluster.start()
     try:
         yield cluster
@@ -95,6 +96,24 @@ def _load(path: Path, *, keep_going: bool) -> Settings:
     from brokerwatch.exchange import Catalogue
 
     return load(path, Catalogue(), keep_going=keep_going)
+
+
+def meant_cluster(config: Path | None, *, name: str | None, state: Path | None) -> ClusterSettings:
+    """The cluster that an operator means: by its configuration, where there is one, or by name or folder."""
+    if config is None and (name is not None or state is not None):
+        settings = ClusterSettings()
+    else:
+        try:
+            settings = load_cluster(_config_path(config))
+        except ConfigError:
+            if config is not None or os.environ.get(CONFIG_VARIABLE) or Path(CONFIG_FILE).exists():
+                raise
+            settings = ClusterSettings()
+    return replace(
+        settings,
+        name=settings.name if name is None else name,
+        state=settings.state if state is None else str(state),
+    )
 
 
 def _config_path(config: Path | None) -> Path:

@@ -35,9 +35,10 @@ def simulated_spec(exchange: SimulatedExchange, name: str = "", **values: Any) -
 
 
 def cluster_of(*specs: BrokerSpec, heartbeat_s: float = HEARTBEAT_S, **values: Any) -> Cluster:
-    """A cluster on a port of its own."""
+    """A cluster on a port of its own. It remembers only where a test gives it a `state` folder."""
+    chosen: dict[str, Any] = {"remember": "state" in values, **values}
     return Cluster(
-        specs, ClusterSettings(heartbeat_s=heartbeat_s, health_endpoint="tcp://127.0.0.1:*", **values)
+        specs, ClusterSettings(heartbeat_s=heartbeat_s, health_endpoint="tcp://127.0.0.1:*", **chosen)
     )
 
 

@@ -29,7 +29,8 @@ def free_endpoint() -> str:
 
 def cluster_at(endpoint: str, name: str = "main", till: Till | None = None) -> Cluster:
     spec = BrokerSpec("a", fetch=till or Till(), poll_interval_s=ONLY_WHEN_ASKED)
-    return Cluster([spec], ClusterSettings(name=name, health_endpoint=endpoint, heartbeat_s=HEARTBEAT_S))
+    settings = ClusterSettings(name=name, health_endpoint=endpoint, heartbeat_s=HEARTBEAT_S, remember=False)
+    return Cluster([spec], settings)
 
 
 def with_cash(reading: Reading) -> bool:
