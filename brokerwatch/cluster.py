@@ -35,6 +35,7 @@ from brokerwatch.clock import Clock, Instant, SystemClock
 from brokerwatch.config import CUSTOM, BrokerSpec, ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.configfile import load
 from brokerwatch.control import PATIENCE_S, SOCKET_NAME, Command, ControlServer
+from brokerwatch.currencies import unit
 from brokerwatch.errors import ClusterStopped, ConfigError, ControlError, Problem, UnknownBroker
 from brokerwatch.health import NO_VETOES, Health, Vetoes
 from brokerwatch.inbox import Inbox
@@ -45,6 +46,7 @@ from brokerwatch.messages import HealthState, Reading, Reason, Roster, next_epoc
 from brokerwatch.restarts import Restarts
 from brokerwatch.source import Source, callable_source
 from brokerwatch.state import State
+from brokerwatch.totals import Total, total_cash
 from brokerwatch.view import View, ttl_s
 from brokerwatch.voice import BrokerVoice, HealthVoice, Voice
 
@@ -153,6 +155,13 @@ class Cluster:
     def readings(self) -> tuple[Reading, ...]:
         """How every broker is, in the order of the configuration. Never waits."""
         return self._board.readings()
+
+    def total_cash(self) -> dict[str, Total]:
+        """The cash of all accounts by unit (USD, EUR, …), each sum marked stale when any part of it is."""
+        by_unit: dict[str, list[Reading]] = {}
+        for name, spec in self._specs.items():
+            by_unit.setdefault(unit(spec.cash_currencies[0]), []).append(self._board.slot(name).reading)
+        return {code: total_cash(readings) for code, readings in by_unit.items()}
 
     def start(self) -> None:
         """Start everything; a cluster starts once.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from brokerwatch.clock import Clock
 from brokerwatch.cluster import Cluster
 from brokerwatch.config import BrokerSpec, ClusterSettings
 from brokerwatch.listener import Listener
@@ -19,6 +20,7 @@ HEARTBEAT_S = 0.1
 """Quick, so that silence is established in 1.4 s."""
 PATIENCE_S = 20.0
 """No test waits longer for anything; a busy machine may be slow, a broken product is never done."""
+LOOK_S = 0.01
 
 
 def simulated_spec(exchange: SimulatedExchange, name: str = "", **values: Any) -> BrokerSpec:
@@ -34,12 +36,23 @@ def simulated_spec(exchange: SimulatedExchange, name: str = "", **values: Any) -
     )
 
 
-def cluster_of(*specs: BrokerSpec, heartbeat_s: float = HEARTBEAT_S, **values: Any) -> Cluster:
+def cluster_of(
+    *specs: BrokerSpec, heartbeat_s: float = HEARTBEAT_S, clock: Clock | None = None, **values: Any
+) -> Cluster:
     """A cluster on a port of its own. It remembers only where a test gives it a `state` folder."""
     chosen: dict[str, Any] = {"remember": "state" in values, **values}
-    return Cluster(
-        specs, ClusterSettings(heartbeat_s=heartbeat_s, health_endpoint="tcp://127.0.0.1:*", **chosen)
-    )
+    settings = ClusterSettings(heartbeat_s=heartbeat_s, health_endpoint="tcp://127.0.0.1:*", **chosen)
+    return Cluster(specs, settings, clock=clock)
+
+
+def until(true: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+    """Wait for something that another thread does, without a guess at how long it takes."""
+    look_again = threading.Event()
+    for _ in range(round(patience_s / LOOK_S)):
+        if true():
+            return
+        look_again.wait(LOOK_S)
+    raise AssertionError(f"not true within {patience_s:g} s")
 
 
 class Till:

@@ -22,7 +22,7 @@ US: Final = "brokerwatch"
 FLOORS: Final[Mapping[int, str]] = {
     0: "errors",
     1: "messages messages.* clock policy config configfile moments currencies credentials",
-    2: "health backoff memory pace restarts faults answers view reception",
+    2: "health backoff memory pace restarts faults answers view reception totals",
     3: "board backlog journal",
     4: "exchange account store lane claims control bus loop source voice inbox listener",
     5: "actors actors.*",

@@ -1,0 +1,44 @@
+"""The cash of several accounts together, and how far that sum can be trusted.
+
+A sum is only as good as its worst part: one stale amount makes it stale, and an account whose balance
+is unknown is named and not counted as nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from brokerwatch.messages import Reading, total
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """A sum of cash over accounts whose cash is in one unit."""
+
+    cash: Decimal
+    """The sum of what is known."""
+    stale: bool
+    """Whether any part is not the newest truth, or unknown."""
+    oldest_age_ms: int | None
+    """The age of the oldest part; None when no part is known."""
+    counted: tuple[str, ...]
+    """The brokers in it."""
+    unknown: tuple[str, ...]
+    """The brokers whose balance is unknown: their money is not in it, and nobody knows how much it is."""
+
+
+def total_cash(readings: Iterable[Reading]) -> Total:
+    """The cash of these accounts. Their cash must be in one unit; a reading does not say in which."""
+    everybody = tuple(readings)
+    known = [reading for reading in everybody if reading.cash is not None]
+    unknown = tuple(reading.broker for reading in everybody if reading.cash is None)
+    ages = [reading.age_ms for reading in known if reading.age_ms is not None]
+    return Total(
+        cash=total(reading.cash for reading in known if reading.cash is not None),
+        stale=bool(unknown) or any(reading.stale for reading in known),
+        oldest_age_ms=max(ages, default=None),
+        counted=tuple(reading.broker for reading in known),
+        unknown=unknown,
+    )

@@ -1,0 +1,55 @@
+"""Sums of cash: a stale part makes the sum stale, and what is unknown is named, never counted as zero."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokerwatch import BrokerSpec
+from brokerwatch.messages import Reading
+from brokerwatch.totals import total_cash
+from tests.clusters import ONLY_WHEN_ASKED, Till, cluster_of
+from tests.strategies import readings
+
+
+@given(st.lists(readings(), max_size=6))
+def test_no_stale_amount_is_added_without_the_sum_being_marked_stale(parts: list[Reading]) -> None:
+    found = total_cash(parts)
+    assert found.stale or not any(part.stale for part in parts)
+    assert found.stale or all(part.cash is not None for part in parts)
+    assert len(found.counted) + len(found.unknown) == len(parts)
+
+
+def test_an_account_that_could_not_be_asked_is_named_and_makes_the_sum_stale() -> None:
+    up, down, euros = Till({"USD": "10.5"}), Till(), Till({"EUR": "7"})
+    down.failure = ConnectionError("down")
+    specs = (
+        BrokerSpec("up", fetch=up, poll_interval_s=ONLY_WHEN_ASKED),
+        BrokerSpec("down", fetch=down, poll_interval_s=ONLY_WHEN_ASKED),
+        BrokerSpec("euros", fetch=euros, poll_interval_s=ONLY_WHEN_ASKED, cash_currencies=("EUR",)),
+    )
+    with cluster_of(*specs) as cluster:
+        cluster.broker("up").get_account_balance()
+        cluster.broker("euros").get_account_balance()
+        sums = cluster.total_cash()
+        assert set(sums) == {"USD", "EUR"}
+        assert (sums["USD"].cash, sums["USD"].stale, sums["USD"].unknown) == (
+            Decimal("10.5"),
+            True,
+            ("down",),
+        )
+        assert (sums["EUR"].cash, sums["EUR"].stale) == (Decimal(7), False)
+        down.failure, down.balance = None, {"USD": "4"}
+        cluster.broker("down").get_account_balance()
+        assert (cluster.total_cash()["USD"].cash, cluster.total_cash()["USD"].stale) == (
+            Decimal("14.5"),
+            False,
+        )
+        down.failure = ConnectionError("down again")
+        cluster.broker("down").get_account_balance()
+        assert (cluster.total_cash()["USD"].cash, cluster.total_cash()["USD"].stale) == (
+            Decimal("14.5"),
+            True,
+        )
