@@ -292,6 +292,13 @@ class BrokerActor(Actor):
         for reason, veto in after.vetoes.laid.items():
             if reason not in before.vetoes.laid:
                 _log.error("%s is %s: %s", name, reason, veto.detail)
+        mistake = after.fault is not None and after.fault.kind is FaultKind.CLIENT_BUG
+        if mistake and (before.fault is None or before.fault.kind is not FaultKind.CLIENT_BUG):
+            _log.error(
+                "%s: a mistake on our side of the connection, of the configuration or of brokerwatch: %s",
+                name,
+                "" if after.fault is None else after.fault.detail,
+            )
         was_out, is_out = before.state in _OUT, after.state in _OUT
         if is_out and not was_out and after.fault is not None:
             _log.warning(

@@ -72,7 +72,8 @@ class Account:
             return await self._read_family(until_s)
         except Exception as error:
             # A nonce may have been overtaken by a call of somebody else: a fresh one decides.
-            if not self._lane.counts_nonces or self.fault(error).kind is not FaultKind.NONCE_CLOCK:
+            overtaken = self._lane.counts_nonces and self.fault(error).kind is FaultKind.NONCE_CLOCK
+            if not overtaken or not self._lane.free:
                 raise
         await self._lane.another()
         return await self._read_family(until_s)

@@ -23,6 +23,9 @@ AFTER_LOCKOUT_S: Final = 1.0
 _DOUBLINGS: Final = 30
 """Beyond this a wait has long reached its limit."""
 
+_NO_SOONER: Final = frozenset({FaultKind.RATE_LIMITED, FaultKind.CLIENT_BUG})
+"""Asking again soon makes the one worse, and does not mend the other, which is a mistake of ours."""
+
 Uniform = Callable[[float, float], float]
 
 
@@ -51,8 +54,8 @@ def _wait_s(health: Health, poll_s: float, uniform: Uniform) -> float:
     over = health.error_count - health.threshold
     if fault is not None and fault.kind is FaultKind.AUTH and over >= 0:
         return max(poll_s, min(AUTH_LONGEST_S, poll_s * 2.0 ** min(over + 1, _DOUBLINGS)))
-    if fault is not None and fault.kind is FaultKind.RATE_LIMITED:
-        return poll_s  # asking such a key sooner makes it worse
+    if fault is not None and fault.kind in _NO_SOONER:
+        return poll_s
     if health.state is HealthState.RECOVERING and rules.backoff_s is not None:
         return min(poll_s, rules.backoff_s[0])
     if health.state is HealthState.UNAVAILABLE and rules.backoff_s is not None:

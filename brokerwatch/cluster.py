@@ -173,8 +173,8 @@ class Cluster:
             if self._used:
                 raise ClusterStopped("a cluster can be started once; make a new one")
             self._used = True
-            self._state.open()
             try:
+                self._state.open()
                 self._open_bus()
             except BaseException:
                 self._state.close(SHORTEST_SHARE_S)

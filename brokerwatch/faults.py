@@ -228,6 +228,17 @@ LOCKOUTS: Final[Mapping[str, tuple[re.Pattern[str], float]]] = MappingProxyType(
 asking sooner begins the time anew. (Kraken's support pages on rate limits: 15 minutes.)"""
 
 
+HINTS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = MappingProxyType(
+    {
+        "okx": (
+            re.compile(r'"code"\s*:\s*"?50119"?\b'),
+            'no such key here: an account of OKX Europe has exchange = "myokx", of OKX US "okxus"; ',
+        )
+    }
+)
+"""What an operator should look at first, where an exchange's words do not say it."""
+
+
 def classify(failure: Failure, wall_s: float = 0.0) -> Fault:
     """The one fault that this failure is. A Retry-After that is a date counts from `wall_s`, since 1970."""
     kind = _kind(failure)
@@ -237,9 +248,11 @@ def classify(failure: Failure, wall_s: float = 0.0) -> Fault:
         and _in_envelope(failure)
         and lockout[0].search(failure.body[:MAX_SEARCHED]) is not None
     )
+    hint = HINTS.get(failure.family)
+    hinted = hint is not None and _in_envelope(failure) and hint[0].search(failure.body[:MAX_SEARCHED])
     return Fault(
         kind,
-        " ".join(failure.text.split()),
+        (hint[1] if hint is not None and hinted else "") + " ".join(failure.text.split()),
         retry_after_s=_retry_after_s(failure.retry_after, wall_s),
         lockout_s=lockout[1] if lockout is not None and shut_out else 0.0,
     )

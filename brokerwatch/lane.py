@@ -126,6 +126,11 @@ class Lane:
         finally:
             self._in_flight.release()
 
+    @property
+    def free(self) -> bool:
+        """Whether one more call of this turn could go out without a wait."""
+        return self._pace.wait_s(self._clock.up_s()) <= 0
+
     async def another(self) -> None:
         """Wait until one more call of the same turn is within the budget, and count it."""
         await self._admit(self._clock.up_s() + LANE_WAIT_S)

@@ -358,3 +358,27 @@ def test_a_wait_in_the_lane_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
                 await _hold(lane)
 
     asyncio.run(scene())
+
+
+def test_a_nonce_that_was_overtaken_is_tried_once_more_with_a_fresh_one() -> None:
+    kraken = SimulatedKraken()
+    with serve(kraken), cluster_of(simulated_spec(kraken)) as cluster:
+        broker = cluster.broker("kraken-test")
+        kraken.set_fault("bad_nonce", times=1)
+        assert broker.get_account_balance() == Decimal("8370.63")
+        assert (broker.get_error_count(), kraken.private_calls) == (0, 2)
+        kraken.set_fault("bad_nonce")
+        broker.get_account_balance()
+        assert (broker.get_error_count(), broker.reading().fault) == (1, FaultKind.NONCE_CLOCK)
+        assert kraken.private_calls == 4, "once more, and not for ever"
+
+
+def test_a_clock_that_is_off_is_measured_and_said() -> None:
+    okx = SimulatedOkx()
+    okx.clock_skew_s = 90.0
+    with serve(okx), cluster_of(simulated_spec(okx)) as cluster:
+        broker = cluster.broker("okx-test")
+        _ignoring_errors(broker.get_account_balance)
+        assert broker.reading().fault is FaultKind.NONCE_CLOCK
+        assert "this machine's clock is 90." in broker.reading().detail
+        assert "behind the exchange's" in broker.reading().detail
