@@ -395,7 +395,8 @@ class Store:
         elif state is None and self._path is None:
             advice = "check that the server runs, and the URL's host, user, password and database"
         for secret in filter(None, (self._url.password, self._url.query.get("password"))):
-            said = said.replace(str(secret), "***")
+            for form in (str(secret), quote(str(secret), safe="")):
+                said = said.replace(form, "***")
         return f"{self.where}: {' '.join(said.split())}" + (f"; {advice}" if advice else "")
 
     def _drop(self) -> None:
