@@ -106,6 +106,9 @@ class _Strict:
         self.last_status, self.last_body = code, body
         found = (str(text) for name, text in dict(headers).items() if str(name).lower() == "retry-after")
         self.last_retry_after = next(found, "")[:100]
+        if "\ufffd" in body:
+            # It stands for bytes that are no text; a currency with one in it would be another currency.
+            raise BadResponse(f"HTTP {code} {reason or ''}: not UTF-8: {_shown(body)}")
         if not isinstance(response, dict | list):
             raise BadResponse(f"HTTP {code} {reason or ''}: {_shown(body)}")
         inner = cast("Any", super())
@@ -180,6 +183,21 @@ class _LargeAnswer(_Answer):
     """The same for exchanges that must load their list of markets first."""
 
     largest_bytes = 64 << 20
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connections on which nothing waits to be read: what came before the question answers none of ours.
+
+    All accounts share them, so a server that repeats itself would give one account's money to another.
+    """
+
+    async def connect(self, *request: Any, **named: Any) -> aiohttp.connector.Connection:
+        while True:
+            connection = await super().connect(*request, **named)
+            protocol = connection.protocol
+            if protocol is None or not protocol.should_close:
+                return connection
+            connection.close()
 
 
 class Gateway:
@@ -284,7 +302,7 @@ class Gateway:
             tracing = aiohttp.TraceConfig()
             tracing.on_request_redirect.append(_follow_nobody)
             self._sessions[response] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._context, limit=0, keepalive_timeout=KEEPALIVE_S),
+                connector=_Connector(ssl=self._context, limit=0, keepalive_timeout=KEEPALIVE_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 response_class=response,
                 trace_configs=[tracing],

@@ -9,12 +9,13 @@ class last. Nothing here imports ccxt; classes are known by name.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
-from typing import Final
+from typing import Final, cast
 
 from brokerwatch.answers import parsed
 from brokerwatch.messages import Fault, FaultKind
@@ -84,7 +85,10 @@ _KRAKEN: Final = _words(
     (r'"EAPI:Invalid key', AUTH),
     (r'"EAPI:Invalid signature', AUTH),
     (r'"EAPI:Invalid nonce', CLOCK),
-    (r'"E(API|Order|General|Service|Auth):(Rate limit|Too many requests|Throttled|Temporary lockout)', RATE),
+    (
+        r'"E(API|Order|General|Service|Auth): ?(Rate limit|Too many requests|Throttled|Temporary lockout)',
+        RATE,
+    ),
     (r'"EService:Market in (cancel|post|limit)_only', MAINTENANCE),
     (r'"EService:[^"]{0,200}maintenance', MAINTENANCE),
     (r'"EGeneral:(Permission denied|Feature disabled)', PERMISSION),
@@ -123,7 +127,10 @@ _OKX: Final = _words(
     (r'"code"\s*:\s*"?(50007|50010|50012|50030|50035|50110|50120)"?\b', PERMISSION),
     (r'"code"\s*:\s*"?(50008|5010[01345678]|5011[1-4]|50119)"?\b', AUTH),
     (r'"code"\s*:\s*"?(50004|50005|50013|50026)"?\b', DOWN),
-    (r'"code"\s*:\s*"?(50000|50002|50006|50014|50015|50016|50115|51000)"?\b', BUG),
+    (
+        r'"code"\s*:\s*"?(50000|50002|50006|50014|50015|50016|50024|50025|50036|50037|50038|50039|50115|51000)"?\b',
+        BUG,
+    ),
 )
 """OKX: the numbers of its `code`."""
 
@@ -133,6 +140,8 @@ ENVELOPE_WORDS: Final[Mapping[str, tuple[tuple[re.Pattern[str], FaultKind], ...]
 
 CAUSES: Final[Mapping[str, FaultKind]] = MappingProxyType(
     {
+        # The whole body came and is not encoded as it says; what wraps this is an error of the network.
+        "ContentEncodingError": BAD,
         # The certificate comes before its bases, which are connection errors too.
         "ClientConnectorCertificateError": BUG,
         "SSLCertVerificationError": BUG,
@@ -163,7 +172,7 @@ STATUSES: Final[Mapping[int, FaultKind]] = MappingProxyType(
         409: DOWN,
         410: DOWN,
         451: DOWN,
-        511: BUG,
+        511: NETWORK,  # a portal on our side that wants a login
     }
 )
 """HTTP statuses; 5xx that are not listed are `exchange_down`, all others `bad_response`."""
@@ -228,6 +237,11 @@ LOCKOUTS: Final[Mapping[str, tuple[re.Pattern[str], float]]] = MappingProxyType(
 asking sooner begins the time anew. (Kraken's support pages on rate limits: 15 minutes.)"""
 
 
+_NOTHING: Final = re.compile(r"(?!)")
+"""Matches nowhere."""
+_THROTTLED_UNTIL: Final = re.compile(r'"EService: ?Throttled: ?([0-9]{9,11})')
+"""Kraken names the second, since 1970, from which on it may be asked again."""
+
 HINTS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = MappingProxyType(
     {
         "okx": (
@@ -241,26 +255,28 @@ HINTS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = MappingProxyType(
 
 def classify(failure: Failure, wall_s: float = 0.0) -> Fault:
     """The one fault that this failure is. A Retry-After that is a date counts from `wall_s`, since 1970."""
-    kind = _kind(failure)
-    lockout = LOCKOUTS.get(failure.family)
-    shut_out = (
-        lockout is not None
-        and _in_envelope(failure)
-        and lockout[0].search(failure.body[:MAX_SEARCHED]) is not None
-    )
-    hint = HINTS.get(failure.family)
-    hinted = hint is not None and _in_envelope(failure) and hint[0].search(failure.body[:MAX_SEARCHED])
+    said = _said(failure)
+    pattern, lockout_s = LOCKOUTS.get(failure.family, (_NOTHING, 0.0))
+    asked, hint = HINTS.get(failure.family, (_NOTHING, ""))
+    throttled = _THROTTLED_UNTIL.search(said)
     return Fault(
-        kind,
-        (hint[1] if hint is not None and hinted else "") + " ".join(failure.text.split()),
-        retry_after_s=_retry_after_s(failure.retry_after, wall_s),
-        lockout_s=lockout[1] if lockout is not None and shut_out else 0.0,
+        _kind(failure),
+        (hint if asked.search(said) else "") + " ".join(failure.text.split()),
+        retry_after_s=_retry_after_s(
+            failure.retry_after, wall_s, None if throttled is None else float(throttled[1])
+        ),
+        lockout_s=lockout_s if pattern.search(said) else 0.0,
     )
 
 
-def _retry_after_s(header: str, wall_s: float) -> float:
-    """Seconds that the header asks for: a number, or a date (RFC 9110, 10.2.3); 0 for anything else."""
+def _retry_after_s(header: str, wall_s: float, until_s: float | None) -> float:
+    """Seconds that the header asks for: a number, or a date (RFC 9110, 10.2.3); 0 for anything else.
+
+    `until_s` is a moment that the exchange named in its answer, in place of a header.
+    """
     text = header.strip()
+    if not text and until_s is not None:
+        return min(max(0.0, until_s - wall_s), LONGEST_RETRY_S)
     if re.fullmatch(r"[0-9]{1,9}", text):
         return min(float(text), LONGEST_RETRY_S)
     try:
@@ -272,28 +288,47 @@ def _retry_after_s(header: str, wall_s: float) -> float:
         return 0.0
 
 
-def _in_envelope(failure: Failure) -> bool:
-    """Whether the body can be the exchange's own words. A proxy's page may quote any code."""
+SPOKEN_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "kraken": ("error",),
+        "okx": ("code",),
+        "coinbase": ("error", "errors", "error_details", "error_description", "message", "details", "code"),
+    }
+)
+"""The keys at the top of an answer in which an exchange says what is wrong. Strangers quote it elsewhere."""
+
+
+def _said(failure: Failure) -> str:
+    """The exchange's own words about what is wrong, as JSON; empty when the answer has none."""
     if failure.family == "coinbase" and _BARE_REFUSAL.match(failure.body):
-        return True
+        return failure.body
+    answer = _mapping(failure)
+    words = {key: answer[key] for key in SPOKEN_IN.get(failure.family, ()) if key in answer}
+    return json.dumps(words, ensure_ascii=False)[:MAX_SEARCHED] if words else ""
+
+
+def _mapping(failure: Failure) -> Mapping[str, object]:
+    """The answer as a map; empty when it is none."""
     try:
-        return isinstance(parsed(failure.body), dict)
+        found = parsed(failure.body)
     except (ValueError, RecursionError):
-        return False
+        return {}
+    return cast("dict[str, object]", found) if isinstance(found, dict) else {}
 
 
 def _kind(failure: Failure) -> FaultKind:
     """Ask the tables in order; the first that knows decides."""
-    if _in_envelope(failure):
-        for pattern, kind in ENVELOPE_WORDS.get(failure.family, ()):
-            if pattern.search(failure.body[:MAX_SEARCHED]):
-                return kind
+    said = _said(failure)
+    for pattern, kind in ENVELOPE_WORDS.get(failure.family, ()) if said else ():
+        if pattern.search(said):
+            return kind
     # A trader's own callable raises these as they are; ccxt wraps them.
-    for name in (*failure.causes, *failure.classes):
-        if name in CAUSES:
-            return CAUSES[name]
+    names = {*failure.causes, *failure.classes}
+    for name, kind in CAUSES.items():
+        if name in names:
+            return kind
     if failure.status is not None and not 200 <= failure.status < 300:
-        if not failure.family and failure.status in (401, 403) and _in_envelope(failure):
+        if not failure.family and failure.status in (401, 403) and _mapping(failure):
             return AUTH if failure.status == 401 else PERMISSION
         listed = STATUSES.get(failure.status)
         return listed if listed is not None else DOWN if failure.status >= 500 else BAD

@@ -239,7 +239,7 @@ def test_a_refusal_without_a_page_of_an_exchange_that_we_do_not_know_is_about_th
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(500, DOWN), (502, DOWN), (503, DOWN), (504, DOWN), (520, DOWN), (523, DOWN), (529, DOWN),
-     (599, DOWN), (408, NETWORK), (418, RATE), (429, RATE), (407, BUG), (511, BUG), (400, BAD),
+     (599, DOWN), (408, NETWORK), (418, RATE), (429, RATE), (407, BUG), (511, NETWORK), (400, BAD),
      (302, BAD), (100, BAD)],
 )  # fmt: skip
 def test_a_status_decides_where_no_word_is_known(status: int, kind: FaultKind) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import http.client
 import importlib
+import json
+import socket
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
-from typing import Any
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,13 +21,15 @@ import pytest
 from brokerwatch.simulator import (
     FAULTS,
     BalanceSpec,
+    Broken,
+    Ending,
     SimulatedCoinbase,
     SimulatedExchange,
     SimulatedKraken,
     SimulatedOkx,
     serve,
 )
-from brokerwatch.simulator.exchange import Call
+from brokerwatch.simulator.exchange import Call, Trouble
 
 # Through importlib, because ccxt's annotations do not pass a strict check.
 ccxt: Any = importlib.import_module("ccxt.async_support")
@@ -419,9 +424,15 @@ SEEN: dict[str, tuple[str, str, str]] = {
     "wrong_envelope": ("EMPTY", "EMPTY", "ExchangeError"),
     "cut_json": ("EMPTY", "TypeError", "EMPTY"),
     "cut_body": ("ExchangeError", "ExchangeError", "ExchangeError"),
+    "cut_chunks": ("ExchangeError", "ExchangeError", "ExchangeError"),
+    "bad_chunks": ("ExchangeError", "ExchangeError", "ExchangeError"),
     "not_http": ("ExchangeError", "ExchangeError", "ExchangeError"),
+    "closed": ("ExchangeNotAvailable", "ExchangeNotAvailable", "ExchangeNotAvailable"),
     "reset": ("ExchangeNotAvailable", "ExchangeNotAvailable", "ExchangeNotAvailable"),
+    "reset_in_body": ("ExchangeError", "ExchangeError", "ExchangeError"),
     "hang": ("RequestTimeout", "RequestTimeout", "RequestTimeout"),
+    "stalled": ("RequestTimeout", "RequestTimeout", "RequestTimeout"),
+    "stalled_body": ("RequestTimeout", "RequestTimeout", "RequestTimeout"),
     "drip": ("RequestTimeout", "RequestTimeout", "RequestTimeout"),
     "exchange_down": ("ExchangeNotAvailable", "ExchangeError", "ExchangeNotAvailable"),
     "maintenance": ("OnMaintenance", "ExchangeError", "OnMaintenance"),
@@ -444,9 +455,14 @@ SEEN: dict[str, tuple[str, str, str]] = {
 CAUSES = {
     "redirect_loop": "TooManyRedirects",
     "cut_body": "ClientPayloadError",
+    "cut_chunks": "ClientPayloadError",
     "not_http": "ClientResponseError",
+    "closed": "ServerDisconnectedError",
     "reset": "ClientOSError",
+    "reset_in_body": "ClientPayloadError",
     "hang": "TimeoutError",
+    "stalled": "TimeoutError",
+    "stalled_body": "TimeoutError",
     "drip": "TimeoutError",
 }
 
@@ -470,7 +486,7 @@ def test_every_fault_shows_through_ccxt_and_mends(exchange: SimulatedExchange, f
     healthy = exact(exchange.default_balance)
 
     async def use(client: Any) -> None:
-        client.timeout = 250 if fault in ("hang", "drip") else 5_000
+        client.timeout = 250 if CAUSES.get(fault) == "TimeoutError" else 5_000
         exchange.set_fault(fault)
         word, cause = await seen(client, healthy)
         assert word == SEEN[fault][[kind.ccxt_id for kind in EXCHANGES].index(exchange.ccxt_id)]
@@ -544,6 +560,185 @@ def test_an_account_that_does_not_exist_is_refused() -> None:
         SimulatedOkx().set_balance({}, account="nobody")
 
 
+# --- exact answers, and faults of some calls only --------------------------------------------------------
+
+
+class Got(NamedTuple):
+    """One answer as a plain HTTP client reads it."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+def get(simulated: SimulatedExchange, method: str = "POST", path: str = "/0/private/BalanceEx") -> Got:
+    address = urlsplit(simulated.url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return Got(answer.status, answer.headers, answer.read())
+    finally:
+        connection.close()
+
+
+def test_a_set_answer_arrives_exactly_as_it_was_set(kraken: SimulatedKraken) -> None:
+    kraken.set_answer(b"\xff\x00", 418, "text/x-tea", {"Retry-After": "7"}, times=1)
+    answer = get(kraken)
+    assert (answer.status, answer.body) == (418, b"\xff\x00")
+    assert (answer.headers["Content-Type"], answer.headers["Retry-After"]) == ("text/x-tea", "7")
+    assert fetch_balance(kraken)["total"]
+    assert kraken.private_calls == 2
+
+
+def test_a_set_answer_goes_through_ccxt_and_mends(exchange: SimulatedExchange) -> None:
+    exchange.set_answer("<html>busy</html>", 503, "text/html")
+    with pytest.raises(ccxt.ExchangeNotAvailable, match="busy"):
+        fetch_balance(exchange)
+    exchange.mend()
+    assert as_amounts(fetch_balance(exchange)) == exact(exchange.default_balance)
+
+
+def test_a_broken_answer_is_sent_byte_by_byte_and_ends_as_told(kraken: SimulatedKraken) -> None:
+    kraken.set_answer(Broken(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab", Ending.CLOSE))
+    with pytest.raises(http.client.IncompleteRead):
+        get(kraken)
+    kraken.set_answer(Broken(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd", Ending.SILENCE))
+    assert get(kraken).body == b"abcd"
+    kraken.set_answer(Broken(b"", Ending.RESET))
+    with pytest.raises(ConnectionResetError):
+        get(kraken)
+    twice = Broken(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", Ending.REPEAT)
+    kraken.set_answer(twice)
+    address = urlsplit(kraken.url)
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=5) as connection:
+        connection.sendall(b"POST /0/private/BalanceEx HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert twice.finished.wait(5)
+        assert connection.recv(2 * len(twice.sent), socket.MSG_WAITALL) == 2 * twice.sent
+
+
+def test_a_fault_of_one_path_spares_the_others(okx: SimulatedOkx) -> None:
+    async def use_funding(client: Any) -> Any:
+        return await client.fetch_balance({"type": "funding"})
+
+    okx.set_funding({"EUR": ("1", "0")})
+    okx.set_fault("exchange_down", path="/api/v5/asset/balances")
+    assert as_amounts(fetch_balance(okx)) == exact(okx.default_balance)
+    with pytest.raises(ccxt.ExchangeNotAvailable, match="50013"):
+        with_client(okx, use_funding)
+    okx.mend()
+    okx.set_fault("exchange_down", path="/api/v5/account/balance")
+    assert with_client(okx, use_funding)["total"]
+    with pytest.raises(ccxt.ExchangeNotAvailable, match="50013"):
+        fetch_balance(okx)
+
+
+def test_a_fault_of_one_page_spares_the_others(coinbase: SimulatedCoinbase) -> None:
+    coinbase.page_size = 2
+    coinbase.set_fault("http_502_html", page=2)
+    with pytest.raises(ccxt.ExchangeNotAvailable, match="502"):
+        fetch_balance(coinbase)
+    assert coinbase.private_calls == 2
+    coinbase.mend()
+    coinbase.set_fault("http_502_html", page=4)
+    assert as_amounts(fetch_balance(coinbase)) == exact(coinbase.default_balance)
+
+
+def test_a_narrower_fault_goes_before_a_wider_one(okx: SimulatedOkx) -> None:
+    okx.set_fault("maintenance")
+    okx.set_fault("bad_key", path="/api/v5/account/balance")
+    with pytest.raises(ccxt.AuthenticationError, match="50111"):
+        fetch_balance(okx)
+    okx.set_fault("rate_limited", account=okx.credentials["api_key"], times=1)
+    with pytest.raises(ccxt.RateLimitExceeded, match="50011"):
+        fetch_balance(okx)
+    with pytest.raises(ccxt.AuthenticationError, match="50111"):
+        fetch_balance(okx)
+
+
+@pytest.mark.parametrize("skew_s", [0.0, 3_600.0])
+def test_a_fault_can_say_when_to_come_back_in_both_forms(kraken: SimulatedKraken, skew_s: float) -> None:
+    kraken.clock_skew_s = skew_s
+    kraken.set_fault("rate_limited", retry_after_s=2.5)
+    assert get(kraken).headers["Retry-After"] == "2.5"
+    kraken.set_fault("http_429", retry_after_s=60, retry_after_as_date=True)
+    answer = get(kraken)
+    assert answer.status == 429
+    wait_s = parsedate_to_datetime(answer.headers["Retry-After"]).timestamp() - time.time()
+    assert wait_s == pytest.approx(60 + skew_s, abs=5.0)
+    kraken.set_fault("rate_limited")
+    assert get(kraken).headers["Retry-After"] is None
+
+
+# --- what Kraken remembers of a key ----------------------------------------------------------------------
+
+
+def test_a_lockout_lasts_until_it_is_over_by_the_exchanges_clock(kraken: SimulatedKraken) -> None:
+    other = kraken.add_account()
+    kraken.lock_out(900)
+    for _ in range(2):
+        with pytest.raises(ccxt.DDoSProtection, match="EGeneral:Temporary lockout"):
+            fetch_balance(kraken)
+    assert kraken.private_calls == 2, "who asks during the lockout is seen"
+    assert fetch_balance(kraken, **other)["total"], "the lockout is of one key"
+    kraken.clock_skew_s = 890
+    with pytest.raises(ccxt.DDoSProtection):
+        fetch_balance(kraken)
+    kraken.clock_skew_s = 901
+    assert fetch_balance(kraken)["total"]
+    kraken.lock_out(60, account=other["api_key"])
+    with pytest.raises(ccxt.DDoSProtection):
+        fetch_balance(kraken, **other)
+
+
+def test_the_call_counter_rises_with_each_call_and_sinks_with_time(kraken: SimulatedKraken) -> None:
+    other = kraken.add_account()
+    kraken.call_limit = 3
+
+    async def use(client: Any) -> None:
+        for _ in range(3):
+            await client.fetch_balance()
+        with pytest.raises(ccxt.DDoSProtection, match="EAPI:Rate limit exceeded"):
+            await client.fetch_balance()
+        # The counter stands at 4, since the refused call counts too: one less is not enough yet.
+        kraken.clock_skew_s += 1 / kraken.call_decay_per_s
+        with pytest.raises(ccxt.DDoSProtection):
+            await client.fetch_balance()
+        kraken.clock_skew_s += 2 / kraken.call_decay_per_s
+        await client.fetch_balance()
+
+    kraken.call_decay_per_s = 0.001  # so that the time this test takes does not count
+    with_client(kraken, use)
+    assert fetch_balance(kraken, **other)["total"], "each key has a counter of its own"
+
+
+def test_without_a_call_limit_nothing_is_counted(kraken: SimulatedKraken) -> None:
+    async def use(client: Any) -> None:
+        for _ in range(20):
+            await client.fetch_balance()
+
+    with_client(kraken, use)
+
+
+def test_assets_with_a_suffix_have_krakens_own_names(kraken: SimulatedKraken) -> None:
+    shown = {
+        "USD.F": "USD.F",
+        "USD.M": "USD.M",
+        "BTC.F": "XBT.F",
+        "DOGE.F": "XDG.F",
+        "ETH.B": "ETH.B",
+        "DOT.S": "DOT.S",
+        "DOT28.S": "DOT28.S",
+        "USD.HOLD": "USD.HOLD",
+        "DOT": "DOT",
+    }
+    kraken.set_balance(dict.fromkeys(shown, ("1", "0")))
+    assert list(fetch_balance(kraken)["info"]["result"]) == list(shown.values())
+    listed = json.loads(get(kraken, "GET", "/0/public/Assets").body)["result"]
+    assert {"USD.F", "USD.M", "XBT.F", "ETH.B", "DOT.S", "DOT28.S", "USD.HOLD", "DOT"} <= set(listed)
+    assert listed["XBT.F"]["altname"] == "XBT.F"
+
+
 # --- serving --------------------------------------------------------------------------------------------
 
 
@@ -554,13 +749,13 @@ class ObservedKraken(SimulatedKraken):
         super().__init__()
         self.arrived = threading.Event()
 
-    def receive(self, call: Call) -> str:
-        fault = super().receive(call)
+    def receive(self, call: Call) -> Trouble:
+        trouble = super().receive(call)
         self.arrived.set()
-        return fault
+        return trouble
 
 
-@pytest.mark.parametrize("fault", ["hang", "drip"])
+@pytest.mark.parametrize("fault", ["hang", "drip", "stalled", "stalled_body"])
 def test_leaving_cancels_what_hangs_and_leaves_no_thread(fault: str) -> None:
     before = set(threading.enumerate())
     kraken = ObservedKraken()

@@ -7,6 +7,7 @@ brokerwatch, so a mistake there cannot be repeated here.
 
 from brokerwatch.simulator.account import BalanceSpec
 from brokerwatch.simulator.coinbase import SimulatedCoinbase
+from brokerwatch.simulator.connections import Broken, Ending
 from brokerwatch.simulator.exchange import SimulatedExchange
 from brokerwatch.simulator.faults import FAULTS
 from brokerwatch.simulator.kraken import SimulatedKraken
@@ -16,6 +17,8 @@ from brokerwatch.simulator.server import serve
 __all__ = [
     "FAULTS",
     "BalanceSpec",
+    "Broken",
+    "Ending",
     "SimulatedCoinbase",
     "SimulatedExchange",
     "SimulatedKraken",

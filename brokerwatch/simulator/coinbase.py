@@ -99,6 +99,15 @@ class SimulatedCoinbase(SimulatedExchange):
         token = _token_of(call)
         return None if token is None else key_name(token)
 
+    def page_of(self, call: Call) -> int:
+        # Whatever a cursor says, who sends one is beyond the first page; and pages are all alike here.
+        try:
+            return 1 + int(base64url_decoded(call.query["cursor"])) // self.page_size
+        except KeyError:
+            return 1
+        except ValueError:
+            return 2
+
     def verify(self, call: Call, account: Account | None) -> None:
         token = _token_of(call)
         if token is None or account is None:

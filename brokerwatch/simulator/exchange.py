@@ -11,10 +11,12 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from email.utils import formatdate
 from typing import ClassVar
 
 from brokerwatch.simulator.account import Account, BalanceSpec, Row, checked_balance, rows
+from brokerwatch.simulator.connections import BROKEN, Broken
 from brokerwatch.simulator.faults import (
     FAULTS,
     HEALTHY,
@@ -45,20 +47,53 @@ PrivateHandler = Callable[[Call, Account, str], Json]
 Route = tuple[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What one call meets: a fault by its name, or an answer by its bytes, or neither."""
+
+    fault: str = HEALTHY
+    answer: Answer | Broken | None = None
+    # None: no word about when to come back.
+    retry_after_s: float | None = None
+    retry_after_as_date: bool = False
+
+
+NO_TROUBLE = Trouble()
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """Which calls meet a trouble. None is all of them."""
+
+    account: str | None = None
+    path: str | None = None
+    page: int | None = None
+
+    def covers(self, key: str | None, path: str, page: int) -> bool:
+        return self.account in (None, key) and self.path in (None, path) and self.page in (None, page)
+
+    @property
+    def narrowness(self) -> tuple[bool, bool, bool]:
+        """Compares greater the more a scope says; the account counts most."""
+        return (self.account is not None, self.path is not None, self.page is not None)
+
+
 @dataclass(slots=True)
-class _Fault:
-    name: str
+class _Setting:
+    """A trouble that a test has set, and for how many calls still."""
+
+    trouble: Trouble
     calls_left: int | None
     public: bool
 
-    def take(self) -> str:
-        """The fault's name for one call, and HEALTHY once it is used up."""
+    def take(self) -> Trouble:
+        """The trouble of one call; none once it is used up."""
         if self.calls_left is None:
-            return self.name
+            return self.trouble
         if self.calls_left == 0:
-            return HEALTHY
+            return NO_TROUBLE
         self.calls_left -= 1
-        return self.name
+        return self.trouble
 
 
 class SimulatedExchange(ABC):
@@ -80,7 +115,7 @@ class SimulatedExchange(ABC):
         self.clock_skew_s = 0.0
         self._lock = threading.Lock()
         self._accounts: dict[str, Account] = {}
-        self._faults: dict[str | None, _Fault] = {}
+        self._settings: dict[_Scope, _Setting] = {}
         self._private_calls = 0
         self._url: str | None = None
         self.public_routes: dict[Route, PublicHandler] = {}
@@ -123,30 +158,70 @@ class SimulatedExchange(ABC):
             self._account(account).balance = checked
 
     def set_fault(
-        self, name: str, times: int | None = None, *, account: str | None = None, public: bool = False
+        self,
+        name: str,
+        times: int | None = None,
+        *,
+        account: str | None = None,
+        path: str | None = None,
+        page: int | None = None,
+        public: bool = False,
+        retry_after_s: float | None = None,
+        retry_after_as_date: bool = False,
     ) -> None:
         """From now on private calls meet this fault; with `times`, only so many of them.
 
-        `account` (an API key) limits it to that account and goes before a fault of the whole exchange.
-        `public` lets public calls meet it too, and they count in `times`. A new fault replaces the old.
+        `account` (an API key), `path` and `page` (of an account list, from 1) limit it to the calls of
+        that account, path and page; a narrower fault goes before a wider one, and a new one replaces the
+        old one of the same width. `public` lets public calls meet it too, and they count in `times`.
+        `retry_after_s` adds a Retry-After header to the answer, `retry_after_as_date` in its other form.
         ValueError for a name that is not in FAULTS.
         """
         if name not in FAULTS:
             raise ValueError(f"unknown fault {name!r}; there are: {', '.join(FAULTS)}")
+        trouble = Trouble(name, None, retry_after_s, retry_after_as_date)
+        self._set(_Scope(account, path, page), trouble, times, public=public)
+
+    def set_answer(
+        self,
+        body: bytes | str | Broken,
+        status: int = 200,
+        content_type: str = "application/json; charset=utf-8",
+        headers: Mapping[str, str] | None = None,
+        times: int | None = None,
+        *,
+        account: str | None = None,
+        path: str | None = None,
+        page: int | None = None,
+        public: bool = False,
+    ) -> None:
+        """From now on private calls are answered with exactly this, whatever they ask and however signed.
+
+        A `Broken` body is sent as it is, below HTTP; then the status and the rest do not count. A body in
+        a content encoding comes encoded, and `headers` says so. The scope is that of `set_fault`.
+        """
+        if isinstance(body, Broken):
+            answer: Answer | Broken = body
+        else:
+            encoded = body.encode() if isinstance(body, str) else body
+            answer = Answer(status, encoded, content_type, dict(headers or {}))
+        self._set(_Scope(account, path, page), Trouble(answer=answer), times, public=public)
+
+    def _set(self, scope: _Scope, trouble: Trouble, times: int | None, *, public: bool) -> None:
         if times is not None and times < 1:
             raise ValueError(f"times is {times}; it must be 1 or more, or None for no limit")
         with self._lock:
-            if account is not None:
-                self._account(account)
-            self._faults[account] = _Fault(name, times, public)
+            if scope.account is not None:
+                self._account(scope.account)
+            self._settings[scope] = _Setting(trouble, times, public)
 
     def mend(self, *, account: str | None = None) -> None:
-        """End every fault, or with `account` only the one of that account."""
+        """End every fault and set answer, or with `account` only those of that account."""
         with self._lock:
             if account is None:
-                self._faults.clear()
-            else:
-                self._faults.pop(account, None)
+                self._settings.clear()
+            for scope in [scope for scope in self._settings if scope.account == account]:
+                del self._settings[scope]
 
     @property
     def private_calls(self) -> int:
@@ -173,26 +248,37 @@ class SimulatedExchange(ABC):
         with self._lock:
             self._url = None
 
-    def receive(self, call: Call) -> str:
-        """Count the call and tell which fault it meets; HEALTHY if none."""
+    def receive(self, call: Call) -> Trouble:
+        """Count the call and tell what it meets."""
         if call.path in REDIRECT_TARGETS:
-            return HEALTHY
+            return NO_TROUBLE
         key = self.key_of(call)
         private = key is not None or (call.method, call.path) in self.private_routes
+        page = self.page_of(call)
         with self._lock:
             if private:
                 self._private_calls += 1
                 if key in self._accounts:
                     self._accounts[key].private_calls += 1
-            for fault in (self._faults.get(key) if key else None, self._faults.get(None)):
-                if fault is not None and (private or fault.public) and (name := fault.take()):
-                    return name
-        return HEALTHY
+            met = [scope for scope in self._settings if scope.covers(key, call.path, page)]
+            for scope in sorted(met, key=lambda scope: scope.narrowness, reverse=True):
+                setting = self._settings[scope]
+                if (private or setting.public) and (trouble := setting.take()) is not NO_TROUBLE:
+                    return trouble
+        return NO_TROUBLE
 
-    def respond(self, call: Call, fault: str) -> Answer:
-        """The answer to a call that meets `fault`, down to the bytes of the body."""
+    def respond(self, call: Call, trouble: Trouble = NO_TROUBLE) -> Answer | Broken:
+        """The answer to a call that meets `trouble`, down to the bytes of the body."""
         if call.path in REDIRECT_TARGETS:
             return REDIRECT_TARGETS[call.path]
+        if trouble.answer is not None:
+            return trouble.answer
+        answer = self._answer(call, trouble.fault)
+        if trouble.retry_after_s is not None:
+            answer = replace(answer, headers={**answer.headers, "Retry-After": self._when(trouble)})
+        return BROKEN[trouble.fault](answer) if trouble.fault in BROKEN else answer
+
+    def _answer(self, call: Call, fault: str) -> Answer:
         if fault in PAGES:
             return PAGES[fault]
         if fault in self.refusals:
@@ -202,6 +288,13 @@ class SimulatedExchange(ABC):
         except Refused as refused:
             return refused.answer
         return cut_in_half(answer) if fault in self.cutting else answer
+
+    def _when(self, trouble: Trouble) -> str:
+        wait_s = trouble.retry_after_s or 0.0
+        # RFC 9110 knows two forms; the date is the exchange's own, so a skewed clock shows in it.
+        return (
+            formatdate(self.now_s() + wait_s, usegmt=True) if trouble.retry_after_as_date else f"{wait_s:g}"
+        )
 
     def _result(self, call: Call, fault: str) -> Json:
         route = (call.method, call.path)
@@ -227,8 +320,8 @@ class SimulatedExchange(ABC):
     def in_maintenance(self) -> bool:
         """Whether the status endpoint shall report maintenance."""
         with self._lock:
-            fault = self._faults.get(None)
-            return fault is not None and fault.name == "maintenance" and fault.calls_left != 0
+            setting = self._settings.get(_Scope())
+            return setting is not None and setting.trouble.fault == "maintenance" and setting.calls_left != 0
 
     def rows_of(self, account: Account, fault: str) -> list[Row]:
         """The rows of the account's balance as of now, spoiled as `fault` says."""
@@ -255,6 +348,10 @@ class SimulatedExchange(ABC):
     @abstractmethod
     def key_of(self, call: Call) -> str | None:
         """The API key a call claims to come from; None for a public call."""
+
+    def page_of(self, call: Call) -> int:  # noqa: ARG002 - an exchange with pages looks at it
+        """Which page of a list the call asks for, from 1; always 1 without pages."""
+        return 1
 
     @abstractmethod
     def verify(self, call: Call, account: Account | None) -> None:

@@ -2,7 +2,7 @@
 
 Three kinds, which never mix: a page comes from something in front of the exchange (a proxy, a load
 balancer) and looks the same on all three; a refusal is the exchange's own error, in a table beside
-each exchange; a broken connection is acted out by the server. What remains spoils a healthy answer.
+each exchange; a broken connection is described in connections.py. What remains spoils a healthy answer.
 """
 
 from __future__ import annotations
@@ -31,9 +31,15 @@ FAULTS: Mapping[str, str] = MappingProxyType(
         "wrong_envelope": "200 with valid JSON of some other service",
         "cut_json": "200 with the healthy answer cut in the middle, lengths consistent",
         "cut_body": "a Content-Length larger than what is sent, then the connection closes",
+        "cut_chunks": "an answer in chunks whose last one never comes; the connection closes",
+        "bad_chunks": "an answer in chunks, one of which has no number for its length",
         "not_http": "bytes that are not HTTP, then the connection closes",
+        "closed": "the connection closes without a byte of an answer",
         "reset": "the connection is reset without an answer",
+        "reset_in_body": "the connection is reset in the middle of the body",
         "hang": "the request is read and never answered",
+        "stalled": "the headers come, and never the body",
+        "stalled_body": "half of the body comes, and never the rest",
         "drip": "a good status line, then one byte each 0.2 s for ever",
         "exchange_down": "the exchange says that it is unavailable",
         "maintenance": "the exchange says that it is in maintenance; its status endpoint says so too",

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import ClassVar
@@ -49,8 +50,20 @@ def _error(text: str, status: int = 200) -> Answer:
     return json_answer({"error": [text]}, status)
 
 
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """How high a key's call counter stood at one moment."""
+
+    value: float
+    at_s: float
+
+
 class SimulatedKraken(SimulatedExchange):
-    """Kraken's spot REST API as far as a balance watcher needs it."""
+    """Kraken's spot REST API as far as a balance watcher needs it.
+
+    `call_limit` is how high a key's call counter may rise, and `call_decay_per_s` by how much it sinks;
+    None, the default, counts nothing. (15 and 0.33 are what the Starter tier has.)
+    """
 
     ccxt_id = "kraken"
     url_names = ("public", "private")
@@ -76,7 +89,11 @@ class SimulatedKraken(SimulatedExchange):
 
     def __init__(self) -> None:
         super().__init__()
+        self.call_limit: float | None = None
+        self.call_decay_per_s = 0.33
         self._last_nonce: dict[str, int] = {}
+        self._counters: dict[str, _Counter] = {}
+        self._locked_until_s: dict[str, float] = {}
         self.public_routes = {
             ("GET", "/0/public/Time"): self._time,
             ("GET", "/0/public/SystemStatus"): self._system_status,
@@ -84,6 +101,14 @@ class SimulatedKraken(SimulatedExchange):
             ("GET", "/0/public/AssetPairs"): lambda _call: _result(_PAIRS),
         }
         self.private_routes = {("POST", PRIVATE + "BalanceEx"): self._balance}
+
+    def lock_out(self, seconds: float, account: str | None = None) -> None:
+        """Shut a key out for so long by the exchange's own clock; None is the first account's key.
+
+        Whatever the key asks meanwhile is refused, and counted in `private_calls` as ever.
+        """
+        with self._lock:
+            self._locked_until_s[self._account(account).api_key] = self.now_s() + seconds
 
     def new_credentials(self) -> dict[str, str]:
         return {
@@ -97,6 +122,8 @@ class SimulatedKraken(SimulatedExchange):
     def verify(self, call: Call, account: Account | None) -> None:
         if account is None:
             raise Refused(self.refusals["bad_key"])
+        if self.now_s() < self._locked_until_s.get(account.api_key, 0.0):
+            raise Refused(self.refusals["locked_out"])
         body = call.body.decode(errors="replace")
         nonce = parse_qs(body).get("nonce", [""])[0]
         if not (nonce.isascii() and nonce.isdigit() and len(nonce) <= len(str(MAX_NONCE))):
@@ -106,10 +133,24 @@ class SimulatedKraken(SimulatedExchange):
         expected = hmac.digest(secret, call.path.encode() + digest, "sha512")
         if not hmac.compare_digest(base64.b64encode(expected), call.headers.get("API-Sign", "").encode()):
             raise Refused(self.refusals["bad_signature"])
+        self._count(account.api_key)
         # Only a call that is really the owner's may move the nonce.
         if not self._last_nonce.get(account.api_key, -1) < int(nonce) <= MAX_NONCE:
             raise Refused(self.refusals["bad_nonce"])
         self._last_nonce[account.api_key] = int(nonce)
+
+    def _count(self, key: str) -> None:
+        if self.call_limit is None:
+            return
+        now_s = self.now_s()
+        before = self._counters.get(key, _Counter(0.0, now_s))
+        # A clock that is set back gives nothing back and takes nothing.
+        passed_s = max(0.0, now_s - before.at_s)
+        risen = max(0.0, before.value - passed_s * self.call_decay_per_s) + 1
+        # A call too many counts as well: who goes on asking stays shut out for longer.
+        self._counters[key] = _Counter(risen, now_s)
+        if risen > self.call_limit:
+            raise Refused(self.refusals["rate_limited"])
 
     def unknown_method(self, call: Call) -> Answer:  # noqa: ARG002 - Kraken says the same to all of them
         return _error("EGeneral:Unknown method")
@@ -146,8 +187,10 @@ def _asset(code: str) -> Json:
     }
 
 
-# What is put aside to earn interest is an asset of its own, named without the X in front: XBT.F.
-_ASSETS: Json = {asset_id(code): _asset(code) for code in (*ASSETS, "BTC.F")}
+# What earns (.F), is staked (.S), opted in (.M) or bonded (.B) is an asset of its own, named without the
+# X or Z in front: XBT.F. A term may stand before the suffix: DOT28.S is bonded for 28 days.
+SUFFIXED = ("BTC.F", "USD.F", "USD.M", "ETH.B", "ETH.F", "DOT.S", "DOT28.S", "SOL.S", "USD.HOLD")
+_ASSETS: Json = {asset_id(code): _asset(code) for code in (*ASSETS, *SUFFIXED)}
 
 
 def _pairs() -> Json:

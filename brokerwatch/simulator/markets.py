@@ -43,6 +43,7 @@ ASSETS: dict[str, str] = {
     "SOL": "Solana",
     "XRP": "XRP",
     "ADA": "Cardano",
+    "DOT": "Polkadot",
     "DOGE": "Dogecoin",
     "LTC": "Litecoin",
     "XLM": "Stellar Lumens",

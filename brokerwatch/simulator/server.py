@@ -1,7 +1,7 @@
 """The network side: one thread, one event loop, a port of 127.0.0.1 for each simulated exchange.
 
 When `serve` is left, nothing of it remains: hanging requests are cancelled, sockets closed, the thread
-joined. The faults that break a connection are acted out here, below HTTP, on the raw transport.
+joined. A broken answer is acted out here, below HTTP, on the raw transport.
 """
 
 from __future__ import annotations
@@ -10,21 +10,23 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 
 from aiohttp import web
 
+from brokerwatch.simulator.connections import Broken, Ending
 from brokerwatch.simulator.exchange import Call, SimulatedExchange
-from brokerwatch.simulator.faults import Answer
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0
 # How long a request that is being answered may take to finish when the server stops.
 GRACE_S = 0.05
 DRIP_INTERVAL_S = 0.2
+# Long enough for a client to have read the first answer and put the connection aside.
+REPEAT_AFTER_S = 0.05
 
 _Stop = tuple[asyncio.AbstractEventLoop, asyncio.Event]
 
@@ -92,63 +94,40 @@ async def _handle(exchange: SimulatedExchange, request: web.BaseRequest) -> web.
         headers=request.headers,
         body=await request.read(),
     )
-    fault = exchange.receive(call)
-    answer = exchange.respond(call, fault)
-    if fault in CONNECTION_FAULTS:
-        return await CONNECTION_FAULTS[fault](request, answer)
+    answer = exchange.respond(call, exchange.receive(call))
+    if isinstance(answer, Broken):
+        return await _act_out(request, answer)
     headers = {"Content-Type": answer.content_type, **answer.headers}
     return web.Response(status=answer.status, body=answer.body, headers=headers)
 
 
-async def _cut_body(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
-    half = answer.body[: len(answer.body) // 2]
-    head = (
-        f"HTTP/1.1 {answer.status} OK\r\nContent-Type: {answer.content_type}\r\n"
-        f"Content-Length: {len(answer.body)}\r\n\r\n"
-    )
-    return _write_and_close(request, head.encode() + half)
-
-
-async def _not_http(request: web.BaseRequest, _answer: Answer) -> web.StreamResponse:
-    return _write_and_close(request, b"\x15\x03\x03\x00\x02\x02\x28\r\n\r\n")
-
-
-async def _reset(request: web.BaseRequest, _answer: Answer) -> web.StreamResponse:
+async def _act_out(request: web.BaseRequest, broken: Broken) -> web.StreamResponse:
     transport = request.transport
     if transport is not None:
-        # Closing with a linger time of zero makes the kernel send RST instead of FIN.
-        peer: socket.socket = transport.get_extra_info("socket")
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
-    return web.Response()
-
-
-async def _hang(_request: web.BaseRequest, _answer: Answer) -> web.StreamResponse:
-    await asyncio.get_running_loop().create_future()
-    return web.Response()
-
-
-async def _drip(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": answer.content_type})
-    await response.prepare(request)
-    while True:
-        # Blanks may precede any JSON text, so no reader can tell yet that this leads to nothing.
-        await response.write(b" ")
-        await asyncio.sleep(DRIP_INTERVAL_S)
-
-
-def _write_and_close(request: web.BaseRequest, content: bytes) -> web.StreamResponse:
-    if request.transport is not None:
-        request.transport.write(content)
-        request.transport.close()
+        transport.write(broken.sent)
+        match broken.ending:
+            case Ending.CLOSE:
+                transport.close()
+            case Ending.RESET:
+                # Closing with a linger time of zero makes the kernel send RST instead of FIN.
+                peer: socket.socket = transport.get_extra_info("socket")
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                transport.abort()
+            case Ending.SILENCE:
+                await _for_ever()
+            case Ending.REPEAT:
+                await asyncio.sleep(REPEAT_AFTER_S)
+                transport.write(broken.sent)
+                broken.finished.set()
+                await _for_ever()
+            case Ending.DRIP:
+                while True:
+                    transport.write(b"1\r\n \r\n")
+                    await asyncio.sleep(DRIP_INTERVAL_S)
+    broken.finished.set()
     # The transport is closing, so aiohttp drops this answer.
     return web.Response()
 
 
-CONNECTION_FAULTS: Mapping[str, Callable[[web.BaseRequest, Answer], Awaitable[web.StreamResponse]]] = {
-    "cut_body": _cut_body,
-    "not_http": _not_http,
-    "reset": _reset,
-    "hang": _hang,
-    "drip": _drip,
-}
+async def _for_ever() -> None:
+    await asyncio.get_running_loop().create_future()
