@@ -75,6 +75,7 @@ class Recorder(Actor):
         me = self.actor_ref
         self._backlog.call(lambda: tell(me, Write()))
         if not self._loaded:
+            # Behind the one of whoever waits already: if nothing can be read, this one answers them.
             tell(me, Write())
 
     def handle(self, message: Any) -> None:
@@ -106,7 +107,6 @@ class Recorder(Actor):
         try:
             written = self._record()
         except StoreError as error:
-            self._answer_without_writing()
             self._try_later(str(error))
             return
         if self._failures:

@@ -182,7 +182,6 @@ class Cluster:
             try:
                 timers = self._loop("brokerwatch-timers")
                 self._alarms = Timers(timers)
-                self._state.record(self._alarms, self._recall)
                 self._restore()
                 self._surroundings = {name: self._around(spec) for name, spec in self._specs.items()}
                 self._running = True
@@ -191,6 +190,8 @@ class Cluster:
                     epoch = self._next_epoch("" if before is None else before.epoch)
                     self._lives[name] = self._born(name, self._healths[name], epoch)
                 self._start_supervisor()
+                # Last, because what it reads only now it hands to all of these.
+                self._state.record(self._alarms, self._recall)
                 self._start_control(timers)
             except BaseException:
                 self._running = True

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -61,7 +61,7 @@ def plain(spec: BrokerSpec) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def trading_process(specs: list[BrokerSpec], state: Path, store: str = "") -> Iterator[subprocess.Popen[str]]:
+def trading_process(specs: list[BrokerSpec], state: Path, store: str = "") -> Generator[subprocess.Popen[str]]:
     """The child, which is killed in the end however the test ends."""
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import pytest
 
+from brokerwatch import database as database_module
 from brokerwatch import store as store_module
 from brokerwatch.backlog import Batch, Hold, KeyState, Stored, Transition
 from brokerwatch.errors import StoreError
@@ -434,7 +435,7 @@ def test_a_file_that_others_could_read_is_closed_to_them(tmp_path: Path, opened:
 def test_writes_are_synchronous_and_in_a_log(tmp_path: Path, opened: Opener) -> None:
     store = opened(f"sqlite:///{tmp_path}/state.db")
     store.write(batch(health()))
-    with store._transaction() as connection:  # pyright: ignore[reportPrivateUsage] - nothing else shows it
+    with store._database.transaction() as connection:  # pyright: ignore[reportPrivateUsage] - nothing else shows it
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
@@ -758,7 +759,7 @@ def test_a_server_that_lets_us_not_in_is_said_without_the_password(
 
 def test_a_drivers_own_words_are_repeated_without_the_password() -> None:
     store = Store("postgresql://ann:top%23secret@host/x", "main")
-    with pytest.raises(StoreError) as caught, store._explained():  # pyright: ignore[reportPrivateUsage] - no driver says it today
+    with pytest.raises(StoreError) as caught, store._database._explained():  # pyright: ignore[reportPrivateUsage] - no driver says it today
         raise ConnectionError("cannot use postgresql://ann:top%23secret@host/x, password=top#secret")
     assert "secret" not in str(caught.value)
     assert "cannot use postgresql://ann:***@host/x" in str(caught.value)
@@ -796,10 +797,10 @@ def test_a_connection_that_died_unnoticed_is_replaced_without_a_word(
 def test_a_statement_that_waits_for_a_strangers_lock_ends_within_seconds(
     server: PostgreSQL, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "STATEMENT_MS", 300)
+    monkeypatch.setattr(database_module, "STATEMENT_MS", 300)
     one, two = opened(server.url(quote(PASSWORD))), opened(server.url(quote(PASSWORD)))
     one.write(batch(health(version=1)))
-    with two._transaction() as connection:  # pyright: ignore[reportPrivateUsage] - to hold a lock
+    with two._database.transaction() as connection:  # pyright: ignore[reportPrivateUsage] - to hold a lock
         connection.exec_driver_sql("LOCK TABLE brokerwatch_health")
         with pytest.raises(StoreError, match="statement timeout"):
             one.write(batch(health(version=2)))
@@ -812,7 +813,7 @@ def test_a_server_that_freezes_is_hung_up_on(
 ) -> None:
     store = opened(server.url(quote(PASSWORD)))
     store.write(batch(health(version=1)))
-    monkeypatch.setattr(store_module, "TRANSACTION_S", 0.5)
+    monkeypatch.setattr(database_module, "TRANSACTION_S", 0.5)
     thaw = frozen(server)
     try:
         store.write(batch(health(version=2)))  # over a new connection
@@ -824,7 +825,7 @@ def test_a_server_that_freezes_is_hung_up_on(
 def test_a_server_that_freezes_inside_a_transaction_is_hung_up_on(
     server: PostgreSQL, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "TRANSACTION_S", 1.0)
+    monkeypatch.setattr(database_module, "TRANSACTION_S", 1.0)
     store = opened(server.url(quote(PASSWORD)))
     store.write(batch(health(version=1)))
     thaw: list[Callable[[], None]] = []

@@ -1,0 +1,128 @@
+"""One SQLite file: made for nobody else's eyes, opened so that it is durable, set aside when it is damaged.
+
+A damaged file gets another name and is never deleted. Whether it is still the same file is asked of its
+inode: somebody may take it away, or put another one in its place, while we have it open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import stat
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from brokerwatch.errors import StoreError
+
+_log: Final = logging.getLogger(__name__)
+
+LOCKED_S: Final = 2.0
+"""So long we wait for another program that holds the file."""
+
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_ADVICE: Final[Mapping[int, str]] = {
+    sqlite3.SQLITE_BUSY: "another program holds it locked; find out which",
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_IOERR: "look after its disk: full, over a quota, or broken",
+    sqlite3.SQLITE_READONLY: "make the file and its folder writable for this user",
+    sqlite3.SQLITE_CANTOPEN: "make the file and its folder writable for this user",
+    sqlite3.SQLITE_CORRUPT: "it is set aside when it is opened next",
+    sqlite3.SQLITE_NOTADB: "it is set aside when it is opened next",
+}
+
+
+class Damaged(Exception):
+    """The check that is made when a file is opened found something."""
+
+
+class SqliteFile:
+    """The file at one path. Its owner calls it from one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path
+        self.damage = ""
+        """What the file was found to suffer from; empty: nothing."""
+        self._inode: tuple[int, int] | None = None
+
+    def prepare(self) -> None:
+        """Make it and its folders, if they are not there; close it to others if it was open to them."""
+        for folder in reversed([folder for folder in self.path.parents if not folder.exists()]):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            # Never opened when it exists: closing it would take the locks of our own SQLite away.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        if not stat.S_ISREG(self.path.stat().st_mode):
+            raise StoreError(f"{self.path} is a folder or a device and no file; name another one")
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                one = self.path.with_name(self.path.name + suffix)
+                if one.stat().st_mode & 0o077:
+                    one.chmod(0o600)
+        self._inode = _inode(self.path)
+
+    def is_the_prepared_one(self) -> bool:
+        """Whether the file that is there now is the one of the last `prepare`."""
+        return _inode(self.path) == self._inode
+
+    def connect(self) -> sqlite3.Connection:
+        """A connection whose transactions its user begins, and that any thread may use in its turn."""
+        connection = sqlite3.connect(
+            f"file:{quote(str(self.path))}?mode=rw",
+            uri=True,
+            timeout=LOCKED_S,
+            isolation_level=None,  # we say BEGIN ourselves
+            check_same_thread=False,  # the database's lock sees to it
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def suspect(self, cause: BaseException) -> bool:
+        """Remember the damage that an error tells of. Whether any is known now."""
+        if isinstance(cause, Damaged) or _code(cause) in _DAMAGED:
+            self.damage = str(cause) or self.damage
+        return bool(self.damage)
+
+    def set_aside(self) -> None:
+        """Give the damaged file another name, unless somebody was quicker and this is another file."""
+        if not self.is_the_prepared_one():
+            self.damage = ""
+            return
+        aside = self.path.with_name(f"{self.path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        while aside.exists():
+            aside = aside.with_name(f"{aside.name}+")
+        # The log first: left alone with a new file, it would be taken for that one's.
+        for suffix in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                self.path.with_name(self.path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        damage, self.damage = self.damage, ""
+        _log.error(
+            "%s is damaged (%s): it was set aside as %s, and a new one begins", self.path, damage, aside
+        )
+
+
+def advice(error: sqlite3.Error) -> str:
+    """What to do about an error of SQLite's; empty when nobody knows."""
+    return _ADVICE.get(_code(error), "")
+
+
+def _code(error: BaseException) -> int:
+    """SQLite's primary code; 0 for an error that has none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino)
