@@ -141,13 +141,17 @@ def status(*, endpoint: str | None, broker: str | None, as_json: bool, timeout: 
 def _which_cluster(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which cluster is meant."""
     for option in (
-        click.option("--state", type=click.Path(path_type=Path), metavar="FOLDER", help="Its state folder."),
-        click.option("--cluster", metavar="NAME", help="Its name; default: as configured, else main."),
+        click.option(
+            "--state", type=click.Path(path_type=Path), metavar="FOLDER", help="The cluster's state folder."
+        ),
+        click.option(
+            "--cluster", metavar="NAME", help="The cluster's name; default: as configured, else main."
+        ),
         click.option(
             "--config",
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="Its TOML file; default: $BROKERWATCH_CONFIG, else ./brokerwatch.toml if there is one.",
+            help="The cluster's TOML file; default: $BROKERWATCH_CONFIG, else ./brokerwatch.toml.",
         ),
     ):
         command = option(command)
@@ -176,9 +180,10 @@ def history(
     cluster: str | None,
     state: Path | None,
 ) -> None:
-    """Show what happened: every change of state, veto and operator's command, oldest first.
+    """Show what happened to BROKER, or to all, oldest first.
 
-    It reads what was stored, whether the cluster runs or not.
+    Every change of state, every veto and every operator's command. It reads what was stored, whether
+    the cluster runs or not.
     """
     from brokerwatch import lines
     from brokerwatch.state import stored_history
@@ -199,9 +204,10 @@ def history(
 def hold(
     *, broker: str, why: str, until: str | None, config: Path | None, cluster: str | None, state: Path | None
 ) -> None:
-    """Hold BROKER out: not available, whatever its exchange says, until you release it.
+    """Hold BROKER out until you release it.
 
-    It outlives a restart and is shown everywhere with who and why. It is still watched meanwhile.
+    It is not available, whatever its exchange says. The hold outlives a restart and is shown everywhere
+    with who and why. It is still watched meanwhile.
     """
     until_us = None if until is None else _moment_us(until, ahead=True)
     _command(_meant(config, cluster, state), "hold", broker, why, until_us)
@@ -211,7 +217,10 @@ def hold(
 @click.argument("broker")
 @_which_cluster
 def release(*, broker: str, config: Path | None, cluster: str | None, state: Path | None) -> None:
-    """End the hold on BROKER. Its state is what it would have been without the hold."""
+    """End the hold on BROKER.
+
+    Its state is what it would have been without the hold.
+    """
     _command(_meant(config, cluster, state), "release", broker)
 
 
@@ -219,9 +228,10 @@ def release(*, broker: str, config: Path | None, cluster: str | None, state: Pat
 @click.argument("broker")
 @_which_cluster
 def reset(*, broker: str, config: Path | None, cluster: str | None, state: Path | None) -> None:
-    """What was final for BROKER is mended: its credentials, or whatever made its actor fail.
+    """Ask again for BROKER, after what was final is mended.
 
-    It asks its exchange again at once, and is available when it has proven itself. A lockout by the
+    That is credentials that its exchange refused, or whatever made its actor fail. It asks its exchange
+    again at once, and is available when it has proven itself. A lockout by the
     exchange goes on until its end.
     """
     _command(_meant(config, cluster, state), "reset", broker)

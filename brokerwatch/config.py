@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from brokerwatch.policy import POLICIES, SIMPLE, Rules, rule_mistakes
 
 DEFAULT_HEALTH_ENDPOINT: Final = "tcp://127.0.0.1:5571"
 DEFAULT_BROKER_ENDPOINT: Final = "inproc://brokers"
+SQLITE: Final = "sqlite:///"
+"""How the URL of a store in a file begins; its path follows."""
 CUSTOM: Final = "custom"
 """The exchange of a broker whose balance a trader's own callable fetches."""
 
@@ -112,8 +115,8 @@ class ClusterSettings:
     """False keeps amounts out of what others can hear."""
     state: str = ""
     """The folder that remembers; empty: one of the cluster's name where the platform keeps state."""
-    store: str = ""
-    """The URL of the database; empty: SQLite in that folder."""
+    store: str = field(default="", repr=False)
+    """The URL of the database; empty: SQLite in that folder. Not shown: it may hold a password."""
     remember: bool = True
     """False: nothing is stored, so a restart begins with nothing known, and operators cannot be heard."""
 
@@ -212,6 +215,31 @@ def endpoint_mistake(endpoint: str) -> str:
     )
 
 
+_POSTGRESQL: Final = re.compile(
+    r"postgresql(\+psycopg)?://([^/]*@)?([^/:@\[\]]*|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/.*)?"
+)
+
+
+def _store_mistake(url: str) -> str:
+    """What is wrong with the URL of a store; empty when nothing is. It may hold a password: not repeated."""
+    path = url.removeprefix(SQLITE)
+    in_a_file = path != url and path not in ("", ":memory:") and "?" not in path
+    if url.isprintable() and (not url or in_a_file or _POSTGRESQL.fullmatch(url)):
+        return ""
+    return "expected sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+
+
+def _state_mistake(folder: str) -> str:
+    """What is wrong with the name of a state folder; empty when nothing is."""
+    if not folder.isprintable() or "?" in folder:
+        return f"expected a folder, named without a question mark, not {folder!r}"
+    try:
+        Path(folder).expanduser()
+    except RuntimeError:
+        return f"expected a folder, and this machine knows nobody of that name: {folder!r}"
+    return ""
+
+
 def cluster_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
     """(key, what was expected) for each value of the cluster that cannot be."""
     found: list[tuple[str, str]] = []
@@ -230,6 +258,12 @@ def cluster_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
         ("broker_endpoint", settings.broker_endpoint),
     ):
         mistake = endpoint_mistake(endpoint)
+        if mistake:
+            found.append((key, mistake))
+    for key, mistake in (
+        ("state", _state_mistake(settings.state)),
+        ("store", _store_mistake(settings.store)),
+    ):
         if mistake:
             found.append((key, mistake))
     if re.search(r":(\*|0+)$", settings.broker_endpoint):

@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol, cast
 from brokerwatch.config import (
     CREDENTIALS,
     CUSTOM,
+    SQLITE,
     BrokerSpec,
     ClusterSettings,
     Settings,
@@ -131,7 +132,16 @@ def _exchange_id(section: object) -> str:
 
 def _beside(folder: Path, path: str) -> str:
     """A path of the configuration, which counts from the folder that the configuration lies in."""
-    return str(folder.absolute() / Path(path).expanduser()) if path else ""
+    try:
+        return str(folder.absolute() / Path(path).expanduser()) if path else ""
+    except RuntimeError:  # ~somebody whom this machine does not know: cluster_mistakes says so
+        return path
+
+
+def _store(folder: Path, url: str) -> str:
+    """The store's URL, with the path of a SQLite file as `_beside` has it."""
+    path = url.removeprefix(SQLITE)
+    return url if path in (url, "", ":memory:") else SQLITE + _beside(folder, path)
 
 
 def _cluster(table: _Table, folder: Path) -> ClusterSettings:
@@ -142,7 +152,7 @@ def _cluster(table: _Table, folder: Path) -> ClusterSettings:
         heartbeat_s=table.number("heartbeat_s", _CLUSTER.heartbeat_s),
         publish_balances=table.switch("publish_balances", default=_CLUSTER.publish_balances),
         state=_beside(folder, table.text("state", _CLUSTER.state)),
-        store=table.text("store", _CLUSTER.store),
+        store=_store(folder, table.text("store", _CLUSTER.store)),
         remember=table.switch("remember", default=_CLUSTER.remember),
     )
     table.end("name, health_endpoint, broker_endpoint, heartbeat_s, publish_balances, state, store, remember")
@@ -399,13 +409,21 @@ class _Table:
         if isinstance(value, list | tuple):
             listed = tuple(cast("list[object]", value))
             if all(isinstance(item, int | float) and not isinstance(item, bool) for item in listed):
-                return tuple(float(cast("float", item)) for item in listed)
+                try:
+                    return tuple(float(cast("float", item)) for item in listed)
+                except OverflowError:
+                    self.wrong(key, "expected numbers of fewer than 300 digits")
+                    return default
         self.wrong(key, f"expected a list of numbers, not {_typed(cast('object', value))}")
         return default
 
     def limit(self, key: str) -> float | None:
         """A number where one is given, else None."""
-        return self.number(key, 0.0) if key in self._left else None
+        if key not in self._left:
+            return None
+        before = len(self.problems)
+        number = self.number(key, 0.0)
+        return number if len(self.problems) == before else None
 
     def table(self, key: str) -> Mapping[str, Any]:
         value = self._left.pop(key, {})

@@ -28,6 +28,12 @@ LONGEST_PATH: Final = 100
 LONGEST_LINE: Final = 16_384
 PATIENCE_S: Final = 5.0
 """What a command may take, on both sides."""
+STOP_S: Final = 0.2
+"""What connections get to end when the socket is closed."""
+MAX_WHY: Final = 160
+"""Characters of a reason: with who and until when, it is shown whole wherever the hold is."""
+LATEST_US: Final = 4_102_444_800_000_000
+"""The end of 2099: what is told for longer is told without an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ class ControlServer:
         self._path = path
         self._obey = obey
         self._server: asyncio.AbstractServer | None = None
+        self._open: dict[asyncio.StreamWriter, asyncio.Future[None]] = {}
+        """Each connection, and what is done when it is over."""
 
     def start(self) -> None:
         """Bind the socket. Raises OSError. Whoever starts it holds the folder, so an old socket is stale."""
@@ -72,13 +80,21 @@ class ControlServer:
 
     async def _stop(self) -> None:
         if self._server is not None:
-            self._server.close()
             self._path.unlink(missing_ok=True)
+            for _ in range(5):  # whoever has just called gets as far as `_serve`: asyncio would lose him
+                await asyncio.sleep(0)
+            self._server.close()
+            over = list(self._open.values())
+            for writer in self._open:
+                writer.transport.abort()
+            if over:
+                await asyncio.wait(over, timeout=STOP_S)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open[writer] = asyncio.get_running_loop().create_future()
         try:
+            answer = await self._answer(reader, writer)
             async with asyncio.timeout(PATIENCE_S):
-                answer = await self._answer(reader, writer)
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
         except (OSError, TimeoutError):
@@ -88,16 +104,33 @@ class ControlServer:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(PATIENCE_S):
                     await writer.wait_closed()
+            self._open.pop(writer).set_result(None)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> dict[str, str]:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                line = await reader.readuntil()
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            return {"error": f"not a command: expected one line of JSON, of up to {LONGEST_LINE:,} bytes"}
+        # Only now, for who is refused before he has spoken meets a broken pipe in place of the reason.
         caller = _caller(cast("socket.socket", writer.get_extra_info("socket")))
         if caller is None:
             return {"error": "this cluster belongs to somebody else"}
         try:
-            command = _command(await reader.readline())
-            return {"said": await self._obey(command, caller)}
+            return {"said": await self._obeyed(_command(line), caller)}
         except (ControlError, ValueError) as error:
             return {"error": str(error)}
+
+    async def _obeyed(self, command: Command, caller: str) -> str:
+        """What the cluster says to it. It is never cancelled: whoever carries it out may do so later."""
+        said = asyncio.ensure_future(self._obey(command, caller))
+        done, _ = await asyncio.wait({said}, timeout=PATIENCE_S)
+        if not done:
+            said.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise ControlError(
+                f"no answer within {PATIENCE_S:g} s; it may still be carried out: see `brokerwatch history`"
+            )
+        return said.result()
 
 
 def _caller(connection: socket.socket) -> str | None:
@@ -128,7 +161,15 @@ def _command(line: bytes) -> Command:
         until is None or type(until) is int
     ):
         raise ValueError("not a command: expected texts, and until_us as a number")
-    return Command(verb, broker, why, until)
+    if until is not None and not 0 <= until < LATEST_US:
+        raise ValueError(
+            "that moment cannot be: expected one before the year 2100; leave --until out for no end"
+        )
+    # Others print it, send it and store it: what cannot be printed has no place in it.
+    words = " ".join("".join(sign if sign.isprintable() else " " for sign in why).split())
+    if len(words) > MAX_WHY:
+        raise ValueError(f"--why: expected up to {MAX_WHY} characters, not {len(words)}")
+    return Command(verb, broker, words, until)
 
 
 def ask(path: Path, command: Command) -> str:

@@ -49,7 +49,7 @@ def history_line(line: Transition) -> str:
     answer = "available" if line.available else f"not available: {line.reason}"
     fault = "" if line.fault is None else f"  {line.fault}, error {line.error_count}"
     detail = f"  {line.detail}" if line.detail else ""
-    return f"{moment:%Y-%m-%d %H:%M:%S}  {line.broker}  {line.event}  {what}  ({answer}){fault}{detail}"
+    return f"{moment:%Y-%m-%d %H:%M:%S}  {line.broker:<16} {line.event:<8}  {what}  ({answer}){fault}{detail}"
 
 
 def nothing_heard_object(detail: str) -> str:

@@ -16,20 +16,21 @@ def moment(text: str, now: datetime, *, ahead: bool) -> datetime:
     """The moment that `text` means. Raises ValueError, which names the forms.
 
     A span counts from `now`, forwards when `ahead` and else backwards; an hour is the next or the last
-    of its kind. What has no zone is in the zone of `now`, which must have one.
+    of its kind. `now` is local and has its zone. What is written without a zone is given back without one:
+    it is the wall clock's, and which offset holds on that day the caller's system knows.
     """
     direction = 1 if ahead else -1
     span = _SPAN.fullmatch(text)
-    if span is not None:
-        return now + direction * timedelta(seconds=int(span[1]) * _SECONDS[span[2]])
     hour = _HOUR.fullmatch(text)
     try:
+        if span is not None:
+            return now + direction * timedelta(seconds=int(span[1]) * _SECONDS[span[2]])
         if hour is not None:
+            now = now.replace(tzinfo=None)
             found = now.replace(hour=int(hour[1]), minute=int(hour[2]), second=0, microsecond=0)
             if (found <= now) if ahead else (found > now):
                 found += direction * timedelta(days=1)
             return found
-        found = datetime.fromisoformat(text)
+        return datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise ValueError(f"expected a moment such as {FORMS}, not {text!r}") from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=now.tzinfo)

@@ -17,7 +17,7 @@ from typing import Final
 
 from brokerwatch.clock import SystemClock
 from brokerwatch.cluster import Cluster
-from brokerwatch.config import ClusterSettings, Settings
+from brokerwatch.config import ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.configfile import load, load_cluster
 from brokerwatch.demo import simulated_settings
 from brokerwatch.errors import ConfigError, EndpointUnavailable, Problem, StateFolderTaken
@@ -109,11 +109,15 @@ def meant_cluster(config: Path | None, *, name: str | None, state: Path | None) 
             if config is not None or os.environ.get(CONFIG_VARIABLE) or Path(CONFIG_FILE).exists():
                 raise
             settings = ClusterSettings()
-    return replace(
+    meant = replace(
         settings,
         name=settings.name if name is None else name,
         state=settings.state if state is None else str(state),
     )
+    problems = [Problem("", f"cluster.{key}", expected) for key, expected in cluster_mistakes(meant)]
+    if problems:
+        raise ConfigError(tuple(problems))
+    return meant
 
 
 def _config_path(config: Path | None) -> Path:

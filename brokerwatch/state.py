@@ -8,6 +8,7 @@ is a folder that another running cluster has: two would overwrite each other's m
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from brokerwatch.actors.recorder import Recorder
 from brokerwatch.backlog import Backlog, Remembered, Transition
 from brokerwatch.claims import Claim, claim, private_folder, state_root
 from brokerwatch.clock import Clock
-from brokerwatch.config import ClusterSettings
+from brokerwatch.config import SQLITE, ClusterSettings
 from brokerwatch.errors import StateFolderTaken, StoreError
 from brokerwatch.journal import Journal
 from brokerwatch.restarts import Restarts
@@ -41,7 +42,7 @@ def folder_of(settings: ClusterSettings) -> Path:
 
 def store_of(settings: ClusterSettings) -> Store:
     """The store that these settings mean; not opened yet."""
-    url = settings.store or f"sqlite:///{folder_of(settings).absolute() / DATABASE_NAME}"
+    url = settings.store or f"{SQLITE}{folder_of(settings).absolute() / DATABASE_NAME}"
     return Store(url, settings.name)
 
 
@@ -49,13 +50,13 @@ def stored_history(
     settings: ClusterSettings, broker: str | None, since_us: int | None, limit: int | None
 ) -> list[Transition]:
     """What is stored of these settings' cluster, oldest first. Raises StoreError."""
-    database = folder_of(settings) / DATABASE_NAME
-    if not settings.store and not database.exists():
+    store = store_of(settings)
+    in_a_file = not settings.store or settings.store.startswith(SQLITE)
+    if in_a_file and not Path(store.where).exists():  # looking must not make it
         raise StoreError(
-            f"nothing is stored at {database}: has this cluster run? "
+            f"nothing is stored at {store.where}: has this cluster run? "
             "name the one that you mean with --config, --cluster or --state"
         )
-    store = store_of(settings)
     try:
         return list(store.history(broker, since_us, limit))
     finally:
@@ -107,6 +108,7 @@ class State:
     def _take_folder(self) -> None:
         try:
             private_folder(self._folder)
+            self._look_at_folder()
             found = claim(self._folder / CLAIM_NAME)
         except OSError as error:
             _log.error(
@@ -121,6 +123,16 @@ class State:
                 "another `name` or `state` under [cluster]"
             )
         self._claim = found
+
+    def _look_at_folder(self) -> None:
+        """A folder that was there before us may be open to others. We say so, and leave it as it is."""
+        found = self._folder.stat()
+        if found.st_uid not in (os.getuid(), 0):
+            _log.warning(
+                "the state folder %s belongs to another user, who can change what is in it", self._folder
+            )
+        elif found.st_mode & 0o077:
+            _log.warning("the state folder %s is open to other users; chmod 700 it", self._folder)
 
     def record(self, alarms: Alarms, on_opened: Callable[[Remembered], object]) -> None:
         """Start the recorder. `on_opened` is told what was stored, when it can be read only later."""

@@ -103,6 +103,11 @@ class Door:
         size = os.fstat(self._errors.fileno()).st_size
         return os.pread(self._errors.fileno(), size, 0).decode()
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def close_pipe(self) -> None:
         """Read no more."""
         if self._process.stdout is not None:
@@ -215,8 +220,12 @@ def free_endpoint() -> str:
         (("listen",), "--count"),
         (("status",), "--timeout"),
         (("init",), "PATH"),
+        (("history",), "--since"),
+        (("hold",), "--until"),
+        (("release",), "--cluster"),
+        (("reset",), "lockout"),
     ],
-    ids=["brokerwatch", "run", "listen", "status", "init"],
+    ids=["brokerwatch", "run", "listen", "status", "init", "history", "hold", "release", "reset"],
 )
 def test_every_command_explains_itself(arguments: tuple[str, ...], word: str, tmp_path: Path) -> None:
     done = run_door(*BROKERWATCH, *arguments, "--help", cwd=tmp_path)

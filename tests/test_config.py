@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -29,8 +31,10 @@ from brokerwatch.config import (
     cluster_mistakes,
     endpoint_mistake,
 )
-from brokerwatch.configfile import load
+from brokerwatch.configfile import load, load_cluster
 from brokerwatch.errors import ConfigError, Problem
+from brokerwatch.pace import BUDGETS
+from brokerwatch.policy import GUARDED, POLICIES, SIMPLE, Rules
 from brokerwatch.template import CONFIG_TEMPLATE
 
 ISSUE: Final = """
@@ -41,6 +45,9 @@ health_endpoint = "tcp://127.0.0.1:5571"   # the public health topic
 broker_endpoint = "inproc://brokers"       # brokers to supervisor
 heartbeat_s = 1.0
 publish_balances = true
+state = "remembered"                       # a folder beside this file
+store = "postgresql+psycopg://watch@db/x"  # else SQLite in that folder
+remember = true
 [brokers.kraken-main]                      # the name: topic characters only
 exchange = "kraken"                        # any ccxt id
 api_key_env = "KRAKEN_MASTER_API_KEY"
@@ -50,6 +57,13 @@ fetch_deadline_s = 8                       # may exceed the interval
 max_consecutive_errors = 3
 cash_currencies = ["USD", "USDT", "USDC"]
 labels = { desk = "a" }
+policy = "guarded"
+requests_per_s = 0.5
+request_burst = 20
+read_funding = false
+[brokers.kraken-main.rules]
+successes_to_recover = 4
+max_age_s = inf
 [brokers.kraken-main.ccxt]                 # passed to the ccxt constructor as it is, e.g. urls
 """
 SMALLEST: Final = 'version = 1\n[brokers.k]\nexchange = "kraken"\n'
@@ -120,7 +134,7 @@ def pem() -> str:
 # --- what is right -------------------------------------------------------------------------------
 
 
-def test_the_example_of_the_documentation_loads_with_every_value(loaded: Loader) -> None:
+def test_the_example_of_the_documentation_loads_with_every_value(loaded: Loader, tmp_path: Path) -> None:
     found = loaded(ISSUE + 'urls = { api = { public = "http://x", n = 1 } }\n')
     assert found.cluster == ClusterSettings(
         name="main",
@@ -128,8 +142,14 @@ def test_the_example_of_the_documentation_loads_with_every_value(loaded: Loader)
         broker_endpoint="inproc://brokers",
         heartbeat_s=1.0,
         publish_balances=True,
+        state=str(tmp_path / "remembered"),
+        store="postgresql+psycopg://watch@db/x",
+        remember=True,
     )
     (spec,) = found.brokers
+    assert spec.policy == "guarded"
+    assert spec.rules == replace(GUARDED, successes_to_recover=4, max_age_s=None)
+    assert (spec.requests_per_s, spec.request_burst, spec.read_funding) == (0.5, 20.0, False)
     assert (spec.name, spec.exchange) == ("kraken-main", "kraken")
     assert dict(spec.credentials) == {"api_key": KEY, "secret": SECRET}
     assert (spec.poll_interval_s, spec.fetch_deadline_s, spec.max_consecutive_errors) == (10.0, 8.0, 3)
@@ -145,8 +165,10 @@ def test_every_value_of_the_file_arrives_and_not_a_default(loaded: Loader) -> No
     found = loaded(
         'version = 1\n[cluster]\nname = "desk-2"\nhealth_endpoint = "ipc:///run/h"\n'
         'broker_endpoint = "tcp://127.0.0.1:7000"\nheartbeat_s = 0.25\npublish_balances = false\n'
+        'state = "/srv/watch"\nstore = "sqlite:////srv/w.db"\nremember = false\n'
         '[brokers.k]\nexchange = "kraken"\npoll_interval_s = 0.2\nfetch_deadline_s = 30\n'
         'max_consecutive_errors = 7\ncash_currencies = ["EUR", "EURC"]\nlabels = { a = "b", c = "" }\n'
+        'policy = "guarded"\nrequests_per_s = 3\nrequest_burst = 1.5\nread_funding = false\n'
     )
     assert found.cluster == ClusterSettings(
         name="desk-2",
@@ -154,8 +176,13 @@ def test_every_value_of_the_file_arrives_and_not_a_default(loaded: Loader) -> No
         broker_endpoint="tcp://127.0.0.1:7000",
         heartbeat_s=0.25,
         publish_balances=False,
+        state="/srv/watch",
+        store="sqlite:////srv/w.db",
+        remember=False,
     )
     (spec,) = found.brokers
+    assert (spec.policy, spec.rules) == ("guarded", GUARDED)
+    assert (spec.requests_per_s, spec.request_burst, spec.read_funding) == (3.0, 1.5, False)
     assert (spec.poll_interval_s, spec.fetch_deadline_s, spec.max_consecutive_errors) == (0.2, 30.0, 7)
     assert spec.cash_currencies == ("EUR", "EURC")
     assert dict(spec.labels) == {"a": "b", "c": ""}
@@ -169,6 +196,99 @@ def test_what_the_file_leaves_out_has_the_documented_default(loaded: Loader) -> 
     assert (spec.poll_interval_s, spec.fetch_deadline_s, spec.max_consecutive_errors) == (10.0, 8.0, 3)
     assert spec.cash_currencies == ("USD", "USDT", "USDC")
     assert (dict(spec.labels), dict(spec.ccxt)) == ({}, {})
+    assert (spec.policy, spec.rules) == ("simple", SIMPLE)
+    assert (spec.requests_per_s, spec.request_burst, spec.read_funding) == (None, None, True)
+    assert (found.cluster.state, found.cluster.store, found.cluster.remember) == ("", "", True)
+
+
+def test_a_state_folder_counts_from_the_folder_of_the_file_and_from_nowhere_else(
+    loaded: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("HOME", "/home/trader")
+    for written, meant in {
+        "memory": f"{tmp_path}/memory",
+        "./a/b": f"{tmp_path}/a/b",
+        "/srv/memory": "/srv/memory",
+        "~/memory": "/home/trader/memory",
+        "": "",
+    }.items():
+        assert loaded(SMALLEST + f'[cluster]\nstate = "{written}"\n').cluster.state == meant
+        assert load_cluster(tmp_path / "brokerwatch.toml").state == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("sqlite:///watch.db", "sqlite:///{folder}/watch.db"),
+        ("sqlite:////srv/watch.db", "sqlite:////srv/watch.db"),
+        ("sqlite:///~/watch.db", "sqlite:////home/trader/watch.db"),
+        ("postgresql://watch@db/x", "postgresql://watch@db/x"),
+        ("postgresql+psycopg://watch:p@[::1]:5432/x?sslmode=require",
+         "postgresql+psycopg://watch:p@[::1]:5432/x?sslmode=require"),
+        ("postgresql:///x", "postgresql:///x"),
+    ],
+)  # fmt: skip
+def test_a_store_in_a_file_counts_from_the_folder_of_the_configuration_too(
+    loaded: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, meant: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/trader")
+    found = loaded(SMALLEST + f'[cluster]\nstore = "{written}"\n').cluster
+    assert found.store == meant.format(folder=tmp_path)
+
+
+RULES: Final[Mapping[str, tuple[str, object, str]]] = {
+    "start_unknown": ("true", True, "false"),
+    "final_auth": ("true", True, "false"),
+    "maintenance_state": ("true", True, "false"),
+    "window_fetches": ("20", 20, "0"),
+    "window_minimum": ("9", 9, "6"),
+    "window_share": ("0.25", 0.25, "0.5"),
+    "successes_to_recover": ("2", 2, "1"),
+    "confirm_after_s": ("[0.25, 0.5]", (0.25, 0.5), "[]"),
+    "backoff_s": ("[1, 60]", (1.0, 60.0), "[]"),
+    "max_age_s": ("60", 60.0, "inf"),
+}
+"""Each rule: how it is switched on in the file, what that is, and how it is switched off."""
+
+
+def test_every_rule_is_tried() -> None:
+    assert [field.name for field in fields(Rules)] == list(RULES)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_rule_can_be_switched_on_alone_under_simple(loaded: Loader, rule: str) -> None:
+    written, value, _ = RULES[rule]
+    more = {"window_minimum": {"window_fetches": 20}}.get(rule, {})
+    extra = "".join(f"{key} = {number}\n" for key, number in more.items())
+    (spec,) = loaded(f"{SMALLEST}[brokers.k.rules]\n{rule} = {written}\n{extra}").brokers
+    assert spec.policy == "simple"
+    assert spec.rules == replace(SIMPLE, **cast("Any", {rule: value, **more}))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_rule_can_be_switched_off_alone_under_guarded(loaded: Loader, rule: str) -> None:
+    (spec,) = loaded(f'{SMALLEST}policy = "guarded"\n[brokers.k.rules]\n{rule} = {RULES[rule][2]}\n').brokers
+    assert spec.policy == "guarded"
+    assert spec.rules == replace(GUARDED, **cast("Any", {rule: getattr(SIMPLE, rule)}))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_policy_without_rules_is_what_its_name_says(loaded: Loader, policy: str) -> None:
+    (spec,) = loaded(f'{SMALLEST}policy = "{policy}"\n').brokers
+    assert spec.rules == POLICIES[policy]
+
+
+def test_who_is_polled_seldom_is_not_stale_between_two_polls_unless_the_rules_say_so(loaded: Loader) -> None:
+    guarded = f'{SMALLEST}policy = "guarded"\npoll_interval_s = 300\n'
+    (spec,) = loaded(guarded).brokers
+    assert spec.rules.max_age_s == 900.0
+    (spec,) = loaded(guarded + "[brokers.k.rules]\nmax_age_s = 5\n").brokers
+    assert spec.rules.max_age_s == 5.0
+    (spec,) = loaded(f"{SMALLEST}poll_interval_s = 300\n").brokers
+    assert spec.rules.max_age_s is None, "simple has no limit to raise"
 
 
 def test_credentials_come_from_variables_named_after_the_broker_by_default(loaded: Loader) -> None:
@@ -255,23 +375,25 @@ def test_the_environment_of_the_process_is_what_counts_by_default(
 
 def test_the_template_loads_once_its_variables_are_set(loaded: Loader) -> None:
     environment = {"KRAKEN_MAIN_API_KEY": KEY, "KRAKEN_MAIN_API_SECRET": SECRET}
-    (spec,) = loaded(CONFIG_TEMPLATE, environment).brokers
+    found = loaded(CONFIG_TEMPLATE, environment)
+    (spec,) = found.brokers
     assert (spec.name, dict(spec.labels)) == ("kraken-main", {"desk": "a"})
+    assert (spec.policy, spec.rules) == ("guarded", GUARDED)
+    assert found.cluster == ClusterSettings()
 
 
 def test_the_template_loads_with_every_commented_account_too(loaded: Loader, tmp_path: Path) -> None:
-    commented = [
-        line.removeprefix("# ")
-        if line.startswith(("# [", "# exchange", "# api", "# secret_", "# pass"))
-        else line
-        for line in CONFIG_TEMPLATE.splitlines()
-    ]
+    commented = [re.sub(r"^# (?=\[|[a-z_]+ = )", "", line) for line in CONFIG_TEMPLATE.splitlines()]
     (tmp_path / "coinbase.pem").write_text(pem())
     (tmp_path / "coinbase.pem").chmod(0o600)
     names = ("KRAKEN_MAIN_API_KEY", "KRAKEN_MAIN_API_SECRET", "COINBASE_API_KEY")
     okx = ("OKX_API_KEY", "OKX_API_SECRET", "OKX_API_PASSPHRASE")
     found = loaded("\n".join(commented), dict.fromkeys((*names, *okx), "x"))
     assert [spec.exchange for spec in found.brokers] == ["kraken", "coinbase", "okx"]
+    for spec in found.brokers:
+        assert (spec.policy, spec.rules) == ("guarded", GUARDED), "the rules it shows are those it would have"
+    assert found.cluster.state == str(tmp_path / "brokerwatch-state")
+    assert found.cluster.store.startswith("postgresql")
 
 
 # --- what is wrong: one problem each, with the key and what was expected ------------------------------
@@ -283,7 +405,48 @@ CLUSTER_TYPES: Final = {
     "broker_endpoint": ('["inproc://a"]', "expected text, not a list"),
     "heartbeat_s": ('"1"', "expected a number, not text (1)"),
     "publish_balances": ('"false"', "expected true or false, not text (false)"),
+    "state": ("1", "expected text, not a number (1)"),
+    "store": ("[]", "expected text, not a list"),
+    "remember": ("0", "expected true or false, not a number (0)"),
 }
+RULE_TYPES: Final = {
+    "start_unknown": ("1", "expected true or false, not a number (1)"),
+    "final_auth": ('"yes"', "expected true or false, not text (yes)"),
+    "maintenance_state": ("[]", "expected true or false, not a list"),
+    "window_fetches": ("20.0", "expected a whole number, not a number (20.0)"),
+    "window_minimum": ("true", "expected a whole number, not true or false (True)"),
+    "window_share": ('"half"', "expected a number, not text (half)"),
+    "successes_to_recover": ("2.5", "expected a whole number, not a number (2.5)"),
+    "confirm_after_s": ("0.25", "expected a list of numbers, not a number (0.25)"),
+    "backoff_s": ('["1", "60"]', "expected a list of numbers, not a list"),
+    "max_age_s": ("false", "expected a number, not true or false (False)"),
+}
+RULE_RANGES: Final = (
+    ("window_fetches = -1", "window_fetches", "expected from 0 (no window) to 1,000, not -1"),
+    ("window_fetches = 1001", "window_fetches", "to 1,000, not 1001"),
+    ("window_fetches = 4", "window_minimum", "expected at most window_fetches, 4"),
+    ("window_minimum = 0", "window_minimum", "expected from 1 to 1,000, not 0"),
+    ("window_minimum = 1001", "window_minimum", "expected from 1 to 1,000, not 1001"),
+    ("window_minimum = 21", "window_minimum", "expected at most window_fetches, 20"),
+    ("window_share = 0", "window_share", "expected above 0 and up to 1, not 0"),
+    ("window_share = 1.01", "window_share", "expected above 0 and up to 1, not 1.01"),
+    ("window_share = nan", "window_share", "not nan"),
+    ("successes_to_recover = 0", "successes_to_recover", "expected from 1 to 100, not 0"),
+    ("successes_to_recover = 101", "successes_to_recover", "expected from 1 to 100, not 101"),
+    ("confirm_after_s = [0]", "confirm_after_s", "numbers of seconds above 0; [] switches it off"),
+    ("confirm_after_s = [nan]", "confirm_after_s", "numbers of seconds above 0"),
+    ("confirm_after_s = [86401]", "confirm_after_s", "up to 10 numbers of seconds above 0"),
+    (f"confirm_after_s = {[1] * 11}", "confirm_after_s", "expected up to 10 numbers"),
+    (f"confirm_after_s = [{'9' * 400}]", "confirm_after_s", "fewer than 300 digits"),
+    ("backoff_s = [1]", "backoff_s", "two numbers of seconds, [shortest, longest]; [] switches it off"),
+    ("backoff_s = [1, 2, 3]", "backoff_s", "expected two numbers"),
+    ("backoff_s = [60, 1]", "backoff_s", "expected [shortest, longest] in seconds above 0"),
+    ("backoff_s = [0, 1]", "backoff_s", "in seconds above 0"),
+    ("backoff_s = [1, 86401]", "backoff_s", "[shortest, longest]"),
+    ("backoff_s = [1, inf]", "backoff_s", "[shortest, longest]"),
+    ("max_age_s = 0", "max_age_s", "expected seconds above 0, or inf for no limit, not 0"),
+    ("max_age_s = nan", "max_age_s", "not nan"),
+)
 BROKER_TYPES: Final = {
     "poll_interval_s": ("true", "expected a number, not true or false (True)"),
     "fetch_deadline_s": ("2026-01-01", "expected a number, not a date"),
@@ -293,6 +456,11 @@ BROKER_TYPES: Final = {
     "ccxt": ("[]", "expected a table, not a list"),
     "api_key_env": ("7", "expected the name of a variable, not a number"),
     "secret_file": ("false", "expected the name of a file, not true or false"),
+    "policy": ("true", "expected text, not true or false (True)"),
+    "rules": ('"guarded"', "expected a table, not text (guarded)"),
+    "requests_per_s": ('"5"', "expected a number, not text (5)"),
+    "request_burst": ("true", "expected a number, not true or false (True)"),
+    "read_funding": ('"no"', "expected true or false, not text (no)"),
 }
 WRONG: Final = {
     "malformed TOML": ("version = 1\n[cluster\n", "", "is not TOML: Expected ']'"),
@@ -494,6 +662,73 @@ WRONG: Final = {
         "cluster.broker_endpoint",
         "expected another endpoint than health_endpoint",
     ),
+    "an unknown policy": (
+        SMALLEST + 'policy = "paranoid"\n',
+        "brokers.k.policy",
+        "expected simple or guarded, not 'paranoid'",
+    ),
+    "a policy of the whole cluster": (
+        SMALLEST + '[cluster]\npolicy = "guarded"\n',
+        "cluster.policy",
+        "unknown key; known are: name",
+    ),
+    "an unknown rule": (
+        SMALLEST + "[brokers.k.rules]\nbackoff = 1\n",
+        "brokers.k.rules.backoff",
+        "unknown key; known are: start_unknown, final_auth",
+    ),
+    "too few requests": (SMALLEST + "requests_per_s = 0\n", "brokers.k.requests_per_s", "from 0.01 to 10000"),
+    "too many requests": (SMALLEST + "requests_per_s = inf\n", "brokers.k.requests_per_s", "not inf"),
+    "requests that are no number": (
+        SMALLEST + "requests_per_s = nan\n",
+        "brokers.k.requests_per_s",
+        "not nan",
+    ),
+    "a burst of nothing": (SMALLEST + "request_burst = 0.5\n", "brokers.k.request_burst", "from 1 to 10000"),
+    "a burst too large": (SMALLEST + "request_burst = 10001\n", "brokers.k.request_burst", "not 10001"),
+    "a state folder of somebody unknown": (
+        SMALLEST + '[cluster]\nstate = "~nobody-of-that-name/x"\n',
+        "cluster.state",
+        "this machine knows nobody of that name: '~nobody-of-that-name/x'",
+    ),
+    "a state folder that no system can have": (
+        SMALLEST + '[cluster]\nstate = "a\\u0000b"\n',
+        "cluster.state",
+        "expected a folder",
+    ),
+    **{
+        f"the store {store!r}": (
+            f'{SMALLEST}[cluster]\nstore = "{store}"\n',
+            "cluster.store",
+            "expected sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE",
+        )
+        for store in (
+            "watch.db",
+            "sqlite://",
+            "sqlite:///",
+            "sqlite:///:memory:",
+            "mysql://h/d",
+            "http://h",
+            f"postgresql://me:{SECRET}@h:port/d",
+            f"postgres://me:{SECRET}@h/d",
+        )
+    },
+    **{
+        f"the wrong type of rules.{key}": (
+            f"{SMALLEST}[brokers.k.rules]\n{key} = {value}\n",
+            f"brokers.k.rules.{key}",
+            expected,
+        )
+        for key, (value, expected) in RULE_TYPES.items()
+    },
+    **{
+        f"a rule out of range: {line[:40]}": (
+            f'{SMALLEST}policy = "guarded"\n[brokers.k.rules]\n{line}\n',
+            f"brokers.k.rules.{key}",
+            expected,
+        )
+        for line, key, expected in RULE_RANGES
+    },
     **{
         f"the wrong type of cluster.{key}": (
             f"{SMALLEST}[cluster]\n{key} = {value}\n",
@@ -540,8 +775,38 @@ def test_every_key_of_the_documentation_has_its_wrong_type_tried() -> None:
         "version",
         "exchange",
     }
-    tried = {*CLUSTER_TYPES, *BROKER_TYPES, "secret_env"}
+    tried = {*CLUSTER_TYPES, *BROKER_TYPES, *RULE_TYPES, "secret_env"}
     assert keys <= tried
+
+
+DOCUMENTATION: Final = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+
+
+@pytest.mark.parametrize(
+    ("heading", "line"),
+    [("## `[cluster]`", "[cluster]\nwat = 1\n"), ("## `[brokers.NAME]`", "wat = 1\n"),
+     ("## Policies: `[brokers.NAME.rules]`", "[brokers.k.rules]\nwat = 1\n")],
+    ids=["cluster", "brokers", "rules"],
+)  # fmt: skip
+def test_the_documentation_has_every_key_that_the_loader_knows_and_no_other(
+    mistakes: Mistakes, heading: str, line: str
+) -> None:
+    (problem,) = mistakes(SMALLEST + line)
+    known = set(re.findall(r"[a-z_]+", problem.expected.partition("known are: ")[2].partition(", and a ")[0]))
+    section = DOCUMENTATION.read_text().partition(heading)[2].partition("\n## ")[0]
+    documented = {key for row in section.splitlines() for key in re.findall(r"^\| `([a-z_]+)` \|", row)}
+    assert documented == known - {"rules", "ccxt"}, "those two have a section of their own"
+
+
+def test_the_budgets_in_the_documentation_are_those_of_the_code() -> None:
+    text = DOCUMENTATION.read_text()
+    found = {
+        name.lower(): (float(burst), float(per_s))
+        for name, burst, per_s in re.findall(
+            r"^\| (Kraken|Coinbase|OKX) \| ([0-9.]+) \| ([0-9.]+) \|", text, re.M
+        )
+    }
+    assert found == {name: (budget.burst, budget.per_s) for name, budget in BUDGETS.items()}
 
 
 def test_an_exchange_that_is_no_text_is_named_by_its_type(mistakes: Mistakes) -> None:
@@ -605,6 +870,9 @@ def test_all_mistakes_of_a_file_are_named_in_one_run(mistakes: Mistakes) -> None
         'wat = 1\n[cluster]\nname = "A"\nheartbeat_s = 0\n'
         '[brokers.a]\nexchange = "nyse"\npoll_interval_s = 0\n'
         '[brokers.b]\nexchange = "kraken"\ncash_currencies = ["USD", "EUR"]\nwat = 2\n'
+        "requests_per_s = 0\n[brokers.b.rules]\nwindow_share = 2\nsuccesses_to_recover = 0\nwat = 3\n"
+        '[brokers.c]\nexchange = "kraken"\napi_key_env = "K_API_KEY"\nsecret_env = "K_API_SECRET"\n'
+        'policy = "strict"\nread_funding = 1\n'
     )
     assert {problem.key for problem in found} == {
         "wat",
@@ -617,8 +885,14 @@ def test_all_mistakes_of_a_file_are_named_in_one_run(mistakes: Mistakes) -> None
         "brokers.b.wat",
         "brokers.b.api_key_env",
         "brokers.b.secret_env",
+        "brokers.b.requests_per_s",
+        "brokers.b.rules.window_share",
+        "brokers.b.rules.successes_to_recover",
+        "brokers.b.rules.wat",
+        "brokers.c.policy",
+        "brokers.c.read_funding",
     }
-    assert len(found) == 10
+    assert len(found) == 16
 
 
 def test_keep_going_puts_only_the_broken_brokers_aside(loaded: Loader) -> None:
@@ -634,6 +908,14 @@ def test_keep_going_puts_only_the_broken_brokers_aside(loaded: Loader) -> None:
     assert "poll_interval_s" in why
     assert "BAD_API_KEY" in why
     assert found.broken["worse"][0] == "nyse"
+
+
+@pytest.mark.parametrize("mistake", ['policy = "paranoid"', "rules = { window_share = 2 }"])
+def test_keep_going_puts_a_broker_of_a_wrong_policy_or_rule_aside(loaded: Loader, mistake: str) -> None:
+    keys = 'api_key_env = "K_API_KEY"\nsecret_env = "K_API_SECRET"\n'
+    found = loaded(f'{SMALLEST}[brokers.bad]\nexchange = "kraken"\n{keys}{mistake}\n', keep_going=True)
+    assert [spec.name for spec in found.brokers] == ["k"]
+    assert re.match(r"policy|rules", found.broken["bad"][1].removeprefix("brokers.bad."))
 
 
 @pytest.mark.parametrize(
@@ -656,7 +938,8 @@ def test_secrets_are_never_shown(loaded: Loader) -> None:
     found = loaded(SMALLEST + f'[brokers.k.ccxt]\nheaders = {{ token = "{PASSPHRASE}" }}\n')
     assert found.brokers[0].credentials["secret"] == SECRET
     assert found.brokers[0].ccxt["headers"] == {"token": PASSPHRASE}
-    for shown in (repr(found), str(found), repr(found.brokers[0]), str(found.brokers)):
+    cluster = ClusterSettings(store=f"postgresql://me:{SECRET}@host/db")
+    for shown in (repr(found), str(found), repr(found.brokers[0]), str(found.brokers), repr(cluster)):
         assert not any(secret in shown for secret in (KEY, SECRET, PASSPHRASE))
 
 
@@ -689,6 +972,10 @@ def test_settings_cannot_be_changed_after_they_were_checked(loaded: Loader) -> N
         ("a", {"fetch_deadline_s": 3_601.0}, "brokers.a.fetch_deadline_s"),
         ("a", {"max_consecutive_errors": 1_001}, "brokers.a.max_consecutive_errors"),
         ("a", {"cash_currencies": ("USD", "JPY")}, "brokers.a.cash_currencies"),
+        ("a", {"policy": "paranoid"}, "brokers.a.policy"),
+        ("a", {"rules": Rules(window_share=2.0)}, "brokers.a.rules.window_share"),
+        ("a", {"requests_per_s": 0.0}, "brokers.a.requests_per_s"),
+        ("a", {"request_burst": 0.0}, "brokers.a.request_burst"),
     ],
 )
 def test_a_spec_made_in_python_is_checked_like_one_from_a_file(
@@ -765,7 +1052,20 @@ def toml(value: object) -> str:
 
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12) | st.sampled_from(
-    ["kraken", "okx", "K_API_KEY", "tcp://127.0.0.1:1", "USD", "good.key", "."]
+    [
+        "kraken",
+        "okx",
+        "K_API_KEY",
+        "tcp://127.0.0.1:1",
+        "USD",
+        "good.key",
+        ".",
+        "guarded",
+        "~x/y",
+        "~",
+        "sqlite:///a",
+        "postgresql://h/d",
+    ]
 )
 scalars = (
     st.booleans()
@@ -787,8 +1087,18 @@ def tables(*keys: str) -> st.SearchStrategy[dict[str, object]]:
 brokers = tables(
     "exchange", "poll_interval_s", "fetch_deadline_s", "max_consecutive_errors", "cash_currencies", "labels",
     "ccxt", "api_key_env", "secret_file", "api_key", "private_key_env",
-)  # fmt: skip
-clusters = tables("name", "health_endpoint", "broker_endpoint", "heartbeat_s", "publish_balances")
+    "policy", "requests_per_s", "request_burst", "read_funding",
+) | st.fixed_dictionaries({"rules": tables(*RULES)})  # fmt: skip
+clusters = tables(
+    "name",
+    "health_endpoint",
+    "broker_endpoint",
+    "heartbeat_s",
+    "publish_balances",
+    "state",
+    "store",
+    "remember",
+)
 documents = st.fixed_dictionaries(
     {},
     optional={
