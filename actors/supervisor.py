@@ -67,6 +67,8 @@ class Obey:
     reply: Future[str]
 
 
+ITS_END: Final = "its own end"
+"""Who ends a hold that had a time."""
 GIVEN_UP: Final = frozenset({Reason.CONFIG, Reason.FAILED})
 """Under these vetoes there is no actor to hear of and none to restart."""
 
@@ -224,11 +226,16 @@ class HealthSupervisor(Actor):
         for name, view in self._views.items():
             vetoes = view.vetoes.lift_ended(now)
             if vetoes is not view.vetoes:
+                words = view.vetoes.laid[Reason.HELD_OUT].detail
                 self._journal.held(name, None)
+                self._journal.commanded("release", ITS_END, view.reading, words, now)
+                _log.warning("%s is no longer held out %s", name, words)
                 self._change(name, replace(view, vetoes=vetoes))
 
     def _obey(self, command: Obey, now: Instant) -> None:
         name = command.broker
+        if not command.reply.set_running_or_notify_cancel():
+            return  # whoever asked has thought better of it
         try:
             if name not in self._views:
                 known = ", ".join(sorted(self._views)) or "none"
@@ -283,7 +290,13 @@ class HealthSupervisor(Actor):
             self._start(name, now)
             return f"{name} is started again"
         tell(self._lives[name].ref, Reset())
-        return f"{name} may ask its exchange again"
+        match view.newest.verdict.reason:
+            case Reason.AUTH:
+                return f"{name} may ask its exchange again"
+            case Reason.LOCKED_OUT:
+                return f"{name} is still locked out by its exchange, which nobody here can end"
+            case _:
+                return f"nothing was final for {name}; it asks its exchange now"
 
     def _suspect_ourselves(self) -> None:
         """When nobody can be reached, say once that it is our own network, and not n outages."""

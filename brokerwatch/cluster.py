@@ -26,7 +26,7 @@ import pykka
 
 from brokerwatch.actors.base import stop_soon, tell, wait_for_end
 from brokerwatch.actors.broker import BrokerActor, FetchNow, Recall, Surroundings, evidence
-from brokerwatch.actors.supervisor import Died, Drain, HealthSupervisor, Life, Obey, held_words
+from brokerwatch.actors.supervisor import ITS_END, Died, Drain, HealthSupervisor, Life, Obey, held_words
 from brokerwatch.backlog import Remembered
 from brokerwatch.board import Board, Slot
 from brokerwatch.broker import Broker
@@ -34,7 +34,7 @@ from brokerwatch.bus import Bus, Publisher
 from brokerwatch.clock import Clock, Instant, SystemClock
 from brokerwatch.config import CUSTOM, BrokerSpec, ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.configfile import load
-from brokerwatch.control import PATIENCE_S, SOCKET_NAME, Command, ControlServer
+from brokerwatch.control import PATIENCE_S, SOCKET_NAME, Command, ControlServer, checked
 from brokerwatch.currencies import unit
 from brokerwatch.errors import ClusterStopped, ConfigError, ControlError, Problem, UnknownBroker
 from brokerwatch.health import NO_VETOES, Health, Vetoes
@@ -259,10 +259,13 @@ class Cluster:
             )
         for name, hold in remembered.holds.items():
             until = self._moment(hold.until_us, now)
-            if name not in self._board or (until is not None and until.up_s <= now.up_s):
-                self._state.journal.held(name, None)
-                continue
+            if name not in self._board:
+                continue  # it may come back into the configuration, and is held out then
             slot = self._board.slot(name)
+            if until is not None and until.up_s <= now.up_s:
+                self._state.journal.held(name, None)
+                self._state.journal.commanded("release", ITS_END, slot.reading, held_words(hold), now)
+                continue
             slot.write_vetoes(slot.said()[1].lay(Reason.HELD_OUT, held_words(hold), now, until=until))
 
     def _moment(self, wall_us: int | None, now: Instant) -> Instant | None:
@@ -288,23 +291,31 @@ class Cluster:
         It outlives a restart. Returns what was done, in words. Raises ControlError.
         """
         until_us = None if until is None else round(until.timestamp() * 1_000_000)
-        return self._told("hold", broker, why, until_us)
+        return self._told(Command("hold", broker, why, until_us))
 
     def release(self, broker: str) -> str:
         """End a hold: the state is what it would have been without it. Raises ControlError."""
-        return self._told("release", broker)
+        return self._told(Command("release", broker))
 
     def reset(self, broker: str) -> str:
         """What was final for a broker is mended: ask its exchange again. Raises ControlError."""
-        return self._told("reset", broker)
+        return self._told(Command("reset", broker))
 
-    def _told(self, verb: str, broker: str, why: str = "", until_us: int | None = None) -> str:
-        command = Obey(verb, broker, "this program", why, self._moment(until_us, self._clock.now()), Future())
-        self._obey(command)
+    def _told(self, command: Command) -> str:
+        asked = self._asked(checked(command), "this program")
         try:
-            return command.reply.result(PATIENCE_S)
+            return asked.result(PATIENCE_S)
         except TimeoutError:
-            raise ControlError(f"{verb} {broker}: the supervisor did not answer") from None
+            raise ControlError(
+                f"{command.verb} {command.broker}: the supervisor did not answer; it may still be carried out"
+            ) from None
+
+    def _asked(self, command: Command, by: str) -> Future[str]:
+        """Hand a command to the supervisor; the future is what it says."""
+        until = self._moment(command.until_us, self._clock.now())
+        asked = Obey(command.verb, command.broker, by, command.why, until, Future())
+        self._obey(asked)
+        return asked.reply
 
     def _obey(self, command: Obey) -> None:
         if self._supervisor is None or not tell(self._supervisor, command):
@@ -316,10 +327,7 @@ class Cluster:
             return
 
         async def obey(command: Command, by: str) -> str:
-            until = self._moment(command.until_us, self._clock.now())
-            asked = Obey(command.verb, command.broker, by, command.why, until, Future())
-            self._obey(asked)
-            return await asyncio.wrap_future(asked.reply)
+            return await asyncio.wrap_future(self._asked(command, by))
 
         control = ControlServer(loop, folder / SOCKET_NAME, obey)
         try:

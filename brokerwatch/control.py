@@ -15,7 +15,7 @@ import pwd
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -161,15 +161,20 @@ def _command(line: bytes) -> Command:
         until is None or type(until) is int
     ):
         raise ValueError("not a command: expected texts, and until_us as a number")
-    if until is not None and not 0 <= until < LATEST_US:
-        raise ValueError(
-            "that moment cannot be: expected one before the year 2100; leave --until out for no end"
+    return checked(Command(verb, broker, why, until))
+
+
+def checked(command: Command) -> Command:
+    """The command as it may be carried out. Raises ControlError."""
+    if command.until_us is not None and not 0 <= command.until_us < LATEST_US:
+        raise ControlError(
+            "that moment cannot be: expected one before the year 2100; no `until` means no end"
         )
     # Others print it, send it and store it: what cannot be printed has no place in it.
-    words = " ".join("".join(sign if sign.isprintable() else " " for sign in why).split())
+    words = " ".join("".join(sign if sign.isprintable() else " " for sign in command.why).split())
     if len(words) > MAX_WHY:
-        raise ValueError(f"--why: expected up to {MAX_WHY} characters, not {len(words)}")
-    return Command(verb, broker, words, until)
+        raise ControlError(f"the reason: expected up to {MAX_WHY} characters, not {len(words)}")
+    return replace(command, why=words)
 
 
 def ask(path: Path, command: Command) -> str:
