@@ -199,8 +199,12 @@ def test_neither_a_death_of_its_actor_nor_of_the_supervisor_ends_a_hold(
             seen.append(answer(reading))
             return reading.broker_epoch > first
 
+        def asked_again() -> bool:
+            ask_once(cluster, "k")  # the board names the new life a moment before the new one can hear
+            return till.fetches == 2
+
         until(reborn)
-        ask_once(cluster, "k")
+        until(asked_again)
         seen.append(answer(cluster.broker("k").reading()))
 
         watch, gone = HealthSupervisor.handle, threading.Event()
