@@ -29,7 +29,7 @@ from brokerwatch.config import (
     cluster_mistakes,
     default_rules,
 )
-from brokerwatch.credentials import unreadable_pem
+from brokerwatch.credentials import downloaded_key, unreadable_pem
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.messages import topics
 from brokerwatch.policy import POLICIES, Rules
@@ -293,8 +293,11 @@ def _credentials(
                     key, f"expected the {credential} in the environment variable {source}, which is not set"
                 )
         else:
-            value = _read_secret(folder / source, key, table)
-        if value:
+            value = _read_secret(_secret_path(source, folder, environment), key, table)
+        from_json = downloaded_key(value)
+        if from_json is not None:
+            found = {**from_json, **found}
+        elif value:
             found[credential] = _normal(value)
         else:
             missing.add(credential)
@@ -321,6 +324,13 @@ def _credentials(
         if mistake:
             table.wrong(credential, mistake)
     return found
+
+
+def _secret_path(source: str, folder: Path, environment: Mapping[str, str]) -> Path:
+    """Beside the configuration, else where systemd puts a service's credentials."""
+    path = folder / source
+    given = environment.get("CREDENTIALS_DIRECTORY")
+    return Path(given) / source if given and not path.exists() else path
 
 
 def _read_secret(path: Path, key: str, table: _Table) -> str:

@@ -7,7 +7,9 @@ only file that imports cryptography.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
+from typing import cast
 
 
 def key_fingerprint(exchange: str, credentials: Mapping[str, str]) -> str:
@@ -31,6 +33,21 @@ def _digest(purpose: str, exchange: str, credentials: Mapping[str, str]) -> str:
     for part in (purpose, exchange, *(text for pair in sorted(credentials.items()) for text in pair)):
         digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
     return digest.hexdigest()
+
+
+def downloaded_key(value: str) -> dict[str, str] | None:
+    """The credentials in a key file as Coinbase's portal gives it; None when it is not one."""
+    try:
+        found: object = json.loads(value) if value.startswith("{") else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    parts = cast("dict[str, object]", found)
+    name, key = parts.get("name", parts.get("id")), parts.get("privateKey")
+    if not isinstance(name, str) or not isinstance(key, str):
+        return None
+    return {"api_key": name, "secret": key}
 
 
 def unreadable_pem(value: str) -> str:

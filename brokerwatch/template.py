@@ -37,7 +37,7 @@ labels = { desk = "a" }
 # exchange = "coinbase"
 # policy = "guarded"
 # api_key_env = "COINBASE_API_KEY"         # organizations/.../apiKeys/...
-# secret_file = "coinbase.pem"
+# secret_file = "coinbase.pem"             # or the JSON file of the key, without api_key_env
 
 # [brokers.okx-main]
 # exchange = "okx"                         # an account of OKX Europe: myokx

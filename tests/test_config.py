@@ -355,6 +355,40 @@ def test_a_deadline_may_exceed_the_interval(loaded: Loader) -> None:
     assert spec.fetch_deadline_s > spec.poll_interval_s
 
 
+def test_the_key_file_that_coinbase_gives_is_accepted_as_it_is(loaded: Loader, tmp_path: Path) -> None:
+    key = pem()
+    file = tmp_path / "cdp_api_key.json"
+    file.write_text(json.dumps({"name": "organizations/1/apiKeys/2", "privateKey": key}))
+    file.chmod(0o600)
+    text = 'version = 1\n[brokers.c]\nexchange = "coinbase"\nsecret_file = "cdp_api_key.json"\n'
+    (spec,) = loaded(text, {}).brokers
+    assert dict(spec.credentials) == {"api_key": "organizations/1/apiKeys/2", "secret": key}
+
+
+@pytest.mark.parametrize("other", ["{", "{}", "[1]", '{"name": 1, "privateKey": "x"}', '{"privateKey": "x"}'])
+def test_what_only_looks_like_a_key_file_is_a_secret_like_any_other(
+    loaded: Loader, tmp_path: Path, other: str
+) -> None:
+    (tmp_path / "odd.key").write_text(other)
+    (tmp_path / "odd.key").chmod(0o600)
+    (spec,) = loaded(SMALLEST + 'secret_file = "odd.key"\n').brokers
+    assert spec.credentials["secret"] == other
+
+
+def test_a_secret_may_lie_where_systemd_puts_it(loaded: Loader, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "kraken.key").write_text(SECRET)
+    (given / "kraken.key").chmod(0o600)
+    environment = {**ENVIRONMENT, "CREDENTIALS_DIRECTORY": str(given)}
+    (spec,) = loaded(SMALLEST + 'secret_file = "kraken.key"\n', environment).brokers
+    assert spec.credentials["secret"] == SECRET
+    (tmp_path / "kraken.key").write_text("nearer")
+    (tmp_path / "kraken.key").chmod(0o600)
+    (spec,) = loaded(SMALLEST + 'secret_file = "kraken.key"\n', environment).brokers
+    assert spec.credentials["secret"] == "nearer", "what lies beside the configuration comes first"
+
+
 def test_several_brokers_keep_the_order_of_the_file(loaded: Loader) -> None:
     names = ["z", "a", "m"]
     text = "version = 1\n" + "".join(f'[brokers.{name}]\nexchange = "kraken"\n' for name in names)
