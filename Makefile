@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 INPUTS := setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check clean
+.PHONY: help setup run test check mutants clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ ##/' | awk -F ' ## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -36,6 +36,19 @@ check: $(VENV)/.checkers  ## types and style: ruff, mypy strict, basedpyright st
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/basedpyright
+
+$(VENV)/.mutators: $(VENV)/.ready
+	@$(PIP) --editable '.[mutants]'
+	@touch $@
+
+# On a copy, so that no changed source can be left in the tree, also not after Ctrl-C.
+mutants: $(VENV)/.mutators  ## change the pure floor on purpose and see the tests fail; ARGS='brokerwatch.pace*'
+	@copy=$$(mktemp -d) || exit 1; \
+	trap 'rm -rf "$$copy"' EXIT; trap 'exit 130' INT TERM; \
+	cp -RL brokerwatch tests setup.cfg "$$copy" && cd "$$copy" && \
+	$(abspath $(BIN))/mutmut run $(ARGS) && \
+	echo "brokerwatch: what is listed here was not noticed by any test" && \
+	$(abspath $(BIN))/mutmut results
 
 clean:  ## remove .venv and what tools left behind
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

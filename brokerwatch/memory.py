@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from brokerwatch.clock import Instant
-from brokerwatch.health import Health, Veto, Vetoes
+from brokerwatch.health import OWN_VETOES, Health, Veto, Vetoes
 from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reason, Wallet
 from brokerwatch.policy import SIMPLE, Rules
 
@@ -24,16 +25,19 @@ FORM: Final = 1
 """The number of this form; another one is not read."""
 
 
+_Count = Annotated[int, Meta(ge=0)]
+
+
 class _Document(msgspec.Struct, frozen=True, kw_only=True):
     form: int
     written: Instant
     state: HealthState
     since: Instant
-    error_count: int
+    error_count: _Count
     fault: Fault | None
     balance: Balance | None
-    version: int
-    successes: int
+    version: _Count
+    successes: _Count
     recent: tuple[FaultKind | None, ...]
     funded: bool
     vetoes: Mapping[Reason, Veto]
@@ -68,6 +72,9 @@ def read(text: str, *, threshold: int, rules: Rules = SIMPLE) -> tuple[Health, I
         raise ValueError(f"not a health of ours: {error}") from error
     if found.form != FORM:
         raise ValueError(f"written in form {found.form}; this version reads {FORM}")
+    if not OWN_VETOES.issuperset(found.vetoes):
+        # Nobody would ever lift it.
+        raise ValueError(f"not a health of ours: no broker lays {', '.join(sorted(found.vetoes))} on itself")
     health = Health(
         state=found.state,
         since=found.since,

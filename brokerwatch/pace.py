@@ -65,7 +65,7 @@ class Pace:
         pause_s = min(max(0.0, retry_after_s), LONGEST_RETRY_S)
         return replace(
             self,
-            used=max(1.0, self.budget.burst),
+            used=max(self._used(now_s), 1.0, self.budget.burst),
             at_s=now_s,
             not_before_s=max(self.not_before_s, now_s + pause_s),
         )

@@ -741,8 +741,7 @@ def _rows() -> Iterator[Row]:
 ROWS: Final = tuple(_rows())
 """Every fault that lasts until it is mended and needs no deadline to show."""
 
-DISPUTED: Final[Mapping[str, str]] = {
-}
+DISPUTED: Final[Mapping[str, str]] = {}
 """Rows on which the product says something else: a pattern of their ids, and why we think it is wrong."""
 
 

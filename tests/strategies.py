@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from brokerwatch.clock import Instant, ManualClock
+from brokerwatch.health import Health
 from brokerwatch.messages import (
     Balance,
     Envelope,
@@ -25,10 +29,12 @@ from brokerwatch.messages import (
     RosterData,
     Stamp,
     Verdict,
+    Wallet,
     topics,
 )
 from brokerwatch.messages.balance import FRACTION_DIGITS, WHOLE_DIGITS, amount_text
 from brokerwatch.messages.health import MAX_DETAIL, HoldingData
+from brokerwatch.policy import GUARDED, SIMPLE, Rules
 
 LARGEST_INT: Final = 2**63 - 1
 """What msgpack carries in any language, signed."""
@@ -71,7 +77,8 @@ def amounts(draw: DrawFn) -> Decimal:
 
 def holdings() -> SearchStrategy[Holding]:
     """One currency; the three amounts need not add up, as with some exchanges they do not."""
-    return st.builds(Holding, free=amounts(), used=amounts(), total=amounts())
+    part = st.just(Decimal(0)) | amounts()
+    return st.builds(Holding, free=amounts(), used=amounts(), total=amounts(), staked=part, earning=part)
 
 
 def instants() -> SearchStrategy[Instant]:
@@ -149,6 +156,7 @@ def readings(draw: DrawFn, *, broker: str | None = None, clock: ManualClock | No
         labels=draw(st.dictionaries(texts(8), texts(8), max_size=2)),
         valid_until_s=draw(st.floats(0.0, 1e9, allow_nan=False)),
         clock=ManualClock() if clock is None else clock,
+        max_age_s=draw(st.none() | st.floats(0.0, 1e9, allow_nan=False)),
     )
 
 
@@ -183,11 +191,19 @@ def reading_datas(draw: DrawFn) -> ReadingData:
             st.none()
             | st.dictionaries(
                 currencies(),
-                st.builds(HoldingData, free=amount_texts(), used=amount_texts(), total=amount_texts()),
+                st.builds(
+                    HoldingData,
+                    free=amount_texts(),
+                    used=amount_texts(),
+                    total=amount_texts(),
+                    staked=st.just("0") | amount_texts(),
+                    earning=st.just("0") | amount_texts(),
+                ),
                 max_size=3,
             )
         ),
         labels=draw(st.dictionaries(texts(8), texts(8), max_size=2)),
+        max_age_ms=draw(st.none() | st.integers(0, LARGEST_INT)),
     )
 
 
@@ -227,3 +243,145 @@ def topics_of(exchange: str, broker: str) -> tuple[str, ...]:
 def all_topics() -> SearchStrategy[str]:
     """Any topic that we publish on."""
     return st.just(topics.ROSTER) | st.builds(topics_of, names(), names()).flatmap(st.sampled_from)
+
+
+# Histories of one broker ----------------------------------------------------------------------------
+
+What = Literal["success", "fault", "neutral", "restart", "locked", "woken", "reset"]
+THE_START: Final = Instant(wall_us=1_800_000_000_000_000, up_s=1_000.0)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that happens to a broker, so long after the one before it."""
+
+    what: What
+    after_s: float = 0.0
+    balance: Balance | None = None
+    """Of a success; its `as_of` is set when it happens."""
+    age_s: float = 0.0
+    """How long before it was answered the balance was asked for."""
+    fault: Fault | None = None
+    for_s: float = 0.0
+    """How long a lockout lasts that another broker on the same key was told."""
+
+
+def fold(health: Health, step: Step, now: Instant) -> Health:
+    """The product's health after one step."""
+    if step.balance is not None:
+        return health.seen(seen_at(step.balance, now, step.age_s), now)
+    if step.fault is not None:
+        return health.failed(step.fault, now)
+    if step.what == "locked":
+        return health.locked(moved(now, step.for_s), "on the same key", now)
+    if step.what == "restart":
+        return health.restarted(now)
+    if step.what == "woken":
+        return health.woken(now)
+    return health.reset(now) if step.what == "reset" else health.ignored(now)
+
+
+def moved(moment: Instant, seconds: float) -> Instant:
+    """So long after a moment."""
+    return Instant(moment.wall_us + round(seconds * 1_000_000), moment.up_s + seconds)
+
+
+def seen_at(balance: Balance, now: Instant, age_s: float = 0.0) -> Balance:
+    """The balance as it was asked for that long before now."""
+    return msgspec.structs.replace(balance, as_of=moved(now, -age_s))
+
+
+def moments(steps: list[Step], start: Instant = THE_START) -> Iterator[tuple[Step, Instant]]:
+    """Each step with the moment in which it happens."""
+    for step in steps:
+        start = moved(start, step.after_s)
+        yield step, start
+
+
+def wallets() -> SearchStrategy[Wallet]:
+    """A funding account: read, known from before and in trouble, or never read."""
+    held = st.dictionaries(currencies(), holdings(), max_size=2)
+    return st.builds(Wallet, holdings=held, as_of=instants()) | st.builds(
+        Wallet, holdings=st.none() | held, as_of=st.none(), trouble=texts(20)
+    )
+
+
+SMALL_BALANCES: Final = (
+    *(
+        Balance(
+            holdings={"USD": Holding(free=Decimal(free), used=Decimal(0), total=Decimal(free))},
+            as_of=THE_START,
+        )
+        for free in ("0", "1.10", "1.1")
+    ),
+    Balance(holdings={}, as_of=THE_START),
+    Balance(holdings={}, as_of=THE_START, stated=False),
+)
+"""Money, two numbers that are equal and not the same, a real zero, an empty account, an unstated one."""
+
+
+@st.composite
+def ways(draw: DrawFn) -> list[Step]:
+    """A few steps of one kind: histories are made of runs, and only runs reach a threshold."""
+    after_s = draw(st.sampled_from((0.0, 0.5, 1.0, 60.0, 900.0)))
+    what = draw(
+        st.sampled_from(
+            (
+                *("success", "success", "fault", "fault", "outage", "closed"),
+                *("neutral", "restart", "locked", "woken", "reset"),
+            )
+        )
+    )
+    times = draw(st.integers(1, 4))
+    down = Step("fault", after_s, fault=Fault(FaultKind.NETWORK, "no route"))
+    up = Step("success", after_s, balance=SMALL_BALANCES[1])
+    if what == "outage":
+        return [*[down] * 5, *[up] * (times // 2)]
+    if what == "closed":
+        closed = Step("fault", after_s, fault=Fault(FaultKind.MAINTENANCE, "back at noon"))
+        return [*[up, down, down][: times - 1], closed]
+    if what == "success":
+        balance = draw(st.sampled_from(SMALL_BALANCES))
+        age_s = draw(st.sampled_from((0.0, 0.0, 0.25, 120.0)))
+        return [Step("success", after_s, balance=balance, age_s=age_s)] * times
+    if what == "fault":
+        fault = Fault(
+            draw(st.sampled_from(FaultKind)),
+            draw(st.sampled_from(("", "no route"))),
+            draw(st.sampled_from((0.0, 0.0, 30.0))),
+            draw(st.sampled_from((0.0, 0.0, 0.0, 900.0, 60.0))),
+        )
+        return [Step("fault", after_s, fault=fault)] * times
+    if what == "locked":
+        return [Step("locked", after_s, for_s=draw(st.sampled_from((1.0, 60.0, 900.0))))]
+    plain: dict[str, What] = {"neutral": "neutral", "restart": "restart", "woken": "woken", "reset": "reset"}
+    return [Step(plain[what], after_s)] * min(times, 2)
+
+
+def histories(most: int = 12) -> SearchStrategy[list[Step]]:
+    """What befalls a broker over some lives."""
+    return st.lists(ways(), min_size=most // 3, max_size=most).map(
+        lambda parts: [step for part in parts for step in part]
+    )
+
+
+@st.composite
+def own_rules(draw: DrawFn) -> Rules:
+    """Each rule switched by itself, with small numbers."""
+    window = draw(st.sampled_from((0, 0, 4, 6, 20)))
+    return Rules(
+        start_unknown=draw(st.booleans()),
+        final_auth=draw(st.booleans()),
+        maintenance_state=draw(st.booleans()),
+        window_fetches=window,
+        window_minimum=draw(st.sampled_from((1, 2, 4))),
+        window_share=draw(st.sampled_from((0.25, 0.5, 1.0))),
+        successes_to_recover=draw(st.sampled_from((1, 1, 2, 3))),
+        confirm_after_s=draw(st.sampled_from(((), (0.25, 0.5)))),
+        backoff_s=draw(st.sampled_from((None, (1.0, 60.0)))),
+    )
+
+
+def rules() -> SearchStrategy[Rules]:
+    """The two policies, and rules of somebody's own."""
+    return st.just(SIMPLE) | st.just(GUARDED) | own_rules()

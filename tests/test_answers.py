@@ -6,6 +6,7 @@ import copy
 import decimal
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final, cast
 
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 
 from brokerwatch import answers
 from brokerwatch.answers import NotProof
-from brokerwatch.messages import Holding, total
+from brokerwatch.clock import Instant
+from brokerwatch.faults import Failure, classify
+from brokerwatch.messages import Balance, Fault, FaultKind, Holding, total
 
 _IDS: Final = itertools.count()
 """Every account has an id of its own."""
@@ -24,8 +27,14 @@ Read = Callable[[Any], Mapping[str, Holding]]
 Path = tuple[str | int, ...]
 
 
-def held(free: str, used: str, total: str) -> Holding:
-    return Holding(free=Decimal(free), used=Decimal(used), total=Decimal(total))
+def held(free: str, used: str, total: str, *, staked: str = "0", earning: str = "0") -> Holding:
+    return Holding(
+        free=Decimal(free),
+        used=Decimal(used),
+        total=Decimal(total),
+        staked=Decimal(staked),
+        earning=Decimal(earning),
+    )
 
 
 def as_it_is(code: str) -> str:
@@ -583,8 +592,8 @@ def test_what_earns_or_is_staked_at_kraken_belongs_to_its_asset() -> None:
         }
     )
     assert found == {
-        "USD": held("108", "5", "113"),
-        "DOT": held("0", "7", "7"),
+        "USD": held("108", "5", "113", staked="3", earning="100"),
+        "DOT": held("0", "7", "7", staked="7"),
         "T": held("4", "0", "4"),
         "NEW.X": held("1", "0", "1"),
     }
@@ -600,3 +609,358 @@ def test_a_currency_that_cannot_be_named_proves_nothing(code: str) -> None:
 def test_an_amount_beyond_all_money_proves_nothing() -> None:
     with pytest.raises(NotProof, match="more than 27 digits"):
         kraken({"error": [], "result": {"ZUSD": {"balance": "1" + "0" * 27, "hold_trade": "0"}}})
+
+
+# --- parts of an asset, and wallets that lie apart -------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["S", "B", "M"])
+def test_what_is_bound_at_kraken_is_used_and_staked_and_never_free(suffix: str) -> None:
+    result = {
+        "DOT": {"balance": "5", "hold_trade": "1"},
+        f"DOT.{suffix}": {"balance": "7", "hold_trade": "0"},
+    }
+    found = kraken({"error": [], "result": result})["DOT"]
+    assert found == held("4", "8", "12", staked="7")
+    only = kraken({"error": [], "result": {f"DOT.{suffix}": result[f"DOT.{suffix}"]}})
+    assert only == {"DOT": held("0", "7", "7", staked="7")}
+
+
+def test_what_earns_by_itself_at_kraken_can_be_traded_but_what_an_order_holds() -> None:
+    row = {"balance": "100", "hold_trade": "30", "credit": "8", "credit_used": "3"}
+    assert kraken({"error": [], "result": {"ZUSD.F": row}}) == {"ZUSD": held("75", "30", "100", earning="75")}
+
+
+def test_an_answer_of_kraken_without_a_result_is_unstated_and_no_other_is() -> None:
+    with pytest.raises(answers.Unstated, match="result is missing"):
+        kraken({"error": []})
+    others: list[dict[str, object]] = [{}, {"error": list[str](), "result": None}]
+    for other in (*others, {"error": ["EAPI:Invalid key"]}, {"error": list[str](), "x": 1}):
+        with pytest.raises(NotProof) as error:
+            kraken(other)
+        assert not isinstance(error.value, answers.Unstated), other
+    assert kraken({"error": [], "result": {}}) == {}, "an empty result is stated"
+
+
+def okx_wallet(*rows: object, code: object = "0") -> Mapping[str, Holding]:
+    return answers.okx_funding({"code": code, "msg": "", "data": list(rows)}, as_it_is)
+
+
+def test_a_funding_account_of_okx_states_what_it_has_and_nothing_when_it_has_nothing() -> None:
+    usdt = {"ccy": "USDT", "bal": "10.50", "availBal": "8", "frozenBal": "2.50"}
+    btc = {"ccy": "BTC", "bal": "0", "availBal": "0", "frozenBal": "0"}
+    assert okx_wallet(usdt, btc) == {"USDT": held("8", "2.50", "10.50"), "BTC": held("0", "0", "0")}
+    assert okx_wallet(usdt, code=0) == {"USDT": held("8", "2.50", "10.50")}
+    assert okx_wallet() == {}
+    assert set(answers.okx_funding({"code": "0", "data": [usdt]}, str.lower)) == {"usdt"}
+
+
+@pytest.mark.parametrize("key", ["ccy", "bal", "availBal", "frozenBal"])
+@pytest.mark.parametrize("wrong", [None, "", 1.5, [], "NaN\n"], ids=repr)
+def test_a_funding_account_of_okx_that_cannot_be_read_proves_nothing(key: str, wrong: object) -> None:
+    row: dict[str, object] = {"ccy": "USDT", "bal": "1", "availBal": "1", "frozenBal": "0"}
+    with pytest.raises(NotProof):
+        okx_wallet({**row, key: wrong})
+    with pytest.raises(NotProof, match="USDT comes twice"):
+        okx_wallet(row, row)
+    with pytest.raises(NotProof, match="the answer's code is '50011', not 0"):
+        okx_wallet(row, code="50011")
+
+
+@pytest.mark.parametrize("junk", [*NO_ANSWERS, {"code": "0"}, {"code": "0", "data": [1]}], ids=repr)
+def test_what_is_no_funding_account_of_okx_proves_nothing(junk: object) -> None:
+    with pytest.raises(NotProof):
+        answers.okx_funding(junk, as_it_is)
+
+
+def test_parts_of_a_traders_own_holdings_are_kept() -> None:
+    whole = held("1", "2", "4", staked="2", earning="1")
+    assert answers.own_holdings({"USD": whole}) == {"USD": whole}
+
+
+# --- an answer that states nothing -----------------------------------------------------------------
+
+
+def asked(seconds: float, *, funds: str = "", stated: bool = True) -> Balance:
+    """A balance that was asked for so long after the start."""
+    holdings = {"USD": held(funds, "0", funds)} if funds else {}
+    return Balance(holdings=holdings, as_of=Instant(1_800_000_000_000_000, 1_000.0 + seconds), stated=stated)
+
+
+FUNDED: Final = asked(0.0, funds="1")
+EMPTY: Final = asked(0.0)
+
+
+def test_an_account_that_held_something_is_empty_after_three_such_answers_over_half_a_minute() -> None:
+    doubts = answers.EmptyAnswers()
+    words = "no currency at all, and there were some before; believed after 3 such answers over 30 s"
+    told = [doubts.doubt(asked(seconds), FUNDED, funded=True) for seconds in (10.0, 20.0, 39.9, 40.0, 41.0)]
+    assert told == [words, words, words, "", ""]
+    quick = answers.EmptyAnswers()
+    assert all(quick.doubt(asked(1.0), FUNDED, funded=True) for _ in range(50)), (
+        "one broken cache is one answer"
+    )
+    slow = answers.EmptyAnswers()
+    assert [bool(slow.doubt(asked(at), FUNDED, funded=True)) for at in (0.0, 500.0, 501.0)] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_an_answer_without_any_account_is_believed_only_where_nothing_ever_was_and_when_it_comes_again() -> (
+    None
+):
+    doubts = answers.EmptyAnswers()
+    words = "no error and no result; believed after 2 such answers over 30 s"
+    told = [
+        doubts.doubt(asked(seconds, stated=False), None, funded=False) for seconds in (0.0, 29.9, 30.0, 31.0)
+    ]
+    assert told == [words, words, "", ""]
+    never = "no error and no result, from an account that held something before"
+    assert doubts.doubt(asked(99.0, stated=False), EMPTY, funded=True) == never
+    assert doubts.doubt(asked(999.0, stated=False), EMPTY, funded=True) == never, "however often"
+    assert doubts.doubt(asked(1_000.0, stated=False), None, funded=False) == words, "and it starts anew"
+
+
+def test_a_balance_that_holds_something_or_was_always_empty_is_believed_at_once() -> None:
+    for last in (None, EMPTY, FUNDED):
+        for funded in (True, False):
+            assert answers.EmptyAnswers().doubt(asked(1.0, funds="0"), last, funded=funded) == ""
+    assert answers.EmptyAnswers().doubt(EMPTY, None, funded=False) == ""
+    assert answers.EmptyAnswers().doubt(EMPTY, EMPTY, funded=True) == ""
+
+
+@pytest.mark.parametrize("between", ["a fault", "an answer with money", "a first reading"])
+def test_empty_answers_on_both_sides_of_something_else_do_not_agree(between: str) -> None:
+    doubts = answers.EmptyAnswers()
+    for seconds in (0.0, 20.0):
+        assert doubts.doubt(asked(seconds), FUNDED, funded=True)
+    if between == "a fault":
+        doubts.interrupted()
+    elif between == "an answer with money":
+        assert doubts.doubt(asked(25.0, funds="1"), FUNDED, funded=True) == ""
+    else:
+        assert doubts.doubt(asked(25.0), EMPTY, funded=True) == ""
+    assert [bool(doubts.doubt(asked(at), FUNDED, funded=True)) for at in (40.0, 50.0, 69.9, 70.0)] == [
+        *(True, True, True, False)
+    ]
+
+
+# --- what the exchange says about the next call ----------------------------------------------------
+
+WALL_S: Final = 1_800_000_000.0
+"""Fri, 15 Jan 2027 08:00:00 GMT."""
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("", 0.0),
+        ("0", 0.0),
+        ("7", 7.0),
+        (" 120 ", 120.0),
+        ("3600", 3_600.0),
+        ("3601", 3_600.0),
+        ("999999999", 3_600.0),
+        ("1234567890", 0.0),
+        ("-5", 0.0),
+        ("1.5", 0.0),
+        ("٣", 0.0),
+        ("soon", 0.0),
+        ("NaN", 0.0),
+        ("Fri, 15 Jan 2027 08:01:30 GMT", 90.0),
+        ("Fri, 15 Jan 2027 07:59:00 GMT", 0.0),
+        ("Fri, 15 Jan 2027 09:01:30 +0100", 90.0),
+        ("Fri, 15 Jan 2037 08:00:00 GMT", 3_600.0),
+        ("Fri, 15 Jan 2027 08:01:30 -0000", 0.0),
+        ("Fri, 99 Jan 2027 08:01:30 GMT", 0.0),
+        ("Fri, 15 Jan 99999999999 08:01:30 GMT", 0.0),
+        ("Fri,", 0.0),
+    ],
+)
+def test_a_retry_after_is_seconds_or_a_date_and_anything_else_is_nothing(header: str, seconds: float) -> None:
+    found = classify(Failure(status=429, text="slow down", retry_after=header), WALL_S)
+    assert found == Fault(FaultKind.RATE_LIMITED, "slow down", retry_after_s=seconds)
+
+
+@given(
+    header=st.text(max_size=40)
+    | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,4} [A-Z][a-z]{2} [0-9]{1,12} .{0,20}")
+)
+def test_no_header_can_do_more_harm_than_an_hour(header: str) -> None:
+    assert 0.0 <= classify(Failure(retry_after=header), WALL_S).retry_after_s <= 3_600.0
+
+
+LOCKOUT: Final = '{"error":["EGeneral:Temporary lockout"]}'
+
+
+@pytest.mark.parametrize(
+    ("family", "body", "seconds"),
+    [
+        ("kraken", LOCKOUT, 900.0),
+        ("kraken", LOCKOUT.lower(), 900.0),
+        ("kraken", '{"error":["EGeneral:Too many requests"]}', 0.0),
+        ("kraken", f"<html>{LOCKOUT}</html>", 0.0),
+        ("kraken", '{"error":["EGeneral:Temporary lockout"', 0.0),
+        ("kraken", '{"error":["' + "x" * 20_000 + '","EGeneral:Temporary lockout"]}', 0.0),
+        ("kraken", "", 0.0),
+        ("okx", LOCKOUT, 0.0),
+        ("coinbase", LOCKOUT, 0.0),
+        ("", LOCKOUT, 0.0),
+    ],
+)
+def test_only_krakens_own_word_in_its_own_envelope_is_a_lockout(
+    family: str, body: str, seconds: float
+) -> None:
+    found = classify(Failure(status=200, body=body, family=family, text="no", retry_after="5"))
+    assert found.lockout_s == seconds
+    assert found.retry_after_s == 5.0
+    assert found.kind is FaultKind.RATE_LIMITED or not seconds
+
+
+def test_a_lockout_that_somebody_else_quotes_locks_nobody_out() -> None:
+    quoted = '{"upstream":["EGeneral:Temporary lockout"],"error":[]}'
+    assert classify(Failure(status=502, body=quoted, family="kraken")).lockout_s == 0.0
+
+
+@pytest.mark.parametrize(
+    ("said", "header", "seconds"),
+    [
+        ("EService:Throttled:1800000090", "", 90.0),
+        ("EService: Throttled: 1800000090", "", 90.0),
+        ("EService:Throttled:1800000090", "7", 7.0),
+        ("EService:Throttled:1799999990", "", 0.0),
+        ("EService:Throttled:1900000000", "", 3_600.0),
+        ("EService:Throttled", "", 0.0),
+    ],
+)
+def test_the_second_that_kraken_names_counts_where_no_header_does(
+    said: str, header: str, seconds: float
+) -> None:
+    body = f'{{"error":["{said}"]}}'
+    failure = Failure(status=200, body=body, family="kraken", retry_after=header)
+    assert classify(failure, WALL_S).retry_after_s == seconds
+    assert classify(replace(failure, family=""), WALL_S).retry_after_s == (7.0 if header else 0.0)
+
+
+def test_a_key_that_okx_does_not_know_comes_with_what_to_look_at_first() -> None:
+    hint = 'no such key here: an account of OKX Europe has exchange = "myokx", of OKX US "okxus"; '
+    failure = Failure(status=401, body='{"code":"50119","msg":"x"}', family="okx", text="API  key\n missing")
+    assert classify(failure).detail == hint + "API key missing"
+    assert classify(replace(failure, body='{"code":"50111"}')).detail == "API key missing"
+    assert classify(replace(failure, family="kraken")).detail == "API key missing"
+
+
+# --- the text itself -------------------------------------------------------------------------------
+
+
+def test_numbers_are_kept_as_they_were_written() -> None:
+    assert answers.parsed('{"a": 1.10, "b": -7, "c": [1e2, true, null, "x"]}') == {
+        "a": "1.10",
+        "b": "-7",
+        "c": ["1e2", True, None, "x"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"a": NaN}', "^NaN is no JSON number$"),
+        ("[-Infinity]", "^-Infinity is no JSON number$"),
+        ('{"a": "1", "b": "2", "a": "3"}', "^a key stands twice$"),
+        ('[{"x": {"a": 1, "a": 1}}]', "^a key stands twice$"),
+        ("{", "."),
+    ],
+)
+def test_what_json_does_not_say_once_and_clearly_is_no_answer(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        answers.parsed(text)
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (7, "what fetch returned is 7, not a map"),
+        ({"USD": {1: 2}}, "the entry of USD has a key that is not text"),
+        ({"USD": {}}, "USD has no free"),
+        ({"USD": {"free": "1", "used": "x"}}, "used of USD: not an amount: 'x'"),
+        ({"USD": {"free": "1", "total": "x"}}, "total of USD: not an amount: 'x'"),
+        ({"USD": "x"}, "amount of USD: not an amount: 'x'"),
+    ],
+)
+def test_a_trader_is_told_what_is_wrong_with_what_was_returned(returned: object, words: str) -> None:
+    with pytest.raises(NotProof) as error:
+        answers.own_holdings(returned)
+    assert str(error.value) == words
+
+
+# --- an operator is told what is wrong, word for word ----------------------------------------------
+
+_ACCOUNT: Final = coinbase_account("USD", "1", "0")
+_EMPTY: Final[dict[str, object]] = {}
+WRONG_AND_WHY: Final[list[tuple[Read, object, str]]] = [
+    *((read, 7, "the answer is 7, not a map") for read in (kraken, coinbase, okx)),
+    (answers.unified, 7, "the balance is 7, not a map"),
+    (coinbase, {}, "accounts is missing, not a list"),
+    (coinbase, {"accounts": [7]}, "an account is 7, not a map"),
+    (coinbase, {"accounts": [{"type": 7}]}, "type of an account is 7, not text"),
+    (coinbase, {"accounts": [{"type": "X"}]}, "an account is of a type that we do not know: 'X'"),
+    (coinbase, {"accounts": [{}]}, "available_balance is missing, not a map"),
+    (
+        coinbase,
+        {"accounts": [{"available_balance": _EMPTY}]},
+        "available_balance.currency is missing, not text",
+    ),
+    (coinbase, {"accounts": [{"available_balance": {"currency": "USD"}}]}, "USD has no value"),
+    (coinbase, {"accounts": [{**_ACCOUNT, "hold": None}]}, "hold of USD is missing, not a map"),
+    (coinbase, {"accounts": [{**_ACCOUNT, "hold": _EMPTY}]}, "USD has no value"),
+    (coinbase, {"accounts": []}, "has_next is missing, so nobody knows whether this is the last page"),
+    (coinbase, {"accounts": [], "has_next": True}, "cursor of the next page is missing, not text"),
+    (okx, {"code": "1"}, "the answer's code is '1', not 0"),
+    (okx, {}, "the answer's code is missing, not 0"),
+    (okx, {"code": "0"}, "data is missing, not a list"),
+    (okx, {"code": 0, "data": []}, "data is empty: an account has one row even when it holds nothing"),
+    (okx, {"code": "0", "data": [7]}, "a row of data is 7, not a map"),
+    (okx, {"code": "0", "data": [{}]}, "details is missing, not a list"),
+    (okx, {"code": "0", "data": [{"details": [7]}]}, "a row of details is 7, not a map"),
+    (okx, {"code": "0", "data": [{"details": [{}]}]}, "ccy is missing, not text"),
+    (okx, {"code": "0", "data": [{"details": [{"ccy": "BTC"}]}]}, "BTC has no eq"),
+    (
+        okx,
+        {"code": "0", "data": [{"details": [okx_detail("BTC", frozenBal="x")]}]},
+        "frozenBal of BTC: not an amount: 'x'",
+    ),
+    (answers.unified, {}, "total is missing, not a map"),
+    (
+        answers.unified,
+        {"total": _EMPTY},
+        "no currency in the answer; an empty account cannot be told from a broken answer",
+    ),
+    (answers.unified, {"total": {"USD": 1}}, "free is missing, not a map"),
+    (answers.unified, {"total": {"USD": 1}, "free": _EMPTY}, "used is missing, not a map"),
+]
+
+
+@pytest.mark.parametrize(("read", "answer", "why"), WRONG_AND_WHY, ids=[why for _, _, why in WRONG_AND_WHY])
+def test_what_proves_nothing_says_what_is_wrong_with_it(read: Read, answer: object, why: str) -> None:
+    with pytest.raises(NotProof) as error:
+        read(answer)
+    assert str(error.value) == why
+
+
+def test_an_okx_code_may_be_a_number() -> None:
+    assert okx({**OKX, "code": 0}) == okx(OKX)
+
+
+def test_coinbase_accounts_without_an_id_are_all_counted() -> None:
+    for uuid in ("", None, 7):
+        twice = [coinbase_account("USD", "1", "0", uuid=uuid), coinbase_account("USD", "2", "0", uuid=uuid)]
+        assert coinbase({"accounts": twice, "has_next": False}) == {"USD": held("3", "0", "3")}
+
+
+def test_what_an_exception_says_is_its_class_its_words_and_what_came_with_the_answer() -> None:
+    plain = Failure.of(KeyError("x"))
+    assert (plain.text, plain.body, plain.retry_after, plain.status) == ("KeyError: 'x'", "", "", None)
+    assert plain.classes == ("KeyError", "LookupError", "Exception", "BaseException", "object")
+    assert Failure.of(KeyError("x"), retry_after="7").retry_after == "7"

@@ -7,12 +7,11 @@ that ever happened. What it says stands in closed form, after the text of the co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import combinations
 from typing import Final, Literal
 
-import msgspec
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -37,6 +36,7 @@ from brokerwatch.health import (
     Vetoes,
     verdict,
 )
+from brokerwatch.memory import read, written
 from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Holding, Reason
 from tests import strategies as our
 
@@ -226,16 +226,12 @@ class HealthWalk(RuleBasedStateMachine):
 
     @precondition(lambda self: self.history)  # pyright: ignore[reportUnknownLambdaType, reportUnknownMemberType]
     @rule()
-    def a_copy_goes_on_in_its_place(self) -> None:
-        """Nothing is hidden beside the fields: what is written down and read again goes on the same."""
-        parts = {each.name: getattr(self.health, each.name) for each in fields(self.health)}
-        if self.health.fault is not None:
-            parts["fault"] = msgspec.json.decode(msgspec.json.encode(self.health.fault), type=Fault)
-        if self.health.balance is not None:
-            held = dict(self.health.balance.holdings)
-            kept = msgspec.json.decode(msgspec.json.encode(held), type=dict[str, Holding])
-            parts["balance"] = Balance(holdings=kept, as_of=self.health.balance.as_of)
-        self.health = Health(**parts)
+    def what_was_written_and_read_goes_on_in_its_place(self) -> None:
+        """Nothing is hidden beside the fields, and none is left out or changed by the writing."""
+        now = self.clock.now()
+        found, at = read(written(self.health, now), threshold=self.threshold)
+        assert (found, at) == (self.health, now)
+        self.health = found
 
     # What must hold ---------------------------------------------------------------------------------
 
@@ -338,7 +334,7 @@ def test_the_fold_agrees_with_the_whole_history_on_walks_that_reach_every_transi
     HealthWalk.reached.clear()
     for HealthWalk.threshold in range(1, 11):
         run_state_machine_as_test(
-            HealthWalk, settings=settings(max_examples=our.examples(20), stateful_step_count=15)
+            HealthWalk, settings=settings(max_examples=our.examples(30), stateful_step_count=15)
         )
     wanted = {(state, what, target) for (state, what), row in THE_TABLE.items() for target in row}
     assert HealthWalk.reached == wanted, "a walk that never gets somewhere proves nothing about it"
@@ -408,8 +404,14 @@ def test_a_threshold_of_one_trips_a_healthy_broker_at_once() -> None:
 
 
 def test_the_table_holds_the_listed_rows_and_nothing_else() -> None:
+    # The rows of the stricter rules, which `simple` never meets, are in test_guarded.py.
     fault_of_the_unavailable = (X, Happening.FAULT)
-    assert set(TRANSITIONS) == {*ROWS, (H, Happening.TRIP), fault_of_the_unavailable}
+    simple = {
+        (state, happening)
+        for state, happening in TRANSITIONS
+        if state in (U, H, D, X) and happening not in (Happening.PARTIAL, Happening.CLOSED)
+    }
+    assert simple == {*ROWS, (H, Happening.TRIP), fault_of_the_unavailable}
     # It is always at the threshold already, so this row cannot be reached; it must be harmless.
     assert TRANSITIONS[fault_of_the_unavailable] is X
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 from decimal import Decimal, localcontext
@@ -31,6 +32,7 @@ from brokerwatch.messages import (
     RosterData,
     Stamp,
     Verdict,
+    Wallet,
     amount,
     next_epoch,
     topics,
@@ -150,7 +152,7 @@ def holding(free: str, total: str = "0") -> Holding:
 
 
 @pytest.mark.parametrize("bad", ["NaN", "Infinity", "1E+30", "1E-19", "-1E+30"])
-@pytest.mark.parametrize("part", ["free", "used", "total"])
+@pytest.mark.parametrize("part", ["free", "used", "total", "staked", "earning"])
 def test_a_holding_that_the_wire_cannot_carry_is_refused(part: str, bad: str) -> None:
     parts = {"free": Decimal(1), "used": Decimal(1), "total": Decimal(1), part: Decimal(bad)}
     with pytest.raises(ValueError, match="not an amount that the wire can carry"):
@@ -192,6 +194,85 @@ def test_cash_is_an_exact_sum(free: list[int]) -> None:
     held = {f"C{n}": holding(f"{units}.00000001") for n, units in enumerate(free)}
     cash = Balance(holdings=held, as_of=NOW).cash(list(held))
     assert cash == Decimal(f"{sum(free)}.{len(free):08d}")
+
+
+def test_what_is_held_counts_orders_and_not_what_is_staked() -> None:
+    usd = Holding(free=Decimal(7), used=Decimal("5.5"), total=Decimal("12.5"), staked=Decimal("3.25"))
+    balance = Balance(holdings={"USD": usd, "USDC": holding("1"), "BTC": usd}, as_of=NOW)
+    assert balance.held(("USD", "USDC", "EUR")) == Decimal("2.25")
+    assert balance.held(("USD", "USD")) == Decimal("2.25"), "a currency that is named twice counts once"
+    assert balance.cash(("USD", "USD")) == Decimal(7)
+    assert balance.held(()) == Decimal(0)
+    assert (usd.earning, holding("1").staked) == (Decimal(0), Decimal(0))
+
+
+# Wallets that lie apart -----------------------------------------------------------------------------
+
+BEFORE: Final = Instant(wall_us=NOW.wall_us - 60_000_000, up_s=NOW.up_s - 60.0)
+READ: Final = Wallet(holdings={"USDT": holding("9", "9")}, as_of=BEFORE)
+UNREAD: Final = Wallet(holdings=None, as_of=None, trouble="timed out")
+
+
+def with_wallets(**wallets: Wallet) -> Balance:
+    return Balance(holdings={"USD": holding("1")}, as_of=NOW, wallets=wallets)
+
+
+def test_a_wallet_that_could_not_be_read_keeps_what_was_known_of_it_and_says_why() -> None:
+    found = with_wallets(funding=UNREAD).after(with_wallets(funding=READ))
+    assert found.wallets["funding"] == Wallet(holdings=READ.holdings, as_of=BEFORE, trouble="timed out")
+    assert (found.holdings, found.as_of) == (with_wallets().holdings, NOW), "and nothing else is changed"
+    again = with_wallets(funding=UNREAD).after(found)
+    assert again.wallets["funding"].as_of == BEFORE, "its age goes on from when it was read"
+
+
+def test_a_wallet_that_was_never_read_stays_unknown_and_one_that_was_read_is_new() -> None:
+    unknown = with_wallets(funding=UNREAD)
+    assert unknown.after(None) is unknown
+    assert unknown.after(with_wallets()).wallets == unknown.wallets
+    assert unknown.after(unknown).wallets["funding"].holdings is None
+    fresh = with_wallets(funding=READ)
+    assert fresh.after(unknown) is fresh
+    assert with_wallets().after(fresh).wallets == {}, "an account that has none any more"
+    both = with_wallets(one=UNREAD, two=READ).after(with_wallets(one=READ, two=UNREAD))
+    assert {name: wallet.holdings for name, wallet in both.wallets.items()} == {
+        "one": READ.holdings,
+        "two": READ.holdings,
+    }
+    assert both.wallets["two"].trouble == ""
+
+
+@given(
+    chain=st.lists(st.dictionaries(st.sampled_from("ab"), our.wallets(), max_size=2), min_size=1, max_size=6)
+)
+def test_of_each_wallet_the_newest_reading_is_known_however_often_it_failed_since(
+    chain: list[dict[str, Wallet]],
+) -> None:
+    known: Balance | None = None
+    for wallets in chain:
+        known = with_wallets(**wallets).after(known)
+    assert known is not None
+    assert known.wallets.keys() == chain[-1].keys()
+    for name, wallet in known.wallets.items():
+        # Back to where the account had no such wallet at all.
+        unbroken = list(itertools.takewhile(lambda one: name in one, reversed(chain)))  # noqa: B023 - used at once
+        read = [one[name] for one in unbroken if one[name].holdings is not None]
+        assert wallet.holdings == (read[0].holdings if read else None)
+        assert wallet.trouble == chain[-1][name].trouble
+        assert wallet.as_of == (read[0] if read else chain[-1][name]).as_of or not read
+
+
+def test_wallets_are_money_too_and_cannot_be_changed() -> None:
+    mine = {"USDT": holding("1")}
+    wallet = Wallet(holdings=mine, as_of=NOW)
+    mine["USDT"] = holding("2")
+    assert dict(wallet.holdings or {}) == {"USDT": holding("1")}
+    for wrong in ({"": holding("1")}, {"A\nB": holding("1")}, {f"C{n}": holding("1") for n in range(4_001)}):
+        with pytest.raises(ValueError, match=r"not a currency code|currencies in one account"):
+            Wallet(holdings=wrong, as_of=NOW)
+    wallets = {"funding": wallet}
+    balance = Balance(holdings={}, as_of=NOW, wallets=wallets)
+    wallets["other"] = wallet
+    assert set(balance.wallets) == {"funding"}
 
 
 def test_a_fault_keeps_as_much_of_the_exchanges_words_as_a_reading_may_show() -> None:
@@ -282,6 +363,44 @@ def test_the_age_of_a_balance_follows_the_monotonic_clock_alone() -> None:
 )
 def test_a_balance_is_stale_unless_it_is_the_newest_truth(values: dict[str, Any], stale: bool) -> None:
     assert reading(**values).stale is stale
+
+
+@pytest.mark.parametrize(("after_s", "stale"), [(0.0, False), (59.999, False), (60.0, False), (60.001, True)])
+def test_a_balance_beyond_its_age_is_stale_by_the_monotonic_clock_alone(after_s: float, stale: bool) -> None:
+    clock = ManualClock(up_s=NOW.up_s)
+    fresh = reading(clock=clock, state=HealthState.HEALTHY, max_age_s=60.0, valid_until_s=1e9)
+    boundless = msgspec.structs.replace(fresh, max_age_s=None)
+    clock.jump_wall(1e9)
+    clock.advance(after_s)
+    assert fresh.stale is fresh.data().stale is stale
+    assert not boundless.stale
+    assert fresh.available, "an old balance is stale; whether the account can be trusted is another matter"
+
+
+def test_the_limit_of_age_stands_on_the_wire_only_where_there_is_one() -> None:
+    assert reading().data().max_age_ms is None
+    limited = reading(max_age_s=60.0).data()
+    assert limited.max_age_ms == 60_000
+    got = Reading.received(limited, clock=ManualClock(), sent_up_s=1_000.0, valid_until_s=1e9)
+    assert got.max_age_s == 60.0
+    message = Envelope(type=MessageType.READING, stamp=stamp(), data=limited)
+    assert words(message)["data"]["max_age_ms"] == 60_000
+    assert "max_age_ms" not in words(example(MessageType.READING))["data"]
+
+
+def test_the_parts_of_a_holding_stand_on_the_wire_only_where_they_are_not_zero() -> None:
+    plain_one = Holding(free=Decimal(1), used=Decimal(2), total=Decimal(3), staked=Decimal("0.00"))
+    whole = Holding(
+        free=Decimal(1), used=Decimal(2), total=Decimal(3), staked=Decimal("1.5"), earning=Decimal("0.50")
+    )
+    data = reading(balance={"A": plain_one, "B": whole}).data()
+    assert data.balance is not None
+    message = Envelope(type=MessageType.READING, stamp=stamp(), data=data)
+    sent = words(message)["data"]["balance"]
+    assert sent["A"] == {"free": "1", "used": "2", "total": "3"}
+    assert sent["B"] == {"free": "1", "used": "2", "total": "3", "staked": "1.5", "earning": "0.50"}
+    got = Reading.received(data, clock=ManualClock(), sent_up_s=1_000.0, valid_until_s=1e9)
+    assert got.balance == {"A": plain_one, "B": whole}
 
 
 def test_an_unknown_balance_is_null_on_the_wire_and_never_zero() -> None:
@@ -580,6 +699,10 @@ READING_KEYS: Final = (
 )
 
 
+OPTIONAL_KEYS: Final = ("max_age_ms", "staked", "earning")
+"""They came later, and a receiver must do without them."""
+
+
 @pytest.mark.parametrize("key", ENVELOPE_KEYS)
 def test_a_key_that_is_missing_from_the_envelope_is_an_error(key: str) -> None:
     message = plain()
@@ -599,7 +722,7 @@ def test_a_key_that_is_missing_from_the_data_is_an_error(key: str) -> None:
 
 @settings(max_examples=our.examples(40))
 @given(
-    key=our.texts(12).filter(lambda key: key not in ENVELOPE_KEYS + READING_KEYS),
+    key=our.texts(12).filter(lambda key: key not in ENVELOPE_KEYS + READING_KEYS + OPTIONAL_KEYS),
     value=st.none() | st.integers(0, 9) | our.texts(5) | st.lists(st.floats()),
 )
 def test_a_key_that_we_do_not_know_is_ignored(key: str, value: object) -> None:
@@ -640,16 +763,20 @@ WRONG_VALUES: Final[tuple[tuple[str, object], ...]] = (
     *(("data.since_us", wrong) for wrong in (1.0, "1", None)),
     *(("data.as_of_us", wrong) for wrong in (1.0, "1", True)),
     *(("data.age_ms", wrong) for wrong in (-1, 1.0, "1", True)),
+    *(("data.max_age_ms", wrong) for wrong in (-1, 1.0, "1", True)),
     *(
         (key, wrong)
-        for key in ("data.cash", "data.balance.USD.free", "data.balance.USD.used", "data.balance.USD.total")
+        for key in (
+            "data.cash",
+            *(f"data.balance.USD.{part}" for part in ("free", "used", "total", "staked", "earning")),
+        )
         for wrong in (
             *("1e5", "NaN", "Infinity", "", "+1", "1.", ".5", "1\n", "1_0", "9" * 31, "0." + "1" * 19),
             1,
             1.5,
         )
     ),
-    *(("data.balance.USD.free", wrong) for wrong in (None,)),
+    *((f"data.balance.USD.{part}", None) for part in ("free", "staked", "earning")),
     *(
         ("data.balance", wrong)
         for wrong in (NOTHING, "x", {"USD": None}, {"USD": "1"}, {"USD": {"free": "1"}})
@@ -716,20 +843,21 @@ def test_a_roster_of_five_hundred_brokers_fits_into_a_message() -> None:
 # The schema -----------------------------------------------------------------------------------------
 
 
-def properties(of: type[msgspec.Struct]) -> dict[str, Any]:
-    """What the exported schema says of each key; every key is required."""
+def properties(of: type[msgspec.Struct], *optional: str) -> dict[str, Any]:
+    """What the exported schema says of each key; every key is required but the optional ones."""
     schema = msgspec.json.schema(of)
     found = schema["$defs"][of.__name__]
-    assert found["required"] == list(found["properties"])
+    assert [*found["required"], *optional] == list(found["properties"])
     keys: dict[str, Any] = found["properties"]
     return keys
 
 
 def test_the_exported_schema_has_the_keys_of_the_protocol_and_no_others() -> None:
-    assert tuple(properties(ReadingData)) == READING_KEYS
+    assert tuple(properties(ReadingData, "max_age_ms")) == (*READING_KEYS, "max_age_ms")
     assert ("v", "type", *properties(Stamp), "data") == ENVELOPE_KEYS
     assert tuple(properties(RosterData)) == ("readings",)
-    assert tuple(properties(HoldingData)) == ("free", "used", "total")
+    parts = ("free", "used", "total", "staked", "earning")
+    assert tuple(properties(HoldingData, "staked", "earning")) == parts
     for kind in MessageType:
         assert tuple(words(example(kind))) == ENVELOPE_KEYS
     assert tuple(words(example(MessageType.READING))["data"]) == READING_KEYS
@@ -742,7 +870,7 @@ def test_the_exported_schema_has_the_types_of_the_protocol() -> None:
         parts = rule.get("anyOf", [rule])
         return {name for part in parts for name in (kind(part) if "$ref" in part else {str(part["type"])})}
 
-    assert {key: kind(rule) for key, rule in properties(ReadingData).items()} == {
+    assert {key: kind(rule) for key, rule in properties(ReadingData, "max_age_ms").items()} == {
         "broker": {"string"},
         "exchange": {"string"},
         "simulated": {"boolean"},
@@ -762,6 +890,7 @@ def test_the_exported_schema_has_the_types_of_the_protocol() -> None:
         "cash": {"string", "null"},
         "balance": {"object", "null"},
         "labels": {"object"},
+        "max_age_ms": {"integer", "null"},
     }
 
 

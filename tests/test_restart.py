@@ -61,7 +61,9 @@ def plain(spec: BrokerSpec) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def trading_process(specs: list[BrokerSpec], state: Path, store: str = "") -> Generator[subprocess.Popen[str]]:
+def trading_process(
+    specs: list[BrokerSpec], state: Path, store: str = ""
+) -> Generator[subprocess.Popen[str]]:
     """The child, which is killed in the end however the test ends."""
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

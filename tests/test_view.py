@@ -12,9 +12,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brokerwatch.clock import Instant, ManualClock
-from brokerwatch.health import NO_VETOES, PRECEDENCE, Vetoes, verdict
-from brokerwatch.messages import FaultKind, HealthState, Reading, Reason
-from brokerwatch.view import TICK_GRACE_S, Round, View, composed, cut_off, look_round, told, ttl_s
+from brokerwatch.health import NO_VETOES, OWN_VETOES, PRECEDENCE, Health, Vetoes, verdict
+from brokerwatch.messages import (
+    Envelope,
+    FaultKind,
+    HealthState,
+    MessageType,
+    Reading,
+    Reason,
+    Stamp,
+    Verdict,
+)
+from brokerwatch.policy import Rules
+from brokerwatch.reception import Ear
+from brokerwatch.view import (
+    TICK_GRACE_S,
+    Round,
+    View,
+    composed,
+    cut_off,
+    heartbeat_s,
+    look_round,
+    told,
+    ttl_s,
+)
 from tests import strategies as our
 
 LIMIT_S: Final = 5.0
@@ -200,8 +221,15 @@ def test_laying_twice_and_lifting_nothing_give_the_same_view() -> None:
 # Silence --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("ttl", "heartbeat"), [(5.0, 1.0), (41.0, 10.0), (3.0, 0.5), (1.0, 0.0), (0.5, 0.0)])
+def test_the_heartbeat_behind_a_time_to_live_is_a_fourth_of_what_the_second_leaves(
+    ttl: float, heartbeat: float
+) -> None:
+    assert heartbeat_s(ttl) == heartbeat
+
+
 def test_the_time_to_live_is_four_heartbeats_and_a_second() -> None:
-    assert [ttl_s(heartbeat_s) for heartbeat_s in (0.1, 1.0, 10.0)] == [1.4, 5.0, 41.0]
+    assert [ttl_s(every_s) for every_s in (0.1, 1.0, 10.0)] == [1.4, 5.0, 41.0]
 
 
 @pytest.mark.parametrize(
@@ -351,11 +379,96 @@ def test_the_verdict_is_composed_anew_and_the_evidence_is_not_touched(
     for number, reason in enumerate(reasons):
         vetoes = vetoes.lay(reason, f"no {number}", at(number))
     shown = composed(reading, vetoes)
+    # The broker's own veto stands in its verdict; all vetoes together are asked for the strongest.
+    own = [reading.verdict.reason] if reading.verdict.reason in OWN_VETOES else []
+    strongest = min((*own, *reasons), key=PRECEDENCE.index, default=None)
+    if own and strongest is own[0] and own[0] not in reasons:
+        assert shown is reading
+        return
     assert shown.verdict == verdict(reading.state, vetoes)
+    assert strongest is None or shown.verdict == Verdict(available=False, reason=strongest)
     names = set(reading.__struct_fields__) - {"verdict", "since_us", "detail"}
     assert {name: getattr(shown, name) for name in names} == {name: getattr(reading, name) for name in names}
     if not reasons:
         assert (shown.since_us, shown.detail) == (reading.since_us, reading.detail)
+
+
+def refused(reason: Reason, *, since_s: float = 2.0) -> Reading:
+    """What a broker says of itself when private calls have stopped."""
+    own = Verdict(available=False, reason=reason)
+    return msgspec.structs.replace(
+        evidence(), verdict=own, since_us=at(since_s).wall_us, detail="its own veto"
+    )
+
+
+@pytest.mark.parametrize("own", sorted(OWN_VETOES))
+def test_a_brokers_own_veto_is_shown_as_it_says_it_when_nobody_laid_a_stronger_one(own: Reason) -> None:
+    said = refused(own)
+    assert composed(said, NO_VETOES) is said
+    # Lifting something else does not move the beginning of what holds.
+    assert composed(said, NO_VETOES.lay(Reason.SILENT, "", START).lift(at(9.0), Reason.SILENT)) is said
+    assert not composed(said, NO_VETOES).verdict.available
+
+
+@pytest.mark.parametrize("own", sorted(OWN_VETOES))
+@pytest.mark.parametrize("laid", [reason for reason in PRECEDENCE if reason not in OWN_VETOES])
+def test_the_supervisors_vetoes_are_stronger_than_the_brokers_own_and_leave_it_as_it_was(
+    own: Reason, laid: Reason
+) -> None:
+    view = View(refused(own), START.up_s)
+    vetoed = view.vetoed(laid, "by somebody else", at(3.0))
+    assert vetoed.reading.verdict == Verdict(available=False, reason=laid)
+    assert (vetoed.reading.detail, vetoed.reading.since_us) == ("by somebody else", at(3.0).wall_us)
+    assert vetoed.released(at(4.0), laid).reading == view.reading
+
+
+def test_a_refused_key_is_weaker_than_a_lockout_that_somebody_else_laid() -> None:
+    shown = composed(refused(Reason.AUTH), NO_VETOES.lay(Reason.LOCKED_OUT, "told by another", at(3.0)))
+    assert shown.verdict.reason is Reason.LOCKED_OUT
+    said = refused(Reason.LOCKED_OUT)
+    assert composed(said, NO_VETOES.lay(Reason.AUTH, "told by another", at(3.0))) is said
+    twice = composed(said, NO_VETOES.lay(Reason.LOCKED_OUT, "told by another", at(3.0)))
+    assert twice.detail == "told by another"
+
+
+@settings(max_examples=our.examples(100))
+@given(
+    history=our.histories(6),
+    rules=our.rules(),
+    others=st.lists(
+        st.sampled_from([reason for reason in PRECEDENCE if reason not in OWN_VETOES]), max_size=2
+    ),
+)
+def test_held_out_is_out_whatever_the_broker_says_and_the_end_of_the_hold_leaves_no_trace(
+    history: list[our.Step], rules: Rules, others: list[Reason]
+) -> None:
+    health, now = Health.begin(START, rules=rules), START
+    view = View(evidence(0, epoch=""), START.up_s)
+    for reason in others:
+        view = view.vetoed(reason, "", START)
+    held = view.vetoed(Reason.HELD_OUT, "by hand", START)
+    for number, (step, moment) in enumerate(our.moments(history, START), 1):
+        health, now = our.fold(health, step, moment), moment
+        said = msgspec.structs.replace(
+            evidence(number), state=health.state, verdict=verdict(health.state, health.vetoes)
+        )
+        view, held = view.heard(said, now), held.heard(said, now)
+        assert not held.reading.available
+        assert held.reading.verdict.reason in (Reason.HELD_OUT, Reason.CONFIG, Reason.SHUTDOWN)
+        released = held.released(now, Reason.HELD_OUT)
+        would_be = view.reading if Reason.HELD_OUT not in others else released.reading
+        assert released.reading.verdict == would_be.verdict
+        # Only evidence restores (17): what a view calls available is what the broker itself does.
+        assert not view.reading.verdict.available or verdict(health.state, health.vetoes).available
+
+
+@pytest.mark.parametrize("state", [HealthState.RECOVERING, HealthState.MAINTENANCE])
+def test_a_broker_that_recovers_or_is_in_maintenance_is_not_available_and_says_so(state: HealthState) -> None:
+    view = heard().heard(evidence(2, state=state), at(1.0))
+    assert not view.reading.available
+    assert view.reading.verdict.reason.value == state.name.lower()
+    restarting = view.vetoed(Reason.RESTARTING, "it died", at(2.0))
+    assert restarting.released(at(3.0), Reason.RESTARTING).reading.verdict == view.reading.verdict
 
 
 def test_under_a_veto_the_verdict_began_with_it_and_its_words_are_shown() -> None:
@@ -434,3 +547,14 @@ def test_being_cut_off_changes_the_reason_of_errors_and_never_the_answer(state: 
     assert plain.available == cut.available
     expected = Reason.LOCAL_NETWORK if plain.reason is Reason.ERRORS else plain.reason
     assert cut.reason is expected
+
+
+def test_who_hears_nothing_from_a_cluster_any_more_says_so() -> None:
+    ear = Ear(CLOCK)
+    stamp = Stamp(src="supervisor/main", epoch=EPOCHS[0], seq=1, ts_us=0, up_us=0, ttl_ms=0)
+    said = Envelope(type=MessageType.READING, stamp=stamp, data=evidence().data())
+    assert ear.hear("health/1/state/kraken/a/", said) is not None
+    turned = ear.expire()
+    assert [one.reading.detail for one in turned] == ["nothing heard from the cluster"]
+    assert turned[0].reading.verdict == Verdict(available=False, reason=Reason.NOTHING_HEARD)
+    assert turned[0].reading.since_us == CLOCK.now().wall_us
