@@ -161,7 +161,10 @@ class BrokerActor(Actor):
         """What this life last said of itself."""
 
     def begin(self) -> None:
-        self._show(BrokerAlive, self._health.ignored(self._now()))
+        now = self._now()
+        self._show(BrokerAlive, self._health.ignored(now))
+        # From here on this broker has lived: another start is no first life.
+        self._around.journal.health(self._spec, self._epoch, self._health, now)
         self._later(self._around.heartbeat_s, Tick())
         if self._spec.poll_interval_s < float("inf"):
             self._fetch()
@@ -191,7 +194,9 @@ class BrokerActor(Actor):
                 self._around.journal.health(self._spec, self._epoch, self._health, now)
                 self._fetch()
             case Recall(balance):
-                self._show(BrokerAlive, self._health.remembered(balance, self._now()))
+                now = self._now()
+                self._show(BrokerAlive, self._health.remembered(balance, now))
+                self._around.journal.health(self._spec, self._epoch, self._health, now)
             case _:
                 assert_never(known)
 
@@ -252,6 +257,7 @@ class BrokerActor(Actor):
                 self._log_not_asked(why)
         if not isinstance(outcome, NotAsked):
             self._not_asked = ""
+        if not isinstance(outcome, NotAsked) or outcome.locked_until is not None:
             self._around.journal.health(self._spec, self._epoch, self._health, now)
         self._log_flip(before, self._health)
         self._plan(now)

@@ -69,6 +69,8 @@ class Obey:
 
 ITS_END: Final = "its own end"
 """Who ends a hold that had a time."""
+NOT_STORED: Final = "it could not be stored yet: until it is, a restart would not know of it"
+
 GIVEN_UP: Final = frozenset({Reason.CONFIG, Reason.FAILED})
 """Under these vetoes there is no actor to hear of and none to restart."""
 
@@ -114,8 +116,8 @@ class Journal(Protocol):
         """An operator said something."""
         ...
 
-    def held(self, broker: str, hold: Hold | None) -> None:
-        """A hold begins, or with None ends."""
+    def held(self, broker: str, hold: Hold | None) -> Future[bool] | None:
+        """A hold begins, or with None ends; the future says whether a restart would know of it."""
         ...
 
 
@@ -240,11 +242,12 @@ class HealthSupervisor(Actor):
             if name not in self._views:
                 known = ", ".join(sorted(self._views)) or "none"
                 raise ControlError(f"no broker named {name!r} in this cluster; there are: {known}")
+            durable: Future[bool] | None = None
             match command.verb:
                 case "hold":
-                    said = self._hold(command, now)
+                    said, durable = self._hold(command, now)
                 case "release":
-                    said = self._release(name, now)
+                    said, durable = self._release(name, now)
                 case "reset":
                     said = self._reset(name, now)
                 case _:
@@ -254,9 +257,15 @@ class HealthSupervisor(Actor):
             return
         self._journal.commanded(command.verb, command.by, self._views[name].reading, said, now)
         _log.warning("%s (%s)", said, command.by)
-        command.reply.set_result(said)
+        if durable is None:
+            command.reply.set_result(said)
+        else:
+            # Whoever is told that it is done relies on it, also after a kill.
+            durable.add_done_callback(
+                lambda done: command.reply.set_result(said if done.result() else f"{said}; {NOT_STORED}")
+            )
 
-    def _hold(self, command: Obey, now: Instant) -> str:
+    def _hold(self, command: Obey, now: Instant) -> tuple[str, Future[bool] | None]:
         name, until = command.broker, command.until
         if not command.why.strip():
             raise ControlError("a hold needs a reason, so that others know: --why TEXT")
@@ -266,19 +275,19 @@ class HealthSupervisor(Actor):
         hold = Hold(name, command.by, command.why.strip(), now.wall_us, until_us)
         words = held_words(hold)
         view = self._views[name].released(now, Reason.HELD_OUT)
-        self._journal.held(name, hold)
+        durable = self._journal.held(name, hold)
         self._change(name, replace(view, vetoes=view.vetoes.lay(Reason.HELD_OUT, words, now, until=until)))
-        return f"{name} is held out {words}"
+        return f"{name} is held out {words}", durable
 
-    def _release(self, name: str, now: Instant) -> str:
+    def _release(self, name: str, now: Instant) -> tuple[str, Future[bool] | None]:
         view = self._views[name].released(now, Reason.HELD_OUT)
         if view is self._views[name]:
             raise ControlError(f"{name} is not held out")
-        self._journal.held(name, None)
+        durable = self._journal.held(name, None)
         self._change(name, view)
         reading = view.reading
         answer = "available" if reading.available else f"not available: {reading.reason}"
-        return f"{name} is released and is {answer}"
+        return f"{name} is released and is {answer}", durable
 
     def _reset(self, name: str, now: Instant) -> str:
         view = self._views[name]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
@@ -29,6 +30,12 @@ ASIDE_SHARE: Final = 0.25
 """What an auxiliary call may take of the deadline: it must not cost the balance itself."""
 REFUSED_AGAIN_S: Final = 600.0
 """An auxiliary call that the key may not make is tried again after so long."""
+SHORTEST_SECRET: Final = 4
+"""A shorter credential is no secret, and taking it out of a text would leave none of it."""
+SHORTEST_TOKEN: Final = 20
+"""Shorter header values are no tokens and no signatures."""
+_SIGNED: Final = re.compile(r"((?:signature|sign)=)[A-Za-z0-9%+/=_-]{16,}", re.IGNORECASE)
+"""A signature in an address or a form."""
 SKEW_S: Final = 0.5
 """What asking the exchange for its time may take; it only explains a fault that is established."""
 SKEW_WORTH_MS: Final = 1_000
@@ -48,9 +55,12 @@ class Account:
         self._clock = clock
         self._instance: Any = None
         self._funding_from_s = float("-inf")
+        self._funding_trouble = ""
         # The longest first: one secret may be a part of another.
         self._secrets = sorted(
-            (text for value in spec.credentials.values() for text in _spellings(value)), key=len, reverse=True
+            (text for value in spec.credentials.values() for text in _spellings(value)),
+            key=len,
+            reverse=True,
         )
         readers: Mapping[str, Callable[[float], Awaitable[Found]]] = {
             "kraken": self._read_kraken,
@@ -143,7 +153,7 @@ class Account:
         """OKX's funding account: asked for beside the trading account, and never at its cost."""
         now = self._clock.now()
         if now.up_s < self._funding_from_s:
-            return Wallet(holdings=None, as_of=None, trouble="this key may not read it")
+            return Wallet(holdings=None, as_of=None, trouble=self._funding_trouble)
         allowed_s = min(self._spec.fetch_deadline_s * ASIDE_SHARE, (until_s - now.up_s) / 2)
         try:
             async with asyncio.timeout(allowed_s):
@@ -154,10 +164,12 @@ class Account:
             return Wallet(holdings=None, as_of=None, trouble=f"network: no answer within {allowed_s:.1f} s")
         except Exception as error:  # noqa: BLE001 - whatever it is, the main balance was read
             fault = self.fault(error)
-            self._lane.note(fault)
-            if fault.kind in (FaultKind.AUTH, FaultKind.PERMISSION):
-                self._funding_from_s = now.up_s + REFUSED_AGAIN_S
-            return Wallet(holdings=None, as_of=None, trouble=f"{fault.kind}: {fault.detail}")
+            # It pauses by itself: its own limit must not stop the balance.
+            refused = fault.kind in (FaultKind.AUTH, FaultKind.PERMISSION)
+            pause_s = REFUSED_AGAIN_S if refused else fault.retry_after_s
+            self._funding_from_s = now.up_s + pause_s
+            self._funding_trouble = f"{fault.kind}: {fault.detail}"
+            return Wallet(holdings=None, as_of=None, trouble=self._funding_trouble)
 
     async def _read_coinbase(self, until_s: float) -> Found:
         del until_s
@@ -182,9 +194,15 @@ class Account:
         return Found(answers.unified(_exact(await self._instance.fetch_balance())))
 
     def _redacted(self, text: str) -> str:
-        for secret in self._secrets:
+        for secret in (*self._secrets, *self._sent()):
             text = text.replace(secret, "[redacted]")
-        return text
+        return _SIGNED.sub(r"\1[redacted]", text)
+
+    def _sent(self) -> list[str]:
+        """What the last request carried in its headers: a server may repeat signatures and tokens."""
+        headers = getattr(self._instance, "last_request_headers", None) or {}
+        values = [str(value).removeprefix("Bearer ") for value in cast("dict[str, object]", headers).values()]
+        return [value for value in values if len(value) >= SHORTEST_TOKEN]
 
 
 def _words(error: BaseException) -> str:
@@ -210,4 +228,10 @@ def _exact(structure: object) -> object:
 def _spellings(secret: str) -> tuple[str, ...]:
     """A secret as it may appear in an error text; of a PEM key also each line."""
     lines = [line for line in secret.splitlines() if line and not line.startswith("-----")]
-    return tuple({text for text in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], *lines) if text})
+    return tuple(
+        {
+            text
+            for text in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], *lines)
+            if len(text) >= SHORTEST_SECRET
+        }
+    )

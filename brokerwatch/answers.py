@@ -136,7 +136,7 @@ def kraken(answer: object, code: Code) -> dict[str, Holding]:
             continue
         row = _map(entry, f"result.{asset}")
         total = _amount(row, "balance", asset)
-        held = _amount(row, "hold_trade", asset)
+        held = _held(row, "hold_trade", asset)
         credit = _ZERO
         if "credit" in row or "credit_used" in row:
             credit = summed((_amount(row, "credit", asset), -_amount(row, "credit_used", asset)))
@@ -172,7 +172,11 @@ def coinbase_page(answer: object, code: Code, found: dict[str, Holding], seen: s
         available = _map(row.get("available_balance"), "available_balance")
         currency = _text(available.get("currency"), "available_balance.currency")
         free = _amount(available, "value", currency)
-        used = _amount(_map(row.get("hold"), f"hold of {currency}"), "value", currency)
+        hold = _map(row.get("hold"), f"hold of {currency}")
+        used = _held(hold, "value", currency)
+        for other in (row.get("currency", currency), hold.get("currency", currency)):
+            if other != currency:
+                raise NotProof(f"an account is in {_short(other)} and in {currency}")
         _add(found, code(currency), free=free, used=used, total=summed((free, used)))
     more = page.get("has_next")
     if not isinstance(more, bool):
@@ -191,14 +195,14 @@ def okx(answer: object, code: Code) -> dict[str, Holding]:
     if not rows:
         raise NotProof("data is empty: an account has one row even when it holds nothing")
     found: dict[str, Holding] = {}
+    seen: set[str] = set()
     for row in rows:
-        in_row: set[str] = set()
         for entry in _list(_map(row, "a row of data").get("details"), "details"):
             detail = _map(entry, "a row of details")
             currency = _text(detail.get("ccy"), "ccy")
-            if currency in in_row:
+            if currency in seen:
                 raise NotProof(f"{currency} comes twice in one account")
-            in_row.add(currency)
+            seen.add(currency)
             total = _amount(detail, "eq", currency)
             free_key = "availEq" if detail.get("availEq") not in (None, "") else "availBal"
             free = _amount(detail, free_key, currency)
@@ -314,6 +318,14 @@ def _amount(row: Mapping[str, Any], key: str, currency: str, *, absent: Decimal 
         raise NotProof(f"{key} of {currency}: {error}") from error
     if number.adjusted() >= MOST_DIGITS:
         raise NotProof(f"{key} of {currency}: more than {MOST_DIGITS} digits before the point")
+    return number
+
+
+def _held(row: Mapping[str, Any], key: str, currency: str) -> Decimal:
+    """An amount that orders hold, which cannot be less than nothing: it would be money made up."""
+    number = _amount(row, key, currency)
+    if number < 0:
+        raise NotProof(f"{key} of {currency} is negative: {number}")
     return number
 
 

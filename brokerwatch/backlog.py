@@ -175,13 +175,16 @@ class Backlog:
 
         self._add(add)
 
-    def hold(self, broker: str, hold: Hold | None) -> None:
-        """Remember an operator's hold, or with None its end."""
+    def hold(self, broker: str, hold: Hold | None) -> Future[bool]:
+        """Remember an operator's hold, or with None its end; the future is as for `key`."""
+        done: Future[bool] = Future()
 
         def add(batch: Batch) -> None:
             batch.holds[broker] = hold
+            batch.waiters.append(done)
 
-        self._add(add)
+        self._add(add, urgent=True)
+        return done
 
     def key(self, state: KeyState) -> Future[bool]:
         """Remember a key's state; the future is True once that is durable, False when it could not be."""

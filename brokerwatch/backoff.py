@@ -13,6 +13,7 @@ from typing import Final
 from brokerwatch.clock import Instant
 from brokerwatch.health import Health
 from brokerwatch.messages import FaultKind, HealthState, Reason
+from brokerwatch.pace import LONGEST_WAIT_S
 
 AUTH_LONGEST_S: Final = 300.0
 """A refused key is asked ever more seldom, up to this: exchanges lock out keys that insist."""
@@ -37,7 +38,8 @@ def wait_s(health: Health, poll_interval_s: float, now: Instant, uniform: Unifor
     if poll_interval_s == float("inf") or Reason.AUTH in health.vetoes.laid:
         return float("inf")
     wait = _wait_s(health, poll_interval_s, uniform)
-    if health.fault is not None:
+    if health.fault is not None and health.fault.retry_after_s <= LONGEST_WAIT_S:
+        # A longer pause is the lane's to say, when it is next asked: then nobody vouches for the account.
         wait = max(wait, health.fault.retry_after_s)
     lockout = health.vetoes.laid.get(Reason.LOCKED_OUT)
     if lockout is not None and lockout.until is not None:

@@ -39,7 +39,6 @@ from brokerwatch.currencies import unit
 from brokerwatch.errors import ClusterStopped, ConfigError, ControlError, Problem, UnknownBroker
 from brokerwatch.health import NO_VETOES, Health, Vetoes
 from brokerwatch.inbox import Inbox
-from brokerwatch.journal import restored
 from brokerwatch.listener import Listener
 from brokerwatch.loop import LoopThread, Timers
 from brokerwatch.messages import HealthState, Reading, Reason, Roster, next_epoch
@@ -251,7 +250,9 @@ class Cluster:
         now, remembered = self._clock.now(), self._state.remembered
         self._healths: dict[str, Health] = {}
         for name, spec in self._specs.items():
-            health = restored(spec, remembered.healths.get(name), now, readable=self._state.journal.loaded)
+            health = self._state.journal.restored(
+                spec, remembered.healths.get(name), now, known=self._state.known
+            )
             self._healths[name] = health
             slot = self._board.slot(name)
             slot.write_evidence(
@@ -275,7 +276,7 @@ class Cluster:
         """The store could be read only now: what it knows of the time before is better than nothing."""
         now = self._clock.now()
         for name, spec in self._specs.items():
-            health = restored(spec, remembered.healths.get(name), now, readable=True)
+            health = self._state.journal.restored(spec, remembered.healths.get(name), now, known=True)
             if health.balance is not None:
                 tell(self._lives[name].ref, Recall(health.balance))
         for name, hold in remembered.holds.items():

@@ -124,7 +124,7 @@ _OKX: Final = _words(
     (r'"code"\s*:\s*"?50001"?\b', MAINTENANCE),
     (r'"code"\s*:\s*"?(50011|50040|50061)"?\b', RATE),
     (r'"code"\s*:\s*"?50102"?\b', CLOCK),
-    (r'"code"\s*:\s*"?(50007|50010|50012|50030|50035|50110|50120)"?\b', PERMISSION),
+    (r'"code"\s*:\s*"?(50007|50010|50012|50027|50028|50030|50035|50110|50120|50121)"?\b', PERMISSION),
     (r'"code"\s*:\s*"?(50008|5010[01345678]|5011[1-4]|50119)"?\b', AUTH),
     (r'"code"\s*:\s*"?(50004|50005|50013|50026)"?\b', DOWN),
     (
@@ -221,6 +221,20 @@ CLASSES: Final[Mapping[str, FaultKind]] = MappingProxyType(
 )
 """Exception classes by name, ccxt's and Python's; a subclass is classified as its nearest listed base."""
 
+UNSPECIFIC: Final = frozenset(
+    {
+        "ExchangeError",
+        "BaseError",
+        "NetworkError",
+        "OperationFailed",
+        "BadResponse",
+        "NullResponse",
+        "NotProof",
+    }
+    | {"TypeError", "AttributeError", "NameError"}
+)
+"""Classes that say no more than that something went wrong."""
+
 MAX_SEARCHED: Final = 20_000
 """Characters of a body in which words are looked for: an error is short, and a search must be."""
 _BARE_REFUSAL: Final = re.compile(r"\s*Unauthorized\s*\Z", re.IGNORECASE)
@@ -277,7 +291,7 @@ def _retry_after_s(header: str, wall_s: float, until_s: float | None) -> float:
     text = header.strip()
     if not text and until_s is not None:
         return min(max(0.0, until_s - wall_s), LONGEST_RETRY_S)
-    if re.fullmatch(r"[0-9]{1,9}", text):
+    if re.fullmatch(r"[0-9]{1,300}(\.[0-9]{1,300})?", text):
         return min(float(text), LONGEST_RETRY_S)
     try:
         until = parsedate_to_datetime(text)
@@ -327,6 +341,11 @@ def _kind(failure: Failure) -> FaultKind:
     for name, kind in CAUSES.items():
         if name in names:
             return kind
+    if not failure.family and _mapping(failure):
+        # Its own error codes, as ccxt knows them, say more than the status that comes with them.
+        named = next((name for name in failure.classes if name in CLASSES), "")
+        if named and named not in UNSPECIFIC:
+            return CLASSES[named]
     if failure.status is not None and not 200 <= failure.status < 300:
         if not failure.family and failure.status in (401, 403) and _mapping(failure):
             return AUTH if failure.status == 401 else PERMISSION

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from brokerwatch.backlog import Backlog, Hold, KeyState, Stored, Transition
@@ -28,12 +29,16 @@ class Journal:
 
     def __init__(self, backlog: Backlog | None) -> None:
         self._backlog = backlog
+        self._boot = boot_id()
         self.loaded = True
         """False as long as what was stored before could not be read."""
+        self.unread: set[str] = set()
+        """Brokers whose stored health cannot be read, by this version at least: it may hold a balance."""
 
     def health(self, spec: BrokerSpec, epoch: str, health: Health, now: Instant) -> None:
         """A broker's newest health."""
-        if self._backlog is None or (health.balance is None and not self.loaded):
+        hidden = not self.loaded or spec.name in self.unread
+        if self._backlog is None or (health.balance is None and hidden):
             return
         self._backlog.health(
             Stored(
@@ -43,7 +48,7 @@ class Journal:
                 epoch=epoch,
                 version=health.version,
                 saved_us=now.wall_us,
-                document=written(health, now),
+                document=written(health, now, self._boot),
             )
         )
 
@@ -64,18 +69,43 @@ class Journal:
         if self._backlog is not None:
             self._backlog.transitions([_line("operator", by, verb, reading, detail, now)])
 
-    def held(self, broker: str, hold: Hold | None) -> None:
-        """A hold begins, or with None ends."""
-        if self._backlog is not None:
-            self._backlog.hold(broker, hold)
+    def held(self, broker: str, hold: Hold | None) -> Future[bool] | None:
+        """A hold begins, or with None ends.
+
+        The future says whether a restart would know of it; None where nothing is remembered.
+        """
+        return None if self._backlog is None else self._backlog.hold(broker, hold)
 
     def key(self, state: KeyState) -> Future[bool]:
         """A key's nonces and lockout."""
         if self._backlog is not None:
             return self._backlog.key(state)
-        done: Future[bool] = Future()
-        done.set_result(False)
-        return done
+        never: Future[bool] = Future()
+        never.set_result(False)
+        return never
+
+    def restored(self, spec: BrokerSpec, stored: Stored | None, now: Instant, *, known: bool) -> Health:
+        """The health that a broker starts with: its first life, or what is left of the one before.
+
+        `known` is False when something was stored and is lost, or cannot be read: it may have been a
+        conviction, so nothing is proven then. Another account than the stored one starts anew. Other
+        credentials for the same key end what was final for the old ones.
+        """
+        first = Health.begin(now, threshold=spec.max_consecutive_errors, rules=spec.rules)
+        if not known:
+            return first.restarted(now)
+        if stored is None or stored.exchange != identity(spec):
+            return first
+        try:
+            found = read(stored.document, threshold=spec.max_consecutive_errors, rules=spec.rules)
+        except ValueError as error:
+            self.unread.add(spec.name)
+            _log.error("what was stored of %s cannot be read and is left as it is: %s", spec.name, error)
+            return first.restarted(now)
+        health = carried_over(found, now, self._boot).restarted(now).woken(now)
+        if stored.credentials != fingerprint(spec.exchange, spec.credentials):
+            health = health.reset(now)
+        return replace(health, version=0)
 
     def _note(self, event: str, before: str, after: str, reading: Reading, now: Instant) -> None:
         if self._backlog is not None:
@@ -108,23 +138,9 @@ def _line(event: str, before: str, after: str, reading: Reading, detail: str, no
     )
 
 
-def restored(spec: BrokerSpec, stored: Stored | None, now: Instant, *, readable: bool) -> Health:
-    """The health that a broker starts with: its first life, or what is left of the one before.
-
-    What cannot be read may hold anything, so nothing is proven then: UNKNOWN. Another account than the
-    stored one starts anew. Other credentials for the same key end what was final for the old ones.
-    """
-    first = Health.begin(now, threshold=spec.max_consecutive_errors, rules=spec.rules)
-    if not readable:
-        return first.restarted(now)
-    if stored is None or stored.exchange != identity(spec):
-        return first
+def boot_id() -> str:
+    """Which boot of which machine this is, where the system says so: its monotonic clock is one for all."""
     try:
-        found, written_at = read(stored.document, threshold=spec.max_consecutive_errors, rules=spec.rules)
-    except ValueError as error:
-        _log.error("what was stored of %s cannot be read and is left aside: %s", spec.name, error)
-        return first.restarted(now)
-    health = carried_over(found, written_at, now).restarted(now).woken(now)
-    if stored.credentials != fingerprint(spec.exchange, spec.credentials):
-        health = health.reset(now)
-    return replace(health, version=0)
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""

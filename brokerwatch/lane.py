@@ -17,15 +17,19 @@ from typing import Final, Protocol
 from brokerwatch.backlog import KeyState
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.messages import Fault, FaultKind
-from brokerwatch.pace import Budget, Pace
+from brokerwatch.pace import LONGEST_WAIT_S, Budget, Pace
 from brokerwatch.source import NotAsked, Refrained
 
-LANE_WAIT_S: Final = 30.0
+LANE_WAIT_S: Final = LONGEST_WAIT_S
 """How long a call waits in its lane; then it was not made, which is no fault of the exchange."""
 RESERVED_MS: Final = 60_000
-"""Nonces are reserved so far ahead: a process that is killed cannot fall behind what it used."""
+"""Nonces are reserved so far ahead of the clock: a process that is killed cannot fall behind what it used."""
 RENEW_MS: Final = 20_000
 """A reservation with less than this left is renewed before the call."""
+RESERVED_AHEAD: Final = 1_000
+RENEW_AHEAD: Final = 100
+"""The same where the last nonce is ahead of the clock, after a start: then each call uses just one. So
+starts that follow each other quickly do not carry the nonces minutes ahead of the clock."""
 RESERVE_WAIT_S: Final = 2.0
 """How long a call waits for its reservation: a disk that is full must not blind the watcher."""
 LONGEST_LOCKOUT_S: Final = 3_600.0
@@ -57,10 +61,14 @@ class Nonces:
 
     async def reserve(self) -> None:
         """Make sure that the next nonces are below a ceiling which outlives us. Called before each call."""
-        wanted = max(self._now_ms(), self._last + 1)
-        if wanted + RENEW_MS <= self._ceiling:
+        now_ms = self._now_ms()
+        ahead = self._last >= now_ms
+        begin, renew, reserved = (
+            (self._last, RENEW_AHEAD, RESERVED_AHEAD) if ahead else (now_ms, RENEW_MS, RESERVED_MS)
+        )
+        if begin + renew <= self._ceiling:
             return
-        self._ceiling = wanted + RESERVED_MS
+        self._ceiling = begin + reserved
         durable = asyncio.wrap_future(
             self._book.key(KeyState(self._fingerprint, nonce_ceiling=self._ceiling))
         )
@@ -92,6 +100,7 @@ class Lane:
         self._in_flight = asyncio.Lock()
         self._locked_until: Instant | None = None
         self._locked_why = ""
+        self._paused_why = ""
         self.recall(known)
 
     def recall(self, known: KeyState) -> None:
@@ -142,6 +151,9 @@ class Lane:
             wait_s = self._pace.wait_s(now_s)
             if wait_s <= 0:
                 break
+            if self._pace.not_before_s > until_s:
+                # The exchange itself ended private calls for longer than anybody waits.
+                raise Refrained(NotAsked(self._paused_why, self._at(self._pace.not_before_s)))
             if now_s + wait_s > until_s:
                 raise Refrained(NotAsked(f"not asked: its API key may ask again in {wait_s:.0f} s"))
             await asyncio.sleep(wait_s)
@@ -154,12 +166,16 @@ class Lane:
             self._book.key(KeyState(self.fingerprint, locked_until_us=until.wall_us))
         elif fault.kind is FaultKind.RATE_LIMITED or fault.retry_after_s > 0:
             self._pace = self._pace.refused(self._clock.up_s(), fault.retry_after_s)
+            self._paused_why = fault.detail
 
     def _lock_out(self, seconds: float, why: str) -> Instant:
-        now = self._clock.now()
-        until = Instant(now.wall_us + round(seconds * 1_000_000), now.up_s + seconds)
+        until = self._at(self._clock.up_s() + seconds)
         self._locked_until, self._locked_why = until, why
         return until
+
+    def _at(self, up_s: float) -> Instant:
+        now = self._clock.now()
+        return Instant(now.wall_us + round((up_s - now.up_s) * 1_000_000), up_s)
 
     def _refrain_when_locked(self) -> None:
         until = self._locked_until

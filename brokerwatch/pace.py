@@ -35,6 +35,8 @@ BUDGETS: Final[Mapping[str, Budget]] = MappingProxyType(
 """Published budgets of private calls, by exchange family."""
 STAND_IN: Final = Budget(1_000.0, 1_000.0)
 """The budget of an address that is not the exchange's own: its published budget is not meant for that."""
+LONGEST_WAIT_S: Final = 30.0
+"""How long a call waits for its key. A key that may not ask for longer has stopped: that is a lockout."""
 LONGEST_RETRY_S: Final = 3_600.0
 """A Retry-After beyond this is not believed."""
 

@@ -46,6 +46,13 @@ def store_of(settings: ClusterSettings) -> Store:
     return Store(url, settings.name)
 
 
+def _loaded(store: Store) -> Remembered:
+    try:
+        return store.load()
+    finally:
+        store.close()
+
+
 def stored_history(
     settings: ClusterSettings, broker: str | None, since_us: int | None, limit: int | None
 ) -> list[Transition]:
@@ -73,6 +80,9 @@ class State:
         self._backlog = Backlog() if settings.remember else None
         self.journal = Journal(self._backlog)
         self.remembered = Remembered()
+        self.known = True
+        """False when what was stored before is lost or cannot be read: nothing is proven of anybody then."""
+        self._used_before = False
         self._claim: Claim | None = None
         self._recorder: pykka.ActorRef[Recorder] | None = None
         self._restarts = Restarts()
@@ -93,21 +103,31 @@ class State:
         if not self._settings.remember:
             return
         self._take_folder()
-        store = store_of(self._settings)
         try:
-            store.open()
-            self.remembered = store.load()
+            self.remembered = _loaded(store_of(self._settings))
         except StoreError as error:
-            self.journal.loaded = False
+            self.journal.loaded = self.known = False
             _log.error(
                 "nothing is remembered of the time before this start: %s; every account starts unknown", error
             )
-        finally:
-            store.close()
+        except Exception:  # noqa: BLE001 - a mistake of ours in reading must not keep anybody from watching
+            self.journal.loaded = self.known = False
+            _log.exception(
+                "nothing is remembered of the time before this start; every account starts unknown"
+            )
+        else:
+            if self._used_before and not self.remembered.healths:
+                self.known = False
+                _log.error(
+                    "a cluster has used the state folder %s, and nothing is stored of it any more, its holds "
+                    "neither: every account starts unknown; hold out again what must be held out",
+                    self._folder,
+                )
 
     def _take_folder(self) -> None:
         try:
             private_folder(self._folder)
+            self._used_before = (self._folder / CLAIM_NAME).exists()
             self._look_at_folder()
             found = claim(self._folder / CLAIM_NAME)
         except OSError as error:

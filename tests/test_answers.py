@@ -430,8 +430,25 @@ def test_okx_that_states_nothing_as_free_proves_nothing(free: dict[str, object])
 
 
 def test_several_rows_of_okx_are_one_balance() -> None:
-    data = [{"details": [okx_detail("USDT")]}, {"details": [okx_detail("USDT"), okx_detail("ETH")]}]
-    assert okx({**OKX, "data": data}) == {"USDT": held("6", "4", "10"), "ETH": held("3", "2", "5")}
+    data = [{"details": [okx_detail("USDT")]}, {"details": [okx_detail("ETH")]}]
+    assert okx({**OKX, "data": data}) == {"USDT": held("3", "2", "5"), "ETH": held("3", "2", "5")}
+    doubled = [{"details": [okx_detail("USDT")]}, {"details": [okx_detail("USDT")]}]
+    with pytest.raises(NotProof, match="USDT comes twice"):
+        okx({**OKX, "data": doubled})
+
+
+def test_a_coinbase_account_that_speaks_of_two_currencies_proves_neither() -> None:
+    for wrong in ({"currency": "EUR"}, {"hold": {"value": "1", "currency": "EUR"}}):
+        account = {**coinbase_account("USD", "1", "1"), **wrong}
+        with pytest.raises(NotProof, match="an account is in 'EUR' and in USD"):
+            coinbase({**COINBASE, "accounts": [account]})
+
+
+def test_nobody_holds_less_than_nothing() -> None:
+    with pytest.raises(NotProof, match="hold_trade of ZUSD is negative"):
+        kraken({"error": [], "result": {"ZUSD": {"balance": "10", "hold_trade": "-5"}}})
+    with pytest.raises(NotProof, match="value of USD is negative"):
+        coinbase({**COINBASE, "accounts": [coinbase_account("USD", "1", "-1")]})
 
 
 def test_okx_data_without_a_row_is_not_an_empty_account() -> None:
@@ -763,9 +780,9 @@ WALL_S: Final = 1_800_000_000.0
         ("3600", 3_600.0),
         ("3601", 3_600.0),
         ("999999999", 3_600.0),
-        ("1234567890", 0.0),
+        ("1234567890", 3_600.0),
         ("-5", 0.0),
-        ("1.5", 0.0),
+        ("1.5", 1.5),
         ("٣", 0.0),
         ("soon", 0.0),
         ("NaN", 0.0),

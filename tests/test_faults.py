@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 import aiohttp
 import ccxt
@@ -410,3 +410,46 @@ def test_every_family_that_we_know_has_its_table() -> None:
 def test_what_is_no_proof_is_a_bad_response() -> None:
     fault = account("kraken", {}).fault(NotProof("result is missing, not a map"))
     assert (fault.kind, fault.detail) == (BAD, "result is missing, not a map")
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "expected"),
+    [
+        ("AuthenticationError", 400, FaultKind.AUTH),
+        ("InvalidNonce", 400, FaultKind.NONCE_CLOCK),
+        ("AuthenticationError", 500, FaultKind.AUTH),
+        ("RateLimitExceeded", 400, FaultKind.RATE_LIMITED),
+        ("OnMaintenance", 500, FaultKind.MAINTENANCE),
+        ("BadRequest", 400, FaultKind.CLIENT_BUG),
+        ("ExchangeError", 502, FaultKind.EXCHANGE_DOWN),
+        ("BadResponse", 400, FaultKind.BAD_RESPONSE),
+    ],
+)
+def test_an_exchange_s_own_code_as_ccxt_knows_it_says_more_than_the_status(
+    raised: str, status: int, expected: FaultKind
+) -> None:
+    error = ccxt_error(raised, "what it said")
+    own = Failure.of(error, status=status, body='{"code":-1022,"msg":"Signature is not valid."}')
+    assert classify(own).kind is expected
+    page = Failure.of(error, status=502, body="<html>Bad Gateway</html>")
+    assert classify(page).kind is FaultKind.EXCHANGE_DOWN, "a page has no code"
+
+
+def test_what_a_server_repeats_of_our_request_is_redacted() -> None:
+    ours = account("kraken", {"api_key": "key-1", "secret": "s"})
+
+    class Instance:
+        last_status, last_body, last_retry_after = 502, "", ""
+        last_request_headers: ClassVar = {
+            "API-Sign": "c2lnbmF0dXJlLW9mLW91cnM=",
+            "Authorization": "Bearer " + "e" * 40,
+        }
+
+    ours._instance = Instance()  # pyright: ignore[reportPrivateUsage] - as after a request
+    token = "e" * 40
+    echoed = f"API-Sign: c2lnbmF0dXJlLW9mLW91cnM= Bearer {token} s=1 &signature=0123456789abcdef01"
+    detail = ours.fault(ccxt_error("ExchangeError", echoed)).detail
+    assert "c2lnbmF0" not in detail
+    assert "eeee" not in detail
+    assert "0123456789" not in detail
+    assert "API-Sign: [redacted]" in detail, "one character is no secret, and words stay readable"

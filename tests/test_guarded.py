@@ -380,7 +380,7 @@ def hold_in(both: Both, trail: Trail) -> None:
     """What must hold in every state."""
     for health in both:
         # What is written and read again is the same to the last field, so all that follows is (10).
-        assert read(written(health, NOW), threshold=health.threshold, rules=health.rules) == (health, NOW), (
+        assert read(written(health, NOW), threshold=health.threshold, rules=health.rules).health == health, (
             trail
         )
         # Liveness (27): no more faults, what was final reset, the lockout over, and as many successes

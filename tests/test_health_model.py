@@ -229,9 +229,9 @@ class HealthWalk(RuleBasedStateMachine):
     def what_was_written_and_read_goes_on_in_its_place(self) -> None:
         """Nothing is hidden beside the fields, and none is left out or changed by the writing."""
         now = self.clock.now()
-        found, at = read(written(self.health, now), threshold=self.threshold)
-        assert (found, at) == (self.health, now)
-        self.health = found
+        found = read(written(self.health, now), threshold=self.threshold)
+        assert (found.health, found.at) == (self.health, now)
+        self.health = found.health
 
     # What must hold ---------------------------------------------------------------------------------
 

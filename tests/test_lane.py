@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from brokerwatch.backlog import KeyState
 from brokerwatch.clock import ManualClock
-from brokerwatch.lane import LANE_WAIT_S, RESERVED_MS, Lane, Nonces
+from brokerwatch.lane import LANE_WAIT_S, RESERVED_AHEAD, RESERVED_MS, Lane, Nonces
 from brokerwatch.messages import Fault, FaultKind, Reason
 from brokerwatch.pace import STAND_IN, Budget
 from brokerwatch.simulator import SimulatedKraken, SimulatedOkx, serve
@@ -96,6 +96,18 @@ def test_a_reservation_serves_many_calls() -> None:
     asyncio.run(calls())
     assert len(book.states) == 1
     assert book.ceiling == 1_800_000_000_000 + RESERVED_MS
+
+
+def test_starts_that_follow_each_other_do_not_carry_the_nonces_away_from_the_clock() -> None:
+    clock, book = ManualClock(), Book()
+    for _ in range(20):
+        nonces = Nonces("k", clock, book)
+        nonces.above(book.ceiling)
+        asyncio.run(nonces.reserve())
+        nonces.next()
+        clock.advance(0.5)
+    ahead_ms = book.ceiling - clock.now().wall_us // 1_000
+    assert ahead_ms <= RESERVED_MS + 20 * RESERVED_AHEAD
 
 
 def test_a_store_that_never_answers_does_not_stop_the_calls() -> None:
@@ -242,8 +254,11 @@ def test_the_smaller_budget_of_two_brokers_on_one_key_holds_for_both() -> None:
 def test_retry_after_is_honoured() -> None:
     lane, clock, _ = lane_of()
     lane.note(Fault(FaultKind.RATE_LIMITED, "slow down", retry_after_s=100.0))
-    with pytest.raises(Refrained, match="may ask again in 100 s"):
+    with pytest.raises(Refrained, match="slow down") as caught:
         asyncio.run(_hold(lane))
+    until = caught.value.outcome.locked_until
+    assert until is not None, "private calls have stopped for longer than anybody waits"
+    assert until.up_s == clock.up_s() + 100.0
     clock.advance(100.001)
     asyncio.run(_hold(lane))
 
@@ -259,6 +274,40 @@ def test_an_exchange_that_asks_for_patience_is_not_asked_meanwhile() -> None:
         kraken.mend()
         assert broker.get_account_balance() == Decimal("8370.63")
         assert broker.get_error_count() == 0
+
+
+@pytest.mark.parametrize("policy", ["simple", "guarded"])
+def test_a_key_that_may_not_ask_for_longer_than_anybody_waits_vouches_for_nothing(policy: str) -> None:
+    kraken = SimulatedKraken()
+    with serve(kraken):
+        specs = [simulated_spec(kraken, name, policy=policy, poll_interval_s=0.1) for name in ("a", "b")]
+        with cluster_of(*specs) as cluster:
+            brokers = [cluster.broker(name) for name in ("a", "b")]
+            balances = [broker.get_account_balance() for broker in brokers]
+            until(lambda: all(broker.is_available() for broker in brokers))
+            kraken.set_fault("http_429", times=1, retry_after_s=3_600)
+            until(lambda: all(broker.reading().reason is Reason.LOCKED_OUT for broker in brokers))
+            calls = kraken.private_calls
+            assert [broker.get_account_balance() for broker in brokers] == balances
+            assert not any(broker.is_available() for broker in brokers)
+            assert sum(broker.get_error_count() for broker in brokers) == 1
+            assert kraken.private_calls == calls
+
+
+@pytest.mark.parametrize("pause_s", [60, 3_600])
+def test_a_funding_account_that_is_asked_too_often_does_not_stop_the_balance(pause_s: int) -> None:
+    okx = SimulatedOkx()
+    with serve(okx), cluster_of(simulated_spec(okx)) as cluster:
+        broker = cluster.broker("okx-test")
+        broker.get_account_balance()
+        okx.set_fault("http_429", path="/api/v5/asset/balances", retry_after_s=pause_s)
+        broker.get_account_balance()
+        calls = okx.private_calls
+        for cash in ("1", "2", "3"):
+            okx.set_balance({"USDT": (cash, "0")})
+            assert broker.get_account_balance() == Decimal(cash)
+        assert okx.private_calls == calls + 3, "the funding account has its pause, the balance has none"
+        assert "rate_limited" in broker.get_account_balance_detailed().wallets["funding"].trouble
 
 
 # --- lockouts ----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from brokerwatch.clock import Instant
 from brokerwatch.health import OWN_VETOES, PRECEDENCE, Health, verdict
-from brokerwatch.memory import FORM, carried_over, read, written
+from brokerwatch.memory import FORM, LONGEST_VETO_S, Written, carried_over, read, written
 from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reason, Wallet
 from brokerwatch.policy import GUARDED, SIMPLE, Rules
 from tests import strategies as our
@@ -58,7 +58,8 @@ def test_writing_and_reading_anywhere_in_a_history_changes_nothing_that_follows(
     before: list[Step], after: list[Step], rules: Rules, threshold: int
 ) -> None:
     health = lived(before, rules, threshold)
-    copy, at = read(written(health, LATER), threshold=threshold, rules=rules)
+    found = read(written(health, LATER), threshold=threshold, rules=rules)
+    copy, at = found.health, found.at
     assert (copy, at) == (health, LATER)
     for step, now in our.moments(after, moved(LATER, 86_400.0)):
         health, copy = fold(health, step, now), fold(copy, step, now)
@@ -78,7 +79,7 @@ def test_every_digit_and_every_word_is_kept(
 ) -> None:
     whole = msgspec.structs.replace(balance, wallets=wallets, stated=False)
     health = Health.begin(NOW).seen(whole, NOW).failed(fault, NOW)
-    copy, _ = read(written(health, NOW), threshold=3)
+    copy = read(written(health, NOW), threshold=3).health
     assert copy == health
     assert copy.balance is not None
     for code, held in balance.holdings.items():
@@ -90,18 +91,18 @@ def test_every_digit_and_every_word_is_kept(
 def test_every_field_of_a_health_is_written_but_those_of_the_configuration() -> None:
     plain = json.loads(written(example(), LATER))
     own = {each.name for each in fields(Health)} - {"threshold", "rules"}
-    assert set(plain) == own | {"form", "written", "lifted_us"}
+    assert set(plain) == own | {"form", "written", "boot", "lifted_us"}
     assert plain["form"] == FORM == 1
     begun = Health.begin(NOW)
     assert all(getattr(example(), name) != getattr(begun, name) for name in own - {"successes", "recent"})
 
 
 def test_rules_and_threshold_are_those_of_the_configuration_of_today() -> None:
-    found, _ = read(written(example(), LATER), threshold=7, rules=SIMPLE)
+    found = read(written(example(), LATER), threshold=7, rules=SIMPLE).health
     assert (found.threshold, found.rules) == (7, SIMPLE)
-    assert read(written(example(), LATER), threshold=7)[0].rules == SIMPLE
+    assert read(written(example(), LATER), threshold=7).health.rules == SIMPLE
     recovering = lived([*[Step("fault", fault=Fault(FaultKind.NETWORK))] * 3, Step("success", balance=MONEY)])
-    simple, _ = read(written(recovering, NOW), threshold=3)
+    simple = read(written(recovering, NOW), threshold=3).health
     assert simple.state is HealthState.RECOVERING
     assert simple.seen(MONEY, NOW).state is HealthState.HEALTHY
 
@@ -138,7 +139,7 @@ def test_no_jump_of_the_wall_clock_makes_anything_younger_in_the_next_process(
     health = lived(history, rules)
     wrote = moved(LATER, 86_400.0)
     now = Instant(wrote.wall_us + round((gone_s + jump_s) * 1_000_000), up_s)
-    carried = carried_over(health, wrote, now)
+    carried = carried_over(Written(health, wrote, ""), now)
     before, after = ages(health, wrote), ages(carried, now)
     assert after.keys() == before.keys()
     passed_s = max(0.0, gone_s + jump_s)
@@ -148,13 +149,14 @@ def test_no_jump_of_the_wall_clock_makes_anything_younger_in_the_next_process(
     # The moments as people read them, and everything that is no moment, stay.
     assert timeless(carried) == timeless(health)
     if health.balance is not None and carried.balance is not None:
-        assert carried.balance.as_of.wall_us == health.balance.as_of.wall_us
+        assert carried.balance.as_of.wall_us == min(health.balance.as_of.wall_us, now.wall_us)
+        assert carried.balance.as_of.up_s <= now.up_s
         assert dict(carried.balance.holdings) == dict(health.balance.holdings)
 
 
 def timeless(health: Health) -> tuple[object, ...]:
     vetoes = {
-        reason: (veto.since.wall_us, veto.detail, veto.until and veto.until.wall_us)
+        reason: (veto.since.wall_us, veto.detail, veto.until is None)
         for reason, veto in health.vetoes.laid.items()
     }
     plain = replace(health, since=NOW, balance=None, vetoes=replace(health.vetoes, laid={}))
@@ -164,7 +166,7 @@ def timeless(health: Health) -> tuple[object, ...]:
 def test_what_passed_between_two_processes_is_the_wall_clocks_difference() -> None:
     health = example()
     now = Instant(LATER.wall_us + 60_000_000, 5.0)
-    carried = carried_over(health, LATER, now)
+    carried = carried_over(Written(health, LATER, ""), now)
     assert carried.since == Instant(LATER.wall_us, 5.0 - 60.0)
     assert carried.balance is not None
     assert carried.balance.as_of == Instant(NOW.wall_us, 5.0 - 150.0)
@@ -173,25 +175,61 @@ def test_what_passed_between_two_processes_is_the_wall_clocks_difference() -> No
     assert carried.balance.wallets["vault"].as_of is None
     lockout = carried.vetoes.laid[Reason.LOCKED_OUT]
     assert lockout.until is not None
-    assert lockout.until.up_s == 5.0 - 60.0 + (NOW.up_s + 1e5 - LATER.up_s)
+    assert lockout.until.up_s == 5.0 + LONGEST_VETO_S, "no lockout lasts longer"
     assert carried.vetoes.laid[Reason.AUTH].until is None
     assert carried.vetoes.lifted_us == health.vetoes.lifted_us
-    set_back = carried_over(health, LATER, Instant(LATER.wall_us - 10**15, 5.0))
+    set_back = carried_over(Written(health, LATER, ""), Instant(LATER.wall_us - 10**15, 5.0))
     assert set_back.since.up_s == 5.0
+
+
+def test_within_one_boot_a_clock_that_was_set_back_makes_nothing_younger() -> None:
+    health = lived([Step("success", balance=MONEY)])
+    stored = read(written(health, NOW, "boot-1"), threshold=3)
+    hour_back = Instant(NOW.wall_us - 3_600_000_000, NOW.up_s + 15.0)
+    here = carried_over(stored, hour_back, "boot-1").balance
+    assert here is not None
+    assert hour_back.up_s - here.as_of.up_s == pytest.approx(15.0 + NOW.up_s - MONEY.as_of.up_s)
+    elsewhere = carried_over(stored, hour_back, "boot-2").balance
+    assert elsewhere is not None
+    assert hour_back.up_s - elsewhere.as_of.up_s == pytest.approx(NOW.up_s - MONEY.as_of.up_s)
+
+
+def test_nothing_was_read_in_the_future() -> None:
+    tomorrow = Instant(NOW.wall_us + 86_400_000_000, NOW.up_s + 86_400.0)
+    ahead = replace(lived([Step("success", balance=MONEY)]), balance=our.seen_at(MONEY, tomorrow))
+    carried = carried_over(Written(ahead, NOW, ""), LATER)
+    assert carried.balance is not None
+    assert (carried.balance.as_of.up_s, carried.balance.as_of.wall_us) == (LATER.up_s, LATER.wall_us)
+    fresh = our.seen_at(our.SMALL_BALANCES[0], LATER)
+    assert carried.seen(fresh, LATER).balance == fresh, "what is read from now on is newer"
+
+
+@pytest.mark.parametrize(
+    ("key", "absurd"),
+    [
+        ("error_count", 10**18),
+        ("lifted_us", 10**18),
+        ("since", {"wall_us": 0, "up_s": 1e308}),
+        ("written", {"wall_us": 0, "up_s": -1e308}),
+        ("since", {"wall_us": 10**17, "up_s": 0.0}),
+    ],
+)
+def test_a_moment_or_a_count_that_cannot_be_is_not_read(key: str, absurd: object) -> None:
+    assert "cannot be" in refused(json.dumps({**plain(), key: absurd}))
 
 
 def test_a_fresh_answer_replaces_what_was_carried_over() -> None:
     for wall_us in (0, NOW.wall_us, NOW.wall_us + 10**15):
         now = Instant(wall_us, 3.0)
-        carried = carried_over(lived([Step("success", balance=MONEY)]), NOW, now).restarted(now)
+        carried = carried_over(Written(lived([Step("success", balance=MONEY)]), NOW, ""), now).restarted(now)
         fresh = our.seen_at(our.SMALL_BALANCES[0], now)
         assert carried.seen(fresh, now).balance == fresh
 
 
 def test_nothing_that_was_convicted_is_available_in_the_next_process() -> None:
     for health in (example(), lived([Step("fault", fault=Fault(FaultKind.NETWORK))] * 3)):
-        again, at = read(written(health, LATER), threshold=3, rules=GUARDED)
-        next_life = carried_over(again, at, Instant(0, 0.0)).restarted(Instant(0, 0.0))
+        again = read(written(health, LATER), threshold=3, rules=GUARDED)
+        next_life = carried_over(again, Instant(0, 0.0)).restarted(Instant(0, 0.0))
         assert next_life.state is HealthState.UNAVAILABLE
         assert next_life.vetoes.laid.keys() == health.vetoes.laid.keys()
 
@@ -208,10 +246,10 @@ def refused(text: str) -> str:
 def check(text: str) -> bool:
     """Whether it is a health; and nothing but a ValueError comes out when it is none."""
     try:
-        health, at = read(text, threshold=3)
+        found = read(text, threshold=3)
     except ValueError:
         return False
-    assert read(written(health, at), threshold=3) == (health, at)
+    assert read(written(found.health, found.at, found.boot), threshold=3) == found
     return True
 
 

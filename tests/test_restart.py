@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -130,8 +131,6 @@ def test_after_a_kill_with_every_exchange_down_each_broker_answers_with_its_last
 
 
 def _stored(folder: Path) -> int:
-    import sqlite3
-
     try:
         with contextlib.closing(sqlite3.connect(folder / "brokerwatch.db", timeout=5.0)) as database:
             tables = [
@@ -246,6 +245,98 @@ def test_a_store_that_cannot_be_read_leaves_everybody_unknown_and_is_read_when_i
         until(broker.is_available)
     with cluster_of(spec_of(till), state=str(tmp_path)) as cluster:
         assert cluster.broker("a").reading().cash == Decimal(77)
+
+
+@pytest.mark.parametrize("loss", ["deleted", "emptied", "damaged"])
+@pytest.mark.parametrize("policy", ["simple", "guarded"])
+def test_who_has_lost_his_memory_does_not_take_himself_for_new(
+    tmp_path: Path, loss: str, policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    till = Till()
+    with cluster_of(spec_of(till, policy=policy), state=str(tmp_path)) as cluster:
+        cluster.broker("a").get_account_balance()
+    for file in tmp_path.glob("brokerwatch.db*"):
+        if loss == "deleted" or file.suffix != ".db":
+            file.unlink()
+        else:
+            file.write_bytes(b"" if loss == "emptied" else b"noise" * 1_000)
+    till.failure = ConnectionError("down")
+    with cluster_of(spec_of(till, policy=policy), state=str(tmp_path)) as cluster:
+        broker = cluster.broker("a")
+        assert (broker.reading().state, broker.is_available()) == (HealthState.UNKNOWN, False)
+        assert "nothing is stored of it any more" in caplog.text
+        till.failure = None
+        assert broker.get_account_balance() == Decimal(100)
+        assert broker.is_available()
+
+
+def test_a_new_broker_beside_old_ones_has_a_first_life(tmp_path: Path) -> None:
+    with cluster_of(spec_of(Till()), state=str(tmp_path)):
+        pass
+    with cluster_of(spec_of(Till()), spec_of(Till(), "new"), state=str(tmp_path)) as cluster:
+        assert cluster.broker("new").reading().state is HealthState.HEALTHY
+        assert cluster.broker("a").reading().state is HealthState.UNKNOWN, (
+            "it lived before, and was never asked"
+        )
+
+
+def test_what_a_newer_version_stored_is_not_overwritten_by_one_that_knows_nothing(tmp_path: Path) -> None:
+    till = Till({"USD": "77"})
+    with cluster_of(spec_of(till), state=str(tmp_path)) as cluster:
+        cluster.broker("a").get_account_balance()
+    with contextlib.closing(sqlite3.connect(tmp_path / "brokerwatch.db")) as database:
+        (document,) = database.execute("select document from brokerwatch_health").fetchone()
+        newer = document.replace('"form":1', '"form":2')
+        database.execute("update brokerwatch_health set document = ?", (newer,))
+        database.commit()
+    till.failure = ConnectionError("down")
+    with cluster_of(spec_of(till), state=str(tmp_path)) as cluster:
+        assert cluster.broker("a").reading().state is HealthState.UNKNOWN
+        with pytest.raises(BalanceUnknown):
+            cluster.broker("a").get_account_balance()
+    with contextlib.closing(sqlite3.connect(tmp_path / "brokerwatch.db")) as database:
+        assert database.execute("select document from brokerwatch_health").fetchone() == (newer,)
+    till.failure = None
+    with cluster_of(spec_of(till), state=str(tmp_path)) as cluster:
+        assert cluster.broker("a").get_account_balance() == Decimal(77)
+    with cluster_of(spec_of(till), state=str(tmp_path)) as cluster:
+        assert cluster.broker("a").reading().cash == Decimal(77), "a balance that was read is worth more"
+
+
+HOLDER = """
+import sys
+from brokerwatch import BrokerSpec, Cluster, ClusterSettings
+async def fetch(): return {"USD": "1"}
+spec = BrokerSpec("a", fetch=fetch, poll_interval_s=float("inf"))
+cluster = Cluster([spec], ClusterSettings(health_endpoint="tcp://127.0.0.1:*", state=sys.argv[1]))
+cluster.start()
+print(cluster.hold("a", "watch me"), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_hold_that_was_acknowledged_survives_a_kill_at_once(tmp_path: Path) -> None:
+    for round_number in range(3):
+        folder = tmp_path / str(round_number)
+        child = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "a is held out by this program: watch me\n"
+            child.send_signal(signal.SIGKILL)
+        with cluster_of(spec_of(Till()), state=str(folder)) as cluster:
+            assert cluster.broker("a").reading().reason is Reason.HELD_OUT
+
+
+def test_a_hold_that_could_not_be_stored_says_so(tmp_path: Path) -> None:
+    (tmp_path / "brokerwatch.db").mkdir()
+    with cluster_of(spec_of(Till()), state=str(tmp_path)) as cluster:
+        assert cluster.hold("a", "watch me").endswith("a restart would not know of it")
+        assert cluster.broker("a").reading().reason is Reason.HELD_OUT
 
 
 def test_a_folder_that_cannot_be_used_stops_nobody_from_watching(caplog: pytest.LogCaptureFixture) -> None:
