@@ -17,8 +17,9 @@ from typing import Any, Final, assert_never
 
 from brokerwatch.actors.base import Actor, tell
 from brokerwatch.actors.broker import Alarms
-from brokerwatch.backlog import Backlog, Batch, Remembered, answer
+from brokerwatch.backlog import Backlog, Batch, Hold, Remembered, answer
 from brokerwatch.errors import StoreError
+from brokerwatch.holdfile import HoldFile
 from brokerwatch.store import Store
 
 _log: Final = logging.getLogger(__name__)
@@ -57,12 +58,16 @@ class Recorder(Actor):
         loaded: bool,
         on_opened: Callable[[Remembered], object],
         on_death: Callable[[str], None],
+        holds: HoldFile | None = None,
     ) -> None:
         super().__init__(on_death)
         self._store = store
         self._backlog = backlog
         self._alarms = alarms
         self._loaded = loaded
+        self._holds = holds
+        self._holds_written: dict[str, Hold | None] = {}
+        """What waits for the database and is in the holds' own file already."""
         self._on_opened = on_opened
         self._failures = 0
         """Attempts that failed in a row; a timer runs while there are any."""
@@ -118,6 +123,7 @@ class Recorder(Actor):
 
     def _record(self) -> int:
         """Read what is remembered, if nobody did; then write all that waits, and say how much it was."""
+        self._write_holds()
         if not self._loaded:
             remembered = self._store.load()
             self._on_opened(remembered)
@@ -133,6 +139,19 @@ class Recorder(Actor):
             raise
         answer(batch.waiters, durable=True)
         return len(batch)
+
+    def _write_holds(self) -> None:
+        """The holds go into their own file too, first and whatever becomes of the database."""
+        if self._holds is None:
+            return
+        changes = self._backlog.waiting_holds()
+        if changes and changes != self._holds_written:
+            try:
+                self._holds.update(changes)
+            except OSError as error:
+                _log.error("the holds cannot be written to their own file: %s", error.strerror or error)
+            else:
+                self._holds_written = changes
 
     def _answer_without_writing(self) -> None:
         """Nobody waits for a disk that does not answer; what they gave is written when it does."""

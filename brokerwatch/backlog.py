@@ -203,6 +203,11 @@ class Backlog:
             batch, self._batch = self._batch, Batch()
             return batch
 
+    def waiting_holds(self) -> dict[str, Hold | None]:
+        """The holds and releases that wait."""
+        with self._lock:
+            return dict(self._batch.holds)
+
     def waiting(self) -> int:
         """How many entries wait."""
         with self._lock:

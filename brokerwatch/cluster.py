@@ -281,7 +281,8 @@ class Cluster:
                 tell(self._lives[name].ref, Recall(health.balance))
         for name, hold in remembered.holds.items():
             until = self._moment(hold.until_us, now)
-            if name in self._board and (until is None or until.up_s > now.up_s):
+            held = name in self._board and Reason.HELD_OUT in self._board.slot(name).said()[1].laid
+            if name in self._board and not held and (until is None or until.up_s > now.up_s):
                 self._obey(Obey("hold", name, hold.by, hold.why, until, Future()))
         if self._gateway is not None:
             self._gateway.recall(remembered.keys)

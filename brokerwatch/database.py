@@ -3,7 +3,7 @@
 After any failure everything is closed, and the next call opens it anew. So an outage needs no special
 care: whoever owns the database tries again. What went wrong is a StoreError of one sentence, with the
 place and what to do, and without a password. Every wait for a database ends after a few seconds. A
-damaged SQLite file is set aside, and a new one begins.
+damaged SQLite file is set aside, and a new one begins. One whose disk is full is still read.
 
 What is kept in it is not known here: whoever owns the database brings its tables as a `Schema`.
 """
@@ -43,7 +43,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from brokerwatch.errors import StoreError
-from brokerwatch.sqlitefile import Damaged, SqliteFile, advice
+from brokerwatch.sqlitefile import Damaged, SqliteFile, advice, unwritable
 
 _log: Final = logging.getLogger(__name__)
 
@@ -61,7 +61,11 @@ _NETWORK: Final[Mapping[str, Any]] = {
     "tcp_user_timeout": 6_000,
     # A pool in front of the server may give each transaction another connection.
     "prepare_threshold": None,
+    # To a database that has no encoding, as initdb makes it under LC_ALL=C, we bring ours.
+    "client_encoding": "utf8",
 }
+_FORESEEN: Final = (SQLAlchemyError, sqlite3.Error, OSError, ValueError, OverflowError, Damaged)
+"""What a database does wrong; anything else is a mistake of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,8 @@ class Schema:
     """The tables of a SQLite file in which damage is looked for when it is opened."""
 
 
+_ONE: Final[Any] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "hide_parameters": True}
+"""An engine of one connection."""
 _VERSION: Final = Table("brokerwatch_schema", MetaData(), Column("version", Integer, primary_key=True))
 
 
@@ -91,6 +97,8 @@ class Database:
         self._schema = schema
         self._lock = threading.RLock()
         self._engine: Engine | None = None
+        self._only_read = False
+        """The engine can only read, and nobody else gets at the file while it is there."""
         self._line: Any = None
         """The driver's own connection to a PostgreSQL."""
 
@@ -125,10 +133,12 @@ class Database:
                 _log.error("%s was taken away while it was in use: what is there now is opened", self.where)
                 self._drop()
             if self._engine is None:
-                self.open()
+                self._open_for(writes=writes)
             assert self._engine is not None  # noqa: S101 - `open` made it or raised
             with self._begun(self._engine, writes=writes) as connection:
                 yield connection
+            if self._only_read:
+                self._drop()
 
     def close(self) -> None:
         """Let go of the database. A later call opens it again."""
@@ -136,6 +146,33 @@ class Database:
             self._drop()
 
     # --- opening --------------------------------------------------------------------------------------
+
+    def _open_for(self, *, writes: bool) -> None:
+        try:
+            self.open()
+        except StoreError as error:
+            if writes or self._file is None or not isinstance(error.__cause__, Exception):
+                raise
+            if not unwritable(_cause(error.__cause__)):
+                raise
+            try:
+                self._engine = self._reader(self._file)
+            except (SQLAlchemyError, sqlite3.Error, OSError, Damaged, StoreError):
+                raise error from error.__cause__
+            self._only_read = True
+
+    def _reader(self, file: SqliteFile) -> Engine:
+        """An engine on a file in which nothing can be written just now."""
+        engine = create_engine("sqlite://", creator=file.connect_to_read, **_ONE)
+        try:
+            with self._begun(engine, writes=False) as connection:
+                _look_through(connection, (_VERSION, *self._schema.looked_through))
+                if self._version(connection) != self._schema.version:
+                    raise StoreError(f"{self.where} has other tables than ours")
+        except BaseException:
+            engine.dispose()
+            raise
+        return engine
 
     def _checked(self) -> Engine:
         """A new engine on a database that was looked at and has our tables."""
@@ -156,12 +193,11 @@ class Database:
         return engine
 
     def _new_engine(self) -> Engine:
-        one: Any = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "hide_parameters": True}
         if self._file is not None:
-            return create_engine("sqlite://", creator=self._file.connect, **one)
+            return create_engine("sqlite://", creator=self._file.connect, **_ONE)
         network = {name: value for name, value in _NETWORK.items() if name not in self._url.query}
         try:
-            engine = create_engine(self._url, connect_args=network, pool_pre_ping=True, **one)
+            engine = create_engine(self._url, connect_args=network, pool_pre_ping=True, **_ONE)
         except ImportError as error:
             raise StoreError(
                 f'{self.where}: the driver is missing; pip install "brokerwatch[postgresql]"'
@@ -172,7 +208,14 @@ class Database:
     def _version(self, connection: Connection) -> int:
         if not inspect(connection).has_table(_VERSION.name):
             return 0
-        found = connection.execute(select(func.max(_VERSION.c.version))).scalar() or 0
+        found = connection.execute(select(func.max(_VERSION.c.version))).scalar()
+        if found is None:
+            return 0
+        if not isinstance(found, int) or found < 1:
+            raise StoreError(
+                f"{self.where} says that its schema is {found!r}, which no brokerwatch wrote; restore it "
+                "from a copy, or name another database"
+            )
         if found > self._schema.version:
             raise StoreError(
                 f"{self.where} was made by a newer brokerwatch (its schema is {found}, this version knows "
@@ -236,16 +279,22 @@ class Database:
         except StoreError:
             self._drop()
             raise
-        except (SQLAlchemyError, sqlite3.Error, OSError, ValueError, OverflowError, Damaged) as error:
+        except Exception as error:
             self._drop()
+            if not isinstance(error, _FORESEEN):
+                _log.exception("a mistake of brokerwatch's own in using %s", self.where)
             if self._file is not None:
                 self._file.suspect(_cause(error))
-            raise StoreError(self._sentence(_cause(error))) from error
+            raise StoreError(self._sentence(error)) from error
 
-    def _sentence(self, cause: BaseException) -> str:
+    def _sentence(self, error: Exception) -> str:
+        cause = _cause(error)
         said = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
         todo = ""
-        if isinstance(cause, sqlite3.Error):
+        if not isinstance(error, _FORESEEN):
+            said = f"{type(cause).__name__}: {said}"
+            todo = "this is a mistake of brokerwatch's own, and the log has more of it"
+        elif isinstance(cause, sqlite3.Error):
             todo = advice(cause)
         elif isinstance(cause, OSError):
             todo = "name a file that this user can make and write"
@@ -257,33 +306,39 @@ class Database:
         return f"{self.where}: {' '.join(said.split())}" + (f"; {todo}" if todo else "")
 
     def _drop(self) -> None:
-        engine, self._engine = self._engine, None
+        engine, self._engine, self._only_read = self._engine, None, False
         if engine is not None:
             engine.dispose()
 
 
+_WRITE: Final = "write sqlite:///folder/file.db or postgresql+psycopg://user:password@host/database"
+
+
 def _understood(text: str) -> URL:
     """The URL, whose text may hold a password and is not repeated."""
-    write = "write sqlite:///folder/file.db or postgresql+psycopg://user:password@host/database"
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise StoreError(f"the store's URL is not one; {write}") from None
+        raise StoreError(f"the store's URL is not one; {_WRITE}") from None
     if url.drivername in ("postgresql", "postgresql+psycopg"):
         return url.set(drivername="postgresql+psycopg")
     if url.drivername != "sqlite":
         raise StoreError(
-            f"the store's URL begins with {url.drivername}://, which is no store of ours; {write}"
+            f"the store's URL begins with {url.drivername}://, which is no store of ours; {_WRITE}"
         )
     if url.database in (None, "", ":memory:") or url.host or url.query:
-        raise StoreError(f"the store's URL names no file, or more than a file; {write}")
+        raise StoreError(f"the store's URL names no file, or more than a file; {_WRITE}")
     return url
 
 
 def _file_of(url: URL) -> SqliteFile | None:
     if url.drivername != "sqlite":
         return None
-    return SqliteFile(Path(url.database or "").expanduser().resolve())
+    try:
+        # Unlike Path.resolve it does not mind links in a circle: those can be mended while we run.
+        return SqliteFile(Path(os.path.realpath(Path(url.database or "").expanduser())))
+    except (RuntimeError, ValueError) as error:
+        raise StoreError(f"the store's URL names a file that cannot be: {error}; {_WRITE}") from error
 
 
 def _look_through(connection: Connection, tables: tuple[Table, ...]) -> None:

@@ -25,6 +25,12 @@ LOCKED_S: Final = 2.0
 """So long we wait for another program that holds the file."""
 
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_UNWRITABLE: Final = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+)
 _ADVICE: Final[Mapping[int, str]] = {
     sqlite3.SQLITE_BUSY: "another program holds it locked; find out which",
     sqlite3.SQLITE_FULL: "make room on its disk",
@@ -71,16 +77,36 @@ class SqliteFile:
 
     def connect(self) -> sqlite3.Connection:
         """A connection whose transactions its user begins, and that any thread may use in its turn."""
+        return self._connected("mode=rw", "journal_mode = WAL", "synchronous = FULL")
+
+    def connect_to_read(self) -> sqlite3.Connection:
+        """The same where nothing can be written, which SQLite would do even to read.
+
+        Beside the file it keeps an index of the log. An exclusive connection has that index in memory. When
+        it is closed SQLite merges the log into the file as far as there is room, and keeps the log.
+        """
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK):
+            how = "mode=rw"
+        elif log.exists() and log.stat().st_size:
+            how = "mode=ro&vfs=unix-none"  # an exclusive lock cannot be had on what is read-only
+        else:
+            how = "immutable=1"  # not even an empty log can be made
+        return self._connected(how, "locking_mode = EXCLUSIVE")
+
+    def _connected(self, how: str, *pragmas: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"file:{quote(str(self.path))}?mode=rw",
+            f"file:{quote(str(self.path))}?{how}",
             uri=True,
             timeout=LOCKED_S,
             isolation_level=None,  # we say BEGIN ourselves
             check_same_thread=False,  # the database's lock sees to it
         )
+        # Half a character in one row must not hide all the others.
+        connection.text_factory = _decoded
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
+            for pragma in pragmas:
+                connection.execute(f"PRAGMA {pragma}")
         except BaseException:
             connection.close()
             raise
@@ -113,6 +139,15 @@ class SqliteFile:
 def advice(error: sqlite3.Error) -> str:
     """What to do about an error of SQLite's; empty when nobody knows."""
     return _ADVICE.get(_code(error), "")
+
+
+def unwritable(error: BaseException) -> bool:
+    """Whether it may be that the file can be read all the same: its disk is full, or read-only."""
+    return isinstance(error, OSError) or _code(error) in _UNWRITABLE
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
 
 
 def _code(error: BaseException) -> int:

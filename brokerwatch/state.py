@@ -11,6 +11,7 @@ import logging
 import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from brokerwatch.claims import Claim, claim, private_folder, state_root
 from brokerwatch.clock import Clock
 from brokerwatch.config import SQLITE, ClusterSettings
 from brokerwatch.errors import StateFolderTaken, StoreError
+from brokerwatch.holdfile import HOLDS_NAME, HoldFile, both
 from brokerwatch.journal import Journal
 from brokerwatch.restarts import Restarts
 from brokerwatch.store import Store
@@ -119,10 +121,14 @@ class State:
             if self._used_before and not self.remembered.healths:
                 self.known = False
                 _log.error(
-                    "a cluster has used the state folder %s, and nothing is stored of it any more, its holds "
-                    "neither: every account starts unknown; hold out again what must be held out",
+                    "a cluster has used the state folder %s, and nothing is stored of it any more: "
+                    "every account starts unknown",
                     self._folder,
                 )
+
+        if self._claim is not None:
+            holds = both(HoldFile(self._folder / HOLDS_NAME).read(), self.remembered.holds)
+            self.remembered = replace(self.remembered, holds=holds)
 
     def _take_folder(self) -> None:
         try:
@@ -183,6 +189,7 @@ class State:
                     loaded=self.journal.loaded,
                     on_opened=opened,
                     on_death=died,
+                    holds=None if self._claim is None else HoldFile(self._folder / HOLDS_NAME),
                 )
 
         start()

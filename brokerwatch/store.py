@@ -7,14 +7,18 @@ can write what it likes.
 
 One batch is one transaction: all of it is there when `write` returns, and none of it when it raises. A
 batch may be written twice, because nobody knows whether a commit arrived whose answer was lost; its
-history is there once. How the database is opened, and what happens when it fails, is in `database`.
+history is there once. A row that somebody spoilt hides no other: what cannot be in it is left aside with
+a line in the log, and the next writing replaces it. How the database is opened, and what happens when it
+fails, is in `database`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -31,6 +35,7 @@ from sqlalchemy import (
     case,
     delete,
     insert,
+    or_,
     select,
     tuple_,
 )
@@ -38,8 +43,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from brokerwatch.backlog import Batch, Hold, KeyState, Remembered, Stored, Transition
 from brokerwatch.database import Database, Schema
-from brokerwatch.errors import StoreError
+from brokerwatch.memory import LARGEST_US
 from brokerwatch.messages import FaultKind, Reason
+from brokerwatch.messages.envelope import EPOCH_PATTERN
+from brokerwatch.messages.topics import is_name
+
+_log: Final = logging.getLogger(__name__)
+_Words = TypeVar("_Words", Stored, Hold, KeyState)
 
 PAGE: Final = 1_000
 """Lines of history that are read at once."""
@@ -130,9 +140,9 @@ class Store:
             holds = connection.execute(_columns(Hold, _HOLD).where(_HOLD.c.cluster == self._cluster))
             keys = connection.execute(_columns(KeyState, _KEY))
             return Remembered(
-                healths={row["broker"]: Stored(**row) for row in healths.mappings()},
-                holds={row["broker"]: Hold(**row) for row in holds.mappings()},
-                keys={row["fingerprint"]: KeyState(**row) for row in keys.mappings()},
+                healths={one.broker: one for one in self._read(Stored, _HEALTH, healths.mappings())},
+                holds={one.broker: one for one in self._read(Hold, _HOLD, holds.mappings())},
+                keys={one.fingerprint: one for one in self._read(KeyState, _KEY, keys.mappings())},
             )
 
     def write(self, batch: Batch) -> None:
@@ -148,13 +158,17 @@ class Store:
     def history(
         self, broker: str | None = None, since_us: int | None = None, limit: int | None = None
     ) -> Iterator[Transition]:
-        """Oldest first; of one broker, since a moment, and only the newest `limit` of them."""
+        """Oldest first; of one broker, since a moment, and only the newest `limit` of them.
+
+        Lines that this version does not understand are left out, which is said once.
+        """
         wanted = [_HISTORY.c.cluster == self._cluster]
         if broker is not None:
             wanted.append(_HISTORY.c.broker == broker)
         if since_us is not None:
             wanted.append(_HISTORY.c.at_us >= _storable(since_us))
         place = tuple_(_HISTORY.c.at_us, _HISTORY.c.id)
+        said = False
         left = float("inf") if limit is None else limit
         after = None if limit is None or limit <= 0 else self._before_the_newest(limit, wanted)
         while left > 0:
@@ -166,7 +180,17 @@ class Store:
             with self._database.transaction() as connection:
                 rows = connection.execute(lines).mappings().all()
             for row in rows:
-                yield self._transition(row)
+                if not (wrong := _impossible(row)):
+                    yield _transition(row)
+                elif not said:
+                    said = True
+                    _log.warning(
+                        "%s: lines of the history that this version does not understand are left out; "
+                        "the first is of %s: %s",
+                        self.where,
+                        _shown(row["broker"]),
+                        ", ".join(f"{name} {_shown(row[name])}" for name in wrong),
+                    )
             if len(rows) < min(left, PAGE):
                 return
             left -= len(rows)
@@ -183,7 +207,12 @@ class Store:
         if not rows:
             return
         new = _new(connection, _HEALTH)
-        order = tuple_(_HEALTH.c.epoch, _HEALTH.c.version) < tuple_(new.excluded.epoch, new.excluded.version)
+        order = or_(
+            tuple_(_HEALTH.c.epoch, _HEALTH.c.version) < tuple_(new.excluded.epoch, new.excluded.version),
+            # What is no epoch is later than none, however it compares.
+            _HEALTH.c.epoch >= str(LARGEST_US),
+            _HEALTH.c.epoch.not_like(f"{'_' * 16}-{'_' * 8}"),
+        )
         values = {column.name: new.excluded[column.name] for column in _HEALTH.c if not column.primary_key}
         upsert = new.on_conflict_do_update(index_elements=_HEALTH.primary_key, set_=values, where=order)
         connection.execute(upsert, rows)
@@ -202,8 +231,8 @@ class Store:
             return
         new = _new(connection, _KEY)
         values = {
-            column.name: _larger(column, new.excluded[column.name])
-            for column in (_KEY.c.nonce_ceiling, _KEY.c.locked_until_us)
+            column.name: _larger(column, new.excluded[column.name], most)
+            for column, most in ((_KEY.c.nonce_ceiling, _LARGEST), (_KEY.c.locked_until_us, LARGEST_US))
         }
         connection.execute(new.on_conflict_do_update(index_elements=_KEY.primary_key, set_=values), rows)
 
@@ -214,22 +243,92 @@ class Store:
             first = connection.execute(newest).one_or_none()
         return None if first is None else (first.at_us, first.id - 1)
 
-    def _transition(self, row: Mapping[Any, Any]) -> Transition:
-        values: dict[str, Any] = {str(name): value for name, value in row.items() if name != "id"}
-        try:
-            values["reason"] = Reason(values["reason"])
-            values["fault"] = None if values["fault"] is None else FaultKind(values["fault"])
-        except ValueError as error:
-            raise StoreError(
-                f"{self.where}: a line of {row['broker']} says {error}, which a newer brokerwatch wrote; "
-                "read its history with that one"
-            ) from error
-        return Transition(**values)
+    def _read(self, words: type[_Words], table: Table, rows: Iterable[Mapping[Any, Any]]) -> Iterator[_Words]:
+        """Every row whose owner can be one; what else cannot be in it is left aside and said."""
+        for row in rows:
+            wrong = _impossible(row)
+            if wrong:
+                owner = _shown(next(iter(row.values())))
+                _log.error(
+                    "%s: what cannot be is left aside in %s of %s: %s",
+                    self.where,
+                    table.name,
+                    owner,
+                    ", ".join(f"{name} {_shown(row[name])}" for name in wrong),
+                )
+            if not {"broker", "fingerprint"}.intersection(wrong):
+                values = {str(name): value for name, value in row.items()}
+                yield words(**values | {name: _instead(name, row[name]) for name in wrong})
 
 
 # --- values -----------------------------------------------------------------------------------------------
 
 _LARGEST: Final = 2**63 - 1
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_epoch(value: Any) -> bool:
+    return isinstance(value, str) and (
+        not value or (re.match(EPOCH_PATTERN, value) is not None and value < str(LARGEST_US))
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 0
+
+
+def _is_moment(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < LARGEST_US
+
+
+_CAN_BE: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "broker": lambda value: isinstance(value, str) and is_name(value),
+    "epoch": _is_epoch,
+    "version": _is_count,
+    "saved_us": _is_moment,
+    "since_us": _is_moment,
+    "until_us": lambda value: value is None or _is_moment(value),
+    "nonce_ceiling": _is_count,
+    "locked_until_us": _is_moment,
+    "at_us": _is_moment,
+    "available": lambda value: isinstance(value, bool),
+    "reason": lambda value: value in set(Reason),
+    "error_count": _is_count,
+    "fault": lambda value: value is None or value in set(FaultKind),
+}
+"""What a column can hold; the others hold text. SQLite takes anything in any of them."""
+
+
+def _impossible(row: Mapping[Any, Any]) -> list[str]:
+    """The columns of a row in which something is that cannot be."""
+    columns = (str(name) for name in row if name != "id")
+    return [name for name in columns if not _CAN_BE.get(name, _is_text)(row[name])]
+
+
+def _instead(name: str, value: Any) -> Any:
+    """What is read where something impossible is. Nothing of it makes a broker new, or ends a hold."""
+    if name == "until_us":
+        return None
+    if name == "epoch":
+        return ""
+    if name in _CAN_BE:
+        return 0
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
+
+
+def _shown(value: Any) -> str:
+    """A value for the log, which may be anything and of any length."""
+    return ascii(value)[:60]
+
+
+def _transition(row: Mapping[Any, Any]) -> Transition:
+    values: dict[str, Any] = {str(name): value for name, value in row.items() if name != "id"}
+    values["reason"] = Reason(values["reason"])
+    values["fault"] = None if values["fault"] is None else FaultKind(values["fault"])
+    return Transition(**values)
 
 
 def _columns(words: type[Stored | Hold | KeyState | Transition], table: Table) -> Select[Any]:
@@ -251,8 +350,9 @@ def _storable(value: Any) -> Any:
     return value
 
 
-def _larger(have: Column[int], new: ColumnElement[int]) -> ColumnElement[int]:
-    return case((new > have, new), else_=have)
+def _larger(have: Column[int], new: ColumnElement[int], most: int) -> ColumnElement[int]:
+    # SQLite compares text as more than any number: what cannot be gives way as well.
+    return case((or_(new > have, have > most), new), else_=have)
 
 
 def _new(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:

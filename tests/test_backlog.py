@@ -73,7 +73,7 @@ def test_what_is_put_back_gives_way_to_what_is_newer() -> None:
     assert {name: one.version for name, one in batch.healths.items()} == {"a": 6, "b": 5}
     assert batch.holds == {"a": None}
     assert batch.keys == {"k": KeyState("k", 20, 900)}
-    assert len(batch.waiters) == 2
+    assert len(batch.waiters) == 4, "whoever waits for a hold or for a key is still to be told"
 
 
 def test_a_key_that_waits_only_grows() -> None:
@@ -94,12 +94,14 @@ def test_it_wakes_once_when_it_stops_being_empty_and_again_after_it_was_taken() 
     backlog.call(woken)
     assert woken.times == 0
     backlog.health(stored())
-    backlog.hold("a", None)
+    backlog.health(stored("b"))
     backlog.transitions([line(1)])
     assert woken.times == 1
+    backlog.hold("a", None)
+    assert woken.times == 2, "somebody waits for that"
     backlog.take()
     backlog.health(stored())
-    assert woken.times == 2
+    assert woken.times == 3
 
 
 def test_who_comes_late_is_woken_at_once_for_what_waits_already() -> None:

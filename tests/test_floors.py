@@ -24,7 +24,8 @@ FLOORS: Final[Mapping[int, str]] = {
     1: "messages messages.* clock policy config configfile moments currencies credentials",
     2: "health backoff memory pace restarts faults answers view reception totals",
     3: "board backlog journal",
-    4: "exchange account store database sqlitefile lane claims control bus loop source voice inbox listener",
+    4: "exchange account store database sqlitefile lane claims holdfile control bus loop source voice inbox "
+    "listener",
     5: "actors actors.*",
     6: "broker state cluster",
     7: "cli program demo screen lines table signals template __main__ run_cluster brokerwatch",

@@ -126,7 +126,7 @@ def line(at_us: int) -> Transition:
 
 def health(version: int) -> Stored:
     """A health."""
-    return Stored("a", "kraken", "print", "1", version, 0, f"document {version}")
+    return Stored("a", "kraken", "print", "0000000000000001-0000000a", version, 0, f"document {version}")
 
 
 def said(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:

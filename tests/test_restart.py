@@ -230,6 +230,7 @@ def test_a_store_that_cannot_be_read_leaves_everybody_unknown_and_is_read_when_i
     with cluster_of(spec_of(till), state=str(tmp_path)) as cluster:
         broker = cluster.broker("a")
         assert (broker.reading().state, broker.reading().cash) == (HealthState.UNKNOWN, None)
+        assert broker.reading().reason is Reason.HELD_OUT, "a hold does not wait for the database"
         assert "nothing is remembered" in caplog.text
         with pytest.raises(BalanceUnknown):
             broker.get_account_balance()
@@ -255,6 +256,7 @@ def test_who_has_lost_his_memory_does_not_take_himself_for_new(
     till = Till()
     with cluster_of(spec_of(till, policy=policy), state=str(tmp_path)) as cluster:
         cluster.broker("a").get_account_balance()
+        cluster.hold("a", "watch me")
     for file in tmp_path.glob("brokerwatch.db*"):
         if loss == "deleted" or file.suffix != ".db":
             file.unlink()
@@ -267,7 +269,11 @@ def test_who_has_lost_his_memory_does_not_take_himself_for_new(
         assert "nothing is stored of it any more" in caplog.text
         till.failure = None
         assert broker.get_account_balance() == Decimal(100)
+        assert broker.reading().reason is Reason.HELD_OUT, "a lost database ends no hold"
+        cluster.release("a")
         assert broker.is_available()
+    with cluster_of(spec_of(till, policy=policy), state=str(tmp_path)) as cluster:
+        assert cluster.broker("a").reading().reason is not Reason.HELD_OUT
 
 
 def test_a_new_broker_beside_old_ones_has_a_first_life(tmp_path: Path) -> None:

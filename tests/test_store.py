@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -25,7 +26,9 @@ from brokerwatch import database as database_module
 from brokerwatch import store as store_module
 from brokerwatch.backlog import Batch, Hold, KeyState, Stored, Transition
 from brokerwatch.errors import StoreError
+from brokerwatch.memory import LARGEST_US
 from brokerwatch.messages import FaultKind, Reason
+from brokerwatch.sqlitefile import SqliteFile
 from brokerwatch.store import PAGE, VERSION, Store
 from tests.postgres import PASSWORD, PostgreSQL, frozen, postgresql
 
@@ -34,6 +37,11 @@ __all__ = ["postgresql"]
 TABLES: Final = "health hold key history schema"
 NASTY: Final = '{"free": "0.100000000000000000", "n": 1e400, "w": "Ω \\u0000 \\"quoted\\" %s :x \'"}'
 Opener = Callable[..., Store]
+
+
+def life(number: int, entropy: str = "0000000a") -> str:
+    """An epoch."""
+    return f"{number:016d}-{entropy}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -64,7 +72,7 @@ def opened() -> Iterator[Opener]:
         store.close()
 
 
-def health(broker: str = "a", epoch: str = "1", version: int = 1, document: str = "{}") -> Stored:
+def health(broker: str = "a", epoch: str = life(1), version: int = 1, document: str = "{}") -> Stored:
     """A health whose document the test chooses."""
     return Stored(broker, "kraken", "print", epoch, version, 1_800_000_000_000_000, document)
 
@@ -97,13 +105,13 @@ def test_what_is_written_is_read_back_to_the_letter(url: str, opened: Opener) ->
         1, "a", "kraken", "operator", "", "hold", False, Reason.HELD_OUT, 2**40, None, "why: 100 % 'Ω'\n"
     )
     held = Hold("a", "ann", "moving house; ' OR 1=1", 5, None)
-    timed = Hold("b", "bob", "", 5, 2**60)
+    timed = Hold("b", "bob", "", 5, LARGEST_US - 1)
     written = batch(
         health(document=NASTY),
-        health("b", "20261122T174510.000001Z", 2**62),
+        health("b", life(LARGEST_US - 1), 2**62),
         lines=(line_of_all, line(2)),
         holds={"a": held, "b": timed},
-        keys=(KeyState("k", 2**63 - 1, 2**60),),
+        keys=(KeyState("k", 2**63 - 1, LARGEST_US - 1),),
     )
     opened(url).write(written)
     again = opened(url)
@@ -128,13 +136,13 @@ def test_an_empty_store_remembers_nothing(url: str, opened: Opener) -> None:
 @pytest.mark.parametrize(
     ("epoch", "version", "wins"),
     [
-        pytest.param("5", 11, True, id="a later version"),
-        pytest.param("5", 10, False, id="the same again"),
-        pytest.param("5", 9, False, id="an earlier version"),
-        pytest.param("6", 1, True, id="a later epoch with a small version"),
-        pytest.param("4", 99, False, id="an earlier epoch: a process that hung and woke"),
-        pytest.param("49", 99, False, id="epochs are text, not numbers"),
-        pytest.param("a", 1, True, id="letters come after digits"),
+        pytest.param(life(5), 11, True, id="a later version"),
+        pytest.param(life(5), 10, False, id="the same again"),
+        pytest.param(life(5), 9, False, id="an earlier version"),
+        pytest.param(life(6), 1, True, id="a later epoch with a small version"),
+        pytest.param(life(4), 99, False, id="an earlier epoch: a process that hung and woke"),
+        pytest.param("04", 1, True, id="epochs are text, not numbers"),
+        pytest.param(life(5, "a0000000"), 1, True, id="letters come after digits"),
         pytest.param("", 99, False, id="none"),
     ],
 )
@@ -142,7 +150,7 @@ def test_a_health_gives_way_only_to_a_later_one(
     url: str, opened: Opener, epoch: str, version: int, *, wins: bool
 ) -> None:
     store = opened(url)
-    store.write(batch(health(epoch="5", version=10, document="first")))
+    store.write(batch(health(epoch=life(5), version=10, document="first")))
     store.write(batch(health(epoch=epoch, version=version, document="second")))
     assert store.load().healths["a"].document == ("second" if wins else "first")
 
@@ -151,10 +159,13 @@ def test_epochs_compare_as_python_compares_them_whatever_the_servers_language(
     url: str, opened: Opener
 ) -> None:
     store = opened(url)
-    epochs = sorted(["a", "B", "Z", "_", "é", "10", "9", "a-1", "a1", "A"])
+    epochs = sorted(
+        f"1{word:0<15}-00000000" for word in ("a", "B", "Z", "_", "é", "10", "9", "a-1", "a1", "A")
+    )
     for epoch in (*epochs, *epochs):
         store.write(batch(health(epoch=epoch, document=epoch)))
-    assert store.load().healths["a"].epoch == epochs[-1]
+    with store._database.transaction() as connection:  # pyright: ignore[reportPrivateUsage] - these are no epochs, so `load` hides them
+        assert connection.exec_driver_sql("SELECT epoch FROM brokerwatch_health").scalar() == epochs[-1]
 
 
 def test_the_locale_of_the_tests_own_server_would_have_it_otherwise(postgresql: PostgreSQL) -> None:
@@ -182,7 +193,7 @@ def test_holds_are_replaced_and_released_and_come_again(url: str, opened: Opener
 def test_clusters_share_a_database_and_see_nothing_of_each_other(url: str, opened: Opener) -> None:
     one, two = opened(url, "one"), opened(url, "two")
     one.write(batch(health(document="1"), lines=(line(1),), holds={"a": Hold("a", "ann", "", 1)}))
-    two.write(batch(health(epoch="0", document="2"), lines=(line(2),), holds={"a": None}))
+    two.write(batch(health(epoch=life(0), document="2"), lines=(line(2),), holds={"a": None}))
     assert one.load().healths["a"].document == "1"
     assert two.load().healths["a"].document == "2"
     assert (list(one.history()), list(two.history())) == ([line(1)], [line(2)])
@@ -236,7 +247,7 @@ def test_words_that_a_database_refuses_do_not_hold_up_the_rest(url: str, opened:
     store.write(batch(health(), lines=(line(1, detail="half \ud800, zero \0"),)))
     assert [one.detail for one in store.history()] == ["half ?, zero \ufffd"]
     store.write(batch(holds={"a": Hold("a", "ann", "for ever", 1, 10**30)}))
-    assert store.load().holds["a"].until_us == 2**63 - 1
+    assert store.load().holds["a"].until_us is None
 
 
 def test_a_batch_is_written_whole_or_not_at_all(url: str, opened: Opener) -> None:
@@ -265,7 +276,7 @@ def test_many_writers_on_one_database_lose_nothing(url: str) -> None:
                     KeyState(f"k{number}", version),
                 )
                 lines = (line(version, f"b{number}"),)
-                store.write(batch(health("same", "1", version, f"{version}"), lines=lines, keys=keys))
+                store.write(batch(health("same", life(1), version, f"{version}"), lines=lines, keys=keys))
         except BaseException as error:  # noqa: BLE001 - told to the test, which fails
             failures.append(error)
         finally:
@@ -354,6 +365,186 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
     assert opened(url).load().healths["a"].document == "old"
 
 
+# --- rows that somebody spoilt ------------------------------------------------------------------------
+
+
+def spoilt(path: Path, *statements: str) -> None:
+    """Run these as a stranger would."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+HEALTH_A: Final = health(document="a's own")
+HOLD_A: Final = Hold("a", "ann", "why", 5, 6)
+KEY_A: Final = KeyState("a", 7, 8)
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "expected"),
+    [
+        ("health", "epoch = 'zzz'", replace(HEALTH_A, epoch="")),
+        ("health", "epoch = 'zzzzzzzzzzzzzzzz-00000000'", replace(HEALTH_A, epoch="")),
+        ("health", "epoch = '9999999999999999-00000000'", replace(HEALTH_A, epoch="")),
+        ("health", "epoch = '0000000000000001-0000000a' || char(10)", replace(HEALTH_A, epoch="")),
+        ("health", "epoch = x'ff'", replace(HEALTH_A, epoch="")),
+        ("health", "version = 'abc', saved_us = -1", replace(HEALTH_A, version=0, saved_us=0)),
+        ("health", "version = 1.5", replace(HEALTH_A, version=0)),
+        ("health", "saved_us = 4102444800000000", replace(HEALTH_A, saved_us=0)),
+        ("health", "document = x'ff7b'", replace(HEALTH_A, document="\ufffd{")),
+        ("health", "exchange = x'6b72616b656e'", HEALTH_A),
+        ("hold", "until_us = 'w'", replace(HOLD_A, until_us=None)),
+        ("hold", "until_us = 9223372036854775807", replace(HOLD_A, until_us=None)),
+        ("hold", "until_us = -1", replace(HOLD_A, until_us=None)),
+        ("hold", "until_us = x'00'", replace(HOLD_A, until_us=None)),
+        ("hold", "since_us = 'z', until_us = 'w', why = x'41ff'", Hold("a", "ann", "A\ufffd", 0)),
+        ("key", "nonce_ceiling = 'abc'", KeyState("a", 0, 8)),
+        ("key", "nonce_ceiling = -5", KeyState("a", 0, 8)),
+        ("key", "locked_until_us = 'x'", KeyState("a", 7, 0)),
+        ("key", "locked_until_us = 4611686018427387904", KeyState("a", 7, 0)),
+    ],
+)
+def test_what_cannot_be_in_a_row_is_left_aside_and_hides_nothing_else(
+    tmp_path: Path,
+    opened: Opener,
+    caplog: pytest.LogCaptureFixture,
+    table: str,
+    change: str,
+    expected: object,
+) -> None:
+    path = tmp_path / "state.db"
+    written = batch(
+        HEALTH_A,
+        health("b"),
+        holds={"a": HOLD_A, "b": Hold("b", "bob", "", 1)},
+        keys=(KEY_A, KeyState("b", 1, 1)),
+    )
+    store = opened(f"sqlite:///{path}")
+    store.write(written)
+    owner = "fingerprint" if table == "key" else "broker"
+    spoilt(path, f"UPDATE brokerwatch_{table} SET {change} WHERE {owner} = 'a'")
+    found = store.load()
+    written_tables: dict[str, Any] = {"health": written.healths, "hold": written.holds, "key": written.keys}
+    written_tables[table]["a"] = expected
+    assert {"health": found.healths, "hold": found.holds, "key": found.keys} == written_tables
+    (said,) = caplog.records
+    assert said.levelname == "ERROR"
+    assert f"brokerwatch_{table} of 'a'" in said.getMessage()
+
+
+def test_a_row_of_nobody_is_left_out(
+    tmp_path: Path, opened: Opener, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "state.db"
+    store = opened(f"sqlite:///{path}")
+    written = batch(health("b"), holds={"b": Hold("b", "bob", "", 1)}, keys=(KeyState("b", 1),))
+    store.write(written)
+    spoilt(
+        path,
+        "INSERT INTO brokerwatch_health VALUES ('main', 'No Name!', '', '', '', 1, 1, '')",
+        "INSERT INTO brokerwatch_hold VALUES ('main', x'ff', '', '', 1, 1)",
+        "INSERT INTO brokerwatch_key VALUES (x'ff', 1, 1)",
+    )
+    found = store.load()
+    assert (found.healths, found.holds, found.keys) == (written.healths, written.holds, written.keys)
+    assert len(caplog.records) == 3
+
+
+def test_half_a_character_in_one_row_hides_no_other(tmp_path: Path, opened: Opener) -> None:
+    path = tmp_path / "state.db"
+    store = opened(f"sqlite:///{path}")
+    store.write(batch(health(), health("b")))
+    spoilt(path, "UPDATE brokerwatch_health SET document = CAST(x'ff7b' AS TEXT) WHERE broker = 'a'")
+    assert {name: one.document for name, one in store.load().healths.items()} == {"a": "\ufffd{", "b": "{}"}
+
+
+@pytest.mark.parametrize("epoch", ["'zzz'", "'9999999999999999-00000000'", "'3'", "x'ff'"])
+def test_what_is_no_epoch_gives_way_to_the_next_writing(tmp_path: Path, opened: Opener, epoch: str) -> None:
+    path = tmp_path / "state.db"
+    store = opened(f"sqlite:///{path}")
+    store.write(batch(health()))
+    spoilt(path, f"UPDATE brokerwatch_health SET epoch = {epoch}")
+    new = health(epoch=life(1_800_000_000_000_000), document="new")
+    store.write(batch(new))
+    assert store.load().healths == {"a": new}
+
+
+def test_what_is_no_number_of_a_key_gives_way_to_the_next_writing(tmp_path: Path, opened: Opener) -> None:
+    path = tmp_path / "state.db"
+    store = opened(f"sqlite:///{path}")
+    store.write(batch(keys=(KeyState("k", 1, 1),)))
+    spoilt(path, "UPDATE brokerwatch_key SET nonce_ceiling = 'abc', locked_until_us = 9223372036854775807")
+    store.write(batch(keys=(KeyState("k", 5, 6),)))
+    assert store.load().keys == {"k": KeyState("k", 5, 6)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "reason = 'full_moon'",
+        "fault = 'gremlins'",
+        "at_us = 'yesterday'",
+        "at_us = 9223372036854775807",
+        "error_count = 'many'",
+        "detail = x'ff'",
+    ],
+)
+def test_a_line_that_this_version_does_not_understand_is_left_out_and_said_once(
+    tmp_path: Path, opened: Opener, caplog: pytest.LogCaptureFixture, change: str
+) -> None:
+    path = tmp_path / "state.db"
+    store = opened(f"sqlite:///{path}")
+    store.write(batch(lines=(line(1), line(2), line(3), line(4))))
+    spoilt(path, f"UPDATE brokerwatch_history SET {change} WHERE id IN (2)")
+    assert [one.at_us for one in store.history()] == [1, 3, 4]
+    spoilt(path, "UPDATE brokerwatch_history SET reason = 'full_moon' WHERE id = 3")
+    caplog.clear()
+    assert [one.at_us for one in store.history()] == [1, 4]
+    (said,) = caplog.records
+    assert said.levelname == "WARNING"
+    assert "is of 'a'" in said.getMessage()
+
+
+@pytest.mark.parametrize("version", ["-1", "0", "'new'", "x'ff'", "1.5"])
+def test_a_schema_that_no_brokerwatch_wrote_is_said(tmp_path: Path, opened: Opener, version: str) -> None:
+    path = tmp_path / "state.db"
+    store = opened(f"sqlite:///{path}")
+    store.open()
+    store.close()
+    spoilt(
+        path, "DROP TABLE brokerwatch_schema", "CREATE TABLE brokerwatch_schema (version)",
+        f"INSERT INTO brokerwatch_schema VALUES ({version})",
+    )  # fmt: skip
+    for ask in (store.load, lambda: store.write(batch(health()))):
+        with pytest.raises(StoreError, match=r"its schema is .*, which no brokerwatch wrote"):
+            ask()
+
+
+def test_a_mistake_of_ours_is_a_sentence_too_with_its_cause(
+    url: str, opened: Opener, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(url)
+    mistake = KeyError("what we forgot")
+    with monkeypatch.context() as broken:
+        broken.setattr(database_module, "inspect", raiser(mistake))
+        with pytest.raises(
+            StoreError, match="KeyError: 'what we forgot'; this is a mistake of bro"
+        ) as caught:
+            store.load()
+    assert caught.value.__cause__ is mistake
+    assert caplog.records[0].exc_info is not None
+    assert store.load().healths == {}
+
+
+def raiser(error: Exception) -> Callable[..., Any]:
+    """Raises it when it is called."""
+
+    def raises(*_: object) -> None:
+        raise error
+
+    return raises
+
+
 # --- URLs ---------------------------------------------------------------------------------------------
 
 
@@ -369,6 +560,8 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
         ("sqlite:///:memory:", "names no file"),
         ("sqlite:///x.db?mode=ro", "more than a file"),
         ("sqlite://ann:topsecret@host/x.db", "more than a file"),
+        ("sqlite:///a\0b", "a file that cannot be"),
+        ("sqlite:///~nobody-of-this-name/x.db", "a file that cannot be"),
     ],
 )
 def test_a_url_that_can_never_work_is_refused_with_what_to_write(url: str, said: str) -> None:
@@ -585,7 +778,7 @@ def test_a_locked_file_is_an_error_within_seconds_and_works_when_it_is_let_go(
         other.close()
 
 
-@pytest.mark.parametrize("place", ["a folder", "under a file", "a pipe", "in /proc"])
+@pytest.mark.parametrize("place", ["a folder", "under a file", "a pipe", "in /proc", "a link to itself"])
 def test_a_place_where_no_file_can_be_is_said_and_works_once_it_is_mended(
     tmp_path: Path, opened: Opener, place: str
 ) -> None:
@@ -597,6 +790,8 @@ def test_a_place_where_no_file_can_be_is_said_and_works_once_it_is_mended(
         path = tmp_path / "state.db" / "inner.db"
     elif place == "a pipe":
         os.mkfifo(path)
+    elif place == "a link to itself":
+        path.symlink_to(path)
     else:
         path = Path("/proc/brokerwatch/state.db")
     store = opened(f"sqlite:///{path}")
@@ -666,6 +861,87 @@ def test_a_disk_that_is_read_only_is_said_and_works_when_it_is_mended(
     assert store.load().healths["a"].version == 2
 
 
+def killed_writer(path: Path) -> None:
+    """Write some batches, and die as by kill -9: what was written is in the log, and not in the file."""
+    with subprocess.Popen(
+        (sys.executable, "-c", WRITER, f"sqlite:///{path}", "1"), stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        while int(process.stdout.readline()) < 7:
+            pass
+        process.kill()
+    assert path.with_name(f"{path.name}-wal").stat().st_size > 0
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_on_a_full_disk_everything_is_read_although_nothing_can_be_written(
+    small_disk: Path, opened: Opener, *, killed: bool
+) -> None:
+    path = small_disk / "state.db"
+    if killed:
+        killed_writer(path)
+    else:
+        first = opened(f"sqlite:///{path}")
+        first.write(batch(health(version=7), lines=(line(1),), keys=(KeyState("k", 7),)))
+        first.close()
+    path.with_name("state.db-shm").unlink(missing_ok=True)  # as after a restart of the machine
+    fill(small_disk / "filler")
+    store = opened(f"sqlite:///{path}")
+    newest = 0
+    for _ in range(3):
+        found = store.load()
+        newest = found.keys["k"].nonce_ceiling
+        assert newest == found.healths["a"].version >= 7
+        assert len(list(store.history())) == (newest if killed else 1)
+        with pytest.raises(StoreError, match=r"; (make room|look after its disk)"):
+            store.write(batch(keys=(KeyState("k", newest + 1),)))
+    (small_disk / "filler").unlink()
+    store.write(batch(keys=(KeyState("k", newest + 1),)))
+    found = store.load()
+    assert (found.keys["k"].nonce_ceiling, found.healths["a"].version) == (newest + 1, newest)
+    assert len(list(store.history())) == (newest if killed else 1)
+    assert list(small_disk.glob("*corrupt*")) == []
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_on_a_read_only_disk_everything_is_read(small_disk: Path, opened: Opener, *, killed: bool) -> None:
+    path = small_disk / "state.db"
+    if killed:
+        killed_writer(path)
+    else:
+        first = opened(f"sqlite:///{path}")
+        first.write(batch(health(version=7), keys=(KeyState("k", 7),)))
+        first.close()
+    path.with_name("state.db-shm").unlink(missing_ok=True)
+    subprocess.run(("mount", "-o", "remount,ro", str(small_disk)), check=True)
+    store = opened(f"sqlite:///{path}")
+    try:
+        for _ in range(2):
+            found = store.load()
+            assert found.keys["k"].nonce_ceiling == found.healths["a"].version >= 7
+            with pytest.raises(StoreError, match="writable for this user"):
+                store.write(batch(health(version=2)))
+    finally:
+        subprocess.run(("mount", "-o", "remount,rw", str(small_disk)), check=True)
+    store.write(batch(health(epoch=life(2), document="new")))
+    assert store.load().healths["a"].document == "new"
+
+
+def test_while_another_program_has_the_file_of_a_full_disk_the_first_error_is_said(
+    small_disk: Path, opened: Opener
+) -> None:
+    path = small_disk / "state.db"
+    opened(f"sqlite:///{path}").write(batch(health()))  # and has it open
+    store = opened(f"sqlite:///{path}")
+    full = sqlite3.OperationalError("disk I/O error")
+    full.sqlite_errorcode = sqlite3.SQLITE_IOERR
+    with pytest.MonkeyPatch.context() as no_room:
+        no_room.setattr(SqliteFile, "connect", raiser(full))
+        with pytest.raises(StoreError, match="look after its disk"):
+            store.load()
+    assert store.load().healths.keys() == {"a"}
+
+
 def test_a_file_that_may_not_grow_is_said_and_works_when_it_may(tmp_path: Path, opened: Opener) -> None:
     store = opened(f"sqlite:///{tmp_path}/state.db")
     store.write(batch(health(version=1)))
@@ -690,7 +966,7 @@ store, first = Store(sys.argv[1], "main"), int(sys.argv[2])
 store.open()
 for number in range(first, first + 100_000):
     batch = Batch(keys={"k": KeyState("k", number)})
-    batch.healths["a"] = Stored("a", "x", "", "1", number, 0, str(number))
+    batch.healths["a"] = Stored("a", "x", "", "0000000000000001-0000000a", number, 0, str(number))
     batch.transitions.append(Transition(number, "a", "x", "state", "", "", True, Reason.OK, 0, None, ""))
     store.write(batch)
     print(number, flush=True)
@@ -755,6 +1031,22 @@ def test_a_server_that_lets_us_not_in_is_said_without_the_password(
     assert "topsecret" not in shown
     assert PASSWORD not in shown
     assert quote(PASSWORD) not in shown
+
+
+def test_a_server_without_an_encoding_keeps_every_letter(server: PostgreSQL, opened: Opener) -> None:
+    # What initdb makes under LC_ALL=C.
+    provider = "LOCALE_PROVIDER libc" if server.execute("SHOW server_version_num")[0][0] >= "150000" else ""
+    server.execute("DROP DATABASE IF EXISTS bare")
+    server.execute(
+        f"CREATE DATABASE bare TEMPLATE template0 ENCODING 'SQL_ASCII' {provider} LC_COLLATE 'C' LC_CTYPE 'C'"
+    )
+    url = server.url(quote(PASSWORD), "bare")
+    store = opened(url)
+    store.write(batch(health(document=NASTY), lines=(line(1, detail="Ω"),)))
+    store.close()
+    again = opened(url)
+    assert again.load().healths == {"a": health(document=NASTY)}
+    assert list(again.history()) == [line(1, detail="Ω")]
 
 
 def test_a_drivers_own_words_are_repeated_without_the_password() -> None:
