@@ -200,8 +200,8 @@ class Account:
 
     def _sent(self) -> list[str]:
         """What the last request carried in its headers: a server may repeat signatures and tokens."""
-        headers = getattr(self._instance, "last_request_headers", None) or {}
-        values = [str(value).removeprefix("Bearer ") for value in cast("dict[str, object]", headers).values()]
+        headers: Any = getattr(self._instance, "last_request_headers", None)
+        values = [str(value).removeprefix("Bearer ") for value in dict(headers or {}).values()]
         return [value for value in values if len(value) >= SHORTEST_TOKEN]
 
 
