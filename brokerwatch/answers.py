@@ -188,9 +188,7 @@ def coinbase_page(answer: object, code: Code, found: dict[str, Holding], seen: s
 
 def okx(answer: object, code: Code) -> dict[str, Holding]:
     """The holdings that a trading account's balance states. free is `availEq`, else `availBal`."""
-    envelope = _map(answer, "the answer")
-    if envelope.get("code") not in ("0", 0):
-        raise NotProof(f"the answer's code is {_short(envelope.get('code'))}, not 0")
+    envelope = _okx_envelope(answer)
     rows = _list(envelope.get("data"), "data")
     if not rows:
         raise NotProof("data is empty: an account has one row even when it holds nothing")
@@ -212,11 +210,18 @@ def okx(answer: object, code: Code) -> dict[str, Holding]:
     return found
 
 
-def okx_funding(answer: object, code: Code) -> dict[str, Holding]:
-    """The holdings of a funding account, which states only what it has ("Get Balance" of Funding Account)."""
+def _okx_envelope(answer: object) -> Mapping[str, Any]:
     envelope = _map(answer, "the answer")
     if envelope.get("code") not in ("0", 0):
         raise NotProof(f"the answer's code is {_short(envelope.get('code'))}, not 0")
+    if envelope.get("msg"):
+        raise NotProof(f"the answer carries {_short(envelope.get('msg'))}")
+    return envelope
+
+
+def okx_funding(answer: object, code: Code) -> dict[str, Holding]:
+    """The holdings of a funding account, which states only what it has ("Get Balance" of Funding Account)."""
+    envelope = _okx_envelope(answer)
     found: dict[str, Holding] = {}
     seen: set[str] = set()
     for entry in _list(envelope.get("data"), "data"):

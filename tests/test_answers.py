@@ -444,6 +444,13 @@ def test_a_coinbase_account_that_speaks_of_two_currencies_proves_neither() -> No
             coinbase({**COINBASE, "accounts": [account]})
 
 
+def test_an_okx_balance_with_a_message_beside_it_proves_nothing() -> None:
+    answer = {**OKX, "data": [{"details": [okx_detail("USDT")]}]}
+    assert okx({**answer, "msg": ""})
+    with pytest.raises(NotProof, match="carries 'Systems are busy'"):
+        okx({**answer, "msg": "Systems are busy"})
+
+
 def test_nobody_holds_less_than_nothing() -> None:
     with pytest.raises(NotProof, match="hold_trade of ZUSD is negative"):
         kraken({"error": [], "result": {"ZUSD": {"balance": "10", "hold_trade": "-5"}}})
@@ -509,6 +516,22 @@ def test_an_empty_structure_of_ccxt_proves_nothing() -> None:
 def test_a_currency_that_ccxt_knows_only_in_part_proves_nothing(missing: str) -> None:
     structure: dict[str, Any] = {**UNIFIED, missing: {**UNIFIED[missing], "BTC": None}}
     with pytest.raises(NotProof, match=f"BTC has no {missing}"):
+        answers.unified(structure)
+
+
+def test_what_ccxt_says_is_in_orders_is_used_and_what_it_leaves_out_is_nothing() -> None:
+    structure: dict[str, Any] = {**UNIFIED, "total": {"USD": "9.5", "BTC": "1"}}
+    for used in ({"USD": "2", "BTC": None}, {"USD": "2"}):
+        assert answers.unified({**structure, "used": used}) == {
+            "USD": held("7.5", "2", "9.5"),
+            "BTC": held("1", "0", "1"),
+        }
+
+
+@pytest.mark.parametrize("part", ["free", "used", "total"])
+def test_a_part_that_ccxt_could_not_read_is_named_with_its_currency(part: str) -> None:
+    structure: dict[str, Any] = {**UNIFIED, part: {**UNIFIED[part], "BTC": "x"}}
+    with pytest.raises(NotProof, match=f"^{part} of BTC: not an amount: 'x'$"):
         answers.unified(structure)
 
 
@@ -968,6 +991,11 @@ def test_what_proves_nothing_says_what_is_wrong_with_it(read: Read, answer: obje
 
 def test_an_okx_code_may_be_a_number() -> None:
     assert okx({**OKX, "code": 0}) == okx(OKX)
+
+
+def test_a_coinbase_hold_that_names_no_currency_is_in_that_of_its_account() -> None:
+    account = coinbase_account("USD", "1", "2", hold={"value": "2"})
+    assert coinbase({"accounts": [account], "has_next": False}) == {"USD": held("1", "2", "3")}
 
 
 def test_coinbase_accounts_without_an_id_are_all_counted() -> None:
