@@ -33,6 +33,7 @@ from brokerwatch.credentials import downloaded_key, unreadable_pem
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.messages import topics
 from brokerwatch.policy import POLICIES, Rules
+from brokerwatch.section import Section, type_name, typed
 
 _log: Final = logging.getLogger(__name__)
 
@@ -69,11 +70,11 @@ def load(
     where = str(path)
     content = _content(path)
     problems: list[Problem] = []
-    top = _Table(where, "", content, problems)
+    top = Section(where, "", content, problems)
     version = top.take("version")
     if type(version) is not int or version != 1:
         top.wrong("version", "expected version = 1 at the top of the file")
-    cluster = _cluster(_Table(where, "cluster", top.table("cluster"), problems), path.parent)
+    cluster = _cluster(Section(where, "cluster", top.table("cluster"), problems), path.parent)
     before = len(problems)
     sections = top.table("brokers")
     if not sections and len(problems) == before:
@@ -84,10 +85,10 @@ def load(
     for name, section in sections.items():
         mistakes: list[Problem] = []
         if isinstance(section, dict):
-            table = _Table(where, f"brokers.{name}", cast("dict[str, Any]", section), mistakes)
+            table = Section(where, f"brokers.{name}", cast("dict[str, Any]", section), mistakes)
             spec = _broker(name, table, path.parent, catalogue, environment)
         else:
-            mistakes.append(Problem(where, f"brokers.{name}", f"expected a table, not {_typed(section)}"))
+            mistakes.append(Problem(where, f"brokers.{name}", f"expected a table, not {typed(section)}"))
             spec = None
         if spec is not None and not mistakes:
             specs.append(spec)
@@ -106,8 +107,8 @@ def load(
 def load_cluster(path: Path) -> ClusterSettings:
     """The [cluster] table alone: what an operator's command needs, without anybody's credentials."""
     problems: list[Problem] = []
-    top = _Table(str(path), "", _content(path), problems)
-    settings = _cluster(_Table(str(path), "cluster", top.table("cluster"), problems), path.parent)
+    top = Section(str(path), "", _content(path), problems)
+    settings = _cluster(Section(str(path), "cluster", top.table("cluster"), problems), path.parent)
     if problems:
         raise ConfigError(tuple(problems))
     return settings
@@ -144,7 +145,7 @@ def _store(folder: Path, url: str) -> str:
     return url if path in (url, "", ":memory:") else SQLITE + _beside(folder, path)
 
 
-def _cluster(table: _Table, folder: Path) -> ClusterSettings:
+def _cluster(table: Section, folder: Path) -> ClusterSettings:
     settings = ClusterSettings(
         name=table.text("name", _CLUSTER.name),
         health_endpoint=table.text("health_endpoint", _CLUSTER.health_endpoint),
@@ -162,7 +163,7 @@ def _cluster(table: _Table, folder: Path) -> ClusterSettings:
 
 
 def _broker(
-    name: str, table: _Table, folder: Path, catalogue: Catalogue, environment: Mapping[str, str]
+    name: str, table: Section, folder: Path, catalogue: Catalogue, environment: Mapping[str, str]
 ) -> BrokerSpec | None:
     exchange = table.text("exchange", "", needed="a ccxt id such as kraken")
     if exchange and exchange not in catalogue.exchanges():
@@ -186,7 +187,7 @@ def _broker(
         "labels": MappingProxyType({key: str(value) for key, value in labels.items()}),
     }
     if values["policy"] in POLICIES:
-        rules = _Table(table.where, f"brokers.{name}.rules", table.table("rules"), table.problems)
+        rules = Section(table.where, f"brokers.{name}.rules", table.table("rules"), table.problems)
         values["rules"] = _rules(rules, default_rules(values["policy"], values["poll_interval_s"]))
     else:
         table.table("rules")
@@ -206,7 +207,7 @@ def _broker(
         return None
 
 
-def _rules(table: _Table, policy: Rules) -> Rules:
+def _rules(table: Section, policy: Rules) -> Rules:
     """The rules of the policy, with what the configuration says otherwise."""
     rules = Rules(
         start_unknown=table.switch("start_unknown", default=policy.start_unknown),
@@ -226,7 +227,7 @@ def _rules(table: _Table, policy: Rules) -> Rules:
     return rules
 
 
-def _range(table: _Table, key: str, default: tuple[float, float] | None) -> tuple[float, float] | None:
+def _range(table: Section, key: str, default: tuple[float, float] | None) -> tuple[float, float] | None:
     found = table.numbers(key, () if default is None else default)
     match found:
         case ():
@@ -266,7 +267,7 @@ _DEFAULT_VARIABLE: Final = {"api_key": "API_KEY", "secret": "API_SECRET", "passw
 def _credentials(
     name: str,
     exchange: str,
-    table: _Table,
+    table: Section,
     folder: Path,
     catalogue: Catalogue,
     environment: Mapping[str, str],
@@ -280,7 +281,7 @@ def _credentials(
         if not isinstance(source, str) or not source or (kind == "env" and not _VARIABLE.fullmatch(source)):
             # The value is not shown: somebody may have put the secret itself there.
             what = "a variable" if kind == "env" else "a file"
-            but = "" if isinstance(source, str) else f", not {_type(source)}"
+            but = "" if isinstance(source, str) else f", not {type_name(source)}"
             table.wrong(key, f"expected the name of {what}{but}")
             missing.add(credential)
             continue
@@ -333,7 +334,7 @@ def _secret_path(source: str, folder: Path, environment: Mapping[str, str]) -> P
     return Path(given) / source if given and not path.exists() else path
 
 
-def _read_secret(path: Path, key: str, table: _Table) -> str:
+def _read_secret(path: Path, key: str, table: Section) -> str:
     try:
         value = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
@@ -353,116 +354,3 @@ def _read_secret(path: Path, key: str, table: _Table) -> str:
 def _normal(value: str) -> str:
     """A PEM in an environment variable has its line ends written as backslash and n."""
     return value.replace("\\n", "\n") if "-----BEGIN" in value else value
-
-
-class _Table:
-    """One TOML table while it is read: takes keys out by type, and notes what is wrong."""
-
-    def __init__(self, where: str, path: str, content: Mapping[str, Any], problems: list[Problem]) -> None:
-        self.where = where
-        self.problems = problems
-        self._path = path
-        self._left = dict(content)
-
-    def wrong(self, key: str, expected: str) -> None:
-        self.problems.append(Problem(self.where, f"{self._path}.{key}".strip("."), expected))
-
-    def take(self, key: str) -> Any:
-        return self._left.pop(key, None)
-
-    def text(self, key: str, default: str, *, needed: str = "") -> str:
-        value = self._left.pop(key, default)
-        if not isinstance(value, str):
-            self.wrong(key, f"expected text, not {_typed(value)}")
-        elif not value and needed:
-            self.wrong(key, f"expected {needed}")
-        else:
-            return value
-        return default
-
-    def number(self, key: str, default: float) -> float:
-        value = self._left.pop(key, default)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            try:
-                return float(value)
-            except OverflowError:
-                self.wrong(key, "expected a number of fewer than 300 digits")
-                return default
-        self.wrong(key, f"expected a number, not {_typed(value)}")
-        return default
-
-    def whole(self, key: str, default: int) -> int:
-        value = self._left.pop(key, default)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        self.wrong(key, f"expected a whole number, not {_typed(value)}")
-        return default
-
-    def switch(self, key: str, *, default: bool) -> bool:
-        value = self._left.pop(key, default)
-        if isinstance(value, bool):
-            return value
-        self.wrong(key, f"expected true or false, not {_typed(value)}")
-        return default
-
-    def texts(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
-        value = self._left.pop(key, default)
-        if isinstance(value, list | tuple):
-            listed = tuple(cast("list[object]", value))
-            if all(isinstance(item, str) and item for item in listed):
-                return cast("tuple[str, ...]", listed)
-        self.wrong(key, f"expected a list of texts, not {_typed(cast('object', value))}")
-        return default
-
-    def numbers(self, key: str, default: tuple[float, ...]) -> tuple[float, ...]:
-        value = self._left.pop(key, default)
-        if isinstance(value, list | tuple):
-            listed = tuple(cast("list[object]", value))
-            if all(isinstance(item, int | float) and not isinstance(item, bool) for item in listed):
-                try:
-                    return tuple(float(cast("float", item)) for item in listed)
-                except OverflowError:
-                    self.wrong(key, "expected numbers of fewer than 300 digits")
-                    return default
-        self.wrong(key, f"expected a list of numbers, not {_typed(cast('object', value))}")
-        return default
-
-    def limit(self, key: str) -> float | None:
-        """A number where one is given, else None."""
-        if key not in self._left:
-            return None
-        before = len(self.problems)
-        number = self.number(key, 0.0)
-        return number if len(self.problems) == before else None
-
-    def table(self, key: str) -> Mapping[str, Any]:
-        value = self._left.pop(key, {})
-        if isinstance(value, dict):
-            return cast("dict[str, Any]", value)
-        self.wrong(key, f"expected a table, not {_typed(value)}")
-        return {}
-
-    def matching(self, pattern: str) -> list[tuple[str, Any]]:
-        keys = [key for key in self._left if re.fullmatch(pattern, key)]
-        return [(key, self._left.pop(key)) for key in keys]
-
-    def end(self, known: str) -> None:
-        """Whatever was not taken is unknown."""
-        for key in self._left:
-            self.wrong(key, f"unknown key; known are: {known}")
-
-
-def _typed(value: object) -> str:
-    return f"{_type(value)} ({str(value)[:40]})"
-
-
-def _type(value: object) -> str:
-    names: dict[type[Any], str] = {
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        str: "text",
-        list: "a list",
-        dict: "a table",
-    }
-    return names.get(type(value), "a date")

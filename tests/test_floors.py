@@ -21,7 +21,7 @@ US: Final = "brokerwatch"
 
 FLOORS: Final[Mapping[int, str]] = {
     0: "errors",
-    1: "messages messages.* clock policy config configfile moments currencies credentials",
+    1: "messages messages.* clock policy config section configfile moments currencies credentials",
     2: "health backoff memory pace restarts faults answers view reception totals",
     3: "board backlog journal",
     4: "exchange account store database sqlitefile lane claims holdfile control bus loop source voice inbox "
