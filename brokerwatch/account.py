@@ -8,6 +8,7 @@ text of the amounts; for all others it asks ccxt's own `fetch_balance`.
 from __future__ import annotations
 
 import asyncio
+import binascii
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -108,6 +109,9 @@ class Account:
         """The fault that `error` is, from what the last answer said."""
         if isinstance(error, NotProof):
             return Fault(FaultKind.BAD_RESPONSE, self._redacted(str(error)))
+        if isinstance(error, binascii.Error):
+            # Raised while signing: the exchange was not even asked.
+            return Fault(FaultKind.CLIENT_BUG, f"the secret cannot sign, is it whole? ({error})")
         instance = self._instance
         return classify(
             Failure.of(

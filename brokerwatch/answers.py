@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NoReturn, cast
 
+from brokerwatch.currencies import is_money
 from brokerwatch.messages import Balance, Holding, amount
 from brokerwatch.messages import total as summed
 from brokerwatch.messages.balance import is_code
@@ -262,6 +263,8 @@ def own_holdings(answer: object) -> dict[str, Holding]:
     """The holdings that a trader's own callable returned."""
     found: dict[str, Holding] = {}
     for currency, entry in _map(answer, "what fetch returned").items():
+        if is_money(currency.upper()) and not is_money(currency):
+            raise NotProof(f"{currency}: expected {currency.upper()}, or it would count as another currency")
         if isinstance(entry, Holding):
             _add(
                 found,

@@ -39,6 +39,7 @@ from brokerwatch.currencies import unit
 from brokerwatch.errors import ClusterStopped, ConfigError, ControlError, Problem, UnknownBroker
 from brokerwatch.health import NO_VETOES, Health, Vetoes
 from brokerwatch.inbox import Inbox
+from brokerwatch.journal import identity
 from brokerwatch.listener import Listener
 from brokerwatch.loop import LoopThread, Timers
 from brokerwatch.messages import HealthState, Reading, Reason, Roster, next_epoch
@@ -156,11 +157,21 @@ class Cluster:
         return self._board.readings()
 
     def total_cash(self) -> dict[str, Total]:
-        """The cash of all accounts by unit (USD, EUR, …), each sum marked stale when any part of it is."""
+        """The cash of all accounts by unit (USD, EUR, …), each sum marked stale when any part of it is.
+
+        Brokers on one API key are one account and count once.
+        """
         by_unit: dict[str, list[Reading]] = {}
+        doubles: dict[str, list[str]] = {}
+        seen: set[str] = set()
         for name, spec in self._specs.items():
-            by_unit.setdefault(unit(spec.cash_currencies[0]), []).append(self._board.slot(name).reading)
-        return {code: total_cash(readings) for code, readings in by_unit.items()}
+            code, account = unit(spec.cash_currencies[0]), identity(spec)
+            if spec.credentials and account in seen:
+                doubles.setdefault(code, []).append(name)
+                continue
+            seen.add(account)
+            by_unit.setdefault(code, []).append(self._board.slot(name).reading)
+        return {code: total_cash(parts, doubles.get(code, ())) for code, parts in by_unit.items()}
 
     def start(self) -> None:
         """Start everything; a cluster starts once.

@@ -244,6 +244,7 @@ class Gateway:
         name = key_fingerprint(family or spec.exchange, spec.credentials) or f"broker {spec.name}"
         budget = _budget(spec, family)
         if name in self._lanes:
+            _log.warning("%s has the API key of another broker here: one account, and one lane", spec.name)
             self._lanes[name].budget_at_most(budget)
             return self._lanes[name]
         lane = Lane(name, budget, self._clock, self._book, self._known.get(name, KeyState(name)))

@@ -137,6 +137,7 @@ def change_line(heard: Heard) -> str:
     shown_age = f" ({age(reading)})" if reading.as_of is not None else ""
     return (
         f"{clock_time(max(heard.stamp.ts_us, reading.since_us))} {reading.broker:<16} "
+        f"{'available' if reading.available else 'not available':<14}"
         f"{reading.status:<12} {reading.reason:<13} errors {reading.error_count:<4} "
         f"cash {cash(reading)}{shown_age} {reading.detail}"
     ).rstrip()

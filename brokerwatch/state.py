@@ -11,6 +11,7 @@ import logging
 import os
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,8 @@ from brokerwatch.store import Store
 _log: Final = logging.getLogger(__name__)
 
 CLAIM_NAME: Final = "cluster.lock"
+LIVED_NAME: Final = "lived"
+"""A file that says that a cluster has run here, so that an empty database is a lost one."""
 DATABASE_NAME: Final = "brokerwatch.db"
 KEYS_NAME: Final = "keys"
 
@@ -133,7 +136,7 @@ class State:
     def _take_folder(self) -> None:
         try:
             private_folder(self._folder)
-            self._used_before = (self._folder / CLAIM_NAME).exists()
+            self._used_before = (self._folder / LIVED_NAME).exists()
             self._look_at_folder()
             found = claim(self._folder / CLAIM_NAME)
         except OSError as error:
@@ -165,6 +168,9 @@ class State:
         if self._backlog is None:
             return
         backlog = self._backlog
+        if self._claim is not None:
+            with suppress(OSError):
+                (self._folder / LIVED_NAME).touch(mode=0o600)
 
         def opened(remembered: Remembered) -> None:
             on_opened(remembered)

@@ -24,7 +24,7 @@ _STYLE: Final = {
 }
 
 
-_FIXED: Final = 11 + 13 + 6 + 6 + 6 * 3 + 1
+_FIXED: Final = len("available") + 11 + 13 + 6 + 6 + 7 * 3 + 1
 """Characters of the columns that are always there, but for names and cash, with their borders."""
 _SINCE: Final = 8 + 3
 _DETAIL: Final = 16 + 3
@@ -58,8 +58,11 @@ def table(readings: Iterable[Reading], *, caption: str, width: int) -> Table:
     name_width = max([len("broker"), *(len(reading.broker) for reading in rows)])
     cash_width = max([10, *(len(cash(reading)) for reading in rows)])
     room = width - name_width - cash_width - _FIXED
+    answer = "available" if room >= 0 else "use"
+    room += len("available") - len(answer)
     shown = Table(caption=caption, caption_justify="left", expand=False)
     shown.add_column("broker", no_wrap=True, min_width=name_width)
+    shown.add_column(answer, no_wrap=True, min_width=len(answer))
     shown.add_column("status", no_wrap=True, min_width=11)
     shown.add_column("reason", no_wrap=True, min_width=13)
     with_since, with_detail = room >= _SINCE, room >= _SINCE + _DETAIL
@@ -74,6 +77,7 @@ def table(readings: Iterable[Reading], *, caption: str, width: int) -> Table:
         style = _STYLE[state] if reading.available or state is not HealthState.HEALTHY else "red"
         cells: list[str | Text] = [
             reading.broker,
+            Text("yes" if reading.available else "no", style="green" if reading.available else "bold red"),
             Text(state.name.lower(), style=style),
             Text(str(reading.reason), style="" if reading.available else style),
             *([clock_time(reading.since_us)] if with_since else []),

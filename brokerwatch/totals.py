@@ -1,7 +1,7 @@
 """The cash of several accounts together, and how far that sum can be trusted.
 
 A sum is only as good as its worst part: one stale amount makes it stale, and an account whose balance
-is unknown is named and not counted as nothing.
+is unknown is named and not counted as nothing. Where nothing is known there is no sum, and no zero.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from brokerwatch.messages import Reading, total
 class Total:
     """A sum of cash over accounts whose cash is in one unit."""
 
-    cash: Decimal
-    """The sum of what is known."""
+    cash: Decimal | None
+    """The sum of what is known; None when nothing is. Where some are unknown, it is at least this much."""
     stale: bool
     """Whether any part is not the newest truth, or unknown."""
     oldest_age_ms: int | None
@@ -27,18 +27,21 @@ class Total:
     """The brokers in it."""
     unknown: tuple[str, ...]
     """The brokers whose balance is unknown: their money is not in it, and nobody knows how much it is."""
+    same_account: tuple[str, ...] = ()
+    """Brokers on an API key that another broker in it has too: the same money, counted once."""
 
 
-def total_cash(readings: Iterable[Reading]) -> Total:
+def total_cash(readings: Iterable[Reading], same_account: Iterable[str] = ()) -> Total:
     """The cash of these accounts. Their cash must be in one unit; a reading does not say in which."""
     everybody = tuple(readings)
     known = [reading for reading in everybody if reading.cash is not None]
     unknown = tuple(reading.broker for reading in everybody if reading.cash is None)
     ages = [reading.age_ms for reading in known if reading.age_ms is not None]
     return Total(
-        cash=total(reading.cash for reading in known if reading.cash is not None),
+        cash=total(reading.cash for reading in known if reading.cash is not None) if known else None,
         stale=bool(unknown) or any(reading.stale for reading in known),
         oldest_age_ms=max(ages, default=None),
         counted=tuple(reading.broker for reading in known),
         unknown=unknown,
+        same_account=tuple(same_account),
     )

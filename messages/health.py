@@ -84,6 +84,21 @@ _VOUCHED: Final = frozenset({Reason.OK, Reason.HELD_OUT})
 """The reasons under which a broker's newest balance is still the newest truth."""
 
 
+_OUR_WORDS: Final = frozenset(
+    {
+        Reason.HELD_OUT,
+        Reason.FAILED,
+        Reason.NEVER_SEEN,
+        Reason.SILENT,
+        Reason.BLIND,
+        Reason.RESTARTING,
+        Reason.CONFIG,
+        Reason.SHUTDOWN,
+    }
+)
+"""The reasons whose detail we write ourselves. Any other may quote an exchange, amounts and all."""
+
+
 class Fault(msgspec.Struct, frozen=True):
     """One failed fetch: its kind, and the exchange's own words about it."""
 
@@ -255,7 +270,11 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         return self.verdict.reason not in _VOUCHED
 
     def data(self, *, with_balance: bool = True, with_cash: bool = True) -> ReadingData:
-        """This reading as the wire carries it, its ages computed now."""
+        """This reading as the wire carries it, its ages computed now.
+
+        Without cash no amount is in it, nor any words of an exchange, which may quote amounts.
+        """
+        ours = with_cash or self.verdict.reason in _OUR_WORDS
         shown = self.balance if with_balance and with_cash else None
         return ReadingData(
             broker=self.broker,
@@ -267,7 +286,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             status=self.status,
             available=self.available,
             reason=self.reason,
-            detail=self.detail,
+            detail=self.detail if ours else str(self.fault or ""),
             since_us=self.since_us,
             error_count=self.error_count,
             fault=self.fault,

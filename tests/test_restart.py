@@ -19,7 +19,14 @@ from typing import Any
 
 import pytest
 
-from brokerwatch import BalanceUnknown, BrokerSpec, Cluster, StateFolderTaken
+from brokerwatch import (
+    BalanceUnknown,
+    BrokerSpec,
+    Cluster,
+    ClusterSettings,
+    EndpointUnavailable,
+    StateFolderTaken,
+)
 from brokerwatch.messages import HealthState, Reason
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from tests.clusters import ONLY_WHEN_ASKED, PATIENCE_S, Till, cluster_of, simulated_spec, until
@@ -274,6 +281,18 @@ def test_who_has_lost_his_memory_does_not_take_himself_for_new(
         assert broker.is_available()
     with cluster_of(spec_of(till, policy=policy), state=str(tmp_path)) as cluster:
         assert cluster.broker("a").reading().reason is not Reason.HELD_OUT
+
+
+def test_a_start_that_came_to_nothing_is_no_lost_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with cluster_of(spec_of(Till()), remember=False) as other:
+        taken = ClusterSettings(health_endpoint=other.health_endpoint, state=str(tmp_path))
+        with pytest.raises(EndpointUnavailable):
+            Cluster([spec_of(Till())], taken).start()
+    with cluster_of(spec_of(Till()), state=str(tmp_path)) as cluster:
+        assert cluster.broker("a").reading().state is HealthState.HEALTHY
+    assert "nothing is stored of it any more" not in caplog.text
 
 
 def test_a_new_broker_beside_old_ones_has_a_first_life(tmp_path: Path) -> None:

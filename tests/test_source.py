@@ -10,6 +10,7 @@ import resource
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -335,3 +336,48 @@ def test_a_callable_that_is_no_coroutine_is_told_what_it_lacks() -> None:
     spec = BrokerSpec("a", fetch=fetch, poll_interval_s=float("inf"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - the mistake
     with cluster_of(spec) as cluster, pytest.raises(BalanceUnknown, match="declare it `async def`"):
         cluster.broker("a").get_account_balance()
+
+
+def test_a_currency_that_differs_by_its_letters_alone_is_not_another_one() -> None:
+    till = Till({"USD": "100"})
+    with cluster_of(BrokerSpec("a", fetch=till, poll_interval_s=float("inf"))) as cluster:
+        broker = cluster.broker("a")
+        broker.get_account_balance()
+        till.balance = {"usd": "7"}
+        assert broker.get_account_balance() == 100
+        assert "usd: expected USD" in broker.reading().detail
+
+
+def test_a_secret_that_cannot_sign_is_our_own_mistake_and_says_so() -> None:
+    kraken = SimulatedKraken()
+    with serve(kraken):
+        spec = simulated_spec(kraken)
+        half = replace(spec, credentials={**spec.credentials, "secret": "def"})
+        with cluster_of(half) as cluster:
+            with pytest.raises(BalanceUnknown):
+                cluster.broker(spec.name).get_account_balance()
+            reading = cluster.broker(spec.name).reading()
+            assert reading.fault is FaultKind.CLIENT_BUG
+            assert "the secret cannot sign, is it whole?" in reading.detail
+            assert kraken.private_calls == 0
+
+
+def test_no_amount_leaves_the_process_in_the_words_of_an_exchange_where_amounts_stay_inside() -> None:
+    kraken = SimulatedKraken()
+    kraken.set_balance({"USD": ("4321.5", "0"), "EUR": ("8765.5", "0")})
+    with (
+        serve(kraken),
+        cluster_of(simulated_spec(kraken), publish_balances=False) as cluster,
+        Listener(cluster.health_endpoint) as listener,
+    ):
+        broker = cluster.broker("kraken-test")
+        broker.get_account_balance()
+        assert "8,765.5 EUR not counted" in broker.reading().detail
+        well = wait_for_reading(listener, "kraken-test", lambda reading: reading.as_of is not None)
+        assert "765" not in repr(well)
+        kraken.set_fault("cut_json")
+        broker.get_account_balance()
+        assert "4321.5" in broker.reading().detail
+        broken = wait_for_reading(listener, "kraken-test", lambda reading: reading.error_count == 1)
+        assert broken.detail == "bad_response"
+        assert "321" not in repr(broken)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerwatch import BrokerSpec
 from brokerwatch.messages import Reading
+from brokerwatch.simulator import SimulatedKraken, serve
 from brokerwatch.totals import total_cash
-from tests.clusters import ONLY_WHEN_ASKED, Till, cluster_of
+from tests.clusters import ONLY_WHEN_ASKED, Till, cluster_of, simulated_spec
 from tests.strategies import readings
 
 
@@ -53,3 +56,26 @@ def test_an_account_that_could_not_be_asked_is_named_and_makes_the_sum_stale() -
             Decimal("14.5"),
             True,
         )
+
+
+def test_where_nothing_is_known_there_is_no_sum_and_no_zero() -> None:
+    down = Till()
+    down.failure = ConnectionError("down")
+    with cluster_of(BrokerSpec("down", fetch=down, poll_interval_s=ONLY_WHEN_ASKED)) as cluster:
+        found = cluster.total_cash()["USD"]
+        assert (found.cash, found.stale, found.unknown) == (None, True, ("down",))
+
+
+def test_two_brokers_on_one_key_are_one_account_and_count_once(caplog: pytest.LogCaptureFixture) -> None:
+    kraken = SimulatedKraken()
+    kraken.set_balance({"USD": ("100", "0")})
+    with serve(kraken):
+        other = replace(
+            simulated_spec(kraken, "c"), credentials=kraken.add_account(balance={"USD": ("7", "0")})
+        )
+        with cluster_of(simulated_spec(kraken, "a"), simulated_spec(kraken, "b"), other) as cluster:
+            for name in ("a", "b", "c"):
+                cluster.broker(name).get_account_balance()
+            found = cluster.total_cash()["USD"]
+            assert (found.cash, found.counted, found.same_account) == (Decimal(107), ("a", "c"), ("b",))
+    assert "b has the API key of another broker here" in caplog.text
