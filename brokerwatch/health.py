@@ -310,7 +310,7 @@ def locked_out(vetoes: Vetoes, why: str, until: Instant, now: Instant) -> Vetoes
 
 
 def utc_time(wall_us: int) -> str:
-    """A moment for people, in UTC: 17:45:10 UTC, with the date in front when it is told for long."""
+    """A moment for people, in UTC, with its date."""
     return f"{datetime.fromtimestamp(wall_us / 1_000_000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 

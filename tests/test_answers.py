@@ -696,7 +696,9 @@ def test_a_funding_account_of_okx_states_what_it_has_and_nothing_when_it_has_not
 
 
 @pytest.mark.parametrize("key", ["ccy", "bal", "availBal", "frozenBal"])
-@pytest.mark.parametrize("wrong", [None, "", 1.5, [], "NaN\n"], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [None, "", 1.5, [], "NaN\n"], ids=["none", "empty", "float", "list", "text"]
+)
 def test_a_funding_account_of_okx_that_cannot_be_read_proves_nothing(key: str, wrong: object) -> None:
     row: dict[str, object] = {"ccy": "USDT", "bal": "1", "availBal": "1", "frozenBal": "0"}
     with pytest.raises(NotProof):

@@ -16,12 +16,12 @@ from ccxt.base import errors as ccxt_errors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerwatch import exchange
+from brokerwatch import exchange, faults
 from brokerwatch.account import Account
 from brokerwatch.answers import NotProof
 from brokerwatch.clock import SystemClock
 from brokerwatch.config import BrokerSpec
-from brokerwatch.faults import CAUSES, CLASSES, ENVELOPE_WORDS, STATUSES, Failure, classify
+from brokerwatch.faults import CAUSES, CLASSES, ENVELOPE_WORDS, SPOKEN_IN, STATUSES, Failure, classify
 from brokerwatch.messages import FaultKind
 from brokerwatch.messages.health import MAX_DETAIL
 
@@ -213,6 +213,36 @@ def test_the_words_of_one_exchange_mean_nothing_at_another() -> None:
     assert kind_of(ccxt_error("ExchangeError"), family="kraken", body=okx(50111), status=200) is BAD
 
 
+def test_a_table_of_words_finds_them_in_capitals_and_in_small_letters() -> None:
+    # The tables themselves are made while the module is imported, which is before any test.
+    ((pattern, kind),) = faults._words(("not (here|today)", DOWN))  # pyright: ignore[reportPrivateUsage]
+    assert pattern.search("Closed: NOT TODAY, not tomorrow")
+    assert not pattern.search("closed for good")
+    assert kind is DOWN
+
+
+def test_the_words_of_an_exchange_count_in_whatever_case_they_stand() -> None:
+    for error in ("EAPI:INVALID KEY", "eapi:invalid key"):
+        assert kind_of(ccxt_error("ExchangeError"), family="kraken", body=kraken(error), status=200) is AUTH
+
+
+def test_a_letter_of_another_alphabet_is_one_letter() -> None:
+    """Words are looked for at a distance, which is counted in what the exchange wrote."""
+    body = kraken(f"EService: {'å' * 150} maintenance")
+    assert kind_of(ccxt_error("ExchangeError"), family="kraken", body=body, status=200) is MAINTENANCE
+
+
+def test_an_exchange_has_words_exactly_if_we_know_where_it_says_them() -> None:
+    assert set(SPOKEN_IN) == set(ENVELOPE_WORDS)
+
+
+@pytest.mark.parametrize("family", ["kraken", "coinbase", "okx", ""])
+@pytest.mark.parametrize("body", ['["error", "code"]', '"error and code"', "null", "true", "7"])
+def test_json_that_is_no_map_is_nobodys_own_word(family: str, body: str) -> None:
+    for status, kind in ((401, DOWN), (403, DOWN), (429, RATE), (400, BAD)):
+        assert kind_of(ccxt_error("AuthenticationError"), family=family, body=body, status=status) is kind
+
+
 # --- pages, statuses and causes --------------------------------------------------------------------
 
 
@@ -250,6 +280,11 @@ def test_a_status_decides_where_no_word_is_known(status: int, kind: FaultKind) -
 @pytest.mark.parametrize("status", [200, 201, 204, None])
 def test_a_good_status_or_none_says_nothing_about_a_failure(status: int | None) -> None:
     assert kind_of(ccxt_error("InvalidNonce"), status=status) is CLOCK
+
+
+@pytest.mark.parametrize("status", [199, 300])
+def test_only_the_two_hundreds_are_good_statuses(status: int) -> None:
+    assert kind_of(ccxt_error("InvalidNonce"), status=status) is BAD
 
 
 def from_cause(error: Exception, *causes: BaseException) -> Exception:
@@ -314,6 +349,31 @@ def test_a_circle_of_causes_ends() -> None:
     first, second = RuntimeError("a"), RuntimeError("b")
     first.__cause__, second.__cause__ = second, first
     assert kind_of(first) is BAD
+
+
+@pytest.mark.parametrize(
+    ("errors", "plain", "names", "kind"),
+    # Four names each, and three; after 49 of them there is room for one more cause, after 50 there is not.
+    [(10, 3, 49 + len(ConnectionResetError.__mro__), NETWORK), (11, 2, 50, BAD)],
+)
+def test_causes_are_followed_for_fifty_names_and_no_further(
+    errors: int, plain: int, names: int, kind: FaultKind
+) -> None:
+    causes = [*(RuntimeError("x") for _ in range(errors)), *(Exception("x") for _ in range(plain))]
+    found = Failure.of(from_cause(Exception("x"), *causes, ConnectionResetError()))
+    assert len(found.causes) == names
+    assert classify(found).kind is kind
+
+
+@pytest.mark.parametrize(("status", "kind"), [(400, BAD), (401, AUTH), (403, PERMISSION), (503, DOWN)])
+def test_an_exception_that_no_table_knows_leaves_the_status_to_decide(status: int, kind: FaultKind) -> None:
+    assert kind_of(Exception("x"), body='{"code":1}', status=status) is kind
+
+
+def test_a_date_to_come_back_at_counts_from_1970_where_nobody_knows_the_time() -> None:
+    at_that_minute = Failure(retry_after="Thu, 01 Jan 1970 00:01:00 GMT")
+    assert classify(at_that_minute).retry_after_s == 60.0
+    assert classify(at_that_minute, 45.0).retry_after_s == 15.0
 
 
 def test_the_tables_name_every_kind() -> None:

@@ -8,6 +8,7 @@ length.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from dataclasses import replace
 from itertools import product
@@ -631,6 +632,11 @@ def test_maintenance_is_a_state_and_no_error() -> None:
     assert at_once(*[fault(CLOSED)] * 3, rules=SIMPLE).state is X, "simple has no such state: it is a fault"
 
 
+def test_what_was_proven_before_a_maintenance_is_not_counted_after_it() -> None:
+    assert at_once(*TRIPPED, success()).successes == 1
+    assert at_once(*TRIPPED, success(), fault(CLOSED)).successes == 0
+
+
 def test_faults_during_maintenance_are_counted_and_convict_only_after_it() -> None:
     health = at_once(fault(CLOSED), *[fault()] * 5)
     assert (health.state, health.error_count, health.recent) == (M, 5, ())
@@ -709,6 +715,29 @@ def test_a_lockout_that_is_told_twice_ends_with_the_later_and_began_with_the_fir
     assert veto.detail.endswith("second" if second_s > first_s else "first")
     assert again.vetoes is health.vetoes or second_s > first_s
     assert (again.state, again.error_count) == (H, 0), "somebody else was told: no fault of this one"
+
+
+def test_a_lockout_of_a_moment_bars_for_that_moment() -> None:
+    health = at_once(success(), fault(Fault(FaultKind.RATE_LIMITED, lockout_s=0.5)))
+    assert health.barred
+    assert health.woken(moved(NOW, 0.499)) is health
+    assert not health.woken(moved(NOW, 0.5)).barred
+
+
+def test_a_lockout_that_is_told_again_with_the_same_end_keeps_its_first_words() -> None:
+    until = moved(NOW, 60.0)
+    first = locked_out(NO_VETOES, "first", until, NOW)
+    set_forward = Instant(until.wall_us + 3_600_000_000, until.up_s)
+    assert locked_out(first, "second", set_forward, SOON) is first, "only the wall clock was moved"
+
+
+def test_a_moment_is_told_in_utc_wherever_the_machine_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as away:
+        away.setenv("TZ", "JST-9")
+        time.tzset()
+        told = utc_time(1_795_360_093_000_000)
+    time.tzset()
+    assert told == "2026-11-22 15:08:13 UTC"
 
 
 def test_a_lockout_outlasts_a_restart_and_the_maintenance() -> None:

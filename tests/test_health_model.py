@@ -12,6 +12,7 @@ from decimal import Decimal
 from itertools import combinations
 from typing import Final, Literal
 
+import msgspec
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -37,7 +38,7 @@ from brokerwatch.health import (
     verdict,
 )
 from brokerwatch.memory import read, written
-from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Holding, Reason
+from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Holding, Reason, Wallet
 from tests import strategies as our
 
 What = Literal["success", "fault", "neutral", "restart"]
@@ -473,6 +474,16 @@ def test_an_older_observation_proves_health_and_never_replaces_a_newer_one() -> 
 
 def test_of_two_observations_of_one_moment_the_later_answer_counts() -> None:
     assert after().seen(money("1"), NOW).seen(money("2"), NOW).balance == money("2")
+
+
+def test_a_wallet_that_could_not_be_read_this_time_is_still_known() -> None:
+    funding = Wallet(holdings=money("5").holdings, as_of=NOW)
+    unread = Wallet(holdings=None, as_of=None, trouble="timed out")
+    health = after().seen(msgspec.structs.replace(money("1"), wallets={"funding": funding}), NOW)
+    health = health.seen(msgspec.structs.replace(money("2", LATER), wallets={"funding": unread}), LATER)
+    assert health.balance is not None
+    assert health.balance.holdings == money("2").holdings
+    assert health.balance.wallets == {"funding": msgspec.structs.replace(funding, trouble="timed out")}
 
 
 def test_as_of_is_compared_by_the_monotonic_clock() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from brokerwatch.clock import Instant
 from brokerwatch.health import OWN_VETOES, PRECEDENCE, Health, verdict
-from brokerwatch.memory import FORM, LONGEST_VETO_S, Written, carried_over, read, written
+from brokerwatch.memory import FORM, LARGEST_US, LONGEST_VETO_S, Written, carried_over, read, written
 from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reason, Wallet
 from brokerwatch.policy import GUARDED, SIMPLE, Rules
 from tests import strategies as our
@@ -68,10 +68,15 @@ def test_writing_and_reading_anywhere_in_a_history_changes_nothing_that_follows(
     assert written(copy, LATER) == written(health, LATER)
 
 
+def possible(known: Balance | Wallet) -> bool:
+    """Whether a clock can have shown when it was asked for: what lies beyond 2099 is not read back."""
+    return known.as_of is None or known.as_of.wall_us < LARGEST_US
+
+
 @settings(max_examples=our.examples(60))
 @given(
-    balance=our.balances(),
-    wallets=st.dictionaries(our.texts(8), our.wallets(), max_size=2),
+    balance=our.balances().filter(possible),
+    wallets=st.dictionaries(our.texts(8), our.wallets().filter(possible), max_size=2),
     fault=our.faults(),
 )
 def test_every_digit_and_every_word_is_kept(
@@ -182,6 +187,23 @@ def test_what_passed_between_two_processes_is_the_wall_clocks_difference() -> No
     assert set_back.since.up_s == 5.0
 
 
+@pytest.mark.parametrize("lasts_s", [900.0, LONGEST_VETO_S])
+def test_a_lockout_goes_on_for_what_is_left_of_it(lasts_s: float) -> None:
+    told = Instant(NOW.wall_us + 1, NOW.up_s + lasts_s)
+    health = lived([]).locked(told, "told", NOW)
+    at_once = carried_over(Written(health, NOW, ""), Instant(NOW.wall_us, 5.0))
+    assert at_once.vetoes.laid[Reason.LOCKED_OUT].until == Instant(told.wall_us, 5.0 + lasts_s)
+    later = carried_over(Written(health, NOW, ""), Instant(NOW.wall_us + 300_000_000, 5.0))
+    assert later.vetoes.laid[Reason.LOCKED_OUT].until == Instant(told.wall_us, 5.0 + lasts_s - 300.0)
+
+
+def test_a_lockout_that_no_exchange_tells_is_cut_to_the_longest_on_both_clocks() -> None:
+    health = lived([]).locked(moved(NOW, 86_400.0), "the clock jumped", NOW)
+    now = Instant(NOW.wall_us + 60_000_000, 5.0)
+    carried = carried_over(Written(health, NOW, ""), now)
+    assert carried.vetoes.laid[Reason.LOCKED_OUT].until == moved(now, 3_600.0)
+
+
 def test_within_one_boot_a_clock_that_was_set_back_makes_nothing_younger() -> None:
     health = lived([Step("success", balance=MONEY)])
     stored = read(written(health, NOW, "boot-1"), threshold=3)
@@ -216,6 +238,32 @@ def test_nothing_was_read_in_the_future() -> None:
 )
 def test_a_moment_or_a_count_that_cannot_be_is_not_read(key: str, absurd: object) -> None:
     assert "cannot be" in refused(json.dumps({**plain(), key: absurd}))
+
+
+@pytest.mark.parametrize(
+    ("key", "last", "too_much"),
+    [
+        ("version", LARGEST_US - 1, LARGEST_US),
+        ("since", {"wall_us": LARGEST_US - 1, "up_s": 0.0}, {"wall_us": LARGEST_US, "up_s": 0.0}),
+        ("since", {"wall_us": 0, "up_s": 9_999_999_999.0}, {"wall_us": 0, "up_s": 10_000_000_000.0}),
+    ],
+)
+def test_the_year_2100_and_three_hundred_years_of_uptime_are_the_first_that_cannot_be(
+    key: str, last: object, too_much: object
+) -> None:
+    read(json.dumps({**plain(), key: last}), threshold=3)
+    assert "cannot be" in refused(json.dumps({**plain(), key: too_much}))
+
+
+@pytest.mark.parametrize("moment", ["since", "until"])
+def test_a_veto_with_a_moment_that_cannot_be_is_not_read(moment: str) -> None:
+    document = plain()
+    document["vetoes"]["locked_out"][moment] = {"wall_us": 10**17, "up_s": 0.0}
+    assert "cannot be" in refused(json.dumps(document))
+
+
+def test_where_nobody_knows_the_boot_none_is_written() -> None:
+    assert json.loads(written(example(), LATER))["boot"] == ""
 
 
 def test_a_fresh_answer_replaces_what_was_carried_over() -> None:

@@ -304,6 +304,13 @@ def test_goodbye_ends_what_was_said_at_once() -> None:
     assert ear.next_expiry_s() == float("inf")
 
 
+def test_who_says_that_it_leaves_makes_room_at_once_for_a_successor_with_a_smaller_epoch() -> None:
+    speaker = Speaker()
+    speaker.hear(TOPIC, stamp(1), 0.0)
+    speaker.hear(TOPIC, stamp(2, up_s=1.0, ttl_ms=0), 1.0)
+    assert speaker.hear(TOPIC, stamp(1, epoch=OLD), 1.0) is not None
+
+
 def test_what_says_it_holds_for_no_time_is_never_available() -> None:
     ear = Ear(ManualClock())
     heard = ear.hear(TOPIC, message(stamp(1, ttl_ms=0)))
