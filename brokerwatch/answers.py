@@ -21,6 +21,16 @@ from brokerwatch.messages.balance import is_code
 Code = Callable[[str], str]
 """An exchange's own currency code to the common one: XXBT to BTC."""
 
+FAMILIES: Final[Mapping[str, str]] = {
+    "kraken": "kraken",
+    "coinbase": "coinbase",
+    "coinbaseadvanced": "coinbase",
+    "okx": "okx",
+    "myokx": "okx",
+    "okxus": "okx",
+}
+"""Exchanges whose envelope we know; an alias shares its parent's."""
+
 KRAKEN_BOUND: Final = frozenset({"B", "S", "M"})
 """Suffixes of assets that are staked, bonded or opted in: there, and not to be traded."""
 KRAKEN_LEFT_OUT: Final = frozenset({"HOLD", "T"})

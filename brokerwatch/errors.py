@@ -7,6 +7,20 @@
     ├── ClusterStopped        asked after the cluster was stopped, or before it was started
     ├── ListenerStopped       a listener was started twice, or after its end
     ├── BlockingCallInLoop    a waiting call was made on a thread that runs an event loop
+    ├── CouldNotAsk           a question to an exchange met a fault, so there is no answer
+    │   └── NotAllowed        the exchange says that this key may not ask it
+    ├── NotSupported          this exchange, or a callable of your own, has no such thing
+    ├── SymbolError           a symbol that cannot be used (also a ValueError)
+    │   ├── InvalidSymbol     it cannot be read
+    │   └── UnknownSymbol     it can be read, and this exchange has no such market
+    ├── OrderError            an order that was not placed, or of which nobody knows
+    │   ├── TradingDisabled   the configuration does not say `trading = true`; nothing was sent
+    │   ├── InvalidOrder      an argument cannot be; names it; nothing was sent (also a ValueError)
+    │   ├── ValidationNotSupported  the exchange has no dry run; nothing was sent
+    │   ├── EntryRefused      the account is not available, or its balance too old; nothing was sent
+    │   ├── OrderNotSent      its turn did not come, or the connection was never made; nothing was sent
+    │   ├── OrderRefused      the exchange said no; nothing was placed
+    │   └── OrderStateUnknown sent, and nobody knows what became of it: look it up, do not send it again
     ├── EndpointUnavailable   a ZeroMQ endpoint could not be bound
     ├── StoreError            the database that remembers cannot be read or written
     ├── StateFolderTaken      another running cluster has the state folder
@@ -71,6 +85,84 @@ class ListenerStopped(BrokerwatchError):
 
 class BlockingCallInLoop(BrokerwatchError, RuntimeError):
     """A call that waits was made inside a running event loop and would have stalled it."""
+
+
+class CouldNotAsk(BrokerwatchError):
+    """A question to an exchange met a fault: there is no answer, which is not the same as an empty one."""
+
+    def __init__(self, text: str, kind: str = "") -> None:
+        super().__init__(text)
+        self.kind = kind
+        """The kind of fault; see `brokerwatch.messages.FaultKind`. Empty: the exchange was not asked."""
+
+
+class NotAllowed(CouldNotAsk):
+    """The exchange says that this API key may not ask this."""
+
+
+class NotSupported(BrokerwatchError):
+    """This exchange has no such thing, or the account is read by a callable of your own."""
+
+
+class SymbolError(BrokerwatchError, ValueError):
+    """A symbol that cannot be used."""
+
+
+class InvalidSymbol(SymbolError):
+    """A symbol that cannot be read, or that could mean two markets."""
+
+
+class UnknownSymbol(SymbolError):
+    """A symbol that can be read, and that this exchange does not have."""
+
+
+class OrderError(BrokerwatchError):
+    """An order that was not placed, or of which nobody knows."""
+
+
+class TradingDisabled(OrderError):
+    """The broker's configuration does not say `trading = true`. Nothing was sent."""
+
+
+class InvalidOrder(OrderError, ValueError):
+    """An argument that cannot be. Nothing was sent."""
+
+    def __init__(self, argument: str, expected: str) -> None:
+        super().__init__(f"{argument}: {expected}")
+        self.argument = argument
+        """The name of the argument."""
+
+
+class ValidationNotSupported(OrderError):
+    """The exchange has no dry run: any order would be a real one. Nothing was sent."""
+
+
+class EntryRefused(OrderError):
+    """The account is not available, or its balance is too old to size an entry on. Nothing was sent."""
+
+
+class OrderNotSent(OrderError):
+    """The order's turn did not come, or no connection was made. Nothing was sent; it may be tried again."""
+
+
+class OrderRefused(OrderError):
+    """The exchange said no, in its own words. Nothing was placed."""
+
+    def __init__(self, text: str, kind: str = "") -> None:
+        super().__init__(text)
+        self.kind = kind
+        """The kind of fault; see `brokerwatch.messages.FaultKind`."""
+
+
+class OrderStateUnknown(OrderError):
+    """An order was sent, and nobody knows what became of it.
+
+    Look it up with `broker.find_order(symbol, client_order_id)`; sending another one may buy twice.
+    """
+
+    def __init__(self, text: str, client_order_id: str) -> None:
+        super().__init__(text)
+        self.client_order_id = client_order_id
 
 
 class EndpointUnavailable(BrokerwatchError):

@@ -1,9 +1,9 @@
-"""The gateway to the exchanges: ccxt on one asyncio loop. The only file that imports ccxt and aiohttp.
+"""The gateway to the exchanges: ccxt on one asyncio loop. The only file that imports aiohttp.
 
 ccxt signs, counts nonces and speaks HTTP. What it may not do here is decide that an answer is a
 balance: for HTML, an empty body, cut JSON or a status that it does not know it gives an empty
 balance without an error. So every instance is made from a class of ours that refuses such
-answers, and for the exchanges whose envelope we know the balance is read by answers.py from the
+answers (strict.py), and for the exchanges whose envelope we know the balance is read by answers.py from the
 exact text of the amounts. An instance belongs to the loop's thread; all share one HTTP session.
 """
 
@@ -14,40 +14,28 @@ import ssl
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import aiohttp
 import ccxt.async_support as ccxt
 import certifi
-from ccxt.base.errors import BadResponse, ExchangeError
 
-from brokerwatch import answers
 from brokerwatch.account import Account
+from brokerwatch.answers import FAMILIES
 from brokerwatch.backlog import KeyState
 from brokerwatch.claims import Claim, claim
 from brokerwatch.clock import Clock
 from brokerwatch.config import BrokerSpec
 from brokerwatch.credentials import key_fingerprint
 from brokerwatch.errors import ConfigError, Problem
-from brokerwatch.lane import LANE_WAIT_S, KeyBook, Lane, Nonces
+from brokerwatch.lane import LANE_WAIT_S, KeyBook, Lane
 from brokerwatch.loop import LoopThread
 from brokerwatch.pace import BUDGETS, STAND_IN, Budget
 from brokerwatch.source import AsyncSource
+from brokerwatch.strict import QUIET, strict_class
 
 KEEPALIVE_S: Final = 75.0
 """Longer than the usual poll, so that a connection is used again."""
-MAX_SHOWN: Final = 20_000
-"""Characters of a broken answer that are looked through for secrets; far more than a fault's text keeps."""
-FAMILIES: Final[Mapping[str, str]] = {
-    "kraken": "kraken",
-    "coinbase": "coinbase",
-    "coinbaseadvanced": "coinbase",
-    "okx": "okx",
-    "myokx": "okx",
-    "okxus": "okx",
-}
-"""Exchanges whose envelope we know; an alias shares its parent's."""
-
 RISING_NONCES: Final = frozenset({"kraken"})
 """Families whose private calls carry a number that must rise; the others sign the time, or a token."""
 
@@ -58,6 +46,9 @@ _SNAKE: Final = {
     "walletAddress": "wallet_address",
 }
 """ccxt's credentials whose name in our configuration differs."""
+
+
+_log: Final = logging.getLogger(__name__)
 
 
 class Catalogue:
@@ -73,76 +64,6 @@ class Catalogue:
         """The credentials that an exchange cannot do without, in snake_case."""
         described = getattr(ccxt, exchange)().requiredCredentials
         return tuple(_SNAKE.get(str(name), str(name)) for name, needed in described.items() if needed)
-
-
-class _Strict:
-    """Mixed into a ccxt class: refuses answers that ccxt would call empty, and keeps what it saw."""
-
-    last_status: int | None = None
-    last_body: str = ""
-    last_retry_after: str = ""
-    nonces: Nonces | None = None
-    """Where the exchange wants them to rise: the key's own, which outlive the process."""
-
-    def nonce(self) -> int:
-        return int(cast("Any", super()).nonce()) if self.nonces is None else self.nonces.next()
-
-    async def fetch(self, *request: Any, **named: Any) -> Any:
-        # What the page before said must not explain why this one never came.
-        self.last_status, self.last_body, self.last_retry_after = None, "", ""
-        return await cast("Any", super()).fetch(*request, **named)
-
-    def handle_errors(
-        self,
-        code: int,
-        reason: str,
-        url: str,
-        method: str,
-        headers: Any,
-        body: str,
-        response: Any,
-        *rest: Any,
-    ) -> Any:
-        self.last_status, self.last_body = code, body
-        found = (str(text) for name, text in dict(headers).items() if str(name).lower() == "retry-after")
-        self.last_retry_after = next(found, "")[:100]
-        if "\ufffd" in body:
-            # It stands for bytes that are no text; a currency with one in it would be another currency.
-            raise BadResponse(f"HTTP {code} {reason or ''}: not UTF-8: {_shown(body)}")
-        if not isinstance(response, dict | list):
-            raise BadResponse(f"HTTP {code} {reason or ''}: {_shown(body)}")
-        inner = cast("Any", super())
-        found = inner.handle_errors(code, reason, url, method, headers, body, response, *rest)
-        if not 200 <= code < 300:
-            # ccxt's own table follows this call; a status it has not would pass as an answer.
-            raise ExchangeError(f"HTTP {code} {reason or ''}: {_shown(body)}")
-        return found
-
-    def on_json_response(self, text: str) -> Any:
-        return answers.parsed(text)
-
-    def on_rest_response(self, *answer: Any) -> str:
-        body: str = answer[5]
-        # A byte order mark and blanks are no part of the text, and ccxt looks at the first character.
-        return body.removeprefix("\ufeff").strip()
-
-
-def _shown(body: str) -> str:
-    # Not cut to what people are shown yet: half a secret would not be recognised any more.
-    return repr(body[:MAX_SHOWN]) if body else "an empty body"
-
-
-_log: Final = logging.getLogger(__name__)
-_QUIET: Final = logging.getLogger("brokerwatch.ccxt")
-_QUIET.setLevel(logging.INFO)
-
-_strict_classes: dict[str, type[Any]] = {}
-
-
-def _strict_class(exchange: str) -> type[Any]:
-    if exchange not in _strict_classes:
-        _strict_classes[exchange] = type(exchange, (_Strict, getattr(ccxt, exchange)), {})
-    return _strict_classes[exchange]
 
 
 async def _follow_nobody(
@@ -282,9 +203,9 @@ class Gateway:
             **({} if family else {"number": str}),
             **spec.ccxt,
         }
-        instance = _strict_class(spec.exchange)(options)
+        instance = strict_class(getattr(ccxt, spec.exchange))(options)
         # At DEBUG ccxt's own logger would print keys and signatures.
-        instance.logger = _QUIET
+        instance.logger = QUIET
         instance.own_session = False
         instance.session = self.session(_Answer if family else _LargeAnswer)
         if family:

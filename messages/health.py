@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.messages.balance import AMOUNT_PATTERN, MAX_CURRENCIES, Holding, amount, amount_text
+from brokerwatch.messages.trading import Capability, CapabilityState
 
 MAX_DETAIL: Final = 256
 """Characters of a detail; the rest is cut."""
@@ -130,6 +131,18 @@ class HoldingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     earning: Annotated[str, Meta(pattern=AMOUNT_PATTERN)] = "0"
 
 
+class CapabilityData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How one kind of call does, on the wire."""
+
+    state: CapabilityState
+    reason: Annotated[str, Meta(max_length=32)]
+    """`not_tried`, `ok`, a kind of fault, or the exchange's own status."""
+    since_us: int
+    """Wall clock, µs: since when it is so."""
+    detail: Annotated[str, Meta(max_length=MAX_DETAIL)] = ""
+    """For people."""
+
+
 class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A reading on the wire: one map, also what `--json` prints."""
 
@@ -173,6 +186,10 @@ class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """The operator's own."""
     max_age_ms: Annotated[int, Meta(ge=0)] | None = None
     """A balance older than this is stale; null: no limit."""
+    overtaken: bool = False
+    """Whether an order was sent after the balance was asked for: then it is stale, whatever its age."""
+    capabilities: Annotated[dict[str, CapabilityData], Meta(max_length=16)] = {}
+    """`read`, `trade` and `data`: how these calls do; empty in the roster."""
 
 
 class RosterData(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,6 +237,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What age and validity are measured with."""
     max_age_s: float | None = None
     """A balance older than this is stale; None: no limit."""
+    overtaken: bool = False
+    """Whether an order was sent after the balance was asked for: then it is stale, whatever its age."""
+    capabilities: Mapping[str, Capability] = MappingProxyType({})
+    """`read`, `trade` and `data`: how these calls do; empty where nobody says."""
 
     @property
     def available(self) -> bool:
@@ -263,7 +284,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def stale(self) -> bool:
         """Whether the last known is not the newest truth: none, too old, after a fault, or unvouched for."""
-        if self.as_of is None or self.state is not HealthState.HEALTHY or self.expired:
+        if self.as_of is None or self.state is not HealthState.HEALTHY or self.expired or self.overtaken:
             return True
         if self.max_age_s is not None and self.clock.up_s() - self.as_of.up_s > self.max_age_s:
             return True
@@ -297,6 +318,18 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             balance=None if shown is None else {code: _holding_data(held) for code, held in shown.items()},
             labels=dict(self.labels),
             max_age_ms=None if self.max_age_s is None else round(self.max_age_s * 1_000),
+            overtaken=self.overtaken,
+            capabilities={
+                name: CapabilityData(
+                    state=can.state,
+                    reason=can.reason,
+                    since_us=can.since_us,
+                    detail=can.detail if with_cash else "",
+                )
+                for name, can in self.capabilities.items()
+            }
+            if with_balance
+            else {},
         )
 
     @classmethod
@@ -330,6 +363,15 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             valid_until_s=valid_until_s,
             clock=clock,
             max_age_s=None if data.max_age_ms is None else data.max_age_ms / 1_000,
+            overtaken=data.overtaken,
+            capabilities=MappingProxyType(
+                {
+                    name: Capability(
+                        state=can.state, reason=can.reason, detail=can.detail, since_us=can.since_us
+                    )
+                    for name, can in data.capabilities.items()
+                }
+            ),
         )
 
 

@@ -16,9 +16,9 @@ from ccxt.base import errors as ccxt_errors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerwatch import exchange, faults
+from brokerwatch import faults
 from brokerwatch.account import Account
-from brokerwatch.answers import NotProof
+from brokerwatch.answers import FAMILIES, NotProof
 from brokerwatch.clock import SystemClock
 from brokerwatch.config import BrokerSpec
 from brokerwatch.faults import CAUSES, CLASSES, ENVELOPE_WORDS, SPOKEN_IN, STATUSES, Failure, classify
@@ -406,7 +406,7 @@ def account(name: str, credentials: Mapping[str, str]) -> Account:
     """The account of an exchange; it makes no request and no ccxt instance before it is read."""
     spec = BrokerSpec("k", exchange=name, credentials=credentials)
     nobody = cast("Any", None)  # neither a lane nor an instance is needed to name a fault
-    return Account(spec, exchange.FAMILIES.get(name, ""), nobody, nobody, SystemClock())
+    return Account(spec, FAMILIES.get(name, ""), nobody, nobody, SystemClock())
 
 
 SECRETS: Final[Mapping[str, str]] = {
@@ -457,14 +457,14 @@ def test_an_empty_credential_redacts_nothing() -> None:
     [("myokx", "okx"), ("okxus", "okx"), ("coinbaseadvanced", "coinbase"), ("kraken", "kraken")],
 )
 def test_an_alias_shares_the_table_of_its_parent(alias: str, parent: str) -> None:
-    assert exchange.FAMILIES[alias] == parent
-    assert exchange.FAMILIES[parent] == parent
+    assert FAMILIES[alias] == parent
+    assert FAMILIES[parent] == parent
     assert parent in ENVELOPE_WORDS
 
 
 def test_every_family_that_we_know_has_its_table() -> None:
-    assert set(exchange.FAMILIES.values()) == set(ENVELOPE_WORDS)
-    assert "krakenfutures" not in exchange.FAMILIES
+    assert set(FAMILIES.values()) == set(ENVELOPE_WORDS)
+    assert "krakenfutures" not in FAMILIES
 
 
 def test_what_is_no_proof_is_a_bad_response() -> None:

@@ -19,6 +19,8 @@ from brokerwatch.clock import Instant, ManualClock
 from brokerwatch.errors import CodecError
 from brokerwatch.messages import (
     Balance,
+    Capability,
+    CapabilityState,
     Envelope,
     Fault,
     FaultKind,
@@ -375,6 +377,20 @@ def test_a_balance_beyond_its_age_is_stale_by_the_monotonic_clock_alone(after_s:
     assert fresh.stale is fresh.data().stale is stale
     assert not boundless.stale
     assert fresh.available, "an old balance is stale; whether the account can be trusted is another matter"
+
+
+def test_what_a_reading_says_of_other_calls_survives_the_wire_and_stays_out_of_the_roster() -> None:
+    limited = Capability(
+        state=CapabilityState.LIMITED, reason="cancel_only", detail="the exchange's own words", since_us=7
+    )
+    told = reading(state=HealthState.HEALTHY, overtaken=True, capabilities={"trade": limited})
+    data = told.data()
+    again = Reading.received(data, clock=ManualClock(), sent_up_s=1_000.0, valid_until_s=1e9)
+    assert again.overtaken
+    assert again.stale
+    assert again.capabilities == {"trade": limited}
+    assert told.data(with_balance=False).capabilities == {}
+    assert told.data(with_cash=False).capabilities["trade"].detail == ""
 
 
 def test_the_limit_of_age_stands_on_the_wire_only_where_there_is_one() -> None:
@@ -853,7 +869,8 @@ def properties(of: type[msgspec.Struct], *optional: str) -> dict[str, Any]:
 
 
 def test_the_exported_schema_has_the_keys_of_the_protocol_and_no_others() -> None:
-    assert tuple(properties(ReadingData, "max_age_ms")) == (*READING_KEYS, "max_age_ms")
+    later = ("max_age_ms", "overtaken", "capabilities")
+    assert tuple(properties(ReadingData, *later)) == (*READING_KEYS, *later)
     assert ("v", "type", *properties(Stamp), "data") == ENVELOPE_KEYS
     assert tuple(properties(RosterData)) == ("readings",)
     parts = ("free", "used", "total", "staked", "earning")
@@ -870,7 +887,8 @@ def test_the_exported_schema_has_the_types_of_the_protocol() -> None:
         parts = rule.get("anyOf", [rule])
         return {name for part in parts for name in (kind(part) if "$ref" in part else {str(part["type"])})}
 
-    assert {key: kind(rule) for key, rule in properties(ReadingData, "max_age_ms").items()} == {
+    later = ("max_age_ms", "overtaken", "capabilities")
+    assert {key: kind(rule) for key, rule in properties(ReadingData, *later).items()} == {
         "broker": {"string"},
         "exchange": {"string"},
         "simulated": {"boolean"},
@@ -891,6 +909,8 @@ def test_the_exported_schema_has_the_types_of_the_protocol() -> None:
         "balance": {"object", "null"},
         "labels": {"object"},
         "max_age_ms": {"integer", "null"},
+        "overtaken": {"boolean"},
+        "capabilities": {"object"},
     }
 
 
