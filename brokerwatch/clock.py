@@ -20,6 +20,11 @@ class Instant:
     up_s: float
 
 
+def moment(wall_us: int | None, now: Instant) -> Instant | None:
+    """A moment that the wall clock named, in this process's seconds; None stays None."""
+    return None if wall_us is None else Instant(wall_us, now.up_s + (wall_us - now.wall_us) / 1_000_000)
+
+
 class Clock(Protocol):
     """Where an actor or a thread gets its `now` from."""
 

@@ -6,7 +6,6 @@ each step with a deadline, so that one part that hangs is named and left behind 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import random
@@ -14,7 +13,6 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +24,7 @@ import pykka
 
 from brokerwatch.actors.base import stop_soon, tell, wait_for_end
 from brokerwatch.actors.broker import BrokerActor, FetchNow, Recall, Surroundings, evidence
-from brokerwatch.actors.supervisor import ITS_END, Died, Drain, HealthSupervisor, Life, Obey, held_words
+from brokerwatch.actors.supervisor import Died, Drain, HealthSupervisor, Life, Obey
 from brokerwatch.backlog import Remembered
 from brokerwatch.board import Board, Slot
 from brokerwatch.broker import Broker
@@ -34,16 +32,17 @@ from brokerwatch.bus import Bus, Publisher
 from brokerwatch.clock import Clock, Instant, SystemClock
 from brokerwatch.config import CUSTOM, BrokerSpec, ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.configfile import load
-from brokerwatch.control import PATIENCE_S, SOCKET_NAME, Command, ControlServer, checked
 from brokerwatch.currencies import unit
-from brokerwatch.errors import ClusterStopped, ConfigError, ControlError, Problem, UnknownBroker
+from brokerwatch.errors import ClusterStopped, ConfigError, Problem, UnknownBroker
 from brokerwatch.health import NO_VETOES, Health, Vetoes
 from brokerwatch.inbox import Inbox
 from brokerwatch.journal import identity
 from brokerwatch.listener import Listener
 from brokerwatch.loop import LoopThread, Timers
 from brokerwatch.messages import HealthState, Reading, Reason, Roster, next_epoch
+from brokerwatch.operators import Operators
 from brokerwatch.restarts import Restarts
+from brokerwatch.restoration import balances, missed_holds, restored
 from brokerwatch.source import Source, callable_source
 from brokerwatch.state import State
 from brokerwatch.totals import Total, total_cash
@@ -87,7 +86,6 @@ class Cluster:
         self._clock = SystemClock() if clock is None else clock
         self._check(specs)
         self._state = State(self._settings, self._clock)
-        self._control: ControlServer | None = None
         self._ttl_s = ttl_s(self._settings.heartbeat_s)
         self._board = Board((*map(self._slot, self._specs.values()), *self._broken_slots()))
         self._lock = threading.RLock()
@@ -103,6 +101,7 @@ class Cluster:
         self._sources: LoopThread | None = None
         self._loops: list[LoopThread] = []
         self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
+        self._operators = Operators(self._obey, self._clock)
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str], *, keep_going: bool = False) -> Cluster:
@@ -190,9 +189,9 @@ class Cluster:
                 self._state.close(SHORTEST_SHARE_S)
                 raise
             try:
-                timers = self._loop("brokerwatch-timers")
+                timers, heartbeat_s = self._loop("brokerwatch-timers"), self._settings.heartbeat_s
                 self._alarms = Timers(timers)
-                self._restore()
+                self._healths = restored(self._specs, self._board, self._state, self._clock, heartbeat_s)
                 self._surroundings = {name: self._around(spec) for name, spec in self._specs.items()}
                 self._running = True
                 for name in self._specs:
@@ -202,7 +201,7 @@ class Cluster:
                 self._start_supervisor()
                 # Last, because what it reads only now it hands to all of these.
                 self._state.record(self._alarms, self._recall)
-                self._start_control(timers)
+                self._operators.listen(timers, self._state.folder)
             except BaseException:
                 self._running = True
                 self.stop()
@@ -222,7 +221,7 @@ class Cluster:
             return max(SHORTEST_SHARE_S, min(STOP_S / 4, until_s - time.monotonic()))
 
         left: list[str] = []
-        if self._control is not None and not self._control.stop(share()):
+        if not self._operators.stop(share()):
             left.append("the control socket")
         # The supervisor first, or it would take the brokers that stop for dead and restart them.
         if self._supervisor is not None and not wait_for_end(self._supervisor, share()):
@@ -256,45 +255,13 @@ class Cluster:
         if problems:
             raise ConfigError(tuple(problems))
 
-    def _restore(self) -> None:
-        """Begin where the cluster before this one ended: last known balances, convictions, holds."""
-        now, remembered = self._clock.now(), self._state.remembered
-        self._healths: dict[str, Health] = {}
-        for name, spec in self._specs.items():
-            health = self._state.journal.restored(
-                spec, remembered.healths.get(name), now, known=self._state.known
-            )
-            self._healths[name] = health
-            slot = self._board.slot(name)
-            slot.write_evidence(
-                evidence(spec, "", health, now, self._clock, self._settings.heartbeat_s), health
-            )
-        for name, hold in remembered.holds.items():
-            until = self._moment(hold.until_us, now)
-            if name not in self._board:
-                continue  # it may come back into the configuration, and is held out then
-            slot = self._board.slot(name)
-            if until is not None and until.up_s <= now.up_s:
-                self._state.journal.held(name, None)
-                self._state.journal.commanded("release", ITS_END, slot.reading, held_words(hold), now)
-                continue
-            slot.write_vetoes(slot.said()[1].lay(Reason.HELD_OUT, held_words(hold), now, until=until))
-
-    def _moment(self, wall_us: int | None, now: Instant) -> Instant | None:
-        return None if wall_us is None else Instant(wall_us, now.up_s + (wall_us - now.wall_us) / 1_000_000)
-
     def _recall(self, remembered: Remembered) -> None:
         """The store could be read only now: what it knows of the time before is better than nothing."""
         now = self._clock.now()
-        for name, spec in self._specs.items():
-            health = self._state.journal.restored(spec, remembered.healths.get(name), now, known=True)
-            if health.balance is not None:
-                tell(self._lives[name].ref, Recall(health.balance))
-        for name, hold in remembered.holds.items():
-            until = self._moment(hold.until_us, now)
-            held = name in self._board and Reason.HELD_OUT in self._board.slot(name).said()[1].laid
-            if name in self._board and not held and (until is None or until.up_s > now.up_s):
-                self._obey(Obey("hold", name, hold.by, hold.why, until, Future()))
+        for name, balance in balances(self._specs, remembered, self._state, now).items():
+            tell(self._lives[name].ref, Recall(balance))
+        for hold in missed_holds(self._board, remembered, now):
+            self._obey(hold)
         if self._gateway is not None:
             self._gateway.recall(remembered.keys)
 
@@ -303,52 +270,18 @@ class Cluster:
 
         It outlives a restart. Returns what was done, in words. Raises ControlError.
         """
-        until_us = None if until is None else round(until.timestamp() * 1_000_000)
-        return self._told(Command("hold", broker, why, until_us))
+        return self._operators.hold(broker, why, until)
 
     def release(self, broker: str) -> str:
         """End a hold: the state is what it would have been without it. Raises ControlError."""
-        return self._told(Command("release", broker))
+        return self._operators.release(broker)
 
     def reset(self, broker: str) -> str:
         """What was final for a broker is mended: ask its exchange again. Raises ControlError."""
-        return self._told(Command("reset", broker))
+        return self._operators.reset(broker)
 
-    def _told(self, command: Command) -> str:
-        asked = self._asked(checked(command), "this program")
-        try:
-            return asked.result(PATIENCE_S)
-        except TimeoutError:
-            raise ControlError(
-                f"{command.verb} {command.broker}: the supervisor did not answer; it may still be carried out"
-            ) from None
-
-    def _asked(self, command: Command, by: str) -> Future[str]:
-        """Hand a command to the supervisor; the future is what it says."""
-        until = self._moment(command.until_us, self._clock.now())
-        asked = Obey(command.verb, command.broker, by, command.why, until, Future())
-        self._obey(asked)
-        return asked.reply
-
-    def _obey(self, command: Obey) -> None:
-        if self._supervisor is None or not tell(self._supervisor, command):
-            command.reply.set_exception(ControlError("the supervisor is not running; try again"))
-
-    def _start_control(self, loop: LoopThread) -> None:
-        folder = self._state.folder
-        if folder is None:
-            return
-
-        async def obey(command: Command, by: str) -> str:
-            return await asyncio.wrap_future(self._asked(command, by))
-
-        control = ControlServer(loop, folder / SOCKET_NAME, obey)
-        try:
-            control.start()
-        except OSError as error:
-            _log.error("operators' commands are not heard: %s: %s", folder / SOCKET_NAME, error)
-            return
-        self._control = control
+    def _obey(self, command: Obey) -> bool:
+        return self._supervisor is not None and tell(self._supervisor, command)
 
     def _slot(self, spec: BrokerSpec) -> Slot:
         """A broker's place before its cluster has started."""

@@ -1,4 +1,4 @@
-"""What can be traded, what was traded, and what an account has open: exact values, the same for each exchange.
+"""What can be traded, what was ordered, and what an account has open: the same values for each exchange.
 
 Amounts are `Decimal` from the exchange's own text. A symbol is written as ccxt writes it: `BTC/USD`,
 and `BTC/USDT:USDT` for what is no spot market.
@@ -69,7 +69,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     side: str
     """`long` or `short`; a coin that is held is `long`."""
     base_amount: Decimal
-    """How much of it, in the base currency (for derivatives in what the exchange counts in); never negative."""
+    """How much, in the base currency (of derivatives in what the exchange counts in); never negative."""
     free: Decimal
     """The part that no open order holds and that can be sold now."""
 
@@ -113,11 +113,11 @@ class CapabilityState(StrEnum):
 
 
 class Capability(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether one kind of call works: `read` (private questions), `trade` (orders) or `data` (public prices)."""
+    """Whether one kind of call works: `read` (private questions), `trade` (orders), `data` (prices)."""
 
     state: CapabilityState
     reason: str
-    """`not_tried`, `ok`, a kind of fault, or the exchange's own status: `cancel_only`, `post_only`, `maintenance`."""
+    """`not_tried`, `ok`, a kind of fault, or the exchange's status: `cancel_only`, `post_only`, `maintenance`."""
     detail: str
     """For people."""
     since_us: int

@@ -27,7 +27,7 @@ FLOORS: Final[Mapping[int, str]] = {
     4: "exchange strict account store database sqlitefile lane claims holdfile control bus loop source voice inbox "
     "listener",
     5: "actors actors.*",
-    6: "broker state cluster",
+    6: "broker state operators restoration cluster",
     7: "cli program demo screen lines table signals template __main__ run_cluster brokerwatch",
 }
 """The modules of each floor, without the leading `brokerwatch.`; `brokerwatch` is the package itself."""
