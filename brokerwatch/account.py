@@ -1,16 +1,13 @@
 """One account at an exchange: how its balance is read, and what its failures mean.
 
-It uses a ccxt instance that the gateway made, on the loop's thread alone, and inside the lane of its
-API key. For the exchanges whose envelope we know it asks by ccxt's implicit calls and reads the exact
+It asks through a connection that the gateway made, on the loop's thread alone, and inside the lane of
+its API key. For the exchanges whose envelope we know it asks by ccxt's implicit calls and reads the exact
 text of the amounts; for all others it asks ccxt's own `fetch_balance`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import binascii
-import json
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
@@ -20,7 +17,7 @@ from brokerwatch import answers
 from brokerwatch.answers import NotProof, Unstated
 from brokerwatch.clock import Clock
 from brokerwatch.config import BrokerSpec
-from brokerwatch.faults import Failure, classify
+from brokerwatch.connection import Connection
 from brokerwatch.lane import Lane
 from brokerwatch.messages import Fault, FaultKind, Holding, Wallet
 from brokerwatch.source import Found
@@ -31,12 +28,6 @@ ASIDE_SHARE: Final = 0.25
 """What an auxiliary call may take of the deadline: it must not cost the balance itself."""
 REFUSED_AGAIN_S: Final = 600.0
 """An auxiliary call that the key may not make is tried again after so long."""
-SHORTEST_SECRET: Final = 4
-"""A shorter credential is no secret, and taking it out of a text would leave none of it."""
-SHORTEST_TOKEN: Final = 20
-"""Shorter header values are no tokens and no signatures."""
-_SIGNED: Final = re.compile(r"((?:signature|sign)=)[A-Za-z0-9%+/=_-]{16,}", re.IGNORECASE)
-"""A signature in an address or a form."""
 SKEW_S: Final = 0.5
 """What asking the exchange for its time may take; it only explains a fault that is established."""
 SKEW_WORTH_MS: Final = 1_000
@@ -46,29 +37,19 @@ SKEW_WORTH_MS: Final = 1_000
 class Account:
     """One broker's balance at its exchange."""
 
-    def __init__(
-        self, spec: BrokerSpec, family: str, instantiate: Callable[[], Any], lane: Lane, clock: Clock
-    ) -> None:
+    def __init__(self, spec: BrokerSpec, connection: Connection, lane: Lane, clock: Clock) -> None:
         self._spec = spec
-        self._family = family
-        self._instantiate = instantiate
+        self._connection = connection
         self._lane = lane
         self._clock = clock
-        self._instance: Any = None
         self._funding_from_s = float("-inf")
         self._funding_trouble = ""
-        # The longest first: one secret may be a part of another.
-        self._secrets = sorted(
-            (text for value in spec.credentials.values() for text in _spellings(value)),
-            key=len,
-            reverse=True,
-        )
         readers: Mapping[str, Callable[[float], Awaitable[Found]]] = {
             "kraken": self._read_kraken,
             "coinbase": self._read_coinbase,
             "okx": self._read_okx,
         }
-        self._read_family = readers.get(family, self._read_unified)
+        self._read_family = readers.get(connection.family, self._read_unified)
 
     def turn(self) -> AbstractAsyncContextManager[None]:
         """This account's turn in its lane."""
@@ -77,13 +58,13 @@ class Account:
     async def read(self, deadline_s: float) -> Found:
         """What the account holds. Raises NotProof or whatever ccxt raises."""
         until_s = self._clock.up_s() + deadline_s
-        if self._instance is None:
-            self._instance = self._instantiate()
         try:
             return await self._read_family(until_s)
         except Exception as error:
             # A nonce may have been overtaken by a call of somebody else: a fresh one decides.
-            overtaken = self._lane.counts_nonces and self.fault(error).kind is FaultKind.NONCE_CLOCK
+            overtaken = (
+                self._lane.counts_nonces and self._connection.fault(error).kind is FaultKind.NONCE_CLOCK
+            )
             if not overtaken or not self._lane.free:
                 raise
         await self._lane.another()
@@ -91,7 +72,7 @@ class Account:
 
     async def explain(self, error: BaseException) -> Fault:
         """The fault that `error` is, in the exchange's own words, without secrets."""
-        fault = self.fault(error)
+        fault = self._connection.fault(error)
         self._lane.note(fault)
         if fault.kind is FaultKind.NONCE_CLOCK:
             skew = await self._skew()
@@ -99,37 +80,11 @@ class Account:
                 return Fault(fault.kind, f"{skew}; {fault.detail}", fault.retry_after_s, fault.lockout_s)
         return fault
 
-    async def close(self) -> None:
-        """Let go of the instance; the session is shared and stays."""
-        if self._instance is not None:
-            self._instance.timeout_on_exit = 0
-            await self._instance.close()
-
-    def fault(self, error: BaseException) -> Fault:
-        """The fault that `error` is, from what the last answer said."""
-        if isinstance(error, NotProof):
-            return Fault(FaultKind.BAD_RESPONSE, self._redacted(str(error)))
-        if isinstance(error, binascii.Error):
-            # Raised while signing: the exchange was not even asked.
-            return Fault(FaultKind.CLIENT_BUG, f"the secret cannot sign, is it whole? ({error})")
-        instance = self._instance
-        return classify(
-            Failure.of(
-                error,
-                status=None if instance is None else instance.last_status,
-                body="" if instance is None else instance.last_body,
-                family=self._family,
-                text=self._redacted(_words(error)),
-                retry_after="" if instance is None else instance.last_retry_after,
-            ),
-            self._clock.now().wall_us / 1_000_000,
-        )
-
     async def _skew(self) -> str:
         """How far our clock is off, in words; empty when it is not, or nobody says."""
         try:
             async with asyncio.timeout(SKEW_S):
-                theirs_ms = int(await self._instance.fetch_time())
+                theirs_ms = int(await self._connection.call("fetch_time"))
         except Exception:  # noqa: BLE001 - this only explains a fault, and any trouble leaves it as it is
             return ""
         ahead_ms = self._clock.now().wall_us // 1_000 - theirs_ms
@@ -140,15 +95,15 @@ class Account:
 
     async def _read_kraken(self, until_s: float) -> Found:
         del until_s
-        answer = await self._instance.privatePostBalanceEx()
+        answer = await self._connection.call("privatePostBalanceEx")
         try:
-            return Found(answers.kraken(answer, self._instance.safe_currency_code))
+            return Found(answers.kraken(answer, self._connection.code))
         except Unstated:
             return Found({}, stated=False)
 
     async def _read_okx(self, until_s: float) -> Found:
-        answer = await self._instance.privateGetAccountBalance()
-        holdings = answers.okx(answer, self._instance.safe_currency_code)
+        answer = await self._connection.call("privateGetAccountBalance")
+        holdings = answers.okx(answer, self._connection.code)
         if not self._spec.read_funding:
             return Found(holdings)
         return Found(holdings, MappingProxyType({"funding": await self._funding(until_s)}))
@@ -162,12 +117,12 @@ class Account:
         try:
             async with asyncio.timeout(allowed_s):
                 await self._lane.another()
-                answer = await self._instance.privateGetAssetBalances()
-            return Wallet(holdings=answers.okx_funding(answer, self._instance.safe_currency_code), as_of=now)
+                answer = await self._connection.call("privateGetAssetBalances")
+            return Wallet(holdings=answers.okx_funding(answer, self._connection.code), as_of=now)
         except TimeoutError:
             return Wallet(holdings=None, as_of=None, trouble=f"network: no answer within {allowed_s:.1f} s")
         except Exception as error:  # noqa: BLE001 - whatever it is, the main balance was read
-            fault = self.fault(error)
+            fault = self._connection.fault(error)
             # It pauses by itself: its own limit must not stop the balance.
             refused = fault.kind in (FaultKind.AUTH, FaultKind.PERMISSION)
             pause_s = REFUSED_AGAIN_S if refused else fault.retry_after_s
@@ -182,8 +137,8 @@ class Account:
         accounts: set[str] = set()
         cursors: set[str] = set()
         for _ in range(MAX_PAGES):
-            page = await self._instance.v3PrivateGetBrokerageAccounts(request)
-            cursor = answers.coinbase_page(page, self._instance.safe_currency_code, found, accounts)
+            page = await self._connection.call("v3PrivateGetBrokerageAccounts", request)
+            cursor = answers.coinbase_page(page, self._connection.code, found, accounts)
             if cursor is None:
                 return Found(found)
             if cursor in cursors:
@@ -195,25 +150,7 @@ class Account:
 
     async def _read_unified(self, until_s: float) -> Found:
         del until_s
-        return Found(answers.unified(_exact(await self._instance.fetch_balance())))
-
-    def _redacted(self, text: str) -> str:
-        for secret in (*self._secrets, *self._sent()):
-            text = text.replace(secret, "[redacted]")
-        return _SIGNED.sub(r"\1[redacted]", text)
-
-    def _sent(self) -> list[str]:
-        """What the last request carried in its headers: a server may repeat signatures and tokens."""
-        headers: Any = getattr(self._instance, "last_request_headers", None)
-        values = [str(value).removeprefix("Bearer ") for value in dict(headers or {}).values()]
-        return [value for value in values if len(value) >= SHORTEST_TOKEN]
-
-
-def _words(error: BaseException) -> str:
-    """What an error says; first what lies beneath it, since ccxt's own text is often only the address."""
-    text = f"{type(error).__name__}: {error}"
-    cause = error.__cause__
-    return text if cause is None else f"{type(cause).__name__}: {cause} ({text})"
+        return Found(answers.unified(_exact(await self._connection.call("fetch_balance"))))
 
 
 def _exact(structure: object) -> object:
@@ -227,15 +164,3 @@ def _exact(structure: object) -> object:
             if key != "info"
         }
     return structure
-
-
-def _spellings(secret: str) -> tuple[str, ...]:
-    """A secret as it may appear in an error text; of a PEM key also each line."""
-    lines = [line for line in secret.splitlines() if line and not line.startswith("-----")]
-    return tuple(
-        {
-            text
-            for text in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], *lines)
-            if len(text) >= SHORTEST_SECRET
-        }
-    )

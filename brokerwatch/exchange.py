@@ -26,6 +26,7 @@ from brokerwatch.backlog import KeyState
 from brokerwatch.claims import Claim, claim
 from brokerwatch.clock import Clock
 from brokerwatch.config import BrokerSpec
+from brokerwatch.connection import Connection
 from brokerwatch.credentials import key_fingerprint
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.lane import LANE_WAIT_S, KeyBook, Lane
@@ -139,7 +140,7 @@ class Gateway:
         self._claims_folder = claims
         self._sessions: dict[type[aiohttp.ClientResponse], aiohttp.ClientSession] = {}
         self._context: ssl.SSLContext | None = None
-        self._accounts: list[Account] = []
+        self._connections: list[Connection] = []
         self._lanes: dict[str, Lane] = {}
         self._claims: list[Claim] = []
 
@@ -154,8 +155,9 @@ class Gateway:
                 raise ConfigError((Problem("", f"brokers.{spec.name}.credentials", expected),))
         family = FAMILIES.get(spec.exchange, "")
         lane = self._lane(spec, family)
-        account = Account(spec, family, lambda: self._instance(spec, family, lane), lane, self._clock)
-        self._accounts.append(account)
+        connection = Connection(spec, family, lambda: self._instance(spec, family, lane), self._clock)
+        self._connections.append(connection)
+        account = Account(spec, connection, lane, self._clock)
         return AsyncSource(
             self._loop, account.read, account.explain, self._clock, turn=account.turn, queue_s=LANE_WAIT_S
         )
@@ -248,8 +250,8 @@ class Gateway:
     async def _close(self) -> None:
         for held in self._claims:
             held.release()
-        for account in self._accounts:
-            await account.close()
+        for connection in self._connections:
+            await connection.close()
         for session in self._sessions.values():
             await session.close()
 

@@ -316,18 +316,20 @@ def _said(failure: Failure) -> str:
     """The exchange's own words about what is wrong, as JSON; empty when the answer has none."""
     if failure.family == "coinbase" and _BARE_REFUSAL.match(failure.body):
         return failure.body
-    answer = _mapping(failure)
+    answer = _structure(failure)
+    if not isinstance(answer, Mapping):
+        return ""
     words = {key: answer[key] for key in SPOKEN_IN.get(failure.family, ()) if key in answer}
     return json.dumps(words, ensure_ascii=False)[:MAX_SEARCHED] if words else ""
 
 
-def _mapping(failure: Failure) -> Mapping[str, object]:
-    """The answer as a map; empty when it is none."""
+def _structure(failure: Failure) -> Mapping[str, object] | list[object]:
+    """The answer as a map or a list; empty when it is neither."""
     try:
-        found = parsed(failure.body)
+        found: object = parsed(failure.body)
     except (ValueError, RecursionError):
         return {}
-    return cast("dict[str, object]", found) if isinstance(found, dict) else {}
+    return cast("dict[str, object] | list[object]", found) if isinstance(found, dict | list) else {}
 
 
 def _kind(failure: Failure) -> FaultKind:
@@ -341,13 +343,13 @@ def _kind(failure: Failure) -> FaultKind:
     for name, kind in CAUSES.items():
         if name in names:
             return kind
-    if not failure.family and _mapping(failure):
+    if not failure.family and _structure(failure):
         # Its own error codes, as ccxt knows them, say more than the status that comes with them.
         named = next((name for name in failure.classes if name in CLASSES), "")
         if named and named not in UNSPECIFIC:
             return CLASSES[named]
     if failure.status is not None and not 200 <= failure.status < 300:
-        if not failure.family and failure.status in (401, 403) and _mapping(failure):
+        if not failure.family and failure.status in (401, 403) and _structure(failure):
             return AUTH if failure.status == 401 else PERMISSION
         listed = STATUSES.get(failure.status)
         return listed if listed is not None else DOWN if failure.status >= 500 else BAD

@@ -1,7 +1,9 @@
 """A lane: the serial queue of the private calls of one API key.
 
 Exchanges count nonces and calls for each key, so whoever shares a key shares its lane: one request in
-flight, first come first served, within the key's budget. While the key is locked out nothing passes.
+flight, first come first served, within the key's budget. What is urgent, an order, goes before all
+others: it waits for no budget (exchanges count orders apart), and a poll that is slow gives way to it.
+While the key is locked out nothing passes.
 Lanes live on the gateway's loop; what must outlive the process, nonces and lockouts, goes to the
 backlog.
 """
@@ -9,6 +11,7 @@ backlog.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -32,6 +35,9 @@ RENEW_AHEAD: Final = 100
 starts that follow each other quickly do not carry the nonces minutes ahead of the clock."""
 RESERVE_WAIT_S: Final = 2.0
 """How long a call waits for its reservation: a disk that is full must not blind the watcher."""
+PATIENCE_S: Final = 0.5
+"""How long an urgent call waits for the answer to a poll; then the poll is given up."""
+GAVE_WAY: Final = "not asked: it gave way to an order"
 LONGEST_LOCKOUT_S: Final = 3_600.0
 """A stored lockout that ends later is not believed: the wall clock has jumped."""
 
@@ -97,7 +103,13 @@ class Lane:
         self._clock = clock
         self._book = book
         self._pace = Pace(budget)
-        self._in_flight = asyncio.Lock()
+        self._taken = False
+        self._urgent: deque[asyncio.Future[None]] = deque()
+        self._ordinary: deque[asyncio.Future[None]] = deque()
+        self._leash: asyncio.Timeout | None = None
+        """Ends the ordinary call that has the lane; None when an urgent one has it, or nobody."""
+        self._asking = False
+        """Whether who has the lane has gone out, and does not only wait for the budget."""
         self._locked_until: Instant | None = None
         self._locked_why = ""
         self._paused_why = ""
@@ -116,39 +128,87 @@ class Lane:
         self._pace = Pace(Budget(min(have.burst, budget.burst), min(have.per_s, budget.per_s)))
 
     @asynccontextmanager
-    async def turn(self) -> AsyncGenerator[None]:
-        """Wait for this call's turn, hold the lane meanwhile, and pass it on. Raises Refrained."""
+    async def turn(self, *, urgent: bool = False) -> AsyncGenerator[None]:
+        """Wait for this call's turn, hold the lane meanwhile, and pass it on. Raises Refrained.
+
+        An ordinary turn is ended, also by Refrained, when an urgent call has waited for it too long.
+        """
         self._refrain_when_locked()
         until_s = self._clock.up_s() + LANE_WAIT_S
         try:
             async with asyncio.timeout(LANE_WAIT_S):
-                await self._in_flight.acquire()
+                await self._take(urgent=urgent)
         except TimeoutError:
             raise Refrained(
                 NotAsked(f"not asked: {LANE_WAIT_S:g} s in the queue of its API key, which others use too")
             ) from None
+        leash = asyncio.timeout(None)
         try:
-            await self._admit(until_s)
-            if self.counts_nonces:
-                await self.nonces.reserve()
-            yield
+            async with leash:
+                self._leash = None if urgent else leash
+                await self._admit(until_s, urgent=urgent)
+                if self.counts_nonces:
+                    await self.nonces.reserve()
+                self._asking = True
+                yield
+        except TimeoutError:
+            if leash.expired():
+                raise Refrained(NotAsked(GAVE_WAY)) from None
+            raise
         finally:
-            self._in_flight.release()
+            self._leash, self._asking = None, False
+            self._pass_on()
+
+    async def _take(self, *, urgent: bool) -> None:
+        if not self._taken:
+            self._taken = True
+            return
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue = self._urgent if urgent else self._ordinary
+        queue.append(mine)
+        hurry = asyncio.get_running_loop().call_later(PATIENCE_S, self._hurry) if urgent else None
+        if urgent and not self._asking:
+            self._hurry()
+        try:
+            await mine
+        except asyncio.CancelledError:
+            if mine.done() and not mine.cancelled():
+                self._pass_on()  # it came just when nobody wanted it any more
+            else:
+                queue.remove(mine)
+            raise
+        finally:
+            if hurry is not None:
+                hurry.cancel()
+
+    def _hurry(self) -> None:
+        """Somebody urgent has waited long enough for an ordinary call."""
+        if self._urgent and self._leash is not None:
+            self._leash.reschedule(asyncio.get_running_loop().time())
+
+    def _pass_on(self) -> None:
+        for queue in (self._urgent, self._ordinary):
+            while queue:
+                following = queue.popleft()
+                if not following.done():
+                    following.set_result(None)
+                    return
+        self._taken = False
 
     @property
     def free(self) -> bool:
         """Whether one more call of this turn could go out without a wait."""
         return self._pace.wait_s(self._clock.up_s()) <= 0
 
-    async def another(self) -> None:
+    async def another(self, *, urgent: bool = False) -> None:
         """Wait until one more call of the same turn is within the budget, and count it."""
-        await self._admit(self._clock.up_s() + LANE_WAIT_S)
+        await self._admit(self._clock.up_s() + LANE_WAIT_S, urgent=urgent)
 
-    async def _admit(self, until_s: float) -> None:
+    async def _admit(self, until_s: float, *, urgent: bool) -> None:
         while True:
             self._refrain_when_locked()
             now_s = self._clock.up_s()
-            wait_s = self._pace.wait_s(now_s)
+            wait_s = self._pace.not_before_s - now_s if urgent else self._pace.wait_s(now_s)
             if wait_s <= 0:
                 break
             if self._pace.not_before_s > until_s:

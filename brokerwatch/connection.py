@@ -1,0 +1,131 @@
+"""A connection: one strict ccxt instance, how its methods are called, and what its failures mean.
+
+The instance is made on the loop's thread when it is first needed and is used there alone. A trader's
+synchronous instance is called in a pool, where it may block. Whatever goes wrong becomes one fault in
+the exchange's own words, without secrets.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+
+from brokerwatch.answers import NotProof
+from brokerwatch.clock import Clock
+from brokerwatch.config import BrokerSpec
+from brokerwatch.faults import Failure, classify
+from brokerwatch.messages import Fault, FaultKind
+
+SHORTEST_SECRET: Final = 4
+"""A shorter credential is no secret, and taking it out of a text would leave none of it."""
+SHORTEST_TOKEN: Final = 20
+"""Shorter header values are no tokens and no signatures."""
+_SIGNED: Final = re.compile(r"((?:signature|sign)=)[A-Za-z0-9%+/=_-]{16,}", re.IGNORECASE)
+"""A signature in an address or a form."""
+
+Run = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs a function that blocks where it may."""
+
+
+class Connection:
+    """See the module. `run` is None for an asynchronous instance."""
+
+    def __init__(
+        self,
+        spec: BrokerSpec,
+        family: str,
+        instantiate: Callable[[], Any],
+        clock: Clock,
+        run: Run | None = None,
+    ) -> None:
+        self.family = family
+        """Whose envelope its answers have; empty: none that we know."""
+        self._instantiate = instantiate
+        self._clock = clock
+        self._run = run
+        self._made: Any = None
+        # The longest first: one secret may be a part of another.
+        self._secrets = sorted(
+            (text for value in spec.credentials.values() for text in _spellings(value)),
+            key=len,
+            reverse=True,
+        )
+
+    @property
+    def instance(self) -> Any:
+        """The ccxt instance."""
+        if self._made is None:
+            self._made = self._instantiate()
+        return self._made
+
+    def code(self, currency: str) -> str:
+        """The common code of a currency in the exchange's own: XXBT to BTC."""
+        return str(self.instance.safe_currency_code(currency))
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the instance. Raises whatever ccxt raises."""
+        bound = getattr(self.instance, method)
+        if self._run is None:
+            return await bound(*arguments)
+        return await self._run(partial(bound, *arguments))
+
+    def fault(self, error: BaseException) -> Fault:
+        """The fault that `error` is, from what the last answer said."""
+        if isinstance(error, NotProof):
+            return Fault(FaultKind.BAD_RESPONSE, self._redacted(str(error)))
+        if isinstance(error, binascii.Error):
+            # Raised while signing: the exchange was not even asked.
+            return Fault(FaultKind.CLIENT_BUG, f"the secret cannot sign, is it whole? ({error})")
+        return classify(self.failure(error), self._clock.now().wall_us / 1_000_000)
+
+    def failure(self, error: BaseException) -> Failure:
+        """What is known about a call that failed."""
+        made = self._made
+        return Failure.of(
+            error,
+            status=None if made is None else made.last_status,
+            body="" if made is None else made.last_body,
+            family=self.family,
+            text=self._redacted(_words(error)),
+            retry_after="" if made is None else made.last_retry_after,
+        )
+
+    async def close(self) -> None:
+        """Let go of the instance; the session is shared and stays."""
+        if self._made is not None and self._run is None:
+            self._made.timeout_on_exit = 0
+            await self._made.close()
+
+    def _redacted(self, text: str) -> str:
+        for secret in (*self._secrets, *self._sent()):
+            text = text.replace(secret, "[redacted]")
+        return _SIGNED.sub(r"\1[redacted]", text)
+
+    def _sent(self) -> list[str]:
+        """What the last request carried in its headers: a server may repeat signatures and tokens."""
+        headers: Any = getattr(self._made, "last_request_headers", None)
+        values = [str(value).removeprefix("Bearer ") for value in dict(headers or {}).values()]
+        return [value for value in values if len(value) >= SHORTEST_TOKEN]
+
+
+def _words(error: BaseException) -> str:
+    """What an error says; first what lies beneath it, since ccxt's own text is often only the address."""
+    text = f"{type(error).__name__}: {error}"
+    cause = error.__cause__
+    return text if cause is None else f"{type(cause).__name__}: {cause} ({text})"
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    """A secret as it may appear in an error text; of a PEM key also each line."""
+    lines = [line for line in secret.splitlines() if line and not line.startswith("-----")]
+    return tuple(
+        {
+            text
+            for text in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], *lines)
+            if len(text) >= SHORTEST_SECRET
+        }
+    )
