@@ -4,45 +4,46 @@ It starts fetches and is told how they ended; it never waits for the network. Ea
 into `Health` (brokerwatch/health.py decides, nothing here does), and then, in this order, the
 reading on the board is swapped, the event is published with the whole state, the journal takes note,
 and whoever waits is answered. So the call that meets the third fault finds the broker unavailable
-when it returns. When to ask again is brokerwatch/backoff.py's to say.
+when it returns. When to ask again is brokerwatch/backoff.py's to say. How orders and other calls ended
+is told to it too, and folded apart (brokerwatch/capabilities.py).
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Final, Protocol, assert_never
 
 from brokerwatch import backoff
 from brokerwatch.actors.base import Actor, tell
 from brokerwatch.answers import EmptyAnswers
 from brokerwatch.board import Slot
+from brokerwatch.capabilities import READ, Capabilities, Status, is_open
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.config import BrokerSpec
-from brokerwatch.currencies import is_money
-from brokerwatch.health import Health, verdict
+from brokerwatch.evidence import evidence
+from brokerwatch.health import Health
 from brokerwatch.messages import (
     Balance,
     BalanceSeen,
     BrokerAlive,
     BrokerEvent,
+    Capability,
     Fault,
     FaultKind,
     FetchFailed,
     HealthState,
     Reading,
-    clipped,
 )
-from brokerwatch.messages.balance import amount_text
 from brokerwatch.source import Fetching, NotAsked, Outcome, Source
-from brokerwatch.view import composed, ttl_s
 
 _log: Final = logging.getLogger(__name__)
 
+SPREAD_FROM_S: Final = 2.0
+"""Accounts that are polled less often than this are spread over the interval after their first poll."""
 LATE_S: Final = 1.0
 """A fetch that has not ended so long after its deadline is lost: its source does not keep its promise."""
 
@@ -114,7 +115,40 @@ class Recall:
     balance: Balance
 
 
-Message = Poll | FetchNow | Fetched | Tick | Report | Reset | Recall
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A call other than the balance's has ended: of which kind, and with which fault; None is an answer."""
+
+    capability: str
+    fault: Fault | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """The exchange says how it is; None: it does not say any more."""
+
+    status: Status | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """An order goes out, or has just ended: no balance that was asked for before counts as fresh.
+
+    `shown` is set once the reading says so; with `ended` the balance is asked for again.
+    """
+
+    ended: bool
+    shown: Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The trader asked by himself, and this is how it ended: evidence like any other, and no request."""
+
+    outcome: Balance | Fault
+
+
+Message = Poll | FetchNow | Fetched | Tick | Report | Reset | Recall | Called | Stated | Ordered | Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +193,16 @@ class BrokerActor(Actor):
         """When the fetch under way was started."""
         self._said: Reading | None = None
         """What this life last said of itself."""
+        self._calls = Capabilities.begin(health.since)
+        self._told = self._calls.told
+        self._ordered_s = float("-inf")
+        """When the newest order ended, in monotonic seconds; infinite while one is under way."""
 
     def begin(self) -> None:
-        now = self._now()
+        now, before = self._now(), self._around.slot.reading
+        self._learn(Capabilities.resumed(before.capabilities, now))
+        if before.overtaken:
+            self._ordered_s = now.up_s
         self._show(BrokerAlive, self._health.ignored(now))
         # From here on this broker has lived: another start is no first life.
         self._around.journal.health(self._spec, self._epoch, self._health, now)
@@ -197,6 +238,25 @@ class BrokerActor(Actor):
                 now = self._now()
                 self._show(BrokerAlive, self._health.remembered(balance, now))
                 self._around.journal.health(self._spec, self._epoch, self._health, now)
+            case Called(capability, fault):
+                now = self._now()
+                self._learn(
+                    self._calls.succeeded(capability, now)
+                    if fault is None
+                    else self._calls.failed(capability, fault, now)
+                )
+                self._tell_of_calls()
+            case Stated(status):
+                self._learn(self._calls.said(status, self._now()))
+                self._tell_of_calls()
+                if self._health.state is HealthState.MAINTENANCE and is_open(status):
+                    self._fetch()  # only an answer ends it, and now there may be one
+            case Ordered():
+                self._order(known)
+            case Observed(outcome):
+                self._count(outcome)
+                now = self._now()
+                self._plan(now, since=now)
             case _:
                 assert_never(known)
 
@@ -236,8 +296,34 @@ class BrokerActor(Actor):
             self._fetching.cancel()
             self._fold(Fault(FaultKind.NETWORK, f"the fetch never ended; given up after {waited_s:.1f} s"))
 
+    def _order(self, order: Ordered) -> None:
+        """Whatever is known of the money is overtaken, until it was asked for after the order's end."""
+        now = self._now()
+        self._ordered_s = now.up_s if order.ended else float("inf")
+        self._show(BrokerAlive, self._health.ignored(now))
+        if order.shown.set_running_or_notify_cancel():
+            order.shown.set_result(None)
+        if order.ended:
+            self._fetch()
+
+    def _learn(self, calls: Capabilities) -> None:
+        if calls is not self._calls:
+            self._calls, self._told = calls, calls.told
+
+    def _tell_of_calls(self) -> None:
+        """Say it when a capability has changed; else the next heartbeat does."""
+        said = self._said
+        if said is not None and _states(said.capabilities) != _states(self._told):
+            self._show(BrokerAlive, self._health.ignored(self._now()))
+
     def _fold(self, outcome: Outcome) -> None:
         self._fetching = None
+        self._count(outcome)
+        self._plan(self._now())
+        self._answer()
+
+    def _count(self, outcome: Outcome) -> None:
+        """Fold an outcome, and show and remember what it makes of us."""
         now, before = self._now(), self._health
         if isinstance(outcome, Balance):
             doubt = self._empty.doubt(outcome, before.balance, funded=before.funded)
@@ -247,8 +333,10 @@ class BrokerActor(Actor):
             self._empty.interrupted()
         match outcome:
             case Balance():
+                self._learn(self._calls.succeeded(READ, now))
                 self._show(BalanceSeen, before.seen(outcome, now))
             case Fault():
+                self._learn(self._calls.failed(READ, outcome, now))
                 self._show(FetchFailed, before.failed(outcome, now))
             case NotAsked(why, until) if until is not None:
                 self._show(BrokerAlive, before.locked(until, why, now))
@@ -260,15 +348,17 @@ class BrokerActor(Actor):
         if not isinstance(outcome, NotAsked) or outcome.locked_until is not None:
             self._around.journal.health(self._spec, self._epoch, self._health, now)
         self._log_flip(before, self._health)
-        self._plan(now)
-        self._answer()
 
-    def _plan(self, now: Instant) -> None:
-        """Arm the next poll; whatever was armed before is void."""
+    def _plan(self, now: Instant, *, since: Instant | None = None) -> None:
+        """Arm the next poll; whatever was armed before is void. `since`: when the account was last asked."""
+        began = self._started if since is None else since
         wait_s = backoff.wait_s(self._health, self._spec.poll_interval_s, now, self._around.uniform)
         if wait_s == self._spec.poll_interval_s:
             # The usual poll keeps its pace, however long the fetch took.
-            wait_s -= now.up_s - self._started.up_s
+            wait_s -= now.up_s - began.up_s
+            if not self._schedule and SPREAD_FROM_S < wait_s < float("inf"):
+                # A thousand accounts that start together shall not all ask together for ever.
+                wait_s = self._around.uniform(wait_s / 10, wait_s)
         self._schedule += 1
         self._later(wait_s, Poll(self._schedule))
 
@@ -276,7 +366,16 @@ class BrokerActor(Actor):
         """Make this the truth: first on the board, then on the bus."""
         self._health = health
         now, before = self._now(), self._said
-        reading = evidence(self._spec, self._epoch, health, now, self._around.clock, self._around.heartbeat_s)
+        reading = evidence(
+            self._spec,
+            self._epoch,
+            health,
+            now,
+            self._around.clock,
+            self._around.heartbeat_s,
+            capabilities=self._told,
+            ordered_s=self._ordered_s,
+        )
         self._said = reading
         if self._around.slot.write_evidence(reading, health):
             self._publish(kind(reading))
@@ -331,55 +430,5 @@ class BrokerActor(Actor):
         return self._around.clock.now()
 
 
-def evidence(
-    spec: BrokerSpec, epoch: str, health: Health, now: Instant, clock: Clock, heartbeat_s: float
-) -> Reading:
-    """What a broker says of itself: the evidence, without anybody's vetoes."""
-    balance = health.balance
-    reading = Reading(
-        broker=spec.name,
-        exchange=spec.exchange,
-        simulated=spec.simulated,
-        broker_epoch=epoch,
-        version=health.version,
-        state=health.state,
-        verdict=verdict(health.state),
-        detail=_detail(spec, health),
-        since_us=health.since.wall_us,
-        error_count=health.error_count,
-        fault=None if health.fault is None else health.fault.kind,
-        as_of=None if balance is None else balance.as_of,
-        cash=None if balance is None else balance.cash(spec.cash_currencies),
-        balance=None if balance is None else balance.holdings,
-        labels=spec.labels,
-        valid_until_s=now.up_s + ttl_s(heartbeat_s),
-        clock=clock,
-        max_age_s=spec.rules.max_age_s,
-    )
-    return composed(reading, health.vetoes)
-
-
-def _detail(spec: BrokerSpec, health: Health) -> str:
-    """The newest fault; else the money that is there and not in the cash, so that no zero is false."""
-    if health.fault is not None:
-        return health.fault.detail
-    if health.balance is None:
-        return "no balance yet"
-    notes = [
-        f"{name} account not read: {wallet.trouble}"
-        for name, wallet in health.balance.wallets.items()
-        if wallet.trouble
-    ]
-    left_out = [
-        f"{_grouped(held.free)} {code}"
-        for code, held in health.balance.holdings.items()
-        if is_money(code) and code not in spec.cash_currencies and held.free
-    ]
-    if left_out:
-        notes.insert(0, f"{', '.join(left_out)} not counted")
-    return clipped("; ".join(notes))
-
-
-def _grouped(number: Decimal) -> str:
-    whole, point, fraction = amount_text(number).partition(".")
-    return f"{int(whole):,}{point}{fraction}".rstrip("0").rstrip(".") if point else f"{int(whole):,}"
+def _states(told: Mapping[str, Capability]) -> list[tuple[str, str, str]]:
+    return [(name, can.state, can.reason) for name, can in told.items()]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brokerwatch.broker import Broker
+    from brokerwatch.changes import Change
     from brokerwatch.cluster import Cluster
     from brokerwatch.config import BrokerSpec, ClusterSettings
     from brokerwatch.errors import (
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         UnknownSymbol,
         ValidationNotSupported,
     )
+    from brokerwatch.guard import guard
     from brokerwatch.health import BROKER_MAX_CONSECUTIVE_ERRORS
     from brokerwatch.listener import Listener
     from brokerwatch.messages import (
@@ -66,6 +68,8 @@ if TYPE_CHECKING:
         Wallet,
     )
     from brokerwatch.policy import GUARDED, SIMPLE, Rules
+    from brokerwatch.router import Router
+    from brokerwatch.selection import Choice, Need, Refusal
 
 __all__ = [
     "BROKER_MAX_CONSECUTIVE_ERRORS",
@@ -79,6 +83,8 @@ __all__ = [
     "Candle",
     "Capability",
     "CapabilityState",
+    "Change",
+    "Choice",
     "Cluster",
     "ClusterSettings",
     "ClusterStopped",
@@ -94,6 +100,7 @@ __all__ = [
     "InvalidSymbol",
     "Listener",
     "ListenerStopped",
+    "Need",
     "NotAllowed",
     "NotSupported",
     "Order",
@@ -105,6 +112,8 @@ __all__ = [
     "Position",
     "Product",
     "Reading",
+    "Refusal",
+    "Router",
     "Rules",
     "Side",
     "StateFolderTaken",
@@ -115,9 +124,16 @@ __all__ = [
     "UnknownSymbol",
     "ValidationNotSupported",
     "Wallet",
+    "guard",
 ]
 
 _HOME = {
+    "guard": "guard",
+    "Change": "changes",
+    "Router": "router",
+    "Refusal": "selection",
+    "Choice": "selection",
+    "Need": "selection",
     "BROKER_MAX_CONSECUTIVE_ERRORS": "health",
     "Broker": "broker",
     "BrokerSpec": "config",

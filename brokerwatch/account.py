@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from brokerwatch import answers
 from brokerwatch.answers import NotProof, Unstated
@@ -150,17 +150,4 @@ class Account:
 
     async def _read_unified(self, until_s: float) -> Found:
         del until_s
-        return Found(answers.unified(_exact(await self._connection.call("fetch_balance"))))
-
-
-def _exact(structure: object) -> object:
-    """ccxt's structure with its floats as the shortest text that means the same."""
-    if isinstance(structure, float):
-        return repr(structure)
-    if isinstance(structure, dict):
-        return {
-            key: _exact(value)
-            for key, value in cast("dict[object, object]", structure).items()
-            if key != "info"
-        }
-    return structure
+        return Found(answers.unified(answers.exact(await self._connection.call("fetch_balance"))))

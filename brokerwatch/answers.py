@@ -269,6 +269,19 @@ def unified(answer: object) -> dict[str, Holding]:
     return found
 
 
+def exact(structure: object) -> object:
+    """ccxt's structure with its floats as the shortest text that means the same."""
+    if isinstance(structure, float):
+        return repr(structure)
+    if isinstance(structure, dict):
+        return {
+            key: exact(value)
+            for key, value in cast("dict[object, object]", structure).items()
+            if key != "info"
+        }
+    return structure
+
+
 def own_holdings(answer: object) -> dict[str, Holding]:
     """The holdings that a trader's own callable returned."""
     found: dict[str, Holding] = {}

@@ -10,7 +10,7 @@ a broker writes, so an actor that hung and was replaced changes nothing when it 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -24,10 +24,17 @@ from brokerwatch.view import composed
 class Slot:
     """One broker's place on the board. Reading it is one attribute access."""
 
-    __slots__ = ("_evidence", "_health", "_lock", "_vetoes", "available_until_s", "reading")
+    __slots__ = ("_changed", "_evidence", "_health", "_lock", "_vetoes", "available_until_s", "reading")
 
-    def __init__(self, evidence: Reading, health: Health, vetoes: Vetoes) -> None:
+    def __init__(
+        self,
+        evidence: Reading,
+        health: Health,
+        vetoes: Vetoes,
+        changed: Callable[[Reading, Reading], object] | None = None,
+    ) -> None:
         self._lock = threading.Condition()
+        self._changed = changed
         self._evidence = evidence
         self._health = health
         self._vetoes = vetoes
@@ -85,9 +92,11 @@ class Slot:
             return self._health
 
     def _compose(self) -> None:
-        reading = composed(self._evidence, self._vetoes)
+        before, reading = self.reading, composed(self._evidence, self._vetoes)
         self.reading = reading
         self.available_until_s = reading.available_until_s
+        if self._changed is not None:
+            self._changed(before, reading)
 
 
 class Board:
@@ -106,6 +115,14 @@ class Board:
         except KeyError:
             known = ", ".join(sorted(self._slots)) or "none"
             raise UnknownBroker(f"no broker named {broker!r} in this cluster; there are: {known}") from None
+
+    def reading(self, broker: str) -> Reading:
+        """One broker's reading. Raises UnknownBroker."""
+        return self.slot(broker).reading
+
+    def is_available(self, broker: str) -> bool:
+        """Whether this broker can be trusted right now. Raises UnknownBroker."""
+        return self.slot(broker).reading.available
 
     def said(self) -> dict[str, tuple[Reading, Vetoes]]:
         """What was written on every slot: evidence and vetoes, apart."""

@@ -1,28 +1,46 @@
-"""The handle that a trader holds: questions about one account, by name.
+"""The handle that a trader holds: questions about one account, by name, and its orders.
 
 A handle outlives the actor behind it: when that is restarted, the name finds the new one. The
 questions that a trading loop asks all the time (`is_available`, `reading`, `get_error_count`)
-read the board and never wait. `get_account_balance` asks the exchange and waits, with a bound.
+read the board and never wait. All others ask the exchange and wait, with a bound; under `aio` stand
+the same ones for asyncio.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from brokerwatch.actors.broker import LATE_S, FetchNow
+from brokerwatch.actors.broker import LATE_S, FetchNow, Message
 from brokerwatch.board import Slot
-from brokerwatch.clock import Clock
-from brokerwatch.config import BrokerSpec
-from brokerwatch.errors import BalanceUnknown, BlockingCallInLoop
-from brokerwatch.messages import DetailedBalance, Reading
+from brokerwatch.calls import Calls
+from brokerwatch.capabilities import ALL, READ
+from brokerwatch.clock import Clock, Instant
+from brokerwatch.config import MARKETS_DEADLINE_S, BrokerSpec
+from brokerwatch.errors import (
+    BalanceUnknown,
+    BlockingCallInLoop,
+    ClusterStopped,
+    CouldNotAsk,
+    NotSupported,
+    OrderStateUnknown,
+    UnknownBroker,
+)
+from brokerwatch.laneturn import LaneTurn
+from brokerwatch.messages import Candle, DetailedBalance, Order, Position, Product, Reading, Side
+
+T = TypeVar("T")
 
 GRACE_S: Final = 1.0
 """What a caller waits beyond the moment at which the actor must have answered."""
+MOST_QUESTIONS: Final = 4
+"""So many questions one call of the handle may ask one after the other, each with its own deadline."""
 
 
 class Broker:
@@ -33,14 +51,24 @@ class Broker:
         spec: BrokerSpec,
         slot: Slot,
         clock: Clock,
-        ask: Callable[[str, FetchNow], bool],
+        send: Callable[[Message], bool],
+        calls: Calls | None = None,
         queue_s: float = 0.0,
     ) -> None:
         self._spec = spec
         self._slot = slot
         self._up_s = clock.up_s
-        self._ask = ask
+        self._now = clock.now
+        self._send = send
+        self._calls = calls
         self._queue_s = queue_s
+        self.aio: Final = AioBroker(self)
+        """The same questions and orders, to be awaited."""
+
+    def __repr__(self) -> str:
+        reading = self._slot.reading
+        answer = "available" if reading.available else f"not available: {reading.reason}"
+        return f"<Broker {self.name} at {self.exchange}: {answer}>"
 
     @property
     def name(self) -> str:
@@ -50,7 +78,7 @@ class Broker:
     @property
     def exchange(self) -> str:
         """The ccxt id, or `custom`."""
-        return self._spec.exchange
+        return str(self._spec.exchange)
 
     def is_available(self) -> bool:
         """Whether this account can be trusted right now. Never waits."""
@@ -93,16 +121,137 @@ class Broker:
         await self._awaited(timeout_s)
         return self._detailed()
 
+    def get_positions(self, *, timeout_s: float | None = None) -> list[Position]:
+        """What the account has that is no cash: coins that it holds, and derivatives that are open.
+
+        Reads the balance again for it. An empty list means none. Raises CouldNotAsk, NotAllowed.
+        """
+        return self._wait_for("get_positions", self.asks().positions(), timeout_s)
+
+    def get_all_products(self, *, timeout_s: float | None = None) -> list[Product]:
+        """Every market of the exchange. Loaded once for all accounts there. Raises CouldNotAsk."""
+        return list(self._wait_for("get_all_products", self.asks().products(), timeout_s))
+
+    def get_candles(
+        self, symbol: str, timeframe: str = "1m", count: int = 100, *, timeout_s: float | None = None
+    ) -> list[Candle]:
+        """The newest candles, oldest first; the last may still be going on. `timeframe`: 1m, 5m, 1h, 1d, …
+
+        Raises SymbolError, NotSupported for a timeframe that the exchange lacks, CouldNotAsk.
+        """
+        return self._wait_for("get_candles", self.asks().candles(symbol, timeframe, count), timeout_s)
+
+    def normalize_symbol(self, symbol: str, *, timeout_s: float | None = None) -> str:
+        """The symbol as everybody writes it: BTC-USD, BTCUSD and XBTUSD are BTC/USD, where that exists.
+
+        A quote currency is never replaced by another. Raises InvalidSymbol, UnknownSymbol, CouldNotAsk.
+        """
+        return self._wait_for("normalize_symbol", self.asks().symbol(symbol), timeout_s)
+
+    def normalize_symbol_for_broker(
+        self, symbol: str, exchange: str, *, timeout_s: float | None = None
+    ) -> str:
+        """The same as `normalize_symbol`, for who names the exchange beside it. Raises UnknownBroker too."""
+        self.check_exchange(exchange)
+        return self._wait_for("normalize_symbol_for_broker", self.asks().symbol(symbol), timeout_s)
+
+    def supports_symbol(self, symbol: str, *, timeout_s: float | None = None) -> bool:
+        """Whether the exchange has this market. Raises InvalidSymbol when it cannot be read, CouldNotAsk."""
+        return self._wait_for("supports_symbol", self.asks().supports(symbol), timeout_s)
+
+    def place_market_order(
+        self,
+        symbol: str,
+        side: Side | str,
+        *,
+        base_amount: Decimal | None = None,
+        quote_amount: Decimal | None = None,
+        validate_only: bool = True,
+        client_order_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Order:
+        """Place a market order; by default only have it checked, where the exchange has a dry run.
+
+        Exactly one amount: `base_amount` in the currency that is traded, `quote_amount` in the one that
+        pays. It is rounded down to the market's steps. Needs `trading = true`, an account that is
+        available, and a balance of at most `entry_max_age_s`. An order with a `client_order_id` that was
+        placed already is not placed again. Raises OrderError (see brokerwatch/errors.py) and SymbolError;
+        only OrderStateUnknown leaves open whether anything was placed.
+        """
+        order_id = client_order_id or _new_order_id()
+        placing = self.asks().place(
+            symbol,
+            side,
+            base_amount,
+            quote_amount,
+            order_id,
+            validate_only=validate_only,
+            repeated=client_order_id is not None,
+        )
+        with _accounted_for(self.name, order_id, validate_only=validate_only):
+            return self._wait_for("place_market_order", placing, timeout_s)
+
+    def close_position(
+        self,
+        symbol: str,
+        *,
+        base_amount: Decimal | None = None,
+        validate_only: bool = True,
+        client_order_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Order:
+        """Sell what is held of a coin at market; all that is free of it, or `base_amount`.
+
+        An exit: it is not refused while the account is not available or its balance is old; where the
+        balance cannot be read the last known is sold. Raises as `place_market_order` does, without
+        EntryRefused; BalanceUnknown where nobody knows what is held.
+        """
+        order_id = client_order_id or _new_order_id()
+        closing = self.asks().close(
+            symbol, base_amount, order_id, validate_only=validate_only, repeated=client_order_id is not None
+        )
+        with _accounted_for(self.name, order_id, validate_only=validate_only):
+            return self._wait_for("close_position", closing, timeout_s)
+
+    def find_order(self, symbol: str, client_order_id: str, *, timeout_s: float | None = None) -> str | None:
+        """The exchange's id of an order of yours; None when it answers that there is none.
+
+        Raises CouldNotAsk, which says nothing about the order.
+        """
+        return self._wait_for("find_order", self.asks().find(symbol, client_order_id), timeout_s)
+
+    def lane(self) -> LaneTurn:
+        """A turn in the queue of this account's API key, for a call that you make yourself.
+
+        `async with broker.lane(): …`, or `with` where no event loop runs. It goes before polls, and
+        nonces and budget are shared. Raises CouldNotAsk when the turn does not come.
+        """
+        access = self.asks().access
+        return LaneTurn(access.lane, access.loop, self._spec.instance)
+
+    def observe(
+        self,
+        outcome: Mapping[str, Any] | BaseException | None,
+        *,
+        capability: str = READ,
+        asked_s: float | None = None,
+    ) -> None:
+        """Count a call that you made yourself as evidence, so that nobody has to ask again. Never waits.
+
+        `outcome` is what ccxt's `fetch_balance` gave, or the exception that any call raised, or None when
+        a call of another kind was answered (`capability`: read, trade or data). `asked_s` is when you
+        asked, by `time.monotonic()`: an older balance never replaces a newer one. A balance without any
+        currency proves nothing and counts as an error.
+        """
+        if capability not in ALL:
+            raise ValueError(f"capability: expected one of {', '.join(ALL)}, not {capability!r}")
+        now = self._now()
+        ago_s = 0.0 if asked_s is None else max(0.0, now.up_s - asked_s)
+        asked = Instant(now.wall_us - round(ago_s * 1_000_000), now.up_s - ago_s)
+        self.asks().observe(outcome, capability, asked)
+
     def _wait(self, call: str, instead: str, timeout_s: float | None) -> None:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            pass
-        else:
-            raise BlockingCallInLoop(
-                f"{call}would stop the running event loop until the exchange answers; "
-                f"use: await broker.{instead}"
-            )
+        _not_in_a_loop(call, instead)
         waiter = self._fetch()
         try:
             waiter.result(self._bound_s(timeout_s))
@@ -116,9 +265,72 @@ class Broker:
         except TimeoutError:
             waiter.cancel()
 
+    def check_exchange(self, exchange: str) -> None:
+        """Raise UnknownBroker unless this broker is at that exchange."""
+        if exchange not in (self.exchange, self.name):
+            raise UnknownBroker(
+                f"this is {self.name}, a broker at {self.exchange}, and not one at {exchange}"
+            )
+
+    def asks(self) -> Calls:
+        """What its exchange can be asked. Raises NotSupported where there is no exchange."""
+        if self._calls is None:
+            raise NotSupported(
+                f"{self.name} is read by a callable of your own, so there is no exchange to ask"
+            )
+        return self._calls
+
+    def _wait_for(self, name: str, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
+        """Run one of `Calls` on the account's loop and wait for what it says."""
+        try:
+            _not_in_a_loop(f"{name}() ", f"aio.{name}()")
+        except BlockingCallInLoop:
+            work.close()
+            raise
+        started = self._start(work)
+        try:
+            return started.result(self._patience_s(timeout_s))
+        except concurrent.futures.TimeoutError:
+            if started.done():
+                raise  # it is the answer
+            raise self._late(timeout_s) from None
+        except concurrent.futures.CancelledError:
+            raise _Cut(str(self._stopped())) from None
+
+    async def answer(self, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
+        """Run one of `Calls` on the account's loop and await what it says."""
+        started = asyncio.wrap_future(self._start(work))
+        try:
+            async with asyncio.timeout(self._patience_s(timeout_s)):
+                return await started
+        except TimeoutError:
+            raise self._late(timeout_s) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise _Cut(str(self._stopped())) from None
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin on the account's loop. Whoever stops waiting does not stop it: an order may be out."""
+        try:
+            return self.asks().access.loop.submit(_unstoppable(work))
+        except RuntimeError:
+            raise self._stopped() from None
+
+    def _patience_s(self, timeout_s: float | None) -> float:
+        each_s = self._queue_s + self._spec.fetch_deadline_s + GRACE_S
+        return MARKETS_DEADLINE_S + MOST_QUESTIONS * each_s if timeout_s is None else timeout_s
+
+    def _late(self, timeout_s: float | None) -> CouldNotAsk:
+        return _Late(f"{self.name}: no answer within {self._patience_s(timeout_s):g} s", "network")
+
+    def _stopped(self) -> ClusterStopped:
+        return ClusterStopped(f"the cluster is not running, so nobody can ask the exchange of {self.name}")
+
     def _fetch(self) -> Future[Reading]:
         waiter: Future[Reading] = Future()
-        if not self._ask(self._spec.name, FetchNow(waiter)):
+        if not self._send(FetchNow(waiter)):
             # The actor is just being replaced: what is known is on the board.
             waiter.set_result(self._slot.reading)
         return waiter
@@ -158,3 +370,143 @@ class Broker:
             f"{self._spec.name} has never answered with a balance, so it is unknown, not zero "
             f"({fault}{reading.detail or reading.reason})"
         )
+
+
+class AioBroker:
+    """A broker's questions and orders for asyncio: the same names, arguments, answers and errors."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    async def get_account_balance(self, *, timeout_s: float | None = None) -> Decimal:
+        """See `Broker.get_account_balance`."""
+        return await self._broker.fetch_balance(timeout_s=timeout_s)
+
+    async def get_account_balance_detailed(self, *, timeout_s: float | None = None) -> DetailedBalance:
+        """See `Broker.get_account_balance_detailed`."""
+        return await self._broker.fetch_balance_detailed(timeout_s=timeout_s)
+
+    async def get_positions(self, *, timeout_s: float | None = None) -> list[Position]:
+        """See `Broker.get_positions`."""
+        return await self._broker.answer(self._broker.asks().positions(), timeout_s)
+
+    async def get_all_products(self, *, timeout_s: float | None = None) -> list[Product]:
+        """See `Broker.get_all_products`."""
+        return list(await self._broker.answer(self._broker.asks().products(), timeout_s))
+
+    async def get_candles(
+        self, symbol: str, timeframe: str = "1m", count: int = 100, *, timeout_s: float | None = None
+    ) -> list[Candle]:
+        """See `Broker.get_candles`."""
+        return await self._broker.answer(self._broker.asks().candles(symbol, timeframe, count), timeout_s)
+
+    async def normalize_symbol(self, symbol: str, *, timeout_s: float | None = None) -> str:
+        """See `Broker.normalize_symbol`."""
+        return await self._broker.answer(self._broker.asks().symbol(symbol), timeout_s)
+
+    async def normalize_symbol_for_broker(
+        self, symbol: str, exchange: str, *, timeout_s: float | None = None
+    ) -> str:
+        """See `Broker.normalize_symbol_for_broker`."""
+        self._broker.check_exchange(exchange)
+        return await self.normalize_symbol(symbol, timeout_s=timeout_s)
+
+    async def supports_symbol(self, symbol: str, *, timeout_s: float | None = None) -> bool:
+        """See `Broker.supports_symbol`."""
+        return await self._broker.answer(self._broker.asks().supports(symbol), timeout_s)
+
+    async def place_market_order(
+        self,
+        symbol: str,
+        side: Side | str,
+        *,
+        base_amount: Decimal | None = None,
+        quote_amount: Decimal | None = None,
+        validate_only: bool = True,
+        client_order_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Order:
+        """See `Broker.place_market_order`. A task that is cancelled does not recall its order."""
+        order_id = client_order_id or _new_order_id()
+        placing = self._broker.asks().place(
+            symbol,
+            side,
+            base_amount,
+            quote_amount,
+            order_id,
+            validate_only=validate_only,
+            repeated=client_order_id is not None,
+        )
+        with _accounted_for(self._broker.name, order_id, validate_only=validate_only):
+            return await self._broker.answer(placing, timeout_s)
+
+    async def close_position(
+        self,
+        symbol: str,
+        *,
+        base_amount: Decimal | None = None,
+        validate_only: bool = True,
+        client_order_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Order:
+        """See `Broker.close_position`. A task that is cancelled does not recall its order."""
+        order_id = client_order_id or _new_order_id()
+        closing = self._broker.asks().close(
+            symbol, base_amount, order_id, validate_only=validate_only, repeated=client_order_id is not None
+        )
+        with _accounted_for(self._broker.name, order_id, validate_only=validate_only):
+            return await self._broker.answer(closing, timeout_s)
+
+    async def find_order(
+        self, symbol: str, client_order_id: str, *, timeout_s: float | None = None
+    ) -> str | None:
+        """See `Broker.find_order`."""
+        return await self._broker.answer(self._broker.asks().find(symbol, client_order_id), timeout_s)
+
+
+class _Late(CouldNotAsk):
+    """Whoever asked did not wait for the end."""
+
+
+class _Cut(ClusterStopped):
+    """The cluster was stopped while it was under way."""
+
+
+def _new_order_id() -> str:
+    # 32 hexadecimal digits are what all exchanges take that know such ids at all.
+    return uuid.uuid4().hex
+
+
+def _not_in_a_loop(call: str, instead: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise BlockingCallInLoop(
+        f"{call}would stop the running event loop until the exchange answers; use: await broker.{instead}"
+    )
+
+
+_under_way: set[asyncio.Task[Any]] = set()
+
+
+async def _unstoppable(work: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.create_task(work)
+    _under_way.add(task)  # a loop keeps no hold of its tasks
+    task.add_done_callback(_under_way.discard)
+    return await asyncio.shield(task)
+
+
+@contextmanager
+def _accounted_for(name: str, client_order_id: str, *, validate_only: bool) -> Generator[None]:
+    """Who stops waiting for an order does not know what became of it, and has to be told so."""
+    try:
+        yield
+    except (_Late, _Cut) as error:
+        if validate_only:
+            raise
+        raise OrderStateUnknown(
+            f"{name}: nobody waited for the end of an order, so it may have been placed ({error}); "
+            "look it up with find_order before anything else",
+            client_order_id,
+        ) from error

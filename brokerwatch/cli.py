@@ -1,4 +1,5 @@
-"""The doors: `brokerwatch run`, `listen`, `status`, `history`, `hold`, `release`, `reset`, `init`.
+"""The doors: `brokerwatch run`, `listen`, `status`, `history`, `hold`, `release`, `reset`, `init`,
+`simulate`.
 
 Exit statuses of all commands: 0 yes, 1 no, 2 usage or configuration, 3 yes with warnings, 4 nothing
 heard. What a command needs it imports itself, so that `--help` and `listen` do not pay for ccxt.
@@ -277,6 +278,57 @@ def init(*, path: Path) -> None:
         _fail(f"{path} cannot be written: {error.strerror}")
     option = "" if str(path) == "brokerwatch.toml" else f" --config {path}"
     click.echo(f"wrote {path}; fill in your accounts, then: brokerwatch run{option}")
+
+
+@app.command()
+@click.argument("exchange", required=False)
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=0, metavar="N",
+    help="On this port of 127.0.0.1, with the same keys every time; default: any port that is free.",
+)  # fmt: skip
+@click.option("--fault", metavar="NAME", help="Break it from the beginning.")
+@click.option("--faults", is_flag=True, help="List all faults, and end.")
+@click.option(
+    "--script", type=click.Path(path_type=Path), metavar="FILE", help="TOML file that says what happens when."
+)
+@click.option(
+    "--balance", "balances", multiple=True, metavar="CUR=FREE[:HELD]",
+    help="What is in the account, such as USD=100.00:5; once for each currency.",
+)  # fmt: skip
+@click.option(
+    "--accounts", type=click.IntRange(1, 100), default=1, metavar="N", help="So many accounts; default: 1."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the words.")
+def simulate(
+    *,
+    exchange: str | None,
+    port: int,
+    fault: str | None,
+    faults: bool,
+    script: Path | None,
+    balances: tuple[str, ...],
+    accounts: int,
+    as_json: bool,
+) -> None:
+    """Be a kraken, coinbase or okx on this machine, for a bot to meet.
+
+    It prints what ccxt, or brokerwatch, needs to come here instead of to the real exchange, and serves
+    until Ctrl-C. Keys and money are made up.
+    """
+    from brokerwatch import simulation
+
+    if faults:
+        simulation.list_faults(as_json=as_json)
+        return
+    simulation.run(
+        exchange,
+        port=port,
+        fault=fault,
+        script=script,
+        balances=balances,
+        accounts=accounts,
+        as_json=as_json,
+    )
 
 
 def main() -> None:

@@ -6,34 +6,41 @@ each step with a deadline, so that one part that hangs is named and left behind 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 import pykka
 
 from brokerwatch.actors.base import stop_soon, tell, wait_for_end
-from brokerwatch.actors.broker import BrokerActor, FetchNow, Recall, Surroundings, evidence
+from brokerwatch.actors.broker import BrokerActor, Message, Recall, Stated, Surroundings
 from brokerwatch.actors.supervisor import Died, Drain, HealthSupervisor, Life, Obey
 from brokerwatch.backlog import Remembered
 from brokerwatch.board import Board, Slot
 from brokerwatch.broker import Broker
 from brokerwatch.bus import Bus, Publisher
+from brokerwatch.calls import Calls, Teller
+from brokerwatch.capabilities import Status
+from brokerwatch.changes import Change, Changes
 from brokerwatch.clock import Clock, Instant, SystemClock
 from brokerwatch.config import CUSTOM, BrokerSpec, ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.configfile import load
 from brokerwatch.currencies import unit
 from brokerwatch.errors import ClusterStopped, ConfigError, Problem, UnknownBroker
+from brokerwatch.evidence import evidence
 from brokerwatch.health import NO_VETOES, Health, Vetoes
 from brokerwatch.inbox import Inbox
 from brokerwatch.journal import identity
@@ -43,14 +50,18 @@ from brokerwatch.messages import HealthState, Reading, Reason, Roster, next_epoc
 from brokerwatch.operators import Operators
 from brokerwatch.restarts import Restarts
 from brokerwatch.restoration import balances, missed_holds, restored
+from brokerwatch.router import Router
+from brokerwatch.selection import Candidate
 from brokerwatch.source import Source, callable_source
 from brokerwatch.state import State
+from brokerwatch.statuswatch import watch
 from brokerwatch.totals import Total, total_cash
 from brokerwatch.view import View, ttl_s
 from brokerwatch.voice import BrokerVoice, HealthVoice, Voice
 
 if TYPE_CHECKING:
     from brokerwatch.exchange import Gateway
+    from brokerwatch.venue import Venue
 
 _log: Final = logging.getLogger(__name__)
 
@@ -87,12 +98,17 @@ class Cluster:
         self._check(specs)
         self._state = State(self._settings, self._clock)
         self._ttl_s = ttl_s(self._settings.heartbeat_s)
+        self._changes = Changes(self._clock, readings=self.readings)
         self._board = Board((*map(self._slot, self._specs.values()), *self._broken_slots()))
         self._lock = threading.RLock()
         self._running = False
         self._used = False
         self._surroundings: dict[str, Surroundings] = {}
         self._lives: dict[str, Life] = {}
+        self._home: asyncio.AbstractEventLoop | None = None
+        """The trader's own event loop, where there is one."""
+        self._calls: dict[str, Calls] = {}
+        self._watches: list[Future[Any]] = []
         self._supervisor: pykka.ActorRef[HealthSupervisor] | None = None
         self._supervisor_restarts = Restarts()
         self._supervisor_epoch = ""
@@ -102,6 +118,7 @@ class Cluster:
         self._loops: list[LoopThread] = []
         self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
         self._operators = Operators(self._obey, self._clock)
+        self._router = Router(self._candidates, self._changes)
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str], *, keep_going: bool = False) -> Cluster:
@@ -124,6 +141,31 @@ class Cluster:
     ) -> None:
         self.stop()
 
+    async def __aenter__(self) -> Self:
+        self._home = asyncio.get_running_loop()
+        await asyncio.to_thread(self.start)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Not to be cut short by a cancellation: what runs now would go on without anybody.
+        await asyncio.shield(asyncio.to_thread(self.stop))
+
+    @property
+    def router(self) -> Router:
+        """Which broker to use, and who is told when that changes."""
+        return self._router
+
+    @property
+    def board(self) -> Board:
+        """Every broker's newest reading, in memory."""
+        return self._board
+
+    def changes(self) -> AsyncGenerator[Change]:
+        """Each change of a reading from now on, in the running event loop: `async for change in …`."""
+        return self._changes.stream()
+
     @property
     def name(self) -> str:
         """The cluster's name."""
@@ -141,7 +183,9 @@ class Cluster:
             raise UnknownBroker(f"{name} cannot be used: {self._broken[name][1]}")
         around = self._surroundings.get(name)
         queue_s = 0.0 if around is None else around.source.queue_s
-        return Broker(self._specs[name], slot, self._clock, self._ask, queue_s)
+        return Broker(
+            self._specs[name], slot, self._clock, partial(self._ask, name), self._calls.get(name), queue_s
+        )
 
     def listener(self) -> Listener:
         """A subscriber to this cluster's health topic, inside this process. It ends with the cluster."""
@@ -150,6 +194,20 @@ class Cluster:
         listener = Listener(self.health_endpoint, bus=self._bus)
         self._listeners.add(listener)
         return listener
+
+    def reading(self, broker: str) -> Reading:
+        """How one broker is. Never waits. Raises UnknownBroker."""
+        return self._board.reading(broker)
+
+    def normalize_symbol_for_broker(self, symbol: str, exchange: str) -> str:
+        """The symbol as everybody writes it, by the markets of this exchange, or of a broker of that name.
+
+        Waits while they are loaded. Raises UnknownBroker, InvalidSymbol, UnknownSymbol, CouldNotAsk.
+        """
+        for name, spec in self._specs.items():
+            if exchange in (name, spec.exchange):
+                return self.broker(name).normalize_symbol(symbol)
+        raise UnknownBroker(f"no broker in this cluster is at {exchange!r}")
 
     def readings(self) -> tuple[Reading, ...]:
         """How every broker is, in the order of the configuration. Never waits."""
@@ -182,6 +240,7 @@ class Cluster:
             if self._used:
                 raise ClusterStopped("a cluster can be started once; make a new one")
             self._used = True
+            self._home = self._home or _running_loop()
             try:
                 self._state.open()
                 self._open_bus()
@@ -199,6 +258,7 @@ class Cluster:
                     epoch = self._next_epoch("" if before is None else before.epoch)
                     self._lives[name] = self._born(name, self._healths[name], epoch)
                 self._start_supervisor()
+                self._look_at_exchanges()
                 # Last, because what it reads only now it hands to all of these.
                 self._state.record(self._alarms, self._recall)
                 self._operators.listen(timers, self._state.folder)
@@ -207,6 +267,15 @@ class Cluster:
                 self.stop()
                 raise
         self._wait_until_heard()
+
+    def _candidates(self) -> Iterator[Candidate]:
+        for place, (name, spec) in enumerate(self._specs.items()):
+            calls = self._calls.get(name)
+            markets = None if calls is None else calls.access.venue.known
+            known = None if markets is None else markets.by_symbol
+            # Without `trading` the trader places his orders himself: nothing for us to refuse.
+            trading, reading = spec.trading or None, self._board.slot(name).reading
+            yield Candidate(reading=reading, products=known, listed=place, trading=trading)
 
     def stop(self) -> None:
         """Stop everything, in order. What hangs is named in the log and left behind. May be called twice."""
@@ -221,6 +290,8 @@ class Cluster:
             return max(SHORTEST_SHARE_S, min(STOP_S / 4, until_s - time.monotonic()))
 
         left: list[str] = []
+        for watching in self._watches:
+            watching.cancel()
         if not self._operators.stop(share()):
             left.append("the control socket")
         # The supervisor first, or it would take the brokers that stop for dead and restart them.
@@ -240,6 +311,8 @@ class Cluster:
         left += [loop.name for loop in reversed(self._loops) if not loop.stop(share())]
         for listener in tuple(self._listeners):
             listener.stop(share())
+        if not self._changes.close(share()):
+            left.append("a callback of on_change")
         if not open_sockets:
             self._bus.close()  # it would wait for a socket that its thread has not closed
         if left:
@@ -288,7 +361,9 @@ class Cluster:
         now = self._clock.now()
         health = Health.begin(now, threshold=spec.max_consecutive_errors, rules=spec.rules)
         blank = evidence(spec, "", health, now, self._clock, self._settings.heartbeat_s)
-        return Slot(blank, health, NO_VETOES.lay(Reason.NEVER_SEEN, "not started yet", now))
+        return Slot(
+            blank, health, NO_VETOES.lay(Reason.NEVER_SEEN, "not started yet", now), self._changes.put
+        )
 
     def _broken_slots(self) -> Iterable[Slot]:
         now = self._clock.now()
@@ -352,8 +427,30 @@ class Cluster:
                 self._state.journal,
                 self._state.remembered.keys,
                 self._state.keys_folder,
+                self._home,
             )
-        return self._gateway.source(spec)
+        send = partial(self._tell, spec.name)
+        access = self._gateway.account(spec, Teller(send))
+        self._calls[spec.name] = Calls(spec, self._board.slot(spec.name), access, send)
+        return access.source
+
+    def _look_at_exchanges(self) -> None:
+        """Ask each exchange once for all accounts there: how it is, and its markets where orders may go."""
+        by_venue: dict[Venue, list[str]] = {}
+        for name, calls in self._calls.items():
+            by_venue.setdefault(calls.access.venue, []).append(name)
+        interval_s = self._settings.status_interval_s
+        for venue, names in by_venue.items():
+            loop = self._calls[names[0]].access.loop
+
+            def told(status: Status | None, names: list[str] = names) -> None:
+                for name in names:
+                    self._tell(name, Stated(status))
+
+            if interval_s < float("inf") and venue.says_its_status:
+                self._watches.append(loop.submit(watch(venue, interval_s, told, random.uniform)))
+            if any(self._specs[name].trading for name in names):
+                self._watches.append(loop.submit(self._calls[names[0]].products()))
 
     def _born(self, name: str, health: Health, epoch: str) -> Life:
         """Start an actor for this broker, with this health and a voice of its own."""
@@ -442,9 +539,12 @@ class Cluster:
             if self._running:
                 self._start_supervisor()
 
-    def _ask(self, name: str, message: FetchNow) -> bool:
+    def _ask(self, name: str, message: Message) -> bool:
         if not self._running:
             raise ClusterStopped("the cluster is not running, so nobody can ask the exchange")
+        return self._tell(name, message)
+
+    def _tell(self, name: str, message: Message) -> bool:
         life = self._lives.get(name)
         return life is not None and tell(life.ref, message)
 
@@ -466,3 +566,10 @@ def _unheard(evidence: Reading, vetoes: Vetoes, now: Instant) -> View:
     """What a supervisor knows before it has heard anything: who there is, and the vetoes laid before it."""
     blank = msgspec.structs.replace(evidence, broker_epoch="", version=0)
     return View(blank, now.up_s, vetoes.lay(Reason.NEVER_SEEN, "the supervisor has not heard of it yet", now))
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

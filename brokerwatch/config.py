@@ -35,6 +35,21 @@ CREDENTIALS: Final = (
     "token",
 )  # fmt: skip
 """Every credential that ccxt knows, in snake_case."""
+CCXT_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "api_key": "apiKey",
+        "account_id": "accountId",
+        "private_key": "privateKey",
+        "wallet_address": "walletAddress",
+    }
+)
+"""ccxt's own names of the credentials, where they differ from ours."""
+MARKETS_DEADLINE_S: Final = 60.0
+"""A list of markets is megabytes at some exchanges, in several requests."""
+SHORTEST_STATUS_S: Final = 0.05
+"""Between two questions to an exchange about itself; who asks a real one so often is shut out."""
+ENTRY_AGE_S: Final = 30.0
+"""How old a balance may be that sizes an entry, where polls are quicker than that."""
 FEWEST_REQUESTS: Final[Mapping[str, float]] = MappingProxyType({"requests_per_s": 0.01, "request_burst": 1.0})
 MOST_REQUESTS: Final = 10_000.0
 POLLS_UNTIL_STALE: Final = 3.0
@@ -51,8 +66,9 @@ class BrokerSpec:
 
     name: str
     """Topic characters only: a-z, 0-9, - and _."""
-    exchange: str = CUSTOM
-    """The ccxt id."""
+    exchange: Any = CUSTOM
+    """The ccxt id; or a ccxt instance of your own, asynchronous or not, which is used and never closed.
+    Afterwards it is the id, and `instance` is yours."""
     fetch: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
     """A trader's own async callable, in place of ccxt; see `brokerwatch.source.callable_source`."""
     poll_interval_s: float = 10.0
@@ -81,8 +97,16 @@ class BrokerSpec:
     """Further options of ccxt's constructor, passed on as they are."""
     simulated: bool = False
     """Whether the exchange behind it is a simulated one of ours."""
+    trading: bool = False
+    """Whether orders may be placed at all."""
+    entry_max_age_s: float | None = None
+    """A balance older than this sizes no entry; None: 30, or three polls where those take longer."""
+    instance: Any = field(default=None, repr=False)
+    """The trader's own ccxt instance; None: we make one."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.exchange, str):
+            self._adopt(self.exchange)
         if self.policy in POLICIES and self.rules is SIMPLE:
             object.__setattr__(self, "rules", default_rules(self.policy, self.poll_interval_s))
         problems = [
@@ -90,6 +114,26 @@ class BrokerSpec:
         ]
         if problems:
             raise ConfigError(tuple(problems))
+
+    def _adopt(self, instance: Any) -> None:
+        """Take the id and the credentials of a trader's own instance."""
+        exchange = getattr(instance, "id", None)
+        if not isinstance(exchange, str) or not callable(getattr(instance, "fetch_balance", None)):
+            expected = f"expected a ccxt id or a ccxt instance, not {type(instance).__name__}"
+            raise ConfigError((Problem("", f"brokers.{self.name}.exchange", expected),))
+        held = {name: getattr(instance, CCXT_NAMES.get(name, name), None) for name in CREDENTIALS}
+        found = {name: value for name, value in held.items() if isinstance(value, str) and value}
+        object.__setattr__(self, "exchange", exchange)
+        object.__setattr__(self, "instance", instance)
+        object.__setattr__(self, "credentials", MappingProxyType(found))
+
+    @property
+    def entry_age_s(self) -> float:
+        """A balance older than this sizes no entry, in seconds."""
+        if self.entry_max_age_s is not None:
+            return self.entry_max_age_s
+        polled_s = self.poll_interval_s if math.isfinite(self.poll_interval_s) else 0.0
+        return max(ENTRY_AGE_S, POLLS_UNTIL_STALE * polled_s)
 
 
 def default_rules(policy: str, poll_interval_s: float) -> Rules:
@@ -111,6 +155,8 @@ class ClusterSettings:
     """Brokers to supervisor."""
     heartbeat_s: float = 1.0
     """Seconds from one sign of life to the next; four of them and a second of silence convict."""
+    status_interval_s: float = 30.0
+    """Seconds between two questions to an exchange about itself, for all accounts there; inf: never."""
     publish_balances: bool = True
     """False keeps amounts out of what others can hear."""
     state: str = ""
@@ -164,6 +210,10 @@ def _spec_mistakes(spec: BrokerSpec) -> list[tuple[str, str]]:
     if spec.policy not in POLICIES:
         found.append(("policy", f"expected {' or '.join(POLICIES)}, not {spec.policy!r}"))
     found += [(f"rules.{key}", expected) for key, expected in rule_mistakes(spec.rules)]
+    if spec.entry_max_age_s is not None and not spec.entry_max_age_s > 0:
+        found.append(("entry_max_age_s", f"expected seconds above 0, not {spec.entry_max_age_s:g}"))
+    if spec.instance is not None and spec.fetch is not None:
+        found.append(("fetch", "expected a callable or an instance of ccxt, not both"))
     for key, value in (("requests_per_s", spec.requests_per_s), ("request_burst", spec.request_burst)):
         if value is not None and not FEWEST_REQUESTS[key] <= value <= MOST_REQUESTS:
             least = FEWEST_REQUESTS[key]
@@ -251,6 +301,13 @@ def cluster_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
             (
                 "heartbeat_s",
                 f"expected from {shortest:g} to {longest:g} seconds, not {settings.heartbeat_s:g}",
+            )
+        )
+    if not settings.status_interval_s >= SHORTEST_STATUS_S:
+        found.append(
+            (
+                "status_interval_s",
+                f"expected {SHORTEST_STATUS_S:g} seconds or more, not {settings.status_interval_s:g}",
             )
         )
     for key, endpoint in (

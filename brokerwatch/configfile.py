@@ -151,12 +151,16 @@ def _cluster(table: Section, folder: Path) -> ClusterSettings:
         health_endpoint=table.text("health_endpoint", _CLUSTER.health_endpoint),
         broker_endpoint=table.text("broker_endpoint", _CLUSTER.broker_endpoint),
         heartbeat_s=table.number("heartbeat_s", _CLUSTER.heartbeat_s),
+        status_interval_s=table.number("status_interval_s", _CLUSTER.status_interval_s),
         publish_balances=table.switch("publish_balances", default=_CLUSTER.publish_balances),
         state=_beside(folder, table.text("state", _CLUSTER.state)),
         store=_store(folder, table.text("store", _CLUSTER.store)),
         remember=table.switch("remember", default=_CLUSTER.remember),
     )
-    table.end("name, health_endpoint, broker_endpoint, heartbeat_s, publish_balances, state, store, remember")
+    table.end(
+        "name, health_endpoint, broker_endpoint, heartbeat_s, status_interval_s, publish_balances, "
+        "state, store, remember"
+    )
     for key, expected in cluster_mistakes(settings):
         table.wrong(key, expected)
     return settings
@@ -183,6 +187,8 @@ def _broker(
         "requests_per_s": table.limit("requests_per_s"),
         "request_burst": table.limit("request_burst"),
         "read_funding": table.switch("read_funding", default=_BROKER.read_funding),
+        "trading": table.switch("trading", default=_BROKER.trading),
+        "entry_max_age_s": table.limit("entry_max_age_s"),
         "ccxt": MappingProxyType(dict(options)),
         "labels": MappingProxyType({key: str(value) for key, value in labels.items()}),
     }
@@ -194,7 +200,7 @@ def _broker(
     credentials = _credentials(name, exchange, table, folder, catalogue, environment)
     table.end(
         "exchange, poll_interval_s, fetch_deadline_s, max_consecutive_errors, cash_currencies, "
-        "policy, rules, requests_per_s, request_burst, read_funding, labels, ccxt, "
+        "policy, rules, requests_per_s, request_burst, read_funding, trading, entry_max_age_s, labels, ccxt, "
         "and a credential as <name>_env or <name>_file, such as api_key_env"
     )
     try:

@@ -19,6 +19,7 @@ from brokerwatch.clock import Clock
 from brokerwatch.config import BrokerSpec
 from brokerwatch.faults import Failure, classify
 from brokerwatch.messages import Fault, FaultKind
+from brokerwatch.strict import clone
 
 SHORTEST_SECRET: Final = 4
 """A shorter credential is no secret, and taking it out of a text would leave none of it."""
@@ -44,6 +45,7 @@ class Connection:
     ) -> None:
         self.family = family
         """Whose envelope its answers have; empty: none that we know."""
+        self._spec = spec
         self._instantiate = instantiate
         self._clock = clock
         self._run = run
@@ -61,6 +63,10 @@ class Connection:
         if self._made is None:
             self._made = self._instantiate()
         return self._made
+
+    def copy(self) -> Connection:
+        """Another connection like this one, that keeps what it sees apart."""
+        return Connection(self._spec, self.family, lambda: clone(self.instance), self._clock, self._run)
 
     def code(self, currency: str) -> str:
         """The common code of a currency in the exchange's own: XXBT to BTC."""
@@ -92,6 +98,15 @@ class Connection:
             family=self.family,
             text=self._redacted(_words(error)),
             retry_after="" if made is None else made.last_retry_after,
+        )
+
+    def observed(self, error: BaseException) -> Fault:
+        """The fault that `error` is, which a trader's own call met: ccxt's text ends with the answer."""
+        text = self._redacted(_words(error))
+        _, brace, rest = str(error).partition("{")
+        return classify(
+            Failure.of(error, body=brace + rest, family=self.family, text=text),
+            self._clock.now().wall_us / 1_000_000,
         )
 
     async def close(self) -> None:

@@ -10,38 +10,24 @@ import itertools
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from brokerwatch.config import BrokerSpec, ClusterSettings, Settings
+from brokerwatch.scenes import MEND, Scene, tell_story
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 
 POLL_S: Final = 0.5
 DEADLINE_S: Final = 1.0
 HEARTBEAT_S: Final = 0.5
 
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """One thing that happens: how long after the scene before, to whom, and what."""
-
-    after_s: float
-    exchange: str
-    fault: str
-    """A fault of the simulator; empty mends."""
-    says: str
-    times: int | None = None
-    """For how many answers; None: until it is mended."""
-
-
 PROPER: Final = {"kraken": "Kraken", "coinbase": "Coinbase", "okx": "OKX"}
 OPENING: Final = (
     Scene(2.0, "kraken", "http_502_html", "Kraken answers one request with 502: a glitch", times=1),
     Scene(1.0, "coinbase", "exchange_down", "Coinbase is down"),
     Scene(0.5, "okx", "hang", "OKX accepts requests and never answers"),
-    Scene(4.5, "coinbase", "", "Coinbase is back"),
-    Scene(1.5, "okx", "", "OKX is back"),
+    Scene(4.5, "coinbase", MEND, "Coinbase is back"),
+    Scene(1.5, "okx", MEND, "OKX is back"),
 )
 """Within 15 s: a glitch, an outage with its recovery, and a hang with its recovery."""
 
@@ -66,7 +52,7 @@ def scenes() -> Iterator[Scene]:
     yield from OPENING
     for exchange, fault, says in itertools.cycle(OUTAGES):
         yield Scene(4.0, exchange, fault, says)
-        yield Scene(4.0, exchange, "", f"{PROPER[exchange]} is back")
+        yield Scene(4.0, exchange, MEND, f"{PROPER[exchange]} is back")
 
 
 @contextmanager
@@ -85,7 +71,9 @@ def simulated_settings(tell: Callable[[str], None]) -> Generator[Settings]:
     exchanges["okx"].set_balance({"USDT": ("7421.1834", "0"), "ETH": ("4.2", "0")})
     ended = threading.Event()
     with serve(*exchanges.values()):
-        story = threading.Thread(target=_tell_story, args=(exchanges, ended, tell), name="story", daemon=True)
+        story = threading.Thread(
+            target=tell_story, args=(scenes(), exchanges, ended, tell), name="story", daemon=True
+        )
         story.start()
         try:
             yield Settings(
@@ -107,17 +95,3 @@ def _spec(name: str, exchange: SimulatedExchange) -> BrokerSpec:
         ccxt=MappingProxyType(exchange.ccxt_options()),
         simulated=True,
     )
-
-
-def _tell_story(
-    exchanges: dict[str, SimulatedExchange], ended: threading.Event, tell: Callable[[str], None]
-) -> None:
-    for scene in scenes():
-        if ended.wait(scene.after_s):
-            return
-        exchange = exchanges[scene.exchange]
-        if scene.fault:
-            exchange.set_fault(scene.fault, times=scene.times)
-        else:
-            exchange.mend()
-        tell(scene.says)

@@ -36,6 +36,7 @@ Faults of an exchange are not here: they are expected, so they are values
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 class BrokerwatchError(Exception):
@@ -90,10 +91,12 @@ class BlockingCallInLoop(BrokerwatchError, RuntimeError):
 class CouldNotAsk(BrokerwatchError):
     """A question to an exchange met a fault: there is no answer, which is not the same as an empty one."""
 
-    def __init__(self, text: str, kind: str = "") -> None:
+    def __init__(self, text: str, kind: str = "", fault: Any = None) -> None:
         super().__init__(text)
         self.kind = kind
         """The kind of fault; see `brokerwatch.messages.FaultKind`. Empty: the exchange was not asked."""
+        self.fault = fault
+        """The `brokerwatch.messages.Fault` itself; None: the exchange was not asked."""
 
 
 class NotAllowed(CouldNotAsk):

@@ -11,6 +11,7 @@ backlog.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future
@@ -59,6 +60,8 @@ class Nonces:
         self._book = book
         self._last = 0
         self._ceiling = 0
+        # A trader's own instance takes its numbers here too, on whatever thread it is used.
+        self._lock = threading.Lock()
 
     def above(self, ceiling: int) -> None:
         """Go on above what an earlier process reserved: all of it may have been used."""
@@ -82,9 +85,10 @@ class Nonces:
 
     def next(self) -> int:
         """The next nonce. A wall clock that jumps ahead in one call does not carry it past the ceiling."""
-        rising = max(self._now_ms(), self._last + 1)
-        self._last = rising if rising <= self._ceiling else max(self._last + 1, self._ceiling)
-        return self._last
+        with self._lock:
+            rising = max(self._now_ms(), self._last + 1)
+            self._last = rising if rising <= self._ceiling else max(self._last + 1, self._ceiling)
+            return self._last
 
     def _now_ms(self) -> int:
         return self._clock.now().wall_us // 1_000
@@ -147,9 +151,9 @@ class Lane:
             async with leash:
                 self._leash = None if urgent else leash
                 await self._admit(until_s, urgent=urgent)
+                self._asking = True
                 if self.counts_nonces:
                     await self.nonces.reserve()
-                self._asking = True
                 yield
         except TimeoutError:
             if leash.expired():

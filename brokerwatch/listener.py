@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Final, Self
 
 from brokerwatch.bus import Bus, Subscriber, Waker
+from brokerwatch.changes import Changes
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.config import DEFAULT_HEALTH_ENDPOINT, endpoint_mistake
 from brokerwatch.errors import (
@@ -26,6 +27,8 @@ from brokerwatch.errors import (
 from brokerwatch.messages import Reading, RosterData, topics
 from brokerwatch.messages.codec import decode
 from brokerwatch.reception import Ear, Heard
+from brokerwatch.router import Router
+from brokerwatch.selection import Candidate
 from brokerwatch.view import heartbeat_s, told
 
 NOTHING_HEARD_S: Final = 5.0
@@ -70,6 +73,11 @@ class Listener:
         self.complete = threading.Event()
         """Set once every endpoint has sent a roster, and then every broker that it names."""
         self._stations = [_Station(endpoint, self._bus, self._clock, self) for endpoint in chosen]
+        self._told = Changes(self._clock, readings=lambda: tuple(self._readings.values()))
+        self.board: Final = HeardBoard(self.readings)
+        """Every broker's newest reading, as a cluster's own board has it."""
+        self.router: Final = Router(self._candidates, self._told, strict_products=False)
+        """Which broker to use, as a cluster's own router says; markets are not known here."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -98,6 +106,7 @@ class Listener:
             return
         self._stopped = True
         ended = [station.stop(deadline_s) for station in self._stations]
+        self._told.close(deadline_s)
         if self._own_bus and all(ended):
             self._bus.close()
 
@@ -111,10 +120,7 @@ class Listener:
 
     def reading(self, broker: str) -> Reading:
         """One broker's newest reading. Raises UnknownBroker as long as it was never heard."""
-        try:
-            return self._readings[broker]
-        except KeyError:
-            raise UnknownBroker(f"nothing was heard of a broker named {broker!r}") from None
+        return self.board.reading(broker)
 
     def is_available(self, broker: str) -> bool:
         """Whether this broker was heard, is not expired, and is said to be available."""
@@ -144,6 +150,11 @@ class Listener:
                 if wait_s is not None:
                     yield None
 
+    def _candidates(self) -> Iterator[Candidate]:
+        # A sender names its brokers in the order of its configuration; of several senders nobody knows one.
+        for place, reading in enumerate(tuple(self._readings.values())):
+            yield Candidate(reading=reading, listed=place)
+
     def station_is_complete(self) -> None:
         """A station has heard everybody whom its roster names."""
         if all(station.complete for station in self._stations):
@@ -156,8 +167,10 @@ class Listener:
             if len(self._stations) > 1:
                 named = [one.reading for one in self.heard() if one.reading.broker == reading.broker]
                 reading = next((one for one in named if not one.available), reading)
-            if reading.broker in self._readings:
+            before = self._readings.get(reading.broker)
+            if before is not None:
                 self._readings[reading.broker] = reading
+                self._told.put(before, reading)
             else:
                 # A new key in a dict that somebody iterates over would be an error in his thread.
                 self._readings = {**self._readings, reading.broker: reading}
@@ -168,6 +181,31 @@ class Listener:
                 self._changes.get_nowait()
             else:
                 return
+
+
+class HeardBoard:
+    """What was heard, with the questions of a cluster's own board."""
+
+    def __init__(self, readings: Callable[[], Mapping[str, Reading]]) -> None:
+        self._readings = readings
+
+    def __contains__(self, broker: str) -> bool:
+        return broker in self._readings()
+
+    def reading(self, broker: str) -> Reading:
+        """One broker's reading. Raises UnknownBroker as long as it was never heard."""
+        try:
+            return self._readings()[broker]
+        except KeyError:
+            raise UnknownBroker(f"nothing was heard of a broker named {broker!r}") from None
+
+    def is_available(self, broker: str) -> bool:
+        """Whether this broker can be trusted right now. Raises UnknownBroker when it was never heard."""
+        return self.reading(broker).available
+
+    def readings(self) -> tuple[Reading, ...]:
+        """Every broker that was heard, in the order in which they were."""
+        return tuple(self._readings().values())
 
 
 class _Station:

@@ -10,19 +10,41 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
 
-class LoopThread:
+class Loop:
+    """A loop that runs somewhere: on a thread of ours, or in the trader's program as long as he lets it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.asyncio_loop = loop
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run a coroutine on the loop, from any thread. Raises RuntimeError once the loop is closed."""
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self.asyncio_loop)
+        except RuntimeError:
+            work.close()
+            raise
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Run a function on the loop soon, from any thread; forgotten once the loop is closed."""
+        with contextlib.suppress(RuntimeError):
+            self.asyncio_loop.call_soon_threadsafe(function)
+
+
+class LoopThread(Loop):
     """A daemon thread that runs an asyncio loop from `start` to `stop`."""
 
     def __init__(self, name: str) -> None:
+        super().__init__(asyncio.new_event_loop())
         self.name = name
-        self._loop = asyncio.new_event_loop()
+        self._loop = self.asyncio_loop
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -43,19 +65,6 @@ class LoopThread:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
 
-    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Run a coroutine on the loop, from any thread. Raises RuntimeError once the loop is closed."""
-        try:
-            return asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:
-            work.close()
-            raise
-
-    def call(self, function: Callable[[], object]) -> None:
-        """Run a function on the loop soon, from any thread; forgotten once the loop is closed."""
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(function)
-
     def stop(self, deadline_s: float) -> bool:
         """Cancel what runs and end the thread. False when it has not ended within `deadline_s`."""
         if self._thread.ident is None:
@@ -65,19 +74,43 @@ class LoopThread:
         self._thread.join(deadline_s)
         return not self._thread.is_alive()
 
-    @property
-    def asyncio_loop(self) -> asyncio.AbstractEventLoop:
-        """The loop, for code that already runs on its thread."""
-        return self._loop
+
+SLOT_S: Final = 0.25
+"""Long waits end in slots of this length, so that a thousand of them wake the machine four times a second."""
+GATHERED_S: Final = 2.0
+"""Waits from this length on are gathered. A quicker one answers to a fault, and keeps its time."""
 
 
 class Timers:
-    """Calls functions later, on the loop's thread. The functions must be quick: a `tell`."""
+    """Calls functions later, on the loop's thread. The functions must be quick: a `tell`.
+
+    Long waits are gathered: they end together, up to a slot later than they were asked for.
+    """
 
     def __init__(self, loop: LoopThread) -> None:
         self._loop = loop
+        self._lock = threading.Lock()
+        self._slots: dict[int, list[Callable[[], object]]] = {}
 
     def after(self, delay_s: float, function: Callable[[], object]) -> None:
         """Call `function` after `delay_s` seconds. An infinite delay never comes."""
-        if delay_s < float("inf"):
-            self._loop.call(lambda: self._loop.asyncio_loop.call_later(max(0.0, delay_s), function))
+        if delay_s >= float("inf"):
+            return
+        clock = self._loop.asyncio_loop.time
+        if delay_s < GATHERED_S:
+            at_s = clock() + max(0.0, delay_s)
+            self._loop.call(lambda: self._loop.asyncio_loop.call_at(at_s, function))
+            return
+        slot = math.ceil((clock() + delay_s) / SLOT_S)
+        with self._lock:
+            waiting = self._slots.setdefault(slot, [])
+            waiting.append(function)
+            first = len(waiting) == 1
+        if first:
+            self._loop.call(lambda: self._loop.asyncio_loop.call_at(slot * SLOT_S, self._due, slot))
+
+    def _due(self, slot: int) -> None:
+        with self._lock:
+            functions = self._slots.pop(slot, [])
+        for function in functions:
+            function()

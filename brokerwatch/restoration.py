@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 
-from brokerwatch.actors.broker import evidence
 from brokerwatch.actors.supervisor import ITS_END, Obey, held_words
 from brokerwatch.backlog import Remembered
 from brokerwatch.board import Board
 from brokerwatch.clock import Clock, Instant, moment
 from brokerwatch.config import BrokerSpec
+from brokerwatch.evidence import evidence
 from brokerwatch.health import Health
 from brokerwatch.messages import Balance, Reason
 from brokerwatch.state import State

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from brokerwatch.answers import NotProof, own_holdings
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.faults import Failure, classify
-from brokerwatch.loop import LoopThread
+from brokerwatch.loop import Loop
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Wallet
 
 
@@ -85,7 +85,7 @@ class AsyncSource:
 
     def __init__(
         self,
-        loop: LoopThread,
+        loop: Loop,
         read: Callable[[float], Awaitable[Found]],
         explain: Callable[[BaseException], Awaitable[Fault]],
         clock: Clock,
@@ -102,8 +102,13 @@ class AsyncSource:
 
     def fetch(self, deadline_s: float, done: Callable[[Outcome], object]) -> Fetching:
         """Start one fetch; see `Source`."""
-        started: concurrent.futures.Future[None] = self._loop.submit(self._fetch(deadline_s, done))
-        return started
+        try:
+            return self._loop.submit(self._fetch(deadline_s, done))
+        except RuntimeError:
+            # Only a trader's own loop can end before we do.
+            done(Fault(FaultKind.CLIENT_BUG, "the event loop that this account is asked on has been closed"))
+            ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+            return ended
 
     async def _fetch(self, deadline_s: float, done: Callable[[Outcome], object]) -> None:
         try:
@@ -140,7 +145,7 @@ class AsyncSource:
 
 
 def callable_source(
-    loop: LoopThread, fetch: Callable[[], Awaitable[Mapping[str, Any]]], clock: Clock
+    loop: Loop, fetch: Callable[[], Awaitable[Mapping[str, Any]]], clock: Clock
 ) -> AsyncSource:
     """A source from a trader's own async callable.
 

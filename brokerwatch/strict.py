@@ -33,6 +33,9 @@ class Strict:
     nonces: Nonces | None = None
     """Where the exchange wants them to rise: the key's own, which outlive the process."""
 
+    def __del__(self) -> None:
+        """Nothing: the session is somebody else's, and ccxt would complain that nobody closed it."""
+
     def nonce(self) -> int:
         return int(cast("Any", super()).nonce()) if self.nonces is None else self.nonces.next()
 
@@ -97,8 +100,9 @@ def clone(instance: Any) -> Any:
     7 KB and 0.1 ms, where another instance from the constructor takes 85 KB and 1.8 ms.
     """
     found = copy.copy(instance)
-    if not isinstance(instance, Strict):
-        found.__class__ = strict_class(type(instance))
+    of: type[Any] = type(instance)
+    if not issubclass(of, Strict):
+        found.__class__ = strict_class(of)
     # What a call changes must not be shared; the tables that no call changes may be.
     found.options = dict(instance.options)
     found.headers = dict(instance.headers)

@@ -62,6 +62,8 @@ def told(reading: Reading) -> tuple[object, ...]:
         reading.as_of_us,
         reading.cash,
         reading.balance,
+        reading.overtaken,
+        tuple((name, can.state, can.reason) for name, can in reading.capabilities.items()),
     )
 
 

@@ -117,7 +117,7 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
 
     state: CapabilityState
     reason: str
-    """`not_tried`, `ok`, a kind of fault, or the exchange's status: `cancel_only`, `post_only`, `maintenance`."""
+    """`not_tried`, `ok`, a kind of fault, or what the exchange says of itself, such as `cancel_only`."""
     detail: str
     """For people."""
     since_us: int

@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from brokerwatch.actors.broker import evidence
+from brokerwatch.evidence import evidence
 from brokerwatch.board import Board, Slot
 from brokerwatch.clock import ManualClock
 from brokerwatch.config import BrokerSpec

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -17,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerwatch.backlog import KeyState
-from brokerwatch.clock import ManualClock
+from brokerwatch.clock import ManualClock, SystemClock
 from brokerwatch.lane import LANE_WAIT_S, RESERVED_AHEAD, RESERVED_MS, Lane, Nonces
+from brokerwatch.lane import PATIENCE_S as LANE_PATIENCE_S
 from brokerwatch.messages import Fault, FaultKind, Reason
 from brokerwatch.pace import STAND_IN, Budget
 from brokerwatch.simulator import SimulatedKraken, SimulatedOkx, serve
@@ -431,3 +433,128 @@ def test_a_clock_that_is_off_is_measured_and_said() -> None:
         assert broker.reading().fault is FaultKind.NONCE_CLOCK
         assert "this machine's clock is 90." in broker.reading().detail
         assert "behind the exchange's" in broker.reading().detail
+
+
+# --- what is urgent ----------------------------------------------------------------------------------
+
+
+def quick_lane(budget: Budget = STAND_IN) -> Lane:
+    return Lane("k", budget, SystemClock(), Book(), KeyState("k"))
+
+
+def test_an_urgent_call_goes_before_all_that_wait_longer() -> None:
+    went: list[str] = []
+
+    async def call(lane: Lane, name: str, *, urgent: bool = False) -> None:
+        async with lane.turn(urgent=urgent):
+            went.append(name)
+
+    async def story() -> None:
+        lane = quick_lane()
+        async with lane.turn(urgent=True):
+            waiting = [asyncio.create_task(call(lane, f"poll {number}")) for number in (1, 2)]
+            await asyncio.sleep(0)
+            waiting.append(asyncio.create_task(call(lane, "order", urgent=True)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
+
+    asyncio.run(story())
+    assert went == ["order", "poll 1", "poll 2"]
+
+
+def test_a_poll_that_hangs_gives_way_and_counts_nowhere() -> None:
+    async def hang(lane: Lane, started: asyncio.Event) -> None:
+        async with lane.turn():
+            started.set()
+            await asyncio.get_running_loop().create_future()
+
+    async def poll(lane: Lane, started: asyncio.Event) -> str:
+        with pytest.raises(Refrained) as refrained:
+            await hang(lane, started)
+        assert refrained.value.outcome.locked_until is None
+        return refrained.value.outcome.why
+
+    async def story() -> str:
+        lane, started = quick_lane(), asyncio.Event()
+        hanging = asyncio.create_task(poll(lane, started))
+        await started.wait()
+        async with lane.turn(urgent=True):
+            assert hanging.done(), "one request in flight, also now"
+        return await hanging
+
+    assert "gave way to an order" in asyncio.run(asyncio.wait_for(story(), PATIENCE_S))
+
+
+def test_an_urgent_call_waits_neither_for_the_budget_nor_for_who_waits_for_it() -> None:
+    async def story() -> None:
+        lane = quick_lane(Budget(1.0, 0.001))  # the second call would wait for a quarter of an hour
+        async with lane.turn():
+            pass
+        async with lane.turn(urgent=True):
+            pass
+
+    asyncio.run(asyncio.wait_for(story(), PATIENCE_S))
+
+
+def test_an_urgent_turn_is_ended_by_nobody() -> None:
+    async def story() -> None:
+        lane = quick_lane()
+        async with lane.turn(urgent=True):
+            second = asyncio.create_task(lane.turn(urgent=True).__aenter__())
+            _, waiting = await asyncio.wait({second}, timeout=2 * LANE_PATIENCE_S)
+            assert waiting == {second}
+        await second
+
+    asyncio.run(asyncio.wait_for(story(), PATIENCE_S))
+
+
+def test_in_a_lockout_not_even_an_order_goes_out() -> None:
+    async def story() -> None:
+        lane = quick_lane()
+        lane.note(Fault(FaultKind.RATE_LIMITED, "locked", lockout_s=900.0))
+        with pytest.raises(Refrained) as refrained:
+            async with lane.turn(urgent=True):
+                raise AssertionError("it must not come this far")
+        assert refrained.value.outcome.locked_until is not None
+
+    asyncio.run(story())
+
+
+@given(st.lists(st.sampled_from(("urgent", "ordinary", "cancel", "end")), max_size=30))
+def test_however_calls_come_and_go_the_lane_is_passed_on_and_never_held_twice(steps: list[str]) -> None:
+    async def story() -> None:
+        lane, inside, most = quick_lane(), 0, 0
+        ending: list[asyncio.Event] = []
+        calls: list[asyncio.Task[None]] = []
+
+        async def call(*, urgent: bool, leave: asyncio.Event) -> None:
+            nonlocal inside, most
+            with suppress(Refrained):
+                async with lane.turn(urgent=urgent):
+                    inside += 1
+                    most = max(most, inside)
+                    try:
+                        await leave.wait()
+                    finally:
+                        inside -= 1
+
+        for number, step in enumerate(steps):
+            match step:
+                case "cancel" if calls:
+                    calls[number % len(calls)].cancel()
+                case "end" if ending:
+                    ending[number % len(ending)].set()
+                case "urgent" | "ordinary":
+                    ending.append(asyncio.Event())
+                    calls.append(asyncio.create_task(call(urgent=step == "urgent", leave=ending[-1])))
+                case _:
+                    pass
+            await asyncio.sleep(0)
+        for leave in ending:
+            leave.set()
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert most <= 1
+        async with lane.turn():
+            pass
+
+    asyncio.run(asyncio.wait_for(story(), PATIENCE_S))

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from brokerwatch import lines
-from brokerwatch.actors.broker import evidence
+from brokerwatch.evidence import evidence
 from brokerwatch.clock import ManualClock
 from brokerwatch.config import BrokerSpec
 from brokerwatch.health import Health

@@ -1,19 +1,23 @@
-"""One simulated account: its credentials, and what is in it, as exact decimal strings.
+"""One simulated account: its credentials, what they allow, what is in it, and what was ordered from it.
 
 Amounts never become floats: what a test sets is what the exchange sends, digit for digit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal, InvalidOperation
+from typing import Self
 
 BalanceSpec = Mapping[str, tuple[str, str]]
 """Currency (as ccxt names it) to free and held amount, both decimal strings."""
 
+PERMISSIONS = frozenset({"query", "trade", "withdraw"})
+"""What a key may be allowed. Each exchange has its own words for them."""
+
 # The default context would round a sum to 28 digits; token amounts with 18 decimals exceed that.
-_EXACT = Context(prec=100)
+EXACT = Context(prec=100)
 
 # What a spoiled amount reads in the answer; None leaves the field out.
 SPOILED_AMOUNTS: Mapping[str, str | None] = {
@@ -34,19 +38,61 @@ class Row:
     total: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class PlacedOrder:
+    """A market order that an exchange took. Amounts are exact; `quote_amount` is base times price."""
+
+    id: str
+    client_id: str
+    """The client's own, empty where none was sent."""
+    symbol: str
+    """As ccxt writes it: BTC/USD."""
+    side: str
+    """`buy` or `sell`."""
+    base_amount: Decimal
+    quote_amount: Decimal
+    price: Decimal
+    size: Decimal
+    """What was asked for: in the quote currency if `in_quote`, else in the base currency."""
+    in_quote: bool
+    placed_s: float
+    """By the exchange's own clock, seconds since 1970."""
+    state: str = "filled"
+    """`filled`, `open` or `canceled`."""
+    reference: str = ""
+    """Kraken's userref; empty where none was sent."""
+
+
 @dataclass(slots=True)
 class Account:
     """The exchange's view of one API key. Written by test threads under the exchange's lock."""
 
     credentials: dict[str, str]
     balance: dict[str, tuple[str, str]]
+    permissions: frozenset[str] = frozenset({"query", "trade"})
     # Only OKX keeps the money that is not used for trading in an account of its own.
     funding: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    orders: dict[str, PlacedOrder] = field(default_factory=dict[str, PlacedOrder])
+    # As the exchange writes them in its answer.
+    positions: list[Mapping[str, object]] = field(default_factory=list[Mapping[str, object]])
     private_calls: int = 0
 
     @property
     def api_key(self) -> str:
         return self.credentials["api_key"]
+
+    def free(self, currency: str) -> Decimal:
+        """What can be spent of a currency; 0 for one that is not in the account."""
+        return Decimal(self.balance.get(currency, ("0", "0"))[0])
+
+    def move(self, currency: str, *, free: Decimal = Decimal(), held: Decimal = Decimal()) -> None:
+        """Add to what is free and to what is held, exactly; a negative amount takes away."""
+        free_now, held_now = self.balance.get(currency, ("0", "0"))
+        self.balance[currency] = (_moved(free_now, free), _moved(held_now, held))
+
+    def rehearsal(self) -> Self:
+        """A copy on which a call can be tried: what is done to it is not done to the account."""
+        return replace(self, balance=dict(self.balance), orders=dict(self.orders))
 
 
 def checked_balance(balance: BalanceSpec) -> dict[str, tuple[str, str]]:
@@ -63,6 +109,13 @@ def checked_balance(balance: BalanceSpec) -> dict[str, tuple[str, str]]:
             if not finite:
                 raise ValueError(f"{currency}: {amount!r} is not a finite decimal string")
     return dict(balance)
+
+
+def checked_permissions(permissions: Collection[str]) -> frozenset[str]:
+    """The permissions as a set; ValueError for one that does not exist."""
+    if unknown := sorted(set(permissions) - PERMISSIONS):
+        raise ValueError(f"unknown permissions {unknown}; there are: {', '.join(sorted(PERMISSIONS))}")
+    return frozenset(permissions)
 
 
 def rows(balance: BalanceSpec, fault: str) -> list[Row]:
@@ -83,5 +136,10 @@ def without_missing(fields: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def _moved(text: str, amount: Decimal) -> str:
+    # What does not change keeps its digits, so that a held "0" does not turn into "0.0000".
+    return f"{EXACT.add(Decimal(text), amount):f}" if amount else text
+
+
 def _sum(free: str, held: str) -> str:
-    return f"{_EXACT.add(Decimal(free), Decimal(held)):f}"
+    return f"{EXACT.add(Decimal(free), Decimal(held)):f}"

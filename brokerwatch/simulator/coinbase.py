@@ -9,13 +9,23 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from functools import partial
 from typing import ClassVar
 
 from brokerwatch.simulator.account import Account, BalanceSpec, Row, without_missing
-from brokerwatch.simulator.exchange import Call, Json, SimulatedExchange
+from brokerwatch.simulator.candles import CandleSpan
+from brokerwatch.simulator.coinbase_orders import (
+    BROKERAGE,
+    QUOTE_MINIMUM,
+    CoinbaseOrders,
+    error,
+    iso,
+    product_id,
+    product_in_path,
+)
+from brokerwatch.simulator.exchange import Call, Json, PublicHandler
 from brokerwatch.simulator.faults import Answer, Refused, html_answer, json_answer
-from brokerwatch.simulator.markets import ASSETS, FIAT, MARKETS
+from brokerwatch.simulator.markets import ASSETS, FIAT, MARKETS, Market
 from brokerwatch.simulator.tokens import (
     base64url_decoded,
     key_name,
@@ -24,23 +34,32 @@ from brokerwatch.simulator.tokens import (
     verify,
 )
 
-ACCOUNTS = "/api/v3/brokerage/accounts"
+ACCOUNTS = BROKERAGE + "accounts"
 MAX_PAGE = 250
 DEFAULT_PAGE = 49
+# https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/products/get-product-candles
+MOST_CANDLES = 350
+GRANULARITIES_S: Mapping[str, int] = {
+    "ONE_MINUTE": 60,
+    "FIVE_MINUTE": 300,
+    "FIFTEEN_MINUTE": 900,
+    "THIRTY_MINUTE": 1_800,
+    "ONE_HOUR": 3_600,
+    "TWO_HOUR": 7_200,
+    "FOUR_HOUR": 14_400,
+    "SIX_HOUR": 21_600,
+    "ONE_DAY": 86_400,
+}
 
 UNAUTHORIZED = Answer(401, b"Unauthorized\n", "text/plain; charset=utf-8")
-
-
-def _error(code: str, message: str, status: int, **headers: str) -> Answer:
-    return json_answer({"error": code, "error_details": message, "message": message}, status, **headers)
 
 
 def _older_error(code: str, message: str, status: int, **headers: str) -> Answer:
     return json_answer({"errors": [{"id": code, "message": message}]}, status, **headers)
 
 
-class SimulatedCoinbase(SimulatedExchange):
-    """Coinbase's Advanced Trade API, version 3, as far as a balance watcher needs it.
+class SimulatedCoinbase(CoinbaseOrders):
+    """Coinbase's Advanced Trade API, version 3, as far as a balance watcher that can trade needs it.
 
     `page_size` is the most accounts in one page, whatever limit the client asks for.
     """
@@ -54,22 +73,32 @@ class SimulatedCoinbase(SimulatedExchange):
         "USDC": ("250.000000", "0"),
     }
     refusals: ClassVar[Mapping[str, Answer]] = {
-        "http_500_json": _error("INTERNAL", "Internal server error", 500),
-        "exchange_down": _error("UNAVAILABLE", "Service unavailable", 503),
+        "http_500_json": error("INTERNAL", "Internal server error", 500),
+        "exchange_down": error("UNAVAILABLE", "Service unavailable", 503),
         "maintenance": _older_error("service_unavailable", "Coinbase is under maintenance", 503),
-        "rate_limited": _error("RESOURCE_EXHAUSTED", "Too many requests", 429),
+        "rate_limited": error("RESOURCE_EXHAUSTED", "Too many requests", 429),
         "locked_out": _older_error("rate_limit_exceeded", "Too many requests", 429, Retry_After="900"),
         "bad_key": UNAUTHORIZED,
         "bad_signature": UNAUTHORIZED,
         # The older API's words, which alone name the clock; a real expired token is a bare 401 as well.
         "bad_nonce": _older_error("authentication_error", "request timestamp expired", 401),
-        "permission": _error("PERMISSION_DENIED", "Missing required scopes", 403),
+        "permission": error("PERMISSION_DENIED", "Missing required scopes", 403),
         "empty_result": json_answer({"has_next": False, "cursor": "", "size": 0}),
     }
     warning: ClassVar[Mapping[str, object]] = {
         "warnings": [{"id": "partial_data", "message": "Some balances may be delayed"}]
     }
     cutting = frozenset({"cut_json"})
+    example_position: ClassVar[Json] = {
+        "product_id": "BIT-26APR24-CDE",
+        "expiration_time": "2024-04-26T15:00:00Z",
+        "side": "LONG",
+        "number_of_contracts": "2",
+        "current_price": "71145",
+        "avg_entry_price": "70980",
+        "unrealized_pnl": "33",
+        "daily_realized_pnl": "0",
+    }
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,11 +109,18 @@ class SimulatedCoinbase(SimulatedExchange):
             ("GET", "/v2/currencies"): lambda _call: {"data": _FIAT_CURRENCIES},
             ("GET", "/v2/currencies/crypto"): lambda _call: {"data": _CRYPTO_CURRENCIES},
             ("GET", "/v2/exchange-rates"): lambda _call: {"data": _EXCHANGE_RATES},
-            ("GET", "/api/v3/brokerage/market/products"): self._products,
+            **{("GET", BROKERAGE + "market/" + path): handler for path, handler in self._market_data.items()},
         }
         self.private_routes = {
             ("GET", ACCOUNTS): self._accounts_page,
-            ("GET", "/api/v3/brokerage/transaction_summary"): lambda _call, _account, _fault: _SUMMARY,
+            ("GET", BROKERAGE + "transaction_summary"): lambda _call, _account, _fault: _SUMMARY,
+            ("GET", BROKERAGE + "key_permissions"): self._key_permissions,
+            ("GET", BROKERAGE + "cfm/positions"): self._positions,
+            **{
+                ("GET", BROKERAGE + path): partial(_as_private, handler)
+                for path, handler in self._market_data.items()
+            },
+            **self.order_routes(),
         }
 
     def new_credentials(self) -> dict[str, str]:
@@ -121,7 +157,7 @@ class SimulatedCoinbase(SimulatedExchange):
     def unknown_method(self, call: Call) -> Answer:
         if call.path.startswith("/v2/"):
             return _older_error("not_found", "Not found", 404)
-        return _error("NOT_FOUND", "Not Found", 404)
+        return error("NOT_FOUND", "Not Found", 404)
 
     def _accounts_page(self, call: Call, account: Account, fault: str) -> Json:
         rows = self.rows_of(account, fault)
@@ -136,7 +172,7 @@ class SimulatedCoinbase(SimulatedExchange):
             if not (0 <= start <= len(rows) and 1 <= limit <= MAX_PAGE):
                 raise ValueError("out of range")
         except ValueError:
-            raise Refused(_error("INVALID_ARGUMENT", "limit or cursor is not valid", 400)) from None
+            raise Refused(error("INVALID_ARGUMENT", "limit or cursor is not valid", 400)) from None
         end = min(start + min(limit, size), len(rows))
         page = [_account_json(row, account) for row in rows[start:end]]
         more = end < len(rows) or fault == "partial_page"
@@ -144,10 +180,99 @@ class SimulatedCoinbase(SimulatedExchange):
         payload: Json = {"accounts": page, "has_next": more, "cursor": following, "size": len(page)}
         return self.with_warning(payload, fault)
 
+    @property
+    def _market_data(self) -> Mapping[str, PublicHandler]:
+        """What stands below /market for everybody, and without it for who signs."""
+        return {
+            "products": self._products,
+            "products/{product_id}": lambda call: self._product(product_in_path(call)),
+            "products/{product_id}/ticker": self._ticker,
+            "products/{product_id}/candles": self._candles_page,
+        }
+
     def _products(self, call: Call) -> Json:
         # The simulated exchange has no futures.
-        products = [] if call.query.get("product_type", "SPOT") != "SPOT" else _PRODUCTS
-        return {"products": products, "num_products": len(products)}
+        markets = MARKETS if call.query.get("product_type", "SPOT") == "SPOT" else ()
+        return {"products": [self._product(market) for market in markets], "num_products": len(markets)}
+
+    def _product(self, market: Market) -> Json:
+        return {
+            "product_id": product_id(market),
+            "price": market.price_text(self._prices[market.symbol]),
+            "base_increment": market.amount_step,
+            "quote_increment": market.price_step,
+            "price_increment": market.price_step,
+            "quote_min_size": QUOTE_MINIMUM,
+            "quote_max_size": "150000000",
+            "base_min_size": market.minimum,
+            "base_max_size": "3400",
+            "base_name": ASSETS[market.base],
+            "quote_name": ASSETS[market.quote],
+            "is_disabled": False,
+            "status": "online",
+            "cancel_only": False,
+            "limit_only": False,
+            "post_only": False,
+            "trading_disabled": False,
+            "product_type": "SPOT",
+            "quote_currency_id": market.quote,
+            "base_currency_id": market.base,
+            "alias": "",
+            "alias_to": [],
+            "view_only": False,
+        }
+
+    def _ticker(self, call: Call) -> Json:
+        market = product_in_path(call)
+        bid, ask = self.best(market)
+        trade = {
+            "trade_id": "1",
+            "product_id": product_id(market),
+            "price": market.price_text(self._prices[market.symbol]),
+            "size": "0.01",
+            "time": self._iso(),
+            "side": "BUY",
+            "bid": "",
+            "ask": "",
+        }
+        return {"trades": [trade], "best_bid": bid, "best_ask": ask}
+
+    def _candles_page(self, call: Call) -> Json:
+        market = product_in_path(call)
+        timeframe_s = GRANULARITIES_S.get(call.query.get("granularity", ""))
+        start, end = call.query.get("start", ""), call.query.get("end", "")
+        limit = call.query.get("limit", str(MOST_CANDLES))
+        if timeframe_s is None or not (start.isdigit() and end.isdigit() and limit.isdigit()):
+            raise Refused(error("INVALID_ARGUMENT", "start, end, granularity or limit is not valid", 400))
+        if (int(end) - int(start)) // timeframe_s > MOST_CANDLES:
+            text = f"number of candles requested should be less than {MOST_CANDLES}"
+            raise Refused(error("INVALID_ARGUMENT", text, 400))
+        span = CandleSpan(int(limit), int(start), int(end))
+        return {
+            "candles": [
+                {
+                    "start": str(row.start_s),
+                    "low": row.low,
+                    "high": row.high,
+                    "open": row.open,
+                    "close": row.close,
+                    "volume": row.volume,
+                }
+                for row in reversed(self.candles(market, timeframe_s, span))
+            ]
+        }
+
+    def _key_permissions(self, _call: Call, account: Account, _fault: str) -> Json:
+        return {
+            "can_view": "query" in account.permissions,
+            "can_trade": "trade" in account.permissions,
+            "can_transfer": "withdraw" in account.permissions,
+            "portfolio_uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, account.api_key)),
+            "portfolio_type": "DEFAULT",
+        }
+
+    def _positions(self, _call: Call, account: Account, fault: str) -> Json:
+        return self.with_warning({"positions": account.positions}, fault)
 
     def _time(self, _call: Call) -> Json:
         return {"data": {"iso": self._iso(), "epoch": int(self.now_s())}}
@@ -157,7 +282,11 @@ class SimulatedCoinbase(SimulatedExchange):
         return {"iso": self._iso(), "epochSeconds": str(int(now_s)), "epochMillis": str(int(now_s * 1000))}
 
     def _iso(self) -> str:
-        return f"{datetime.fromtimestamp(self.now_s(), UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return iso(self.now_s())
+
+
+def _as_private(handler: PublicHandler, call: Call, _account: Account, _fault: str) -> Json:
+    return handler(call)
 
 
 def _token_of(call: Call) -> str | None:
@@ -204,31 +333,3 @@ _SUMMARY: Json = {
     "margin_rate": None,
     "has_promo_fee": False,
 }
-_PRODUCTS: list[Json] = [
-    {
-        "product_id": f"{market.base}-{market.quote}",
-        "price": "1",
-        "base_increment": market.amount_step,
-        "quote_increment": market.price_step,
-        "price_increment": market.price_step,
-        "quote_min_size": "1",
-        "quote_max_size": "150000000",
-        "base_min_size": market.minimum,
-        "base_max_size": "3400",
-        "base_name": ASSETS[market.base],
-        "quote_name": ASSETS[market.quote],
-        "is_disabled": False,
-        "status": "online",
-        "cancel_only": False,
-        "limit_only": False,
-        "post_only": False,
-        "trading_disabled": False,
-        "product_type": "SPOT",
-        "quote_currency_id": market.quote,
-        "base_currency_id": market.base,
-        "alias": "",
-        "alias_to": [],
-        "view_only": False,
-    }
-    for market in MARKETS
-]

@@ -1,8 +1,9 @@
-"""What the three simulated exchanges share: accounts, faults, and the way of a call to its answer.
+"""What the three simulated exchanges share: accounts, prices, faults, and the way of a call to its answer.
 
 A call is counted, meets the fault that is set for it, and only then is looked at: a proxy's page does
 not care whether the signature was right. A fault that spoils an answer needs a good one first, so there
-the call is verified as usual. Everything public may be called from any thread while a server runs.
+the call is verified as usual, and carried out on a copy of the account: a call that meets a fault changes
+nothing, unless the fault says that it is executed. Everything public may be called from any thread.
 """
 
 from __future__ import annotations
@@ -10,12 +11,30 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from email.utils import formatdate
 from typing import ClassVar
 
-from brokerwatch.simulator.account import Account, BalanceSpec, Row, checked_balance, rows
+from brokerwatch.simulator.account import (
+    Account,
+    BalanceSpec,
+    PlacedOrder,
+    Row,
+    checked_balance,
+    checked_permissions,
+    rows,
+)
+from brokerwatch.simulator.candles import (
+    CandleRow,
+    CandleSpan,
+    CandleSpec,
+    checked_candles,
+    chosen_candles,
+    made_candles,
+)
 from brokerwatch.simulator.connections import BROKEN, Broken
 from brokerwatch.simulator.faults import (
     FAULTS,
@@ -27,6 +46,12 @@ from brokerwatch.simulator.faults import (
     cut_in_half,
     json_answer,
 )
+from brokerwatch.simulator.markets import MARKETS, Market, market_of
+from brokerwatch.simulator.routes import Route, find_route
+from brokerwatch.simulator.trading import Limits, Wish, fill, place, positive_amount
+from brokerwatch.simulator.trouble import NO_TROUBLE, Scope, Setting, Trouble
+
+__all__ = ["Call", "Json", "SimulatedExchange", "Trouble"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,67 +64,21 @@ class Call:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    # What the path has where its route has a name in braces.
+    parts: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 Json = Mapping[str, object]
 PublicHandler = Callable[[Call], Json]
 PrivateHandler = Callable[[Call, Account, str], Json]
-Route = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """What one call meets: a fault by its name, or an answer by its bytes, or neither."""
-
-    fault: str = HEALTHY
-    answer: Answer | Broken | None = None
-    # None: no word about when to come back.
-    retry_after_s: float | None = None
-    retry_after_as_date: bool = False
-
-
-NO_TROUBLE = Trouble()
-
-
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """Which calls meet a trouble. None is all of them."""
-
-    account: str | None = None
-    path: str | None = None
-    page: int | None = None
-
-    def covers(self, key: str | None, path: str, page: int) -> bool:
-        return self.account in (None, key) and self.path in (None, path) and self.page in (None, page)
-
-    @property
-    def narrowness(self) -> tuple[bool, bool, bool]:
-        """Compares greater the more a scope says; the account counts most."""
-        return (self.account is not None, self.path is not None, self.page is not None)
-
-
-@dataclass(slots=True)
-class _Setting:
-    """A trouble that a test has set, and for how many calls still."""
-
-    trouble: Trouble
-    calls_left: int | None
-    public: bool
-
-    def take(self) -> Trouble:
-        """The trouble of one call; none once it is used up."""
-        if self.calls_left is None:
-            return self.trouble
-        if self.calls_left == 0:
-            return NO_TROUBLE
-        self.calls_left -= 1
-        return self.trouble
 
 
 class SimulatedExchange(ABC):
     """One exchange with one account to begin with. Use a subclass, inside `serve`.
 
-    `clock_skew_s` is how far the exchange's own clock is ahead of this machine's, in seconds.
+    `clock_skew_s` is how far the exchange's own clock is ahead of this machine's, in seconds, and
+    `candle_lag_s` how far its newest candle is behind that clock. With `fills_at_once` set to False an
+    order stays open until `fill_open_orders`.
     """
 
     ccxt_id: ClassVar[str]
@@ -110,12 +89,23 @@ class SimulatedExchange(ABC):
     warning: ClassVar[Mapping[str, object]]
     # The faults that cut the JSON in half. An exchange with pages has a better idea of `partial_page`.
     cutting: ClassVar[frozenset[str]] = frozenset({"cut_json", "partial_page"})
+    # What a key must be allowed for a private route; `query` for all that are not here.
+    needs: ClassVar[Mapping[Route, str]] = {}
+    # An open position in the exchange's own words, for `set_positions`.
+    example_position: ClassVar[Json]
 
     def __init__(self) -> None:
         self.clock_skew_s = 0.0
-        self._lock = threading.Lock()
+        self.candle_lag_s = 0.0
+        self.fills_at_once = True
+        # One handler may ask for what another thread is setting, and ask twice.
+        self._lock = threading.RLock()
+        self._prices = {market.symbol: Decimal(market.price) for market in MARKETS}
+        self._candles: dict[str, list[CandleRow]] = {}
+        self._gaps: dict[str, frozenset[int]] = {}
+        self._calls: Counter[str] = Counter()
         self._accounts: dict[str, Account] = {}
-        self._settings: dict[_Scope, _Setting] = {}
+        self._settings: dict[Scope, Setting] = {}
         self._private_calls = 0
         self._url: str | None = None
         self.public_routes: dict[Route, PublicHandler] = {}
@@ -137,12 +127,19 @@ class SimulatedExchange(ABC):
         return {"urls": {"api": dict.fromkeys(self.url_names, self.url)}}
 
     def add_account(
-        self, credentials: Mapping[str, str] | None = None, balance: BalanceSpec | None = None
+        self,
+        credentials: Mapping[str, str] | None = None,
+        balance: BalanceSpec | None = None,
+        permissions: Collection[str] = ("query", "trade"),
     ) -> dict[str, str]:
-        """Open another account; returns its credentials, made up unless given (snake_case names)."""
+        """Open another account; returns its credentials, made up unless given (snake_case names).
+
+        `permissions` are what its key may do: `query`, `trade`, `withdraw`.
+        """
         account = Account(
             dict(credentials) if credentials is not None else self.new_credentials(),
             checked_balance(self.default_balance if balance is None else balance),
+            checked_permissions(permissions),
         )
         with self._lock:
             self._accounts[account.api_key] = account
@@ -157,6 +154,65 @@ class SimulatedExchange(ABC):
         with self._lock:
             self._account(account).balance = checked
 
+    def set_permissions(self, permissions: Collection[str], *, account: str | None = None) -> None:
+        """What the key of an account may do from now on: of `query`, `trade` and `withdraw`."""
+        checked = checked_permissions(permissions)
+        with self._lock:
+            self._account(account).permissions = checked
+
+    def set_positions(self, positions: Sequence[Json], *, account: str | None = None) -> None:
+        """What an account has open beside its balance, as the exchange writes it: see `example_position`."""
+        with self._lock:
+            self._account(account).positions = list(positions)
+
+    def set_price(self, symbol: str, price: str) -> None:
+        """What a market costs from now on. ValueError for an unknown market or no positive decimal."""
+        market, amount = market_of(symbol), positive_amount(price)
+        if amount is None:
+            raise ValueError(f"{symbol}: {price!r} is not a positive decimal string")
+        with self._lock:
+            self._prices[market.symbol] = amount
+
+    def price_of(self, symbol: str) -> Decimal:
+        """What a market costs now."""
+        with self._lock:
+            return self._prices[market_of(symbol).symbol]
+
+    def set_candles(self, symbol: str, candles: Sequence[CandleSpec] | None) -> None:
+        """The candles of a market, whatever timeframe is asked for; None: made from the price again.
+
+        Each is its start in seconds since 1970, then open, high, low, close and volume as strings.
+        """
+        market = market_of(symbol)
+        with self._lock:
+            if candles is None:
+                self._candles.pop(market.symbol, None)
+            else:
+                self._candles[market.symbol] = checked_candles(candles)
+
+    def set_candle_gaps(self, symbol: str, missing: Collection[int]) -> None:
+        """Leave out candles of a market: 0 is the newest one there is, 1 the span of time before it."""
+        with self._lock:
+            self._gaps[market_of(symbol).symbol] = frozenset(missing)
+
+    def orders_of(self, account: str | None = None) -> list[PlacedOrder]:
+        """What was ordered with an API key, oldest first; None is the first account's."""
+        with self._lock:
+            return list(self._account(account).orders.values())
+
+    @property
+    def placed_orders(self) -> int:
+        """How many orders were placed in all accounts."""
+        with self._lock:
+            return sum(len(account.orders) for account in self._accounts.values())
+
+    def fill_open_orders(self) -> None:
+        """Fill what is open, in all accounts, each at the price it was placed at."""
+        with self._lock:
+            for account in self._accounts.values():
+                for order in [order for order in account.orders.values() if order.state == "open"]:
+                    fill(account, order)
+
     def set_fault(
         self,
         name: str,
@@ -168,19 +224,24 @@ class SimulatedExchange(ABC):
         public: bool = False,
         retry_after_s: float | None = None,
         retry_after_as_date: bool = False,
+        executed: bool = False,
     ) -> None:
         """From now on private calls meet this fault; with `times`, only so many of them.
 
         `account` (an API key), `path` and `page` (of an account list, from 1) limit it to the calls of
         that account, path and page; a narrower fault goes before a wider one, and a new one replaces the
-        old one of the same width. `public` lets public calls meet it too, and they count in `times`.
+        old one of the same width. A path may name its method, `POST /api/v5/trade/order`, and may be a
+        pattern of the table of routes, with `{order_id}` in it. `public` lets public calls meet it too, and
+        they count in `times`. With `executed` the exchange does what was asked, and only its answer meets
+        the fault: an order is placed and its client does not learn of it. Otherwise a call that meets a
+        fault changes nothing.
         `retry_after_s` adds a Retry-After header to the answer, `retry_after_as_date` in its other form.
         ValueError for a name that is not in FAULTS.
         """
         if name not in FAULTS:
             raise ValueError(f"unknown fault {name!r}; there are: {', '.join(FAULTS)}")
-        trouble = Trouble(name, None, retry_after_s, retry_after_as_date)
-        self._set(_Scope(account, path, page), trouble, times, public=public)
+        trouble = Trouble(name, None, retry_after_s, retry_after_as_date, executed)
+        self._set(Scope(account, path, page), trouble, times, public=public)
 
     def set_answer(
         self,
@@ -194,26 +255,27 @@ class SimulatedExchange(ABC):
         path: str | None = None,
         page: int | None = None,
         public: bool = False,
+        executed: bool = False,
     ) -> None:
         """From now on private calls are answered with exactly this, whatever they ask and however signed.
 
         A `Broken` body is sent as it is, below HTTP; then the status and the rest do not count. A body in
-        a content encoding comes encoded, and `headers` says so. The scope is that of `set_fault`.
+        a content encoding comes encoded, and `headers` says so. Scope and `executed` are as in `set_fault`.
         """
         if isinstance(body, Broken):
             answer: Answer | Broken = body
         else:
             encoded = body.encode() if isinstance(body, str) else body
             answer = Answer(status, encoded, content_type, dict(headers or {}))
-        self._set(_Scope(account, path, page), Trouble(answer=answer), times, public=public)
+        self._set(Scope(account, path, page), Trouble(answer=answer, executed=executed), times, public=public)
 
-    def _set(self, scope: _Scope, trouble: Trouble, times: int | None, *, public: bool) -> None:
+    def _set(self, scope: Scope, trouble: Trouble, times: int | None, *, public: bool) -> None:
         if times is not None and times < 1:
             raise ValueError(f"times is {times}; it must be 1 or more, or None for no limit")
         with self._lock:
             if scope.account is not None:
                 self._account(scope.account)
-            self._settings[scope] = _Setting(trouble, times, public)
+            self._settings[scope] = Setting(trouble, times, public)
 
     def mend(self, *, account: str | None = None) -> None:
         """End every fault and set answer, or with `account` only those of that account."""
@@ -234,6 +296,11 @@ class SimulatedExchange(ABC):
         with self._lock:
             return self._account(account).private_calls
 
+    def calls_to(self, path: str) -> int:
+        """How many calls arrived at a path, public ones too; it may be any path that `set_fault` takes."""
+        with self._lock:
+            return self._calls[path]
+
     # --- what the server asks -----------------------------------------------------------------------
 
     def opened(self, url: str) -> None:
@@ -253,14 +320,19 @@ class SimulatedExchange(ABC):
         if call.path in REDIRECT_TARGETS:
             return NO_TROUBLE
         key = self.key_of(call)
-        private = key is not None or (call.method, call.path) in self.private_routes
+        found = find_route(self.private_routes, call.method, call.path)
+        private = key is not None or found is not None
+        public = find_route(self.public_routes, call.method, call.path)
+        paths = {call.path, *(route.pattern for route in (found, public) if route is not None)}
+        paths |= {f"{call.method} {path}" for path in paths}
         page = self.page_of(call)
         with self._lock:
+            self._calls.update(paths)
             if private:
                 self._private_calls += 1
                 if key in self._accounts:
                     self._accounts[key].private_calls += 1
-            met = [scope for scope in self._settings if scope.covers(key, call.path, page)]
+            met = [scope for scope in self._settings if scope.covers(key, paths, page)]
             for scope in sorted(met, key=lambda scope: scope.narrowness, reverse=True):
                 setting = self._settings[scope]
                 if (private or setting.public) and (trouble := setting.take()) is not NO_TROUBLE:
@@ -272,22 +344,29 @@ class SimulatedExchange(ABC):
         if call.path in REDIRECT_TARGETS:
             return REDIRECT_TARGETS[call.path]
         if trouble.answer is not None:
+            if trouble.executed:
+                self._carried_out(call, trouble)
             return trouble.answer
-        answer = self._answer(call, trouble.fault)
+        answer = self._answer(call, trouble)
         if trouble.retry_after_s is not None:
             answer = replace(answer, headers={**answer.headers, "Retry-After": self._when(trouble)})
         return BROKEN[trouble.fault](answer) if trouble.fault in BROKEN else answer
 
-    def _answer(self, call: Call, fault: str) -> Answer:
-        if fault in PAGES:
-            return PAGES[fault]
-        if fault in self.refusals:
-            return self.refusals[fault]
+    def _answer(self, call: Call, trouble: Trouble) -> Answer:
+        instead = PAGES.get(trouble.fault) or self.refusals.get(trouble.fault)
+        if instead is None:
+            return self._carried_out(call, trouble)
+        if trouble.executed:
+            self._carried_out(call, trouble)
+        return instead
+
+    def _carried_out(self, call: Call, trouble: Trouble) -> Answer:
         try:
-            answer = json_answer(self._result(call, fault))
+            with self._lock:
+                answer = json_answer(self._result(call, trouble))
         except Refused as refused:
             return refused.answer
-        return cut_in_half(answer) if fault in self.cutting else answer
+        return cut_in_half(answer) if trouble.fault in self.cutting else answer
 
     def _when(self, trouble: Trouble) -> str:
         wait_s = trouble.retry_after_s or 0.0
@@ -296,19 +375,21 @@ class SimulatedExchange(ABC):
             formatdate(self.now_s() + wait_s, usegmt=True) if trouble.retry_after_as_date else f"{wait_s:g}"
         )
 
-    def _result(self, call: Call, fault: str) -> Json:
-        route = (call.method, call.path)
-        if route in self.public_routes:
-            return self.public_routes[route](call)
-        if route not in self.private_routes:
+    def _result(self, call: Call, trouble: Trouble) -> Json:
+        if (public := find_route(self.public_routes, call.method, call.path)) is not None:
+            return public.handler(replace(call, parts=public.parts))
+        if (found := find_route(self.private_routes, call.method, call.path)) is None:
             raise Refused(self.unknown_method(call))
         key = self.key_of(call)
-        with self._lock:
-            account = self._accounts.get(key) if key is not None else None
+        account = self._accounts.get(key) if key is not None else None
         self.verify(call, account)
         if account is None:
             raise Refused(self.refusals["bad_key"])
-        return self.private_routes[route](call, account, fault)
+        if self.needs.get((call.method, found.pattern), "query") not in account.permissions:
+            raise Refused(self.refusals["permission"])
+        acts = trouble.executed or (trouble.fault == HEALTHY and trouble.answer is None)
+        acting = account if acts else account.rehearsal()
+        return found.handler(replace(call, parts=found.parts), acting, trouble.fault)
 
     # --- what a handler of a subclass uses ----------------------------------------------------------
 
@@ -316,11 +397,35 @@ class SimulatedExchange(ABC):
         """Seconds since 1970 by the exchange's own clock."""
         return time.time() + self.clock_skew_s
 
+    def place(self, account: Account, wish: Wish, order_id: str) -> PlacedOrder:
+        """Place an order at the price of now; trading.Unplaceable if it cannot be."""
+        return place(
+            account,
+            wish,
+            self._prices[wish.market.symbol],
+            self.limits(wish.market),
+            order_id=order_id,
+            now_s=self.now_s(),
+            at_once=self.fills_at_once,
+        )
+
+    def candles(self, market: Market, timeframe_s: int, span: CandleSpan) -> list[CandleRow]:
+        """The candles of a market, oldest first."""
+        newest_s = self.now_s() - self.candle_lag_s
+        if (given := self._candles.get(market.symbol)) is not None:
+            newest_s = given[-1].start_s if given else newest_s
+            rows = chosen_candles(given, span)
+        else:
+            rows = made_candles(market, self._prices[market.symbol], timeframe_s, newest_s, span)
+        missing = self._gaps.get(market.symbol, frozenset())
+        newest = newest_s // timeframe_s
+        return [row for row in rows if newest - row.start_s // timeframe_s not in missing]
+
     @property
     def in_maintenance(self) -> bool:
         """Whether the status endpoint shall report maintenance."""
         with self._lock:
-            setting = self._settings.get(_Scope())
+            setting = self._settings.get(Scope())
             return setting is not None and setting.trouble.fault == "maintenance" and setting.calls_left != 0
 
     def rows_of(self, account: Account, fault: str) -> list[Row]:
@@ -338,6 +443,10 @@ class SimulatedExchange(ABC):
         return self._accounts[key]
 
     # --- what differs -------------------------------------------------------------------------------
+
+    def limits(self, market: Market) -> Limits:  # noqa: ARG002 - they may differ by market
+        """What it asks of an amount in the quote currency."""
+        return Limits()
 
     url_names: ClassVar[tuple[str, ...]] = ("rest",)
 

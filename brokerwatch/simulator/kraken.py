@@ -13,41 +13,34 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from email.utils import formatdate
 from typing import ClassVar
 from urllib.parse import parse_qs
 
 from brokerwatch.simulator.account import Account, BalanceSpec, without_missing
-from brokerwatch.simulator.exchange import Call, Json, SimulatedExchange
+from brokerwatch.simulator.candles import CandleSpan
+from brokerwatch.simulator.exchange import Call, Json
 from brokerwatch.simulator.faults import Answer, Refused, json_answer
-from brokerwatch.simulator.markets import ASSETS, FIAT, MARKETS
+from brokerwatch.simulator.kraken_orders import PRIVATE, KrakenOrders, error, result
+from brokerwatch.simulator.kraken_pairs import (
+    ASSET_LIST,
+    COST_DECIMALS,
+    COST_MINIMUM,
+    PAIR_IDS,
+    PAIR_LIST,
+    asset_id,
+    find_pair,
+)
+from brokerwatch.simulator.markets import MARKETS, Market
+from brokerwatch.simulator.routes import Route
+from brokerwatch.simulator.trading import Limits
 
-PRIVATE = "/0/private/"
 MAX_NONCE = 2**64 - 1
-
-# ccxt's code -> Kraken's asset id, where the two differ.
-ASSET_IDS: Mapping[str, str] = {
-    "AUD": "ZAUD", "CAD": "ZCAD", "EUR": "ZEUR", "GBP": "ZGBP", "JPY": "ZJPY", "USD": "ZUSD",
-    "BTC": "XXBT", "DOGE": "XXDG", "ETC": "XETC", "ETH": "XETH", "LTC": "XLTC", "XLM": "XXLM",
-    "XMR": "XXMR", "XRP": "XXRP", "ZEC": "XZEC",
-}  # fmt: skip
-# ccxt's code -> the short name Kraken uses in pairs and before a suffix such as `.F`.
-ALT_NAMES: Mapping[str, str] = {"BTC": "XBT", "DOGE": "XDG"}
-
-
-def alt_name(code: str) -> str:
-    """Kraken's short name of a currency: XBT for BTC, XBT.F for BTC.F."""
-    base, dot, suffix = code.partition(".")
-    return ALT_NAMES.get(base, base) + dot + suffix
-
-
-def asset_id(code: str) -> str:
-    """Kraken's asset id of a currency; what has a suffix (`BTC.F`, earning) is built on the short name."""
-    return alt_name(code) if "." in code else ASSET_IDS.get(code, code)
-
-
-def _error(text: str, status: int = 200) -> Answer:
-    return json_answer({"error": [text]}, status)
+# https://docs.kraken.com/api/docs/rest-api/get-ohlc-data
+INTERVALS_MIN = frozenset({"1", "5", "15", "30", "60", "240", "1440", "10080", "21600"})
+MOST_CANDLES = 720
+STATUSES = frozenset({"online", "maintenance", "cancel_only", "post_only"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +51,8 @@ class _Counter:
     at_s: float
 
 
-class SimulatedKraken(SimulatedExchange):
-    """Kraken's spot REST API as far as a balance watcher needs it.
+class SimulatedKraken(KrakenOrders):
+    """Kraken's spot REST API as far as a balance watcher that can trade at the market needs it.
 
     `call_limit` is how high a key's call counter may rise, and `call_decay_per_s` by how much it sinks;
     None, the default, counts nothing. (15 and 0.33 are what the Starter tier has.)
@@ -74,18 +67,23 @@ class SimulatedKraken(SimulatedExchange):
         "USDT": ("120.50000000", "0"),
     }
     refusals: ClassVar[Mapping[str, Answer]] = {
-        "http_500_json": _error("EGeneral:Internal error", 500),
-        "exchange_down": _error("EService:Unavailable"),
-        "maintenance": _error("EService:Market in cancel_only mode"),
-        "rate_limited": _error("EAPI:Rate limit exceeded"),
-        "locked_out": _error("EGeneral:Temporary lockout"),
-        "bad_key": _error("EAPI:Invalid key"),
-        "bad_signature": _error("EAPI:Invalid signature"),
-        "bad_nonce": _error("EAPI:Invalid nonce"),
-        "permission": _error("EGeneral:Permission denied"),
+        "http_500_json": error("EGeneral:Internal error", 500),
+        "exchange_down": error("EService:Unavailable"),
+        "maintenance": error("EService:Market in cancel_only mode"),
+        "rate_limited": error("EAPI:Rate limit exceeded"),
+        "locked_out": error("EGeneral:Temporary lockout"),
+        "bad_key": error("EAPI:Invalid key"),
+        "bad_signature": error("EAPI:Invalid signature"),
+        "bad_nonce": error("EAPI:Invalid nonce"),
+        "permission": error("EGeneral:Permission denied"),
         "empty_result": json_answer({"error": []}),
     }
     warning: ClassVar[Mapping[str, object]] = {"error": ["WGeneral:Some balances may be delayed"]}
+    needs: ClassVar[Mapping[Route, str]] = {
+        ("POST", PRIVATE + "AddOrder"): "trade",
+        ("POST", PRIVATE + "CancelOrder"): "trade",
+        ("POST", PRIVATE + "WithdrawInfo"): "withdraw",
+    }
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,13 +92,38 @@ class SimulatedKraken(SimulatedExchange):
         self._last_nonce: dict[str, int] = {}
         self._counters: dict[str, _Counter] = {}
         self._locked_until_s: dict[str, float] = {}
+        self._status = "online"
         self.public_routes = {
             ("GET", "/0/public/Time"): self._time,
             ("GET", "/0/public/SystemStatus"): self._system_status,
-            ("GET", "/0/public/Assets"): lambda _call: _result(_ASSETS),
-            ("GET", "/0/public/AssetPairs"): lambda _call: _result(_PAIRS),
+            ("GET", "/0/public/Assets"): lambda _call: result(ASSET_LIST),
+            ("GET", "/0/public/AssetPairs"): lambda _call: result(PAIR_LIST),
+            ("GET", "/0/public/Ticker"): self._ticker,
+            ("GET", "/0/public/OHLC"): self._ohlc,
         }
-        self.private_routes = {("POST", PRIVATE + "BalanceEx"): self._balance}
+        self.private_routes = {
+            ("POST", PRIVATE + "BalanceEx"): self._balance,
+            ("POST", PRIVATE + "TradeBalance"): self._trade_balance,
+            ("POST", PRIVATE + "WithdrawInfo"): self._withdraw_info,
+            **self.order_routes(),
+        }
+
+    def set_status(self, status: str) -> None:
+        """What SystemStatus says from now on: `online`, `maintenance`, `cancel_only` or `post_only`.
+
+        In both modes a market order is refused. In maintenance every private call is. ValueError for
+        another word.
+        """
+        # https://docs.kraken.com/api/docs/rest-api/get-system-status
+        if status not in STATUSES:
+            raise ValueError(f"unknown status {status!r}; there are: {', '.join(sorted(STATUSES))}")
+        with self._lock:
+            self._status = status
+
+    @property
+    def mode(self) -> str:
+        """`cancel_only` or `post_only` while that is the status; else empty."""
+        return self._status if self._status.endswith("_only") else ""
 
     def lock_out(self, seconds: float, account: str | None = None) -> None:
         """Shut a key out for so long by the exchange's own clock; None is the first account's key.
@@ -109,6 +132,9 @@ class SimulatedKraken(SimulatedExchange):
         """
         with self._lock:
             self._locked_until_s[self._account(account).api_key] = self.now_s() + seconds
+
+    def limits(self, market: Market) -> Limits:  # noqa: ARG002 - the same for all of them here
+        return Limits(Decimal(1).scaleb(-COST_DECIMALS), Decimal(COST_MINIMUM))
 
     def new_credentials(self) -> dict[str, str]:
         return {
@@ -120,6 +146,8 @@ class SimulatedKraken(SimulatedExchange):
         return call.headers.get("API-Key", "") if call.path.startswith(PRIVATE) else None
 
     def verify(self, call: Call, account: Account | None) -> None:
+        if self._status == "maintenance":
+            raise Refused(self.refusals["exchange_down"])
         if account is None:
             raise Refused(self.refusals["bad_key"])
         if self.now_s() < self._locked_until_s.get(account.api_key, 0.0):
@@ -153,79 +181,77 @@ class SimulatedKraken(SimulatedExchange):
             raise Refused(self.refusals["rate_limited"])
 
     def unknown_method(self, call: Call) -> Answer:  # noqa: ARG002 - Kraken says the same to all of them
-        return _error("EGeneral:Unknown method")
+        return error("EGeneral:Unknown method")
 
     def _balance(self, _call: Call, account: Account, fault: str) -> Json:
         amounts = {
             asset_id(row.currency): without_missing({"balance": row.total, "hold_trade": row.held})
             for row in self.rows_of(account, fault)
         }
-        return self.with_warning(_result(amounts), fault)
+        return self.with_warning(result(amounts), fault)
 
     def _time(self, _call: Call) -> Json:
         now_s = self.now_s()
-        return _result({"unixtime": int(now_s), "rfc1123": formatdate(now_s, usegmt=True)})
+        return result({"unixtime": int(now_s), "rfc1123": formatdate(now_s, usegmt=True)})
 
     def _system_status(self, _call: Call) -> Json:
         moment = datetime.fromtimestamp(self.now_s(), UTC)
-        status = "cancel_only" if self.in_maintenance else "online"
-        return _result({"status": status, "timestamp": f"{moment:%Y-%m-%dT%H:%M:%SZ}"})
+        # The fault of that name is what a client meets at an order; the status that is set goes before it.
+        status = "cancel_only" if self._status == "online" and self.in_maintenance else self._status
+        return result({"status": status, "timestamp": f"{moment:%Y-%m-%dT%H:%M:%SZ}"})
 
+    def _trade_balance(self, _call: Call, account: Account, _fault: str) -> Json:
+        worth = f"{sum((self._in_dollars(code, account) for code in account.balance), Decimal()):.4f}"
+        none = dict.fromkeys(("m", "n", "c", "v"), "0.0000")
+        return result({"eb": worth, "tb": worth, **none, "e": worth, "mf": worth})
 
-def _result(result: object) -> Json:
-    return {"error": [], "result": result}
+    def _in_dollars(self, code: str, account: Account) -> Decimal:
+        total = sum((Decimal(amount) for amount in account.balance[code]), Decimal())
+        price = Decimal(1) if code == "USD" else self._prices.get(f"{code}/USD", Decimal())
+        return total * price
 
+    def _withdraw_info(self, _call: Call, _account: Account, _fault: str) -> Json:
+        # Nobody has an address here. A key without the permission never comes as far as this.
+        raise Refused(error("EFunding:Unknown withdraw key"))
 
-def _asset(code: str) -> Json:
-    decimals, shown = (4, 2) if code in FIAT else (10, 5)
-    return {
-        "aclass": "currency",
-        "altname": alt_name(code),
-        "decimals": decimals,
-        "display_decimals": shown,
-        "status": "enabled",
-    }
+    def _ticker(self, call: Call) -> Json:
+        asked = call.query.get("pair")
+        markets = MARKETS if asked is None else [self._pair(name) for name in asked.split(",")]
+        return result({PAIR_IDS[market.symbol]: self._ticker_row(market) for market in markets})
 
-
-# What earns (.F), is staked (.S), opted in (.M) or bonded (.B) is an asset of its own, named without the
-# X or Z in front: XBT.F. A term may stand before the suffix: DOT28.S is bonded for 28 days.
-SUFFIXED = ("BTC.F", "USD.F", "USD.M", "ETH.B", "ETH.F", "DOT.S", "DOT28.S", "SOL.S", "USD.HOLD")
-_ASSETS: Json = {asset_id(code): _asset(code) for code in (*ASSETS, *SUFFIXED)}
-
-
-def _pairs() -> Json:
-    pairs: dict[str, Json] = {}
-    for market in MARKETS:
-        base, quote = asset_id(market.base), asset_id(market.quote)
-        short = alt_name(market.base) + alt_name(market.quote)
-        # Kraken keeps the long form only where both sides have one: XXBTZUSD, but XBTUSDC and SOLUSD.
-        # The pair XDGUSD is its exception.
-        both_long = market.base in ASSET_IDS and market.quote in ASSET_IDS and market.base != "DOGE"
-        pairs[base + quote if both_long else short] = {
-            "altname": short,
-            "wsname": f"{alt_name(market.base)}/{alt_name(market.quote)}",
-            "aclass_base": "currency",
-            "base": base,
-            "aclass_quote": "currency",
-            "quote": quote,
-            "lot": "unit",
-            "pair_decimals": market.price_decimals,
-            "cost_decimals": 5,
-            "lot_decimals": market.amount_decimals,
-            "lot_multiplier": 1,
-            "leverage_buy": [],
-            "leverage_sell": [],
-            "fees": [[0, 0.4]],
-            "fees_maker": [[0, 0.25]],
-            "fee_volume_currency": "ZUSD",
-            "margin_call": 80,
-            "margin_stop": 40,
-            "ordermin": market.minimum,
-            "costmin": "0.5",
-            "tick_size": market.price_step,
-            "status": "online",
+    def _ticker_row(self, market: Market) -> Json:
+        price, step = self._prices[market.symbol], Decimal(market.price_step)
+        last = market.price_text(price)
+        return {
+            "a": [market.price_text(price + step), "1", "1.000"],
+            "b": [market.price_text(max(price - step, step)), "1", "1.000"],
+            "c": [last, "0.01000000"],
+            "v": ["10.00000000", "25.00000000"],
+            "p": [last, last],
+            "t": [100, 250],
+            "l": [last, last],
+            "h": [last, last],
+            "o": last,
         }
-    return pairs
 
+    def _ohlc(self, call: Call) -> Json:
+        market = self._pair(call.query.get("pair", ""))
+        interval, since = call.query.get("interval", "1"), call.query.get("since", "0")
+        if interval not in INTERVALS_MIN:
+            raise Refused(error("EGeneral:Invalid arguments:interval"))
+        if not since.isdigit():
+            raise Refused(error("EGeneral:Invalid arguments:since"))
+        rows = self.candles(market, int(interval) * 60, CandleSpan(MOST_CANDLES, int(since) + 1))
+        shown = [
+            [row.start_s, row.open, row.high, row.low, row.close, row.close, row.volume, 10] for row in rows
+        ]
+        # `last` is where to go on: the newest candle is not finished, so it is the one before.
+        last = rows[-2].start_s if len(rows) > 1 else int(since)
+        return result({PAIR_IDS[market.symbol]: shown, "last": last})
 
-_PAIRS = _pairs()
+    @staticmethod
+    def _pair(name: str) -> Market:
+        market = find_pair(name)
+        if market is None:
+            raise Refused(error("EQuery:Unknown asset pair"))
+        return market

@@ -12,12 +12,22 @@ import secrets
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import ClassVar
 
 from brokerwatch.simulator.account import Account, BalanceSpec, checked_balance, rows, without_missing
-from brokerwatch.simulator.exchange import Call, Json, SimulatedExchange
+from brokerwatch.simulator.candles import CandleSpan
+from brokerwatch.simulator.exchange import Call, Json
 from brokerwatch.simulator.faults import Answer, Refused, json_answer
-from brokerwatch.simulator.markets import ASSETS, FIAT, MARKETS
+from brokerwatch.simulator.markets import ASSETS, FIAT, MARKETS, Market
+from brokerwatch.simulator.okx_orders import (
+    BY_ID,
+    UNKNOWN_INSTRUMENT,
+    OkxOrders,
+    data,
+    error,
+    parameter_error,
+)
 
 # https://www.okx.com/docs-v5/en/#overview-rest-authentication-making-requests
 TIMESTAMP_WINDOW_S = 30.0
@@ -30,19 +40,37 @@ _REQUIRED_HEADERS: Mapping[str, str] = {
 }
 
 
+# https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-candlesticks
+BARS_S: Mapping[str, int] = {
+    "1m": 60,
+    "3m": 180,
+    "5m": 300,
+    "15m": 900,
+    "30m": 1_800,
+    "1H": 3_600,
+    "2H": 7_200,
+    "4H": 14_400,
+    # From six hours on a bar begins by the clock of Hong Kong, unless it is asked for in UTC.
+    "6Hutc": 21_600,
+    "12Hutc": 43_200,
+    "1Dutc": 86_400,
+}
+MOST_CANDLES = 300
+_CANDLE_NUMBERS = {"limit": "100", "before": "0", "after": "0"}
+# https://www.okx.com/docs-v5/en/#status-get-status
+STATES = frozenset({"scheduled", "ongoing", "pre_open", "completed", "canceled"})
+
+
 def _unauthorized(code: str, message: str) -> Answer:
     return json_answer({"msg": message, "code": code}, 401)
 
 
-def _error(code: str, message: str, status: int = 200) -> Answer:
-    return json_answer({"code": code, "data": [], "msg": message}, status)
-
-
-class SimulatedOkx(SimulatedExchange):
-    """OKX's REST API, version 5, as far as a balance watcher needs it.
+class SimulatedOkx(OkxOrders):
+    """OKX's REST API, version 5, as far as a balance watcher that can trade at the market needs it.
 
     `margin_mode` is the account's mode: False, the default, is spot mode, where OKX leaves `availEq`
-    empty and only `availBal` tells what is free.
+    empty and only `availBal` tells what is free. `key_ip` is the list of addresses that keys are bound to,
+    with commas, as `account/config` tells it; nothing is refused by it.
     """
 
     ccxt_id = "okx"
@@ -52,16 +80,34 @@ class SimulatedOkx(SimulatedExchange):
         "ETH": ("1.75", "0.25"),
     }
     refusals: ClassVar[Mapping[str, Answer]] = {
-        "http_500_json": _error("50026", "System error. Try again later.", 500),
-        "exchange_down": _error("50013", "Systems are busy. Please try again later.", 429),
-        "maintenance": _error("50001", "Service temporarily unavailable. Try again later.", 503),
+        "http_500_json": error("50026", "System error. Try again later.", 500),
+        "exchange_down": error("50013", "Systems are busy. Please try again later.", 429),
+        "maintenance": error("50001", "Service temporarily unavailable. Try again later.", 503),
         "rate_limited": json_answer({"msg": "Too Many Requests", "code": "50011"}, 429),
-        "locked_out": _error("50040", "Operations are too frequent, please try again later.", 429),
+        "locked_out": error("50040", "Operations are too frequent, please try again later.", 429),
         "bad_key": _unauthorized("50111", "Invalid OK-ACCESS-KEY"),
         "bad_signature": _unauthorized("50113", "Invalid Sign"),
         "bad_nonce": _unauthorized("50102", "Timestamp request expired"),
         "permission": _unauthorized("50120", "This API key doesn't have permission to use this function"),
-        "empty_result": _error("0", ""),
+        "empty_result": error("0", ""),
+    }
+    example_position: ClassVar[Json] = {
+        "instType": "SWAP",
+        "instId": "BTC-USDT-SWAP",
+        "posId": "307173036051017730",
+        "posSide": "long",
+        "pos": "1",
+        "availPos": "1",
+        "avgPx": "59000",
+        "markPx": "60000",
+        "ccy": "USDT",
+        "lever": "10",
+        "margin": "",
+        "mgnMode": "cross",
+        "notionalUsd": "600",
+        "upl": "10",
+        "cTime": "1700000000000",
+        "uTime": "1700000000000",
     }
     # Code 2 is OKX's word for "only in part"; ccxt takes it for success.
     warning: ClassVar[Mapping[str, object]] = {"code": "2", "msg": "Bulk operation partially succeeded."}
@@ -69,16 +115,60 @@ class SimulatedOkx(SimulatedExchange):
     def __init__(self) -> None:
         super().__init__()
         self.margin_mode = False
+        self.key_ip = ""
+        self._maintenance: Json | None = None
         self.public_routes = {
-            ("GET", "/api/v5/public/time"): lambda _call: _data({"ts": self._now_ms()}),
+            ("GET", "/api/v5/public/time"): lambda _call: data({"ts": self.now_ms()}),
             ("GET", "/api/v5/system/status"): self._system_status,
             ("GET", "/api/v5/public/instruments"): self._instruments,
+            ("GET", "/api/v5/market/ticker"): self._ticker,
+            ("GET", "/api/v5/market/tickers"): self._tickers,
+            ("GET", "/api/v5/market/candles"): self._candles_page,
+            ("GET", "/api/v5/market/history-candles"): self._candles_page,
         }
         self.private_routes = {
             ("GET", "/api/v5/account/balance"): self._trading_balance,
             ("GET", "/api/v5/asset/balances"): self._funding_balance,
-            ("GET", "/api/v5/asset/currencies"): lambda _call, _account, _fault: _data(*_CURRENCIES),
+            ("GET", "/api/v5/asset/currencies"): lambda _call, _account, _fault: data(*_CURRENCIES),
+            ("GET", "/api/v5/account/config"): self._config,
+            ("GET", "/api/v5/account/positions"): self._positions,
+            **self.order_routes(),
         }
+
+    def set_maintenance(
+        self,
+        title: str,
+        state: str = "scheduled",
+        begin_in_s: float = 3_600.0,
+        end_in_s: float = 7_200.0,
+    ) -> None:
+        """What the status endpoint tells from now on: a maintenance from one moment to another.
+
+        `state` is `scheduled`, `ongoing`, `pre_open`, `completed` or `canceled`; it is only told, and no call
+        is refused for it. ValueError for another word.
+        """
+        if state not in STATES:
+            raise ValueError(f"unknown state {state!r}; there are: {', '.join(sorted(STATES))}")
+        now_s = self.now_s()
+        with self._lock:
+            self._maintenance = {
+                "begin": str(int((now_s + begin_in_s) * 1000)),
+                "end": str(int((now_s + end_in_s) * 1000)),
+                "env": "1",
+                "href": "",
+                "maintType": "1",
+                "preOpenBegin": "",
+                "scheDesc": "",
+                "serviceType": "5",
+                "state": state,
+                "system": "unified",
+                "title": title,
+            }
+
+    def end_maintenance(self) -> None:
+        """The status endpoint has nothing to tell any more."""
+        with self._lock:
+            self._maintenance = None
 
     def set_funding(self, balance: BalanceSpec, *, account: str | None = None) -> None:
         """Replace what is in the funding account, which is empty to begin with; as `set_balance`."""
@@ -120,7 +210,7 @@ class SimulatedOkx(SimulatedExchange):
         return json_answer({"code": "404", "data": {}, "msg": "Not Found"}, 404)
 
     def _trading_balance(self, _call: Call, account: Account, fault: str) -> Json:
-        now_ms = self._now_ms()
+        now_ms = self.now_ms()
         details = [
             without_missing(
                 {
@@ -137,7 +227,7 @@ class SimulatedOkx(SimulatedExchange):
             for row in self.rows_of(account, fault)
         ]
         row = {"adjEq": "", "totalEq": "", "details": details, "uTime": now_ms}
-        return self.with_warning(_data(row), fault)
+        return self.with_warning(data(row), fault)
 
     def _funding_balance(self, _call: Call, account: Account, fault: str) -> Json:
         balances = [
@@ -146,25 +236,110 @@ class SimulatedOkx(SimulatedExchange):
             )
             for row in rows(account.funding, fault)
         ]
-        return self.with_warning(_data(*balances), fault)
+        return self.with_warning(data(*balances), fault)
 
-    def _system_status(self, _call: Call) -> Json:
+    def _system_status(self, call: Call) -> Json:
+        if self._maintenance is not None:
+            asked = call.query.get("state", "") in ("", self._maintenance["state"])
+            return data(self._maintenance) if asked else data()
         if not self.in_maintenance:
-            return _data()
-        now_ms = int(self._now_ms())
+            return data()
+        now_ms = int(self.now_ms())
         begin, end = str(now_ms - 60_000), str(now_ms + 3_600_000)
-        return _data({"title": "System upgrade", "state": "ongoing", "begin": begin, "end": end, "href": ""})
+        return data({"title": "System upgrade", "state": "ongoing", "begin": begin, "end": end, "href": ""})
+
+    def _config(self, _call: Call, account: Account, fault: str) -> Json:
+        words = {"query": "read_only", "withdraw": "withdraw", "trade": "trade"}
+        row = {
+            "uid": "44705892343619584",
+            "mainUid": "44705892343619584",
+            "acctLv": "2" if self.margin_mode else "1",
+            "posMode": "net_mode",
+            "autoLoan": False,
+            "level": "Lv1",
+            "label": "simulated",
+            "roleType": "0",
+            "perm": ",".join(word for name, word in words.items() if name in account.permissions),
+            "ip": self.key_ip,
+        }
+        return self.with_warning(data(row), fault)
+
+    def _positions(self, call: Call, account: Account, fault: str) -> Json:
+        kind, wanted = call.query.get("instType"), call.query.get("instId")
+        rows = [
+            row
+            for row in account.positions
+            if kind in (None, "", row.get("instType"))
+            and (not wanted or row.get("instId") in wanted.split(","))
+        ]
+        return self.with_warning(data(*rows), fault)
+
+    def _ticker(self, call: Call) -> Json:
+        return data(self._ticker_row(_instrument(call)))
+
+    def _tickers(self, call: Call) -> Json:
+        return data(*map(self._ticker_row, MARKETS)) if call.query.get("instType") == "SPOT" else data()
+
+    def _ticker_row(self, market: Market) -> Json:
+        price, step = self._prices[market.symbol], Decimal(market.price_step)
+        last = market.price_text(price)
+        return {
+            "instType": "SPOT",
+            "instId": f"{market.base}-{market.quote}",
+            "last": last,
+            "lastSz": "0.01",
+            "askPx": market.price_text(price + step),
+            "askSz": "1",
+            "bidPx": market.price_text(max(price - step, step)),
+            "bidSz": "1",
+            "open24h": last,
+            "high24h": last,
+            "low24h": last,
+            "volCcy24h": "1000",
+            "vol24h": "25",
+            "ts": self.now_ms(),
+            "sodUtc0": last,
+            "sodUtc8": last,
+        }
+
+    def _candles_page(self, call: Call) -> Json:
+        market = _instrument(call)
+        bar = call.query.get("bar", "1m")
+        texts = [call.query.get(name) or default for name, default in _CANDLE_NUMBERS.items()]
+        if bar not in BARS_S or not all(text.isdigit() for text in texts):
+            raise Refused(parameter_error("bar" if bar not in BARS_S else "limit"))
+        limit, before_ms, after_ms = map(int, texts)
+        # `after` asks for what is older and `before` for what is newer, and neither for the moment itself.
+        until_s = (after_ms - 1) // 1000 if after_ms else None
+        span = CandleSpan(min(limit, MOST_CANDLES), before_ms // 1000 + 1, until_s)
+        newest_s = self.now_s() - self.candle_lag_s
+        return data(
+            *(
+                [
+                    str(row.start_s * 1000),
+                    row.open,
+                    row.high,
+                    row.low,
+                    row.close,
+                    row.volume,
+                    row.volume,
+                    row.volume,
+                    "1" if row.start_s + BARS_S[bar] <= newest_s else "0",
+                ]
+                for row in reversed(self.candles(market, BARS_S[bar], span))
+            )
+        )
 
     def _instruments(self, call: Call) -> Json:
         # The simulated exchange has no futures, swaps or options.
-        return _data(*_INSTRUMENTS) if call.query.get("instType") == "SPOT" else _data()
-
-    def _now_ms(self) -> str:
-        return str(int(self.now_s() * 1000))
+        return data(*_INSTRUMENTS) if call.query.get("instType") == "SPOT" else data()
 
 
-def _data(*items: object) -> Json:
-    return {"code": "0", "data": list(items), "msg": ""}
+def _instrument(call: Call) -> Market:
+    market = BY_ID.get(call.query.get("instId", ""))
+    if market is None:
+        raise Refused(error(*UNKNOWN_INSTRUMENT))
+    return market
 
 
 _INSTRUMENTS: list[Json] = [

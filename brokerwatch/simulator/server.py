@@ -7,18 +7,25 @@ joined. A broken answer is acted out here, below HTTP, on the raw transport.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import struct
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from aiohttp import web
 
 from brokerwatch.simulator.connections import Broken, Ending
-from brokerwatch.simulator.exchange import Call, SimulatedExchange
+from brokerwatch.simulator.exchange import Call, SimulatedExchange, Trouble
+from brokerwatch.simulator.faults import Answer
+
+HOST = "127.0.0.1"
+ANY_PORT = 0
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0
@@ -31,19 +38,53 @@ REPEAT_AFTER_S = 0.05
 _Stop = tuple[asyncio.AbstractEventLoop, asyncio.Event]
 
 
-@contextmanager
-def serve(*exchanges: SimulatedExchange) -> Generator[None]:
-    """Serve the exchanges, each on a port the kernel picks, until the block is left.
+class PortUnavailable(OSError):
+    """A port of 127.0.0.1 cannot be had: another program listens there, or this one may not."""
 
-    They may be served again afterwards, on other ports. RuntimeError if one is served already, or if
-    the thread did not end within STOP_TIMEOUT_S seconds.
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One call to a simulated exchange: what was asked, what it met, and what it is answered."""
+
+    exchange: SimulatedExchange
+    call: Call
+    trouble: Trouble
+    answer: Answer | Broken
+
+
+Watcher = Callable[[Answered], None]
+"""Told of each call before its answer is sent, on the server's own thread; must not block nor raise."""
+
+
+@contextmanager
+def serve(
+    *exchanges: SimulatedExchange, ports: Sequence[int] = (), watcher: Watcher | None = None
+) -> Generator[None]:
+    """Serve the exchanges, each on a port of 127.0.0.1, until the block is left.
+
+    `ports` has one for each exchange, in order; 0, and every one that is left out, is a port that the
+    kernel picks. They may be served again afterwards. PortUnavailable if a port cannot be had,
+    ValueError for what is no port, RuntimeError if an exchange is served already, or if the thread did
+    not end within STOP_TIMEOUT_S seconds. `watcher` is told of every call.
     """
+    if len(ports) > len(exchanges):
+        raise ValueError(f"{len(ports)} ports for {len(exchanges)} exchanges")
+    if wrong := [port for port in ports if not 0 <= port <= 65_535]:
+        raise ValueError(f"{wrong[0]} is no port; expected 1 to 65535, or 0 for any that is free")
+    wanted = (*ports, *[ANY_PORT] * (len(exchanges) - len(ports)))
     ready: Future[_Stop] = Future()
     thread = threading.Thread(
-        target=_thread_main, args=(exchanges, ready), name="simulated-exchanges", daemon=True
+        target=_thread_main,
+        args=(tuple(zip(exchanges, wanted, strict=True)), watcher, ready),
+        name="simulated-exchanges",
+        daemon=True,
     )
     thread.start()
-    loop, stop = ready.result(START_TIMEOUT_S)
+    try:
+        loop, stop = ready.result(START_TIMEOUT_S)
+    except Exception:
+        thread.join(STOP_TIMEOUT_S)
+        raise
     try:
         yield
     finally:
@@ -53,29 +94,34 @@ def serve(*exchanges: SimulatedExchange) -> Generator[None]:
             raise RuntimeError(f"the simulated exchanges did not stop within {STOP_TIMEOUT_S:g} s")
 
 
-def _thread_main(exchanges: tuple[SimulatedExchange, ...], ready: Future[_Stop]) -> None:
+_Served = tuple[tuple[SimulatedExchange, int], ...]
+
+
+def _thread_main(served: _Served, watcher: Watcher | None, ready: Future[_Stop]) -> None:
     # A failure to start belongs to the caller of `serve`; it arrives there through the future.
     try:
-        asyncio.run(_serve_until_stopped(exchanges, ready))
+        asyncio.run(_serve_until_stopped(served, watcher, ready))
     except BaseException as failure:
         if ready.done():
             raise
         ready.set_exception(failure)
 
 
-async def _serve_until_stopped(exchanges: tuple[SimulatedExchange, ...], ready: Future[_Stop]) -> None:
+async def _serve_until_stopped(served: _Served, watcher: Watcher | None, ready: Future[_Stop]) -> None:
     stop = asyncio.Event()
     runners: list[web.ServerRunner] = []
     opened: list[SimulatedExchange] = []
     try:
-        for exchange in exchanges:
+        for exchange, port in served:
             # With handler_cancellation a request whose client went away does not hang on.
-            handler = web.Server(partial(_handle, exchange), access_log=None, handler_cancellation=True)
+            handler = web.Server(
+                partial(_handle, exchange, watcher), access_log=None, handler_cancellation=True
+            )
             runner = web.ServerRunner(handler, shutdown_timeout=GRACE_S)
             await runner.setup()
             runners.append(runner)
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            exchange.opened(f"http://127.0.0.1:{runner.addresses[0][1]}")
+            await _listen(runner, port)
+            exchange.opened(f"http://{HOST}:{runner.addresses[0][1]}")
             opened.append(exchange)
         ready.set_result((asyncio.get_running_loop(), stop))
         await stop.wait()
@@ -85,7 +131,19 @@ async def _serve_until_stopped(exchanges: tuple[SimulatedExchange, ...], ready: 
         await asyncio.gather(*(runner.cleanup() for runner in runners))
 
 
-async def _handle(exchange: SimulatedExchange, request: web.BaseRequest) -> web.StreamResponse:
+async def _listen(runner: web.ServerRunner, port: int) -> None:
+    try:
+        await web.TCPSite(runner, HOST, port).start()
+    except OSError as error:
+        number = error.errno or errno.EADDRNOTAVAIL  # asyncio's own sentence repeats the address twice
+        taken = number == errno.EADDRINUSE
+        why = "another program listens there" if taken else os.strerror(number)
+        raise PortUnavailable(number, f"port {port} of {HOST} cannot be had: {why}") from error
+
+
+async def _handle(
+    exchange: SimulatedExchange, watcher: Watcher | None, request: web.BaseRequest
+) -> web.StreamResponse:
     call = Call(
         method=request.method,
         path=request.path,
@@ -94,7 +152,10 @@ async def _handle(exchange: SimulatedExchange, request: web.BaseRequest) -> web.
         headers=request.headers,
         body=await request.read(),
     )
-    answer = exchange.respond(call, exchange.receive(call))
+    trouble = exchange.receive(call)
+    answer = exchange.respond(call, trouble)
+    if watcher is not None:
+        watcher(Answered(exchange, call, trouble, answer))
     if isinstance(answer, Broken):
         return await _act_out(request, answer)
     headers = {"Content-Type": answer.content_type, **answer.headers}

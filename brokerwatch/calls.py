@@ -1,0 +1,239 @@
+"""What one account can be asked and told besides its balance: coroutines that run on the account's loop.
+
+The handle (broker.py) offers them, waiting or awaitable. Here stands what must hold before anything
+goes out: a symbol that the exchange has, amounts that it takes, and for an entry an account that can be
+trusted on a balance that is fresh. An exit needs none of that last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from brokerwatch import orders
+from brokerwatch.actors.broker import LATE_S, Called, FetchNow, Message, Observed, Ordered
+from brokerwatch.answers import exact, unified
+from brokerwatch.board import Slot
+from brokerwatch.capabilities import DATA, READ
+from brokerwatch.clock import Instant
+from brokerwatch.config import BrokerSpec
+from brokerwatch.errors import (
+    BalanceUnknown,
+    CouldNotAsk,
+    EntryRefused,
+    InvalidOrder,
+    OrderNotSent,
+    TradingDisabled,
+    UnknownSymbol,
+)
+from brokerwatch.messages import Balance, Candle, Fault, FaultKind, Order, Position, Product, Reading, Side
+from brokerwatch.positions import held_positions
+from brokerwatch.symbols import Products
+
+if TYPE_CHECKING:
+    from brokerwatch.exchange import Access
+
+ENTRY_ATTEMPTS: Final = 3
+"""How often an entry waits for a balance that another order has just overtaken."""
+MOST_CANDLES: Final = 1_000
+"""Candles of one question; more than any of the exchanges gives."""
+
+
+class Teller:
+    """Tells a broker's actor how its calls ended; see `brokerwatch.desk.Teller`."""
+
+    def __init__(self, send: Callable[[Message], bool]) -> None:
+        self._send = send
+
+    def called(self, capability: str, fault: Fault | None) -> None:
+        """A call of this kind has ended."""
+        self._send(Called(capability, fault))
+
+    def ordered(self, *, ended: bool) -> Future[None]:
+        """An order goes out, or has ended."""
+        shown: Future[None] = Future()
+        if not self._send(Ordered(ended, shown)):
+            shown.set_result(None)
+        return shown
+
+
+class Calls:
+    """See the module."""
+
+    def __init__(self, spec: BrokerSpec, slot: Slot, access: Access, send: Callable[[Message], bool]) -> None:
+        self.access = access
+        self._spec = spec
+        self._slot = slot
+        self._send = send
+        self._teller = Teller(send)
+
+    def observe(self, outcome: object, capability: str, asked: Instant) -> None:
+        """Count the outcome of a call that the trader made himself; see `Broker.observe`."""
+        if isinstance(outcome, BaseException):
+            fault = self.access.desk.observed(outcome)
+            self._send(Observed(fault) if capability == READ else Called(capability, fault))
+        elif outcome is None:
+            self._send(Called(capability, None))
+        else:
+            try:
+                seen: Balance | Fault = Balance(holdings=unified(exact(outcome)), as_of=asked)
+            except ValueError as error:
+                seen = Fault(FaultKind.BAD_RESPONSE, f"the balance that was observed: {error}")
+            self._send(Observed(seen))
+
+    async def products(self) -> Products:
+        """The markets of the exchange. Raises CouldNotAsk."""
+        known = self.access.venue.known
+        try:
+            found = await self.access.venue.products()
+        except CouldNotAsk as error:
+            self._teller.called(DATA, error.fault)
+            raise
+        if known is not found:
+            self._teller.called(DATA, None)
+        return found
+
+    async def symbol(self, text: str) -> str:
+        """The symbol as everybody writes it."""
+        return (await self.products()).symbol(text)
+
+    async def supports(self, text: str) -> bool:
+        """Whether the exchange has this market."""
+        try:
+            await self.symbol(text)
+        except UnknownSymbol:
+            return False
+        return True
+
+    async def candles(self, symbol: str, timeframe: str, count: int) -> list[Candle]:
+        """The newest candles, oldest first."""
+        if not 1 <= count <= MOST_CANDLES:
+            raise ValueError(f"count: expected from 1 to {MOST_CANDLES:,}, not {count}")
+        product = (await self.products()).product(symbol)
+        try:
+            found = await self.access.venue.candles(product, timeframe, count)
+        except CouldNotAsk as error:
+            self._teller.called(DATA, error.fault)
+            raise
+        self._teller.called(DATA, None)
+        return list(found)
+
+    async def positions(self) -> list[Position]:
+        """The coins that are held, and what is open beside them."""
+        products = await self.products()
+        balance = await self._read_again()
+        if balance is None:
+            reading = self._slot.reading
+            kind = str(reading.fault or "")
+            raise CouldNotAsk(f"{self._spec.name}: the balance was not read: {reading.detail}", kind)
+        held = held_positions(balance.holdings, products, self._spec.cash_currencies)
+        return [*held, *await self.access.desk.positions(products.named)]
+
+    async def find(self, symbol: str, client_order_id: str) -> str | None:
+        """The exchange's id of an order of ours; None when it answers that it has none."""
+        return await self.access.desk.find((await self.products()).product(symbol), client_order_id)
+
+    async def place(
+        self,
+        symbol: str,
+        side: Side | str,
+        base_amount: Decimal | None,
+        quote_amount: Decimal | None,
+        client_order_id: str,
+        *,
+        validate_only: bool,
+        repeated: bool,
+    ) -> Order:
+        """Place a market order, or have it checked."""
+        product = await self._tradable(symbol)
+        request = orders.requested(
+            product, side, base_amount, quote_amount, client_order_id, family=self.access.desk.family
+        )
+        for attempt in range(1, ENTRY_ATTEMPTS + 1):
+            if self._slot.reading.overtaken:
+                await self._read_again()
+            self._admit_entry()
+            try:
+                return await self.access.desk.order(
+                    request, validate_only=validate_only, repeated=repeated, check=self._admit_entry
+                )
+            except EntryRefused:
+                # Another order may have gone out while this one waited: its balance is read again.
+                if attempt == ENTRY_ATTEMPTS or not self._slot.reading.overtaken:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def close(
+        self,
+        symbol: str,
+        base_amount: Decimal | None,
+        client_order_id: str,
+        *,
+        validate_only: bool,
+        repeated: bool,
+    ) -> Order:
+        """Sell what is held of a coin, or a part of it. Never refused for the state of the account."""
+        product = await self._tradable(symbol)
+        if base_amount is None:
+            base_amount = await self._free(product)
+        request = orders.requested(
+            product, Side.SELL, base_amount, None, client_order_id, family=self.access.desk.family
+        )
+        return await self.access.desk.order(
+            request, validate_only=validate_only, repeated=repeated, check=lambda: None
+        )
+
+    async def _tradable(self, symbol: str) -> Product:
+        if not self._spec.trading:
+            raise TradingDisabled(
+                f"{self._spec.name}: orders are off; nothing was sent. To place any, set trading = true "
+                f"under [brokers.{self._spec.name}], or trading=True in its BrokerSpec"
+            )
+        try:
+            products = await self.products()
+        except CouldNotAsk as error:
+            raise OrderNotSent(f"{self._spec.name}: its markets are not known: {error}") from error
+        return products.product(symbol)
+
+    def _admit_entry(self) -> None:
+        """Raise EntryRefused unless the account can be trusted with an entry this very moment."""
+        reading, name = self._slot.reading, self._spec.name
+        if not reading.available:
+            raise EntryRefused(f"{name} is not available: {reading.reason}: {reading.detail}".rstrip(": "))
+        if reading.age_ms is None:
+            raise EntryRefused(f"{name} has never answered with a balance")
+        if reading.overtaken:
+            raise EntryRefused(f"{name}: an order was sent after its balance was read; read it again first")
+        if reading.age_ms > self._spec.entry_age_s * 1_000:
+            raise EntryRefused(
+                f"{name}: its balance is {reading.age_ms / 1_000:.0f} s old, and entries need one of at most "
+                f"{self._spec.entry_age_s:g} s; read it again with get_account_balance()"
+            )
+
+    async def _free(self, product: Product) -> Decimal:
+        """What can be sold of a coin: read now, or the last known when that fails."""
+        balance = await self._read_again() or self._slot.known()[1]
+        if balance is None:
+            raise BalanceUnknown(
+                f"{self._spec.name} has never answered with a balance, so nobody knows how much "
+                f"{product.base} it holds; give base_amount"
+            )
+        held = balance.holdings.get(product.base)
+        if held is None or held.free <= 0:
+            raise InvalidOrder("symbol", f"{self._spec.name} holds no {product.base} that is free to be sold")
+        return held.free
+
+    async def _read_again(self) -> Balance | None:
+        """The balance as the exchange says it now; None when it was not read."""
+        before = self._slot.known()[1]
+        waiter: Future[Reading] = Future()
+        if not self._send(FetchNow(waiter)):
+            return None
+        patience_s = self.access.source.queue_s + self._spec.fetch_deadline_s + 2 * LATE_S
+        await asyncio.wait({asyncio.wrap_future(waiter)}, timeout=patience_s)
+        after = self._slot.known()[1]
+        newer = after is not None and (before is None or after.as_of.up_s > before.as_of.up_s)
+        return after if newer else None

@@ -1,0 +1,320 @@
+"""Telling a trader that a reading changed: one thread for all callbacks, and nobody waits for a slow one.
+
+Whoever writes a reading puts the one before and the one after here, and goes on. What waits to be told is
+bounded by the number of brokers: of each broker the oldest `before` and the newest `after` are kept, so a
+slow callback misses what lay between and never the outcome. When what comes last is told the same as
+what was told last (`view.told`), there is nothing to tell, and nothing is told.
+
+That nobody renews a reading is a change as well, and no message says it. So the thread wakes when
+the first of the newest readings runs out, and tells that this broker is not available any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from brokerwatch.clock import Clock, Instant, SystemClock
+from brokerwatch.errors import ClusterStopped
+from brokerwatch.health import NO_VETOES
+from brokerwatch.messages import Reading, Reason
+from brokerwatch.view import composed, told
+
+_log: Final = logging.getLogger(__name__)
+_NEVER_S: Final = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One broker's reading before and after.
+
+    Both know their term, and renewals are no changes: whoever keeps a change sees its `after` run out,
+    however well the broker does. So `lost` and `regained` say what the change was about, and how the broker
+    is later its own newest reading says.
+    """
+
+    before: Reading
+    """What was told last, or the newest when the subscription began."""
+    after: Reading
+
+    @property
+    def broker(self) -> str:
+        """The broker's configured name."""
+        return self.after.broker
+
+    @property
+    def lost(self) -> bool:
+        """Whether the broker was available before, and is not after."""
+        return self.before.verdict.available and not self.after.verdict.available
+
+    @property
+    def regained(self) -> bool:
+        """Whether the broker was not available before, and is after."""
+        return self.after.verdict.available and not self.before.verdict.available
+
+
+class Untold:
+    """What waits to be told: for each broker at most one change. Knows no thread and no clock."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Change] = {}
+        self._newest: dict[str, Reading] = {}
+        """Readings that say available and have not run out yet, by broker."""
+        self._lapsed: dict[str, Reading] = {}
+        """What was told of brokers whose reading ran out, until they are heard of again."""
+        self.next_expiry_s = _NEVER_S
+        """No reading runs out before this monotonic second. One that was renewed may leave it too early."""
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def learn(self, reading: Reading, now: Instant) -> None:
+        """What stands when watching begins: no change by itself, but it may run out or come back."""
+        if reading.verdict.available and reading.valid_until_s <= now.up_s:
+            self._lapsed[reading.broker] = lapsed(reading, now)
+        else:
+            self._keep(reading)
+
+    def put(self, before: Reading, after: Reading) -> bool:
+        """A reading was written. Whether somebody must wake: there is a change, or a sooner expiry."""
+        began_s = self.next_expiry_s
+        self._keep(after)
+        before = self._lapsed.pop(after.broker, before)
+        return self.change(before, after) or self.next_expiry_s < began_s
+
+    def change(self, before: Reading, after: Reading) -> bool:
+        """Let a change wait, joined to the one that waits already. Whether one waits now."""
+        waiting = self._waiting.get(after.broker)
+        first = before if waiting is None else waiting.before
+        if told(first) == told(after):
+            self._waiting.pop(after.broker, None)
+            return False
+        self._waiting[after.broker] = Change(first, after)
+        return True
+
+    def expire(self, now: Instant) -> None:
+        """Turn what has run out into changes."""
+        if now.up_s < self.next_expiry_s:
+            return
+        gone = [reading for reading in self._newest.values() if reading.valid_until_s <= now.up_s]
+        for reading in gone:
+            del self._newest[reading.broker]
+            self._lapsed[reading.broker] = lapsed(reading, now)
+            self.change(reading, self._lapsed[reading.broker])
+        self.next_expiry_s = min((one.valid_until_s for one in self._newest.values()), default=_NEVER_S)
+
+    def take(self) -> Change | None:
+        """The change of the broker that waits longest; None when nothing waits."""
+        for broker in self._waiting:
+            return self._waiting.pop(broker)
+        return None
+
+    def _keep(self, reading: Reading) -> None:
+        if reading.verdict.available:
+            self._newest[reading.broker] = reading
+            self.next_expiry_s = min(self.next_expiry_s, reading.valid_until_s)
+        else:
+            self._newest.pop(reading.broker, None)  # what is not available cannot become so by expiring
+
+
+def lapsed(reading: Reading, now: Instant) -> Reading:
+    """What is told of a reading that ran out: what the reading itself says from then on, said for good."""
+    late_s = max(0.0, now.up_s - reading.valid_until_s)
+    since = Instant(now.wall_us - round(late_s * 1_000_000), now.up_s - late_s)
+    return composed(reading, NO_VETOES.lay(Reason.SILENT, "nobody has renewed this reading", since))
+
+
+class _Subscription:
+    """One callback, by itself: the same function may be subscribed twice."""
+
+    __slots__ = ("active", "callback", "ended", "failure")
+
+    def __init__(self, callback: Callable[[Change], object], ended: Callable[[], object]) -> None:
+        self.callback = callback
+        self.ended = ended
+        self.active = True
+        self.failure = ""
+
+    def tell(self, change: Change) -> None:
+        try:
+            self.callback(change)
+        except BaseException as error:  # noqa: BLE001 - one trader's callback must not silence all the others
+            failure = f"{type(error).__name__}: {error}"
+            if failure != self.failure:  # the same again would fill his log, and says nothing new
+                _log.exception("a callback for changes raised, and stays subscribed (%s)", change.broker)
+            self.failure = failure
+        else:
+            self.failure = ""
+
+
+class Changes:
+    """The dispatcher: `put` from any thread, and one daemon thread that calls whoever subscribed.
+
+    `readings` gives what stands when the first one subscribes, so that a reading which nobody ever renews is
+    told too. It must take no lock under which somebody calls `put`.
+    """
+
+    def __init__(
+        self, clock: Clock | None = None, *, readings: Callable[[], Iterable[Reading]] = tuple
+    ) -> None:
+        self._clock = SystemClock() if clock is None else clock
+        self._readings = readings
+        self._changed = threading.Condition(threading.Lock())
+        self._subscriptions: tuple[_Subscription, ...] = ()
+        self._listening = False
+        self._closed = False
+        self._untold = Untold()
+        self._thread: threading.Thread | None = None
+
+    def put(self, before: Reading, after: Reading) -> None:
+        """A reading took the place of another. Never waits and never raises; nearly free when nobody listens.
+
+        To be called for renewals too, and in the order of the writing: so under the lock of whoever writes.
+        """
+        if not self._listening:
+            return
+        with self._changed:
+            if self._listening and self._untold.put(before, after):
+                self._changed.notify()
+
+    def subscribe(self, callback: Callable[[Change], object]) -> Callable[[], None]:
+        """Call `callback` with every change from now on; the thread is started by the first who asks.
+
+        Changes are told one after the other, and a callback that takes long delays all the others. One that
+        raises is logged and stays subscribed. Returns what ends the subscription: it may be called from
+        any thread, within the callback, and twice. It never waits, so a call that was under way at that
+        moment still ends; no later change is told. Raises ClusterStopped after `close`.
+        """
+        return self._subscribe(callback, _nothing)
+
+    async def stream(self) -> AsyncGenerator[Change, None]:
+        """Every change from the first `async for` on, in the running loop, which never waits for anybody.
+
+        While the reader is slow, each broker's changes are joined as for a callback. Ends after `close`.
+        Leaving the loop, a cancellation or `aclose()` end the subscription.
+        """
+        loop = asyncio.get_running_loop()
+        stirred = asyncio.Event()
+        lock = threading.Lock()
+        untold = Untold()
+        over = False
+
+        def stir() -> None:
+            try:
+                loop.call_soon_threadsafe(stirred.set)
+            except RuntimeError:  # the loop was closed under its reader: nobody is left to be told
+                unsubscribe()
+
+        def tell(change: Change) -> None:
+            with lock:
+                alone = not len(untold)
+                waits = untold.change(change.before, change.after)
+            if waits and alone:
+                stir()
+
+        def end() -> None:
+            nonlocal over
+            over = True
+            stir()
+
+        unsubscribe = self._subscribe(tell, end)
+        try:
+            while True:
+                stirred.clear()
+                ended = over  # asked before what waits, or the last change might be left
+                with lock:
+                    change = untold.take()
+                if change is not None:
+                    yield change
+                elif ended:
+                    return
+                else:
+                    await stirred.wait()
+        finally:
+            unsubscribe()
+
+    def close(self, deadline_s: float = 1.0) -> bool:
+        """Tell what still waits, and end. False when a callback hangs: its thread is left behind.
+
+        May be called twice, and within a callback, where it waits for nobody and returns False.
+        """
+        with self._changed:
+            self._closed = True
+            self._listening = False
+            self._changed.notify()
+            thread = self._thread
+        if thread is threading.current_thread():
+            return False
+        if thread is not None:
+            thread.join(deadline_s)
+        self._end()
+        return thread is None or not thread.is_alive()
+
+    def _subscribe(
+        self, callback: Callable[[Change], object], ended: Callable[[], object]
+    ) -> Callable[[], None]:
+        subscription = _Subscription(callback, ended)
+        with self._changed:
+            if self._closed:
+                raise ClusterStopped("no change is told any more: whoever watched has stopped")
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="brokerwatch-changes", daemon=True)
+                thread.start()
+                self._thread = thread
+            if not self._listening:
+                # First listen, then look: what is written meanwhile waits at the lock and comes after.
+                self._listening = True
+                now = self._clock.now()
+                for reading in self._readings():
+                    self._untold.learn(reading, now)
+            self._subscriptions = (*self._subscriptions, subscription)
+            self._changed.notify()
+        return lambda: self._unsubscribe(subscription)
+
+    def _unsubscribe(self, subscription: _Subscription) -> None:
+        with self._changed:
+            subscription.active = False
+            self._subscriptions = tuple(one for one in self._subscriptions if one is not subscription)
+            if not self._subscriptions:
+                self._listening = False
+                self._untold = Untold()
+
+    def _run(self) -> None:
+        try:
+            while (following := self._next()) is not None:
+                change, subscriptions = following
+                for subscription in subscriptions:
+                    if subscription.active:
+                        subscription.tell(change)
+        finally:
+            self._end()
+
+    def _next(self) -> tuple[Change, tuple[_Subscription, ...]] | None:
+        """Wait for the next change, and who is to be told; None at the end."""
+        with self._changed:
+            while True:
+                now = self._clock.now()
+                self._untold.expire(now)
+                change = self._untold.take()
+                if change is not None:
+                    return change, self._subscriptions
+                if self._closed:
+                    return None
+                wait_s = self._untold.next_expiry_s - now.up_s
+                self._changed.wait(None if wait_s == _NEVER_S else min(wait_s, threading.TIMEOUT_MAX))
+
+    def _end(self) -> None:
+        with self._changed:
+            ended, self._subscriptions = self._subscriptions, ()
+            self._listening = False
+        for subscription in ended:
+            subscription.active = False
+            subscription.ended()
+
+
+def _nothing() -> None:
+    """Nobody wants to know of the end."""

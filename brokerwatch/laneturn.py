@@ -1,0 +1,86 @@
+"""A trader's own turn in the lane of an API key, for calls that he makes himself.
+
+    async with broker.lane():
+        await my_ccxt.create_order(...)
+
+It works with `with` too, in a program without an event loop. While it lasts nobody else uses the key,
+so it should be short; and the handle's own questions wait for its end, so none may be asked inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import CancelledError, Future
+from types import TracebackType
+from typing import Any, Self
+
+from brokerwatch.errors import CouldNotAsk
+from brokerwatch.lane import Lane
+from brokerwatch.loop import Loop
+from brokerwatch.source import Refrained
+
+
+class LaneTurn:
+    """One turn; used once."""
+
+    def __init__(self, lane: Lane, loop: Loop, exchange: Any) -> None:
+        self.exchange = exchange
+        """The trader's own ccxt instance, where the broker was given one; else None."""
+        self._lane = lane
+        self._loop = loop
+        self._entered: Future[None] = Future()
+        self._leave = asyncio.Event()
+        self._held: Future[None] | None = None
+
+    def nonce(self) -> int:
+        """The key's next nonce, for a client that counts none by itself. Inside the turn only."""
+        return self._lane.nonces.next()
+
+    def __enter__(self) -> Self:
+        self._begin()
+        self._entered.result()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call(self._leave.set)
+
+    async def __aenter__(self) -> Self:
+        self._begin()
+        try:
+            await asyncio.wrap_future(self._entered)
+        except asyncio.CancelledError:
+            self._loop.call(self._leave.set)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call(self._leave.set)
+
+    def _begin(self) -> None:
+        try:
+            self._held = self._loop.submit(self._hold())
+        except RuntimeError as error:
+            raise CouldNotAsk("the cluster is not running, so there is no lane") from error
+        self._held.add_done_callback(self._ended)
+
+    async def _hold(self) -> None:
+        # Urgent: nobody may end the turn of somebody whose call we do not know.
+        async with self._lane.turn(urgent=True):
+            if self._entered.set_running_or_notify_cancel():
+                self._entered.set_result(None)
+                await self._leave.wait()
+
+    def _ended(self, held: Future[None]) -> None:
+        """Whoever waits to get in is told when that will never be."""
+        if self._entered.done():
+            return
+        try:
+            trouble: BaseException | None = held.exception()
+        except CancelledError:
+            trouble = None
+        why = trouble.outcome.why if isinstance(trouble, Refrained) else "the cluster was stopped"
+        self._entered.set_exception(CouldNotAsk(why))

@@ -1,0 +1,112 @@
+"""HTTP sessions that believe nobody too much: the only file that imports aiohttp.
+
+All accounts on one loop share them, with one TLS context. A redirect is an error, an answer has a size
+that it may not exceed, and a connection on which something waits before we asked is not used.
+"""
+
+from __future__ import annotations
+
+import copy
+import ssl
+from typing import Any, Final
+
+import aiohttp
+import certifi
+
+CERTIFICATES: Final = certifi.where()
+"""Whose signatures on certificates are believed; ccxt's own choice too."""
+KEEPALIVE_S: Final = 75.0
+"""Longer than the usual poll, so that a connection is used again."""
+
+
+class Sessions:
+    """The sessions of one loop. Made on the loop's thread when they are first needed, and closed there."""
+
+    def __init__(self, *, trust_env: bool = False) -> None:
+        self._trust_env = trust_env
+        self._context: ssl.SSLContext | None = None
+        self._made: dict[bool, aiohttp.ClientSession] = {}
+
+    def session(self, *, large: bool) -> aiohttp.ClientSession:
+        """The shared session; `large` for whoever loads a list of markets."""
+        if large not in self._made:
+            if self._context is None:
+                # One context for all: making it costs 15 to 30 ms and most of a megabyte.
+                self._context = ssl.create_default_context(cafile=certifi.where())
+            tracing = aiohttp.TraceConfig()
+            tracing.on_request_redirect.append(_follow_nobody)
+            self._made[large] = aiohttp.ClientSession(
+                connector=_Connector(ssl=self._context, limit=0, keepalive_timeout=KEEPALIVE_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                response_class=_LargeAnswer if large else _Answer,
+                trace_configs=[tracing],
+                trust_env=self._trust_env,
+            )
+        return self._made[large]
+
+    async def close(self) -> None:
+        """Close them. Called on the loop's thread."""
+        for session in self._made.values():
+            await session.close()
+
+
+def unredirected(session: Any) -> Any:
+    """A trader's own `requests` session, with its proxies and adapters, that follows no redirect."""
+    found = copy.copy(session)
+    found.max_redirects = 0
+    return found
+
+
+async def _follow_nobody(
+    session: aiohttp.ClientSession, context: object, redirect: aiohttp.TraceRequestRedirectParams
+) -> None:
+    """A redirect would carry key and signature to a stranger, and his answer would be believed."""
+    del session, context
+    answer = redirect.response
+    answer.close()
+    raise aiohttp.ClientResponseError(
+        answer.request_info,
+        answer.history,
+        status=answer.status,
+        message=f"redirects to {answer.headers.get('Location', 'nowhere')}, and we follow nobody",
+    )
+
+
+class _Answer(aiohttp.ClientResponse):
+    """An answer that is not read for ever: a bomb in gzip would take gigabytes, and everybody's time."""
+
+    largest_bytes = 4 << 20  # an account with 1,500 currencies states them in 200 KB
+
+    async def read(self) -> bytes:
+        if self._body is None:
+            read = bytearray()
+            async for part in self.content.iter_any():
+                read += part
+                if len(read) > self.largest_bytes:
+                    self.close()
+                    raise aiohttp.ClientResponseError(
+                        self.request_info, self.history, message=f"more than {self.largest_bytes:,} bytes"
+                    )
+            self._body = bytes(read)
+        return self._body
+
+
+class _LargeAnswer(_Answer):
+    """The same for exchanges that must load their list of markets first."""
+
+    largest_bytes = 64 << 20
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connections on which nothing waits to be read: what came before the question answers none of ours.
+
+    All accounts share them, so a server that repeats itself would give one account's money to another.
+    """
+
+    async def connect(self, *request: Any, **named: Any) -> aiohttp.connector.Connection:
+        while True:
+            connection = await super().connect(*request, **named)
+            protocol = connection.protocol
+            if protocol is None or not protocol.should_close:
+                return connection
+            connection.close()

@@ -1,0 +1,56 @@
+"""Made-up credentials that are the same every time, so that a client is configured once.
+
+They follow from a name, and anybody can work them out: there is nothing behind them but play money on
+this machine. Each has the form that its exchange issues.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import uuid
+from collections.abc import Callable, Mapping
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+
+def steady_credentials(ccxt_id: str, name: str) -> dict[str, str]:
+    """The credentials that go with a name at an exchange, snake_case; KeyError for one not simulated."""
+    return _FORMS[ccxt_id](f"simulated {ccxt_id} {name}")
+
+
+def _bytes(name: str, what: str, length: int) -> bytes:
+    return hashlib.shake_256(f"{name} {what}".encode()).digest(length)
+
+
+def _kraken(name: str) -> dict[str, str]:
+    return {
+        "api_key": base64.b64encode(_bytes(name, "key", 42)).decode(),
+        "secret": base64.b64encode(_bytes(name, "secret", 64)).decode(),
+    }
+
+
+def _coinbase(name: str) -> dict[str, str]:
+    # 31 bytes are below the order of the curve, and the odd number is not 0.
+    number = int.from_bytes(_bytes(name, "secret", 31)) | 1
+    pem = ec.derive_private_key(number, ec.SECP256R1()).private_bytes(
+        Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+    )
+    organization, key = (uuid.UUID(bytes=_bytes(name, what, 16), version=4) for what in ("owner", "key"))
+    return {"api_key": f"organizations/{organization}/apiKeys/{key}", "secret": pem.decode()}
+
+
+def _okx(name: str) -> dict[str, str]:
+    return {
+        "api_key": str(uuid.UUID(bytes=_bytes(name, "key", 16), version=4)),
+        "secret": _bytes(name, "secret", 16).hex().upper(),
+        "password": f"Pass-{_bytes(name, 'password', 6).hex()}",
+    }
+
+
+_FORMS: Mapping[str, Callable[[str], dict[str, str]]] = {
+    "kraken": _kraken,
+    "coinbase": _coinbase,
+    "okx": _okx,
+}

@@ -1,0 +1,112 @@
+"""Simulated exchanges for your own tests: the failures that no exchange's sandbox gives.
+
+    pytest_plugins = ["brokerwatch.testing"]
+
+    def test_my_bot(simulated_kraken):
+        bot = MyBot(ccxt.kraken(ccxt_config(simulated_kraken)))
+        simulated_kraken.set_fault("empty_body")
+
+With `simulated` the same without pytest, which is imported here where it is installed, for the fixtures,
+and is no dependency. Nothing is loaded by itself: a test suite names this module, or does without.
+
+PYTEST_DONT_REWRITE (nothing is asserted here, and a conftest.py may import this before it names it)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal, overload
+
+from brokerwatch.config import BrokerSpec
+from brokerwatch.simulation import ccxt_config
+from brokerwatch.simulator import (
+    EXCHANGES,
+    FAULTS,
+    BalanceSpec,
+    SimulatedCoinbase,
+    SimulatedExchange,
+    SimulatedKraken,
+    SimulatedOkx,
+    serve,
+)
+
+__all__ = ["FAULTS", "broker_spec", "ccxt_config", "simulated"]
+
+
+@overload
+def simulated(
+    name: Literal["kraken"], *, balance: BalanceSpec | None = None, port: int = 0
+) -> AbstractContextManager[SimulatedKraken]: ...
+@overload
+def simulated(
+    name: Literal["coinbase"], *, balance: BalanceSpec | None = None, port: int = 0
+) -> AbstractContextManager[SimulatedCoinbase]: ...
+@overload
+def simulated(
+    name: Literal["okx"], *, balance: BalanceSpec | None = None, port: int = 0
+) -> AbstractContextManager[SimulatedOkx]: ...
+@overload
+def simulated(
+    name: str, *, balance: BalanceSpec | None = None, port: int = 0
+) -> AbstractContextManager[SimulatedExchange]: ...
+def simulated(name: str, *, balance: BalanceSpec | None = None, port: int = 0) -> AbstractContextManager[Any]:
+    """A simulated exchange, served on 127.0.0.1 until the block is left.
+
+    `balance` is what its first account has: currency to (free, held), as texts. `port` 0 is one that the
+    kernel picks. ValueError for an exchange that is not simulated; PortUnavailable for a port that
+    somebody has.
+    """
+    if name not in EXCHANGES:
+        raise ValueError(f"no exchange {name!r} is simulated; there are: {', '.join(EXCHANGES)}")
+    exchange = EXCHANGES[name]()
+    if balance is not None:
+        exchange.set_balance(balance)
+    return _served(exchange, port)
+
+
+@contextmanager
+def _served(exchange: SimulatedExchange, port: int) -> Generator[SimulatedExchange]:
+    with serve(exchange, ports=[port]):
+        yield exchange
+
+
+def broker_spec(exchange: SimulatedExchange, name: str = "", **values: Any) -> BrokerSpec:
+    """A broker for a Cluster on a simulated exchange; `values` are what else BrokerSpec takes.
+
+    It is called as its exchange is, unless it is named, and polls only when it is asked to.
+    """
+    chosen: dict[str, Any] = {
+        "exchange": exchange.ccxt_id,
+        "poll_interval_s": float("inf"),
+        "credentials": exchange.credentials,
+        "ccxt": exchange.ccxt_options(),
+        "simulated": True,
+        **values,
+    }
+    return BrokerSpec(name or exchange.ccxt_id, **chosen)
+
+
+try:
+    import pytest
+except ImportError:
+    pass
+else:
+
+    @pytest.fixture
+    def simulated_kraken() -> Iterator[SimulatedKraken]:
+        """A simulated Kraken of this test's own."""
+        with simulated("kraken") as exchange:
+            yield exchange
+
+    @pytest.fixture
+    def simulated_coinbase() -> Iterator[SimulatedCoinbase]:
+        """A simulated Coinbase of this test's own."""
+        with simulated("coinbase") as exchange:
+            yield exchange
+
+    @pytest.fixture
+    def simulated_okx() -> Iterator[SimulatedOkx]:
+        """A simulated OKX of this test's own."""
+        with simulated("okx") as exchange:
+            yield exchange

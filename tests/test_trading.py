@@ -1,0 +1,497 @@
+"""Orders through the handle, on exchanges that really place them: once, or not at all, or looked up."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from brokerwatch.broker import Broker
+from brokerwatch.cluster import Cluster
+from brokerwatch.errors import (
+    CouldNotAsk,
+    EntryRefused,
+    InvalidOrder,
+    InvalidSymbol,
+    NotAllowed,
+    OrderNotSent,
+    OrderRefused,
+    OrderStateUnknown,
+    TradingDisabled,
+    UnknownSymbol,
+    ValidationNotSupported,
+)
+from brokerwatch.messages import CapabilityState, OrderState
+from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
+from tests.clusters import cluster_of, simulated_spec, until
+
+FIFTY = Decimal("50")
+ORDER_PATHS = {
+    "kraken": "POST /0/private/AddOrder",
+    "coinbase": "POST /api/v3/brokerage/orders",
+    "okx": "POST /api/v5/trade/order",
+}
+LOOKUP_PATHS = {
+    "kraken": ("POST /0/private/OpenOrders", "POST /0/private/ClosedOrders"),
+    "coinbase": ("GET /api/v3/brokerage/orders/historical/batch",),
+    "okx": ("GET /api/v5/trade/order",),
+}
+SYMBOLS = {"kraken": "BTC/USD", "coinbase": "BTC/USD", "okx": "BTC/USDT"}
+KINDS = (SimulatedKraken, SimulatedCoinbase, SimulatedOkx)
+
+
+def rich(exchange: SimulatedExchange) -> SimulatedExchange:
+    exchange.set_balance(
+        {"USD": ("10000", "0"), "USDT": ("10000", "0"), "BTC": ("0.5", "0.1"), "ETH": ("2", "0")}
+    )
+    return exchange
+
+
+class Desk:
+    """One simulated exchange, a cluster on it, and the handle."""
+
+    def __init__(self, exchange: SimulatedExchange, cluster: Cluster) -> None:
+        self.exchange, self.cluster = exchange, cluster
+        self.broker: Broker = cluster.broker(f"{exchange.ccxt_id}-test")
+        self.symbol = SYMBOLS[exchange.ccxt_id]
+        self.order_path = ORDER_PATHS[exchange.ccxt_id]
+
+    def buy(self, **values: Any) -> Any:
+        chosen: dict[str, Any] = {"quote_amount": FIFTY, "validate_only": False, **values}
+        return self.broker.place_market_order(self.symbol, "buy", **chosen)
+
+    @property
+    def placed(self) -> int:
+        return self.exchange.placed_orders
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: str(kind.ccxt_id))
+def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
+    with Opened(rich(request.param())) as found:
+        yield found
+
+
+class Opened:
+    """A desk on this exchange, from start to stop."""
+
+    def __init__(self, exchange: SimulatedExchange, **values: Any) -> None:
+        self.exchange = exchange
+        self.values: dict[str, Any] = {"trading": True, "fetch_deadline_s": 1.0, **values}
+
+    def __enter__(self) -> Desk:
+        self.serving = serve(self.exchange)
+        self.serving.__enter__()
+        self.cluster = cluster_of(
+            simulated_spec(self.exchange, **self.values), status_interval_s=float("inf")
+        )
+        self.cluster.start()
+        found = Desk(self.exchange, self.cluster)
+        found.broker.get_account_balance()
+        return found
+
+    def __exit__(self, *_: object) -> None:
+        self.cluster.stop()
+        self.serving.__exit__(None, None, None)
+
+
+# --- what is placed ----------------------------------------------------------------------------------
+
+
+def test_an_order_is_placed_once_and_the_balance_is_read_again(desk: Desk) -> None:
+    before = desk.broker.get_account_balance()
+    order = desk.buy()
+    assert order.state is OrderState.ACCEPTED
+    assert order.order_id
+    assert (order.quote_amount, order.base_amount) == (FIFTY, None)
+    [placed] = desk.exchange.orders_of()
+    assert (placed.symbol, placed.side) == (desk.symbol, "buy")
+    assert (placed.size, placed.in_quote) == (FIFTY, True)
+    until(lambda: not desk.broker.reading().overtaken)
+    assert desk.broker.reading().cash == before - placed.quote_amount
+    assert desk.broker.reading().capabilities["trade"].state is CapabilityState.OK
+
+
+def test_what_is_held_can_be_sold_and_no_more_than_is_free(desk: Desk) -> None:
+    order = desk.broker.close_position(desk.symbol, validate_only=False)
+    assert order.base_amount == Decimal("0.5"), "0.1 more is held by other orders"
+    [placed] = desk.exchange.orders_of()
+    assert (placed.side, placed.base_amount) == ("sell", Decimal("0.5"))
+    with pytest.raises(InvalidOrder, match="holds no BTC that is free"):
+        desk.broker.close_position(desk.symbol, validate_only=False)
+    assert desk.placed == 1
+
+
+@pytest.mark.parametrize("kind", [SimulatedKraken, SimulatedCoinbase])
+def test_a_dry_run_is_checked_by_the_exchange_and_places_nothing(kind: type[SimulatedExchange]) -> None:
+    with Opened(rich(kind())) as desk:
+        order = desk.buy(validate_only=True)
+        assert (order.state, order.order_id) == (OrderState.VALIDATED, "")
+        assert not desk.broker.reading().overtaken
+        closing = desk.broker.close_position(desk.symbol)
+        assert closing.state is OrderState.VALIDATED
+        with pytest.raises(OrderRefused):
+            desk.buy(validate_only=True, quote_amount=Decimal(1_000_000))
+        assert desk.placed == 0
+
+
+def test_where_there_is_no_dry_run_nothing_is_sent() -> None:
+    with Opened(rich(SimulatedOkx())) as desk:
+        calls = desk.exchange.private_calls
+        for attempt in (
+            lambda: desk.buy(validate_only=True),
+            lambda: desk.broker.close_position(desk.symbol, base_amount=Decimal("0.1")),
+        ):
+            with pytest.raises(ValidationNotSupported):
+                attempt()
+        assert desk.placed == 0
+        assert desk.exchange.private_calls == calls
+
+
+def test_without_leave_in_the_configuration_nothing_is_sent() -> None:
+    with Opened(rich(SimulatedKraken()), trading=False) as desk:
+        calls = desk.exchange.private_calls
+        with pytest.raises(TradingDisabled, match="trading = true"):
+            desk.buy()
+        with pytest.raises(TradingDisabled):
+            desk.broker.close_position(desk.symbol)
+        assert (desk.placed, desk.exchange.private_calls) == (0, calls)
+
+
+@pytest.mark.parametrize(
+    ("values", "argument"),
+    [
+        ({"quote_amount": None}, "amount"),
+        ({"base_amount": Decimal("0.1")}, "amount"),
+        ({"quote_amount": Decimal(0)}, "quote_amount"),
+        ({"quote_amount": Decimal(-5)}, "quote_amount"),
+        ({"quote_amount": Decimal("NaN")}, "quote_amount"),
+        ({"quote_amount": Decimal("Infinity")}, "quote_amount"),
+        ({"quote_amount": 50.0}, "quote_amount"),
+        ({"quote_amount": None, "base_amount": Decimal("0.000001")}, "base_amount"),
+        ({"client_order_id": "with spaces"}, "client_order_id"),
+    ],
+)
+def test_an_argument_that_cannot_be_is_named_and_nothing_is_sent(
+    desk: Desk, values: dict[str, Any], argument: str
+) -> None:
+    calls = desk.exchange.private_calls
+    with pytest.raises(InvalidOrder) as error:
+        desk.buy(**values)
+    assert argument in error.value.argument
+    assert (desk.placed, desk.exchange.private_calls) == (0, calls)
+
+
+def test_a_symbol_or_side_that_cannot_be_is_an_error_and_nothing_is_sent(desk: Desk) -> None:
+    calls = desk.exchange.private_calls
+    with pytest.raises(UnknownSymbol):
+        desk.broker.place_market_order("BTC/BUSD", "buy", quote_amount=FIFTY, validate_only=False)
+    with pytest.raises(InvalidSymbol):
+        desk.broker.place_market_order("?", "buy", quote_amount=FIFTY, validate_only=False)
+    with pytest.raises(InvalidOrder, match="side"):
+        desk.broker.place_market_order(desk.symbol, "long", quote_amount=FIFTY, validate_only=False)
+    assert (desk.placed, desk.exchange.private_calls) == (0, calls)
+
+
+def test_an_amount_is_rounded_down_to_what_the_market_takes(desk: Desk) -> None:
+    order = desk.buy(quote_amount=None, base_amount=Decimal("0.0100000019"))
+    assert order.base_amount == Decimal("0.01000000")
+    assert desk.exchange.orders_of()[0].base_amount == Decimal("0.01")
+
+
+def test_what_the_exchange_refuses_is_refused_in_its_words_and_is_no_outage(desk: Desk) -> None:
+    for _ in range(4):
+        with pytest.raises(OrderRefused):
+            desk.buy(quote_amount=Decimal(1_000_000))
+    assert desk.placed == 0
+    assert desk.broker.reading().capabilities["trade"].state is CapabilityState.OK
+    assert desk.broker.is_available()
+
+
+def test_a_key_that_may_not_trade_is_said_so_and_still_reads() -> None:
+    exchange = rich(SimulatedKraken())
+    exchange.set_permissions({"query"})
+    with Opened(exchange) as desk:
+        with pytest.raises(OrderRefused) as refused:
+            desk.buy()
+        assert refused.value.kind == "permission"
+        trade = desk.broker.reading().capabilities["trade"]
+        assert (trade.state, trade.reason) == (CapabilityState.DOWN, "permission")
+        assert desk.broker.reading().capabilities["read"].state is CapabilityState.OK
+        assert desk.broker.is_available()
+
+
+# --- answers that never come -------------------------------------------------------------------------
+
+LOST = ("hang", "reset", "cut_body", "http_502_html", "empty_body", "html_200", "exchange_down")
+
+
+@pytest.mark.parametrize("fault", LOST)
+def test_an_order_whose_answer_is_lost_is_looked_up_and_not_sent_again(desk: Desk, fault: str) -> None:
+    desk.exchange.set_fault(fault, path=desk.order_path, executed=True)
+    order = desk.buy()
+    assert order.state is OrderState.ACCEPTED
+    [placed] = desk.exchange.orders_of()
+    assert (placed.client_id, placed.id) == (order.client_order_id, order.order_id)
+    assert desk.exchange.calls_to(desk.order_path) == 1
+
+
+@pytest.mark.parametrize("fault", LOST)
+def test_an_order_that_nobody_can_find_is_unknown_and_nothing_follows_it(desk: Desk, fault: str) -> None:
+    desk.exchange.set_fault(fault, path=desk.order_path)
+    with pytest.raises(OrderStateUnknown) as unknown:
+        desk.buy()
+    desk.exchange.mend()
+    assert unknown.value.client_order_id
+    with pytest.raises(OrderStateUnknown, match="not accounted for"):
+        desk.buy()
+    assert desk.exchange.calls_to(desk.order_path) == 1, "nothing was sent after it"
+    assert desk.broker.find_order(desk.symbol, unknown.value.client_order_id) is None
+
+
+def test_an_unknown_order_that_turns_up_lets_the_next_one_pass(desk: Desk) -> None:
+    for path in LOOKUP_PATHS[desk.exchange.ccxt_id]:
+        desk.exchange.set_fault("http_502_html", path=path)
+    desk.exchange.set_fault("hang", path=desk.order_path, executed=True, times=1)
+    with pytest.raises(OrderStateUnknown) as unknown:
+        desk.buy()
+    with pytest.raises(OrderStateUnknown, match="not accounted for"):
+        desk.buy()
+    desk.exchange.mend()
+    order = desk.buy()
+    assert order.client_order_id != unknown.value.client_order_id
+    assert desk.placed == 2
+
+
+def test_sending_an_order_again_under_its_own_id_places_it_once(desk: Desk) -> None:
+    first = desk.buy(client_order_id="abc123")
+    again = desk.buy(client_order_id="abc123")
+    assert (again.order_id, desk.placed) == (first.order_id, 1)
+
+
+def test_an_unknown_order_sent_again_under_its_own_id_is_found_and_not_placed_twice(desk: Desk) -> None:
+    for path in LOOKUP_PATHS[desk.exchange.ccxt_id]:
+        desk.exchange.set_fault("http_502_html", path=path)
+    desk.exchange.set_fault("hang", path=desk.order_path, executed=True, times=1)
+    with pytest.raises(OrderStateUnknown) as unknown:
+        desk.buy()
+    desk.exchange.mend()
+    again = desk.buy(client_order_id=unknown.value.client_order_id)
+    assert (again.client_order_id, desk.placed) == (unknown.value.client_order_id, 1)
+
+
+def test_an_id_of_which_nobody_can_say_whether_it_was_used_is_not_sent(desk: Desk) -> None:
+    """Kraken and OKX refuse an id only as long as its order is open; a market order never is."""
+    for path in LOOKUP_PATHS[desk.exchange.ccxt_id]:
+        desk.exchange.set_fault("http_502_html", path=path)
+    with pytest.raises(OrderNotSent, match="cannot be looked up"):
+        desk.buy(client_order_id="abc125")
+    assert desk.exchange.calls_to(desk.order_path) == 0
+
+
+def test_whoever_stops_waiting_for_an_order_is_told_that_it_may_have_been_placed(desk: Desk) -> None:
+    desk.exchange.set_fault("hang", path=desk.order_path, executed=True)
+    with pytest.raises(OrderStateUnknown) as unknown:
+        desk.buy(timeout_s=0.05)
+    until(lambda: not desk.broker.reading().overtaken)
+    assert desk.broker.find_order(desk.symbol, unknown.value.client_order_id) is not None
+    assert desk.placed == 1
+
+
+def test_a_task_that_is_cancelled_does_not_leave_the_order_uncounted(desk: Desk) -> None:
+    desk.exchange.set_fault("hang", path=desk.order_path, executed=True)
+
+    async def story() -> None:
+        task = asyncio.create_task(
+            desk.broker.aio.place_market_order(
+                desk.symbol, "buy", quote_amount=FIFTY, validate_only=False, client_order_id="cancelled1"
+            )
+        )
+        await asyncio.to_thread(until, lambda: desk.exchange.calls_to(desk.order_path))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(story())
+    until(lambda: not desk.broker.reading().overtaken)
+    assert desk.broker.find_order(desk.symbol, "cancelled1") is not None
+
+
+def test_a_server_that_is_gone_was_never_reached_so_nothing_was_placed() -> None:
+    exchange = rich(SimulatedKraken())
+    with Opened(exchange) as desk:
+        desk.broker.get_all_products()
+    with serve(exchange):
+        spec = simulated_spec(exchange, trading=True, fetch_deadline_s=1.0)
+        cluster = cluster_of(spec, status_interval_s=float("inf"))
+        cluster.start()
+        broker = cluster.broker("kraken-test")
+        broker.get_account_balance()
+        broker.get_all_products()
+    try:
+        with pytest.raises(OrderNotSent, match="nothing was sent"):
+            broker.place_market_order("BTC/USD", "buy", quote_amount=FIFTY, validate_only=False)
+    finally:
+        cluster.stop()
+    assert exchange.placed_orders == 0
+
+
+# --- who may enter, and who may always leave ---------------------------------------------------------
+
+
+def test_entries_are_refused_while_the_account_is_out_and_exits_are_not(desk: Desk) -> None:
+    desk.broker.get_all_products()
+    balance = {
+        "kraken": "/0/private/BalanceEx",
+        "coinbase": "/api/v3/brokerage/accounts",
+        "okx": "/api/v5/account/balance",
+    }[desk.exchange.ccxt_id]
+    desk.exchange.set_fault("http_502_html", path=balance)
+    for _ in range(3):
+        desk.broker.get_account_balance()
+    assert not desk.broker.is_available()
+    with pytest.raises(EntryRefused, match="not available"):
+        desk.buy()
+    assert desk.placed == 0
+    desk.broker.close_position(desk.symbol, validate_only=False)
+    assert desk.placed == 1
+
+
+def test_an_entry_needs_a_balance_that_is_young_enough() -> None:
+    with Opened(rich(SimulatedKraken()), entry_max_age_s=0.000001) as desk:
+        with pytest.raises(EntryRefused, match="old"):
+            desk.buy()
+        assert desk.placed == 0
+        desk.broker.close_position(desk.symbol, validate_only=False)
+
+
+def test_an_account_that_never_answered_takes_no_entry() -> None:
+    exchange = rich(SimulatedKraken())
+    with serve(exchange):
+        spec = simulated_spec(exchange, trading=True)
+        with (
+            cluster_of(spec, status_interval_s=float("inf")) as cluster,
+            pytest.raises(EntryRefused, match="never answered"),
+        ):
+            cluster.broker("kraken-test").place_market_order(
+                "BTC/USD", "buy", quote_amount=FIFTY, validate_only=False
+            )
+    assert exchange.placed_orders == 0
+
+
+def test_orders_of_many_threads_go_one_by_one_each_on_a_balance_read_after_the_one_before(desk: Desk) -> None:
+    desk.exchange.set_balance({desk.symbol.partition("/")[2]: ("220", "0")})
+    desk.broker.get_account_balance()
+    barrier = threading.Barrier(4)
+
+    def buy(_: int) -> object:
+        barrier.wait()
+        try:
+            return desk.buy(quote_amount=Decimal(100))
+        except (OrderRefused, EntryRefused) as error:
+            return error
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(buy, range(4)))
+    assert desk.placed == 2, outcomes
+    until(lambda: not desk.broker.reading().overtaken)
+    spent = sum(order.quote_amount for order in desk.exchange.orders_of())
+    assert desk.broker.reading().cash == 220 - spent
+
+
+# --- the other questions -----------------------------------------------------------------------------
+
+
+def test_positions_are_the_coins_that_are_held(desk: Desk) -> None:
+    found = {position.symbol: position for position in desk.broker.get_positions()}
+    held = found["BTC/USD"]  # the first of the cash currencies
+    assert (held.kind, held.side, held.base_amount, held.free) == (
+        "spot",
+        "long",
+        Decimal("0.6"),
+        Decimal("0.5"),
+    )
+    desk.exchange.set_balance({"USD": ("5", "0")})
+    assert desk.broker.get_positions() == []
+
+
+def test_positions_that_cannot_be_asked_for_are_no_empty_list(desk: Desk) -> None:
+    desk.broker.get_all_products()
+    desk.exchange.set_fault("empty_body")
+    with pytest.raises(CouldNotAsk):
+        desk.broker.get_positions()
+    desk.exchange.mend()
+    desk.exchange.set_fault("permission")
+    with pytest.raises(CouldNotAsk) as refused:
+        desk.broker.get_positions()
+    assert isinstance(refused.value, NotAllowed) or refused.value.kind == "permission"
+
+
+def test_products_and_candles_are_whole_or_an_error(desk: Desk) -> None:
+    products = desk.broker.get_all_products()
+    assert desk.symbol in {product.symbol for product in products}
+    candles = desk.broker.get_candles(desk.symbol, "1m", 10)
+    assert len(candles) == 10
+    starts = [candle.start_us for candle in candles]
+    assert starts == sorted(set(starts))
+    desk.exchange.set_fault("empty_body", public=True)
+    with pytest.raises(CouldNotAsk):
+        desk.broker.get_candles(desk.symbol, "1m", 10)
+
+
+def test_prices_that_are_out_stop_no_exit(desk: Desk) -> None:
+    desk.broker.get_all_products()
+    paths = {
+        "kraken": "/0/public/OHLC",
+        "coinbase": "/api/v3/brokerage/market/products/{product_id}/candles",
+        "okx": "/api/v5/market/candles",
+    }
+    desk.exchange.set_fault("http_502_html", path=paths[desk.exchange.ccxt_id], public=True)
+    for _ in range(3):
+        with pytest.raises(CouldNotAsk):
+            desk.broker.get_candles(desk.symbol)
+    until(lambda: desk.broker.reading().capabilities["data"].state is CapabilityState.DOWN)
+    assert desk.broker.is_available()
+    desk.broker.close_position(desk.symbol, validate_only=False)
+    assert desk.placed == 1
+
+
+@pytest.mark.parametrize("spelling", ["BTC-{}", "BTC/{}", "BTC{}", "XBT{}", "btc_{}"])
+def test_every_spelling_is_one_symbol(desk: Desk, spelling: str) -> None:
+    text = spelling.format(desk.symbol.partition("/")[2])
+    assert desk.broker.normalize_symbol(text) == desk.symbol
+    assert desk.broker.normalize_symbol_for_broker(text, desk.exchange.ccxt_id) == desk.symbol
+    assert desk.cluster.normalize_symbol_for_broker(text, desk.exchange.ccxt_id) == desk.symbol
+    assert desk.broker.supports_symbol(text)
+
+
+def test_busd_is_refused_and_never_another_quote(desk: Desk) -> None:
+    for text in ("BTC-BUSD", "BTCBUSD", "BTC/BUSD"):
+        assert not desk.broker.supports_symbol(text)
+        with pytest.raises(UnknownSymbol):
+            desk.broker.normalize_symbol(text)
+    with pytest.raises(InvalidSymbol):
+        desk.broker.supports_symbol("")
+
+
+def test_everything_can_be_awaited_too(desk: Desk) -> None:
+    async def story() -> None:
+        aio = desk.broker.aio
+        assert await aio.get_account_balance() == desk.broker.reading().cash
+        assert (await aio.get_account_balance_detailed()).broker == desk.broker.name
+        assert await aio.normalize_symbol(desk.symbol.replace("/", "-")) == desk.symbol
+        assert await aio.normalize_symbol_for_broker(desk.symbol, desk.exchange.ccxt_id) == desk.symbol
+        assert await aio.supports_symbol(desk.symbol)
+        assert len(await aio.get_candles(desk.symbol, "1m", 3)) == 3
+        assert await aio.get_positions()
+        assert await aio.get_all_products()
+        order = await aio.place_market_order(desk.symbol, "buy", quote_amount=FIFTY, validate_only=False)
+        assert await aio.find_order(desk.symbol, order.client_order_id) == order.order_id
+        assert (await aio.close_position(desk.symbol, validate_only=False)).order_id
+
+    asyncio.run(story())
+    assert desk.placed == 2
