@@ -186,6 +186,8 @@ class BrokerActor(Actor):
         self._empty = EmptyAnswers()
         self._not_asked = ""
         """Why the newest fetch was not made; empty when it was."""
+        self._unchanged = 0
+        """Reads in a row that found the same holdings."""
         self._schedule = 0
         self._ticket = 0
         self._fetching: Fetching | None = None
@@ -300,6 +302,7 @@ class BrokerActor(Actor):
         """Whatever is known of the money is overtaken, until it was asked for after the order's end."""
         now = self._now()
         self._ordered_s = now.up_s if order.ended else float("inf")
+        self._unchanged = 0
         self._show(BrokerAlive, self._health.ignored(now))
         if order.shown.set_running_or_notify_cancel():
             order.shown.set_result(None)
@@ -333,9 +336,12 @@ class BrokerActor(Actor):
             self._empty.interrupted()
         match outcome:
             case Balance():
+                same = before.balance is not None and outcome.holdings == before.balance.holdings
+                self._unchanged = self._unchanged + 1 if same and before.fault is None else 0
                 self._learn(self._calls.succeeded(READ, now))
                 self._show(BalanceSeen, before.seen(outcome, now))
             case Fault():
+                self._unchanged = 0
                 self._learn(self._calls.failed(READ, outcome, now))
                 self._show(FetchFailed, before.failed(outcome, now))
             case NotAsked(why, until) if until is not None:
@@ -352,8 +358,10 @@ class BrokerActor(Actor):
     def _plan(self, now: Instant, *, since: Instant | None = None) -> None:
         """Arm the next poll; whatever was armed before is void. `since`: when the account was last asked."""
         began = self._started if since is None else since
-        wait_s = backoff.wait_s(self._health, self._spec.poll_interval_s, now, self._around.uniform)
-        if wait_s == self._spec.poll_interval_s:
+        spec = self._spec
+        interval_s = backoff.eased_s(spec.poll_interval_s, spec.quiet_poll_interval_s, self._unchanged)
+        wait_s = backoff.wait_s(self._health, interval_s, now, self._around.uniform)
+        if wait_s == interval_s:
             # The usual poll keeps its pace, however long the fetch took.
             wait_s -= now.up_s - began.up_s
             if not self._schedule and SPREAD_FROM_S < wait_s < float("inf"):

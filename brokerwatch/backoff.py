@@ -21,6 +21,8 @@ SLOW_S: Final = 60.0
 """Maintenance, and permissions that an operator may be mending, are looked at so often."""
 AFTER_LOCKOUT_S: Final = 1.0
 """Brokers on one key do not all ask in the moment in which its lockout ends."""
+EASED_AFTER: Final = 6
+"""Reads without a change after which an account is asked half as often, where the configuration lets it."""
 _DOUBLINGS: Final = 30
 """Beyond this a wait has long reached its limit."""
 
@@ -45,6 +47,16 @@ def wait_s(health: Health, poll_interval_s: float, now: Instant, uniform: Unifor
     if lockout is not None and lockout.until is not None:
         wait = max(wait, lockout.until.up_s - now.up_s + uniform(0.0, AFTER_LOCKOUT_S))
     return wait
+
+
+def eased_s(poll_interval_s: float, quiet_poll_interval_s: float | None, unchanged: int) -> float:
+    """The interval of an account in which nothing has moved for `unchanged` reads: ever longer, to a limit.
+
+    None: always the same. A fill, a fault, or any other change begins anew.
+    """
+    if quiet_poll_interval_s is None:
+        return poll_interval_s
+    return min(quiet_poll_interval_s, poll_interval_s * 2.0 ** min(unchanged // EASED_AFTER, _DOUBLINGS))
 
 
 def _wait_s(health: Health, poll_s: float, uniform: Uniform) -> float:

@@ -65,9 +65,13 @@ class Waker:
         self._ears, self._mouth = socket.socketpair()
         self._ears.setblocking(False)
         self._mouth.setblocking(False)
+        self._called = False
 
     def wake(self) -> None:
-        """Let the thread look up."""
+        """Let the thread look up. What it shall see must be there before."""
+        if self._called:
+            return  # it was called already, and looks after it has heard
+        self._called = True
         # Full means that it was woken already; closed, that it has ended.
         with contextlib.suppress(OSError):
             self._mouth.send(b"\0")
@@ -77,6 +81,7 @@ class Waker:
         with contextlib.suppress(OSError):
             while self._ears.recv(4_096):
                 pass
+        self._called = False
 
     def fileno(self) -> int:
         """What the poller watches."""
@@ -113,6 +118,8 @@ class Publisher:
     _topics: dict[str, _Topic] = field(default_factory=dict[str, _Topic])
     _pending: dict[str, None] = field(default_factory=dict[str, None])
     """The topics to send, in the order in which they were put."""
+    _wanted: set[bytes] = field(default_factory=set[bytes])
+    """What somebody subscribes to."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopping: bool = False
     _failure: EndpointUnavailable | None = None
@@ -206,14 +213,17 @@ class Publisher:
             due_s = min(next_s, answer_at_s)
             wait_s = None if due_s == float("inf") else max(0.0, due_s - time.monotonic()) + 0.001
 
-    @staticmethod
-    def _subscriptions(out: zmq.Socket[bytes]) -> list[bytes]:
+    def _subscriptions(self, out: zmq.Socket[bytes]) -> list[bytes]:
         asked: list[bytes] = []
         with contextlib.suppress(zmq.Again):
             for _ in range(DRAIN_LIMIT):
                 frame = out.recv(zmq.NOBLOCK)
                 if frame[:1] == b"\x01":
                     asked.append(frame[1:])
+                    self._wanted.add(frame[1:])
+                elif frame[:1] == b"\x00":
+                    # Said once the last one who wanted it has gone.
+                    self._wanted.discard(frame[1:])
         return asked
 
     def _replay(self, prefixes: Iterable[bytes]) -> None:
@@ -239,7 +249,10 @@ class Publisher:
                     due.append((name, topic.pack))
                 else:
                     next_s = min(next_s, free_s)
+        wanted = tuple(self._wanted)
         for name, pack in due:
+            if not name.encode().startswith(wanted):
+                continue  # packing is most of the work, and who subscribes later gets a replay
             try:
                 out.send_multipart((name.encode(), pack(name)))
             except Exception:  # noqa: BLE001 - one message that cannot be sent must not silence all the others

@@ -139,7 +139,7 @@ def _candle(row: Sequence[object], at: Sequence[int], units_per_s: int) -> Candl
         raise NotProof(f"the start of a candle is {start}")
     opened, high, low, closed = (positive(row[place], "a price") for place in at[1:5])
     volume = number(row[at[5]], "a volume")
-    if high < max(opened, closed, low) or low > min(opened, closed):
+    if high < max(opened, closed) or low > min(opened, closed):
         raise NotProof(f"a candle from {low} to {high} opens at {opened} and closes at {closed}")
     if volume < 0:
         raise NotProof(f"a volume is negative: {volume}")

@@ -69,6 +69,8 @@ START_S: Final = 5.0
 """How long a start waits for the first word of every broker."""
 STOP_S: Final = 3.0
 """What a stop may take when something hangs; an operator was promised 5 s."""
+MARKETS_AGAIN_S: Final = 10.0
+"""How long after an attempt to load markets that nobody knows yet the next one is made."""
 SHORTEST_SHARE_S: Final = 0.05
 """What a part gets even when the others have used up the time."""
 
@@ -109,6 +111,7 @@ class Cluster:
         """The trader's own event loop, where there is one."""
         self._calls: dict[str, Calls] = {}
         self._watches: list[Future[Any]] = []
+        self._looked_up_s: dict[Venue, float] = {}
         self._supervisor: pykka.ActorRef[HealthSupervisor] | None = None
         self._supervisor_restarts = Restarts()
         self._supervisor_epoch = ""
@@ -273,9 +276,18 @@ class Cluster:
             calls = self._calls.get(name)
             markets = None if calls is None else calls.access.venue.known
             known = None if markets is None else markets.by_symbol
+            if calls is not None and markets is None:
+                self._look_up_markets(calls)
             # Without `trading` the trader places his orders himself: nothing for us to refuse.
             trading, reading = spec.trading or None, self._board.slot(name).reading
             yield Candidate(reading=reading, products=known, listed=place, trading=trading)
+
+    def _look_up_markets(self, calls: Calls) -> None:
+        """Somebody wants to choose by markets that are not known: load them, without making him wait."""
+        venue, now_s = calls.access.venue, self._clock.up_s()
+        if self._running and now_s - self._looked_up_s.get(venue, float("-inf")) >= MARKETS_AGAIN_S:
+            self._looked_up_s[venue] = now_s
+            self._watches.append(calls.access.loop.submit(calls.products()))
 
     def stop(self) -> None:
         """Stop everything, in order. What hangs is named in the log and left behind. May be called twice."""
@@ -450,7 +462,7 @@ class Cluster:
             if interval_s < float("inf") and venue.says_its_status:
                 self._watches.append(loop.submit(watch(venue, interval_s, told, random.uniform)))
             if any(self._specs[name].trading for name in names):
-                self._watches.append(loop.submit(self._calls[names[0]].products()))
+                self._look_up_markets(self._calls[names[0]])
 
     def _born(self, name: str, health: Health, epoch: str) -> Life:
         """Start an actor for this broker, with this health and a voice of its own."""

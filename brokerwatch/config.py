@@ -73,6 +73,8 @@ class BrokerSpec:
     """A trader's own async callable, in place of ccxt; see `brokerwatch.source.callable_source`."""
     poll_interval_s: float = 10.0
     """Seconds from one poll to the next; infinite: only when somebody asks."""
+    quiet_poll_interval_s: float | None = None
+    """Up to this the interval grows while nothing in the account moves; None: it stays as it is."""
     fetch_deadline_s: float = 8.0
     """Seconds until a fetch counts as a network fault."""
     max_consecutive_errors: int = 3
@@ -108,7 +110,7 @@ class BrokerSpec:
         if not isinstance(self.exchange, str):
             self._adopt(self.exchange)
         if self.policy in POLICIES and self.rules is SIMPLE:
-            object.__setattr__(self, "rules", default_rules(self.policy, self.poll_interval_s))
+            object.__setattr__(self, "rules", default_rules(self.policy, self.slowest_poll_s))
         problems = [
             Problem("", f"brokers.{self.name}.{key}", expected) for key, expected in _spec_mistakes(self)
         ]
@@ -126,6 +128,11 @@ class BrokerSpec:
         object.__setattr__(self, "exchange", exchange)
         object.__setattr__(self, "instance", instance)
         object.__setattr__(self, "credentials", MappingProxyType(found))
+
+    @property
+    def slowest_poll_s(self) -> float:
+        """How seldom it is polled at the most, in seconds."""
+        return max(self.poll_interval_s, self.quiet_poll_interval_s or 0.0)
 
     @property
     def entry_age_s(self) -> float:
@@ -192,6 +199,11 @@ def _spec_mistakes(spec: BrokerSpec) -> list[tuple[str, str]]:
     if math.isnan(spec.poll_interval_s) or spec.poll_interval_s <= 0:
         found.append(
             ("poll_interval_s", f"expected a number of seconds above 0, not {spec.poll_interval_s:g}")
+        )
+    quiet_s = spec.quiet_poll_interval_s
+    if quiet_s is not None and not spec.poll_interval_s <= quiet_s < float("inf"):
+        found.append(
+            ("quiet_poll_interval_s", f"expected at least poll_interval_s, and an end, not {quiet_s:g}")
         )
     if not 0 < spec.fetch_deadline_s <= MAX_DEADLINE_S:
         found.append(

@@ -180,6 +180,7 @@ def _broker(
         table.wrong("labels", "expected texts as values")
     values: dict[str, Any] = {
         "poll_interval_s": table.number("poll_interval_s", _BROKER.poll_interval_s),
+        "quiet_poll_interval_s": table.limit("quiet_poll_interval_s"),
         "fetch_deadline_s": table.number("fetch_deadline_s", _BROKER.fetch_deadline_s),
         "max_consecutive_errors": table.whole("max_consecutive_errors", _BROKER.max_consecutive_errors),
         "cash_currencies": table.texts("cash_currencies", _BROKER.cash_currencies),
@@ -194,12 +195,17 @@ def _broker(
     }
     if values["policy"] in POLICIES:
         rules = Section(table.where, f"brokers.{name}.rules", table.table("rules"), table.problems)
-        values["rules"] = _rules(rules, default_rules(values["policy"], values["poll_interval_s"]))
+        values["rules"] = _rules(
+            rules,
+            default_rules(
+                values["policy"], max(values["poll_interval_s"], values["quiet_poll_interval_s"] or 0.0)
+            ),
+        )
     else:
         table.table("rules")
     credentials = _credentials(name, exchange, table, folder, catalogue, environment)
     table.end(
-        "exchange, poll_interval_s, fetch_deadline_s, max_consecutive_errors, cash_currencies, "
+        "exchange, poll_interval_s, quiet_poll_interval_s, fetch_deadline_s, max_consecutive_errors, cash_currencies, "
         "policy, rules, requests_per_s, request_burst, read_funding, trading, entry_max_age_s, labels, ccxt, "
         "and a credential as <name>_env or <name>_file, such as api_key_env"
     )

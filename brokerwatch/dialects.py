@@ -213,10 +213,10 @@ class Unified:
                 "create_market_buy_order_with_cost" if side == "buy" else "create_market_sell_order_with_cost"
             )
             self._needs(request, method)
-            answer = await self._ask(method, symbol, str(request.quote_amount), ours)
+            answer = await self._ask(method, symbol, request.size, ours)
         else:
             answer = await self._ask(
-                "create_order", symbol, "market", side, str(request.base_amount), None, ours
+                "create_order", symbol, "market", side, request.size, None, ours
             )
         return _id_of(answer)
 

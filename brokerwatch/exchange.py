@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -60,6 +60,7 @@ class Catalogue:
         return frozenset(ccxt.exchanges)
 
     @staticmethod
+    @cache
     def required_credentials(exchange: str) -> tuple[str, ...]:
         """The credentials that an exchange cannot do without, in snake_case."""
         described = getattr(ccxt, exchange)().requiredCredentials
@@ -255,8 +256,7 @@ class Gateway:
             made = strict_class(getattr(ccxt, spec.exchange))(options)
             # At DEBUG ccxt's own logger would print keys and signatures.
             made.logger = QUIET
-            made.own_session = False
-            made.session = self._sessions[loop].session(large=large)
+            self._sessions[loop].lend(made, large=large)
             self._prototypes[name] = made
         return self._prototypes[name]
 
@@ -267,13 +267,13 @@ class Gateway:
         if not _is_async(own):
             made.session = unredirected(own.session)
             return made
-        made.own_session = False
         if own.own_session and own.verify is True and own.cafile == CERTIFICATES:
             sessions = self._sessions.setdefault(loop, Sessions(trust_env=own.aiohttp_trust_env))
-            made.session = sessions.session(large=True)
-        elif own.session is None:
+            sessions.lend(made, large=True)
+            return made
+        if own.session is None:
             own.open()
-            made.session = own.session
+        made.own_session, made.session, made.ssl_context = False, own.session, own.ssl_context
         return made
 
     def recall(self, keys: Mapping[str, KeyState]) -> None:
@@ -315,6 +315,11 @@ class Gateway:
         await sessions.close()
 
 
+@cache
+def _spacing_ms(exchange: str) -> float:
+    return float(getattr(ccxt, exchange)().rateLimit or 1_000.0)
+
+
 def _is_async(instance: Any) -> bool:
     fetch: Any = getattr(instance, "fetch_balance", None)
     return inspect.iscoroutinefunction(fetch)
@@ -329,7 +334,7 @@ def _budget(spec: BrokerSpec, family: str) -> Budget:
     elif family:
         known = BUDGETS[family]
     else:
-        spacing_ms = float(getattr(ccxt, spec.exchange)().rateLimit or 1_000.0)
+        spacing_ms = _spacing_ms(spec.exchange)
         known = Budget(1.0, 1_000.0 / max(1.0, spacing_ms))
     return Budget(
         known.burst if spec.request_burst is None else spec.request_burst,

@@ -18,40 +18,6 @@ from typing import Any, Final
 from brokerwatch.answers import MOST_DIGITS
 from brokerwatch.errors import InvalidOrder
 from brokerwatch.messages import Product, Side
-from brokerwatch.receipts import (
-    coinbase_found,
-    coinbase_placed,
-    coinbase_previewed,
-    kraken_found,
-    kraken_placed,
-    kraken_validated,
-    okx_found,
-    okx_placed,
-)
-from brokerwatch.refusals import NotTaken, definitely_not_placed, never_sent
-
-# For callers that still look for these here; they stand in receipts.py and refusals.py.
-__all__ = [
-    "NotTaken",
-    "OrderRequest",
-    "client_id_mistake",
-    "coinbase_found",
-    "coinbase_order",
-    "coinbase_placed",
-    "coinbase_preview",
-    "coinbase_previewed",
-    "definitely_not_placed",
-    "kraken_found",
-    "kraken_order",
-    "kraken_placed",
-    "kraken_validated",
-    "never_sent",
-    "okx_found",
-    "okx_order",
-    "okx_placed",
-    "requested",
-    "rounded_down",
-]
 
 FINEST: Final = Decimal("0.000000000000000001")
 """The step where the exchange does not say one: no currency has a smaller unit than 10^-18."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from brokerwatch.capabilities import Status
 from brokerwatch.errors import CouldNotAsk
-from brokerwatch.venue import Venue
+
+if TYPE_CHECKING:
+    from brokerwatch.venue import Venue
 
 _log: Final = logging.getLogger(__name__)
 

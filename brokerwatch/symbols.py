@@ -17,10 +17,6 @@ from typing import Final, NoReturn, TypeVar, cast
 from brokerwatch.currencies import is_money
 from brokerwatch.errors import InvalidSymbol, SymbolError, UnknownSymbol
 from brokerwatch.messages import Product
-from brokerwatch.products import products_from
-
-# For callers that still look for products_from here; it stands in products.py.
-__all__ = ["Products", "products_from"]
 
 SPOT: Final = "spot"
 LONGEST: Final = 64

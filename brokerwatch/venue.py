@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 MARKETS_KEPT_S: Final = 3_600.0
 """After so long the markets are loaded again; while that fails, the old ones are used."""
+MARKETS_RETRY_S: Final = 60.0
+"""How long after a load that failed the next one is tried, while there are old ones to use."""
 
 
 class Venue:
@@ -47,24 +49,27 @@ class Venue:
         return dialect(self._connection).says_its_status
 
     async def products(self) -> Products:
-        """The markets. Loaded once, whoever asks meanwhile shares it. Raises CouldNotAsk."""
-        if self.known is not None and self._clock.up_s() - self._loaded_s < MARKETS_KEPT_S:
-            return self.known
-        if self._loading is None:
-            self._loading = asyncio.create_task(self._load())
-            self._loading.add_done_callback(self._has_loaded)
-        try:
-            return await asyncio.shield(self._loading)
-        except CouldNotAsk as error:
-            if self.known is None:
-                raise
-            _log.warning("the markets were not loaded again, the old ones are used: %s", error)
-            return self.known
+        """The markets: loaded once for whoever asks meanwhile, and later renewed in the background.
+
+        Nobody waits for newer ones: an exit must not hang on a list of markets. Raises CouldNotAsk.
+        """
+        if self.known is None:
+            return await asyncio.shield(self._loading or self._begin())
+        if self._loading is None and self._clock.up_s() - self._loaded_s >= MARKETS_KEPT_S:
+            self._begin()
+        return self.known
+
+    def _begin(self) -> asyncio.Task[Products]:
+        self._loading = asyncio.create_task(self._load())
+        self._loading.add_done_callback(self._has_loaded)
+        return self._loading
 
     def _has_loaded(self, task: asyncio.Task[Products]) -> None:
         self._loading = None
-        if not task.cancelled():
-            task.exception()  # whoever waited was told; nobody may have
+        trouble = None if task.cancelled() else task.exception()
+        if trouble is not None and self.known is not None:
+            self._loaded_s = self._clock.up_s() - MARKETS_KEPT_S + MARKETS_RETRY_S
+            _log.warning("the markets were not loaded again, the old ones are used: %s", trouble)
 
     async def _load(self) -> Products:
         fresh = self._connection.copy()

@@ -1,55 +1,95 @@
-"""A small trading loop that survives an outage: it buys only where the account can be trusted.
+"""A small trading bot that survives an outage: it buys only where an account can be trusted.
 
-Run it beside a brokerwatch.toml whose brokers say `trading = true`; Ctrl-C ends it. As it stands it only
-has its orders checked (DRY_RUN), at the exchanges that can do that.
+Run it beside a brokerwatch.toml whose brokers say `trading = true`; Ctrl-C ends it. As it stands its
+orders are only checked, which moves no money; with LIVE=yes in the environment they are placed.
 """
 
-from __future__ import annotations
-
+import logging
+import os
 import signal
 import threading
 from decimal import Decimal
 
-from brokerwatch import Change, Cluster, CouldNotAsk, Need, OrderError, OrderStateUnknown
+from brokerwatch import BrokerwatchError, Change, Cluster, InvalidOrder, Need, OrderStateUnknown
 
-DRY_RUN = True
-SYMBOL, STAKE = "BTC/USD", Decimal("50")
+LIVE = os.environ.get("LIVE") == "yes"
+SYMBOL, STAKE, PAUSE_S = "BTC/USD", Decimal("50"), 0.5
 
-stop = threading.Event()
-signal.signal(signal.SIGINT, lambda *_: stop.set())
-signal.signal(signal.SIGTERM, lambda *_: stop.set())
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+log = logging.getLogger("bot")
 
 
 def tell(change: Change) -> None:
-    """Somebody has become available, or is not any more. Runs on a thread of its own."""
+    """An account was lost or is back. Runs on a thread of its own."""
     if change.lost or change.regained:
-        print(f"{change.broker}: {change.after.reason}: {change.after.detail}", flush=True)
+        log.info("%s is %s: %s", change.broker, "out" if change.lost else "back", change.after.reason)
 
 
-def prices_say_buy(cluster: Cluster, broker: str) -> bool:
-    """Your strategy. This one buys whenever it can see the last two closes."""
-    closes = [candle.close for candle in cluster.broker(broker).get_candles(SYMBOL, "1m", 2)]
-    return len(closes) == 2
-
-
-with Cluster.from_config("brokerwatch.toml") as cluster:
-    cluster.router.on_change(tell)
-    while not stop.wait(0.5):
-        # From memory: nobody is asked, and nothing waits.
-        choice = cluster.router.pick(Need(symbol=SYMBOL, side="buy", quote_amount=STAKE))
-        if choice.broker is None:
-            print(choice.why(), flush=True)
-            continue
-        broker = cluster.broker(choice.broker)
+def advice(cluster: Cluster) -> str:
+    """Your strategy: "buy", "sell" or "wait". This one runs after the last minute's price."""
+    for reading in cluster.readings():  # the prices of whoever has them
+        broker = cluster.broker(reading.broker)
         try:
-            if not prices_say_buy(cluster, broker.name):
-                continue
-            order = broker.place_market_order(SYMBOL, "buy", quote_amount=STAKE, validate_only=DRY_RUN)
-        except OrderStateUnknown as unknown:
-            # Sent, and nobody knows. The next order looks it up first, and none goes out until it is found.
-            print(f"{broker.name}: {unknown}", flush=True)
-        except (OrderError, CouldNotAsk) as error:
-            # Nothing was placed: the next round picks again, perhaps somebody else.
-            print(f"{broker.name}: {error}", flush=True)
+            before, last = (candle.close for candle in broker.get_candles(SYMBOL, "1m", 2, timeout_s=2.0))
+        except (BrokerwatchError, ValueError) as error:
+            log.info("%s: no prices: %s", broker.name, error)
         else:
-            print(f"{broker.name}: {order.state}: {order.quote_amount} {SYMBOL}", flush=True)
+            return "sell" if last < before else "buy"
+    return "wait"
+
+
+def enter(cluster: Cluster) -> str | None:
+    """Buy. The account that may hold something now; None when nobody does."""
+    choice = cluster.router.pick(Need(symbol=SYMBOL, side="buy", quote_amount=STAKE))  # from memory
+    if choice.broker is None:
+        log.info("%s", choice.why())
+        return None
+    broker = cluster.broker(choice.broker)
+    try:
+        order = broker.place_market_order(SYMBOL, "buy", quote_amount=STAKE, validate_only=not LIVE)
+    except OrderStateUnknown as error:
+        log.warning("%s", error)
+        return broker.name  # it may have been bought, so it is not bought again
+    except BrokerwatchError as error:
+        log.info("%s: nothing was bought: %s", broker.name, error)
+        return None  # the next round picks again, perhaps somebody else
+    log.info("%s: buy %s: %s", broker.name, order.quote_amount, order.state)
+    return broker.name if LIVE else None
+
+
+def leave(cluster: Cluster, name: str) -> str | None:
+    """Sell all that the account has. The account, as long as it may still hold something."""
+    try:
+        order = cluster.broker(name).close_position(SYMBOL, validate_only=not LIVE)
+    except InvalidOrder as error:
+        log.info("%s: nothing to sell: %s", name, error)
+        return None
+    except BrokerwatchError as error:
+        log.warning("%s: not sold yet: %s", name, error)
+        return name  # the next round tries again: an exit is never refused for the account's health
+    log.info("%s: sell %s: %s", name, order.base_amount, order.state)
+    return None
+
+
+def main() -> None:
+    """Trade until somebody ends it."""
+    stop = threading.Event()
+
+    def end(*_: object) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    holder: str | None = None
+    with Cluster.from_config("brokerwatch.toml") as cluster:
+        cluster.router.on_change(tell)
+        while not stop.wait(PAUSE_S):
+            wanted = advice(cluster)
+            if wanted == "buy" and holder is None:
+                holder = enter(cluster)
+            elif wanted == "sell" and holder is not None:
+                holder = leave(cluster, holder)
+
+
+if __name__ == "__main__":
+    main()

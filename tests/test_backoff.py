@@ -10,7 +10,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from brokerwatch.backoff import AFTER_LOCKOUT_S, AUTH_LONGEST_S, SLOW_S, wait_s
+from brokerwatch.backoff import AFTER_LOCKOUT_S, AUTH_LONGEST_S, SLOW_S, eased_s, wait_s
 from brokerwatch.clock import Instant
 from brokerwatch.health import Health
 from brokerwatch.messages import Fault, FaultKind, HealthState, Reason
@@ -263,3 +263,13 @@ def test_whatever_happened_the_exchanges_words_are_honoured_and_every_wait_is_bo
                 *(rules.confirm_after_s or (math.inf, math.inf)), (rules.backoff_s or (math.inf,))[0]
             )
             assert found >= allowed_s
+
+
+def test_a_quiet_account_is_asked_ever_more_seldom_and_never_more_seldom_than_allowed() -> None:
+    assert [eased_s(10.0, None, unchanged) for unchanged in (0, 6, 600)] == [10.0] * 3
+    eased = [eased_s(10.0, 60.0, unchanged) for unchanged in range(0, 40)]
+    assert eased[0] == eased[5] == 10.0
+    assert (eased[6], eased[12], eased[18]) == (20.0, 40.0, 60.0)
+    assert max(eased) == 60.0
+    assert eased == sorted(eased)
+    assert eased_s(10.0, 60.0, 10**9) == 60.0

@@ -42,7 +42,8 @@ LIMIT_MIB: Final = 60
 
 WIRE_KEYS: Final = frozenset(
     ("broker", "exchange", "simulated", "broker_epoch", "version", "state", "status", "available", "reason",
-     "detail", "since_us", "error_count", "fault", "as_of_us", "age_ms", "stale", "cash", "balance", "labels")
+     "detail", "since_us", "error_count", "fault", "as_of_us", "age_ms", "stale", "cash", "balance", "labels",
+     "capabilities")
 )  # fmt: skip
 STAMP_KEYS: Final = frozenset(("src", "epoch", "seq", "ts_us"))
 
@@ -224,8 +225,9 @@ def free_endpoint() -> str:
         (("hold",), "--until"),
         (("release",), "--cluster"),
         (("reset",), "lockout"),
+        (("simulate",), "--fault"),
     ],
-    ids=["brokerwatch", "run", "listen", "status", "init", "history", "hold", "release", "reset"],
+    ids=["brokerwatch", "run", "listen", "status", "init", "history", "hold", "release", "reset", "simulate"],
 )
 def test_every_command_explains_itself(arguments: tuple[str, ...], word: str, tmp_path: Path) -> None:
     done = run_door(*BROKERWATCH, *arguments, "--help", cwd=tmp_path)

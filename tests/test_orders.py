@@ -246,6 +246,12 @@ def test_kraken_is_told_the_volume_in_the_base_currency_or_that_it_is_in_the_quo
         "oflags": "viqc",
         "validate": "true",
     }
+    # One bitcoin, and not one dollar's worth of it.
+    assert kraken_order(order("buy", base=1, family="kraken"), validate_only=False) == {
+        **common,
+        "type": "buy",
+        "volume": "1.00000000",
+    }
 
 
 def test_coinbase_is_told_the_size_by_the_name_of_its_currency() -> None:

@@ -105,6 +105,7 @@ DOUBTFUL: Final[list[tuple[str, object, int | None]]] = [
         )
     ),
     ("kraken", kraken("EOrder:Insufficient funds", "EService:Unavailable"), 200),
+    ("kraken", kraken("EOrder:Insufficient funds", "EGeneral:Something new"), 200),
     ("kraken", kraken("EOrder:Insufficient funds", result={"txid": ["O1"]}), 200),
     ("kraken", kraken(result={"txid": ["O1"]}), 200),
     ("kraken", kraken("EOrder:Insufficient funds"), 500),
@@ -132,6 +133,7 @@ DOUBTFUL: Final[list[tuple[str, object, int | None]]] = [
     ),
     *(("okx", okx("1", code), 200) for code in ("0", "1", "50004", "50013", "51016", "51054", "51149", "")),
     ("okx", okx("2", "51008", "0"), 200),
+    ("okx", okx("1", "510080"), 200),
     ("okx", okx("1", "51008", ordId="123"), 200),
     ("okx", okx("1", "51030", message="Settling. The system is busy."), 200),
     ("okx", okx("1", "51008"), 503),

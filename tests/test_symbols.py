@@ -155,6 +155,13 @@ def test_busd_is_read_where_it_is_listed() -> None:
         listing("BTC/BUSD", "BTCB/USD").symbol("BTCBUSD")
 
 
+def test_what_a_joined_text_was_meant_to_be_is_judged_by_the_currencies_that_are_listed() -> None:
+    with pytest.raises(UnknownSymbol, match="lists no BTCB/USD"):
+        listing("BTCB/EUR", "ETH/USD").symbol("BTCBUSD")
+    with pytest.raises(UnknownSymbol, match="has no BUSD"):
+        listing("BTC/EUR", "BTCB/EUR", "ETH/USD").symbol("BTCBUSD")
+
+
 def test_a_joined_text_with_two_readings_names_both() -> None:
     products = listing("AB/CUSD", "ABC/USD")
     with pytest.raises(InvalidSymbol, match=r"AB/CUSD or ABC/USD"):
@@ -212,6 +219,7 @@ def test_what_cannot_be_read_says_what_was_expected(text: Any, complaint: str) -
         ("ETG/USD", ["has no ETG", "ETH/USD"]),
         ("USD/BTC", ["lists no USD/BTC"]),
         ("BTC/GBP", ["has no GBP", "BTC/USD"]),
+        ("FOO/GBP", ["has no GBP"]),
         ("BTC/USDT:USDT", ["no market"]),
         ("BTC-USDT-SWAP", ["no market"]),
     ],
@@ -243,6 +251,7 @@ def test_a_derivative_is_never_taken_for_the_spot_market_that_is_not_there() -> 
         with pytest.raises(UnknownSymbol):
             products.symbol(text)
     assert products.pair("BTC", "USDT") is None
+    assert Products((product("BTC/USDT", kind="margin"),)).pair("BTC", "USDT") is None
     assert products.pair("ETH", "USDT") == product("ETH/USDT")
 
 
