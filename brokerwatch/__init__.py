@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from brokerwatch.changes import Change
     from brokerwatch.cluster import Cluster
     from brokerwatch.config import BrokerSpec, ClusterSettings
+    from brokerwatch.dropin import guard
     from brokerwatch.errors import (
         BalanceUnknown,
         BlockingCallInLoop,
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
         UnknownSymbol,
         ValidationNotSupported,
     )
-    from brokerwatch.guard import guard
     from brokerwatch.health import BROKER_MAX_CONSECUTIVE_ERRORS
     from brokerwatch.listener import Listener
     from brokerwatch.messages import (
@@ -128,7 +128,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "guard": "guard",
+    "guard": "dropin",
     "Change": "changes",
     "Router": "router",
     "Refusal": "selection",

@@ -205,9 +205,9 @@ def _broker(
         table.table("rules")
     credentials = _credentials(name, exchange, table, folder, catalogue, environment)
     table.end(
-        "exchange, poll_interval_s, quiet_poll_interval_s, fetch_deadline_s, max_consecutive_errors, cash_currencies, "
-        "policy, rules, requests_per_s, request_burst, read_funding, trading, entry_max_age_s, labels, ccxt, "
-        "and a credential as <name>_env or <name>_file, such as api_key_env"
+        "exchange, poll_interval_s, quiet_poll_interval_s, fetch_deadline_s, max_consecutive_errors, "
+        "cash_currencies, policy, rules, requests_per_s, request_burst, read_funding, trading, entry_max_age_s, "
+        "labels, ccxt, and a credential as <name>_env or <name>_file, such as api_key_env"
     )
     try:
         return BrokerSpec(name, exchange=exchange, credentials=MappingProxyType(credentials), **values)

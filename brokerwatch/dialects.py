@@ -215,9 +215,7 @@ class Unified:
             self._needs(request, method)
             answer = await self._ask(method, symbol, request.size, ours)
         else:
-            answer = await self._ask(
-                "create_order", symbol, "market", side, request.size, None, ours
-            )
+            answer = await self._ask("create_order", symbol, "market", side, request.size, None, ours)
         return _id_of(answer)
 
     def _needs(self, request: OrderRequest, method: str) -> None:

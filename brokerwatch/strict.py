@@ -100,7 +100,7 @@ def clone(instance: Any) -> Any:
     7 KB and 0.1 ms, where another instance from the constructor takes 85 KB and 1.8 ms.
     """
     found = copy.copy(instance)
-    of: type[Any] = type(instance)
+    of: type[Any] = instance.__class__
     if not issubclass(of, Strict):
         found.__class__ = strict_class(of)
     # What a call changes must not be shared; the tables that no call changes may be.

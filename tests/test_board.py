@@ -7,11 +7,11 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from brokerwatch.evidence import evidence
 from brokerwatch.board import Board, Slot
 from brokerwatch.clock import ManualClock
 from brokerwatch.config import BrokerSpec
 from brokerwatch.errors import UnknownBroker
+from brokerwatch.evidence import evidence
 from brokerwatch.health import NO_VETOES, Health
 from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Holding, Reading, Reason
 from brokerwatch.view import ttl_s

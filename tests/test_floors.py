@@ -22,13 +22,15 @@ US: Final = "brokerwatch"
 FLOORS: Final[Mapping[int, str]] = {
     0: "errors",
     1: "messages messages.* clock policy config section configfile moments currencies credentials",
-    2: "health selection symbols products orders receipts refusals candles positions status envelopes capabilities backoff memory pace restarts faults answers view evidence reception totals",
+    2: "health capabilities evidence backoff memory pace view totals reception restarts faults selection "
+    "envelopes answers products symbols candles positions status orders receipts refusals",
     3: "board router changes backlog journal",
-    4: "exchange strict guard connection sessions dialects venue desk laneturn account store database sqlitefile lane claims holdfile control bus loop source voice inbox "
-    "listener",
+    4: "exchange strict sessions connection dialects venue desk account lane laneturn source dropin loop "
+    "store database sqlitefile claims holdfile control bus voice inbox listener",
     5: "actors actors.*",
     6: "broker calls statuswatch state operators restoration cluster",
-    7: "cli program simulation scenes testing demo screen lines table signals template __main__ run_cluster brokerwatch",
+    7: "cli program simulation scenes testing demo screen lines table signals template __main__ run_cluster "
+    "brokerwatch",
 }
 """The modules of each floor, without the leading `brokerwatch.`; `brokerwatch` is the package itself."""
 

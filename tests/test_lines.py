@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from brokerwatch import lines
-from brokerwatch.evidence import evidence
 from brokerwatch.clock import ManualClock
 from brokerwatch.config import BrokerSpec
+from brokerwatch.evidence import evidence
 from brokerwatch.health import Health
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Reading, Stamp
 from brokerwatch.reception import Heard
