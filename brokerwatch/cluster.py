@@ -99,7 +99,8 @@ class Cluster:
         self._clock = SystemClock() if clock is None else clock
         self._check(specs)
         self._state = State(self._settings, self._clock)
-        self._ttl_s = ttl_s(self._settings.heartbeat_s)
+        self._heartbeat_s = self._settings.heartbeat_of(len(self._specs))
+        self._ttl_s = ttl_s(self._heartbeat_s)
         self._changes = Changes(self._clock, readings=self.readings)
         self._board = Board((*map(self._slot, self._specs.values()), *self._broken_slots()))
         self._lock = threading.RLock()
@@ -251,7 +252,7 @@ class Cluster:
                 self._state.close(SHORTEST_SHARE_S)
                 raise
             try:
-                timers, heartbeat_s = self._loop("brokerwatch-timers"), self._settings.heartbeat_s
+                timers, heartbeat_s = self._loop("brokerwatch-timers"), self._heartbeat_s
                 self._alarms = Timers(timers)
                 self._healths = restored(self._specs, self._board, self._state, self._clock, heartbeat_s)
                 self._surroundings = {name: self._around(spec) for name, spec in self._specs.items()}
@@ -372,7 +373,7 @@ class Cluster:
         """A broker's place before its cluster has started."""
         now = self._clock.now()
         health = Health.begin(now, threshold=spec.max_consecutive_errors, rules=spec.rules)
-        blank = evidence(spec, "", health, now, self._clock, self._settings.heartbeat_s)
+        blank = evidence(spec, "", health, now, self._clock, self._heartbeat_s)
         return Slot(
             blank, health, NO_VETOES.lay(Reason.NEVER_SEEN, "not started yet", now), self._changes.put
         )
@@ -382,7 +383,7 @@ class Cluster:
         for name, (exchange, why) in self._broken.items():
             spec = BrokerSpec(name, exchange=exchange)
             health = replace(Health.begin(now), state=HealthState.UNKNOWN)
-            blank = evidence(spec, "", health, now, self._clock, self._settings.heartbeat_s)
+            blank = evidence(spec, "", health, now, self._clock, self._heartbeat_s)
             for_ever = msgspec.structs.replace(blank, valid_until_s=float("inf"))
             yield Slot(for_ever, health, NO_VETOES.lay(Reason.CONFIG, why, now))
 
@@ -417,7 +418,7 @@ class Cluster:
             slot=self._board.slot(spec.name),
             alarms=self._alarms,
             clock=self._clock,
-            heartbeat_s=self._settings.heartbeat_s,
+            heartbeat_s=self._heartbeat_s,
             journal=self._state.journal,
         )
 
@@ -517,7 +518,7 @@ class Cluster:
             board=self._board,
             alarms=self._alarms,
             clock=self._clock,
-            heartbeat_s=self._settings.heartbeat_s,
+            heartbeat_s=self._heartbeat_s,
             uniform=random.uniform,
             on_death=self._supervisor_died,
         )

@@ -150,7 +150,7 @@ def _cluster(table: Section, folder: Path) -> ClusterSettings:
         name=table.text("name", _CLUSTER.name),
         health_endpoint=table.text("health_endpoint", _CLUSTER.health_endpoint),
         broker_endpoint=table.text("broker_endpoint", _CLUSTER.broker_endpoint),
-        heartbeat_s=table.number("heartbeat_s", _CLUSTER.heartbeat_s),
+        heartbeat_s=table.limit("heartbeat_s"),
         status_interval_s=table.number("status_interval_s", _CLUSTER.status_interval_s),
         publish_balances=table.switch("publish_balances", default=_CLUSTER.publish_balances),
         state=_beside(folder, table.text("state", _CLUSTER.state)),
@@ -206,8 +206,8 @@ def _broker(
     credentials = _credentials(name, exchange, table, folder, catalogue, environment)
     table.end(
         "exchange, poll_interval_s, quiet_poll_interval_s, fetch_deadline_s, max_consecutive_errors, "
-        "cash_currencies, policy, rules, requests_per_s, request_burst, read_funding, trading, entry_max_age_s, "
-        "labels, ccxt, and a credential as <name>_env or <name>_file, such as api_key_env"
+        "cash_currencies, policy, rules, requests_per_s, request_burst, read_funding, trading, "
+        "entry_max_age_s, labels, ccxt, and a credential as <name>_env or <name>_file, such as api_key_env"
     )
     try:
         return BrokerSpec(name, exchange=exchange, credentials=MappingProxyType(credentials), **values)

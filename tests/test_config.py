@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from brokerwatch import exchange
 from brokerwatch.config import (
     CREDENTIALS,
+    HEARTBEAT_RANGE_S,
     BrokerSpec,
     ClusterSettings,
     Settings,
@@ -1273,3 +1274,10 @@ def test_nothing_secret_and_nothing_that_prints_secrets_goes_to_ccxt_from_the_fi
     (problem,) = mistakes(SMALLEST + f'[brokers.k.ccxt]\n{key} = "c2VjcmV0"\n')
     assert problem.key == f"brokers.k.ccxt.{key}"
     assert "c2VjcmV0" not in str(problem)
+
+
+def test_many_accounts_give_fewer_signs_of_life_unless_the_configuration_says_how_many() -> None:
+    unsaid = ClusterSettings()
+    assert [unsaid.heartbeat_of(accounts) for accounts in (1, 250, 1_000, 5_000)] == [1.0, 1.0, 4.0, 20.0]
+    assert unsaid.heartbeat_of(10**9) == HEARTBEAT_RANGE_S[1]
+    assert ClusterSettings(heartbeat_s=1.0).heartbeat_of(5_000) == 1.0

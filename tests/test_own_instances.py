@@ -163,7 +163,8 @@ def test_a_loop_that_ends_before_the_cluster_is_a_fault_and_no_crash() -> None:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     with serve(exchange):
-        mine = ccxt_async.kraken({**options(exchange), "asyncio_loop": loop})
+        mine = own(exchange, ccxt_async)
+        mine.asyncio_loop = loop  # as once it was used there
         thread.start()
         cluster = cluster_on(mine)
         try:
