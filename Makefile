@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 INPUTS := setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check mutants clean
+.PHONY: help setup run test check mutants bench clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ ##/' | awk -F ' ## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -49,6 +49,13 @@ mutants: $(VENV)/.mutators  ## change the pure floor on purpose and see the test
 	$(abspath $(BIN))/mutmut run $(ARGS) && \
 	echo "brokerwatch: what is listed here was not noticed by any test" && \
 	$(abspath $(BIN))/mutmut results
+
+$(VENV)/.benchers: $(VENV)/.ready
+	@$(PIP) --editable '.[bench]'
+	@touch $@
+
+bench: $(VENV)/.benchers  ## what it costs, into docs/benchmarks.md (half an hour); one: make bench ARGS="reading"
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## remove .venv and what tools left behind
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

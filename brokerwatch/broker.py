@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 import uuid
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import Future
@@ -284,12 +285,13 @@ class Broker:
         """Run one of `Calls` on the account's loop and wait for what it says."""
         try:
             _not_in_a_loop(f"{name}() ", f"aio.{name}()")
-        except BlockingCallInLoop:
+            patience_s = self._patience_s(timeout_s)
+        except BaseException:
             work.close()
             raise
         started = self._start(work)
         try:
-            return started.result(self._patience_s(timeout_s))
+            return started.result(patience_s)
         except concurrent.futures.TimeoutError:
             if started.done():
                 raise  # it is the answer
@@ -299,9 +301,14 @@ class Broker:
 
     async def answer(self, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
         """Run one of `Calls` on the account's loop and await what it says."""
+        try:
+            patience_s = self._patience_s(timeout_s)
+        except BaseException:
+            work.close()
+            raise
         started = asyncio.wrap_future(self._start(work))
         try:
-            async with asyncio.timeout(self._patience_s(timeout_s)):
+            async with asyncio.timeout(patience_s):
                 return await started
         except TimeoutError:
             raise self._late(timeout_s) from None
@@ -320,7 +327,13 @@ class Broker:
 
     def _patience_s(self, timeout_s: float | None) -> float:
         each_s = self._queue_s + self._spec.fetch_deadline_s + GRACE_S
-        return MARKETS_DEADLINE_S + MOST_QUESTIONS * each_s if timeout_s is None else timeout_s
+        if timeout_s is None:
+            return MARKETS_DEADLINE_S + MOST_QUESTIONS * each_s
+        # Looked at before anything is sent: whoever cannot wait must not have ordered.
+        given: Any = timeout_s
+        if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0:
+            raise ValueError(f"timeout_s: expected seconds above 0, not {timeout_s!r}")
+        return min(float(timeout_s), threading.TIMEOUT_MAX)
 
     def _late(self, timeout_s: float | None) -> CouldNotAsk:
         return _Late(f"{self.name}: no answer within {self._patience_s(timeout_s):g} s", "network")
@@ -493,8 +506,14 @@ _under_way: set[asyncio.Task[Any]] = set()
 async def _unstoppable(work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.create_task(work)
     _under_way.add(task)  # a loop keeps no hold of its tasks
-    task.add_done_callback(_under_way.discard)
+    task.add_done_callback(_ended)
     return await asyncio.shield(task)
+
+
+def _ended(task: asyncio.Task[Any]) -> None:
+    _under_way.discard(task)
+    if not task.cancelled():
+        task.exception()  # asyncio would log it, all of it, where nobody waits for it any more
 
 
 @contextmanager

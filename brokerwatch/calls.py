@@ -77,10 +77,12 @@ class Calls:
             self._send(Observed(fault) if capability == READ else Called(capability, fault))
         elif outcome is None:
             self._send(Called(capability, None))
+        elif capability != READ:
+            raise ValueError(f"outcome: expected None or an exception for {capability}, not a balance")
         else:
             try:
                 seen: Balance | Fault = Balance(holdings=unified(exact(outcome)), as_of=asked)
-            except ValueError as error:
+            except (ValueError, RecursionError, KeyError, TypeError) as error:
                 seen = Fault(FaultKind.BAD_RESPONSE, f"the balance that was observed: {error}")
             self._send(Observed(seen))
 
@@ -153,7 +155,7 @@ class Calls:
             product, side, base_amount, quote_amount, client_order_id, family=self.access.desk.family
         )
         for attempt in range(1, ENTRY_ATTEMPTS + 1):
-            if self._slot.reading.overtaken:
+            if self._overtaken():
                 await self._read_again()
             self._admit_entry()
             try:
@@ -162,7 +164,7 @@ class Calls:
                 )
             except EntryRefused:
                 # Another order may have gone out while this one waited: its balance is read again.
-                if attempt == ENTRY_ATTEMPTS or not self._slot.reading.overtaken:
+                if attempt == ENTRY_ATTEMPTS or not self._overtaken():
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -183,7 +185,7 @@ class Calls:
             product, Side.SELL, base_amount, None, client_order_id, family=self.access.desk.family
         )
         return await self.access.desk.order(
-            request, validate_only=validate_only, repeated=repeated, check=lambda: None
+            request, validate_only=validate_only, repeated=repeated, check=lambda: None, leaving=True
         )
 
     async def _tradable(self, symbol: str) -> Product:
@@ -198,6 +200,12 @@ class Calls:
             raise OrderNotSent(f"{self._spec.name}: its markets are not known: {error}") from error
         return products.product(symbol)
 
+    def _overtaken(self) -> bool:
+        """Whether an order of this key, through whichever broker, came after the balance was asked for."""
+        reading = self._slot.reading
+        asked_s = float("inf") if reading.as_of is None else reading.as_of.up_s
+        return reading.overtaken or asked_s < self.access.lane.ordered_s
+
     def _admit_entry(self) -> None:
         """Raise EntryRefused unless the account can be trusted with an entry this very moment."""
         reading, name = self._slot.reading, self._spec.name
@@ -205,7 +213,7 @@ class Calls:
             raise EntryRefused(f"{name} is not available: {reading.reason}: {reading.detail}".rstrip(": "))
         if reading.age_ms is None:
             raise EntryRefused(f"{name} has never answered with a balance")
-        if reading.overtaken:
+        if self._overtaken():
             raise EntryRefused(f"{name}: an order was sent after its balance was read; read it again first")
         if reading.age_ms > self._spec.entry_age_s * 1_000:
             raise EntryRefused(

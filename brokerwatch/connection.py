@@ -50,6 +50,8 @@ class Connection:
         self._clock = clock
         self._run = run
         self._made: Any = None
+        self._seen: Any = None
+        """The copy of a synchronous instance that made the newest call."""
         # The longest first: one secret may be a part of another.
         self._secrets = sorted(
             (text for value in spec.credentials.values() for text in _spellings(value)),
@@ -64,6 +66,11 @@ class Connection:
             self._made = self._instantiate()
         return self._made
 
+    @property
+    def used(self) -> Any:
+        """The instance that made the newest call, with what that call left in it."""
+        return self.instance if self._seen is None else self._seen
+
     def copy(self) -> Connection:
         """Another connection like this one, that keeps what it sees apart."""
         return Connection(self._spec, self.family, lambda: clone(self.instance), self._clock, self._run)
@@ -74,10 +81,11 @@ class Connection:
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the instance. Raises whatever ccxt raises."""
-        bound = getattr(self.instance, method)
         if self._run is None:
-            return await bound(*arguments)
-        return await self._run(partial(bound, *arguments))
+            return await getattr(self.instance, method)(*arguments)
+        # A call that was given up goes on in its thread: what it sees later must not pass for another's.
+        own = self._seen = clone(self.instance)
+        return await self._run(partial(getattr(own, method), *arguments))
 
     def fault(self, error: BaseException) -> Fault:
         """The fault that `error` is, from what the last answer said."""
@@ -90,7 +98,9 @@ class Connection:
 
     def failure(self, error: BaseException) -> Failure:
         """What is known about a call that failed."""
-        made = self._made
+        made = self._made if self._seen is None else self._seen
+        if isinstance(error, TimeoutError):
+            made = None  # nothing was answered to this one, whatever was to another
         return Failure.of(
             error,
             status=None if made is None else made.last_status,

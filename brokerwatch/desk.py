@@ -23,6 +23,7 @@ from brokerwatch.connection import Connection
 from brokerwatch.dialects import dialect
 from brokerwatch.errors import (
     CouldNotAsk,
+    InvalidOrder,
     NotSupported,
     OrderError,
     OrderNotSent,
@@ -45,6 +46,8 @@ T = TypeVar("T")
 
 LOST_AFTER_S: Final = 60.0
 """An order that the exchange does not know so long after it was sent never arrived."""
+KEPT_ORDERS: Final = 10_000
+"""Of so many placed orders it is known what their ids were used for."""
 SHOWN_S: Final = 0.5
 """How long an order waits until the reading says that the balance is overtaken."""
 
@@ -70,6 +73,10 @@ class _Sent:
     why: str
 
 
+class OvertakenOrder(Exception):
+    """The exchange refused an order's number, and nobody can say that it has not taken the order."""
+
+
 class Desk:
     """See the module."""
 
@@ -91,7 +98,9 @@ class Desk:
         self._teller = teller
         self._loop = loop
         self._speaks = dialect(connection)
-        self._unknown: dict[str, _Sent] = {}
+        self._unknown: dict[str, _Sent] = lane.orders.setdefault("unknown", {})
+        self._placed: dict[str, OrderRequest] = lane.orders.setdefault("placed", {})
+        """The newest orders by their ids: what an id was used for. Brokers of one key share both."""
 
     @property
     def family(self) -> str:
@@ -134,10 +143,17 @@ class Desk:
             raise CouldNotAsk(refrained.outcome.why) from None
 
     async def order(
-        self, request: OrderRequest, *, validate_only: bool, repeated: bool, check: Callable[[], object]
+        self,
+        request: OrderRequest,
+        *,
+        validate_only: bool,
+        repeated: bool,
+        check: Callable[[], object],
+        leaving: bool = False,
     ) -> Order:
         """Place an order, or have it checked. `check` raises when it may not go out after all.
 
+        `leaving`: an exit, which no earlier order of which nobody knows holds up.
         `repeated`: it may have been placed before under this very id, so it is looked up first. (Kraken
         and OKX refuse an id only as long as its order is open, and a market order never is.)
         Raises OrderNotSent, OrderRefused, OrderStateUnknown, ValidationNotSupported.
@@ -153,7 +169,7 @@ class Desk:
             raise OrderNotSent(f"{self._spec.name}: the markets are not known: {error}") from error
         try:
             async with self._lane.turn(urgent=True):
-                placed = await self._settle(request)
+                placed = None if leaving else await self._settle(request)
                 if placed is None and repeated and not validate_only:
                     placed = await self._placed_before(request)
                 if placed is not None:
@@ -174,19 +190,20 @@ class Desk:
             await self._attempt(request, self._speaks.validate)
         except (Refrained, OrderError):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, a dry run places nothing
             fault = self._noted(error)
             if self._said_no(error):
                 raise OrderRefused(
                     f"{self._spec.name} would refuse: {fault.detail}", str(fault.kind)
-                ) from error
+                ) from None
             raise OrderNotSent(
                 f"{self._spec.name}: nothing was placed: {fault.kind}: {fault.detail}"
-            ) from error
+            ) from None
         self._teller.called(TRADE, None)
         return self._order(request, "", OrderState.VALIDATED)
 
     async def _place(self, request: OrderRequest) -> Order:
+        self._lane.ordered_s = float("inf")
         await self._overtake(ended=False)
         try:
             order_id = await self._attempt(request, self._speaks.place)
@@ -198,8 +215,12 @@ class Desk:
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the order may have been placed
             order_id = await self._cleared_up(request, error)
         finally:
+            self._lane.ordered_s = self._clock.up_s()
             await self._overtake(ended=True)
         self._teller.called(TRADE, None)
+        self._placed[request.client_order_id] = request
+        if len(self._placed) > KEPT_ORDERS:
+            del self._placed[next(iter(self._placed))]
         return self._order(request, order_id, OrderState.ACCEPTED)
 
     async def _attempt(self, request: OrderRequest, send: Callable[[OrderRequest], Awaitable[T]]) -> T:
@@ -208,22 +229,35 @@ class Desk:
             async with asyncio.timeout(self._spec.fetch_deadline_s):
                 return await send(request)
         except Exception as error:
+            if isinstance(error, TimeoutError | Refrained | OrderError):
+                raise
             failure = self._connection.failure(error)
             overtaken = self._connection.fault(error).kind is FaultKind.NONCE_CLOCK
             if not (overtaken and self._lane.counts_nonces and definitely_not_placed(failure)):
                 raise
+            if not await self._surely_absent(request):
+                raise OvertakenOrder(str(error)) from None
         await self._lane.another(urgent=True)
         async with asyncio.timeout(self._spec.fetch_deadline_s):
             return await send(request)
+
+    async def _surely_absent(self, request: OrderRequest) -> bool:
+        """Whether the exchange answers that it has no such order: a proxy may have sent it twice, and of the
+        two the second was refused."""
+        try:
+            return await self._found(request.product, request.client_order_id) is None
+        except (CouldNotAsk, NotSupported):
+            return False
 
     async def _cleared_up(self, request: OrderRequest, error: Exception) -> str:
         """What became of an order whose answer was none: its id, or the error that says what is known."""
         fault = self._noted(error)
         name, about = self._spec.name, f"{fault.kind}: {fault.detail}"
         if self._said_no(error):
-            raise OrderRefused(f"{name} refused: {fault.detail}", str(fault.kind)) from error
+            # Without ccxt's own error behind it: its text may hold what the server repeated of our secrets.
+            raise OrderRefused(f"{name} refused: {fault.detail}", str(fault.kind)) from None
         if never_sent(self._connection.failure(error)):
-            raise OrderNotSent(f"{name}: nothing was sent: {about}") from error
+            raise OrderNotSent(f"{name}: nothing was sent: {about}") from None
         self._remember(request, about)
         try:
             found = await self._found(request.product, request.client_order_id)
@@ -241,9 +275,15 @@ class Desk:
             f"{name}: an order was sent and nobody knows whether it was taken ({about}; {looked}). Do not "
             f"send it again; ask find_order({request.product.symbol!r}, {request.client_order_id!r})",
             request.client_order_id,
-        ) from error
+        ) from None
 
     async def _placed_before(self, request: OrderRequest) -> str | None:
+        before = self._placed.get(request.client_order_id, request)
+        if (before.product.symbol, before.side) != (request.product.symbol, request.side):
+            raise InvalidOrder(
+                "client_order_id",
+                f"{request.client_order_id} was used for another one: {before.side} {before.product.symbol}",
+            )
         try:
             return await self._found(request.product, request.client_order_id)
         except (CouldNotAsk, NotSupported) as trouble:
@@ -306,6 +346,8 @@ class Desk:
         return fault
 
     def _said_no(self, error: Exception) -> bool:
+        if isinstance(error, TimeoutError | OvertakenOrder):
+            return False
         return isinstance(error, NotTaken) or definitely_not_placed(self._connection.failure(error))
 
     def _remember(self, request: OrderRequest, why: str) -> None:

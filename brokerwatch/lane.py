@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from brokerwatch.backlog import KeyState
 from brokerwatch.clock import Clock, Instant
@@ -102,6 +102,11 @@ class Lane:
     ) -> None:
         self.fingerprint = fingerprint
         self.nonces = Nonces(fingerprint, clock, book)
+        self.ordered_s = float("-inf")
+        """When the newest order of this key ended, in monotonic seconds; infinite while one is under way: no
+        balance that was asked for before is fresh, whichever broker of the key asked. Any thread may look."""
+        self.orders: dict[str, Any] = {}
+        """What the desks of this key keep of its orders, together; see `brokerwatch.desk`."""
         self.counts_nonces = False
         """Whether the exchange wants rising nonces; set by the account that uses the lane."""
         self._clock = clock
@@ -170,15 +175,17 @@ class Lane:
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue = self._urgent if urgent else self._ordinary
         queue.append(mine)
-        hurry = asyncio.get_running_loop().call_later(PATIENCE_S, self._hurry) if urgent else None
-        if urgent and not self._asking:
-            self._hurry()
+        hurry: asyncio.TimerHandle | None = None
         try:
+            if urgent:
+                hurry = asyncio.get_running_loop().call_later(PATIENCE_S, self._hurry)
+                if not self._asking:
+                    self._hurry()
             await mine
-        except asyncio.CancelledError:
+        except BaseException:
             if mine.done() and not mine.cancelled():
                 self._pass_on()  # it came just when nobody wanted it any more
-            else:
+            elif mine in queue:
                 queue.remove(mine)
             raise
         finally:
@@ -188,7 +195,9 @@ class Lane:
     def _hurry(self) -> None:
         """Somebody urgent has waited long enough for an ordinary call."""
         if self._urgent and self._leash is not None:
-            self._leash.reschedule(asyncio.get_running_loop().time())
+            # Once: what is ending already cannot be told again to end.
+            leash, self._leash = self._leash, None
+            leash.reschedule(asyncio.get_running_loop().time())
 
     def _pass_on(self) -> None:
         for queue in (self._urgent, self._ordinary):

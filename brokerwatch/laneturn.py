@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError, Future
 from types import TracebackType
 from typing import Any, Self
 
-from brokerwatch.errors import CouldNotAsk
+from brokerwatch.errors import BlockingCallInLoop, CouldNotAsk
 from brokerwatch.lane import Lane
 from brokerwatch.loop import Loop
 from brokerwatch.source import Refrained
@@ -37,8 +37,18 @@ class LaneTurn:
         return self._lane.nonces.next()
 
     def __enter__(self) -> Self:
+        try:
+            running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is not None:
+            raise BlockingCallInLoop("waiting for the lane would stop the event loop; use: async with")
         self._begin()
-        self._entered.result()
+        try:
+            self._entered.result()
+        except BaseException:
+            self._loop.call(self._leave.set)
+            raise
         return self
 
     def __exit__(

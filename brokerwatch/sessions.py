@@ -56,9 +56,21 @@ class Sessions:
 
 
 def unredirected(session: Any) -> Any:
-    """A trader's own `requests` session, with its proxies and adapters, that follows no redirect."""
+    """A trader's own `requests` session, with its proxies and adapters, that follows and repeats nothing."""
     found = copy.copy(session)
     found.max_redirects = 0
+    found.adapters = type(session.adapters)(
+        (prefix, _once(adapter)) for prefix, adapter in session.adapters.items()
+    )
+    return found
+
+
+def _once(adapter: Any) -> Any:
+    """An adapter that repeats nothing by itself: an order that is sent again is placed twice."""
+    found = copy.copy(adapter)
+    retries = getattr(adapter, "max_retries", None)
+    if retries is not None:
+        found.max_retries = type(retries)(0, read=False)
     return found
 
 

@@ -104,10 +104,22 @@ def clone(instance: Any) -> Any:
     if not issubclass(of, Strict):
         found.__class__ = strict_class(of)
     # What a call changes must not be shared; the tables that no call changes may be.
-    found.options = dict(instance.options)
+    found.options = {
+        name: _once(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
+        for name, value in instance.options.items()
+    }
+    # An order that is sent again by itself is placed twice.
+    found.options["maxRetriesOnFailure"] = 0
     found.headers = dict(instance.headers)
     # ccxt's throttle would wait by the wall clock; whoever asks through a clone has a budget of his own.
     found.enableRateLimit = False
     found.verbose = False
     found.logger = QUIET
     return found
+
+
+def _once(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of one call, without those that would repeat it."""
+    if "maxRetriesOnFailure" not in options:
+        return options
+    return {**options, "maxRetriesOnFailure": 0}

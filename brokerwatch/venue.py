@@ -75,11 +75,11 @@ class Venue:
         fresh = self._connection.copy()
         markets = await self._answered(fresh, fresh.call("load_markets", True), MARKETS_DEADLINE_S)
         try:
-            instance = fresh.instance
+            instance = fresh.used
             found = Products(products_from(markets, instance.precisionMode), str(instance.id))
         except ValueError as error:
             raise unanswered(Fault(FaultKind.BAD_RESPONSE, f"the list of markets: {error}")) from error
-        self._connection.instance.set_markets_from_exchange(fresh.instance)
+        self._connection.instance.set_markets_from_exchange(instance)
         self.known, self._loaded_s = found, self._clock.up_s()
         return found
 
@@ -116,10 +116,11 @@ async def answered(connection: Connection, call: Awaitable[T], deadline_s: float
             return await call
     except NotSupported:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, there is no answer
         if isinstance(error, TimeoutError) and deadline.expired():
-            raise unanswered(Fault(FaultKind.NETWORK, f"no answer within {deadline_s:g} s")) from error
-        raise unanswered(connection.fault(error)) from error
+            raise unanswered(Fault(FaultKind.NETWORK, f"no answer within {deadline_s:g} s")) from None
+        # Without ccxt's own error behind it: its text may hold what the server repeated of our secrets.
+        raise unanswered(connection.fault(error)) from None
 
 
 def unanswered(fault: Fault) -> CouldNotAsk:

@@ -7,15 +7,16 @@ orders are only checked, which moves no money; with LIVE=yes in the environment 
 import logging
 import os
 import signal
-import threading
+import time
 from decimal import Decimal
 
 from brokerwatch import BrokerwatchError, Change, Cluster, InvalidOrder, Need, OrderStateUnknown
 
 LIVE = os.environ.get("LIVE") == "yes"
-SYMBOL, STAKE, PAUSE_S = "BTC/USD", Decimal("50"), 0.5
+PAUSE_S = float(os.environ.get("PAUSE_S", "10"))
+SYMBOL, STAKE = "BTC/USD", Decimal("50")
 
-logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 log = logging.getLogger("bot")
 
 
@@ -25,26 +26,28 @@ def tell(change: Change) -> None:
         log.info("%s is %s: %s", change.broker, "out" if change.lost else "back", change.after.reason)
 
 
-def advice(cluster: Cluster) -> str:
+def advice(cluster: Cluster, *names: str) -> str:
     """Your strategy: "buy", "sell" or "wait". This one runs after the last minute's price."""
-    for reading in cluster.readings():  # the prices of whoever has them
-        broker = cluster.broker(reading.broker)
+    for broker in map(cluster.broker, names):  # the first that has prices
         try:
-            before, last = (candle.close for candle in broker.get_candles(SYMBOL, "1m", 2, timeout_s=2.0))
-        except (BrokerwatchError, ValueError) as error:
+            candles = broker.get_candles(SYMBOL, "1m", 2, timeout_s=2.0)
+        except BrokerwatchError as error:
             log.info("%s: no prices: %s", broker.name, error)
-        else:
-            return "sell" if last < before else "buy"
+            continue
+        if len(candles) == 2:
+            return "sell" if candles[1].close < candles[0].close else "buy"
     return "wait"
 
 
 def enter(cluster: Cluster) -> str | None:
-    """Buy. The account that may hold something now; None when nobody does."""
+    """Buy, if that is the advice. The account that may hold something now; None when nobody does."""
     choice = cluster.router.pick(Need(symbol=SYMBOL, side="buy", quote_amount=STAKE))  # from memory
     if choice.broker is None:
         log.info("%s", choice.why())
         return None
     broker = cluster.broker(choice.broker)
+    if advice(cluster, broker.name) != "buy":  # no order where there are no prices
+        return None
     try:
         order = broker.place_market_order(SYMBOL, "buy", quote_amount=STAKE, validate_only=not LIVE)
     except OrderStateUnknown as error:
@@ -53,12 +56,15 @@ def enter(cluster: Cluster) -> str | None:
     except BrokerwatchError as error:
         log.info("%s: nothing was bought: %s", broker.name, error)
         return None  # the next round picks again, perhaps somebody else
-    log.info("%s: buy %s: %s", broker.name, order.quote_amount, order.state)
+    log.info("%s: buy for %s: %s", broker.name, STAKE, order.state)
     return broker.name if LIVE else None
 
 
 def leave(cluster: Cluster, name: str) -> str | None:
-    """Sell all that the account has. The account, as long as it may still hold something."""
+    """Sell all that the account has, if that is the advice. The account, as long as it may hold something."""
+    others = [reading.broker for reading in cluster.readings() if reading.broker != name]
+    if advice(cluster, name, *others) != "sell":  # anybody's prices will do
+        return name
     try:
         order = cluster.broker(name).close_position(SYMBOL, validate_only=not LIVE)
     except InvalidOrder as error:
@@ -73,22 +79,20 @@ def leave(cluster: Cluster, name: str) -> str | None:
 
 def main() -> None:
     """Trade until somebody ends it."""
-    stop = threading.Event()
+    running = True
 
     def end(*_: object) -> None:
-        stop.set()
+        nonlocal running
+        running = False
 
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
     holder: str | None = None
     with Cluster.from_config("brokerwatch.toml") as cluster:
         cluster.router.on_change(tell)
-        while not stop.wait(PAUSE_S):
-            wanted = advice(cluster)
-            if wanted == "buy" and holder is None:
-                holder = enter(cluster)
-            elif wanted == "sell" and holder is not None:
-                holder = leave(cluster, holder)
+        while running:
+            time.sleep(PAUSE_S)
+            holder = enter(cluster) if holder is None else leave(cluster, holder)
 
 
 if __name__ == "__main__":

@@ -19,19 +19,17 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from brokerwatch import BrokerSpec, Cluster, ClusterSettings
+from brokerwatch.testing import simulated
 
-EXCHANGES = ("kraken", "coinbase", "okx")
 LOOK_S = 1.0
 OVER_S = 10.0
 """Polls are counted over so long."""
-END_S = 10.0
-"""How long an exchange may take to end."""
 
 
 def main() -> None:
@@ -42,71 +40,79 @@ def main() -> None:
         "--seconds", type=float, default=math.inf, metavar="S", help="until Ctrl-C unless given"
     )
     parser.add_argument(
-        "--poll", type=float, default=10.0, metavar="S", help="between two polls; 10 unless given"
+        "--poll", type=float, default=10.0, metavar="S", help="between polls; 10 unless given"
     )
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.accounts < 1 or not chosen.seconds > 0 or not chosen.poll > 0:
         parser.error("expected at least one account, and seconds above 0")
-    stop = threading.Event()
+    if chosen.serve:
+        serve_here(chosen.accounts)
+        return
+    running = True
 
     def end(*_: object) -> None:
-        stop.set()
+        nonlocal running
+        running = False
 
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
-    with ExitStack() as running:
-        specs: list[BrokerSpec] = []
-        for place, name in enumerate(EXCHANGES):
-            count = len(range(place, chosen.accounts, len(EXCHANGES)))  # each exchange gets its share
-            if count:
-                served = running.enter_context(simulated(name, count))
-                specs += specs_of(name, served, chosen.poll)
-        folder = running.enter_context(tempfile.TemporaryDirectory())
+    with exchanges(chosen.accounts) as served, tempfile.TemporaryDirectory() as folder:
+        specs = [spec for name, told in served.items() for spec in specs_of(name, told, chosen.poll)]
         settings = ClusterSettings(name="thousand", health_endpoint="tcp://127.0.0.1:*", state=folder)
         began_s = time.monotonic()
         with Cluster(specs, settings) as cluster:
             say(f"{len(specs):,} simulated accounts, started in {time.monotonic() - began_s:.1f} s\n")
-            watch(cluster, stop, began_s + chosen.seconds)
+            watch(cluster, lambda: running and time.monotonic() - began_s < chosen.seconds)
+
+
+def serve_here(accounts: int) -> None:
+    """The other process: say where the exchanges are and who has an account there, and serve them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started this
+    with simulated("kraken") as kraken, simulated("coinbase") as coinbase, simulated("okx") as okx:
+        told: dict[str, dict[str, Any]] = {}
+        for place, exchange in enumerate((kraken, coinbase, okx)):
+            count = len(range(place, accounts, 3))  # each has its share
+            keys = [exchange.credentials, *(exchange.add_account() for _ in range(count - 1))][:count]
+            told[exchange.ccxt_id] = {"options": exchange.ccxt_options(), "accounts": keys}
+        say(json.dumps(told) + "\n")
+        sys.stdin.read()  # it ends with the one who started it
 
 
 @contextmanager
-def simulated(name: str, accounts: int) -> Generator[Mapping[str, Any]]:
-    """An exchange in a process of its own; what it said of itself when it began."""
-    command = [sys.executable, "-m", "brokerwatch", "simulate", name, "--accounts", str(accounts), "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own program
-        try:
-            first = process.stdout.readline() if process.stdout else ""
-            if not first:
-                raise SystemExit(f"the simulated {name} did not start")
-            yield json.loads(first)
-        finally:
-            process.terminate()
-            process.wait(END_S)
+def exchanges(accounts: int) -> Generator[Mapping[str, Any]]:
+    """The simulated exchanges in a process of their own, and what they say of themselves."""
+    command = [sys.executable, __file__, "--serve", "--accounts", str(accounts)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603 - this very program
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("unreachable: both are pipes")
+        yield json.loads(process.stdout.readline())
+        process.stdin.close()
 
 
-def specs_of(name: str, served: Mapping[str, Any], poll_s: float) -> list[BrokerSpec]:
+def specs_of(name: str, told: Mapping[str, Any], poll_s: float) -> list[BrokerSpec]:
     """A broker for each account of an exchange."""
     return [
         BrokerSpec(
             f"{name}-{number:04d}",
             exchange=name,
             credentials=keys,
-            ccxt={"urls": served["ccxt"]["urls"]},
+            ccxt=told["options"],
             poll_interval_s=poll_s,
             policy="guarded",
             simulated=True,
         )
-        for number, keys in enumerate(served["accounts"], 1)
+        for number, keys in enumerate(told["accounts"], 1)
     ]
 
 
-def watch(cluster: Cluster, stop: threading.Event, until_s: float) -> None:
+def watch(cluster: Cluster, running: Callable[[], bool]) -> None:
     """One line, every second anew. Everything in it is read from memory; nobody is asked for it."""
     known: dict[str, int | None] = {}
-    looked_s = time.monotonic()
-    polled: deque[tuple[float, int]] = deque([(looked_s, 0)], maxlen=round(OVER_S / LOOK_S))
+    polled: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=round(OVER_S / LOOK_S))
     live = sys.stdout.isatty()
-    while looked_s < until_s and not stop.wait(min(LOOK_S, until_s - looked_s)):
+    while running():
+        time.sleep(LOOK_S)
         readings = cluster.readings()
         now_s = time.monotonic()
         # A balance that was asked for later than the one before is a poll that was answered.
@@ -116,12 +122,11 @@ def watch(cluster: Cluster, stop: threading.Event, until_s: float) -> None:
         available = sum(one.available for one in readings)
         parts = (
             f"{available:,} of {len(readings):,} available",
-            f"{polls:,.0f} polls/s",
+            f"{polls:,.1f} polls/s",
             f"{resident_mb():,.0f} MB",
             f"{threading.active_count()} threads",
         )
         say(("\r" if live else "") + " · ".join(parts) + ("   " if live else "\n"))
-        looked_s = now_s
     if live:
         say("\n")
 

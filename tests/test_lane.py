@@ -558,3 +558,32 @@ def test_however_calls_come_and_go_the_lane_is_passed_on_and_never_held_twice(st
             pass
 
     asyncio.run(asyncio.wait_for(story(), PATIENCE_S))
+
+
+def test_urgent_calls_that_come_one_after_the_other_end_a_waiting_poll_once() -> None:
+    """To be told twice to end was an error, which left the lane taken by nobody, for ever."""
+
+    async def urgent(lane: Lane, hops: int) -> None:
+        for _ in range(hops):
+            await asyncio.sleep(0)
+        async with lane.turn(urgent=True):
+            await asyncio.sleep(0)
+
+    async def poll(lane: Lane) -> None:
+        with suppress(Refrained):
+            async with lane.turn():
+                raise AssertionError("its budget is used up for a quarter of an hour")
+
+    async def story(hops: int) -> None:
+        lane = quick_lane(Budget(1.0, 0.001))
+        async with lane.turn():
+            pass
+        waiting = asyncio.create_task(poll(lane))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await asyncio.gather(*(urgent(lane, number * hops) for number in range(3)), waiting)
+        async with lane.turn(urgent=True):
+            pass
+
+    for hops in range(5):
+        asyncio.run(asyncio.wait_for(story(hops), PATIENCE_S))

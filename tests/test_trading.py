@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -495,3 +497,102 @@ def test_everything_can_be_awaited_too(desk: Desk) -> None:
 
     asyncio.run(story())
     assert desk.placed == 2
+
+
+# --- what an attacker found --------------------------------------------------------------------------
+
+
+def test_no_option_of_ccxt_sends_an_order_again() -> None:
+    exchange = rich(SimulatedKraken())
+    with serve(exchange):
+        spec = simulated_spec(exchange, trading=True, fetch_deadline_s=1.0)
+        retrying = {**spec.ccxt, "options": {"maxRetriesOnFailure": 3, "maxRetriesOnFailureDelay": 1}}
+        spec = replace(spec, ccxt=retrying)
+        with cluster_of(spec, status_interval_s=float("inf")) as cluster:
+            broker = cluster.broker("kraken-test")
+            broker.get_account_balance()
+            exchange.set_fault("http_502_html", path=ORDER_PATHS["kraken"], executed=True)
+            broker.place_market_order("BTC/USD", "buy", quote_amount=FIFTY, validate_only=False)
+    assert exchange.placed_orders == 1
+
+
+def test_a_nonce_that_is_refused_after_the_order_was_taken_places_no_second_one() -> None:
+    """A proxy that sends a request twice gets this answer to the second, and passes it on."""
+    with Opened(rich(SimulatedKraken())) as desk:
+        desk.exchange.set_fault("bad_nonce", path=desk.order_path, executed=True)
+        order = desk.buy()
+        assert (desk.placed, order.state) == (1, OrderState.ACCEPTED)
+
+
+def test_a_nonce_that_is_refused_before_it_was_taken_is_tried_once_more() -> None:
+    with Opened(rich(SimulatedKraken())) as desk:
+        desk.exchange.set_fault("bad_nonce", path=desk.order_path, times=1)
+        assert desk.buy().state is OrderState.ACCEPTED
+        assert desk.placed == 1
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), "5", True])
+def test_a_wait_that_cannot_be_is_an_error_before_anything_is_sent(desk: Desk, timeout_s: Any) -> None:
+    with pytest.raises(ValueError, match="timeout_s"):
+        desk.buy(timeout_s=timeout_s)
+    assert desk.placed == 0
+    assert desk.buy(timeout_s=float("inf")).state is OrderState.ACCEPTED
+
+
+def test_an_order_of_which_nobody_knows_holds_up_no_exit(desk: Desk) -> None:
+    desk.exchange.set_fault("hang", path=desk.order_path, times=1)
+    for path in LOOKUP_PATHS[desk.exchange.ccxt_id]:
+        desk.exchange.set_fault("http_502_html", path=path)
+    with pytest.raises(OrderStateUnknown):
+        desk.buy()
+    with pytest.raises(OrderStateUnknown):
+        desk.buy()
+    assert desk.broker.close_position(desk.symbol, validate_only=False).state is OrderState.ACCEPTED
+
+
+def test_an_id_that_was_used_for_another_order_is_refused(desk: Desk) -> None:
+    desk.buy(client_order_id="abc126")
+    with pytest.raises(InvalidOrder, match="another"):
+        desk.broker.close_position(desk.symbol, client_order_id="abc126", validate_only=False)
+    assert desk.placed == 1
+
+
+def test_two_brokers_on_one_key_share_what_was_ordered() -> None:
+    exchange = SimulatedKraken()
+    exchange.set_balance({"USD": ("120", "0")})
+    with serve(exchange):
+        specs = [simulated_spec(exchange, name, trading=True) for name in ("one", "other")]
+        with cluster_of(*specs, status_interval_s=float("inf")) as cluster:
+            one, other = cluster.broker("one"), cluster.broker("other")
+            assert one.get_account_balance() == other.get_account_balance() == 120
+            asked = exchange.calls_to("/0/private/BalanceEx")
+            one.place_market_order("BTC/USD", "buy", quote_amount=Decimal(70), validate_only=False)
+            other.place_market_order("BTC/USD", "buy", quote_amount=Decimal(40), validate_only=False)
+            until(lambda: exchange.calls_to("/0/private/BalanceEx") >= asked + 2)
+            with pytest.raises(OrderRefused):
+                other.place_market_order("BTC/USD", "buy", quote_amount=Decimal(40), validate_only=False)
+
+
+def test_an_actor_that_is_gone_lets_no_entry_pass_on_an_old_balance() -> None:
+    exchange = SimulatedKraken()
+    exchange.set_balance({"USD": ("1000", "0")})
+    with Opened(exchange) as desk:
+        desk.broker.get_all_products()
+        life = desk.cluster._lives["kraken-test"]  # pyright: ignore[reportPrivateUsage] - to end its actor
+        before = desk.broker.reading()
+        life.ref.stop()
+        desk.buy()
+        if desk.broker.reading().as_of == before.as_of:
+            with pytest.raises(EntryRefused):
+                desk.buy()
+
+
+def test_no_secret_stands_behind_an_error_of_an_order(caplog: pytest.LogCaptureFixture) -> None:
+    exchange = rich(SimulatedOkx())
+    secret = exchange.credentials["password"]
+    with Opened(exchange) as desk:
+        desk.exchange.set_answer(f"<html>{secret}</html>", 502, path=desk.order_path)
+        with pytest.raises(OrderStateUnknown) as error:
+            desk.buy()
+    told = "".join(traceback.format_exception(error.value)) + caplog.text
+    assert secret not in told

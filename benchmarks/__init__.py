@@ -1,0 +1,1 @@
+"""What brokerwatch costs, measured on the machine at hand: `make bench`, docs/benchmarks.md."""
