@@ -140,8 +140,8 @@ def _range(values: list[float]) -> str:
 
 def _number(value: float) -> str:
     """Three figures."""
-    if value == 0:
-        return "0"
+    if value in (0, float("inf")):
+        return "∞" if value else "0"
     digits = max(0, 2 - len(str(int(abs(value))))) if abs(value) >= 1 else 3
     return f"{float(f'{value:.3g}'):,.{digits}f}"
 

@@ -53,7 +53,7 @@ class Broker:
         slot: Slot,
         clock: Clock,
         send: Callable[[Message], bool],
-        calls: Calls | None = None,
+        calls: Callable[[], Calls | None] = lambda: None,
         queue_s: float = 0.0,
     ) -> None:
         self._spec = spec
@@ -275,11 +275,16 @@ class Broker:
 
     def asks(self) -> Calls:
         """What its exchange can be asked. Raises NotSupported where there is no exchange."""
-        if self._calls is None:
+        calls = self._calls()
+        if calls is None and self._spec.fetch is None:
+            raise ClusterStopped(
+                f"the cluster has not been started, so nobody can ask the exchange of {self.name}"
+            )
+        if calls is None:
             raise NotSupported(
                 f"{self.name} is read by a callable of your own, so there is no exchange to ask"
             )
-        return self._calls
+        return calls
 
     def _wait_for(self, name: str, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
         """Run one of `Calls` on the account's loop and wait for what it says."""
@@ -320,9 +325,12 @@ class Broker:
 
     def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Begin on the account's loop. Whoever stops waiting does not stop it: an order may be out."""
+        running = _unstoppable(work)
         try:
-            return self.asks().access.loop.submit(_unstoppable(work))
+            return self.asks().access.loop.submit(running)
         except RuntimeError:
+            running.close()
+            work.close()
             raise self._stopped() from None
 
     def _patience_s(self, timeout_s: float | None) -> float:

@@ -188,7 +188,12 @@ class Cluster:
         around = self._surroundings.get(name)
         queue_s = 0.0 if around is None else around.source.queue_s
         return Broker(
-            self._specs[name], slot, self._clock, partial(self._ask, name), self._calls.get(name), queue_s
+            self._specs[name],
+            slot,
+            self._clock,
+            partial(self._ask, name),
+            lambda: self._calls.get(name),
+            queue_s,
         )
 
     def listener(self) -> Listener:

@@ -90,8 +90,12 @@ def main() -> None:
     holder: str | None = None
     with Cluster.from_config("brokerwatch.toml") as cluster:
         cluster.router.on_change(tell)
+        next_s = 0.0
         while running:
-            time.sleep(PAUSE_S)
+            time.sleep(0.1)  # short, so that Ctrl-C is noticed soon
+            if time.monotonic() < next_s:
+                continue
+            next_s = time.monotonic() + PAUSE_S
             holder = enter(cluster) if holder is None else leave(cluster, holder)
 
 

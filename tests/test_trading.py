@@ -16,6 +16,7 @@ import pytest
 from brokerwatch.broker import Broker
 from brokerwatch.cluster import Cluster
 from brokerwatch.errors import (
+    ClusterStopped,
     CouldNotAsk,
     EntryRefused,
     InvalidOrder,
@@ -596,3 +597,18 @@ def test_no_secret_stands_behind_an_error_of_an_order(caplog: pytest.LogCaptureF
             desk.buy()
     told = "".join(traceback.format_exception(error.value)) + caplog.text
     assert secret not in told
+
+
+def test_a_handle_that_was_taken_before_the_start_works_after_it_and_says_so_before() -> None:
+    exchange = rich(SimulatedKraken())
+    with serve(exchange):
+        cluster = cluster_of(simulated_spec(exchange, trading=True), status_interval_s=float("inf"))
+        broker = cluster.broker("kraken-test")
+        with pytest.raises(ClusterStopped, match="not been started"):
+            broker.get_all_products()
+        with cluster:
+            broker.get_account_balance()
+            broker.place_market_order("BTC/USD", "buy", quote_amount=FIFTY, validate_only=False)
+        with pytest.raises(ClusterStopped):
+            broker.get_all_products()
+    assert exchange.placed_orders == 1
