@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -92,7 +93,8 @@ def run_once(name: str, *arguments: str) -> tuple[int, Numbers]:
     try:
         said, _ = process.communicate()
     except KeyboardInterrupt:
-        process.wait()  # it was interrupted too
+        process.send_signal(signal.SIGINT)  # a terminal has told it already; a `kill -INT` has not
+        process.wait()
         raise
     if process.returncode or "--profile" in arguments:
         return process.returncode, {}
