@@ -14,10 +14,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from brokerwatch import answers
-from brokerwatch.answers import NotProof, Unstated
+from brokerwatch.answers import Unstated
 from brokerwatch.clock import Clock
 from brokerwatch.config import BrokerSpec
 from brokerwatch.connection import Connection
+from brokerwatch.envelopes import NotProof
 from brokerwatch.lane import Lane
 from brokerwatch.messages import Fault, FaultKind, Holding, Wallet
 from brokerwatch.source import Found

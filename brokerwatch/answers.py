@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Final, NoReturn, cast
 
 from brokerwatch.currencies import is_money
+from brokerwatch.envelopes import NotProof, listing, mapping, short, text
 from brokerwatch.messages import Balance, Holding, amount
 from brokerwatch.messages import total as summed
 from brokerwatch.messages.balance import is_code
@@ -45,10 +46,6 @@ MOST_DIGITS: Final = 27
 """Whole digits of one stated amount. The wire carries 30, so that sums of a thousand of them fit."""
 
 _ZERO: Final = Decimal(0)
-
-
-class NotProof(ValueError):
-    """An answer arrived and does not prove a balance; the text says what is wrong with it."""
 
 
 EMPTY_READS: Final = 3
@@ -134,18 +131,18 @@ def kraken(answer: object, code: Code) -> dict[str, Holding]:
     by itself and can be traded, so it is free; the others are bound, so they are used. Both are also
     told apart, as `earning` and `staked`.
     """
-    envelope = _map(answer, "the answer")
-    errors = _list(envelope.get("error"), "error")
+    envelope = mapping(answer, "the answer")
+    errors = listing(envelope.get("error"), "error")
     if errors:
-        raise NotProof(f"the answer carries {_short(errors)}")
+        raise NotProof(f"the answer carries {short(errors)}")
     if set(envelope) == {"error"}:
         raise Unstated("result is missing")
     found: dict[str, Holding] = {}
-    for asset, entry in _map(envelope.get("result"), "result").items():
+    for asset, entry in mapping(envelope.get("result"), "result").items():
         base, _, suffix = asset.partition(".")
         if asset == KRAKEN_FEE_CREDITS or suffix in KRAKEN_LEFT_OUT:
             continue
-        row = _map(entry, f"result.{asset}")
+        row = mapping(entry, f"result.{asset}")
         total = _amount(row, "balance", asset)
         held = _held(row, "hold_trade", asset)
         credit = _ZERO
@@ -167,48 +164,48 @@ def coinbase_page(answer: object, code: Code, found: dict[str, Holding], seen: s
     `seen` collects the accounts' ids over all pages: an account that comes twice would count twice.
     An account must state its hold, and the page whether it is the last: without them nothing is proven.
     """
-    page = _map(answer, "the answer")
-    for entry in _list(page.get("accounts"), "accounts"):
-        row = _map(entry, "an account")
+    page = mapping(answer, "the answer")
+    for entry in listing(page.get("accounts"), "accounts"):
+        row = mapping(entry, "an account")
         uuid = row.get("uuid")
         if isinstance(uuid, str) and uuid:
             if uuid in seen:
                 raise NotProof(f"the account {uuid} comes twice")
             seen.add(uuid)
-        kind = _text(row.get("type", "ACCOUNT_TYPE_CRYPTO"), "type of an account")
+        kind = text(row.get("type", "ACCOUNT_TYPE_CRYPTO"), "type of an account")
         if kind in COINBASE_LEFT_OUT:
             continue
         if kind not in COINBASE_COUNTED:
-            raise NotProof(f"an account is of a type that we do not know: {_short(kind)}")
-        available = _map(row.get("available_balance"), "available_balance")
-        currency = _text(available.get("currency"), "available_balance.currency")
+            raise NotProof(f"an account is of a type that we do not know: {short(kind)}")
+        available = mapping(row.get("available_balance"), "available_balance")
+        currency = text(available.get("currency"), "available_balance.currency")
         free = _amount(available, "value", currency)
-        hold = _map(row.get("hold"), f"hold of {currency}")
+        hold = mapping(row.get("hold"), f"hold of {currency}")
         used = _held(hold, "value", currency)
         for other in (row.get("currency", currency), hold.get("currency", currency)):
             if other != currency:
-                raise NotProof(f"an account is in {_short(other)} and in {currency}")
+                raise NotProof(f"an account is in {short(other)} and in {currency}")
         _add(found, code(currency), free=free, used=used, total=summed((free, used)))
     more = page.get("has_next")
     if not isinstance(more, bool):
         raise NotProof("has_next is missing, so nobody knows whether this is the last page")
     if not more:
         return None
-    return _text(page.get("cursor"), "cursor of the next page")
+    return text(page.get("cursor"), "cursor of the next page")
 
 
 def okx(answer: object, code: Code) -> dict[str, Holding]:
     """The holdings that a trading account's balance states. free is `availEq`, else `availBal`."""
     envelope = _okx_envelope(answer)
-    rows = _list(envelope.get("data"), "data")
+    rows = listing(envelope.get("data"), "data")
     if not rows:
         raise NotProof("data is empty: an account has one row even when it holds nothing")
     found: dict[str, Holding] = {}
     seen: set[str] = set()
     for row in rows:
-        for entry in _list(_map(row, "a row of data").get("details"), "details"):
-            detail = _map(entry, "a row of details")
-            currency = _text(detail.get("ccy"), "ccy")
+        for entry in listing(mapping(row, "a row of data").get("details"), "details"):
+            detail = mapping(entry, "a row of details")
+            currency = text(detail.get("ccy"), "ccy")
             if currency in seen:
                 raise NotProof(f"{currency} comes twice in one account")
             seen.add(currency)
@@ -222,11 +219,11 @@ def okx(answer: object, code: Code) -> dict[str, Holding]:
 
 
 def _okx_envelope(answer: object) -> Mapping[str, Any]:
-    envelope = _map(answer, "the answer")
+    envelope = mapping(answer, "the answer")
     if envelope.get("code") not in ("0", 0):
-        raise NotProof(f"the answer's code is {_short(envelope.get('code'))}, not 0")
+        raise NotProof(f"the answer's code is {short(envelope.get('code'))}, not 0")
     if envelope.get("msg"):
-        raise NotProof(f"the answer carries {_short(envelope.get('msg'))}")
+        raise NotProof(f"the answer carries {short(envelope.get('msg'))}")
     return envelope
 
 
@@ -235,9 +232,9 @@ def okx_funding(answer: object, code: Code) -> dict[str, Holding]:
     envelope = _okx_envelope(answer)
     found: dict[str, Holding] = {}
     seen: set[str] = set()
-    for entry in _list(envelope.get("data"), "data"):
-        row = _map(entry, "a row of data")
-        currency = _text(row.get("ccy"), "ccy")
+    for entry in listing(envelope.get("data"), "data"):
+        row = mapping(entry, "a row of data")
+        currency = text(row.get("ccy"), "ccy")
         if currency in seen:
             raise NotProof(f"{currency} comes twice in one account")
         seen.add(currency)
@@ -251,11 +248,11 @@ def unified(answer: object) -> dict[str, Holding]:
 
     ccxt gives an empty structure for many broken answers, so an empty one proves nothing here.
     """
-    structure = _map(answer, "the balance")
-    total = _map(structure.get("total"), "total")
+    structure = mapping(answer, "the balance")
+    total = mapping(structure.get("total"), "total")
     if not total:
         raise NotProof("no currency in the answer; an empty account cannot be told from a broken answer")
-    free, used = _map(structure.get("free"), "free"), _map(structure.get("used"), "used")
+    free, used = mapping(structure.get("free"), "free"), mapping(structure.get("used"), "used")
     found: dict[str, Holding] = {}
     for currency in total:
         parts = {"free": free.get(currency), "used": used.get(currency), "total": total[currency]}
@@ -285,7 +282,7 @@ def exact(structure: object) -> object:
 def own_holdings(answer: object) -> dict[str, Holding]:
     """The holdings that a trader's own callable returned."""
     found: dict[str, Holding] = {}
-    for currency, entry in _map(answer, "what fetch returned").items():
+    for currency, entry in mapping(answer, "what fetch returned").items():
         if is_money(currency.upper()) and not is_money(currency):
             raise NotProof(f"{currency}: expected {currency.upper()}, or it would count as another currency")
         if isinstance(entry, Holding):
@@ -299,7 +296,7 @@ def own_holdings(answer: object) -> dict[str, Holding]:
                 earning=entry.earning,
             )
         elif isinstance(entry, Mapping):
-            row = _map(cast("object", entry), f"the entry of {currency}")
+            row = mapping(cast("object", entry), f"the entry of {currency}")
             free, used = _amount(row, "free", currency), _amount(row, "used", currency, absent=_ZERO)
             _add(
                 found,
@@ -358,28 +355,3 @@ def _held(row: Mapping[str, Any], key: str, currency: str) -> Decimal:
     if number < 0:
         raise NotProof(f"{key} of {currency} is negative: {number}")
     return number
-
-
-def _map(value: object, what: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise NotProof(f"{what} is {_short(value)}, not a map")
-    found = cast("Mapping[object, Any]", value)
-    if not all(isinstance(key, str) for key in found):
-        raise NotProof(f"{what} has a key that is not text")
-    return cast("Mapping[str, Any]", value)
-
-
-def _list(value: object, what: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise NotProof(f"{what} is {_short(value)}, not a list")
-    return list(cast("list[object]", value))
-
-
-def _text(value: object, what: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise NotProof(f"{what} is {_short(value)}, not text")
-    return value
-
-
-def _short(value: object) -> str:
-    return "missing" if value is None else repr(value)[:60]

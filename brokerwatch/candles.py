@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from brokerwatch.answers import NotProof
-from brokerwatch.envelopes import kraken_result, listing, mapping, number, okx_data, positive, short
+from brokerwatch.envelopes import NotProof, kraken_result, listing, mapping, number, okx_data, positive, short
 from brokerwatch.errors import NotSupported
 from brokerwatch.messages import Candle
 

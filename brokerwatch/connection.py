@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
-from brokerwatch.answers import NotProof
 from brokerwatch.clock import Clock
 from brokerwatch.config import BrokerSpec
+from brokerwatch.envelopes import NotProof
 from brokerwatch.faults import Failure, classify
 from brokerwatch.messages import Fault, FaultKind
 from brokerwatch.strict import clone

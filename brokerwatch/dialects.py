@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 from brokerwatch import candles, orders, positions, receipts, status
-from brokerwatch.answers import NotProof
 from brokerwatch.capabilities import Status
 from brokerwatch.connection import Connection
+from brokerwatch.envelopes import NotProof
 from brokerwatch.errors import InvalidOrder, NotSupported
 from brokerwatch.messages import Candle, Position, Product
 from brokerwatch.orders import OrderRequest

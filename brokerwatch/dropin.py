@@ -31,10 +31,11 @@ from typing import Any, Final, NoReturn, cast
 from urllib.parse import parse_qs, urlsplit
 
 from brokerwatch import answers, strict
-from brokerwatch.answers import FAMILIES, EmptyAnswers, NotProof, Unstated
+from brokerwatch.answers import FAMILIES, EmptyAnswers, Unstated
 from brokerwatch.clock import Clock, Instant, SystemClock
 from brokerwatch.config import BrokerSpec
 from brokerwatch.connection import Connection
+from brokerwatch.envelopes import NotProof
 from brokerwatch.errors import BalanceUnknown, ConfigError, CouldNotAsk, Problem
 from brokerwatch.health import BROKER_MAX_CONSECUTIVE_ERRORS, Health, verdict
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Reason, amount

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, cast
 
-from brokerwatch.answers import NotProof
 from brokerwatch.messages import amount
+
+
+class NotProof(ValueError):
+    """An answer arrived and does not prove a balance; the text says what is wrong with it."""
 
 
 def kraken_envelope(answer: object) -> Mapping[str, Any]:

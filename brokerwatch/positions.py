@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final, cast
 
-from brokerwatch.answers import NotProof
 from brokerwatch.currencies import is_money
-from brokerwatch.envelopes import kraken_envelope, listing, mapping, number, okx_rows, short, text
+from brokerwatch.envelopes import NotProof, kraken_envelope, listing, mapping, number, okx_rows, short, text
 from brokerwatch.messages import Holding, Position, total
 from brokerwatch.symbols import Products
 

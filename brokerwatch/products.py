@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, cast
 
-from brokerwatch.answers import NotProof
-from brokerwatch.envelopes import mapping, short, text
+from brokerwatch.envelopes import NotProof, mapping, short, text
 from brokerwatch.messages import Product
 
 DECIMAL_PLACES: Final = 2

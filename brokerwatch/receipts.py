@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from brokerwatch.answers import NotProof
-from brokerwatch.envelopes import kraken_result, listing, mapping, number, okx_rows, short, text
+from brokerwatch.envelopes import NotProof, kraken_result, listing, mapping, number, okx_rows, short, text
 from brokerwatch.refusals import NotTaken, refusal
 
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from brokerwatch.answers import NotProof, own_holdings
+from brokerwatch.answers import own_holdings
 from brokerwatch.clock import Clock, Instant
+from brokerwatch.envelopes import NotProof
 from brokerwatch.faults import Failure, classify
 from brokerwatch.loop import Loop
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Wallet

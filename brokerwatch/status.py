@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, cast
 
-from brokerwatch.answers import NotProof
 from brokerwatch.capabilities import Status, StatusWord
-from brokerwatch.envelopes import kraken_result, okx_rows, positive, short, text
+from brokerwatch.envelopes import NotProof, kraken_result, okx_rows, positive, short, text
 
 _ALL_TRADING: Final = frozenset({"1", "5", ""})
 """OKX's numbers for the service that spot orders need: spot of old, the trading service, or not said."""

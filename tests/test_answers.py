@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerwatch import answers
-from brokerwatch.answers import NotProof
 from brokerwatch.clock import Instant
+from brokerwatch.envelopes import NotProof
 from brokerwatch.faults import Failure, classify
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding, total
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import pytest
 
-from brokerwatch.answers import NotProof
 from brokerwatch.candles import (
     TIMEFRAMES,
     coinbase_candles,
@@ -19,6 +18,7 @@ from brokerwatch.candles import (
     okx_candles,
     unified_candles,
 )
+from brokerwatch.envelopes import NotProof
 from brokerwatch.errors import NotSupported
 from brokerwatch.messages import Candle
 from brokerwatch.simulator.coinbase import GRANULARITIES_S

@@ -18,9 +18,10 @@ from typing import Any, ClassVar, Final, cast
 
 import pytest
 
-from brokerwatch.answers import EMPTY_OVER_S, EMPTY_READS, NotProof
+from brokerwatch.answers import EMPTY_OVER_S, EMPTY_READS
 from brokerwatch.clock import ManualClock
 from brokerwatch.dropin import MAX_ACCOUNTS, coinbase_older, guard
+from brokerwatch.envelopes import NotProof
 from brokerwatch.errors import BalanceUnknown, ConfigError, CouldNotAsk
 from brokerwatch.simulation import ccxt_config
 from brokerwatch.simulator import (

@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerwatch import faults
-from brokerwatch.answers import FAMILIES, NotProof
+from brokerwatch.answers import FAMILIES
 from brokerwatch.clock import SystemClock
 from brokerwatch.config import BrokerSpec
 from brokerwatch.connection import Connection
+from brokerwatch.envelopes import NotProof
 from brokerwatch.faults import CAUSES, CLASSES, ENVELOPE_WORDS, SPOKEN_IN, STATUSES, Failure, classify
 from brokerwatch.messages import FaultKind
 from brokerwatch.messages.health import MAX_DETAIL

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from brokerwatch.answers import NotProof
+from brokerwatch.envelopes import NotProof
 from brokerwatch.messages import Holding, Position, Product
 from brokerwatch.positions import (
     coinbase_positions,

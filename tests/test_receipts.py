@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from brokerwatch.answers import NotProof
+from brokerwatch.envelopes import NotProof
 from brokerwatch.receipts import (
     coinbase_cursor,
     coinbase_found,

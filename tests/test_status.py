@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 
-from brokerwatch.answers import NotProof
 from brokerwatch.capabilities import Status, StatusWord
+from brokerwatch.envelopes import NotProof
 from brokerwatch.status import kraken_status, okx_status
 
 NOW_US: Final = 1_700_000_000_000_000
