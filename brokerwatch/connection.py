@@ -69,7 +69,12 @@ class Connection:
     @property
     def used(self) -> Any:
         """The instance that made the newest call, with what that call left in it."""
-        return self.instance if self._seen is None else self._seen
+        return self.instance if self._newest is None else self._newest
+
+    @property
+    def _newest(self) -> Any:
+        """The same, or None as long as there is none: asking for it makes none."""
+        return self._made if self._seen is None else self._seen
 
     def copy(self) -> Connection:
         """Another connection like this one, that keeps what it sees apart."""
@@ -98,7 +103,7 @@ class Connection:
 
     def failure(self, error: BaseException) -> Failure:
         """What is known about a call that failed."""
-        made = self._made if self._seen is None else self._seen
+        made = self._newest
         if isinstance(error, TimeoutError):
             made = None  # nothing was answered to this one, whatever was to another
         return Failure.of(
@@ -132,7 +137,7 @@ class Connection:
 
     def _sent(self) -> list[str]:
         """What the last request carried in its headers: a server may repeat signatures and tokens."""
-        headers: Any = getattr(self._made, "last_request_headers", None)
+        headers: Any = getattr(self._newest, "last_request_headers", None)
         values = [str(value).removeprefix("Bearer ") for value in dict(headers or {}).values()]
         return [value for value in values if len(value) >= SHORTEST_TOKEN]
 
