@@ -23,6 +23,7 @@ from brokerwatch.clock import Clock, Instant
 from brokerwatch.errors import ControlError
 from brokerwatch.health import utc_time
 from brokerwatch.messages import Reading, Reason, Roster
+from brokerwatch.messages.health import ROSTER_PART
 from brokerwatch.restarts import Restarts
 from brokerwatch.view import View, cut_off, look_round, told, ttl_s
 
@@ -100,8 +101,8 @@ class HealthTopic(Protocol):
         """One broker's reading."""
         ...
 
-    def publish_roster(self, roster: Roster) -> None:
-        """All readings."""
+    def publish_part(self, part: int, roster: Callable[[], Roster]) -> None:
+        """One part of all readings. It is made when it is sent, on another thread."""
         ...
 
 
@@ -162,6 +163,10 @@ class HealthSupervisor(Actor):
         self._exempt = {name for name, view in views.items() if view.vetoes.laid.keys() & GIVEN_UP}
         self._due_s = 0.0
         self._cut_off = False
+        names = tuple(views)
+        self._parts = tuple(names[at : at + ROSTER_PART] for at in range(0, len(names), ROSTER_PART)) or ((),)
+        """Who stands in which part of the roster."""
+        self._part = {name: number for number, part in enumerate(self._parts, start=1) for name in part}
 
     def begin(self) -> None:
         for name, view in self._views.items():
@@ -177,14 +182,18 @@ class HealthSupervisor(Actor):
         now = self._clock.now()
         match known:
             case Drain():
+                moved = False
                 for name, evidence in self._take().items():
                     life = self._lives.get(name)
                     # Only the life that was started here: where the bus is tcp, anybody may speak on it.
                     if life is not None and life.epoch == evidence.broker_epoch:
+                        moved = moved or self._views[name].newest.fault is not evidence.fault
                         self._change(name, self._views[name].heard(evidence, now))
-                self._suspect_ourselves()
+                if moved:
+                    self._suspect_ourselves()
             case LookRound():
                 self._look_round(now)
+                self._suspect_ourselves()
                 self._arm(now)
             case Died(broker, epoch, why):
                 if self._lives[broker].epoch == epoch and broker not in self._exempt:
@@ -360,12 +369,18 @@ class HealthSupervisor(Actor):
         if told(before) != told(after):
             self._topic.publish(after)
             if (before.state, before.verdict) != (after.state, after.verdict):
-                self._topic.publish_roster(self._roster())
+                self._publish_part(self._part[name])
 
     def _publish_all(self) -> None:
         for view in self._views.values():
             self._topic.publish(view.reading)
-        self._topic.publish_roster(self._roster())
+        for number in range(1, len(self._parts) + 1):
+            self._publish_part(number)
 
-    def _roster(self) -> Roster:
-        return Roster(tuple(view.reading for view in self._views.values()))
+    def _publish_part(self, number: int) -> None:
+        self._topic.publish_part(number, lambda: self._roster(number))
+
+    def _roster(self, number: int) -> Roster:
+        """As it is now. Called on the publisher's thread: the names are fixed, and a view never changes."""
+        names = self._parts[number - 1]
+        return Roster(tuple(self._views[name].reading for name in names), number, len(self._parts))

@@ -11,6 +11,7 @@ import random
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from decimal import Decimal
 from pathlib import Path
@@ -164,9 +165,9 @@ class Counted:
                 self.ended_ns = time.monotonic_ns()
                 self.ended.set()
 
-    def publish_roster(self, roster: Roster) -> None:
+    def publish_part(self, part: int, roster: Callable[[], Roster]) -> None:
         """Publish it."""
-        self._inner.publish_roster(roster)
+        self._inner.publish_part(part, roster)
 
 
 def supervised(other: Elsewhere, endpoint: str, events: int, *, flips: bool) -> tuple[float, float, float]:

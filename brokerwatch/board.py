@@ -93,8 +93,11 @@ class Slot:
 
     def _compose(self) -> None:
         before, reading = self.reading, composed(self._evidence, self._vetoes)
+        until_s = reading.available_until_s
+        # Next to each other, with no call between them at which another thread could look: it must not read
+        # that this broker is out and then be told that it is available.
         self.reading = reading
-        self.available_until_s = reading.available_until_s
+        self.available_until_s = until_s
         if self._changed is not None:
             self._changed(before, reading)
 

@@ -77,10 +77,10 @@ class Waker:
             self._mouth.send(b"\0")
 
     def heard(self) -> None:
-        """Forget how often it was woken."""
+        """Forget how often it was woken. To be called when its poller has said that it was."""
+        # A byte of each thread that called at one moment: what is left wakes once more, for nothing.
         with contextlib.suppress(OSError):
-            while self._ears.recv(4_096):
-                pass
+            self._ears.recv(4_096)
         self._called = False
 
     def fileno(self) -> int:
@@ -313,8 +313,8 @@ class Subscriber:
         Frames after the second are ignored, and so is a message that has only one.
         """
         taken: dict[str, list[bytes]] = {}
-        self._poller.poll(max(0, round(wait_s * 1_000)))
-        self._waker.heard()
+        if any(ready is not self._socket for ready, _ in self._poller.poll(max(0, round(wait_s * 1_000)))):
+            self._waker.heard()
         with contextlib.suppress(zmq.Again):
             for _ in range(DRAIN_LIMIT):
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)

@@ -44,9 +44,9 @@ class SystemClock:
         """The present moment, both readings."""
         return Instant(wall_us=time.time_ns() // 1_000, up_s=time.monotonic())
 
-    def up_s(self) -> float:
-        """Monotonic seconds of this process."""
-        return time.monotonic()
+    # Bound and not wrapped: a trading loop asks it in every `is_available()`.
+    up_s = staticmethod(time.monotonic)
+    """Monotonic seconds of this process."""
 
 
 class ManualClock:

@@ -274,7 +274,7 @@ def classify(failure: Failure, wall_s: float = 0.0) -> Fault:
     asked, hint = HINTS.get(failure.family, (_NOTHING, ""))
     throttled = _THROTTLED_UNTIL.search(said)
     return Fault(
-        _kind(failure),
+        _kind(failure, said),
         (hint if asked.search(said) else "") + " ".join(failure.text.split()),
         retry_after_s=_retry_after_s(
             failure.retry_after, wall_s, None if throttled is None else float(throttled[1])
@@ -289,8 +289,8 @@ def _retry_after_s(header: str, wall_s: float, until_s: float | None) -> float:
     `until_s` is a moment that the exchange named in its answer, in place of a header.
     """
     text = header.strip()
-    if not text and until_s is not None:
-        return min(max(0.0, until_s - wall_s), LONGEST_RETRY_S)
+    if not text:
+        return 0.0 if until_s is None else min(max(0.0, until_s - wall_s), LONGEST_RETRY_S)
     if re.fullmatch(r"[0-9]{1,300}(\.[0-9]{1,300})?", text):
         return min(float(text), LONGEST_RETRY_S)
     try:
@@ -325,6 +325,8 @@ def _said(failure: Failure) -> str:
 
 def _structure(failure: Failure) -> Mapping[str, object] | list[object]:
     """The answer as a map or a list; empty when it is neither."""
+    if not failure.body:
+        return {}  # no answer came, which is the usual outage: nothing to search
     try:
         found: object = parsed(failure.body)
     except (ValueError, RecursionError):
@@ -332,9 +334,8 @@ def _structure(failure: Failure) -> Mapping[str, object] | list[object]:
     return cast("dict[str, object] | list[object]", found) if isinstance(found, dict | list) else {}
 
 
-def _kind(failure: Failure) -> FaultKind:
+def _kind(failure: Failure, said: str) -> FaultKind:
     """Ask the tables in order; the first that knows decides."""
-    said = _said(failure)
     for pattern, kind in ENVELOPE_WORDS.get(failure.family, ()) if said else ():
         if pattern.search(said):
             return kind

@@ -159,6 +159,8 @@ class Vetoes:
     @property
     def strongest(self) -> Reason | None:
         """The veto that gives the reason; None when there is none."""
+        if not self.laid:
+            return None
         return next((reason for reason in PRECEDENCE if reason in self.laid), None)
 
 
@@ -236,14 +238,17 @@ class Health:
             )
         count, recent = self.error_count + 1, self._window(fault.kind)
         trips = count >= self.threshold or final or self._too_many(recent)
-        moved = self._moved(Happening.TRIP if trips else Happening.FAULT, now)
+        target = TRANSITIONS[self.state, Happening.TRIP if trips else Happening.FAULT]
         return replace(
-            moved,
+            self,
+            state=target,
+            since=self.since if target is self.state else now,
+            version=self.version + 1,
             error_count=count,
             fault=fault,
             successes=0,
             # What a recovery proves must not be undone by what was before the outage.
-            recent=() if moved.state is HealthState.UNAVAILABLE else recent,
+            recent=() if target is HealthState.UNAVAILABLE else recent,
             vetoes=vetoes,
         )
 

@@ -32,7 +32,8 @@ class Inbox:
         self._endpoint = endpoint
         self._clock = clock
         self._ttl_s = ttl_s
-        self._newest: dict[str, Reading] = {}
+        self._newest: dict[str, tuple[ReadingData, float]] = {}
+        """What waits, and in which monotonic second it came: a reading is made only of what is taken."""
         self._told = False
         self._lock = threading.Lock()
         self._notify: Callable[[], object] = lambda: None
@@ -67,7 +68,12 @@ class Inbox:
         """The newest state of each broker that has said anything since the last time."""
         with self._lock:
             taken, self._newest, self._told = self._newest, {}, False
-        return taken
+        return {
+            broker: Reading.received(
+                said, clock=self._clock, sent_up_s=came_s, valid_until_s=came_s + self._ttl_s
+            )
+            for broker, (said, came_s) in taken.items()
+        }
 
     def stop(self, deadline_s: float) -> bool:
         """Close the socket and end the thread. False when that took too long."""
@@ -103,17 +109,15 @@ class Inbox:
             self.refused += 1
             _log.debug("refused on the brokers' bus: %s", error)
             return
-        if not isinstance(envelope.data, ReadingData):
+        state = envelope.data
+        if not isinstance(state, ReadingData):
             self.refused += 1
             return
-        now_s = self._clock.up_s()
-        state = Reading.received(
-            envelope.data, clock=self._clock, sent_up_s=now_s, valid_until_s=now_s + self._ttl_s
-        )
+        came_s = self._clock.up_s()
         with self._lock:
             known = self._newest.get(state.broker)
-            if known is None or (known.broker_epoch, known.version) < (state.broker_epoch, state.version):
-                self._newest[state.broker] = state
+            if known is None or _order(known[0]) < _order(state):
+                self._newest[state.broker] = (state, came_s)
             if known is not None:
                 self.superseded += 1
 
@@ -124,3 +128,8 @@ class Inbox:
             notify = self._notify
         if tell:
             notify()
+
+
+def _order(state: ReadingData) -> tuple[str, int]:
+    """What decides which of two states is newer."""
+    return (state.broker_epoch, state.version)

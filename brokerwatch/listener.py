@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 from brokerwatch.bus import Bus, Subscriber, Waker
-from brokerwatch.changes import Changes
+from brokerwatch.changes import Change, Changes
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.config import DEFAULT_HEALTH_ENDPOINT, endpoint_mistake
 from brokerwatch.errors import (
@@ -33,8 +34,6 @@ from brokerwatch.view import heartbeat_s, told
 
 NOTHING_HEARD_S: Final = 5.0
 """Who never heard anything says so after this long."""
-CHANGES_KEPT: Final = 10_000
-"""Changes that wait for a reader who does not keep up; then the oldest go."""
 REOPEN_RANGE_S: Final = (0.1, 5.0)
 """Waits between two attempts with a fresh socket."""
 SHORTEST_PATIENCE_S: Final = 0.5
@@ -43,6 +42,9 @@ WAIT_S: Final = 1.0
 """The longest wait of a thread; a message, an expiry or the waker ends it sooner."""
 GLANCE_S: Final = 0.1
 """How often a reader of changes looks whether the listener stopped."""
+
+_Key: TypeAlias = tuple[str, str, str]
+"""An endpoint, who speaks there, and the broker that he speaks of."""
 
 
 class Listener:
@@ -65,8 +67,10 @@ class Listener:
         self._clock = SystemClock() if clock is None else clock
         self._own_bus = bus is None
         self._bus = Bus() if bus is None else bus
-        self._changes: queue.Queue[Heard] = queue.Queue(CHANGES_KEPT)
         self._lock = threading.Lock()
+        self._newest: dict[_Key, Heard] = {}
+        self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
+        """Those who were not let go of: whoever drops the loop over his changes is not told any more."""
         self._readings: dict[str, Reading] = {}
         self._started = False
         self._stopped = False
@@ -137,18 +141,26 @@ class Listener:
         """Messages that were none of ours."""
         return sum(station.undecodable for station in self._stations)
 
-    def changes(self, *, wait_s: float | None = None) -> Iterator[Heard | None]:
-        """Each reading that differs from the one before, from now on, until the listener stops.
+    def changes(self, *, wait_s: float | None = None, known: bool = False) -> Iterator[Heard | None]:
+        """Each reading from this call on that differs from the one before, until the listener stops.
 
-        With `wait_s`, a None whenever so long nothing changed. A reading that ran out comes with
-        the reason `nothing_heard`.
+        With `known`, first the newest of each broker of each cluster that was heard before. Who is slow is
+        told the newest of each: he misses what lay between and never the outcome, and nothing is told that
+        is older than what he could read by then. With `wait_s`, a None whenever so long nothing changed. A
+        reading that ran out comes with the reason `nothing_heard`. Each call gives a loop of its own.
         """
-        while not self._stopped:
-            try:
-                yield self._changes.get(timeout=GLANCE_S if wait_s is None else wait_s)
-            except queue.Empty:
-                if wait_s is not None:
-                    yield None
+        reader = _Reader(lambda: self._stopped, self._lock, wait_s)
+        with self._lock:
+            if known:
+                for key, heard in self._newest.items():
+                    reader.put(key, heard, changed=True)
+            self._readers.add(reader)
+        return reader
+
+    def stream(self) -> AsyncGenerator[Change]:
+        """Each change of a reading from the first `async for` on, in the running event loop, as
+        `Cluster.changes` tells it: `async for change in listener.stream()`."""
+        return self._told.stream()
 
     def _candidates(self) -> Iterator[Candidate]:
         # A sender names its brokers in the order of its configuration; of several senders nobody knows one.
@@ -160,9 +172,10 @@ class Listener:
         if all(station.complete for station in self._stations):
             self.complete.set()
 
-    def station_heard(self, heard: Heard, *, changed: bool) -> None:
-        """A station has something new. Called on its thread."""
+    def station_heard(self, endpoint: str, heard: Heard, *, changed: bool) -> None:
+        """The station of an endpoint has something new. Called on its thread."""
         reading = heard.reading
+        key = (endpoint, heard.stamp.src, reading.broker)
         with self._lock:
             if len(self._stations) > 1:
                 named = [one.reading for one in self.heard() if one.reading.broker == reading.broker]
@@ -174,13 +187,42 @@ class Listener:
             else:
                 # A new key in a dict that somebody iterates over would be an error in his thread.
                 self._readings = {**self._readings, reading.broker: reading}
-        while changed:
+            self._newest[key] = heard
+            for reader in self._readers:
+                reader.put(key, heard, changed=changed)
+
+
+class _Reader(Iterator["Heard | None"]):
+    """What waits for one reader of changes: of each broker of each cluster only the newest, or he would be
+    told of a time that is over after he saw what came of it."""
+
+    def __init__(self, ended: Callable[[], bool], lock: threading.Lock, wait_s: float | None) -> None:
+        self._ended = ended
+        self._lock = lock
+        self._wait_s = wait_s
+        self._untaken: dict[_Key, Heard] = {}
+        self._called: queue.SimpleQueue[_Key] = queue.SimpleQueue()
+        """The keys of what waits, in the order in which they began to."""
+
+    def put(self, key: _Key, heard: Heard, *, changed: bool) -> None:
+        """Something was heard. Under the lock, under which the readings are written too."""
+        waits = key in self._untaken
+        if changed or waits:  # what waits is renewed, or it would run out before it is taken
+            self._untaken[key] = heard
+        if changed and not waits:
+            self._called.put(key)
+
+    def __next__(self) -> Heard | None:
+        while not self._ended():
             try:
-                self._changes.put_nowait(heard)
-            except queue.Full:
-                self._changes.get_nowait()
+                key = self._called.get(timeout=GLANCE_S if self._wait_s is None else self._wait_s)
+            except queue.Empty:
+                if self._wait_s is not None:
+                    return None
             else:
-                return
+                with self._lock:
+                    return self._untaken.pop(key)
+        raise StopIteration
 
 
 class HeardBoard:
@@ -220,7 +262,12 @@ class _Station:
         self._stopping = threading.Event()
         self._ready = threading.Event()
         self._failure: EndpointUnavailable | None = None
-        self._named: set[str] | None = None
+        self._named: dict[int, set[str]] = {}
+        """Whom each part of the roster names."""
+        self._parts = 0
+        """How many parts the roster has; 0: none was heard yet."""
+        self._missing: set[str] = set()
+        """Who was named and not heard."""
         self._thread = threading.Thread(target=self._run, name="brokerwatch-listener", daemon=True)
         self.ear = Ear(clock)
         self.undecodable = 0
@@ -277,7 +324,7 @@ class _Station:
             if taken:
                 heard_s, reopen_in_s = self._clock.up_s(), shortest_s
             for expired in self.ear.expire():
-                self._listener.station_heard(expired, changed=True)
+                self._listener.station_heard(self._endpoint, expired, changed=True)
             if self._clock.up_s() - heard_s > patience_s:
                 # Some errors end a connection for good: an oversize frame, a refused handshake.
                 incoming.reopen()
@@ -294,13 +341,22 @@ class _Station:
         parts = topic.split("/")
         before = self.ear.heard.get((envelope.stamp.src, parts[4] if len(parts) > 4 else ""))
         heard = self.ear.hear(topic, envelope)
-        if isinstance(envelope.data, RosterData):
-            self._named = {reading.broker for reading in envelope.data.readings}
+        if isinstance(envelope.data, RosterData) and not self.complete:
+            self._learn_names(envelope.data)
         if heard is not None:
             changed = before is None or told(before.reading) != told(heard.reading)
-            self._listener.station_heard(heard, changed=changed)
-        if not self.complete and self._named is not None:
-            self.complete = self._named <= {broker for _, broker in self.ear.heard}
+            self._listener.station_heard(self._endpoint, heard, changed=changed)
+        if not self.complete:
+            if heard is not None:
+                self._missing.discard(heard.reading.broker)
+            self.complete = 0 < self._parts <= len(self._named) and not self._missing
             if self.complete:
                 self._listener.station_is_complete()
         return max(SHORTEST_PATIENCE_S, 5 * heartbeat_s(envelope.stamp.ttl_ms / 1_000))
+
+    def _learn_names(self, roster: RosterData) -> None:
+        named = {**self._named, roster.part: {reading.broker for reading in roster.readings}}
+        # A cluster that started again may have fewer parts.
+        self._named = {part: names for part, names in named.items() if part <= roster.parts}
+        self._parts = roster.parts
+        self._missing = set[str]().union(*self._named.values()) - {broker for _, broker in self.ear.heard}

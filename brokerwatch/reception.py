@@ -73,6 +73,8 @@ class Ear:
         self._clock = clock
         self._speakers: dict[str, Speaker] = {}
         self._heard: dict[tuple[str, str], Heard] = {}
+        self._soonest_s = float("inf")
+        """Nothing runs out before this monotonic second. What was renewed may leave it too early."""
         self.lost = 0
         """Messages that are known to be missing."""
         self.dropped = 0
@@ -99,12 +101,15 @@ class Ear:
         )
         heard = Heard(reading, envelope.stamp)
         self._heard[envelope.stamp.src, reading.broker] = heard
+        self._soonest_s = min(self._soonest_s, reading.valid_until_s)
         return heard
 
     def expire(self) -> list[Heard]:
         """Turn what has run out into `unknown`, once: nobody vouches for it any more."""
         now = self._clock.now()
         turned: list[Heard] = []
+        if now.up_s < self._soonest_s:
+            return turned  # not each message of thousands of brokers shall look at all of them
         for key, heard in self._heard.items():
             reading = heard.reading
             if reading.expired and reading.verdict.reason not in (Reason.NOTHING_HEARD, Reason.SHUTDOWN):
@@ -117,11 +122,7 @@ class Ear:
                 )
                 turned.append(Heard(unknown, heard.stamp))
                 self._heard[key] = turned[-1]
-        return turned
-
-    def next_expiry_s(self) -> float:
-        """The monotonic second at which something runs out; infinite when nothing will."""
-        return min(
+        self._soonest_s = min(
             (
                 heard.reading.valid_until_s
                 for heard in self._heard.values()
@@ -129,3 +130,8 @@ class Ear:
             ),
             default=float("inf"),
         )
+        return turned
+
+    def next_expiry_s(self) -> float:
+        """A monotonic second before which nothing runs out; infinite when nothing will."""
+        return self._soonest_s

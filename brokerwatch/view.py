@@ -10,7 +10,7 @@ evidence, and only hearing the broker again lifts it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -76,6 +76,8 @@ class View:
     heard_s: float
     """Monotonic seconds: when something new was last heard, or when watching began."""
     vetoes: Vetoes = NO_VETOES
+    _reading: Reading | None = field(default=None, init=False, repr=False, compare=False)
+    """What `reading` gave: it is asked for again and again between two changes."""
 
     @property
     def order(self) -> tuple[str, int]:
@@ -85,7 +87,11 @@ class View:
     @property
     def reading(self) -> Reading:
         """What the supervisor publishes."""
-        return composed(self.newest, self.vetoes)
+        reading = self._reading
+        if reading is None:
+            reading = composed(self.newest, self.vetoes)
+            object.__setattr__(self, "_reading", reading)
+        return reading
 
     def heard(self, evidence: Reading, now: Instant) -> View:
         """A state arrived. An old or doubled one gives this very object back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from brokerwatch.bus import Publisher
 from brokerwatch.clock import Clock
@@ -21,6 +22,7 @@ from brokerwatch.messages import (
     topics,
 )
 from brokerwatch.messages.codec import encode
+from brokerwatch.messages.health import ROSTER_PART
 
 ROSTER_GAP_S = 0.1
 """The roster names everybody, so one in so many seconds is enough."""
@@ -86,6 +88,11 @@ class BrokerVoice:
         self._voice.say(topic, kind, reading.data)
 
 
+def _roster_topic(part: int) -> str:
+    """The first part has the topic of the whole; the prefix of that subscribes to the others too."""
+    return topics.ROSTER if part == 1 else f"{topics.ROSTER}{part}/"
+
+
 class HealthVoice:
     """The supervisor's readings to whoever listens."""
 
@@ -102,12 +109,19 @@ class HealthVoice:
             ttl_ms=ttl_ms,
         )
 
-    def publish_roster(self, roster: Roster, *, ttl_ms: int | None = None) -> None:
-        """All readings in one message."""
+    def publish_part(self, part: int, roster: Callable[[], Roster], *, ttl_ms: int | None = None) -> None:
+        """One part of the roster, which is made when it is sent, on the publisher's thread."""
         self._voice.say(
-            topics.ROSTER,
+            _roster_topic(part),
             MessageType.ROSTER,
-            lambda: roster.data(with_cash=self._publish_balances),
+            lambda: roster().data(with_cash=self._publish_balances),
             gap_s=ROSTER_GAP_S,
             ttl_ms=ttl_ms,
         )
+
+    def publish_roster(self, roster: Roster, *, ttl_ms: int | None = None) -> None:
+        """All readings as they are, in as many messages as it takes."""
+        readings = roster.readings
+        chunks = [readings[at : at + ROSTER_PART] for at in range(0, len(readings), ROSTER_PART)] or [()]
+        for part, chunk in enumerate(chunks, start=1):
+            self.publish_part(part, partial(Roster, chunk, part, len(chunks)), ttl_ms=ttl_ms)

@@ -8,7 +8,7 @@ where the hour is the sender's. The numbers of `HealthState` are fixed for ever.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
@@ -23,6 +23,11 @@ from brokerwatch.messages.trading import Capability, CapabilityState
 
 MAX_DETAIL: Final = 256
 """Characters of a detail; the rest is cut."""
+
+ROSTER_PART: Final = 500
+"""Brokers in one message of the roster: so many fit, however long their names and details are."""
+MAX_PARTS: Final = 1_000
+"""Parts that a receiver believes a roster to have: it waits for all of them."""
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,47}$(?!\n)"
 """Names of brokers, exchanges and clusters: they stand in topics."""
@@ -114,6 +119,41 @@ class Fault(msgspec.Struct, frozen=True):
         msgspec.structs.force_setattr(self, "detail", clipped(self.detail))
 
 
+class HoldingsHeard(Mapping[str, "Holding"]):
+    """The holdings of a reading that came in: a holding is made of its texts when somebody asks for it.
+
+    Most readings are looked at for their answer and then replaced, and what is passed on leaves as it came.
+    """
+
+    __slots__ = ("_made", "said")
+
+    def __init__(self, said: Mapping[str, HoldingData]) -> None:
+        self.said = said
+        """As it stood on the wire, where every amount was checked."""
+        self._made: dict[str, Holding] = {}
+
+    def __getitem__(self, code: str) -> Holding:
+        made = self._made.get(code)
+        if made is None:
+            # Two threads may both make it: it is the same, and never changes.
+            made = self._made[code] = _holding(self.said[code])
+        return made
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.said)
+
+    def __len__(self) -> int:
+        return len(self.said)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, HoldingsHeard) and self.said == other.said:
+            return True
+        return super().__eq__(other)  # the same amount may be written with more zeros
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """The answer and its reason, as `brokerwatch.health.verdict` gives it."""
 
@@ -192,10 +232,14 @@ class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """`read`, `trade` and `data`: how these calls do; empty in the roster."""
 
 
-class RosterData(msgspec.Struct, frozen=True, kw_only=True):
-    """Every broker's reading without its balance."""
+class RosterData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Every broker's reading without its balance; of many brokers, a part of them."""
 
     readings: tuple[ReadingData, ...]
+    part: Annotated[int, Meta(ge=1, le=MAX_PARTS)] = 1
+    """Which part this is, from 1."""
+    parts: Annotated[int, Meta(ge=1, le=MAX_PARTS)] = 1
+    """How many there are: together they name every broker."""
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -315,7 +359,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             age_ms=self.age_ms,
             stale=self.stale,
             cash=None if self.cash is None or not with_cash else amount_text(self.cash),
-            balance=None if shown is None else {code: _holding_data(held) for code, held in shown.items()},
+            balance=None if shown is None else _said(shown),
             labels=dict(self.labels),
             max_age_ms=None if self.max_age_s is None else round(self.max_age_s * 1_000),
             overtaken=self.overtaken,
@@ -356,9 +400,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             fault=data.fault,
             as_of=as_of,
             cash=None if data.cash is None else amount(data.cash),
-            balance=None
-            if held is None
-            else MappingProxyType({code: _holding(h) for code, h in held.items()}),
+            balance=None if held is None else HoldingsHeard(held),
             labels=data.labels,
             valid_until_s=valid_until_s,
             clock=clock,
@@ -376,15 +418,27 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Roster(msgspec.Struct, frozen=True):
-    """All readings in one message."""
+    """All readings in one message; of more than `ROSTER_PART` brokers, a part of them."""
 
     readings: tuple[Reading, ...]
+    part: int = 1
+    parts: int = 1
 
     def data(self, *, with_cash: bool = True) -> RosterData:
         """The roster as the wire carries it: without balances."""
         return RosterData(
-            readings=tuple(reading.data(with_balance=False, with_cash=with_cash) for reading in self.readings)
+            readings=tuple(
+                reading.data(with_balance=False, with_cash=with_cash) for reading in self.readings
+            ),
+            part=self.part,
+            parts=self.parts,
         )
+
+
+def _said(holdings: Mapping[str, Holding]) -> dict[str, HoldingData]:
+    if isinstance(holdings, HoldingsHeard):
+        return dict(holdings.said)
+    return {code: _holding_data(held) for code, held in holdings.items()}
 
 
 def _holding_data(held: Holding) -> HoldingData:

@@ -80,6 +80,7 @@ def wait_for_reading(
     listener: Listener, broker: str, wanted: Callable[[Reading], bool], patience_s: float = PATIENCE_S
 ) -> Reading:
     """The reading of `broker` that a subscriber has, or hears next, and that is as wanted."""
+    changes = listener.changes(wait_s=0.05)  # before the look, or what comes between is missed
     known = listener.readings().get(broker)
     if known is not None and wanted(known):
         return known
@@ -89,7 +90,7 @@ def wait_for_reading(
     timer.daemon = True
     timer.start()
     try:
-        for heard in listener.changes(wait_s=0.05):
+        for heard in changes:
             if heard is not None and heard.reading.broker == broker:
                 waited.append(heard.reading)
                 if wanted(heard.reading):

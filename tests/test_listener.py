@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from decimal import Decimal
+from typing import Final
 
 import msgspec
 import pytest
 
 from brokerwatch import BalanceUnknown, ConfigError, Listener, ListenerStopped, UnknownBroker
 from brokerwatch.bus import Bus, Publisher
+from brokerwatch.changes import Change
+from brokerwatch.clock import ManualClock
 from brokerwatch.cluster import Cluster
 from brokerwatch.config import BrokerSpec, ClusterSettings
-from brokerwatch.messages import Envelope, HealthState, MessageType, Reading, Reason, Stamp, topics
+from brokerwatch.messages import Envelope, HealthState, MessageType, Reading, Reason, Stamp, Verdict, topics
 from brokerwatch.messages.codec import encode
+from brokerwatch.reception import Heard
 from tests.clusters import HEARTBEAT_S, ONLY_WHEN_ASKED, PATIENCE_S, Till, cluster_of, wait_for_reading
 
 
@@ -223,3 +229,122 @@ def test_a_cluster_forgets_the_listeners_that_were_left() -> None:
             assert left_again(cluster)
         gc.collect()
         assert len(cluster._listeners) == 0  # pyright: ignore[reportPrivateUsage] - nothing else shows a leak
+
+
+# The order in which a subscriber is told --------------------------------------------------------------
+
+HELD: Final = Verdict(available=False, reason=Reason.HELD_OUT)
+
+
+def heard(clock: ManualClock, verdict: Verdict, version: int, *, src: str = "supervisor/main") -> Heard:
+    """A reading of broker `a` as a station brings it."""
+    stamp = Stamp(src=src, epoch="0000000000000001-00000000", seq=version, ts_us=1, up_us=1, ttl_ms=5_000)
+    reading = Reading(
+        broker="a",
+        exchange="custom",
+        simulated=True,
+        broker_epoch="0000000000000001-00000000",
+        version=version,
+        state=HealthState.HEALTHY,
+        verdict=verdict,
+        detail="",
+        since_us=version,
+        error_count=0,
+        fault=None,
+        as_of=None,
+        cash=None,
+        balance=None,
+        labels={},
+        valid_until_s=clock.up_s() + 5.0,
+        clock=clock,
+    )
+    return Heard(reading, stamp)
+
+
+@pytest.fixture
+def fed() -> Iterator[Listener]:
+    """A listener that hears only what the test gives it."""
+    listener = Listener(free_endpoint())
+    yield listener
+    listener.stop()
+
+
+def test_who_saw_a_hold_is_never_told_of_the_time_before_it(fed: Listener) -> None:
+    """What waited since before the hold was older than what the readings said already."""
+    clock, changes = ManualClock(), fed.changes(wait_s=0.01)
+    for version, verdict in enumerate((Verdict(available=True, reason=Reason.OK), HELD), start=1):
+        fed.station_heard("tcp://one", heard(clock, verdict, version), changed=True)
+    assert fed.reading("a").reason is Reason.HELD_OUT
+    told = next(changes)
+    assert told is not None
+    assert told.reading.verdict == HELD
+    assert next(changes) is None
+
+
+def test_who_takes_changes_slowly_is_told_the_newest_of_each_cluster_as_it_was_renewed(
+    fed: Listener,
+) -> None:
+    clock, changes = ManualClock(), fed.changes(wait_s=0.01)
+    well = Verdict(available=True, reason=Reason.OK)
+    fed.station_heard("tcp://one", heard(clock, HELD, 1), changed=True)
+    fed.station_heard("tcp://two", heard(clock, well, 1), changed=True)
+    clock.advance(4.0)
+    fed.station_heard("tcp://two", heard(clock, well, 1), changed=False)
+    clock.advance(4.0)
+    one, two = next(changes), next(changes)
+    assert one is not None
+    assert two is not None
+    assert (one.reading.verdict, two.reading.available) == (HELD, True)
+    fed.station_heard("tcp://two", heard(clock, well, 1), changed=False)
+    assert next(changes) is None, "a renewal by itself is no change"
+
+
+def test_changes_begin_with_the_call_and_each_call_is_told_all_of_them(fed: Listener) -> None:
+    clock = ManualClock()
+    fed.station_heard("tcp://one", heard(clock, HELD, 1), changed=True)
+    first = fed.changes(wait_s=0.01)
+    assert next(first) is None, "what was before the call was told"
+    second = fed.changes(wait_s=0.01, known=True)
+    told = next(second)
+    assert told is not None
+    assert told.reading.version == 1
+    fed.station_heard("tcp://one", heard(clock, HELD, 2), changed=True)
+    for changes in (first, second):
+        told = next(changes)
+        assert told is not None
+        assert told.reading.version == 2
+        assert next(changes) is None
+    fed.stop()
+    assert list(first) == list(second) == []
+
+
+def test_nothing_waits_for_who_has_dropped_his_loop(fed: Listener) -> None:
+    changes = fed.changes(wait_s=0.01)
+    del changes
+    gc.collect()
+    assert len(fed._readers) == 0  # pyright: ignore[reportPrivateUsage] - nothing else shows a leak
+
+
+def test_a_listener_tells_its_changes_in_an_event_loop_as_a_cluster_does() -> None:
+    till = Till()
+
+    async def heard_of(listener: Listener, cluster: Cluster) -> Change:
+        stream = listener.stream()
+        following = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)  # the stream has begun
+        till.failure = RuntimeError("the till jams")
+        for _ in range(3):
+            await asyncio.to_thread(cluster.broker("a").get_account_balance)
+        async with asyncio.timeout(PATIENCE_S):
+            change = await following
+            while not change.lost:
+                change = await anext(stream)
+        await stream.aclose()
+        return change
+
+    with cluster_of(BrokerSpec("a", fetch=till, poll_interval_s=ONLY_WHEN_ASKED)) as cluster:
+        cluster.broker("a").get_account_balance()
+        with cluster.listener() as listener:
+            wait_for_reading(listener, "a", with_cash)
+            change = asyncio.run(heard_of(listener, cluster))
+    assert (change.broker, change.after.reason) == ("a", Reason.ERRORS)

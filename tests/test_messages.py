@@ -41,7 +41,7 @@ from brokerwatch.messages import (
 )
 from brokerwatch.messages.balance import MAX_CURRENCIES, amount_text, is_amount_text
 from brokerwatch.messages.codec import MAX_BODY_BYTES, decode, encode, words
-from brokerwatch.messages.health import MAX_DETAIL, HoldingData
+from brokerwatch.messages.health import MAX_DETAIL, HoldingData, HoldingsHeard
 from tests import strategies as our
 
 _msgpack: Final[Any] = msgpack  # it has no annotations
@@ -648,7 +648,32 @@ def test_a_message_with_any_one_byte_changed_is_a_message_or_an_error(kind: Mess
     assert still, "some changes only change a letter of the detail"
 
 
-@pytest.mark.parametrize("kind", MessageType)
+@pytest.mark.parametrize("kind", list(MessageType))
+def test_the_short_way_and_the_long_one_through_the_decoder_come_to_the_same(
+    kind: MessageType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = encode(example(kind))
+    spoilt = [body]
+    for at in range(len(body)):
+        spoilt += [body[:at] + bytes([byte]) + body[at + 1 :] for byte in {0, 0xA1, 0xC4, body[at] ^ 1}]
+    short = [_outcome(one) for one in spoilt]
+    monkeypatch.setattr("brokerwatch.messages.codec._reading", _nothing_known)
+    assert short == [_outcome(one) for one in spoilt]
+    assert short[0] == example(kind)
+
+
+def _nothing_known(body: bytes) -> None:
+    del body
+
+
+def _outcome(body: bytes) -> Envelope | None:
+    try:
+        return decode(body)
+    except CodecError:
+        return None
+
+
+@pytest.mark.parametrize("kind", list(MessageType))
 def test_a_message_that_was_cut_off_or_goes_on_is_refused(kind: MessageType) -> None:
     body = encode(example(kind))
     for length in range(len(body)):
@@ -856,6 +881,31 @@ def test_a_roster_of_five_hundred_brokers_fits_into_a_message() -> None:
     assert decode(encode(message)) == message
 
 
+def test_what_came_in_is_passed_on_as_it_came_and_is_the_same_money() -> None:
+    data = decode(encode(example(MessageType.READING))).data
+    assert isinstance(data, ReadingData)
+    assert data.balance is not None
+    heard = Reading.received(data, clock=ManualClock(), sent_up_s=1.0, valid_until_s=9.0)
+    assert heard.data().balance == data.balance
+    assert heard.balance is not None
+    assert isinstance(heard.balance, HoldingsHeard)
+    same = {code: heard.balance[code] for code in heard.balance}
+    assert all(isinstance(held.free, Decimal) for held in same.values())
+    shown: object = heard.balance
+    assert shown == same
+    assert repr(heard.balance) == repr(same)
+    zeros = {
+        code: msgspec.structs.replace(held, free=held.free + ("0" if "." in held.free else ".0"))
+        for code, held in data.balance.items()
+    }
+    assert HoldingsHeard(zeros) == heard.balance, "more zeros are the same amount"
+    code = next(iter(data.balance))
+    other = {**data.balance, code: msgspec.structs.replace(data.balance[code], used="7")}
+    assert HoldingsHeard(other) != heard.balance
+    with pytest.raises(KeyError):
+        heard.balance["XYZ"]
+
+
 # The schema -----------------------------------------------------------------------------------------
 
 
@@ -872,7 +922,8 @@ def test_the_exported_schema_has_the_keys_of_the_protocol_and_no_others() -> Non
     later = ("max_age_ms", "overtaken", "capabilities")
     assert tuple(properties(ReadingData, *later)) == (*READING_KEYS, *later)
     assert ("v", "type", *properties(Stamp), "data") == ENVELOPE_KEYS
-    assert tuple(properties(RosterData)) == ("readings",)
+    assert tuple(properties(RosterData, "part", "parts")) == ("readings", "part", "parts")
+    assert tuple(words(example(MessageType.ROSTER))["data"]) == ("readings",), "a roster in one part"
     parts = ("free", "used", "total", "staked", "earning")
     assert tuple(properties(HoldingData, "staked", "earning")) == parts
     for kind in MessageType:

@@ -388,6 +388,22 @@ def test_each_broker_runs_out_by_itself() -> None:
     assert [one.reading.broker for one in ear.expire()] == ["b"]
 
 
+def test_what_is_due_to_run_out_is_never_overlooked_and_not_waited_for_once_it_has() -> None:
+    clock = ManualClock()
+    ear = Ear(clock)
+    ear.hear(TOPIC, message(stamp(1)))
+    clock.advance(2.0)
+    ear.hear(OTHER_TOPIC, message(stamp(1, up_s=2.0), "b"))
+    ear.hear(TOPIC, message(stamp(2, up_s=2.0)))
+    assert ear.next_expiry_s() <= clock.up_s() + 5.0
+    clock.advance(3.5)
+    assert ear.expire() == [], "it was renewed"
+    assert ear.next_expiry_s() == clock.up_s() + 1.5
+    clock.advance(1.5)
+    assert len(ear.expire()) == 2
+    assert ear.next_expiry_s() == float("inf")
+
+
 def test_nothing_runs_out_where_nothing_was_heard() -> None:
     ear = Ear(ManualClock())
     assert ear.expire() == []
