@@ -94,6 +94,19 @@ class KeyState:
 
 
 @dataclass(frozen=True, slots=True)
+class SentOrder:
+    """An order that was sent and of which it is not known yet what became of it."""
+
+    fingerprint: str
+    """The API key's."""
+    client_order_id: str
+    sent_us: int
+    """Wall clock, µs since 1970."""
+    document: str
+    """The order itself, as JSON; see `brokerwatch.ledger`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Remembered:
     """Everything that one cluster has stored."""
 
@@ -103,6 +116,8 @@ class Remembered:
     """By broker."""
     keys: dict[str, KeyState] = field(default_factory=dict[str, KeyState])
     """By fingerprint; keys are the machine's, not one cluster's."""
+    orders: dict[str, tuple[SentOrder, ...]] = field(default_factory=dict[str, "tuple[SentOrder, ...]"])
+    """By the fingerprint of the key, oldest first."""
 
 
 @dataclass(slots=True)
@@ -114,38 +129,43 @@ class Batch:
     holds: dict[str, Hold | None] = field(default_factory=dict[str, "Hold | None"])
     """None: released."""
     keys: dict[str, KeyState] = field(default_factory=dict[str, KeyState])
+    orders: dict[tuple[str, str], SentOrder | None] = field(
+        default_factory=dict[tuple[str, str], "SentOrder | None"]
+    )
+    """By key and client order id; None: it is known what became of it."""
     waiters: list[Future[bool]] = field(default_factory=list[Future[bool]])
     """Told True once it is durable, False when it could not be written."""
 
     def __bool__(self) -> bool:
-        return bool(self.healths or self.transitions or self.holds or self.keys or self.waiters)
+        return bool(len(self) or self.waiters)
 
     def __len__(self) -> int:
-        return len(self.healths) + len(self.transitions) + len(self.holds) + len(self.keys)
+        parts = (self.healths, self.transitions, self.holds, self.keys, self.orders)
+        return sum(map(len, parts))
 
 
 class Backlog:
     """Filled from any thread, emptied by the recorder.
 
-    `wake` is called when it stops being empty, and whenever somebody waits for an answer.
+    `wake` is called when it stops being empty, and with True whenever what came is not to wait.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._batch = Batch()
-        self._wake: Callable[[], object] | None = None
+        self._wake: Callable[[bool], object] | None = None
         self._deserted = False
         self.dropped = 0
         """Transitions that were lost because too many waited."""
 
-    def call(self, wake: Callable[[], object]) -> None:
+    def call(self, wake: Callable[[bool], object]) -> None:
         """Call `wake` whenever something waits and nobody was told yet; at once when it does already."""
         with self._lock:
             self._wake = wake
             self._deserted = False
             waits = bool(self._batch)
         if waits:
-            wake()
+            wake(True)
 
     def desert(self) -> None:
         """Nobody records from here on, until the next `call`: whoever waits is told False at once."""
@@ -155,7 +175,7 @@ class Backlog:
             waiters, self._batch.waiters = self._batch.waiters, []
         answer(waiters, durable=False)
 
-    def health(self, stored: Stored) -> None:
+    def health(self, stored: Stored, *, urgent: bool = False) -> None:
         """Keep the newest of each broker."""
 
         def add(batch: Batch) -> None:
@@ -163,7 +183,7 @@ class Backlog:
             if have is None or have.order < stored.order:
                 batch.healths[stored.broker] = stored
 
-        self._add(add)
+        self._add(add, urgent=urgent)
 
     def transitions(self, lines: Iterable[Transition]) -> None:
         """Append to the history."""
@@ -173,7 +193,7 @@ class Backlog:
                 self.dropped += len(batch.transitions) == MAX_TRANSITIONS
                 batch.transitions.append(line)
 
-        self._add(add)
+        self._add(add, urgent=True)
 
     def hold(self, broker: str, hold: Hold | None) -> Future[bool]:
         """Remember an operator's hold, or with None its end; the future is as for `key`."""
@@ -196,6 +216,25 @@ class Backlog:
 
         self._add(add, urgent=True)
         return done
+
+    def order(self, order: SentOrder) -> Future[bool]:
+        """Remember an order that is about to be sent; the future is as for `key`."""
+        done: Future[bool] = Future()
+
+        def add(batch: Batch) -> None:
+            batch.orders[order.fingerprint, order.client_order_id] = order
+            batch.waiters.append(done)
+
+        self._add(add, urgent=True)
+        return done
+
+    def order_ended(self, fingerprint: str, client_order_id: str) -> None:
+        """It is known what became of an order: forget it, soon."""
+
+        def add(batch: Batch) -> None:
+            batch.orders[fingerprint, client_order_id] = None
+
+        self._add(add)
 
     def take(self) -> Batch:
         """Everything that waits; from here on it is the caller's."""
@@ -224,6 +263,7 @@ class Backlog:
             self.dropped += max(0, len(batch.transitions) + len(newer.transitions) - MAX_TRANSITIONS)
             batch.transitions.extend(newer.transitions)
             batch.holds.update(newer.holds)
+            batch.orders.update(newer.orders)
             for fingerprint, state in newer.keys.items():
                 batch.keys[fingerprint] = _later(batch.keys.get(fingerprint), state)
             batch.waiters.extend(newer.waiters)
@@ -239,7 +279,7 @@ class Backlog:
                 unheard, self._batch.waiters = self._batch.waiters, []
         answer(unheard, durable=False)
         if wake is not None:
-            wake()
+            wake(urgent)
 
 
 def answer(waiters: Iterable[Future[bool]], *, durable: bool) -> None:

@@ -8,16 +8,17 @@ trusted on a balance that is fresh. An exit needs none of that last.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from brokerwatch import orders
-from brokerwatch.actors.broker import LATE_S, Called, FetchNow, Message, Observed, Ordered
+from brokerwatch.actors.broker import LATE_S, Called, FetchNow, Message, Ordered
 from brokerwatch.answers import exact, unified
 from brokerwatch.board import Slot
-from brokerwatch.capabilities import DATA, READ
+from brokerwatch.capabilities import DATA
 from brokerwatch.clock import Instant
 from brokerwatch.config import BrokerSpec
 from brokerwatch.errors import (
@@ -26,15 +27,21 @@ from brokerwatch.errors import (
     EntryRefused,
     InvalidOrder,
     OrderNotSent,
+    OrderStateUnknown,
     TradingDisabled,
     UnknownSymbol,
 )
-from brokerwatch.messages import Balance, Candle, Fault, FaultKind, Order, Position, Product, Reading, Side
+from brokerwatch.messages import Balance, Candle, Fault, Order, Position, Product, Reading, Side
+from brokerwatch.observation import asked_at, judged, observed
+from brokerwatch.ordering import Ticket
 from brokerwatch.positions import held_positions
 from brokerwatch.symbols import Products
+from brokerwatch.unlisted import unlisted
 
 if TYPE_CHECKING:
     from brokerwatch.exchange import Access
+
+_log: Final = logging.getLogger(__name__)
 
 ENTRY_ATTEMPTS: Final = 3
 """How often an entry waits for a balance that another order has just overtaken."""
@@ -70,21 +77,11 @@ class Calls:
         self._send = send
         self._teller = Teller(send)
 
-    def observe(self, outcome: object, capability: str, asked: Instant) -> None:
+    def observe(self, outcome: object, capability: str, asked_s: float | None, now: Instant) -> None:
         """Count the outcome of a call that the trader made himself; see `Broker.observe`."""
-        if isinstance(outcome, BaseException):
-            fault = self.access.desk.observed(outcome)
-            self._send(Observed(fault) if capability == READ else Called(capability, fault))
-        elif outcome is None:
-            self._send(Called(capability, None))
-        elif capability != READ:
-            raise ValueError(f"outcome: expected None or an exception for {capability}, not a balance")
-        else:
-            try:
-                seen: Balance | Fault = Balance(holdings=unified(exact(outcome)), as_of=asked)
-            except (ValueError, RecursionError, KeyError, TypeError) as error:
-                seen = Fault(FaultKind.BAD_RESPONSE, f"the balance that was observed: {error}")
-            self._send(Observed(seen))
+        asked = asked_at(asked_s, now, self.access.lane.ordered_s, self._slot.reading)
+        seen = judged(outcome, asked, lambda given: unified(exact(given)), self.access.desk.observed)
+        self._send(observed(capability, seen))
 
     async def products(self) -> Products:
         """The markets of the exchange. Raises CouldNotAsk."""
@@ -112,8 +109,9 @@ class Calls:
 
     async def candles(self, symbol: str, timeframe: str, count: int) -> list[Candle]:
         """The newest candles, oldest first."""
-        if not 1 <= count <= MOST_CANDLES:
-            raise ValueError(f"count: expected from 1 to {MOST_CANDLES:,}, not {count}")
+        given: Any = count
+        if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= MOST_CANDLES:
+            raise ValueError(f"count: expected a whole number from 1 to {MOST_CANDLES:,}, not {given!r}")
         product = (await self.products()).product(symbol)
         try:
             found = await self.access.venue.candles(product, timeframe, count)
@@ -134,9 +132,13 @@ class Calls:
         held = held_positions(balance.holdings, products, self._spec.cash_currencies)
         return [*held, *await self.access.desk.positions(products.named)]
 
-    async def find(self, symbol: str, client_order_id: str) -> str | None:
-        """The exchange's id of an order of ours; None when it answers that it has none."""
+    async def find(self, symbol: str, client_order_id: str) -> Order | None:
+        """An order of ours as the exchange has it; None when it answers that it has none."""
         return await self.access.desk.find((await self.products()).product(symbol), client_order_id)
+
+    async def forget(self, client_order_id: str) -> bool:
+        """Do not look for this order any more."""
+        return await self.access.desk.forget(client_order_id)
 
     async def place(
         self,
@@ -145,6 +147,7 @@ class Calls:
         base_amount: Decimal | None,
         quote_amount: Decimal | None,
         client_order_id: str,
+        ticket: Ticket,
         *,
         validate_only: bool,
         repeated: bool,
@@ -160,7 +163,7 @@ class Calls:
             self._admit_entry()
             try:
                 return await self.access.desk.order(
-                    request, validate_only=validate_only, repeated=repeated, check=self._admit_entry
+                    request, ticket, validate_only=validate_only, repeated=repeated, check=self._admit_entry
                 )
             except EntryRefused:
                 # Another order may have gone out while this one waited: its balance is read again.
@@ -173,22 +176,41 @@ class Calls:
         symbol: str,
         base_amount: Decimal | None,
         client_order_id: str,
+        ticket: Ticket,
         *,
         validate_only: bool,
         repeated: bool,
     ) -> Order:
         """Sell what is held of a coin, or a part of it. Never refused for the state of the account."""
-        product = await self._tradable(symbol)
+        product, desk = await self._tradable(symbol, leaving=True), self.access.desk
         if base_amount is None:
+            if repeated and not validate_only:
+                # What is held now is what that order left.
+                before = await desk.placed_before(product, Side.SELL, client_order_id)
+                if before is not None:
+                    return before
+            # What an order of which nobody knows has bought is to be sold too.
+            await desk.look_round()
             base_amount = await self._free(product)
         request = orders.requested(
-            product, Side.SELL, base_amount, None, client_order_id, family=self.access.desk.family
+            product,
+            Side.SELL,
+            base_amount,
+            None,
+            client_order_id,
+            family=desk.family,
+            leaving=True,
         )
-        return await self.access.desk.order(
-            request, validate_only=validate_only, repeated=repeated, check=lambda: None, leaving=True
+        return await desk.order(
+            request,
+            ticket,
+            validate_only=validate_only,
+            repeated=repeated,
+            check=lambda: None,
+            leaving=True,
         )
 
-    async def _tradable(self, symbol: str) -> Product:
+    async def _tradable(self, symbol: str, *, leaving: bool = False) -> Product:
         if not self._spec.trading:
             raise TradingDisabled(
                 f"{self._spec.name}: orders are off; nothing was sent. To place any, set trading = true "
@@ -197,6 +219,10 @@ class Calls:
         try:
             products = await self.products()
         except CouldNotAsk as error:
+            named = unlisted(self.access.desk.family, symbol) if leaving else None
+            if named is not None:
+                _log.warning("%s: its markets are not known, so an exit goes without", self._spec.name)
+                return named
             raise OrderNotSent(f"{self._spec.name}: its markets are not known: {error}") from error
         return products.product(symbol)
 
@@ -231,6 +257,14 @@ class Calls:
             )
         held = balance.holdings.get(product.base)
         if held is None or held.free <= 0:
+            for sent in self.access.desk.lost():
+                earlier = sent.request
+                if (earlier.side, earlier.product.base) == (Side.BUY, product.base):
+                    raise OrderStateUnknown(
+                        f"{self._spec.name} holds no {product.base} that is free to be sold, and nobody "
+                        f"knows what became of {earlier.client_order_id}, which buys it ({sent.why})",
+                        earlier.client_order_id,
+                    )
             raise InvalidOrder("symbol", f"{self._spec.name} holds no {product.base} that is free to be sold")
         return held.free
 

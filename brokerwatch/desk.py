@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
@@ -32,22 +31,21 @@ from brokerwatch.errors import (
     ValidationNotSupported,
 )
 from brokerwatch.lane import Lane
+from brokerwatch.ledger import CUT_OFF, Sent, another_order
+from brokerwatch.lookup import Lookup
 from brokerwatch.loop import Loop
-from brokerwatch.messages import Fault, FaultKind, Order, OrderState, Position, Product
-from brokerwatch.orders import OrderRequest
+from brokerwatch.messages import Fault, FaultKind, Order, OrderState, Position, Product, Side
+from brokerwatch.ordering import Ticket
+from brokerwatch.orders import OrderRequest, client_id_mistake
 from brokerwatch.positions import Named
 from brokerwatch.refusals import NotTaken, definitely_not_placed, never_sent
 from brokerwatch.source import Refrained
-from brokerwatch.venue import Venue, answered
+from brokerwatch.venue import Venue
 
 _log: Final = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LOST_AFTER_S: Final = 60.0
-"""An order that the exchange does not know so long after it was sent never arrived."""
-KEPT_ORDERS: Final = 10_000
-"""Of so many placed orders it is known what their ids were used for."""
 SHOWN_S: Final = 0.5
 """How long an order waits until the reading says that the balance is overtaken."""
 
@@ -62,15 +60,6 @@ class Teller(Protocol):
     def ordered(self, *, ended: bool) -> Future[None]:
         """An order goes out, or has ended; the future is done once the reading says so."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """An order of which nobody knows what became."""
-
-    request: OrderRequest
-    at_s: float
-    why: str
 
 
 class OvertakenOrder(Exception):
@@ -98,9 +87,8 @@ class Desk:
         self._teller = teller
         self._loop = loop
         self._speaks = dialect(connection)
-        self._unknown: dict[str, _Sent] = lane.orders.setdefault("unknown", {})
-        self._placed: dict[str, OrderRequest] = lane.orders.setdefault("placed", {})
-        """The newest orders by their ids: what an id was used for. Brokers of one key share both."""
+        self._ledger = lane.ledger
+        self._lookup = Lookup(spec, connection, self._speaks, lane, clock, teller)
 
     @property
     def family(self) -> str:
@@ -127,24 +115,68 @@ class Desk:
         await self._ready()
         try:
             async with self._lane.turn():
-                found = await self._asked(lambda: self._speaks.positions(named))
+                found = await self._lookup.asked(lambda: self._speaks.positions(named))
         except Refrained as refrained:
             raise CouldNotAsk(refrained.outcome.why) from None
         self._teller.called(READ, None)
         return found
 
-    async def find(self, product: Product, client_order_id: str) -> str | None:
-        """The exchange's id of an order of ours; None when it answers that there is none."""
+    async def find(self, product: Product, client_order_id: str) -> Order | None:
+        """An order of ours as the exchange has it; None when it answers that there is none.
+
+        Raises CouldNotAsk; OrderStateUnknown as long as it may still arrive.
+        """
+        mistake = client_id_mistake(self.family, client_order_id)
+        if mistake:
+            raise InvalidOrder("client_order_id", f"{mistake}, not {client_order_id!r}")
         await self._ready()
         try:
             async with self._lane.turn(urgent=True):
-                return await self._found(product, client_order_id)
+                sent = self._ledger.sent(client_order_id)
+                found = await self._lookup.accounted_for(product, client_order_id)
         except Refrained as refrained:
             raise CouldNotAsk(refrained.outcome.why) from None
+        if found is None:
+            return None
+        request = None if sent is None else sent.request
+        return self._lookup.as_found(product, found.side, client_order_id, request, found)
+
+    async def placed_before(self, product: Product, side: Side, client_order_id: str) -> Order | None:
+        """The order that was placed under this id before, whatever its amount. Raises OrderError."""
+        await self._ready()
+        try:
+            async with self._lane.turn(urgent=True):
+                return await self._lookup.placed_before(product, side, client_order_id, None)
+        except Refrained as refrained:
+            raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
+
+    async def look_round(self) -> None:
+        """Find out what became of the orders of which nobody knows, as far as that can be found out now."""
+        if not self._ledger.lost():
+            return
+        try:
+            async with self._lane.turn(urgent=True):
+                await self._lookup.settle()
+        except (Refrained, OrderStateUnknown):
+            return  # then they are still not known
+
+    def lost(self) -> tuple[Sent, ...]:
+        """The orders of which nobody knows what became of them, oldest first."""
+        return self._ledger.lost()
+
+    async def forget(self, client_order_id: str) -> bool:
+        """Look no more for this order: somebody found out by himself. False: it was not looked for."""
+        sent = self._ledger.sent(client_order_id)
+        if sent is None or not sent.why:
+            return False
+        _log.warning("%s: the order %s is forgotten, as was asked for", self._spec.name, client_order_id)
+        self._ledger.end(client_order_id, placed=False)
+        return True
 
     async def order(
         self,
         request: OrderRequest,
+        ticket: Ticket,
         *,
         validate_only: bool,
         repeated: bool,
@@ -153,7 +185,7 @@ class Desk:
     ) -> Order:
         """Place an order, or have it checked. `check` raises when it may not go out after all.
 
-        `leaving`: an exit, which no earlier order of which nobody knows holds up.
+        `leaving`: an exit, which no other order of which nobody knows holds up.
         `repeated`: it may have been placed before under this very id, so it is looked up first. (Kraken
         and OKX refuse an id only as long as its order is open, and a market order never is.)
         Raises OrderNotSent, OrderRefused, OrderStateUnknown, ValidationNotSupported.
@@ -169,14 +201,19 @@ class Desk:
             raise OrderNotSent(f"{self._spec.name}: the markets are not known: {error}") from error
         try:
             async with self._lane.turn(urgent=True):
-                placed = None if leaving else await self._settle(request)
-                if placed is None and repeated and not validate_only:
-                    placed = await self._placed_before(request)
-                if placed is not None:
-                    return self._order(request, placed, OrderState.ACCEPTED)
+                if not leaving:
+                    await self._lookup.settle()
+                if repeated and not validate_only:
+                    placed = await self._lookup.placed_before(
+                        request.product, request.side, request.client_order_id, request
+                    )
+                    if placed is not None:
+                        return placed
                 check()
                 if validate_only:
                     return await self._validate(request)
+                if not ticket.go():
+                    raise OrderNotSent(f"{self._spec.name}: nobody waited for its turn, so it was withdrawn")
                 return await self._place(request)
         except Refrained as refrained:
             raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
@@ -204,23 +241,33 @@ class Desk:
 
     async def _place(self, request: OrderRequest) -> Order:
         self._lane.ordered_s = float("inf")
-        await self._overtake(ended=False)
+        name, out = request.client_order_id, False
         try:
-            order_id = await self._attempt(request, self._speaks.place)
+            # Both before it goes out: on the board as "overtaken", and where a restart finds it.
+            await asyncio.gather(self._overtake(ended=False), self._ledger.send(request))
+            out = True
+            order = await self._sent(request)
         except asyncio.CancelledError:
-            self._remember(request, "it was under way when this program stopped")
+            if out:
+                self._ledger.lose(name, CUT_OFF)
+            else:
+                self._ledger.end(name, placed=False)
             raise
-        except (Refrained, OrderError):
-            raise  # it was never sent
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the order may have been placed
-            order_id = await self._cleared_up(request, error)
         finally:
             self._lane.ordered_s = self._clock.up_s()
             await self._overtake(ended=True)
         self._teller.called(TRADE, None)
-        self._placed[request.client_order_id] = request
-        if len(self._placed) > KEPT_ORDERS:
-            del self._placed[next(iter(self._placed))]
+        return order
+
+    async def _sent(self, request: OrderRequest) -> Order:
+        try:
+            order_id = await self._attempt(request, self._speaks.place)
+        except (Refrained, OrderError):
+            self._ledger.end(request.client_order_id, placed=False)
+            raise  # it was never sent
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the order may have been placed
+            return await self._cleared_up(request, error)
+        self._ledger.end(request.client_order_id, placed=True)
         return self._order(request, order_id, OrderState.ACCEPTED)
 
     async def _attempt(self, request: OrderRequest, send: Callable[[OrderRequest], Awaitable[T]]) -> T:
@@ -235,104 +282,44 @@ class Desk:
             overtaken = self._connection.fault(error).kind is FaultKind.NONCE_CLOCK
             if not (overtaken and self._lane.counts_nonces and definitely_not_placed(failure)):
                 raise
-            if not await self._surely_absent(request):
+            if not await self._lookup.surely_absent(request):
                 raise OvertakenOrder(str(error)) from None
         await self._lane.another(urgent=True)
         async with asyncio.timeout(self._spec.fetch_deadline_s):
             return await send(request)
 
-    async def _surely_absent(self, request: OrderRequest) -> bool:
-        """Whether the exchange answers that it has no such order: a proxy may have sent it twice, and of the
-        two the second was refused."""
-        try:
-            return await self._found(request.product, request.client_order_id) is None
-        except (CouldNotAsk, NotSupported):
-            return False
-
-    async def _cleared_up(self, request: OrderRequest, error: Exception) -> str:
-        """What became of an order whose answer was none: its id, or the error that says what is known."""
+    async def _cleared_up(self, request: OrderRequest, error: Exception) -> Order:
+        """The order whose answer was none, when it was placed; else the error that says what is known."""
         fault = self._noted(error)
-        name, about = self._spec.name, f"{fault.kind}: {fault.detail}"
+        name, order_id, about = self._spec.name, request.client_order_id, f"{fault.kind}: {fault.detail}"
         if self._said_no(error):
+            self._ledger.end(order_id, placed=False)
             # Without ccxt's own error behind it: its text may hold what the server repeated of our secrets.
             raise OrderRefused(f"{name} refused: {fault.detail}", str(fault.kind)) from None
         if never_sent(self._connection.failure(error)):
+            self._ledger.end(order_id, placed=False)
             raise OrderNotSent(f"{name}: nothing was sent: {about}") from None
-        self._remember(request, about)
+        self._ledger.lose(order_id, about)
         try:
-            found = await self._found(request.product, request.client_order_id)
+            found = await self._lookup.found(request.product, order_id)
         except (CouldNotAsk, NotSupported, Refrained) as trouble:
             looked = f"looking it up failed too: {trouble}"
         else:
-            if found is not None:
-                self._unknown.pop(request.client_order_id, None)
+            other = "" if found is None else another_order(found, request.product, request.side, request)
+            if found is not None and not other:
                 _log.warning(
-                    "%s: the answer to an order was lost (%s); it was placed: %s", name, about, found
+                    "%s: the answer to an order was lost (%s); it was placed: %s", name, about, found.order_id
                 )
-                return found
-            looked = "the exchange does not list it yet"
+                self._ledger.end(order_id, placed=True)
+                return self._lookup.taken(
+                    self._lookup.as_found(request.product, request.side, order_id, request, found)
+                )
+            looked = f"its id is that of {other}" if other else "the exchange does not list it yet"
         raise OrderStateUnknown(
             f"{name}: an order was sent and nobody knows whether it was taken ({about}; {looked}). Do not "
-            f"send it again; ask find_order({request.product.symbol!r}, {request.client_order_id!r})",
-            request.client_order_id,
+            f"send it again; ask find_order({request.product.symbol!r}, {order_id!r})",
+            order_id,
         ) from None
-
-    async def _placed_before(self, request: OrderRequest) -> str | None:
-        before = self._placed.get(request.client_order_id, request)
-        if (before.product.symbol, before.side) != (request.product.symbol, request.side):
-            raise InvalidOrder(
-                "client_order_id",
-                f"{request.client_order_id} was used for another one: {before.side} {before.product.symbol}",
-            )
-        try:
-            return await self._found(request.product, request.client_order_id)
-        except (CouldNotAsk, NotSupported) as trouble:
-            raise OrderNotSent(
-                f"{self._spec.name}: whether the order {request.client_order_id} was placed before cannot be "
-                f"looked up, so it was not sent: {trouble}"
-            ) from trouble
-
-    async def _settle(self, request: OrderRequest) -> str | None:
-        """Before anything else goes out: what became of the orders of which nobody knew?
-
-        The id that the exchange gave to this very request, when it is one of them and was placed.
-        """
-        placed: str | None = None
-        for sent in tuple(self._unknown.values()):
-            earlier, waited_s = sent.request, self._clock.up_s() - sent.at_s
-            about = f"an earlier order, {earlier.client_order_id}, is not accounted for ({sent.why})"
-            try:
-                found = await self._found(earlier.product, earlier.client_order_id)
-            except (CouldNotAsk, NotSupported, Refrained) as trouble:
-                raise OrderStateUnknown(
-                    f"{self._spec.name}: {about}, and looking it up failed: {trouble}. Nothing was sent",
-                    earlier.client_order_id,
-                ) from trouble
-            if found is None and waited_s < LOST_AFTER_S:
-                raise OrderStateUnknown(
-                    f"{self._spec.name}: {about}; the exchange does not list it yet, and it may still come "
-                    f"for {LOST_AFTER_S - waited_s:.0f} s. Nothing was sent",
-                    earlier.client_order_id,
-                )
-            del self._unknown[earlier.client_order_id]
-            outcome = "never arrived" if found is None else f"was placed: {found}"
-            _log.warning("%s: the order %s %s", self._spec.name, earlier.client_order_id, outcome)
-            if earlier.client_order_id == request.client_order_id:
-                placed = found
-        return placed
-
-    async def _found(self, product: Product, client_order_id: str) -> str | None:
-        await self._lane.another(urgent=True)
-        return await self._asked(lambda: self._speaks.find(product, client_order_id))
-
-    async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """A private question, its trouble noted. Raises CouldNotAsk, NotAllowed, NotSupported."""
-        try:
-            return await answered(self._connection, ask(), self._spec.fetch_deadline_s)
-        except CouldNotAsk as error:
-            self._lane.note(error.fault)
-            self._teller.called(READ, error.fault)
-            raise
 
     def _noted(self, error: Exception) -> Fault:
         """The fault that an order met; a refusal of this one order is no fault of the exchange."""
@@ -349,9 +336,6 @@ class Desk:
         if isinstance(error, TimeoutError | OvertakenOrder):
             return False
         return isinstance(error, NotTaken) or definitely_not_placed(self._connection.failure(error))
-
-    def _remember(self, request: OrderRequest, why: str) -> None:
-        self._unknown[request.client_order_id] = _Sent(request, self._clock.up_s(), why)
 
     async def _overtake(self, *, ended: bool) -> None:
         shown = asyncio.wrap_future(self._teller.ordered(ended=ended))

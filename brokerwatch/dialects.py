@@ -6,7 +6,8 @@ prove. Exchanges whose envelope we do not know are spoken to by ccxt's unified c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol, cast
 
 from brokerwatch import candles, orders, positions, receipts, status
@@ -17,14 +18,20 @@ from brokerwatch.errors import InvalidOrder, NotSupported
 from brokerwatch.messages import Candle, Position, Product
 from brokerwatch.orders import OrderRequest
 from brokerwatch.positions import Named
+from brokerwatch.receipts import FoundOrder
 from brokerwatch.refusals import no_such_order
 
 MOST_COINBASE_CANDLES: Final = 350
 """Candles of one answer ("Get Product Candles")."""
-MOST_PAGES: Final = 3
-"""Pages of such a list that are read; an order that was just sent is among the newest."""
-NEWEST_ORDERS: Final = 100
-"""So many of the newest orders are looked through for one of ours."""
+ORDERS_PER_PAGE: Final = 100
+"""So many orders are asked for at once, where they cannot be asked for by our id."""
+MOST_PAGES: Final = 50
+"""Pages of such a list that are looked through."""
+SHORTEST_PAGE: Final = 10
+"""Where ccxt does not say how long a page is, one with fewer orders is not full: of the pages that it knows
+the shortest has 50."""
+SKEW_US: Final = 300_000_000
+"""So far the exchange's clock may be behind ours. (From 2 minutes on Coinbase refuses what we sign.)"""
 
 
 class Dialect(Protocol):
@@ -34,6 +41,8 @@ class Dialect(Protocol):
     """Whether it can check an order without placing it."""
     needs_markets: bool
     """Whether ccxt must know the markets before it can be asked."""
+    ids_are_final: bool
+    """Whether the exchange itself never places a second order under an id of ours that it has seen."""
     says_its_status: bool
     """Whether it has a word about itself that we know how to read."""
 
@@ -45,8 +54,11 @@ class Dialect(Protocol):
         """Have an order checked. Only where there is a dry run."""
         ...
 
-    async def find(self, product: Product, client_order_id: str) -> str | None:
-        """The id of an order of ours; None when the exchange answers that it has none."""
+    async def find(self, product: Product, client_order_id: str, since_us: int | None) -> FoundOrder | None:
+        """An order of ours, by the id that we gave it; None when the exchange answers that it has none.
+
+        `since_us`: when it was first sent, µs by our own clock; None when nobody knows.
+        """
         ...
 
     async def positions(self, named: Named) -> tuple[Position, ...]:
@@ -65,12 +77,14 @@ class Dialect(Protocol):
 class Kraken:
     """Kraken's spot REST API."""
 
+    ids_are_final = False
     has_dry_run = True
     needs_markets = False
     says_its_status = True
 
     def __init__(self, connection: Connection) -> None:
         self._ask = connection.call
+        self._code = connection.code
 
     async def place(self, request: OrderRequest) -> str:
         return receipts.kraken_placed(
@@ -81,12 +95,13 @@ class Kraken:
         answer = await self._ask("privatePostAddOrder", orders.kraken_order(request, validate_only=True))
         receipts.kraken_validated(answer)
 
-    async def find(self, product: Product, client_order_id: str) -> str | None:
-        del product
+    async def find(self, product: Product, client_order_id: str, since_us: int | None) -> FoundOrder | None:
+        del since_us
         wanted = {"cl_ord_id": client_order_id}
+        # In this order: what is filled in between stands in both, and never in none.
         still_open = await self._ask("privatePostOpenOrders", wanted)
         closed = await self._ask("privatePostClosedOrders", wanted)
-        return receipts.kraken_found(still_open, closed, client_order_id)
+        return receipts.kraken_found(still_open, closed, client_order_id, product, self._code)
 
     async def positions(self, named: Named) -> tuple[Position, ...]:
         return positions.kraken_positions(await self._ask("privatePostOpenPositions"), named)
@@ -106,6 +121,7 @@ class Kraken:
 class Coinbase:
     """Coinbase's Advanced Trade API. It says nothing of itself."""
 
+    ids_are_final = True
     has_dry_run = True
     needs_markets = False
     says_its_status = False
@@ -114,25 +130,32 @@ class Coinbase:
         self._ask = connection.call
 
     async def place(self, request: OrderRequest) -> str:
-        return receipts.coinbase_placed(
-            await self._ask("v3PrivatePostBrokerageOrders", orders.coinbase_order(request))
-        )
+        answer = await self._ask("v3PrivatePostBrokerageOrders", orders.coinbase_order(request))
+        return receipts.coinbase_placed(answer, request)
 
     async def validate(self, request: OrderRequest) -> None:
         answer = await self._ask("v3PrivatePostBrokerageOrdersPreview", orders.coinbase_preview(request))
         receipts.coinbase_previewed(answer)
 
-    async def find(self, product: Product, client_order_id: str) -> str | None:
-        # Nothing can be asked for by our id, so the newest orders of this market are looked through.
-        wanted: dict[str, Any] = {"product_ids": [product.id], "limit": NEWEST_ORDERS}
+    async def find(self, product: Product, client_order_id: str, since_us: int | None) -> FoundOrder | None:
+        # Nothing can be asked for by our id, so this market's orders are looked through, the newest first.
+        # https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders/list-orders
+        wanted: dict[str, Any] = {"product_ids": [product.id], "limit": ORDERS_PER_PAGE}
+        if since_us is not None:
+            since = datetime.fromtimestamp((since_us - SKEW_US) // 1_000_000, UTC)
+            wanted["start_date"] = f"{since:%Y-%m-%dT%H:%M:%SZ}"
         for _ in range(MOST_PAGES):
             page = await self._ask("v3PrivateGetBrokerageOrdersHistoricalBatch", wanted)
             found = receipts.coinbase_found(page, client_order_id)
             cursor = receipts.coinbase_cursor(page)
             if found is not None or cursor is None:
                 return found
+            if cursor == wanted.get("cursor"):
+                raise NotProof("the list of orders does not go on: a page names itself as the next one")
             wanted["cursor"] = cursor
-        raise NotProof(f"the order is not among the newest {MOST_PAGES * NEWEST_ORDERS}, and there are more")
+        raise NotProof(
+            f"not among the newest {MOST_PAGES * ORDERS_PER_PAGE} in {product.id}, and there are more"
+        )
 
     async def positions(self, named: Named) -> tuple[Position, ...]:
         return positions.coinbase_positions(await self._ask("v3PrivateGetBrokerageCfmPositions"), named)
@@ -158,6 +181,7 @@ class Coinbase:
 class Okx:
     """OKX's API, version 5. There is no dry run: it would ignore the wish and place a real order."""
 
+    ids_are_final = False
     has_dry_run = False
     needs_markets = False
     says_its_status = True
@@ -172,7 +196,8 @@ class Okx:
     async def validate(self, request: OrderRequest) -> None:
         raise AssertionError(f"there is no dry run of {request}")
 
-    async def find(self, product: Product, client_order_id: str) -> str | None:
+    async def find(self, product: Product, client_order_id: str, since_us: int | None) -> FoundOrder | None:
+        del since_us
         wanted = {"instId": product.id, "clOrdId": client_order_id}
         try:
             answer = await self._ask("privateGetTradeOrder", wanted)
@@ -194,9 +219,20 @@ class Okx:
         return status.okx_status(await self._ask("publicGetSystemStatus"), now_us)
 
 
+_WHOLE: Final = (
+    ("fetchOrders",),
+    ("fetchOpenOrders", "fetchCanceledAndClosedOrders"),
+    ("fetchOpenOrders", "fetchClosedOrders", "fetchCanceledOrders"),
+)
+"""ccxt's lists that have orders of every state; what may still end is asked for first, so that nothing is
+missed that ends in between. Of closed orders alone, those that were cancelled half filled may be left out."""
+_LISTS: Final = ("fetchOpenOrders", "fetchClosedOrders")
+
+
 class Unified:
     """Any other exchange, by ccxt's unified calls. Whether it has a dry run, ccxt does not say."""
 
+    ids_are_final = False
     has_dry_run = False
     needs_markets = True
     says_its_status = False
@@ -216,7 +252,7 @@ class Unified:
             answer = await self._ask(method, symbol, request.size, ours)
         else:
             answer = await self._ask("create_order", symbol, "market", side, request.size, None, ours)
-        return _id_of(answer)
+        return receipts.unified_placed(answer)
 
     def _needs(self, request: OrderRequest, method: str) -> None:
         camel = "createMarketBuyOrderWithCost" if "buy" in method else "createMarketSellOrderWithCost"
@@ -230,16 +266,35 @@ class Unified:
     async def validate(self, request: OrderRequest) -> None:
         raise AssertionError(f"there is no dry run of {request}")
 
-    async def find(self, product: Product, client_order_id: str) -> str | None:
+    async def find(self, product: Product, client_order_id: str, since_us: int | None) -> FoundOrder | None:
+        since_ms = None if since_us is None else (since_us - SKEW_US) // 1000
+        names = self._lists()
+        lists: list[tuple[object, int]] = []
+        for name in names:
+            limit = self._page(name)
+            asked = min(limit, ORDERS_PER_PAGE) if limit else None
+            lists.append((await self._ask(name, product.symbol, since_ms, asked), asked or SHORTEST_PAGE))
+        found = receipts.unified_found(lists, client_order_id, product)
+        if found is None and names not in _WHOLE:
+            raise NotSupported(f"{self._connection.instance.id} does not list its orders of every state")
+        return found
+
+    def _lists(self) -> tuple[str, ...]:
+        """The lists to look through: those that together have orders of every state, or what there is."""
         has = self._connection.instance.has
-        asked = [name for name in ("fetchOpenOrders", "fetchClosedOrders") if has.get(name)]
-        for name in asked:
-            for order in await self._ask(name, product.symbol, None, NEWEST_ORDERS):
-                if order.get("clientOrderId") == client_order_id:
-                    return _id_of(order)
-        if len(asked) < 2:
-            raise NotSupported(f"{self._connection.instance.id} does not list its open and closed orders")
-        return None
+        for names in _WHOLE:
+            if all(has.get(name) is True for name in names):
+                return names
+        return tuple(name for name in _LISTS if has.get(name) is True)
+
+    def _page(self, name: str) -> int | None:
+        """How many orders a page of this list has at most; None: ccxt does not know."""
+        features: object = self._connection.instance.features
+        for key in ("spot", name, "limit"):
+            features = (
+                cast("Mapping[str, object]", features).get(key) if isinstance(features, Mapping) else None
+            )
+        return features if isinstance(features, int) and features > 0 else None
 
     async def positions(self, named: Named) -> tuple[Position, ...]:
         del named
@@ -258,13 +313,6 @@ class Unified:
     async def status(self, now_us: int) -> Status | None:
         del now_us
         return None
-
-
-def _id_of(answer: Any) -> str:
-    found = cast("dict[str, Any]", answer).get("id") if isinstance(answer, dict) else None
-    if not isinstance(found, str) or not found:
-        raise NotProof("the answer to an order names no order")
-    return found
 
 
 _DIALECTS: Final[dict[str, Callable[[Connection], Dialect]]] = {

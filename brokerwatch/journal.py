@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from brokerwatch.backlog import Backlog, Hold, KeyState, Stored, Transition
+from brokerwatch.backlog import Backlog, Hold, KeyState, SentOrder, Stored, Transition
 from brokerwatch.clock import Instant
 from brokerwatch.config import BrokerSpec
 from brokerwatch.credentials import fingerprint, key_fingerprint
@@ -35,8 +35,10 @@ class Journal:
         self.unread: set[str] = set()
         """Brokers whose stored health cannot be read, by this version at least: it may hold a balance."""
 
-    def health(self, spec: BrokerSpec, epoch: str, health: Health, now: Instant) -> None:
-        """A broker's newest health."""
+    def health(
+        self, spec: BrokerSpec, epoch: str, health: Health, now: Instant, *, news: bool = True
+    ) -> None:
+        """A broker's newest health. No `news`: it is as it was known, and may wait a little."""
         hidden = not self.loaded or spec.name in self.unread
         if self._backlog is None or (health.balance is None and hidden):
             return
@@ -49,7 +51,8 @@ class Journal:
                 version=health.version,
                 saved_us=now.wall_us,
                 document=written(health, now, self._boot),
-            )
+            ),
+            urgent=news,
         )
 
     def moved(self, before: Reading, after: Reading, now: Instant) -> None:
@@ -78,11 +81,16 @@ class Journal:
 
     def key(self, state: KeyState) -> Future[bool]:
         """A key's nonces and lockout."""
+        return _never() if self._backlog is None else self._backlog.key(state)
+
+    def order(self, order: SentOrder) -> Future[bool]:
+        """An order is about to be sent."""
+        return _never() if self._backlog is None else self._backlog.order(order)
+
+    def order_ended(self, fingerprint: str, client_order_id: str) -> None:
+        """It is known what became of an order."""
         if self._backlog is not None:
-            return self._backlog.key(state)
-        never: Future[bool] = Future()
-        never.set_result(False)
-        return never
+            self._backlog.order_ended(fingerprint, client_order_id)
 
     def restored(self, spec: BrokerSpec, stored: Stored | None, now: Instant, *, known: bool) -> Health:
         """The health that a broker starts with: its first life, or what is left of the one before.
@@ -144,3 +152,10 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return ""
+
+
+def _never() -> Future[bool]:
+    """Nothing is remembered, so a restart will not know of it."""
+    never: Future[bool] = Future()
+    never.set_result(False)
+    return never

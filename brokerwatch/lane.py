@@ -16,10 +16,11 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from brokerwatch.backlog import KeyState
 from brokerwatch.clock import Clock, Instant
+from brokerwatch.ledger import Ledger, OrderBook
 from brokerwatch.messages import Fault, FaultKind
 from brokerwatch.pace import LONGEST_WAIT_S, Budget, Pace
 from brokerwatch.source import NotAsked, Refrained
@@ -43,8 +44,8 @@ LONGEST_LOCKOUT_S: Final = 3_600.0
 """A stored lockout that ends later is not believed: the wall clock has jumped."""
 
 
-class KeyBook(Protocol):
-    """Where a key's state is remembered."""
+class KeyBook(OrderBook, Protocol):
+    """Where a key's state is remembered, and its orders."""
 
     def key(self, state: KeyState) -> Future[bool]:
         """Remember it; the future says whether it is durable."""
@@ -105,8 +106,8 @@ class Lane:
         self.ordered_s = float("-inf")
         """When the newest order of this key ended, in monotonic seconds; infinite while one is under way: no
         balance that was asked for before is fresh, whichever broker of the key asked. Any thread may look."""
-        self.orders: dict[str, Any] = {}
-        """What the desks of this key keep of its orders, together; see `brokerwatch.desk`."""
+        self.ledger = Ledger(fingerprint, clock, book)
+        """The orders of this key, for all brokers that share it."""
         self.counts_nonces = False
         """Whether the exchange wants rising nonces; set by the account that uses the lane."""
         self._clock = clock

@@ -15,6 +15,7 @@ from decimal import Context, Decimal
 from types import MappingProxyType
 from typing import Any, Final
 
+from brokerwatch.amounts import plain
 from brokerwatch.answers import MOST_DIGITS
 from brokerwatch.errors import InvalidOrder
 from brokerwatch.messages import Product, Side
@@ -38,7 +39,8 @@ class OrderRequest:
     @property
     def size(self) -> str:
         """The amount as plain decimal text, in whichever currency it is."""
-        return f"{self.quote_amount if self.base_amount is None else self.base_amount:f}"
+        amount = self.quote_amount if self.base_amount is None else self.base_amount
+        return "" if amount is None else plain(amount)
 
 
 _UUID: Final = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}"
@@ -80,17 +82,20 @@ def requested(
     client_order_id: str,
     *,
     family: str = "",
+    leaving: bool = False,
 ) -> OrderRequest:
     """The order that these arguments ask for, its amount rounded down to the market's step.
 
     An amount is a Decimal or an int. `family` says whose rules apply (see `brokerwatch.answers.FAMILIES`);
-    empty: those of no exchange that we know. Raises InvalidOrder, which names the argument.
+    empty: those of no exchange that we know. `leaving`: an exit; where the list of markets, which may be an
+    hour old, says that this one is closed, the exchange itself shall say so. Raises InvalidOrder, which names
+    the argument.
     """
     if product.kind != "spot":
         raise InvalidOrder(
             "symbol", f"{product.symbol} is no spot market but {product.kind}; expected a spot market"
         )
-    if not product.active:
+    if not product.active and not leaving:
         raise InvalidOrder("symbol", f"{product.symbol} is listed and not open for trading just now")
     if side not in ("buy", "sell"):
         raise InvalidOrder("side", f"expected buy or sell, not {_shown(side)}")
@@ -140,19 +145,20 @@ def _amount(
     found = rounded_down(wanted, step or FINEST)
     if found == 0:
         raise InvalidOrder(
-            argument, f"rounds to nothing: this market takes multiples of {step or FINEST:f} {currency}"
+            argument, f"rounds to nothing: this market takes multiples of {plain(step or FINEST)} {currency}"
         )
     if minimum is not None and found < minimum:
         less = "" if found == wanted else ", to which it is rounded,"
         raise InvalidOrder(
-            argument, f"{found:f} {currency}{less} is less than the smallest order, {minimum:f} {currency}"
+            argument,
+            f"{plain(found)} {currency}{less} is less than the smallest order, {plain(minimum)} {currency}",
         )
     return found
 
 
 def rounded_down(amount: Decimal, step: Decimal) -> Decimal:
     """The largest multiple of `step` that is not more than `amount`, exactly. Both are positive."""
-    return Decimal(f"{_EXACT.multiply(_EXACT.divide_int(amount, step), step):f}")
+    return Decimal(plain(_EXACT.multiply(_EXACT.divide_int(amount, step), step)))
 
 
 def _shown(value: object) -> str:

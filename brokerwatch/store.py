@@ -1,9 +1,9 @@
 """What outlives the process: the health of every broker, operators' holds, keys, and the history.
 
 A cluster has one row for each broker's health and for each hold, and a line of history for every
-transition. Keys are the exchange's, and all clusters share them. What is newer stays: a health gives
-way only to a later (epoch, version), and a key's numbers only grow, so a process that hung and woke up
-can write what it likes.
+transition. Keys and their orders are the exchange's, and all clusters share them. What is newer stays: a
+health gives way only to a later (epoch, version), and a key's numbers only grow, so a process that hung
+and woke up can write what it likes.
 
 One batch is one transaction: all of it is there when `write` returns, and none of it when it raises. A
 batch may be written twice, because nobody knows whether a commit arrived whose answer was lost; its
@@ -18,6 +18,8 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
+from functools import cache
+from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
@@ -26,12 +28,14 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Executable,
     Index,
     Integer,
     MetaData,
     Select,
     Table,
     Text,
+    bindparam,
     case,
     delete,
     insert,
@@ -41,7 +45,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from brokerwatch.backlog import Batch, Hold, KeyState, Remembered, Stored, Transition
+from brokerwatch.backlog import Batch, Hold, KeyState, Remembered, SentOrder, Stored, Transition
 from brokerwatch.database import Database, Schema
 from brokerwatch.memory import LARGEST_US
 from brokerwatch.messages import FaultKind, Reason
@@ -49,7 +53,8 @@ from brokerwatch.messages.envelope import EPOCH_PATTERN
 from brokerwatch.messages.topics import is_name
 
 _log: Final = logging.getLogger(__name__)
-_Words = TypeVar("_Words", Stored, Hold, KeyState)
+_Words = TypeVar("_Words", Stored, Hold, KeyState, SentOrder)
+_Kept = Stored | Hold | KeyState | SentOrder | Transition
 
 PAGE: Final = 1_000
 """Lines of history that are read at once."""
@@ -87,6 +92,15 @@ _KEY: Final = Table(
     Column("nonce_ceiling", BigInteger, nullable=False),
     Column("locked_until_us", BigInteger, nullable=False),
 )
+# Of an order that was sent and of which it is not known yet what became of it.
+_ORDER: Final = Table(
+    "brokerwatch_order",
+    _TABLES,
+    Column("fingerprint", Text, primary_key=True),
+    Column("client_order_id", Text, primary_key=True),
+    Column("sent_us", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+)
 _HISTORY: Final = Table(
     "brokerwatch_history",
     _TABLES,
@@ -108,10 +122,12 @@ _HISTORY: Final = Table(
     Index("brokerwatch_history_when", "cluster", "at_us"),
 )
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the tables above; who changes one raises it, and adds the migration."""
-MIGRATIONS: Final[dict[int, Callable[[Connection], None]]] = {}
-"""From each older version to the next one. There is no older one yet."""
+MIGRATIONS: Final[dict[int, Callable[[Connection], None]]] = {
+    1: lambda connection: _ORDER.create(connection, checkfirst=True)
+}
+"""From each older version to the next one."""
 
 
 class Store:
@@ -120,7 +136,7 @@ class Store:
     def __init__(self, url: str, cluster: str) -> None:
         """No I/O yet. Raises StoreError for a URL that can never work."""
         # The history may be long, and is not looked through.
-        schema = Schema(_TABLES, VERSION, MIGRATIONS, looked_through=(_HEALTH, _HOLD, _KEY))
+        schema = Schema(_TABLES, VERSION, MIGRATIONS, looked_through=(_HEALTH, _HOLD, _KEY, _ORDER))
         self._database = Database(url, schema)
         self._cluster = cluster
 
@@ -134,12 +150,19 @@ class Store:
         self._database.open()
 
     def load(self) -> Remembered:
-        """The healths and holds of this cluster, and all keys."""
+        """The healths and holds of this cluster, and all keys with their orders."""
         with self._database.transaction() as connection:
             healths = connection.execute(_columns(Stored, _HEALTH).where(_HEALTH.c.cluster == self._cluster))
             holds = connection.execute(_columns(Hold, _HOLD).where(_HOLD.c.cluster == self._cluster))
             keys = connection.execute(_columns(KeyState, _KEY))
+            orders: dict[str, tuple[SentOrder, ...]] = {}
+            sent = connection.execute(
+                _columns(SentOrder, _ORDER).order_by(_ORDER.c.sent_us, _ORDER.c.client_order_id)
+            )
+            for one in self._read(SentOrder, _ORDER, sent.mappings()):
+                orders[one.fingerprint] = (*orders.get(one.fingerprint, ()), one)
             return Remembered(
+                orders=orders,
                 healths={one.broker: one for one in self._read(Stored, _HEALTH, healths.mappings())},
                 holds={one.broker: one for one in self._read(Hold, _HOLD, holds.mappings())},
                 keys={one.fingerprint: one for one in self._read(KeyState, _KEY, keys.mappings())},
@@ -151,9 +174,10 @@ class Store:
             self._write_healths(connection, batch)
             self._write_holds(connection, batch)
             self._write_keys(connection, batch)
+            self._write_orders(connection, batch)
             lines = [_row(one, _HISTORY, cluster=self._cluster) for one in batch.transitions]
             if lines:
-                connection.execute(_new(connection, _HISTORY).on_conflict_do_nothing(), lines)
+                connection.execute(_new_lines(connection.dialect.name), lines)
 
     def history(
         self, broker: str | None = None, since_us: int | None = None, limit: int | None = None
@@ -206,16 +230,7 @@ class Store:
         rows = [_row(batch.healths[name], _HEALTH, cluster=self._cluster) for name in sorted(batch.healths)]
         if not rows:
             return
-        new = _new(connection, _HEALTH)
-        order = or_(
-            tuple_(_HEALTH.c.epoch, _HEALTH.c.version) < tuple_(new.excluded.epoch, new.excluded.version),
-            # What is no epoch is later than none, however it compares.
-            _HEALTH.c.epoch >= str(LARGEST_US),
-            _HEALTH.c.epoch.not_like(f"{'_' * 16}-{'_' * 8}"),
-        )
-        values = {column.name: new.excluded[column.name] for column in _HEALTH.c if not column.primary_key}
-        upsert = new.on_conflict_do_update(index_elements=_HEALTH.primary_key, set_=values, where=order)
-        connection.execute(upsert, rows)
+        connection.execute(_later_healths(connection.dialect.name), rows)
 
     def _write_holds(self, connection: Connection, batch: Batch) -> None:
         for broker, hold in sorted(batch.holds.items()):
@@ -229,12 +244,14 @@ class Store:
         rows = [_row(batch.keys[name], _KEY) for name in sorted(batch.keys)]
         if not rows:
             return
-        new = _new(connection, _KEY)
-        values = {
-            column.name: _larger(column, new.excluded[column.name], most)
-            for column, most in ((_KEY.c.nonce_ceiling, _LARGEST), (_KEY.c.locked_until_us, LARGEST_US))
-        }
-        connection.execute(new.on_conflict_do_update(index_elements=_KEY.primary_key, set_=values), rows)
+        connection.execute(_grown_keys(connection.dialect.name), rows)
+
+    def _write_orders(self, connection: Connection, batch: Batch) -> None:
+        for (fingerprint, client_order_id), order in sorted(batch.orders.items(), key=itemgetter(0)):
+            this = {"this_key": _storable(fingerprint), "this_id": _storable(client_order_id)}
+            connection.execute(_FORGOTTEN_ORDER, this)
+            if order is not None:
+                connection.execute(_SENT_ORDER, _row(order, _ORDER))
 
     def _before_the_newest(self, limit: int, wanted: list[ColumnElement[bool]]) -> tuple[int, int] | None:
         newest = select(_HISTORY.c.at_us, _HISTORY.c.id).where(*wanted)
@@ -290,6 +307,7 @@ _CAN_BE: Final[Mapping[str, Callable[[Any], bool]]] = {
     "version": _is_count,
     "saved_us": _is_moment,
     "since_us": _is_moment,
+    "sent_us": _is_moment,
     "until_us": lambda value: value is None or _is_moment(value),
     "nonce_ceiling": _is_count,
     "locked_until_us": _is_moment,
@@ -331,11 +349,11 @@ def _transition(row: Mapping[Any, Any]) -> Transition:
     return Transition(**values)
 
 
-def _columns(words: type[Stored | Hold | KeyState | Transition], table: Table) -> Select[Any]:
+def _columns(words: type[_Kept], table: Table) -> Select[Any]:
     return select(*(table.c[field.name] for field in fields(words)))
 
 
-def _row(words: Stored | Hold | KeyState | Transition, table: Table, **more: str) -> dict[str, Any]:
+def _row(words: _Kept, table: Table, **more: str) -> dict[str, Any]:
     names = (field.name for field in fields(words) if field.name in table.c)
     return {name: _storable(getattr(words, name)) for name in names} | more
 
@@ -350,11 +368,47 @@ def _storable(value: Any) -> Any:
     return value
 
 
+# --- statements: built once, because SQLAlchemy takes longer over it than SQLite over writing a row -----------
+
+_SENT_ORDER: Final = insert(_ORDER)
+_FORGOTTEN_ORDER: Final = delete(_ORDER).where(
+    _ORDER.c.fingerprint == bindparam("this_key"), _ORDER.c.client_order_id == bindparam("this_id")
+)
+
+
+@cache
+def _later_healths(dialect: str) -> Executable:
+    new = _new(dialect, _HEALTH)
+    order = or_(
+        tuple_(_HEALTH.c.epoch, _HEALTH.c.version) < tuple_(new.excluded.epoch, new.excluded.version),
+        # What is no epoch is later than none, however it compares.
+        _HEALTH.c.epoch >= str(LARGEST_US),
+        _HEALTH.c.epoch.not_like(f"{'_' * 16}-{'_' * 8}"),
+    )
+    values = {column.name: new.excluded[column.name] for column in _HEALTH.c if not column.primary_key}
+    return new.on_conflict_do_update(index_elements=_HEALTH.primary_key, set_=values, where=order)
+
+
+@cache
+def _grown_keys(dialect: str) -> Executable:
+    new = _new(dialect, _KEY)
+    values = {
+        column.name: _larger(column, new.excluded[column.name], most)
+        for column, most in ((_KEY.c.nonce_ceiling, _LARGEST), (_KEY.c.locked_until_us, LARGEST_US))
+    }
+    return new.on_conflict_do_update(index_elements=_KEY.primary_key, set_=values)
+
+
+@cache
+def _new_lines(dialect: str) -> Executable:
+    return _new(dialect, _HISTORY).on_conflict_do_nothing()
+
+
 def _larger(have: Column[int], new: ColumnElement[int], most: int) -> ColumnElement[int]:
     # SQLite compares text as more than any number: what cannot be gives way as well.
     return case((or_(new > have, have > most), new), else_=have)
 
 
-def _new(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+def _new(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An insert that may say what happens to a row that is there already."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)

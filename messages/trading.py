@@ -80,7 +80,10 @@ class OrderState(StrEnum):
     VALIDATED = "validated"
     """A dry run: the exchange would take it. Nothing was placed."""
     ACCEPTED = "accepted"
-    """The exchange took it. How much of it was filled is not said here."""
+    """The exchange took it, and it is being filled or was."""
+    CANCELLED = "cancelled"
+    """The exchange took it and ended it before it was filled whole: `detail` says why, `filled_base` what
+    was filled."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +101,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     order_id: str
     """The exchange's; empty for a dry run."""
     state: OrderState
+    filled_base: Decimal | None = None
+    """How much was filled when it was looked up, in the base currency; None: not asked, or not said."""
+    detail: str = ""
+    """Why it is cancelled, in the exchange's words."""
 
 
 class CapabilityState(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 
 import pytest
 
@@ -14,8 +15,10 @@ from brokerwatch.backlog import (
     Backlog,
     Hold,
     KeyState,
+    SentOrder,
     Stored,
     Transition,
+    answer,
 )
 from brokerwatch.messages import Reason
 
@@ -95,13 +98,15 @@ def test_it_wakes_once_when_it_stops_being_empty_and_again_after_it_was_taken() 
     assert woken.times == 0
     backlog.health(stored())
     backlog.health(stored("b"))
-    backlog.transitions([line(1)])
-    assert woken.times == 1
+    assert (woken.times, woken.urgent) == (1, 0)
     backlog.hold("a", None)
-    assert woken.times == 2, "somebody waits for that"
+    assert (woken.times, woken.urgent) == (2, 1), "somebody waits for that"
+    backlog.transitions([line(1)])
+    backlog.health(stored("b", version=2), urgent=True)
+    assert (woken.times, woken.urgent) == (4, 3), "that is news"
     backlog.take()
     backlog.health(stored())
-    assert woken.times == 3
+    assert (woken.times, woken.urgent) == (5, 3)
 
 
 def test_who_comes_late_is_woken_at_once_for_what_waits_already() -> None:
@@ -123,7 +128,7 @@ def test_whoever_waits_for_an_answer_wakes_also_while_other_things_wait() -> Non
 def test_a_wake_may_take_at_once() -> None:
     backlog = Backlog()
     taken: list[int] = []
-    backlog.call(lambda: taken.append(len(backlog.take())))
+    backlog.call(lambda _: taken.append(len(backlog.take())))
     backlog.health(stored())
     assert taken == [1]
 
@@ -184,6 +189,38 @@ class Count:
 
     def __init__(self) -> None:
         self.times = 0
+        self.urgent = 0
 
-    def __call__(self) -> None:
+    def __call__(self, urgent: object) -> None:
         self.times += 1
+        self.urgent += bool(urgent)
+
+
+def test_the_last_word_about_an_order_is_written_whoever_said_it_and_also_after_a_failure() -> None:
+    backlog = Backlog()
+    one, two = SentOrder("k", "one", 1, "{}"), SentOrder("k", "two", 2, "{}")
+    backlog.order(one)
+    backlog.order(two)
+    backlog.order_ended("k", "one")
+    failed = backlog.take()
+    assert failed.orders == {("k", "one"): None, ("k", "two"): two}
+    again = replace(one, sent_us=3)
+    backlog.order(again)
+    backlog.order_ended("k", "two")
+    backlog.put_back(failed)
+    assert backlog.take().orders == {("k", "one"): again, ("k", "two"): None}
+
+
+def test_whoever_sends_an_order_waits_until_it_is_durable_and_nobody_waits_for_its_end() -> None:
+    backlog = Backlog()
+    woken = Count()
+    backlog.call(woken)
+    durable = backlog.order(SentOrder("k", "one", 1, "{}"))
+    assert (woken.times, woken.urgent) == (1, 1)
+    taken = backlog.take()
+    assert taken.waiters == [durable]
+    answer(taken.waiters, durable=True)
+    assert durable.result(0)
+    backlog.order_ended("k", "one")
+    assert (woken.times, woken.urgent) == (2, 1)
+    assert (bool(backlog.take()), backlog.waiting()) == (True, 0)

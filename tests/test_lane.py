@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerwatch.backlog import KeyState
+from brokerwatch.backlog import KeyState, SentOrder
 from brokerwatch.clock import ManualClock, SystemClock
 from brokerwatch.lane import LANE_WAIT_S, RESERVED_AHEAD, RESERVED_MS, Lane, Nonces
 from brokerwatch.lane import PATIENCE_S as LANE_PATIENCE_S
@@ -39,6 +39,16 @@ class Book:
         done: Future[bool] = Future()
         done.set_result(True)
         return done
+
+    def order(self, order: SentOrder) -> Future[bool]:
+        """Nothing is remembered of orders."""
+        del order
+        done: Future[bool] = Future()
+        done.set_result(False)
+        return done
+
+    def order_ended(self, fingerprint: str, client_order_id: str) -> None:
+        """Nothing is remembered of orders."""
 
     @property
     def ceiling(self) -> int:

@@ -7,8 +7,10 @@ import importlib
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from decimal import Decimal
-from typing import Any, Final
+from types import SimpleNamespace
+from typing import Any, Final, cast
 
 import pytest
 
@@ -21,29 +23,24 @@ from brokerwatch.candles import (
     okx_candles,
 )
 from brokerwatch.capabilities import StatusWord
+from brokerwatch.dialects import ORDERS_PER_PAGE, SHORTEST_PAGE, SKEW_US, dialect
+from brokerwatch.envelopes import NotProof
+from brokerwatch.errors import NotSupported
 from brokerwatch.faults import Failure
 from brokerwatch.messages import Candle, Product
 from brokerwatch.orders import (
     OrderRequest,
-    coinbase_order,
     coinbase_preview,
     kraken_order,
-    okx_order,
     requested,
 )
 from brokerwatch.positions import coinbase_positions, kraken_positions, okx_positions
 from brokerwatch.receipts import (
-    coinbase_cursor,
-    coinbase_found,
-    coinbase_placed,
+    FoundOrder,
     coinbase_previewed,
-    kraken_found,
-    kraken_placed,
     kraken_validated,
-    okx_found,
-    okx_placed,
 )
-from brokerwatch.refusals import NotTaken, definitely_not_placed, never_sent, no_such_order
+from brokerwatch.refusals import NotTaken, definitely_not_placed, never_sent
 from brokerwatch.simulator import (
     FAULTS,
     SimulatedCoinbase,
@@ -89,36 +86,33 @@ class Venue:
             base_minimum=Decimal(market.minimum),
         )
 
-    async def place(self, request: OrderRequest) -> str:
-        match self.family:
-            case "kraken":
-                wanted = kraken_order(request, validate_only=False)
-                return kraken_placed(await self.client.privatePostAddOrder(wanted))
-            case "coinbase":
-                return coinbase_placed(
-                    await self.client.v3PrivatePostBrokerageOrders(coinbase_order(request))
-                )
-            case _:
-                return okx_placed(await self.client.privatePostTradeOrder(okx_order(request)))
+    # A connection, as far as a dialect needs one.
 
-    async def find(self, product: Product, ours: str) -> str | None:
+    @property
+    def instance(self) -> Any:
+        return self.client
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        return await getattr(self.client, method)(*arguments)
+
+    def code(self, currency: str) -> str:
+        return str(self.client.safe_currency_code(currency))
+
+    async def place(self, request: OrderRequest) -> str:
+        return await dialect(cast("Any", self)).place(request)
+
+    async def find(self, product: Product, ours: str, since_us: int | None = None) -> FoundOrder | None:
+        return await dialect(cast("Any", self)).find(product, ours, since_us)
+
+    async def cancel(self, order_id: str) -> None:
         match self.family:
             case "kraken":
-                wanted = {"cl_ord_id": ours}
-                still_open = await self.client.privatePostOpenOrders(wanted)
-                return kraken_found(still_open, await self.client.privatePostClosedOrders(wanted), ours)
+                await self.client.privatePostCancelOrder({"txid": order_id})
             case "coinbase":
-                page = await self.client.v3PrivateGetBrokerageOrdersHistoricalBatch({"limit": 100})
-                assert coinbase_cursor(page) is None
-                return coinbase_found(page, ours)
+                await self.client.v3PrivatePostBrokerageOrdersBatchCancel({"order_ids": [order_id]})
             case _:
-                try:
-                    wanted = {"instId": product.id, "clOrdId": ours}
-                    return okx_found(await self.client.privateGetTradeOrder(wanted), ours)
-                except ccxt.BaseError as error:
-                    if no_such_order(self.failure(error)):
-                        return None
-                    raise
+                wanted = {"instId": self.product.id, "ordId": order_id}
+                await self.client.privatePostTradeCancelOrder(wanted)
 
     async def candles(self, product: Product) -> tuple[Candle, ...]:
         match self.family:
@@ -192,7 +186,17 @@ def test_an_order_is_placed_in_the_currency_it_was_asked_for_and_is_found_again(
         for request in (bought, sold):
             placed = await venue.place(request)
             assert placed == venue.exchange.orders_of()[-1].id
-            assert await venue.find(product, request.client_order_id) == placed
+            by_base = request.base_amount is not None
+            assert await venue.find(product, request.client_order_id) == FoundOrder(
+                order_id=placed,
+                market=product.id,
+                side=request.side,
+                ordered_base=request.base_amount,
+                # Kraken's row does not say which currency the volume of an order by cost is in.
+                ordered_quote=None if by_base or venue.family == "kraken" else request.quote_amount,
+                filled_base=venue.exchange.orders_of()[-1].base_amount,
+                ended="",
+            )
         assert await venue.find(product, ours()) is None
 
     run(exchange, use)
@@ -203,6 +207,95 @@ def test_an_order_is_placed_in_the_currency_it_was_asked_for_and_is_found_again(
         exchange.ccxt_id, Decimal("100.019")
     )
     assert (second.side, second.in_quote, second.base_amount) == ("sell", False, Decimal("0.00123456"))
+
+
+@pytest.fixture
+def coinbase() -> Generator[SimulatedCoinbase]:
+    simulated = SimulatedCoinbase()
+    simulated.set_balance({"USD": ("100000", "0"), "BTC": ("1", "0")})
+    with serve(simulated):
+        yield simulated
+
+
+@pytest.fixture
+def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brokerwatch.dialects.ORDERS_PER_PAGE", 2)
+
+
+LOOK_UP: Final = "/api/v3/brokerage/orders/historical/batch"
+
+
+@pytest.mark.usefixtures("short_pages")
+def test_an_order_that_coinbase_took_is_found_behind_many_newer_ones(
+    coinbase: SimulatedCoinbase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def use(venue: Venue) -> None:
+        request = buy(venue.product, venue.family)
+        placed = await venue.place(request)
+        for _ in range(9):
+            await venue.place(buy(venue.product, venue.family))
+        found = await venue.find(venue.product, request.client_order_id)
+        assert found is not None
+        assert found.order_id == placed
+        assert coinbase.calls_to(LOOK_UP) == 5
+        assert await venue.find(venue.product, ours()) is None
+        monkeypatch.setattr("brokerwatch.dialects.MOST_PAGES", 4)
+        for wanted in (request.client_order_id, ours()):
+            with pytest.raises(NotProof, match="not among the newest 8 in BTC-USD, and there are more"):
+                await venue.find(venue.product, wanted)
+
+    run(coinbase, use)
+
+
+@pytest.mark.usefixtures("short_pages")
+def test_coinbase_is_asked_for_orders_from_five_minutes_before_ours(coinbase: SimulatedCoinbase) -> None:
+    async def use(venue: Venue) -> None:
+        request = buy(venue.product, venue.family)
+        placed_us = int(coinbase.now_s() * 1_000_000)
+        await venue.place(request)
+        for _ in range(5):
+            await venue.place(buy(venue.product, venue.family))
+        # It was placed so much earlier by the exchange's clock than it was sent by ours.
+        assert await venue.find(venue.product, request.client_order_id, placed_us + SKEW_US - 2_000_000)
+        looks = coinbase.calls_to(LOOK_UP)
+        assert not await venue.find(venue.product, ours(), placed_us + SKEW_US + 3_600_000_000)
+        assert coinbase.calls_to(LOOK_UP) == looks + 1
+
+    run(coinbase, use)
+
+
+def test_coinbase_places_nothing_under_an_id_that_it_knows_and_another_order_is_no_proof(
+    coinbase: SimulatedCoinbase,
+) -> None:
+    async def use(venue: Venue) -> None:
+        assert dialect(cast("Any", venue)).ids_are_final
+        request = buy(venue.product, venue.family)
+        placed = await venue.place(request)
+        assert await venue.place(request) == placed
+        sold = requested(venue.product, "sell", Decimal("0.01"), None, request.client_order_id)
+        for other in (sold, replace(request, quote_amount=Decimal(200))):
+            with pytest.raises(NotProof):
+                await venue.place(other)
+
+    run(coinbase, use)
+    assert coinbase.placed_orders == 1
+
+
+def test_an_order_that_the_exchange_took_down_says_so(exchange: SimulatedExchange) -> None:
+    async def use(venue: Venue) -> None:
+        exchange.fills_at_once = False
+        request = requested(venue.product, "sell", Decimal("0.25"), None, ours(), family=venue.family)
+        await venue.place(request)
+        opened = await venue.find(venue.product, request.client_order_id)
+        assert opened is not None
+        assert (opened.ended, opened.filled_base) == ("", Decimal(0))
+        await venue.cancel(opened.order_id)
+        gone = await venue.find(venue.product, request.client_order_id)
+        assert gone is not None
+        assert gone.ended.lower().startswith("cancel")
+        assert gone == replace(opened, ended=gone.ended)
+
+    run(exchange, use)
 
 
 def test_a_dry_run_places_nothing_and_says_what_would_be_refused() -> None:
@@ -301,7 +394,9 @@ def test_an_order_that_was_placed_is_never_taken_for_refused_and_is_found(
         else:
             assert not is_certain, f"{type(error).__name__}: {error}"
         venue.exchange.mend()
-        assert await venue.find(product, request.client_order_id) == venue.exchange.orders_of()[-1].id
+        found = await venue.find(product, request.client_order_id)
+        assert found is not None
+        assert (found.order_id, found.side) == (venue.exchange.orders_of()[-1].id, request.side)
 
     run(exchange, use)
     assert exchange.placed_orders == 1
@@ -365,3 +460,135 @@ def test_status_is_read_as_it_is_served() -> None:
         ):
             okx.set_maintenance("Upgrade", state)
             assert run(okx, okx_word) is word
+
+
+class Listing:
+    """A connection to an exchange that we know by ccxt's unified calls alone."""
+
+    family = ""
+
+    def __init__(self, *has: str, page: object = None, **rows: list[dict[str, Any]]) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.rows = rows
+        features = {"spot": {name: {"limit": page} for name in has}}
+        self.instance = SimpleNamespace(id="any", has=dict.fromkeys(has, True), features=features)
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        self.asked.append((method, *arguments))
+        return self.rows.get(method, [])
+
+    def find(self, since_us: int | None = None) -> FoundOrder | None:
+        return asyncio.run(dialect(cast("Any", self)).find(PRODUCT, "a", since_us))
+
+
+PRODUCT: Final = Product(symbol="BTC/USD", base="BTC", quote="USD", id="btcusd")
+LISTED: Final[dict[str, Any]] = {"id": "9", "clientOrderId": "a", "symbol": "BTC/USD", "status": "closed"}
+OTHERS: Final = [{**LISTED, "id": str(number), "clientOrderId": f"x{number}"} for number in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("has", "asked"),
+    [
+        (("fetchOpenOrders", "fetchClosedOrders", "fetchOrders"), ("fetchOrders",)),
+        (
+            ("fetchCanceledAndClosedOrders", "fetchClosedOrders", "fetchOpenOrders"),
+            ("fetchOpenOrders", "fetchCanceledAndClosedOrders"),
+        ),
+        (
+            ("fetchOpenOrders", "fetchClosedOrders", "fetchCanceledOrders"),
+            ("fetchOpenOrders", "fetchClosedOrders", "fetchCanceledOrders"),
+        ),
+    ],
+)
+def test_ccxts_lists_of_every_state_are_asked_for_from_five_minutes_before_ours(
+    has: tuple[str, ...], asked: tuple[str, ...]
+) -> None:
+    sent_us = 1_700_000_000_000_000
+    since_ms = (sent_us - SKEW_US) // 1000
+    pages: tuple[tuple[object, int | None], ...]
+    pages = ((None, None), (50, 50), (1000, ORDERS_PER_PAGE), ("many", None))
+    for page, limit in pages:
+        exchange = Listing(*has, page=page)
+        assert exchange.find(sent_us) is None
+        assert exchange.asked == [(name, "BTC/USD", since_ms, limit) for name in asked]
+    unsaid = Listing(*has, **{asked[-1]: [LISTED]})
+    found = unsaid.find()
+    assert found is not None
+    assert (found.order_id, found.market) == ("9", "btcusd")
+    assert unsaid.asked == [(name, "BTC/USD", None, None) for name in asked]
+
+
+@pytest.mark.parametrize(
+    "has",
+    [
+        ("fetchOpenOrders", "fetchClosedOrders"),
+        ("fetchOpenOrders",),
+        ("fetchClosedOrders", "fetchCanceledAndClosedOrders"),
+        (),
+    ],
+)
+def test_who_does_not_list_the_orders_that_were_cancelled_never_says_that_there_is_none(
+    has: tuple[str, ...],
+) -> None:
+    with pytest.raises(NotSupported):
+        Listing(*has).find()
+    for name in {"fetchOpenOrders", "fetchClosedOrders"} & set(has):
+        assert Listing(*has, **{name: [LISTED]}).find() is not None
+
+
+@pytest.mark.parametrize(("page", "full"), [(None, SHORTEST_PAGE), (50, 50), (1000, ORDERS_PER_PAGE)])
+def test_a_full_page_of_ccxt_hides_what_comes_after_it(page: int | None, full: int) -> None:
+    exchange = Listing("fetchOrders", page=page, fetchOrders=OTHERS[: full - 1])
+    assert exchange.find() is None
+    exchange.rows = {"fetchOrders": OTHERS[:full]}
+    with pytest.raises(NotProof, match="the page is full"):
+        exchange.find()
+
+
+def test_a_list_that_an_exchange_makes_of_another_is_not_taken_for_one_of_its_own() -> None:
+    exchange = Listing("fetchOpenOrders", "fetchCanceledOrders")
+    exchange.instance.has |= {"fetchClosedOrders": "emulated", "fetchOrders": None}
+    with pytest.raises(NotSupported):
+        exchange.find()
+    exchange.instance.features = None
+    with pytest.raises(NotSupported):
+        exchange.find()
+
+
+def test_an_order_that_kraken_fills_between_the_two_questions_is_not_missed() -> None:
+    row = {"cl_ord_id": "a", "vol": "1", "vol_exec": "1"}
+
+    class Filling:
+        family, asked = "kraken", 0
+
+        async def call(self, method: str, _wanted: object) -> Any:
+            self.asked += 1
+            name = "open" if method == "privatePostOpenOrders" else "closed"
+            state = "open" if self.asked == 1 else "closed"
+            rows = {"O1": {**row, "status": state}} if name == state else {}
+            return {"error": [], "result": {name: rows}}
+
+        def code(self, currency: str) -> str:
+            return currency
+
+    found = asyncio.run(dialect(cast("Any", Filling())).find(PRODUCT, "a", None))
+    assert found is not None
+    assert found.order_id == "O1"
+
+
+def test_a_list_of_coinbase_that_does_not_go_on_proves_nothing() -> None:
+    async def call(_method: str, wanted: dict[str, Any]) -> Any:
+        pages.append(wanted.get("cursor"))
+        return {"orders": [], "has_next": True, "cursor": "same"}
+
+    pages: list[object] = []
+    stuck: Any = SimpleNamespace(family="coinbase", call=call)
+    with pytest.raises(NotProof, match="does not go on"):
+        asyncio.run(dialect(stuck).find(PRODUCT, "a", None))
+    assert pages == [None, "same"]
+
+
+@pytest.mark.parametrize("family", ["kraken", "okx", ""])
+def test_only_coinbase_itself_keeps_an_id_from_being_used_twice(family: str) -> None:
+    unused: Any = SimpleNamespace(family=family, call=None, code=None, failure=None)
+    assert not dialect(unused).ids_are_final

@@ -7,6 +7,7 @@ import importlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -356,7 +357,7 @@ def test_coinbase_answers_the_same_client_id_with_the_first_order(coinbase: Simu
     first = order_once(coinbase)
     again = order_once(coinbase, sizes={"base_size": "0.002"})
     assert again["success"]
-    assert again["success_response"] == first["success_response"]
+    assert again == first, "the order of that id, as it was asked for then"
     assert coinbase.placed_orders == 1
 
 
@@ -493,6 +494,39 @@ def test_coinbases_list_of_orders_comes_in_pages(coinbase: SimulatedCoinbase) ->
             pages.append([order["client_order_id"] for order in page["orders"]])
             cursor = page["cursor"]
         return pages
+
+    assert with_client(coinbase, use) == [["number 2", "number 1"], ["number 0"]]
+
+
+def test_coinbases_list_of_orders_begins_at_a_moment(coinbase: SimulatedCoinbase) -> None:
+    async def use(client: Any) -> list[Any]:
+        await send(client)
+        (order,) = (await listed(client))["orders"]
+        made = datetime.fromisoformat(order["created_time"])
+        for later_s in (-1, 0, 1):
+            moment = f"{made + timedelta(seconds=later_s):%Y-%m-%dT%H:%M:%SZ}"
+            found.append(len((await listed(client, start_date=moment))["orders"]))
+        for wrong in ({"start_date": "yesterday"}, {"limit": "-1"}, {"cursor": "nowhere"}):
+            with pytest.raises(ccxt.BadRequest, match="INVALID_ARGUMENT"):
+                await listed(client, **wrong)
+        return found
+
+    async def listed(client: Any, **query: Any) -> Any:
+        return await client.v3PrivateGetBrokerageOrdersHistoricalBatch(query)
+
+    found: list[int] = []
+    assert with_client(coinbase, use) == [1, 1, 0]
+
+
+def test_coinbases_pages_do_not_shift_when_an_order_comes_in_between(coinbase: SimulatedCoinbase) -> None:
+    async def use(client: Any) -> list[Any]:
+        for number in range(3):
+            await send(client, client_id=f"number {number}")
+        first = await client.v3PrivateGetBrokerageOrdersHistoricalBatch({"limit": 2})
+        await send(client, client_id="number 3")
+        query = {"limit": 2, "cursor": first["cursor"]}
+        second = await client.v3PrivateGetBrokerageOrdersHistoricalBatch(query)
+        return [[order["client_order_id"] for order in page["orders"]] for page in (first, second)]
 
     assert with_client(coinbase, use) == [["number 2", "number 1"], ["number 0"]]
 

@@ -24,7 +24,7 @@ import pytest
 
 from brokerwatch import database as database_module
 from brokerwatch import store as store_module
-from brokerwatch.backlog import Batch, Hold, KeyState, Stored, Transition
+from brokerwatch.backlog import Batch, Hold, KeyState, SentOrder, Stored, Transition
 from brokerwatch.errors import StoreError
 from brokerwatch.memory import LARGEST_US
 from brokerwatch.messages import FaultKind, Reason
@@ -34,7 +34,7 @@ from tests.postgres import PASSWORD, PostgreSQL, frozen, postgresql
 
 __all__ = ["postgresql"]
 
-TABLES: Final = "health hold key history schema"
+TABLES: Final = "health hold key order history schema"
 NASTY: Final = '{"free": "0.100000000000000000", "n": 1e400, "w": "Ω \\u0000 \\"quoted\\" %s :x \'"}'
 Opener = Callable[..., Store]
 
@@ -346,6 +346,47 @@ def test_an_older_database_is_migrated_once_and_keeps_what_it_holds(
         assert store.load().healths["a"].document == "old"
         store.close()
     assert ran == [VERSION, VERSION + 1]
+
+
+def test_orders_are_remembered_until_it_is_known_what_became_of_them(url: str, opened: Opener) -> None:
+    first, second = SentOrder("k", "one", 20, NASTY), SentOrder("k", "two", 10, "{}")
+    others = SentOrder("other", "one", 30, "{}")
+    store = opened(url)
+    store.write(
+        Batch(orders={(one.fingerprint, one.client_order_id): one for one in (first, second, others)})
+    )
+    assert opened(url, "elsewhere").load().orders == {"k": (second, first), "other": (others,)}, (
+        "all clusters"
+    )
+    again = replace(first, sent_us=40)
+    store.write(Batch(orders={("k", "one"): again, ("k", "two"): None, ("k", "unheard of"): None}))
+    assert store.load().orders == {"k": (again,), "other": (others,)}
+
+
+def test_a_database_of_the_first_version_gets_a_place_for_orders_and_keeps_the_rest(
+    url: str, opened: Opener, request: pytest.FixtureRequest
+) -> None:
+    opened(url).write(batch(health(), keys=(KeyState("k", 5, 6),)))
+    back = (
+        "DROP TABLE brokerwatch_order",
+        "DELETE FROM brokerwatch_schema",
+        "INSERT INTO brokerwatch_schema (version) VALUES (1)",
+    )
+    for statement in back:
+        if url.startswith("sqlite"):
+            with (
+                contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection,
+                connection,
+            ):
+                connection.execute(statement)
+        else:
+            request.getfixturevalue("postgresql").execute(statement)
+    store = opened(url)
+    found = store.load()
+    assert (set(found.healths), set(found.keys), found.orders) == ({"a"}, {"k"}, {})
+    sent = SentOrder("k", "one", 1, "{}")
+    store.write(Batch(orders={("k", "one"): sent}))
+    assert opened(url).load().orders == {"k": (sent,)}
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(

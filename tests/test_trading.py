@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import json
 import threading
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from brokerwatch.broker import Broker
+from brokerwatch.clock import Clock, Instant, SystemClock
 from brokerwatch.cluster import Cluster
 from brokerwatch.errors import (
     ClusterStopped,
@@ -29,8 +34,9 @@ from brokerwatch.errors import (
     UnknownSymbol,
     ValidationNotSupported,
 )
-from brokerwatch.messages import CapabilityState, OrderState
+from brokerwatch.messages import CapabilityState, Order, OrderState, Side
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
+from brokerwatch.symbols import Products
 from tests.clusters import cluster_of, simulated_spec, until
 
 FIFTY = Decimal("50")
@@ -82,15 +88,21 @@ def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
 class Opened:
     """A desk on this exchange, from start to stop."""
 
-    def __init__(self, exchange: SimulatedExchange, **values: Any) -> None:
-        self.exchange = exchange
+    def __init__(
+        self, exchange: SimulatedExchange, clock: Clock | None = None, state: str = "", **values: Any
+    ) -> None:
+        self.exchange, self.clock = exchange, clock
+        self.settings: dict[str, Any] = {"state": state} if state else {}
         self.values: dict[str, Any] = {"trading": True, "fetch_deadline_s": 1.0, **values}
 
     def __enter__(self) -> Desk:
         self.serving = serve(self.exchange)
         self.serving.__enter__()
         self.cluster = cluster_of(
-            simulated_spec(self.exchange, **self.values), status_interval_s=float("inf")
+            simulated_spec(self.exchange, **self.values),
+            status_interval_s=float("inf"),
+            clock=self.clock,
+            **self.settings,
         )
         self.cluster.start()
         found = Desk(self.exchange, self.cluster)
@@ -253,7 +265,8 @@ def test_an_order_that_nobody_can_find_is_unknown_and_nothing_follows_it(desk: D
     with pytest.raises(OrderStateUnknown, match="not accounted for"):
         desk.buy()
     assert desk.exchange.calls_to(desk.order_path) == 1, "nothing was sent after it"
-    assert desk.broker.find_order(desk.symbol, unknown.value.client_order_id) is None
+    with pytest.raises(OrderStateUnknown, match="may still come"):
+        desk.broker.find_order(desk.symbol, unknown.value.client_order_id)
 
 
 def test_an_unknown_order_that_turns_up_lets_the_next_one_pass(desk: Desk) -> None:
@@ -287,22 +300,37 @@ def test_an_unknown_order_sent_again_under_its_own_id_is_found_and_not_placed_tw
     assert (again.client_order_id, desk.placed) == (unknown.value.client_order_id, 1)
 
 
-def test_an_id_of_which_nobody_can_say_whether_it_was_used_is_not_sent(desk: Desk) -> None:
+@pytest.mark.parametrize("kind", [SimulatedKraken, SimulatedOkx])
+def test_an_id_of_which_nobody_can_say_whether_it_was_used_is_not_sent(kind: type[SimulatedExchange]) -> None:
     """Kraken and OKX refuse an id only as long as its order is open; a market order never is."""
-    for path in LOOKUP_PATHS[desk.exchange.ccxt_id]:
-        desk.exchange.set_fault("http_502_html", path=path)
-    with pytest.raises(OrderNotSent, match="cannot be looked up"):
-        desk.buy(client_order_id="abc125")
-    assert desk.exchange.calls_to(desk.order_path) == 0
+    with Opened(rich(kind())) as desk:
+        for path in LOOKUP_PATHS[desk.exchange.ccxt_id]:
+            desk.exchange.set_fault("http_502_html", path=path)
+        with pytest.raises(OrderNotSent, match="cannot be looked up"):
+            desk.buy(client_order_id="abc125")
+        assert desk.exchange.calls_to(desk.order_path) == 0
 
 
-def test_whoever_stops_waiting_for_an_order_is_told_that_it_may_have_been_placed(desk: Desk) -> None:
-    desk.exchange.set_fault("hang", path=desk.order_path, executed=True)
-    with pytest.raises(OrderStateUnknown) as unknown:
-        desk.buy(timeout_s=0.05)
-    until(lambda: not desk.broker.reading().overtaken)
-    assert desk.broker.find_order(desk.symbol, unknown.value.client_order_id) is not None
-    assert desk.placed == 1
+def test_coinbase_itself_places_nothing_twice_under_one_id(tmp_path: Path) -> None:
+    exchange = rich(SimulatedCoinbase())
+    orders = set[str]()
+    for _ in range(2):
+        with Opened(exchange, state=str(tmp_path)) as desk:
+            for path in LOOKUP_PATHS["coinbase"]:
+                desk.exchange.set_fault("http_502_html", path=path)
+            orders.add(desk.buy(client_order_id="abc125").order_id)
+    assert (len(orders), exchange.placed_orders) == (1, 1)
+
+
+def test_whoever_stops_waiting_for_an_order_is_told_that_it_may_have_been_placed() -> None:
+    with Opened(rich(SimulatedKraken()), fetch_deadline_s=3.0) as desk:
+        desk.broker.get_all_products()
+        desk.exchange.set_fault("hang", path=desk.order_path, executed=True)
+        with pytest.raises(OrderStateUnknown) as unknown:
+            desk.buy(timeout_s=1.0)
+        until(lambda: not desk.broker.reading().overtaken)
+        assert desk.broker.find_order(desk.symbol, unknown.value.client_order_id) is not None
+        assert desk.placed == 1
 
 
 def test_a_task_that_is_cancelled_does_not_leave_the_order_uncounted(desk: Desk) -> None:
@@ -493,7 +521,9 @@ def test_everything_can_be_awaited_too(desk: Desk) -> None:
         assert await aio.get_positions()
         assert await aio.get_all_products()
         order = await aio.place_market_order(desk.symbol, "buy", quote_amount=FIFTY, validate_only=False)
-        assert await aio.find_order(desk.symbol, order.client_order_id) == order.order_id
+        found = await aio.find_order(desk.symbol, order.client_order_id)
+        assert found is not None
+        assert found.order_id == order.order_id
         assert (await aio.close_position(desk.symbol, validate_only=False)).order_id
 
     asyncio.run(story())
@@ -599,6 +629,19 @@ def test_no_secret_stands_behind_an_error_of_an_order(caplog: pytest.LogCaptureF
     assert secret not in told
 
 
+@pytest.mark.parametrize("kind", [SimulatedKraken, SimulatedCoinbase])
+def test_a_secret_that_was_cut_short_is_not_shown_in_part(kind: type[SimulatedExchange]) -> None:
+    exchange = rich(kind())
+    secret = exchange.credentials["secret"].replace("\n", "")
+    said: dict[str, Any] = {"error": [], "result": {"txid": secret}, "success": secret}
+    with Opened(exchange) as desk:
+        desk.exchange.set_answer(json.dumps(said), path=desk.order_path)
+        with pytest.raises(OrderStateUnknown) as error:
+            desk.buy()
+    assert "[redacted]" in str(error.value)
+    assert not any(secret[at : at + 20] in str(error.value) for at in range(len(secret) - 20))
+
+
 def test_a_handle_that_was_taken_before_the_start_works_after_it_and_says_so_before() -> None:
     exchange = rich(SimulatedKraken())
     with serve(exchange):
@@ -612,3 +655,300 @@ def test_a_handle_that_was_taken_before_the_start_works_after_it_and_says_so_bef
         with pytest.raises(ClusterStopped):
             broker.get_all_products()
     assert exchange.placed_orders == 1
+
+
+# --- what became of it -------------------------------------------------------------------------------
+
+
+class Ahead(SystemClock):
+    """The system's clock, which a test can put ahead."""
+
+    def __init__(self) -> None:
+        self.by_s = 0.0
+
+    def now(self) -> Instant:
+        now = super().now()
+        return Instant(now.wall_us + round(self.by_s * 1_000_000), now.up_s + self.by_s)
+
+
+def lose(desk: Desk, *, executed: bool) -> None:
+    """The next order's answer is lost, and it cannot be looked up either, until the exchange is mended."""
+    desk.exchange.set_fault("hang", path=desk.order_path, executed=executed, times=1)
+    for path in LOOKUP_PATHS[desk.exchange.ccxt_id]:
+        desk.exchange.set_fault("http_502_html", path=path)
+
+
+def test_what_never_arrived_holds_up_entries_for_a_minute_and_then_no_more() -> None:
+    clock = Ahead()
+    with Opened(rich(SimulatedKraken()), clock=clock) as desk:
+        desk.exchange.set_fault("reset", path=desk.order_path, times=1)
+        with pytest.raises(OrderStateUnknown) as unknown:
+            desk.buy()
+        with pytest.raises(OrderStateUnknown, match="may still come"):
+            desk.buy()
+        clock.by_s = 61.0
+        desk.broker.get_account_balance()
+        with pytest.raises(InvalidOrder, match=r"symbol: .* was sent for BTC/USD"):
+            desk.broker.find_order("ETH/USD", unknown.value.client_order_id)
+        assert desk.broker.find_order(desk.symbol, unknown.value.client_order_id) is None
+        for path in LOOKUP_PATHS["kraken"]:
+            desk.exchange.set_fault("http_502_html", path=path)
+        assert desk.buy().state is OrderState.ACCEPTED, "it is accounted for, so nothing is looked up"
+        assert desk.placed == 1
+
+
+def test_an_order_is_found_as_the_exchange_has_it(desk: Desk) -> None:
+    order = desk.buy()
+    found = desk.broker.find_order(desk.symbol, order.client_order_id)
+    assert found is not None
+    assert (found.order_id, found.side, found.state) == (order.order_id, Side.BUY, OrderState.ACCEPTED)
+    assert found.filled_base
+    assert desk.broker.find_order(desk.symbol, "0123456789abcdef0123456789abcdef") is None
+    with pytest.raises(InvalidOrder, match="client_order_id"):
+        desk.broker.find_order(desk.symbol, "")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_orders_of_which_nobody_knows_are_remembered_over_a_restart(
+    kind: type[SimulatedExchange], tmp_path: Path
+) -> None:
+    exchange = rich(kind())
+    with Opened(exchange, state=str(tmp_path)) as desk:
+        lose(desk, executed=True)
+        with pytest.raises(OrderStateUnknown) as unknown:
+            desk.buy()
+    with Opened(exchange, state=str(tmp_path)) as desk:
+        with pytest.raises(OrderStateUnknown, match="not accounted for"):
+            desk.buy()
+        assert desk.placed == 1
+        desk.exchange.mend()
+        again = desk.buy(client_order_id=unknown.value.client_order_id)
+        assert (again.client_order_id, desk.placed) == (unknown.value.client_order_id, 1)
+        assert desk.buy().state is OrderState.ACCEPTED
+    with Opened(exchange, state=str(tmp_path)) as desk:
+        assert desk.buy().state is OrderState.ACCEPTED, "it is known, and forgotten"
+
+
+def test_an_order_that_is_known_is_not_remembered(tmp_path: Path) -> None:
+    exchange = rich(SimulatedKraken())
+    with Opened(exchange, state=str(tmp_path)) as desk:
+        desk.buy()
+        with pytest.raises(OrderRefused):
+            desk.buy(quote_amount=Decimal(1_000_000))
+    with Opened(exchange, state=str(tmp_path)) as desk:
+        for path in LOOKUP_PATHS["kraken"]:
+            desk.exchange.set_fault("http_502_html", path=path)
+        assert desk.buy().state is OrderState.ACCEPTED, "nothing had to be looked up"
+
+
+def test_an_order_that_never_gets_known_can_be_forgotten(desk: Desk) -> None:
+    lose(desk, executed=False)
+    with pytest.raises(OrderStateUnknown) as unknown:
+        desk.buy()
+    with pytest.raises(OrderStateUnknown, match="forget_order"):
+        desk.buy()
+    assert desk.broker.forget_order(unknown.value.client_order_id)
+    assert desk.buy().state is OrderState.ACCEPTED
+    assert not desk.broker.forget_order(unknown.value.client_order_id)
+
+
+ENDED: dict[str, dict[str, object]] = {
+    "kraken": {
+        "POST /0/private/OpenOrders": {"error": [], "result": {"open": {}}},
+        "POST /0/private/ClosedOrders": {
+            "error": [],
+            "result": {
+                "closed": {
+                    "OX-1": {
+                        "status": "canceled",
+                        "reason": "Insufficient margin",
+                        "cl_ord_id": "abc9",
+                        "descr": {"pair": "XBTUSD", "type": "buy", "ordertype": "market"},
+                        "oflags": "fciq,viqc",
+                        "vol": "50",
+                        "vol_exec": "0",
+                    }
+                },
+                "count": 1,
+            },
+        },
+    },
+    "coinbase": {
+        "GET /api/v3/brokerage/orders/historical/batch": {
+            "orders": [
+                {
+                    "order_id": "o1",
+                    "client_order_id": "abc9",
+                    "product_id": "BTC-USD",
+                    "side": "BUY",
+                    "order_configuration": {"market_market_ioc": {"quote_size": "50"}},
+                    "status": "FAILED",
+                    "filled_size": "0",
+                    "reject_reason": "INSUFFICIENT_FUND",
+                }
+            ],
+            "has_next": False,
+            "cursor": "",
+        }
+    },
+    "okx": {
+        "GET /api/v5/trade/order": {
+            "code": "0",
+            "msg": "",
+            "data": [
+                {
+                    "ordId": "1",
+                    "clOrdId": "abc9",
+                    "instId": "BTC-USDT",
+                    "side": "buy",
+                    "tgtCcy": "quote_ccy",
+                    "sz": "50",
+                    "state": "canceled",
+                    "accFillSz": "0",
+                }
+            ],
+        }
+    },
+}
+
+
+def test_an_order_that_the_exchange_ended_is_not_told_as_accepted(desk: Desk) -> None:
+    desk.broker.get_all_products()
+    for path, answer in ENDED[desk.exchange.ccxt_id].items():
+        desk.exchange.set_answer(json.dumps(answer), path=path)
+    with pytest.raises(OrderRefused, match=r"(?i)nothing of it was filled: .*(cancel|fail)"):
+        desk.buy(client_order_id="abc9")
+    assert desk.placed == 0
+    found = desk.broker.find_order(desk.symbol, "abc9")
+    assert found is not None
+    assert found.state is OrderState.CANCELLED
+    assert found.filled_base == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_id_that_was_used_for_another_amount_is_refused_also_after_a_restart(
+    kind: type[SimulatedExchange], tmp_path: Path
+) -> None:
+    exchange = rich(kind())
+
+    def buy(desk: Desk, amount: str) -> Order:
+        placed: Order = desk.buy(client_order_id="abc7", base_amount=Decimal(amount), quote_amount=None)
+        return placed
+
+    with Opened(exchange, state=str(tmp_path)) as desk:
+        first = buy(desk, "0.0010")
+    with Opened(exchange, state=str(tmp_path)) as desk:
+        assert buy(desk, "0.001").order_id == first.order_id
+        with pytest.raises(InvalidOrder, match="another"):
+            buy(desk, "0.01")
+        with pytest.raises(InvalidOrder, match="another"):
+            desk.broker.close_position(desk.symbol, client_order_id="abc7", validate_only=False)
+    assert exchange.placed_orders == 1
+
+
+def test_an_exit_that_is_sent_again_under_its_own_id_is_found(desk: Desk) -> None:
+    first = desk.broker.close_position(desk.symbol, validate_only=False, client_order_id="x1")
+    again = desk.broker.close_position(desk.symbol, validate_only=False, client_order_id="x1")
+    assert (again.order_id, again.base_amount, desk.placed) == (first.order_id, first.base_amount, 1)
+
+
+@pytest.mark.parametrize("executed", [True, False])
+def test_an_exit_of_which_nobody_knows_is_not_sent_twice_under_its_id(desk: Desk, *, executed: bool) -> None:
+    def close() -> Order:
+        return desk.broker.close_position(
+            desk.symbol, base_amount=Decimal("0.1"), client_order_id="x1", validate_only=False
+        )
+
+    desk.broker.get_all_products()
+    desk.exchange.set_fault("hang", path=desk.order_path, executed=executed, times=1)
+    with ThreadPoolExecutor(1) as elsewhere:
+        closing = elsewhere.submit(close)
+        until(lambda: desk.exchange.calls_to(desk.order_path))
+        for path in LOOKUP_PATHS[desk.exchange.ccxt_id]:
+            desk.exchange.set_fault("http_502_html", path=path)
+        assert isinstance(closing.exception(), OrderStateUnknown)
+    if desk.exchange.ccxt_id != "coinbase":
+        with pytest.raises(OrderStateUnknown, match="cannot be looked up"):
+            close()
+    desk.exchange.mend()
+    if executed:
+        assert close().state is OrderState.ACCEPTED
+    else:
+        with pytest.raises(OrderStateUnknown, match="may still come"):
+            close()
+    assert desk.exchange.calls_to(desk.order_path) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exit_goes_out_also_where_the_markets_could_never_be_loaded(kind: type[SimulatedExchange]) -> None:
+    exchange = rich(kind())
+    paths = {
+        "kraken": "/0/public/AssetPairs",
+        "coinbase": "/api/v3/brokerage/market/products",
+        "okx": "/api/v5/public/instruments",
+    }
+    exchange.set_fault("http_502_html", public=True, path=paths[exchange.ccxt_id])
+    with Opened(exchange) as desk:
+        with pytest.raises(OrderNotSent, match="markets are not known"):
+            desk.buy()
+        sold = desk.broker.close_position(
+            desk.symbol.replace("/", "-"), base_amount=Decimal("0.1"), validate_only=False
+        )
+        assert (sold.symbol, desk.placed) == (desk.symbol, 1)
+
+
+def test_an_exit_goes_out_also_where_the_market_is_said_to_be_closed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    products = desk.broker.get_all_products()
+    closed = [msgspec.structs.replace(product, active=False) for product in products]
+    venue = desk.cluster._calls[desk.broker.name].access.venue  # pyright: ignore[reportPrivateUsage] - the list is an hour old
+    monkeypatch.setattr(venue, "known", Products(closed))
+    with pytest.raises(InvalidOrder, match="not open"):
+        desk.buy()
+    assert desk.broker.close_position(desk.symbol, validate_only=False).state is OrderState.ACCEPTED
+
+
+def test_an_exit_sells_what_an_order_bought_of_which_nobody_knew(desk: Desk) -> None:
+    desk.exchange.set_balance({"USD": ("10000", "0"), "USDT": ("10000", "0")})
+    desk.broker.get_account_balance()
+    lose(desk, executed=True)
+    with pytest.raises(OrderStateUnknown) as unknown:
+        desk.buy()
+    desk.exchange.set_balance({"USD": ("9950", "0"), "USDT": ("9950", "0")})
+    with pytest.raises(OrderStateUnknown, match="holds no BTC") as still:
+        desk.broker.close_position(desk.symbol, validate_only=False)
+    assert still.value.client_order_id == unknown.value.client_order_id
+    desk.exchange.mend()
+    desk.exchange.set_balance({"BTC": ("0.001", "0")})
+    assert desk.broker.close_position(desk.symbol, validate_only=False).base_amount == Decimal("0.001")
+
+
+def test_an_order_whose_turn_does_not_come_in_time_is_withdrawn(desk: Desk) -> None:
+    desk.broker.get_all_products()
+    with desk.broker.lane(), ThreadPoolExecutor(1) as elsewhere:
+        waiting = elsewhere.submit(desk.buy, timeout_s=0.2)
+        assert isinstance(waiting.exception(), OrderNotSent)
+    desk.broker.get_positions()  # its turn comes after that of the order
+    assert desk.exchange.calls_to(desk.order_path) == 0
+
+
+def test_a_task_that_is_cancelled_before_its_turn_orders_nothing(desk: Desk) -> None:
+    async def story() -> None:
+        await desk.broker.aio.get_all_products()
+        async with desk.broker.lane():
+            task = asyncio.create_task(
+                desk.broker.aio.place_market_order(
+                    desk.symbol, "buy", quote_amount=FIFTY, validate_only=False
+                ),
+                context=contextvars.Context(),
+            )
+            for _ in range(10):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await desk.broker.aio.get_positions()
+
+    asyncio.run(story())
+    assert desk.exchange.calls_to(desk.order_path) == 0

@@ -6,7 +6,6 @@ not sure may send again. https://docs.cdp.coinbase.com/api-reference/advanced-tr
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from brokerwatch.simulator.trading import (
     Wish,
     cancel,
     id_field,
+    json_body,
     positive_amount,
     with_client_id,
 )
@@ -109,7 +109,7 @@ class CoinbaseOrders(SimulatedExchange):
         told = {
             "success": True,
             "success_response": taken,
-            "order_configuration": asked["order_configuration"],
+            "order_configuration": _row(order)["order_configuration"],
         }
         return self.with_warning(told, fault)
 
@@ -158,22 +158,25 @@ class CoinbaseOrders(SimulatedExchange):
         query = parse_qs(urlsplit(call.target).query)
         statuses = query.get("order_status", list(_STATUSES.values()))
         products = [*query.get("product_ids", []), *query.get("product_id", [])]
-        limit, cursor = query.get("limit", [str(MOST_ORDERS)])[0], query.get("cursor", ["0"])[0] or "0"
-        if not (limit.isdigit() and cursor.isdigit()):
-            raise Refused(error("INVALID_ARGUMENT", "limit or cursor is not valid", 400))
+        since_s = _moment_s(query.get("start_date", ["1970-01-01T00:00:00Z"])[0])
+        limit, cursor = query.get("limit", [str(MOST_ORDERS)])[0], query.get("cursor", [""])[0]
         found = [
-            _row(order)
+            order
             for order in reversed(account.orders.values())
             if _STATUSES[order.state] in statuses
             and (not products or product_id(market_of(order.symbol)) in products)
+            and int(order.placed_s) >= since_s  # as it writes them, in seconds
         ]
-        end = int(cursor) + int(limit)
-        more = end < len(found)
+        ids = ["", *(order.id for order in found)]
+        if not limit.isdigit() or int(limit) == 0 or cursor not in ids:
+            raise Refused(error("INVALID_ARGUMENT", "limit or cursor is not valid", 400))
+        start = ids.index(cursor)
+        shown, rest = found[start : start + int(limit)], found[start + int(limit) :]
         page: Json = {
-            "orders": found[int(cursor) : end],
+            "orders": [_row(order) for order in shown],
             "sequence": "0",
-            "has_next": more,
-            "cursor": str(end) if more else "",
+            "has_next": bool(rest),
+            "cursor": shown[-1].id if rest else "",
         }
         return self.with_warning(page, fault)
 
@@ -184,11 +187,15 @@ class CoinbaseOrders(SimulatedExchange):
         return self.with_warning({"order": _row(order)}, fault)
 
 
-def _body(call: Call) -> Mapping[str, object]:
+def _moment_s(text: str) -> float:
     try:
-        value: object = json.loads(call.body)
+        return datetime.fromisoformat(text).timestamp()
     except ValueError:
-        value = None
+        raise Refused(error("INVALID_ARGUMENT", "start_date is not valid", 400)) from None
+
+
+def _body(call: Call) -> Mapping[str, object]:
+    value = json_body(call.body)
     if not isinstance(value, dict):
         raise Refused(error("INVALID_ARGUMENT", "the body is no JSON object", 400))
     return cast("dict[str, object]", value)

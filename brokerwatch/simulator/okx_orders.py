@@ -8,7 +8,6 @@ https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-place-order
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from brokerwatch.simulator.trading import (
     Wish,
     cancel,
     id_field,
+    json_body,
     positive_amount,
     with_client_id,
 )
@@ -89,13 +89,13 @@ class OkxOrders(SimulatedExchange):
         return str(int(self.now_s() * 1000))
 
     def _place_one(self, call: Call, account: Account, fault: str) -> Json:
-        asked = _json(call)
+        asked = json_body(call.body)
         if not isinstance(asked, dict):
             raise Refused(error("50002", "JSON syntax error", 400))
         return self._placed([cast("dict[str, object]", asked)], account, fault)
 
     def _place_batch(self, call: Call, account: Account, fault: str) -> Json:
-        asked = _json(call)
+        asked = json_body(call.body)
         items = cast("list[object]", asked) if isinstance(asked, list) else []
         orders = [cast("dict[str, object]", item) for item in items if isinstance(item, dict)]
         if not orders or len(orders) != len(items):
@@ -131,7 +131,7 @@ class OkxOrders(SimulatedExchange):
         return {**row, "ordId": "", "sCode": declined.code, "sMsg": declined.message}
 
     def _cancel_order(self, call: Call, account: Account, _fault: str) -> Json:
-        asked = _json(call)
+        asked = json_body(call.body)
         named = cast("dict[str, object]", asked) if isinstance(asked, dict) else {}
         order = _named_order(account, str(named.get("ordId", "")), str(named.get("clOrdId", "")), "open")
         row = {"clOrdId": str(named.get("clOrdId", "")), "ordId": "", "ts": self.now_ms()}
@@ -160,13 +160,6 @@ class OkxOrders(SimulatedExchange):
         if not call.query.get("instType"):
             raise Refused(parameter_error("instType"))
         return self.with_warning(data(*_listed(call, account, is_open=False)), fault)
-
-
-def _json(call: Call) -> object:
-    try:
-        return json.loads(call.body)
-    except ValueError:
-        return None
 
 
 def _wish(asked: Mapping[str, object], client_id: str) -> Wish:

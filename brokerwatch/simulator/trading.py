@@ -6,6 +6,7 @@ what is in the account afterwards. How it arrives and how it is answered is each
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -63,6 +64,14 @@ class Limits:
 
     quote_step: Decimal | None = None
     quote_minimum: Decimal | None = None
+
+
+def json_body(body: bytes) -> object:
+    """What a client sent as JSON; None for what is none."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
 
 
 def positive_amount(text: object) -> Decimal | None:

@@ -1,0 +1,170 @@
+"""The orders of one API key: what was sent, what became of it, and what an id was used for.
+
+An order is written down before it is sent and crossed out when it is known what became of it. So the
+orders of which nobody knows outlive the process, also one that is killed: after a restart they hold up
+the next entry as they did before it. Brokers that share a key share its ledger. Everything here runs on
+the loop of the key's lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+import msgspec
+
+from brokerwatch.amounts import plain
+from brokerwatch.backlog import SentOrder
+from brokerwatch.clock import Clock, Instant
+from brokerwatch.messages import Product, Side
+from brokerwatch.orders import OrderRequest
+from brokerwatch.receipts import FoundOrder
+
+_log: Final = logging.getLogger(__name__)
+
+LOST_AFTER_S: Final = 60.0
+"""An order that the exchange does not know so long after it was sent never arrived."""
+KEPT_ORDERS: Final = 10_000
+"""Of so many placed orders it is known what their ids were used for."""
+MARK_WAIT_S: Final = 2.0
+"""How long an order waits until it is written down: a disk that is full must not stop an exit."""
+CUT_OFF: Final = "it was under way when the program that sent it ended"
+
+
+class OrderBook(Protocol):
+    """Where orders are written down."""
+
+    def order(self, order: SentOrder) -> Future[bool]:
+        """Remember it; the future says whether it is durable."""
+        ...
+
+    def order_ended(self, fingerprint: str, client_order_id: str) -> None:
+        """It is known what became of it: forget it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An order that was sent. `why` nobody knows what became of it; empty while it is under way."""
+
+    request: OrderRequest
+    at: Instant
+    why: str = ""
+
+    def left_s(self, now: Instant) -> float:
+        """How long it may still arrive; not above 0: it never will."""
+        return LOST_AFTER_S - (now.up_s - self.at.up_s)
+
+
+class Ledger:
+    """See the module."""
+
+    def __init__(self, fingerprint: str, clock: Clock, book: OrderBook) -> None:
+        self._fingerprint = fingerprint
+        self._clock = clock
+        self._book = book
+        self._sent: dict[str, Sent] = {}
+        self._placed: dict[str, OrderRequest] = {}
+
+    def recall(self, remembered: Iterable[SentOrder]) -> None:
+        """What an earlier process sent and never crossed out."""
+        now = self._clock.now()
+        for mark in remembered:
+            if mark.client_order_id in self._sent:
+                continue  # ours, and newer
+            try:
+                request = msgspec.json.decode(mark.document, type=OrderRequest)
+            except msgspec.MsgspecError as error:
+                _log.error(
+                    "an order of an earlier process, %s, cannot be read and is not looked up: %s",
+                    mark.client_order_id,
+                    error,
+                )
+                continue
+            ago_s = max(0.0, (now.wall_us - mark.sent_us) / 1_000_000)
+            at = Instant(mark.sent_us, now.up_s - ago_s)
+            self._sent[mark.client_order_id] = Sent(request, at, CUT_OFF)
+            _log.warning(
+                "nobody knows what became of an order of an earlier process: %s, %s %s %s",
+                mark.client_order_id,
+                request.side,
+                request.size,
+                request.product.symbol,
+            )
+
+    async def send(self, request: OrderRequest) -> None:
+        """Write it down; it goes out as soon as this returns."""
+        sent = Sent(request, self._clock.now())
+        self._sent[request.client_order_id] = sent
+        mark = SentOrder(
+            self._fingerprint, request.client_order_id, sent.at.wall_us, msgspec.json.encode(request).decode()
+        )
+        durable = asyncio.wrap_future(self._book.order(mark))
+        await asyncio.wait({durable}, timeout=MARK_WAIT_S)
+
+    def lose(self, client_order_id: str, why: str) -> None:
+        """Nobody knows what became of it."""
+        sent = self._sent[client_order_id]
+        self._sent[client_order_id] = replace(sent, why=why)
+
+    def end(self, client_order_id: str, *, placed: bool) -> None:
+        """It is known what became of it."""
+        sent = self._sent.pop(client_order_id, None)
+        if sent is None:
+            return
+        self._book.order_ended(self._fingerprint, client_order_id)
+        if placed:
+            self._placed[client_order_id] = sent.request
+            if len(self._placed) > KEPT_ORDERS:
+                del self._placed[next(iter(self._placed))]
+
+    def lost(self) -> tuple[Sent, ...]:
+        """The orders of which nobody knows, oldest first."""
+        return tuple(sent for sent in self._sent.values() if sent.why)
+
+    def sent(self, client_order_id: str) -> Sent | None:
+        """The order of this id, if nobody knows yet what became of it."""
+        return self._sent.get(client_order_id)
+
+    def used_for(self, client_order_id: str) -> OrderRequest | None:
+        """What this id was used for; None when it was not, as far as anybody here knows."""
+        sent = self._sent.get(client_order_id)
+        return self._placed.get(client_order_id) if sent is None else sent.request
+
+
+def another_request(before: OrderRequest, product: Product, side: Side, request: OrderRequest | None) -> str:
+    """How an earlier request differs from what is asked for now, in words; empty when it is the same.
+
+    `request`: with its amounts; None: whatever the amount.
+    """
+    if (before.product.symbol, before.side) != (product.symbol, side):
+        return f"{before.side} {before.product.symbol}"
+    if request is not None and (before.base_amount, before.quote_amount) != (
+        request.base_amount,
+        request.quote_amount,
+    ):
+        return f"{before.side} {before.size} of {before.product.symbol}"
+    return ""
+
+
+def another_order(found: FoundOrder, product: Product, side: Side, request: OrderRequest | None) -> str:
+    """How an order that the exchange has under an id differs from what is asked for now; empty: not at all.
+
+    What the exchange does not say differs in nothing. `request` is as for `another_request`.
+    """
+    if found.market and found.market != product.id:
+        return f"an order in {found.market}"
+    if found.side is not None and found.side is not side:
+        return f"{found.side} {product.symbol}"
+    if request is not None:
+        for theirs, ours in (
+            (found.ordered_base, request.base_amount),
+            (found.ordered_quote, request.quote_amount),
+        ):
+            if theirs is not None and ours is not None and theirs != ours:
+                return f"{side} {plain(theirs)} of {product.symbol}"
+    return ""
