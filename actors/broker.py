@@ -62,7 +62,9 @@ class Alarms(Protocol):
 class Journal(Protocol):
     """Where a broker's health is remembered. Nobody waits for it."""
 
-    def health(self, spec: BrokerSpec, epoch: str, health: Health, now: Instant) -> None:
+    def health(
+        self, spec: BrokerSpec, epoch: str, health: Health, now: Instant, *, news: bool = True
+    ) -> None:
         """Its newest health."""
         ...
 
@@ -193,6 +195,8 @@ class BrokerActor(Actor):
         self._fetching: Fetching | None = None
         self._started = health.since
         """When the fetch under way was started."""
+        self._counted_s = float("-inf")
+        """When an outcome was last said, in monotonic seconds."""
         self._said: Reading | None = None
         """What this life last said of itself."""
         self._calls = Capabilities.begin(health.since)
@@ -228,7 +232,7 @@ class BrokerActor(Actor):
             case Tick():
                 self._later(self._around.heartbeat_s, Tick())
                 self._give_up_a_lost_fetch()
-                self._report()
+                self._beat()
             case Report():
                 self._report()
             case Reset():
@@ -266,6 +270,21 @@ class BrokerActor(Actor):
         if self._fetching is not None:
             self._fetching.cancel()
         self._answer()
+
+    def _beat(self) -> None:
+        """Report, unless an outcome of this heartbeat has said the same: it proves that we live as well.
+
+        Two words are then about two heartbeats apart at most, and silence is four of them and a second.
+        """
+        now, said = self._now(), self._said
+        nothing_new = (
+            said is not None
+            and said.capabilities is self._told
+            and self._health.woken(now) is self._health
+            and now.up_s - self._counted_s < self._around.heartbeat_s
+        )
+        if not nothing_new:
+            self._report()
 
     def _report(self) -> None:
         now = self._now()
@@ -349,10 +368,13 @@ class BrokerActor(Actor):
             case NotAsked(why):
                 self._show(BrokerAlive, before.ignored(now))
                 self._log_not_asked(why)
+        self._counted_s = now.up_s
         if not isinstance(outcome, NotAsked):
             self._not_asked = ""
         if not isinstance(outcome, NotAsked) or outcome.locked_until is not None:
-            self._around.journal.health(self._spec, self._epoch, self._health, now)
+            # The same amounts once more may wait for others like it; a kill then costs some of their age.
+            news = not (isinstance(outcome, Balance) and self._unchanged)
+            self._around.journal.health(self._spec, self._epoch, self._health, now, news=news)
         self._log_flip(before, self._health)
 
     def _plan(self, now: Instant, *, since: Instant | None = None) -> None:

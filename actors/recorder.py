@@ -1,8 +1,9 @@
 """Recorder: the only one who waits for the disk. It empties the backlog into the store, and outlives outages.
 
-Everybody else adds to the backlog and goes on. When the store cannot be written, the batch goes
-back, whoever waits for it is told False, and a timer asks again, ever more seldom. An outage is
-said once when it begins and once when it ends, however many attempts lie between.
+Everybody else adds to the backlog and goes on. A balance that is the same as before waits a second for
+others like it, so that a thousand accounts cost one transaction and not a thousand. When the store cannot
+be written, the batch goes back, whoever waits for it is told False, and a timer asks again, ever more
+seldom. An outage is said once when it begins and once when it ends, however many attempts lie between.
 
 When the store could not be read at the start, its first reading comes before any writing: the
 cluster hears what was remembered before anything can take its place.
@@ -24,6 +25,8 @@ from brokerwatch.store import Store
 
 _log: Final = logging.getLogger(__name__)
 
+GATHER_S: Final = 1.0
+"""How long what is no news waits for more of it: so much older a balance may be after a kill."""
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 30.0
 """The waits between two attempts: doubled from the first to the longest."""
@@ -31,7 +34,12 @@ LONGEST_WAIT_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Something waits in the backlog."""
+    """Something waits in the backlog and is to be written now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Something waits in the backlog, and may wait a little longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ class Retry:
     """The wait after a failed attempt is over."""
 
 
-Message = Write | Retry
+Message = Write | Gather | Retry
 
 
 class Recorder(Actor):
@@ -78,7 +86,7 @@ class Recorder(Actor):
 
     def begin(self) -> None:
         me = self.actor_ref
-        self._backlog.call(lambda: tell(me, Write()))
+        self._backlog.call(lambda urgent: tell(me, Write() if urgent else Gather()))
         if not self._loaded:
             # Behind the one of whoever waits already: if nothing can be read, this one answers them.
             tell(me, Write())
@@ -92,6 +100,10 @@ class Recorder(Actor):
                     self._answer_without_writing()
                 else:
                     self._attempt()
+            case Gather():
+                if not self._failures:
+                    me = self.actor_ref
+                    self._alarms.after(GATHER_S, lambda: tell(me, Write()))
             case Retry():
                 self._attempt()
             case _:

@@ -28,7 +28,7 @@ from benchmarks.elsewhere import Elsewhere
 from benchmarks.exchanges import spec
 from benchmarks.measure import Numbers, Row, run
 from brokerwatch.actors.broker import BrokerActor, FetchNow, Surroundings
-from brokerwatch.backlog import KeyState
+from brokerwatch.backlog import KeyState, Remembered, SentOrder
 from brokerwatch.board import Slot
 from brokerwatch.calls import Teller
 from brokerwatch.clock import Instant, SystemClock
@@ -107,11 +107,23 @@ class Book:
         done.set_result(True)
         return done
 
+    def order(self, order: SentOrder) -> Future[bool]:
+        """Nothing is remembered of orders."""
+        del order
+        done: Future[bool] = Future()
+        done.set_result(False)
+        return done
+
+    def order_ended(self, fingerprint: str, client_order_id: str) -> None:
+        """Nothing is remembered of orders."""
+
 
 class Silent:
     """A journal without a disk."""
 
-    def health(self, spec: BrokerSpec, epoch: str, health: Health, now: Instant) -> None:
+    def health(
+        self, spec: BrokerSpec, epoch: str, health: Health, now: Instant, *, news: bool = True
+    ) -> None:
         """Forget it."""
 
     def moved(self, before: Reading, after: Reading, now: Instant) -> None:
@@ -123,7 +135,7 @@ def gateway() -> Generator[tuple[Gateway, LoopThread]]:
     """A gateway on a loop of its own."""
     loop = LoopThread("exchanges")
     loop.start()
-    found = Gateway(loop, SystemClock(), Book(), {}, None)
+    found = Gateway(loop, SystemClock(), Book(), Remembered(), None)
     try:
         yield found, loop
     finally:

@@ -23,8 +23,23 @@ from brokerwatch import (
     Holding,
     UnknownBroker,
 )
+from brokerwatch.actors.broker import BrokerActor, Called, Observed, Surroundings, Tick
+from brokerwatch.board import Slot
+from brokerwatch.clock import ManualClock
 from brokerwatch.config import BrokerSpec
-from brokerwatch.messages import FaultKind, HealthState, Reason
+from brokerwatch.evidence import evidence
+from brokerwatch.health import NO_VETOES, Health
+from brokerwatch.messages import (
+    Balance,
+    BalanceSeen,
+    BrokerAlive,
+    BrokerEvent,
+    Fault,
+    FaultKind,
+    FetchFailed,
+    HealthState,
+    Reason,
+)
 from tests.clusters import HEARTBEAT_S, ONLY_WHEN_ASKED, PATIENCE_S, Till, cluster_of
 
 
@@ -338,3 +353,84 @@ def test_a_spec_made_in_python_is_checked_like_one_from_a_file(values: dict[str,
 
 def test_the_exported_number_is_the_one_that_a_new_broker_has() -> None:
     assert BrokerSpec("a").max_consecutive_errors == BROKER_MAX_CONSECUTIVE_ERRORS
+
+
+class Driven:
+    """A broker actor that has no thread: the test hands it its messages, and reads what it says."""
+
+    def __init__(self, heartbeat_s: float = 1.0) -> None:
+        self.clock = ManualClock()
+        self.said: list[type[BrokerEvent]] = []
+        now, spec = self.clock.now(), asked("a", Till())
+        health = Health.begin(now)
+        self.slot = Slot(evidence(spec, "", health, now, self.clock, heartbeat_s), health, NO_VETOES)
+        nothing: Any = Nothing()
+        around = Surroundings(
+            source=nothing,
+            slot=self.slot,
+            alarms=nothing,
+            clock=self.clock,
+            heartbeat_s=heartbeat_s,
+            journal=nothing,
+        )
+        epoch = "1800000000000000-0123abcd"
+        self.actor = BrokerActor(
+            spec, epoch, health, around, lambda event: self.said.append(type(event)), lambda _why: None
+        )
+        self.actor.begin()
+        self.said.clear()
+
+    def hear(self, message: object, after_s: float = 0.0) -> list[type[BrokerEvent]]:
+        """What it says to a message that comes so much later."""
+        self.clock.advance(after_s)
+        self.actor.handle(message)
+        said = self.said.copy()
+        self.said.clear()
+        return said
+
+    def seen(self) -> Observed:
+        return Observed(Balance(holdings={}, as_of=self.clock.now()))
+
+
+class Nothing:
+    """A source, a timer and a journal that do nothing."""
+
+    queue_s = 0.0
+
+    def fetch(self, deadline_s: float, done: object) -> Any:
+        del deadline_s, done
+
+    def after(self, delay_s: float, function: object) -> None:
+        del delay_s, function
+
+    def health(self, *_told: object, news: bool = True) -> None:
+        """Forget it."""
+
+    def moved(self, *_told: object) -> None:
+        """Forget it."""
+
+
+@pytest.mark.parametrize("kind", [BalanceSeen, FetchFailed])
+def test_an_outcome_is_a_heartbeat_as_well_and_only_the_one_of_its_own_heartbeat(
+    kind: type[BrokerEvent],
+) -> None:
+    driven = Driven()
+    fault = Observed(Fault(FaultKind.NETWORK, "down"))
+    for _ in range(3):
+        assert driven.hear(driven.seen() if kind is BalanceSeen else fault, 0.1) == [kind]
+        assert driven.hear(Tick(), 0.9) == []
+        for _ in range(2):
+            assert driven.hear(Tick(), 1.0) == [BrokerAlive]
+    assert driven.slot.reading.valid_until_s > driven.clock.up_s() + 4.0
+
+
+def test_a_heartbeat_that_has_something_to_add_is_sent_whatever_was_said_before() -> None:
+    driven = Driven()
+    driven.hear(driven.seen())
+    driven.hear(Called("trade", Fault(FaultKind.NETWORK, "an order met nobody")))
+    assert driven.hear(Tick(), 0.5) == [BrokerAlive], "what the orders met was not said yet"
+    shut = Fault(FaultKind.RATE_LIMITED, "EGeneral:Temporary lockout", lockout_s=0.4)
+    assert driven.hear(Observed(shut)) == [FetchFailed]
+    assert driven.slot.reading.reason is Reason.LOCKED_OUT
+    assert driven.hear(Tick(), 0.5) == [BrokerAlive], "the lockout has ended"
+    assert driven.slot.reading.available

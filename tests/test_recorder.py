@@ -12,7 +12,7 @@ from typing import Any
 import pykka
 import pytest
 
-from brokerwatch.actors.recorder import Recorder, Retry
+from brokerwatch.actors.recorder import GATHER_S, Recorder, Retry
 from brokerwatch.backlog import MAX_TRANSITIONS, Backlog, Batch, KeyState, Remembered, Stored, Transition
 from brokerwatch.messages import Reason
 from brokerwatch.store import Store
@@ -142,7 +142,26 @@ def test_what_is_given_is_written_and_who_waits_is_told_when_it_is_durable(desk:
     remembered, lines = desk.stored()
     assert (remembered.healths, lines) == ({"a": health(1)}, [line(1)])
     assert remembered.keys == {"k": KeyState("k", 7)}
-    assert (desk.opened, desk.alarms.waits_s) == ([], [])
+    assert desk.opened == []
+
+
+def test_what_is_no_news_is_gathered_for_a_second_and_written_at_once_with_what_is(
+    desk: Desk,
+) -> None:
+    desk.start()
+    desk.backlog.health(health(1))
+    desk.alarms.wait_for(1)
+    desk.backlog.health(health(2))
+    assert desk.alarms.waits_s == [GATHER_S], "one wait for all of it"
+    assert not desk.path.exists()
+    desk.alarms.fire()
+    assert_recorded_soon(desk)
+    assert desk.stored()[0].healths == {"a": health(2)}
+    desk.backlog.health(health(3))
+    desk.alarms.wait_for(2)
+    assert desk.key(7).result(PATIENCE_S) is True
+    assert desk.stored()[0].healths == {"a": health(3)}
+    desk.alarms.fire()  # nothing waits any more, and nothing is amiss
 
 
 def test_what_waited_before_the_recorder_came_is_written_too(desk: Desk) -> None:
@@ -195,15 +214,15 @@ def test_the_waits_between_attempts_grow_to_thirty_seconds_and_begin_anew(desk: 
     desk.block()
     desk.start()
     desk.backlog.health(health(1))
-    for number in range(1, 8):
+    for number in range(1, 9):
         desk.alarms.wait_for(number)
         desk.alarms.fire()
-    desk.alarms.wait_for(8)
-    assert desk.alarms.waits_s == [1, 2, 4, 8, 16, 30, 30, 30]
+    desk.alarms.wait_for(9)
+    assert desk.alarms.waits_s == [GATHER_S, 1, 2, 4, 8, 16, 30, 30, 30]
     desk.mend()
     desk.alarms.fire()
     assert_recorded_soon(desk)
-    assert len(desk.alarms.waits_s) == 8, "no timer runs while all is well"
+    assert len(desk.alarms.waits_s) == 9, "no timer runs while all is well"
 
 
 def test_an_error_that_changes_is_said_again(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
@@ -314,7 +333,7 @@ def test_a_recorder_that_dies_answers_who_waits_and_the_next_one_goes_on(desk: D
 def test_stopping_writes_what_waits_although_the_last_attempt_failed(desk: Desk) -> None:
     desk.block()
     ref = desk.start()
-    desk.backlog.health(health(1))
+    desk.backlog.health(health(1), urgent=True)
     desk.alarms.wait_for(1)
     desk.backlog.transitions([line(1)])
     desk.mend()
