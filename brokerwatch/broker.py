@@ -11,18 +11,17 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-import uuid
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 from brokerwatch.actors.broker import LATE_S, FetchNow, Message
+from brokerwatch.answers import own_holdings
 from brokerwatch.board import Slot
 from brokerwatch.calls import Calls
 from brokerwatch.capabilities import ALL, READ
-from brokerwatch.clock import Clock, Instant
+from brokerwatch.clock import Clock
 from brokerwatch.config import MARKETS_DEADLINE_S, BrokerSpec
 from brokerwatch.errors import (
     BalanceUnknown,
@@ -30,11 +29,12 @@ from brokerwatch.errors import (
     ClusterStopped,
     CouldNotAsk,
     NotSupported,
-    OrderStateUnknown,
     UnknownBroker,
 )
-from brokerwatch.laneturn import LaneTurn
+from brokerwatch.laneturn import LaneTurn, refuse_inside
 from brokerwatch.messages import Candle, DetailedBalance, Order, Position, Product, Reading, Side
+from brokerwatch.observation import asked_at, explained, judged, observed
+from brokerwatch.ordering import Cut, Late, Ordering, Ticket, new_order_id
 
 T = TypeVar("T")
 
@@ -127,7 +127,7 @@ class Broker:
 
         Reads the balance again for it. An empty list means none. Raises CouldNotAsk, NotAllowed.
         """
-        return self._wait_for("get_positions", self.asks().positions(), timeout_s)
+        return self._wait_for("get_positions", self.asks_in_turn().positions(), timeout_s)
 
     def get_all_products(self, *, timeout_s: float | None = None) -> list[Product]:
         """Every market of the exchange. Loaded once for all accounts there. Raises CouldNotAsk."""
@@ -179,18 +179,11 @@ class Broker:
         placed already is not placed again. Raises OrderError (see brokerwatch/errors.py) and SymbolError;
         only OrderStateUnknown leaves open whether anything was placed.
         """
-        order_id = client_order_id or _new_order_id()
-        placing = self.asks().place(
-            symbol,
-            side,
-            base_amount,
-            quote_amount,
-            order_id,
-            validate_only=validate_only,
-            repeated=client_order_id is not None,
+        ordering = self.placing(
+            symbol, side, base_amount, quote_amount, client_order_id, validate_only=validate_only
         )
-        with _accounted_for(self.name, order_id, validate_only=validate_only):
-            return self._wait_for("place_market_order", placing, timeout_s)
+        with ordering.accounted_for(self.name):
+            return self._wait_for("place_market_order", ordering.work, timeout_s)
 
     def close_position(
         self,
@@ -207,28 +200,38 @@ class Broker:
         balance cannot be read the last known is sold. Raises as `place_market_order` does, without
         EntryRefused; BalanceUnknown where nobody knows what is held.
         """
-        order_id = client_order_id or _new_order_id()
-        closing = self.asks().close(
-            symbol, base_amount, order_id, validate_only=validate_only, repeated=client_order_id is not None
-        )
-        with _accounted_for(self.name, order_id, validate_only=validate_only):
-            return self._wait_for("close_position", closing, timeout_s)
+        ordering = self.closing(symbol, base_amount, client_order_id, validate_only=validate_only)
+        with ordering.accounted_for(self.name):
+            return self._wait_for("close_position", ordering.work, timeout_s)
 
-    def find_order(self, symbol: str, client_order_id: str, *, timeout_s: float | None = None) -> str | None:
-        """The exchange's id of an order of yours; None when it answers that there is none.
+    def find_order(
+        self, symbol: str, client_order_id: str, *, timeout_s: float | None = None
+    ) -> Order | None:
+        """An order of yours as the exchange has it; None when it answers that there is none.
 
-        Raises CouldNotAsk, which says nothing about the order.
+        Raises CouldNotAsk, which says nothing about the order, and OrderStateUnknown while one that was sent
+        may still arrive.
         """
-        return self._wait_for("find_order", self.asks().find(symbol, client_order_id), timeout_s)
+        return self._wait_for("find_order", self.asks_in_turn().find(symbol, client_order_id), timeout_s)
+
+    def forget_order(self, client_order_id: str, *, timeout_s: float | None = None) -> bool:
+        """Stop looking for an order of which nobody knows: you found out by yourself what became of it.
+
+        Until then it holds up entries. False when nothing was being looked for under this id.
+        """
+        return self._wait_for("forget_order", self.asks().forget(client_order_id), timeout_s)
 
     def lane(self) -> LaneTurn:
         """A turn in the queue of this account's API key, for a call that you make yourself.
 
         `async with broker.lane(): …`, or `with` where no event loop runs. It goes before polls, and
         nonces and budget are shared. Raises CouldNotAsk when the turn does not come.
+
+        Inside, balance, positions and orders of this handle raise InsideLane: they would wait for the end of
+        your own turn. `observe` and all that waits for nobody may be called.
         """
         access = self.asks().access
-        return LaneTurn(access.lane, access.loop, self._spec.instance)
+        return LaneTurn(access.lane, access.loop, self._spec.instance, self.name)
 
     def observe(
         self,
@@ -239,17 +242,26 @@ class Broker:
     ) -> None:
         """Count a call that you made yourself as evidence, so that nobody has to ask again. Never waits.
 
-        `outcome` is what ccxt's `fetch_balance` gave, or the exception that any call raised, or None when
-        a call of another kind was answered (`capability`: read, trade or data). `asked_s` is when you
-        asked, by `time.monotonic()`: an older balance never replaces a newer one. A balance without any
-        currency proves nothing and counts as an error.
+        `outcome` is what ccxt's `fetch_balance` gave, or what your own `fetch` would have returned; or the
+        exception that any call raised; or None when a call of another kind was answered (`capability`:
+        read, trade or data). A balance that proves nothing, such as one without any currency, counts as an
+        error; a cancellation, Ctrl-C and the like count as nothing.
+
+        `asked_s` is when you asked, by `time.monotonic()`: an older balance never replaces a newer one.
+        Without it a balance counts as asked before the newest order, so it does not make an account fresh
+        that an order has overtaken. Raises TypeError and ValueError, which name the argument.
         """
         if capability not in ALL:
             raise ValueError(f"capability: expected one of {', '.join(ALL)}, not {capability!r}")
-        now = self._now()
-        ago_s = 0.0 if asked_s is None else max(0.0, now.up_s - asked_s)
-        asked = Instant(now.wall_us - round(ago_s * 1_000_000), now.up_s - ago_s)
-        self.asks().observe(outcome, capability, asked)
+        if isinstance(outcome, Mapping) and capability != READ:
+            raise ValueError(f"outcome: expected None or an exception for {capability}, not a balance")
+        if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
+            return
+        if self._spec.fetch is None:
+            self.asks().observe(outcome, capability, asked_s, self._now())
+            return
+        asked = asked_at(asked_s, self._now(), float("-inf"), self._slot.reading)
+        self._send(observed(capability, judged(outcome, asked, own_holdings, explained)))
 
     def _wait(self, call: str, instead: str, timeout_s: float | None) -> None:
         _not_in_a_loop(call, instead)
@@ -265,6 +277,45 @@ class Broker:
             await asyncio.wait_for(asyncio.wrap_future(waiter), self._bound_s(timeout_s))
         except TimeoutError:
             waiter.cancel()
+
+    def placing(
+        self,
+        symbol: str,
+        side: Side | str,
+        base_amount: Decimal | None,
+        quote_amount: Decimal | None,
+        client_order_id: str | None,
+        *,
+        validate_only: bool,
+    ) -> Ordering:
+        """See `place_market_order`."""
+        order_id, ticket = client_order_id or new_order_id(), Ticket()
+        work = self.asks_in_turn().place(
+            symbol,
+            side,
+            base_amount,
+            quote_amount,
+            order_id,
+            ticket,
+            validate_only=validate_only,
+            repeated=client_order_id is not None,
+        )
+        return Ordering(work, order_id, ticket, validate_only)
+
+    def closing(
+        self, symbol: str, base_amount: Decimal | None, client_order_id: str | None, *, validate_only: bool
+    ) -> Ordering:
+        """See `close_position`."""
+        order_id, ticket = client_order_id or new_order_id(), Ticket()
+        work = self.asks_in_turn().close(
+            symbol,
+            base_amount,
+            order_id,
+            ticket,
+            validate_only=validate_only,
+            repeated=client_order_id is not None,
+        )
+        return Ordering(work, order_id, ticket, validate_only)
 
     def check_exchange(self, exchange: str) -> None:
         """Raise UnknownBroker unless this broker is at that exchange."""
@@ -286,6 +337,12 @@ class Broker:
             )
         return calls
 
+    def asks_in_turn(self) -> Calls:
+        """The same for what needs the lane. Raises InsideLane too."""
+        calls = self.asks()
+        refuse_inside(calls.access.lane, self.name)
+        return calls
+
     def _wait_for(self, name: str, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
         """Run one of `Calls` on the account's loop and wait for what it says."""
         try:
@@ -302,7 +359,7 @@ class Broker:
                 raise  # it is the answer
             raise self._late(timeout_s) from None
         except concurrent.futures.CancelledError:
-            raise _Cut(str(self._stopped())) from None
+            raise Cut(str(self._stopped())) from None
 
     async def answer(self, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
         """Run one of `Calls` on the account's loop and await what it says."""
@@ -321,7 +378,7 @@ class Broker:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            raise _Cut(str(self._stopped())) from None
+            raise Cut(str(self._stopped())) from None
 
     def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Begin on the account's loop. Whoever stops waiting does not stop it: an order may be out."""
@@ -344,12 +401,15 @@ class Broker:
         return min(float(timeout_s), threading.TIMEOUT_MAX)
 
     def _late(self, timeout_s: float | None) -> CouldNotAsk:
-        return _Late(f"{self.name}: no answer within {self._patience_s(timeout_s):g} s", "network")
+        return Late(f"{self.name}: no answer within {self._patience_s(timeout_s):g} s", "network")
 
     def _stopped(self) -> ClusterStopped:
         return ClusterStopped(f"the cluster is not running, so nobody can ask the exchange of {self.name}")
 
     def _fetch(self) -> Future[Reading]:
+        calls = self._calls()
+        if calls is not None:
+            refuse_inside(calls.access.lane, self.name)
         waiter: Future[Reading] = Future()
         if not self._send(FetchNow(waiter)):
             # The actor is just being replaced: what is known is on the board.
@@ -409,7 +469,7 @@ class AioBroker:
 
     async def get_positions(self, *, timeout_s: float | None = None) -> list[Position]:
         """See `Broker.get_positions`."""
-        return await self._broker.answer(self._broker.asks().positions(), timeout_s)
+        return await self._broker.answer(self._broker.asks_in_turn().positions(), timeout_s)
 
     async def get_all_products(self, *, timeout_s: float | None = None) -> list[Product]:
         """See `Broker.get_all_products`."""
@@ -447,19 +507,12 @@ class AioBroker:
         client_order_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Order:
-        """See `Broker.place_market_order`. A task that is cancelled does not recall its order."""
-        order_id = client_order_id or _new_order_id()
-        placing = self._broker.asks().place(
-            symbol,
-            side,
-            base_amount,
-            quote_amount,
-            order_id,
-            validate_only=validate_only,
-            repeated=client_order_id is not None,
+        """See `Broker.place_market_order`. A cancelled task withdraws what has not gone out yet."""
+        ordering = self._broker.placing(
+            symbol, side, base_amount, quote_amount, client_order_id, validate_only=validate_only
         )
-        with _accounted_for(self._broker.name, order_id, validate_only=validate_only):
-            return await self._broker.answer(placing, timeout_s)
+        with ordering.accounted_for(self._broker.name):
+            return await self._broker.answer(ordering.work, timeout_s)
 
     async def close_position(
         self,
@@ -470,32 +523,20 @@ class AioBroker:
         client_order_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Order:
-        """See `Broker.close_position`. A task that is cancelled does not recall its order."""
-        order_id = client_order_id or _new_order_id()
-        closing = self._broker.asks().close(
-            symbol, base_amount, order_id, validate_only=validate_only, repeated=client_order_id is not None
-        )
-        with _accounted_for(self._broker.name, order_id, validate_only=validate_only):
-            return await self._broker.answer(closing, timeout_s)
+        """See `Broker.close_position`. A cancelled task withdraws what has not gone out yet."""
+        ordering = self._broker.closing(symbol, base_amount, client_order_id, validate_only=validate_only)
+        with ordering.accounted_for(self._broker.name):
+            return await self._broker.answer(ordering.work, timeout_s)
 
     async def find_order(
         self, symbol: str, client_order_id: str, *, timeout_s: float | None = None
-    ) -> str | None:
+    ) -> Order | None:
         """See `Broker.find_order`."""
-        return await self._broker.answer(self._broker.asks().find(symbol, client_order_id), timeout_s)
+        return await self._broker.answer(self._broker.asks_in_turn().find(symbol, client_order_id), timeout_s)
 
-
-class _Late(CouldNotAsk):
-    """Whoever asked did not wait for the end."""
-
-
-class _Cut(ClusterStopped):
-    """The cluster was stopped while it was under way."""
-
-
-def _new_order_id() -> str:
-    # 32 hexadecimal digits are what all exchanges take that know such ids at all.
-    return uuid.uuid4().hex
+    async def forget_order(self, client_order_id: str, *, timeout_s: float | None = None) -> bool:
+        """See `Broker.forget_order`."""
+        return await self._broker.answer(self._broker.asks().forget(client_order_id), timeout_s)
 
 
 def _not_in_a_loop(call: str, instead: str) -> None:
@@ -522,18 +563,3 @@ def _ended(task: asyncio.Task[Any]) -> None:
     _under_way.discard(task)
     if not task.cancelled():
         task.exception()  # asyncio would log it, all of it, where nobody waits for it any more
-
-
-@contextmanager
-def _accounted_for(name: str, client_order_id: str, *, validate_only: bool) -> Generator[None]:
-    """Who stops waiting for an order does not know what became of it, and has to be told so."""
-    try:
-        yield
-    except (_Late, _Cut) as error:
-        if validate_only:
-            raise
-        raise OrderStateUnknown(
-            f"{name}: nobody waited for the end of an order, so it may have been placed ({error}); "
-            "look it up with find_order before anything else",
-            client_order_id,
-        ) from error

@@ -286,7 +286,13 @@ class Cluster:
                 self._look_up_markets(calls)
             # Without `trading` the trader places his orders himself: nothing for us to refuse.
             trading, reading = spec.trading or None, self._board.slot(name).reading
-            yield Candidate(reading=reading, products=known, listed=place, trading=trading)
+            yield Candidate(
+                reading=reading,
+                products=known,
+                listed=place,
+                trading=trading,
+                knowable=spec.fetch is None,
+            )
 
     def _look_up_markets(self, calls: Calls) -> None:
         """Somebody wants to choose by markets that are not known: load them, without making him wait."""
@@ -354,12 +360,13 @@ class Cluster:
         for hold in missed_holds(self._board, remembered, now):
             self._obey(hold)
         if self._gateway is not None:
-            self._gateway.recall(remembered.keys)
+            self._gateway.recall(remembered)
 
     def hold(self, broker: str, why: str, *, until: datetime | None = None) -> str:
         """Hold a broker out: not available whatever its exchange says, until then or until `release`.
 
-        It outlives a restart. Returns what was done, in words. Raises ControlError.
+        It outlives a restart. Returns what was done, in words. Raises ControlError; ValueError for a time
+        without its zone.
         """
         return self._operators.hold(broker, why, until)
 
@@ -443,7 +450,7 @@ class Cluster:
                 self._loop("brokerwatch-exchanges"),
                 self._clock,
                 self._state.journal,
-                self._state.remembered.keys,
+                self._state.remembered,
                 self._state.keys_folder,
                 self._home,
             )

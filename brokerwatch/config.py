@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from brokerwatch.currencies import DEFAULT_CASH, units
 from brokerwatch.errors import ConfigError, Problem
@@ -27,6 +27,9 @@ CUSTOM: Final = "custom"
 """The exchange of a broker whose balance a trader's own callable fetches."""
 
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+
+GUARDED_MARK: Final = "brokerwatch_guarded"
+"""The classes of what `brokerwatch.guard()` gives have this attribute; all else they share with ccxt's."""
 
 MAX_CONSECUTIVE_ERRORS: Final = 1_000
 MAX_DEADLINE_S: Final = 3_600.0
@@ -123,6 +126,11 @@ class BrokerSpec:
 
     def _adopt(self, instance: Any) -> None:
         """Take the id and the credentials of a trader's own instance."""
+        if hasattr(cast("object", type(instance)), GUARDED_MARK):  # its `__class__` is that of ccxt
+            expected = (
+                "expected the ccxt instance itself; what brokerwatch.guard() gives is a trader's stand-in"
+            )
+            raise ConfigError((Problem("", f"brokers.{self.name}.exchange", expected),))
         exchange = getattr(instance, "id", None)
         if not isinstance(exchange, str) or not callable(getattr(instance, "fetch_balance", None)):
             expected = f"expected a ccxt id or a ccxt instance, not {type(instance).__name__}"

@@ -8,7 +8,8 @@
     ├── ListenerStopped       a listener was started twice, or after its end
     ├── BlockingCallInLoop    a waiting call was made on a thread that runs an event loop
     ├── CouldNotAsk           a question to an exchange met a fault, so there is no answer
-    │   └── NotAllowed        the exchange says that this key may not ask it
+    │   ├── NotAllowed        the exchange says that this key may not ask it
+    │   └── InsideLane        called inside `broker.lane()`: it would wait for itself (also an OrderNotSent)
     ├── NotSupported          this exchange, or a callable of your own, has no such thing
     ├── SymbolError           a symbol that cannot be used (also a ValueError)
     │   ├── InvalidSymbol     it cannot be read
@@ -146,6 +147,13 @@ class EntryRefused(OrderError):
 
 class OrderNotSent(OrderError):
     """The order's turn did not come, or no connection was made. Nothing was sent; it may be tried again."""
+
+
+class InsideLane(CouldNotAsk, OrderNotSent):
+    """A call that needs the lane was made inside `broker.lane()`, and would have waited for its own end.
+
+    Nothing was sent. Make it outside the block; other threads and tasks wait for the end of the turn.
+    """
 
 
 class OrderRefused(OrderError):

@@ -10,39 +10,37 @@ exact text of the amounts. An instance belongs to the loop's thread; all share o
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import logging
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import ccxt.async_support as ccxt
 
 from brokerwatch.account import Account
 from brokerwatch.answers import FAMILIES
-from brokerwatch.backlog import KeyState
+from brokerwatch.backlog import KeyState, Remembered
+from brokerwatch.borrowed import is_async
+from brokerwatch.callthread import CallThread
 from brokerwatch.claims import Claim, claim
 from brokerwatch.clock import Clock
-from brokerwatch.config import CCXT_NAMES, CREDENTIALS, BrokerSpec
-from brokerwatch.connection import Connection, Run
+from brokerwatch.config import CCXT_NAMES, BrokerSpec
+from brokerwatch.connection import Connection
 from brokerwatch.credentials import key_fingerprint
 from brokerwatch.desk import Desk, Teller
 from brokerwatch.errors import ConfigError, Problem
+from brokerwatch.instances import Instances
 from brokerwatch.lane import LANE_WAIT_S, KeyBook, Lane
 from brokerwatch.loop import Loop
 from brokerwatch.pace import BUDGETS, STAND_IN, Budget
-from brokerwatch.sessions import CERTIFICATES, Sessions, unredirected
+from brokerwatch.sessions import Sessions
 from brokerwatch.source import AsyncSource
-from brokerwatch.strict import QUIET, clone, strict_class
 from brokerwatch.venue import Venue
 
-POOL_THREADS: Final = 8
-"""For synchronous ccxt instances, whose calls block."""
 RISING_NONCES: Final = frozenset({"kraken"})
 """Families whose private calls carry a number that must rise; the others sign the time, or a token."""
 
@@ -95,7 +93,7 @@ class Gateway:
         loop: Loop,
         clock: Clock,
         book: KeyBook,
-        known: Mapping[str, KeyState],
+        known: Remembered,
         claims: Path | None,
         home: asyncio.AbstractEventLoop | None = None,
     ) -> None:
@@ -105,14 +103,13 @@ class Gateway:
         self._book = book
         self._known = known
         self._claims_folder = claims
-        self._sessions = {loop: Sessions()}
+        self._instances = Instances(loop, partial(getattr, ccxt))
         self._owners: dict[asyncio.AbstractEventLoop, Loop] = {}
-        self._prototypes: dict[str, Any] = {}
         self._connections: list[Connection] = []
         self._lanes: dict[str, tuple[Loop, Lane]] = {}
         self._claims: list[Claim] = []
         self._venues: dict[str, Venue] = {}
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads: dict[str, CallThread] = {}
 
     def account(self, spec: BrokerSpec, teller: Teller) -> Access:
         """The ways to one broker's account; `teller` is told how calls end. Makes no request yet.
@@ -127,11 +124,15 @@ class Gateway:
                 expected = f"expected the {name} of {spec.exchange}"
                 raise ConfigError((Problem("", f"brokers.{spec.name}.credentials", expected),))
         family = FAMILIES.get(spec.exchange, "")
-        run = self._pool_of(spec)
-        loop = self._loop if spec.instance is None or run is not None else self._owners_loop(spec)
+        blocks = spec.instance is not None and not is_async(spec.instance)
+        loop = self._loop if spec.instance is None or blocks else self._owners_loop(spec)
         lane = self._lane(spec, family, loop)
         connection = Connection(
-            spec, family, lambda: self._instance(spec, family, lane, loop), self._clock, run
+            spec,
+            family,
+            lambda: self._instances.of_account(spec, family, lane, loop),
+            self._clock,
+            self._thread(lane.fingerprint).run if blocks else None,
         )
         if spec.instance is None:
             self._connections.append(connection)
@@ -139,50 +140,36 @@ class Gateway:
         source = AsyncSource(
             loop, account.read, account.explain, self._clock, turn=account.turn, queue_s=LANE_WAIT_S
         )
-        venue = self._venue(spec, family, loop, run)
+        venue = self._venue(spec, family, loop, blocks=blocks)
         return Access(
             source, Desk(spec, connection, lane, venue, self._clock, teller, loop), loop, lane, venue
         )
 
-    def _venue(self, spec: BrokerSpec, family: str, loop: Loop, run: Run | None) -> Venue:
+    def _venue(self, spec: BrokerSpec, family: str, loop: Loop, *, blocks: bool) -> Venue:
         """What is public about this broker's exchange; accounts at one address share it."""
         own = spec.instance
         where = json.dumps(dict(spec.ccxt), sort_keys=True, default=repr)
         name = f"{spec.exchange} {where}" if own is None else f"instance {id(own)}"
         if name not in self._venues:
             blank = replace(spec, credentials=MappingProxyType({}), exchange=spec.exchange, instance=None)
-
-            def instantiate() -> Any:
-                if own is not None:
-                    made = self._borrowed(own, loop)
-                    for credential in CREDENTIALS:
-                        if hasattr(made, CCXT_NAMES.get(credential, credential)):
-                            setattr(made, CCXT_NAMES.get(credential, credential), "")
-                else:
-                    made = self._prototype(blank, loop, large=True)
-                # Prices and steps as they were written; markets as nobody else has changed them.
-                made.number = str
-                made.markets = None
-                return made
-
-            connection = Connection(blank, family, instantiate, self._clock, run)
+            # Not on the thread of the key: a list of markets must not hold up an order.
+            connection = Connection(
+                blank,
+                family,
+                lambda: self._instances.of_venue(blank, own, loop),
+                self._clock,
+                self._thread(f"{spec.name} public").run if blocks else None,
+            )
             if own is None:
                 self._connections.append(connection)
             self._venues[name] = Venue(connection, self._clock, spec.fetch_deadline_s)
         return self._venues[name]
 
-    def _pool_of(self, spec: BrokerSpec) -> Run | None:
-        """Where calls of a synchronous instance block; None for an asynchronous one."""
-        if spec.instance is None or _is_async(spec.instance):
-            return None
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(POOL_THREADS, "brokerwatch-sync")
-        pool, loop = self._pool, self._loop
-
-        async def run(function: Callable[[], Any]) -> Any:
-            return await loop.asyncio_loop.run_in_executor(pool, function)
-
-        return run
+    def _thread(self, name: str) -> CallThread:
+        """Where the calls of a synchronous instance block."""
+        if name not in self._threads:
+            self._threads[name] = CallThread(f"brokerwatch-sync {name}")
+        return self._threads[name]
 
     def _lane(self, spec: BrokerSpec, family: str, loop: Loop) -> Lane:
         """The lane of this broker's API key; brokers on one key share it."""
@@ -199,7 +186,8 @@ class Gateway:
             _log.warning("%s has the API key of another broker here: one account, and one lane", spec.name)
             lane.budget_at_most(budget)
             return lane
-        lane = Lane(name, budget, self._clock, self._book, self._known.get(name, KeyState(name)))
+        lane = Lane(name, budget, self._clock, self._book, self._known.keys.get(name, KeyState(name)))
+        lane.ledger.recall(self._known.orders.get(name, ()))
         lane.counts_nonces = family in RISING_NONCES
         self._lanes[name] = (loop, lane)
         if spec.credentials and not spec.simulated and self._claims_folder is not None:
@@ -223,79 +211,31 @@ class Gateway:
                 claimed,
             )
 
-    def _instance(self, spec: BrokerSpec, family: str, lane: Lane, loop: Loop) -> Any:
-        """A strict ccxt instance for one account."""
-        if spec.instance is not None:
-            instance = self._borrowed(spec.instance, loop)
-            if lane.counts_nonces:
-                # The trader's own calls and ours take their numbers from one place, which ccxt allows for.
-                spec.instance.nonce = lane.nonces.next
-        else:
-            instance = clone(self._prototype(spec, loop, large=not family))
-            for name, value in spec.credentials.items():
-                setattr(instance, CCXT_NAMES.get(name, name), value)
-        if family:
-            # The balance needs no list of markets (160 KiB an account instead of 11 to 17 MiB).
-            instance.markets = {}
-        if lane.counts_nonces:
-            instance.nonces = lane.nonces
-        return instance
-
-    def _prototype(self, spec: BrokerSpec, loop: Loop, *, large: bool) -> Any:
-        """A ccxt instance without credentials, which others are copied from."""
-        options: dict[str, Any] = {
-            # ccxt's throttle would add 3 s to each Kraken call, by the wall clock; the lane has the budget.
-            "enableRateLimit": False,
-            "timeout": round(spec.fetch_deadline_s * 1_000) + 1_000,  # the deadline of ours comes first
-            # Floats would lose digits where ccxt parses the balance; we parse it where we know the form.
-            **({} if spec.exchange in FAMILIES else {"number": str}),
-            **spec.ccxt,
-        }
-        name = json.dumps([spec.exchange, large, options], sort_keys=True, default=repr)
-        if name not in self._prototypes:
-            made = strict_class(getattr(ccxt, spec.exchange))(options)
-            # At DEBUG ccxt's own logger would print keys and signatures.
-            made.logger = QUIET
-            self._sessions[loop].lend(made, large=large)
-            self._prototypes[name] = made
-        return self._prototypes[name]
-
-    def _borrowed(self, own: Any, loop: Loop) -> Any:
-        """A strict copy of a trader's own instance; a session that he brought is used, and not closed."""
-        made = clone(own)
-        made.timeout = own.timeout
-        if not _is_async(own):
-            made.session = unredirected(own.session)
-            return made
-        if own.own_session and own.verify is True and own.cafile == CERTIFICATES:
-            sessions = self._sessions.setdefault(loop, Sessions(trust_env=own.aiohttp_trust_env))
-            sessions.lend(made, large=True)
-            return made
-        if own.session is None:
-            own.open()
-        made.own_session, made.session, made.ssl_context = False, own.session, own.ssl_context
-        return made
-
-    def recall(self, keys: Mapping[str, KeyState]) -> None:
-        """What is remembered of the keys could be read only now."""
+    def recall(self, known: Remembered) -> None:
+        """What is remembered of the keys and their orders could be read only now."""
         for name, (loop, lane) in self._lanes.items():
-            if name in keys:
-                loop.call(partial(lane.recall, keys[name]))
+            loop.call(partial(lane.recall, known.keys.get(name, KeyState(name))))
+            loop.call(partial(lane.ledger.recall, known.orders.get(name, ())))
 
     def close(self, deadline_s: float) -> bool:
         """Close the sessions, each on its own loop. False when ours does not answer in time."""
         for held in self._claims:
             held.release()
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        until_s = self._clock.up_s() + deadline_s
+        for thread in self._threads.values():
+            thread.close()
         closing: list[Future[None]] = []
-        for loop, sessions in self._sessions.items():
+        for loop, sessions in self._instances.sessions.items():
             try:
                 closing.append(loop.submit(self._close(sessions, last=loop is self._loop)))
             except RuntimeError:
                 if loop is self._loop:
                     return False  # a trader's loop may have ended before us, and its session with it
-        return not wait(closing, deadline_s).not_done
+        ended = not wait(closing, deadline_s).not_done
+        for thread in self._threads.values():
+            if not thread.ended(max(0.0, until_s - self._clock.up_s())):
+                _log.warning("%s is in a call that does not end, and is left behind", thread.name)
+        return ended
 
     def _owners_loop(self, spec: BrokerSpec) -> Loop:
         """The event loop that a trader's asynchronous instance belongs to."""
@@ -318,11 +258,6 @@ class Gateway:
 @cache
 def _spacing_ms(exchange: str) -> float:
     return float(getattr(ccxt, exchange)().rateLimit or 1_000.0)
-
-
-def _is_async(instance: Any) -> bool:
-    fetch: Any = getattr(instance, "fetch_balance", None)
-    return inspect.iscoroutinefunction(fetch)
 
 
 def _budget(spec: BrokerSpec, family: str) -> Budget:

@@ -123,8 +123,10 @@ _MAYBE_SENT: Final = frozenset(
 
 
 def never_sent(failure: Failure) -> bool:
-    """Whether no connection was made, so that nothing can have arrived."""
+    """Whether the call was not started or no connection was made, so that nothing can have arrived."""
     names = {*failure.classes, *failure.causes}
+    if "NeverStarted" in names:
+        return True  # below a TimeoutError too: it waited for its thread until then
     unheard = failure.status is None and not failure.body
     return unheard and bool(names & _NEVER_CONNECTED) and not names & _MAYBE_SENT
 

@@ -11,6 +11,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
+import ccxt
+import ccxt.async_support
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -33,6 +35,7 @@ from brokerwatch.config import (
     endpoint_mistake,
 )
 from brokerwatch.configfile import load, load_cluster
+from brokerwatch.dropin import guard
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.pace import BUDGETS
 from brokerwatch.policy import GUARDED, POLICIES, SIMPLE, Rules
@@ -1281,3 +1284,11 @@ def test_many_accounts_give_fewer_signs_of_life_unless_the_configuration_says_ho
     assert [unsaid.heartbeat_of(accounts) for accounts in (1, 250, 1_000, 5_000)] == [1.0, 1.0, 4.0, 20.0]
     assert unsaid.heartbeat_of(10**9) == HEARTBEAT_RANGE_S[1]
     assert ClusterSettings(heartbeat_s=1.0).heartbeat_of(5_000) == 1.0
+
+
+@pytest.mark.parametrize("library", [ccxt, ccxt.async_support])
+def test_a_guarded_instance_is_refused_with_what_to_pass_in_its_place(library: Any) -> None:
+    mine = library.kraken({"apiKey": "key", "secret": "c2VjcmV0"})
+    with pytest.raises(ConfigError, match=r"brokers\.mine\.exchange: expected the ccxt instance itself"):
+        BrokerSpec("mine", exchange=guard(mine))
+    assert BrokerSpec("mine", exchange=mine).instance is mine

@@ -20,9 +20,11 @@ import pytest
 
 from brokerwatch.answers import EMPTY_OVER_S, EMPTY_READS
 from brokerwatch.clock import ManualClock
-from brokerwatch.dropin import MAX_ACCOUNTS, coinbase_older, guard
+from brokerwatch.dropin import guard
 from brokerwatch.envelopes import NotProof
 from brokerwatch.errors import BalanceUnknown, ConfigError, CouldNotAsk
+from brokerwatch.lastknown import MAX_ACCOUNTS
+from brokerwatch.proof import coinbase_older
 from brokerwatch.simulation import ccxt_config
 from brokerwatch.simulator import (
     FAULTS,
@@ -1003,7 +1005,7 @@ def test_pages_that_ccxt_does_not_read_are_missed() -> None:
 
 
 def test_pages_that_never_end_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    module: Any = importlib.import_module("brokerwatch.dropin")
+    module: Any = importlib.import_module("brokerwatch.lent")
     monkeypatch.setattr(module, "MAX_REQUESTS", 4)
     exchange = SimulatedCoinbase()
     exchange.page_size = 1
