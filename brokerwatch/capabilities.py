@@ -2,7 +2,8 @@
 
 An exchange that answers for balances may refuse orders, and one whose prices are out still takes exits.
 So each kind of call has an outcome of its own, folded here like the health of the balance: a fault
-that is final for the key (it may not trade) counts at once, any other in a run of three. Over that
+that is final for the key (it may not trade) counts at once, any other in a run of three. A fault that
+concerns the whole exchange is over for all of them when one that met it too is answered again. Over that
 lies what the exchange's own status says: in maintenance nothing works, and where only cancels or only
 resting orders are taken, a market order is not.
 """
@@ -37,6 +38,10 @@ _FINAL: Final = frozenset({FaultKind.AUTH, FaultKind.PERMISSION})
 """What the next attempt will meet again: it counts at once, and no other call's success ends it."""
 _NO_EVIDENCE: Final = frozenset({FaultKind.CLIENT_BUG})
 """A mistake on our side of the connection says nothing about the exchange."""
+_WHOLE: Final = frozenset(
+    {FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN, FaultKind.MAINTENANCE, FaultKind.RATE_LIMITED}
+)
+"""What is wrong with the exchange, the key's allowance or the way there, whichever call has met it."""
 
 
 class StatusWord(StrEnum):
@@ -74,6 +79,8 @@ class _Run:
     """Consecutive ones."""
     failed: Instant | None = None
     """When the newest of them was met."""
+    whole: bool = False
+    """Whether one of them concerned the whole exchange."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +106,28 @@ class Capabilities:
         for name, can in told.items():
             if name in runs and can.state is not CapabilityState.LIMITED:
                 runs[name] = _Run(
-                    can.state, can.reason, can.detail, Instant(can.since_us, now.up_s), failed=now
+                    can.state,
+                    can.reason,
+                    can.detail,
+                    Instant(can.since_us, now.up_s),
+                    failed=now,
+                    whole=can.reason in _WHOLE,
                 )
         return replace(begun, runs=MappingProxyType(runs))
 
     def succeeded(self, name: str, now: Instant) -> Capabilities:
         """A call of this kind was answered."""
         runs = dict(self.runs)
+        recovered = runs[name].whole
         runs[name] = _changed(runs[name], CapabilityState.OK, WORKS, "", now)
-        if name == READ:
-            for other, run in self.runs.items():
-                over = run.failed is not None and now.up_s - run.failed.up_s >= FORGOTTEN_S
-                if other != READ and run.state is CapabilityState.DOWN and over and not _is_final(run.reason):
-                    detail = f"not tried since: {run.detail}"
-                    runs[other] = _changed(run, CapabilityState.UNKNOWN, NOT_TRIED, detail, now)
+        for other, run in self.runs.items():
+            if other in (name, READ) or run.state is not CapabilityState.DOWN or _is_final(run.reason):
+                continue  # reading is polled: its own answer says how it is
+            old = run.failed is not None and now.up_s - run.failed.up_s >= FORGOTTEN_S
+            # Only who met the outage knows that it is over: reading may go on while no order is taken.
+            if (recovered and run.reason in _WHOLE) or (old and name == READ):
+                detail = f"not tried since: {run.detail}"
+                runs[other] = _changed(run, CapabilityState.UNKNOWN, NOT_TRIED, detail, now)
         return replace(self, runs=MappingProxyType(runs))
 
     def failed(self, name: str, fault: Fault, now: Instant) -> Capabilities:
@@ -122,11 +137,18 @@ class Capabilities:
             return self
         count = run.faults + 1
         final, closed = fault.kind in _FINAL, fault.kind is FaultKind.MAINTENANCE
-        if final or closed or count >= BROKER_MAX_CONSECUTIVE_ERRORS:
+        long = count >= BROKER_MAX_CONSECUTIVE_ERRORS
+        # What passes hides nothing that is final: its end would be taken for the end of both.
+        if final or ((closed or long) and not _is_final(run.reason)):
             state, reason = CapabilityState.DOWN, str(fault.kind)
         else:
             state, reason = run.state, run.reason
-        after = replace(_changed(run, state, reason, fault.detail, now), faults=count, failed=now)
+        after = replace(
+            _changed(run, state, reason, fault.detail, now),
+            faults=count,
+            failed=now,
+            whole=run.whole or fault.kind in _WHOLE,
+        )
         return replace(self, runs=MappingProxyType({**self.runs, name: after}))
 
     def said(self, status: Status | None, now: Instant) -> Capabilities:

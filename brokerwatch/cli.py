@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -58,23 +58,28 @@ def run(*, config: Path | None, demo: bool, duration: float | None, as_json: boo
     program.run(config=config, demo=demo, duration_s=duration, as_json=as_json, keep_going=keep_going)
 
 
+_CONFIG_HELP: Final = "TOML file that says where the cluster publishes; default: as for run."
+
+
 @app.command()
 @click.argument("endpoints", metavar="[ENDPOINT]...", nargs=-1)
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=_CONFIG_HELP)
 @click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N objects.")
-def listen(*, endpoints: tuple[str, ...], as_json: bool, count: int | None) -> None:
+def listen(*, endpoints: tuple[str, ...], config: Path | None, as_json: bool, count: int | None) -> None:
     """Show what a cluster publishes, from another process.
 
-    ENDPOINT is a health topic, by default tcp://127.0.0.1:5571; there may be several. When nothing is
-    heard, it says so.
+    ENDPOINT is a health topic; there may be several. Without one it is the configuration's, and where there
+    is no configuration tcp://127.0.0.1:5571. When nothing is heard, it says so.
     """
     from brokerwatch.clock import SystemClock
-    from brokerwatch.config import DEFAULT_HEALTH_ENDPOINT
     from brokerwatch.listener import NOTHING_HEARD_S, Listener
     from brokerwatch.screen import Screen
     from brokerwatch.signals import stop_signals
+    from brokerwatch.whereabouts import health_endpoint
 
-    where = ", ".join(endpoints) or DEFAULT_HEALTH_ENDPOINT
+    endpoints = endpoints or (health_endpoint(config),)
+    where = ", ".join(endpoints)
     with stop_signals() as stopped, Listener(*endpoints) as listener:
         heard = Screen(
             listener,
@@ -96,6 +101,7 @@ def listen(*, endpoints: tuple[str, ...], as_json: bool, count: int | None) -> N
 @app.command()
 @click.argument("endpoint", required=False)
 @click.argument("broker", required=False)
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=_CONFIG_HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each broker.")
 @click.option(
     "--timeout",
@@ -105,19 +111,22 @@ def listen(*, endpoints: tuple[str, ...], as_json: bool, count: int | None) -> N
     metavar="SECONDS",
     help="How long to wait for the cluster.",
 )
-def status(*, endpoint: str | None, broker: str | None, as_json: bool, timeout: float) -> None:
+def status(
+    *, endpoint: str | None, broker: str | None, config: Path | None, as_json: bool, timeout: float
+) -> None:
     """Ask once, for cron and probes.
 
-    ENDPOINT is a health topic, by default tcp://127.0.0.1:5571. Status 0: BROKER is available, or all of
-    them; 1: not; 3: available, but a balance is not fresh; 4: nothing heard.
+    ENDPOINT is a health topic; without one it is the configuration's, and where there is no configuration
+    tcp://127.0.0.1:5571. Status 0: BROKER is available, or all of them; 1: not; 3: available, but a balance
+    is not fresh; 4: nothing heard.
     """
     from brokerwatch import lines
-    from brokerwatch.config import DEFAULT_HEALTH_ENDPOINT
     from brokerwatch.listener import Listener
+    from brokerwatch.whereabouts import health_endpoint
 
     if endpoint is not None and broker is None and ":" not in endpoint:
         endpoint, broker = None, endpoint
-    where = endpoint or DEFAULT_HEALTH_ENDPOINT
+    where = endpoint or health_endpoint(config)
     with Listener(where) as listener:
         listener.complete.wait(timeout)
         heard = sorted(listener.heard(), key=lambda one: one.reading.broker)
@@ -160,7 +169,7 @@ def _which_cluster(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _meant(config: Path | None, cluster: str | None, state: Path | None) -> ClusterSettings:
-    from brokerwatch.program import meant_cluster
+    from brokerwatch.whereabouts import meant_cluster
 
     return meant_cluster(config, name=cluster, state=state)
 
@@ -212,6 +221,10 @@ def hold(
     """
     until_us = None if until is None else _moment_us(until, ahead=True)
     _command(_meant(config, cluster, state), "hold", broker, why, until_us)
+    if until_us is not None:
+        # What everybody is shown is in UTC; who set the end wrote it in his own time.
+        local = datetime.fromtimestamp(until_us // 1_000_000, UTC).astimezone()
+        click.echo(f"the end in local time: {local.isoformat(sep=' ')}")
 
 
 @app.command()
@@ -220,7 +233,7 @@ def hold(
 def release(*, broker: str, config: Path | None, cluster: str | None, state: Path | None) -> None:
     """End the hold on BROKER.
 
-    Its state is what it would have been without the hold.
+    Its state is what it would have been without the hold. Status 1: it was not held out.
     """
     _command(_meant(config, cluster, state), "release", broker)
 
@@ -248,6 +261,10 @@ def _command(
     try:
         click.echo(ask(folder_of(settings) / SOCKET_NAME, Command(verb, broker, why, until_us)))
     except ControlError as error:
+        if verb == "release" and str(error) == f"{broker} is not held out":
+            # Nothing is wrong with the command: the answer is no. A script that wants it released goes on.
+            _say(f"{error}: there was nothing to release")
+            sys.exit(NO)
         _fail(str(error))
 
 
@@ -296,8 +313,9 @@ def init(*, path: Path) -> None:
     help="What is in the account, such as USD=100.00:5; once for each currency.",
 )  # fmt: skip
 @click.option(
-    "--accounts", type=click.IntRange(1, 100), default=1, metavar="N", help="So many accounts; default: 1."
-)
+    "--accounts", type=click.IntRange(1, 10_000), default=1, metavar="N",
+    help="So many accounts, up to 10000; default: 1.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the words.")
 def simulate(
     *,

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from brokerwatch.amounts import plain
 from brokerwatch.backlog import Transition
 from brokerwatch.errors import ReaderGone
 from brokerwatch.messages import HealthState, Reading, Reason
@@ -150,13 +151,13 @@ def clock_time(wall_us: int) -> str:
 
 def cash(reading: Reading) -> str:
     """The cash for people; the word `unknown` where it is."""
-    return "unknown" if reading.cash is None else f"{_rounded(reading.cash):,}"
+    return "unknown" if reading.cash is None else _rounded(reading.cash)
 
 
-def _rounded(exact: Decimal) -> Decimal:
-    """Two digits for people, unless that would show a small amount as zero."""
+def _rounded(exact: Decimal) -> str:
+    """Two digits for people, unless that would show a small amount as zero: then all that count."""
     rounded = exact.quantize(Decimal("0.01"), context=_WIDE)
-    return exact if exact and not rounded else rounded
+    return plain(exact) if exact and not rounded else f"{rounded:,}"
 
 
 def age(reading: Reading) -> str:

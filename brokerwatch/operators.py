@@ -32,7 +32,16 @@ class Operators:
         self._control: ControlServer | None = None
 
     def hold(self, broker: str, why: str, until: datetime | None) -> str:
-        """Hold a broker out. Returns what was done, in words. Raises ControlError."""
+        """Hold a broker out. Returns what was done, in words.
+
+        Raises ControlError, and ValueError for an end without a time zone: read as the machine's own, it
+        would be another moment on another machine.
+        """
+        if until is not None and until.utcoffset() is None:
+            raise ValueError(
+                "until: expected a moment with its time zone, such as datetime.now(UTC) + timedelta(hours=2),"
+                f" not {until!r}"
+            )
         until_us = None if until is None else round(until.timestamp() * 1_000_000)
         return self._told(Command("hold", broker, why, until_us))
 

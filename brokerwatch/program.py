@@ -6,26 +6,22 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from brokerwatch.clock import SystemClock
 from brokerwatch.cluster import Cluster
-from brokerwatch.config import ClusterSettings, Settings, cluster_mistakes
-from brokerwatch.configfile import load, load_cluster
+from brokerwatch.config import Settings
+from brokerwatch.configfile import load
 from brokerwatch.demo import simulated_settings
-from brokerwatch.errors import ConfigError, EndpointUnavailable, Problem, StateFolderTaken
+from brokerwatch.errors import EndpointUnavailable, StateFolderTaken
 from brokerwatch.screen import Screen
 from brokerwatch.signals import stop_signals
-
-CONFIG_VARIABLE: Final = "BROKERWATCH_CONFIG"
-CONFIG_FILE: Final = "brokerwatch.toml"
+from brokerwatch.whereabouts import config_path
 
 
 def run(
@@ -50,7 +46,7 @@ def run(
         if demo:
             settings = stack.enter_context(simulated_settings(tell))
         else:
-            settings = _load(_config_path(config), keep_going=keep_going)
+            settings = _load(config_path(config), keep_going=keep_going)
         cluster = stack.enter_context(_started(settings, beside_others=demo))
         listener = stack.enter_context(cluster.listener())
         if duration_s is not None:
@@ -96,50 +92,6 @@ def _load(path: Path, *, keep_going: bool) -> Settings:
     from brokerwatch.exchange import Catalogue
 
     return load(path, Catalogue(), keep_going=keep_going)
-
-
-def meant_cluster(config: Path | None, *, name: str | None, state: Path | None) -> ClusterSettings:
-    """The cluster that an operator means: by its configuration, where there is one, or by name or folder."""
-    if config is None and (name is not None or state is not None):
-        settings = ClusterSettings()
-    else:
-        try:
-            settings = load_cluster(_config_path(config))
-        except ConfigError:
-            if config is not None or os.environ.get(CONFIG_VARIABLE) or Path(CONFIG_FILE).exists():
-                raise
-            settings = ClusterSettings()
-    meant = replace(
-        settings,
-        name=settings.name if name is None else name,
-        state=settings.state if state is None else str(state),
-    )
-    problems = [Problem("", f"cluster.{key}", expected) for key, expected in cluster_mistakes(meant)]
-    if problems:
-        raise ConfigError(tuple(problems))
-    return meant
-
-
-def _config_path(config: Path | None) -> Path:
-    """The configuration to run: the one named, else the environment's, else the one that lies here."""
-    if config is not None:
-        return config
-    named = os.environ.get(CONFIG_VARIABLE)
-    if named:
-        return Path(named)
-    here = Path(CONFIG_FILE)
-    if here.exists():
-        return here
-    raise ConfigError(
-        (
-            Problem(
-                "",
-                "",
-                f"no configuration: neither --config, nor ${CONFIG_VARIABLE}, nor ./{CONFIG_FILE}; "
-                "`brokerwatch init` writes one to fill in, and --demo runs on simulated exchanges",
-            ),
-        )
-    )
 
 
 def _title(settings: Settings, *, demo: bool) -> str:

@@ -30,8 +30,13 @@ class Router:
         """The best broker for `need`, those behind it, and why each other one was refused. Never waits.
 
         The choice is true when somebody was found. It is of this moment: between it and the order the
-        broker may go out, which the order then says.
+        broker may go out, which the order then says. The symbol of `choice.need` is the market that was
+        meant. Raises InvalidSymbol, a ValueError, for a symbol that could mean two markets or none;
+        TypeError for anything but a Need.
         """
+        # Whoever has no type checker writes the symbol alone at first.
+        if not isinstance(need, Need):  # pyright: ignore[reportUnnecessaryIsInstance] - see above
+            raise TypeError(f'expected a need, Need(symbol="BTC/USD", side="buy"), not {need!r}'[:200])
         return choose(need, self._candidates(), strict_products=self._strict_products)
 
     def rank(self, need: Need) -> tuple[Ranked, ...]:

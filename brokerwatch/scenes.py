@@ -10,12 +10,11 @@ import difflib
 import itertools
 import math
 import re
-import threading
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from brokerwatch.errors import Problem
 from brokerwatch.section import Section, typed
@@ -75,10 +74,18 @@ class Scene:
             )
 
 
+class Ended(Protocol):
+    """Says when to stop: an event of `threading`, or the stop signals."""
+
+    def wait(self, timeout: float | None = None, /) -> bool:
+        """Wait so many seconds at most. Whether it is the end."""
+        ...
+
+
 def tell_story(
     scenes: Iterable[Scene],
     exchanges: Mapping[str, SimulatedExchange],
-    ended: threading.Event,
+    ended: Ended,
     tell: Callable[[str], None],
 ) -> None:
     """Play the scenes at their time, each with its sentence, until the last one or until `ended`."""

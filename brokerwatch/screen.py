@@ -50,7 +50,7 @@ class Screen:
 
         sys.stdout.write(f"{self.title}\n")  # outside the table, which could cut it
         with LiveTable() as table:
-            for _ in self.listener.changes(wait_s=REFRESH_S):
+            for _ in self.listener.changes(wait_s=REFRESH_S, known=True):
                 table.show(self.listener.readings().values(), caption=self.caption())
                 if self.stopping():
                     return
@@ -62,7 +62,7 @@ class Screen:
         with Lines(self.stopping) as lines:
             if not self.as_json:
                 lines.emit(self.title)
-            for heard in self.listener.changes(wait_s=REFRESH_S):
+            for heard in self.listener.changes(wait_s=REFRESH_S, known=True):
                 if heard is not None:
                     key = _line_key(heard.reading)
                     if self.as_json or key != last.get(heard.reading.broker):

@@ -1,23 +1,69 @@
-"""Ctrl-C and SIGTERM as an event, so that a program ends in order and not wherever it stands."""
+"""Ctrl-C and SIGTERM as something to wait for, so that a program ends in order and not wherever it stands.
+
+Python runs a handler on the main thread, between two steps of whatever that does. If it does something with a
+`threading.Event` just then, the handler waits for a lock that is held by the very thread it interrupts, for
+ever. So the handler here takes no lock at all: it sets a flag and writes a byte into a pipe, and who waits
+waits for that byte, which nobody ever reads.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
-import threading
+import time
+import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
+
+_LONGEST_S: Final = 3_600.0
+"""The system takes no wait of a month; after an hour we look again."""
+
+
+class Stop:
+    """An event that may be set in the handler of a signal. What is set stays so."""
+
+    def __init__(self) -> None:
+        self._said = False
+        self._ear, self._mouth = os.pipe()
+        os.set_blocking(self._mouth, False)
+        # With the object and not with the block: somebody on another thread may still wait.
+        weakref.finalize(self, _close, self._ear, self._mouth)
+
+    def is_set(self) -> bool:
+        """Whether somebody said stop."""
+        return self._said
+
+    def set(self) -> None:
+        """Say stop: from any thread, in a handler, and again."""
+        self._said = True
+        with contextlib.suppress(BlockingIOError):  # full: everybody is woken already
+            os.write(self._mouth, b"\0")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until somebody says stop, or so many seconds. Whether somebody did."""
+        poll = select.poll()
+        poll.register(self._ear, select.POLLIN)
+        until_s = float("inf") if timeout is None else time.monotonic() + timeout
+        while not self._said and (left_s := until_s - time.monotonic()) > 0:
+            poll.poll(min(left_s, _LONGEST_S) * 1_000)
+        return self._said
 
 
 @contextmanager
-def stop_signals() -> Generator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set. The second one ends the process at once."""
-    stopped = threading.Event()
+def stop_signals() -> Generator[Stop]:
+    """What Ctrl-C and SIGTERM set. The second one ends the process at once."""
+    stopped = Stop()
+    signals = 0
 
     def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal signals
         del frame
-        if stopped.is_set():
+        signals += 1
+        if signals > 1:
             os._exit(128 + number)
         stopped.set()
 
@@ -27,3 +73,8 @@ def stop_signals() -> Generator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

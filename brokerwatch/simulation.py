@@ -99,7 +99,6 @@ def run(
 
         def play() -> None:
             tell_story(scenes, {exchange.ccxt_id: exchange}, stopped, tell)
-            # Not on the main thread: there the signal's handler would wait for the lock that `wait` has.
             stopped.wait()
 
         try:

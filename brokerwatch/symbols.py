@@ -54,7 +54,7 @@ class Products:
     def __init__(self, products: Iterable[Product], exchange: str = "this exchange") -> None:
         self._all = tuple(products)
         self._exchange = exchange
-        self.by_symbol: Mapping[str, Product] = MappingProxyType({each.symbol: each for each in self._all})
+        self.by_symbol: Mapping[str, Product] = Listing(self, {each.symbol: each for each in self._all})
         """The markets by their symbols, in the exchange's order."""
         if len(self.by_symbol) < len(self._all):
             raise ValueError("a symbol comes twice in the list of markets")
@@ -110,19 +110,23 @@ class Products:
 
     def product(self, text: str) -> Product:
         """The market that `text` means. Raises as `symbol` does."""
+        found = self.meant(text)
+        if not found:
+            self._refuse(text)
+        first, *others = found
+        if others:
+            raise ambiguous(text, [each.symbol for each in found])
+        return first
+
+    def meant(self, text: str) -> tuple[Product, ...]:
+        """Every market that `text` may mean, maybe none. Raises InvalidSymbol for what cannot be read."""
         text = _legible(text)
         exact = self.by_symbol.get(text)
         if exact is not None:
-            return exact
+            return (exact,)
         found = self._ids.get(text) or self._any_case.get(_capitals(text)) or self._read(text)
-        if not found:
-            self._refuse(text)
         # The same id may name a spot market and a derivative; who wants that one writes its symbol.
-        first, *others = [each for each in found if each.kind == SPOT] or found
-        if others:
-            meant = " or ".join(each.symbol for each in (first, *others))
-            raise InvalidSymbol(f"{_shown(text)} could mean {meant}; write which one")
-        return first
+        return tuple(each for each in found if each.kind == SPOT) or found
 
     def _read(self, text: str) -> tuple[Product, ...]:
         """The markets that a text can be read as, which is no name of any."""
@@ -195,7 +199,7 @@ class Products:
         return next((pair for pair in pairs if self._is_listed(pair[0])), pairs[0])
 
     def _is_currency(self, code: str) -> bool:
-        return self._is_listed(code) or is_money(_common(code)) or _common(code) in _WELL_KNOWN
+        return self._is_listed(code) or _is_known(_common(code))
 
     def _near(self, base: str, quote: str) -> str:
         """What is listed of the base, as words to end a sentence with."""
@@ -209,8 +213,80 @@ class Products:
         return f". Similar names: {', '.join(alike)}" if alike else ""
 
 
+class Listing(Mapping[str, Product]):
+    """The markets of one exchange by symbol, from which the other names can be asked for: `markets_of`."""
+
+    __slots__ = ("_rows", "products")
+
+    def __init__(self, products: Products, rows: dict[str, Product]) -> None:
+        self.products = products
+        self._rows = rows
+
+    def __getitem__(self, symbol: str) -> Product:
+        return self._rows[symbol]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, symbol: object) -> bool:
+        return symbol in self._rows  # without an exception for each that is not there
+
+
+def markets_of(by_symbol: Mapping[str, Product]) -> Products:
+    """The markets of such a map, by every name they have: at once where it is a `Products.by_symbol`."""
+    return by_symbol.products if isinstance(by_symbol, Listing) else Products(by_symbol.values())
+
+
+def ambiguous(text: str, symbols: Iterable[str]) -> InvalidSymbol:
+    """What is raised for a text that could mean each of these."""
+    return InvalidSymbol(f"{_shown(text)} could mean {' or '.join(symbols)}; write which one")
+
+
+def checked(text: str) -> tuple[str, ...]:
+    """The parts of a text that may name a spot market somewhere: two, or one where it is written joined.
+
+    Raises InvalidSymbol for what no list of markets could make one of.
+    """
+    text = _legible(text)
+    if _SEPARATORS.search(text):
+        parts = _PARTS.fullmatch(text)
+        if parts is None or parts[3] is not None:
+            raise InvalidSymbol(f"{_shown(text)} cannot be read as a spot market: {EXPECTED}")
+        return parts[1], parts[2]
+    if _is_known(_common(text)):
+        raise InvalidSymbol(f"{_shown(text)} is one currency: {EXPECTED}")
+    return (text,)
+
+
+def supposed(text: str) -> tuple[str, str]:
+    """The pair that a text seems to be, by its letters alone: for where nobody knows the markets.
+
+    Raises InvalidSymbol for what could be two pairs, or none.
+    """
+    parts = checked(text)
+    if len(parts) == 2:
+        return _common(parts[0]), _common(parts[1])
+    halves = ((_common(text[:cut]), _common(text[cut:])) for cut in range(1, len(text)))
+    pairs = [pair for pair in halves if _is_known(pair[1]) and pair[0].isalnum() and pair[0] != pair[1]]
+    if not pairs:
+        raise InvalidSymbol(f"{_shown(text)} cannot be told apart into two currencies: {EXPECTED}")
+    # XBTUSD is BTC and USD, and no XB and TUSD.
+    likely = [pair for pair in pairs if _is_known(pair[0])] or pairs
+    if len(likely) > 1:
+        raise ambiguous(text, [f"{base}/{quote}" for base, quote in likely])
+    return likely[0]
+
+
 _WELL_KNOWN: Final = frozenset({"BTC", "ETH", "BNB", "SOL", "XRP", "DOGE", "KRW", "INR", "RUB", "UAH", "HKD"})
 """Currencies that are no money by our list and that a text may end with all the same."""
+
+
+def _is_known(code: str) -> bool:
+    """Whether everybody knows a currency of this common name, wherever it is listed."""
+    return is_money(code) or code in _WELL_KNOWN
 
 
 def _legible(text: object) -> str:

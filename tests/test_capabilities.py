@@ -80,6 +80,67 @@ def test_a_passing_outage_of_orders_is_forgotten_when_the_account_answers_long_a
     assert "network it was" in later.told[TRADE].detail
 
 
+WHOLE = [FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN, FaultKind.MAINTENANCE, FaultKind.RATE_LIMITED]
+
+
+@pytest.mark.parametrize("other", [TRADE, DATA])
+@pytest.mark.parametrize("kind", WHOLE)
+def test_an_outage_of_the_whole_exchange_is_over_for_all_calls_when_reading_is_back(
+    kind: FaultKind, other: str
+) -> None:
+    out = failed(failed(BEGUN, other, kind, 3), READ, kind, up_s=2)
+    back = out.succeeded(READ, at(3))
+    assert states(back)[other] == (UNKNOWN, "not_tried")
+    assert f"{kind} it was" in back.told[other].detail
+    assert states(failed(back, other, kind, 3))[other] == (DOWN, str(kind))
+
+
+def test_an_order_that_is_taken_again_ends_the_outage_of_prices_and_prices_that_of_orders() -> None:
+    out = failed(failed(BEGUN, DATA, FaultKind.NETWORK, 3), TRADE, FaultKind.EXCHANGE_DOWN, 3)
+    assert states(out.succeeded(TRADE, at(2))) == {
+        READ: (UNKNOWN, "not_tried"),
+        TRADE: (OK, "ok"),
+        DATA: (UNKNOWN, "not_tried"),
+    }
+    assert states(out.succeeded(DATA, at(2)))[TRADE] == (UNKNOWN, "not_tried")
+
+
+def test_orders_that_fail_while_reading_goes_on_stay_out() -> None:
+    """The part of the exchange that takes orders may be out alone: reading is no evidence for it."""
+    out = failed(BEGUN.succeeded(READ, at(0)), TRADE, FaultKind.EXCHANGE_DOWN, 3)
+    again = out.succeeded(READ, at(2)).succeeded(READ, at(3))
+    assert states(again)[TRADE] == (DOWN, "exchange_down")
+
+
+def test_the_end_of_a_fault_of_reading_alone_says_nothing_about_orders() -> None:
+    out = failed(failed(BEGUN, TRADE, FaultKind.NETWORK, 3), READ, FaultKind.BAD_RESPONSE, 3)
+    assert states(out.succeeded(READ, at(2)))[TRADE] == (DOWN, "network")
+
+
+@pytest.mark.parametrize("kind", [FaultKind.PERMISSION, FaultKind.AUTH, FaultKind.BAD_RESPONSE])
+def test_what_is_about_trading_itself_outlives_the_outage_of_all(kind: FaultKind) -> None:
+    out = failed(failed(BEGUN, TRADE, kind, 3), READ, FaultKind.NETWORK, 3)
+    assert states(out.succeeded(READ, at(2)))[TRADE] == (DOWN, str(kind))
+
+
+def test_an_outage_that_comes_over_a_refusal_of_the_key_does_not_hide_it() -> None:
+    out = failed(failed(BEGUN, TRADE, FaultKind.PERMISSION), TRADE, FaultKind.NETWORK, 5)
+    out = failed(out, READ, FaultKind.NETWORK)
+    assert states(out.succeeded(READ, at(2)))[TRADE] == (DOWN, "permission")
+
+
+def test_what_the_exchange_says_of_trading_outlives_the_outage_of_all() -> None:
+    said = BEGUN.said(Status(StatusWord.CANCEL_ONLY), at(1))
+    out = failed(failed(said, TRADE, FaultKind.NETWORK, 3), READ, FaultKind.NETWORK, 3)
+    assert states(out.succeeded(READ, at(2)))[TRADE] == (LIMITED, "cancel_only")
+
+
+def test_a_restart_in_the_middle_of_an_outage_does_not_keep_orders_out_after_it() -> None:
+    out = failed(failed(BEGUN, TRADE, FaultKind.NETWORK, 3), READ, FaultKind.NETWORK, 3)
+    resumed = Capabilities.resumed(out.told, at(9))
+    assert states(resumed.succeeded(READ, at(10)))[TRADE] == (UNKNOWN, "not_tried")
+
+
 def test_a_key_that_may_not_trade_may_not_trade_an_hour_later_either() -> None:
     out = failed(BEGUN, TRADE, FaultKind.PERMISSION)
     assert states(out.succeeded(READ, at(3_600)))[TRADE] == (DOWN, "permission")
@@ -149,6 +210,14 @@ EVENTS = st.lists(
 )
 
 
+def why_out(run: list[str]) -> str:
+    """The reason for which so many faults in a row put a kind of call out; empty when they do not."""
+    final = [kind for kind in run if kind in (FaultKind.AUTH, FaultKind.PERMISSION)]
+    if final or len(run) >= 3:
+        return (final or run)[-1]
+    return FaultKind.MAINTENANCE if FaultKind.MAINTENANCE in run else ""
+
+
 @given(EVENTS)
 def test_whatever_happens_a_kind_of_call_works_only_after_an_answer_and_is_out_only_after_a_reason(
     events: list[tuple[str, str]],
@@ -164,14 +233,21 @@ def test_whatever_happens_a_kind_of_call_works_only_after_an_answer_and_is_out_o
             calls = calls.failed(name, Fault(what), now)
         else:
             calls = calls.succeeded(name, now)
+    runs: dict[str, list[str]] = {name: [] for name in ALL}
+    last: dict[str, CapabilityState] = dict.fromkeys(ALL, UNKNOWN)
+    for what, name in events:
+        if what == "ok":
+            ends = bool(set(WHOLE) & set(runs[name]))
+            runs[name], last[name] = [], OK
+            for other in (TRADE, DATA):
+                if other != name and ends and why_out(runs[other]) in WHOLE:
+                    runs[other], last[other] = [], UNKNOWN
+        elif name and what is not FaultKind.CLIENT_BUG:
+            runs[name].append(what)
     for name in ALL:
-        mine = [what for what, of in events if of == name and what is not FaultKind.CLIENT_BUG]
-        run = mine[::-1]
-        run = run[: run.index("ok")] if "ok" in run else run
-        at_once = {FaultKind.AUTH, FaultKind.PERMISSION, FaultKind.MAINTENANCE}
-        is_out = len(run) >= 3 or bool(at_once & set(run))
+        is_out = bool(why_out(runs[name]))
         can = calls.told[name]
         if can.reason in tuple(StatusWord) and word is not StatusWord.ONLINE and can.reason == word:
             continue  # the exchange's own word lies over it
         assert (can.state is DOWN) == is_out
-        assert (can.state is OK) == (not is_out and "ok" in mine)
+        assert (can.state is OK) == (not is_out and last[name] is OK)

@@ -780,6 +780,51 @@ def test_status_where_nobody_is_ends_with_4(arguments: tuple[str, ...], tmp_path
     assert (said["broker"], said["available"], said["reason"]) == (None, False, "nothing_heard")
 
 
+def told_where(folder: Path, endpoint: str) -> Path:
+    """A configuration that says where its cluster publishes."""
+    config = folder / "brokerwatch.toml"
+    config.write_text(f'version = 1\n[cluster]\nhealth_endpoint = "{endpoint}"\n')
+    return config
+
+
+@pytest.mark.parametrize("way", ["here", "variable", "option"])
+def test_status_and_listen_find_the_cluster_where_run_finds_its_configuration(
+    beside: Beside, tmp_path: Path, way: str
+) -> None:
+    config = told_where(tmp_path, beside.sound.health_endpoint)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    cwd = tmp_path if way == "here" else elsewhere
+    environment = {"BROKERWATCH_CONFIG": str(config)} if way == "variable" else {}
+    options = ("--config", str(config)) if way == "option" else ()
+    status = run_door(*BROKERWATCH, "status", *options, cwd=cwd, environment=environment)
+    assert status.status == 0, status.err
+    of_one = run_door(*BROKERWATCH, "status", "nobody", *options, cwd=cwd, environment=environment)
+    assert (of_one.status, "no broker named 'nobody'" in of_one.err) == (2, True)
+    listened = ("listen", *options, "--json", "--count", "1")
+    heard = run_door(*BROKERWATCH, *listened, cwd=cwd, environment=environment)
+    assert heard.status == 0, heard.err
+    assert json.loads(heard.out)["src"] == f"supervisor/{beside.sound.name}"
+
+
+def test_an_endpoint_that_is_named_goes_before_the_configuration(beside: Beside, tmp_path: Path) -> None:
+    told_where(tmp_path, free_endpoint())
+    named = run_door(*BROKERWATCH, "status", beside.sound.health_endpoint, cwd=tmp_path)
+    assert named.status == 0, named.err
+
+
+@pytest.mark.parametrize("command", ["status", "listen"])
+def test_a_configuration_that_does_not_say_where_is_status_2_and_one_sentence(
+    command: str, tmp_path: Path
+) -> None:
+    config = told_where(tmp_path, "tcp://127.0.0.1:*")
+    done = run_door(*BROKERWATCH, command, cwd=tmp_path)
+    assert (done.status, len(done.err.splitlines())) == (2, 1)
+    assert "name the endpoint that `brokerwatch run` shows" in done.err
+    gone = run_door(*BROKERWATCH, command, "--config", str(config / "gone"), cwd=tmp_path)
+    assert (gone.status, "cannot be read" in gone.err) == (2, True)
+
+
 # --- what a door costs ---------------------------------------------------------------------------
 
 
@@ -835,7 +880,8 @@ def test_listen_imports_neither_exchanges_nor_actors_and_stays_small(beside: Bes
 
 
 def test_status_imports_neither_exchanges_nor_actors_and_stays_small(beside: Beside, tmp_path: Path) -> None:
-    imported, peak_mib = cost_of("-m", "brokerwatch", "status", beside.sound.health_endpoint, cwd=tmp_path)
+    told_where(tmp_path, beside.sound.health_endpoint)
+    imported, peak_mib = cost_of("-m", "brokerwatch", "status", cwd=tmp_path)
     assert "zmq" in imported
     assert imported & HEAVY == set()
     assert peak_mib < LIMIT_MIB

@@ -26,8 +26,8 @@ from brokerwatch.control import LATEST_US, LONGEST_LINE, MAX_WHY, SOCKET_NAME, C
 from brokerwatch.errors import ControlError
 from brokerwatch.loop import LoopThread
 from brokerwatch.messages import Reason
-from brokerwatch.program import meant_cluster
 from brokerwatch.state import folder_of
+from brokerwatch.whereabouts import meant_cluster
 from tests.clusters import PATIENCE_S, Till, cluster_of, until
 from tests.test_operator import at_once, own
 

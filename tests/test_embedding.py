@@ -6,16 +6,18 @@ import asyncio
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from brokerwatch.changes import Change
 from brokerwatch.cluster import Cluster
+from brokerwatch.config import BrokerSpec
 from brokerwatch.messages import CapabilityState, HealthState
 from brokerwatch.selection import Need, RefusalCode
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedKraken, SimulatedOkx, serve
-from tests.clusters import cluster_of, simulated_spec, until, wait_for_reading
+from tests.clusters import Till, cluster_of, simulated_spec, until, wait_for_reading
 
 NEED = Need(symbol="BTC/USD", side="buy", quote_amount=Decimal("500"), prefer=["kraken-test"])
 
@@ -78,6 +80,23 @@ def test_with_leave_to_trade_the_markets_are_there_without_being_asked_for() -> 
     with serve(kraken), cluster_of(simulated_spec(kraken, trading=True)) as cluster:
         cluster.broker("kraken-test").get_account_balance()
         until(lambda: cluster.router.pick(NEED).broker == "kraken-test")
+
+
+def test_a_callable_of_the_traders_own_can_be_picked_with_a_caution_and_any_spelling_will_do() -> None:
+    kraken = SimulatedKraken()
+    kraken.set_balance({"USD": ("1000", "0")})
+    mine = BrokerSpec("mine", fetch=Till({"USD": "1000"}))
+    with serve(kraken), cluster_of(mine, simulated_spec(kraken)) as cluster:
+        cluster.broker("mine").get_account_balance()
+        choice = cluster.router.pick(NEED)
+        assert choice.broker == "mine"
+        assert choice.ranked[0].cautions == (
+            "nobody can know its markets: whether it has BTC/USD is yours to know",
+        )
+        load(cluster, "kraken-test")
+        for text in ("BTC-USD", "xbtusd", "XXBTZUSD", "btc/usd"):
+            found = cluster.router.pick(replace(NEED, symbol=text))
+            assert (found.need.symbol, found.broker) == ("BTC/USD", "kraken-test")
 
 
 def test_changes_are_told_on_one_thread_of_their_own_until_nobody_wants_them() -> None:

@@ -21,16 +21,18 @@ US: Final = "brokerwatch"
 
 FLOORS: Final[Mapping[int, str]] = {
     0: "errors",
-    1: "messages messages.* clock policy config section configfile moments currencies credentials",
+    1: "amounts messages messages.* clock policy config section configfile moments currencies credentials",
     2: "health capabilities evidence backoff memory pace view totals reception restarts faults selection "
-    "envelopes answers products symbols candles positions status orders receipts refusals",
-    3: "board router changes backlog journal",
-    4: "exchange strict sessions connection dialects venue desk account lane laneturn source dropin loop "
+    "need objections "
+    "envelopes answers proof products symbols candles positions status orders receipts refusals unlisted",
+    3: "board router changes backlog journal ordering",
+    4: "exchange strict sessions connection dialects venue desk ledger lookup account lane laneturn "
+    "callthread borrowed instances lent unproven lastknown question source dropin loop "
     "store database sqlitefile claims holdfile control bus voice inbox listener",
     5: "actors actors.*",
-    6: "broker calls statuswatch state operators restoration cluster",
-    7: "cli program simulation scenes testing demo screen lines table signals template __main__ run_cluster "
-    "brokerwatch",
+    6: "broker calls observation statuswatch state operators restoration cluster",
+    7: "cli program simulation scenes testing demo screen lines table signals template whereabouts "
+    "__main__ run_cluster brokerwatch",
 }
 """The modules of each floor, without the leading `brokerwatch.`; `brokerwatch` is the package itself."""
 
@@ -52,7 +54,7 @@ GATES: Final[Mapping[str, str]] = {
     "click": "cli",
     "cryptography": "credentials simulator.*",
     "msgpack": "messages.codec",
-    "msgspec": "messages.* config memory view reception board actors.* cluster lines",
+    "msgspec": "messages.* config memory view reception board actors.* cluster lines ledger",
     "pykka": "actors.* cluster state",
     "pytest": "testing",
     "rich": "table",

@@ -308,6 +308,9 @@ def test_what_python_asks_for_is_looked_at_as_closely_as_what_comes_over_the_soc
             cluster.hold("k", "for ever", until=datetime(9999, 12, 31, tzinfo=UTC))
         with pytest.raises(ControlError, match="up to 160 characters"):
             cluster.hold("k", "x" * 161)
+        with pytest.raises(ValueError, match="with its time zone"):
+            cluster.hold("k", "for a while", until=datetime(2099, 1, 1))  # noqa: DTZ001 - just this is refused
+        assert answer(cluster.broker("k").reading()) != HELD
         cluster.hold("k", "two\nlines\x00 of \x1b[31mred")
         assert cluster.broker("k").reading().detail == "by this program: two lines of [31mred"
         cluster.release("k")
@@ -511,6 +514,10 @@ def test_a_hold_from_the_shell_is_seen_by_all_doors_and_outlives_a_kill(
         assert (done.status, done.err) == (0, "")
         assert "k is held out by " in done.out
         assert ": moving funds, until " in done.out
+        in_utc, local = done.out.splitlines()
+        end = datetime.fromisoformat(local.removeprefix("the end in local time: "))
+        assert end.utcoffset() is not None
+        assert in_utc.endswith(f", until {end.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC")
         heard = ear.until(lambda said: not said["available"])[-1]
         assert heard["reason"] == "held_out"
         assert "moving funds" in heard["detail"]
@@ -540,6 +547,9 @@ def test_a_hold_from_the_shell_is_seen_by_all_doors_and_outlives_a_kill(
         done = desk.says("release", "k")
         assert (done.status, done.out) == (0, "k is released and is available\n")
         run.until(lambda said: said["available"])
+        again = desk.says("release", "k")
+        assert (again.status, again.out) == (1, "")
+        assert again.err == "brokerwatch: k is not held out: there was nothing to release\n"
         assert run.stopped_by(signal.SIGTERM) == 0
     after_it_stopped = desk.says("history")
     assert after_it_stopped.status == 0

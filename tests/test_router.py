@@ -6,7 +6,7 @@ import queue
 from collections.abc import Iterator
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -121,3 +121,10 @@ def test_a_callback_may_ask_the_router_which_knows_what_it_was_told() -> None:
         assert chosen.get(timeout=PATIENCE_S) == "okx"
     finally:
         assert venue.changes.close(PATIENCE_S)
+
+
+@pytest.mark.parametrize("wrong", ["BTC/USD", None, {"symbol": "BTC/USD"}])
+def test_what_is_no_need_is_refused_with_one_to_copy(wrong: Any) -> None:
+    for ask in (Venue().router.pick, Venue().router.rank):
+        with pytest.raises(TypeError, match=r'Need\(symbol="BTC/USD", side="buy"\)'):
+            ask(wrong)

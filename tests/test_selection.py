@@ -17,9 +17,10 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from brokerwatch import selection
+from brokerwatch import need as needs_module
+from brokerwatch import objections, selection
 from brokerwatch.clock import Clock, Instant, ManualClock
-from brokerwatch.errors import InvalidOrder
+from brokerwatch.errors import InvalidOrder, InvalidSymbol
 from brokerwatch.messages import (
     Capability,
     CapabilityState,
@@ -33,6 +34,7 @@ from brokerwatch.messages import (
     Verdict,
 )
 from brokerwatch.selection import Candidate, Choice, Need, RefusalCode, choose
+from brokerwatch.symbols import Products
 from tests import strategies as our
 
 CLOCK: Final = ManualClock()
@@ -674,6 +676,101 @@ def test_who_only_listens_does_not_know_the_markets_and_is_cautioned() -> None:
     assert refusal(known)[0] is RefusalCode.NO_SUCH_MARKET, "what is known counts all the same"
 
 
+@pytest.mark.parametrize("closing", [False, True])
+@pytest.mark.parametrize("own", [{"exchange": "custom"}, {"knowable": False}])
+def test_whose_markets_nobody_can_know_is_cautioned_and_a_fresh_exchange_is_refused(
+    own: dict[str, Any], closing: bool
+) -> None:
+    mine = candidate("mine", products=None, trading=None)
+    mine = dataclasses.replace(
+        mine,
+        reading=msgspec.structs.replace(mine.reading, exchange=own.get("exchange", "kraken")),
+        knowable=own.get("knowable", True),
+    )
+    choice = choose(dataclasses.replace(BUY, exit=closing), [mine, candidate("new", products=None)])
+    assert choice.broker == "mine"
+    assert choice.ranked[0].cautions == (
+        "nobody can know its markets: whether it has BTC/USD is yours to know",
+    )
+    assert closing or refusal(choice, "new")[0] is RefusalCode.PRODUCTS_UNKNOWN
+    assert "is yours to know" in choice.why()
+
+
+# --- spellings ---------------------------------------------------------------------------------------
+
+
+def markets(*symbols: str, **ids: str) -> Mapping[str, Product]:
+    rows = [
+        Product(symbol=symbol, base=base, quote=quote, id=ids.get(f"{base}{quote}", symbol.replace("/", "")))
+        for symbol in symbols
+        for base, quote in [symbol.split("/")]
+    ]
+    return Products(rows).by_symbol
+
+
+SPELLINGS: Final = ("BTC-USD", "BTCUSD", "XBTUSD", "btc_usd", "XBT/USD", "XXBTZUSD", "btc/usd", "BTC/ZUSD")
+
+
+@pytest.mark.parametrize("known", [markets("BTC/USD", BTCUSD="XXBTZUSD"), MARKETS])
+@pytest.mark.parametrize("text", SPELLINGS)
+def test_a_need_takes_every_spelling_and_the_choice_says_what_was_meant(
+    text: str, known: Mapping[str, Product]
+) -> None:
+    choice = choose(need_of(symbol=text, quote_amount=Decimal(500)), [candidate(products=known)])
+    assert choice.broker == "a", choice.why()
+    assert choice.need == BUY
+    assert choice.why().startswith("buy for 500 USD on BTC/USD: a")
+    short = choose(need_of(symbol=text, quote_amount=Decimal(1001)), [candidate(products=known)])
+    assert refusal(short) == (RefusalCode.NOT_ENOUGH, "has 1000 USD free, needs 1001")
+
+
+@pytest.mark.parametrize("text", [text for text in SPELLINGS if text not in ("XBT/USD", "BTC/ZUSD")])
+def test_where_nobody_knows_the_markets_the_letters_must_do(text: str) -> None:
+    unknown = [candidate(products=None)]
+    assert choose(need_of(symbol=text), unknown, strict_products=False).need.symbol == "BTC/USD"
+    assert choose(need_of(symbol=text), []).need.symbol == "BTC/USD"
+
+
+@pytest.mark.parametrize("text", ["XTZUSD", "ABLUSD"])
+def test_letters_that_could_be_two_markets_are_refused_and_both_are_named(text: str) -> None:
+    with pytest.raises(InvalidSymbol, match=r"could mean \S+ or \S+; write which one"):
+        choose(need_of(symbol=text), [candidate(products=None)], strict_products=False)
+
+
+@pytest.mark.parametrize("text", ["XYZQQQ", "BTC.USD"])
+def test_letters_that_nobody_can_read_are_refused_when_the_market_is_looked_for(text: str) -> None:
+    with pytest.raises(ValueError, match="cannot be told apart"):
+        choose(need_of(symbol=text), [candidate()])
+
+
+def test_the_markets_that_are_listed_decide_and_never_the_letters() -> None:
+    tezos = [candidate(products=markets("XTZ/USD"), balance=free(USD="1000"))]
+    assert choose(need_of(symbol="XTZUSD"), tezos).need.symbol == "XTZ/USD"
+    two = [candidate("a", products=markets("BTC/BUSD")), candidate("b", products=markets("BTCB/USD"))]
+    with pytest.raises(InvalidSymbol, match="could mean BTC/BUSD or BTCB/USD"):
+        choose(need_of(symbol="BTCBUSD"), two)
+    # Who does not come into question has no word in it.
+    assert choose(need_of(symbol="BTCBUSD", only=["b"]), two).need.symbol == "BTCB/USD"
+    alike = [candidate(products=markets("aB/USD", "AB/USD"))]
+    assert choose(need_of(symbol="aB/USD"), alike).need.symbol == "aB/USD"
+    assert choose(need_of(symbol="AB-USD"), alike).need.symbol == "AB/USD"
+
+
+def test_a_derivative_of_that_name_is_no_market_for_a_need() -> None:
+    perpetual = Product(symbol="BTC/USD:BTC", base="BTC", quote="USD", id="XBTUSD", kind="swap")
+    choice = choose(need_of(symbol="XBTUSD"), [candidate(products=Products([perpetual]).by_symbol)])
+    assert choice.need.symbol == "BTC/USD"
+    assert refusal(choice)[0] is RefusalCode.NO_SUCH_MARKET
+
+
+def test_a_need_says_its_currencies_only_where_they_are_sure() -> None:
+    need = need_of(symbol="XTZUSD", quote_amount=Decimal(5))
+    assert str(need) == "buy for 5 of the quote currency on XTZUSD"
+    with pytest.raises(InvalidSymbol):
+        _ = need.quote
+    assert str(need_of(symbol="BTC-USD", base_amount=Decimal(5))) == "buy 5 BTC on BTC-USD"
+
+
 # --- order -------------------------------------------------------------------------------------------
 
 
@@ -788,9 +885,10 @@ def test_any_age_will_do_when_the_limit_is_infinite() -> None:
 @pytest.mark.parametrize(
     ("wrong", "argument", "words"),
     [
-        ({"symbol": "BTCUSD"}, "symbol", "BTC/USD"),
-        ({"symbol": "BTC-USD"}, "symbol", "BTC/USD"),
-        ({"symbol": "btc/usd"}, "symbol", "BTC/USD"),
+        ({"symbol": "BTC"}, "symbol", "BTC/USD"),
+        ({"symbol": "usd"}, "symbol", "BTC/USD"),
+        ({"symbol": "BTC-USD-PERP"}, "symbol", "BTC/USD"),
+        ({"symbol": "BTC-btc"}, "symbol", "BTC/USD"),
         ({"symbol": "BTC/USD/EUR"}, "symbol", "BTC/USD"),
         ({"symbol": "BTC/"}, "symbol", "BTC/USD"),
         ({"symbol": "/USD"}, "symbol", "BTC/USD"),
@@ -861,7 +959,8 @@ def test_an_amount_at_the_edges_can_be() -> None:
 def test_the_selection_knows_no_clock_and_no_chance() -> None:
     imported = {
         alias.name.partition(".")[0]
-        for node in ast.walk(ast.parse(inspect.getsource(selection)))
+        for module in (selection, objections, needs_module)
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in (node.names if isinstance(node, ast.Import) else [ast.alias(node.module or "")])
     }

@@ -27,6 +27,7 @@ from typing import Any, Final
 import pytest
 
 from brokerwatch import exchange as gateway
+from brokerwatch.config import CCXT_NAMES
 from brokerwatch.configfile import load
 from brokerwatch.errors import Problem
 from brokerwatch.scenes import Scene, read_script, tell_story
@@ -273,6 +274,18 @@ def test_the_keys_go_with_the_port_and_without_one_they_are_new(tmp_path: Path) 
     port = str(free_port())
     assert keys("--port", port) == keys("--port", port)
     assert keys() != keys()
+
+
+def test_ten_thousand_accounts_are_no_more_trouble_than_two(tmp_path: Path) -> None:
+    with Door(*SIMULATE, "okx", "--json", "--accounts", "10000", cwd=tmp_path) as door:
+        said = first_object(door)
+        keys = [one["api_key"] for one in said["accounts"]]
+        assert len(set(keys)) == len(keys) == 10_000
+        last = {CCXT_NAMES.get(key, key): value for key, value in said["accounts"][-1].items()}
+        assert bot_of("okx", {**said["ccxt"], **last}).fetch_balance()["total"]
+    refused = run_door(*SIMULATE, "okx", "--accounts", "10001", cwd=tmp_path)
+    assert refused.status == 2
+    assert "10000" in refused.err
 
 
 def test_every_fault_is_listed_with_its_sentence(tmp_path: Path) -> None:
