@@ -30,7 +30,7 @@ FLOORS: Final[Mapping[int, str]] = {
     "callthread borrowed instances lent unproven lastknown question source dropin loop "
     "store database sqlitefile claims holdfile control bus voice inbox listener",
     5: "actors actors.*",
-    6: "broker calls observation statuswatch state operators restoration cluster",
+    6: "broker aio calls observation statuswatch state operators restoration cluster",
     7: "cli program simulation scenes testing demo screen lines table signals template whereabouts "
     "__main__ run_cluster brokerwatch",
 }
