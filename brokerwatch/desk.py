@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
+from brokerwatch.callthread import BUSY
 from brokerwatch.capabilities import READ, TRADE
 from brokerwatch.clock import Clock
 from brokerwatch.config import BrokerSpec
@@ -38,7 +39,7 @@ from brokerwatch.messages import Fault, FaultKind, Order, OrderState, Position, 
 from brokerwatch.ordering import Ticket
 from brokerwatch.orders import OrderRequest, client_id_mistake
 from brokerwatch.positions import Named
-from brokerwatch.refusals import NotTaken, definitely_not_placed, never_sent
+from brokerwatch.refusals import NotTaken, definitely_not_placed, never_sent, never_started
 from brokerwatch.source import Refrained
 from brokerwatch.venue import Venue
 
@@ -290,8 +291,14 @@ class Desk:
 
     async def _cleared_up(self, request: OrderRequest, error: Exception) -> Order:
         """The order whose answer was none, when it was placed; else the error that says what is known."""
+        name, order_id = self._spec.name, request.client_order_id
+        if never_started(self._connection.failure(error)):
+            self._ledger.end(order_id, placed=False)
+            late = isinstance(error, TimeoutError)
+            why = BUSY if late else self._connection.fault(error).detail
+            raise OrderNotSent(f"{name}: nothing was sent: {why}") from None
         fault = self._noted(error)
-        name, order_id, about = self._spec.name, request.client_order_id, f"{fault.kind}: {fault.detail}"
+        about = f"{fault.kind}: {fault.detail}"
         if self._said_no(error):
             self._ledger.end(order_id, placed=False)
             # Without ccxt's own error behind it: its text may hold what the server repeated of our secrets.

@@ -122,11 +122,16 @@ _MAYBE_SENT: Final = frozenset(
 """A connection was made, at least once: a refused one may be the second attempt."""
 
 
+def never_started(failure: Failure) -> bool:
+    """Whether the call still waited for its thread when its time was over: no fault of the exchange."""
+    return "NeverStarted" in (*failure.classes, *failure.causes)  # below a TimeoutError too
+
+
 def never_sent(failure: Failure) -> bool:
     """Whether the call was not started or no connection was made, so that nothing can have arrived."""
+    if never_started(failure):
+        return True
     names = {*failure.classes, *failure.causes}
-    if "NeverStarted" in names:
-        return True  # below a TimeoutError too: it waited for its thread until then
     unheard = failure.status is None and not failure.body
     return unheard and bool(names & _NEVER_CONNECTED) and not names & _MAYBE_SENT
 

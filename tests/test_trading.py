@@ -729,6 +729,30 @@ def test_orders_of_which_nobody_knows_are_remembered_over_a_restart(
         assert desk.buy().state is OrderState.ACCEPTED, "it is known, and forgotten"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_order_that_is_under_way_when_the_cluster_stops_is_remembered(
+    kind: type[SimulatedExchange], tmp_path: Path
+) -> None:
+    exchange = rich(kind())
+    with Opened(exchange, state=str(tmp_path), fetch_deadline_s=10.0) as desk:
+        desk.broker.get_all_products()
+        exchange.set_fault("hang", path=desk.order_path, executed=True, times=1)
+        with ThreadPoolExecutor(1) as elsewhere:
+            buying = elsewhere.submit(desk.buy)
+            until(lambda: exchange.calls_to(desk.order_path))
+            desk.cluster.stop()
+            assert isinstance(buying.exception(), OrderStateUnknown)
+    exchange.mend()
+    for path in LOOKUP_PATHS[exchange.ccxt_id]:
+        exchange.set_fault("http_502_html", path=path)
+    with Opened(exchange, state=str(tmp_path)) as desk:
+        with pytest.raises(OrderStateUnknown, match="under way when the program"):
+            desk.buy()
+        exchange.mend()
+        desk.buy()
+    assert exchange.placed_orders == 2
+
+
 def test_an_order_that_is_known_is_not_remembered(tmp_path: Path) -> None:
     exchange = rich(SimulatedKraken())
     with Opened(exchange, state=str(tmp_path)) as desk:
@@ -922,6 +946,7 @@ def test_an_exit_sells_what_an_order_bought_of_which_nobody_knew(desk: Desk) -> 
     desk.exchange.mend()
     desk.exchange.set_balance({"BTC": ("0.001", "0")})
     assert desk.broker.close_position(desk.symbol, validate_only=False).base_amount == Decimal("0.001")
+    assert not desk.broker.forget_order(unknown.value.client_order_id), "it was looked up before"
 
 
 def test_an_order_whose_turn_does_not_come_in_time_is_withdrawn(desk: Desk) -> None:
