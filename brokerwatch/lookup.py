@@ -103,18 +103,20 @@ class Lookup:
         """
         for sent in self._ledger.lost():
             earlier = sent.request
+            name = self._spec.name
             about = f"an earlier order, {earlier.client_order_id}, is not accounted for ({sent.why})"
             try:
                 await self.accounted_for(earlier.product, earlier.client_order_id)
             except (CouldNotAsk, NotSupported, Refrained) as trouble:
                 raise OrderStateUnknown(
-                    f"{self._spec.name}: {about}, and looking it up failed: {trouble}. Nothing was sent. "
+                    f"{name}: {about}, and looking it up failed: {trouble}. Nothing was sent. "
                     f"Once you know what became of it: forget_order({earlier.client_order_id!r})",
                     earlier.client_order_id,
                 ) from trouble
             except OrderStateUnknown as error:
+                still = str(error).removeprefix(f"{name}: ")
                 raise OrderStateUnknown(
-                    f"{self._spec.name}: {about}; {error}. Nothing was sent", earlier.client_order_id
+                    f"{name}: {about}; {still}. Nothing was sent", earlier.client_order_id
                 ) from None
 
     async def accounted_for(self, product: Product, client_order_id: str) -> FoundOrder | None:
@@ -131,7 +133,8 @@ class Lookup:
         left_s = sent.left_s(self._clock.now())
         if found is None and left_s > 0:
             raise OrderStateUnknown(
-                f"the exchange does not list {client_order_id} yet, and it may still come for {left_s:.0f} s",
+                f"{self._spec.name}: the exchange does not list {client_order_id} yet, and it may still come "
+                f"for {left_s:.0f} s",
                 client_order_id,
             )
         outcome = "never arrived" if found is None else f"was placed: {found.order_id}"
