@@ -43,11 +43,16 @@ class Gather:
 
 
 @dataclass(frozen=True, slots=True)
+class Gathered:
+    """The wait for more is over."""
+
+
+@dataclass(frozen=True, slots=True)
 class Retry:
     """The wait after a failed attempt is over."""
 
 
-Message = Write | Gather | Retry
+Message = Write | Gather | Gathered | Retry
 
 
 class Recorder(Actor):
@@ -77,6 +82,8 @@ class Recorder(Actor):
         self._holds_written: dict[str, Hold | None] = {}
         """What waits for the database and is in the holds' own file already."""
         self._on_opened = on_opened
+        self._gathering = False
+        """A timer runs at whose end everything is written."""
         self._failures = 0
         """Attempts that failed in a row; a timer runs while there are any."""
         self._said = ""
@@ -101,9 +108,14 @@ class Recorder(Actor):
                 else:
                     self._attempt()
             case Gather():
-                if not self._failures:
+                if not self._failures and not self._gathering:
+                    self._gathering = True
                     me = self.actor_ref
-                    self._alarms.after(GATHER_S, lambda: tell(me, Write()))
+                    self._alarms.after(GATHER_S, lambda: tell(me, Gathered()))
+            case Gathered():
+                self._gathering = False
+                if not self._failures:
+                    self._attempt()
             case Retry():
                 self._attempt()
             case _:

@@ -78,15 +78,15 @@ class Ledger:
                 continue  # ours, and newer
             try:
                 request = msgspec.json.decode(mark.document, type=OrderRequest)
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, RecursionError) as error:
                 _log.error(
                     "an order of an earlier process, %s, cannot be read and is not looked up: %s",
                     mark.client_order_id,
                     error,
                 )
                 continue
-            ago_s = max(0.0, (now.wall_us - mark.sent_us) / 1_000_000)
-            at = Instant(mark.sent_us, now.up_s - ago_s)
+            # Its minute begins anew: the wall clock may have jumped, and what is young must not be lost.
+            at = Instant(mark.sent_us, now.up_s)
             self._sent[mark.client_order_id] = Sent(request, at, CUT_OFF)
             _log.warning(
                 "nobody knows what became of an order of an earlier process: %s, %s %s %s",

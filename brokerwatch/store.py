@@ -273,7 +273,7 @@ class Store:
                     owner,
                     ", ".join(f"{name} {_shown(row[name])}" for name in wrong),
                 )
-            if not {"broker", "fingerprint"}.intersection(wrong):
+            if not {"broker", "fingerprint", "client_order_id"}.intersection(wrong):
                 values = {str(name): value for name, value in row.items()}
                 yield words(**values | {name: _instead(name, row[name]) for name in wrong})
 
@@ -368,7 +368,7 @@ def _storable(value: Any) -> Any:
     return value
 
 
-# --- statements: built once, because SQLAlchemy takes longer over it than SQLite over writing a row -----------
+# --- statements: built once, because building one takes longer than SQLite takes over a row ----------------
 
 _SENT_ORDER: Final = insert(_ORDER)
 _FORGOTTEN_ORDER: Final = delete(_ORDER).where(

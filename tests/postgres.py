@@ -99,9 +99,20 @@ class PostgreSQL:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
+    def sessions(self) -> list[int]:
+        """The processes that answer somebody, by id."""
+        rows = self.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'")
+        return [row[0] for row in rows]
+
     def kill(self) -> None:
-        """As when the power fails: nobody is told."""
+        """As when the power fails: nobody is told, and nothing of it goes on."""
+        # A child that has not noticed the end of its parent yet would still answer.
+        children: list[int] = []
+        with contextlib.suppress(psycopg.Error):
+            children = self.sessions()
         self._signal(signal.SIGKILL)
+        for pid in children:
+            _signal_if_there(pid, signal.SIGKILL)
         assert self._process is not None
         self._process.wait(PATIENCE_S)
 
@@ -192,10 +203,7 @@ def postgresql(request: pytest.FixtureRequest) -> Iterator[PostgreSQL]:
 
 def frozen(server: PostgreSQL) -> Callable[[], None]:
     """Stop the server's processes where they stand; what is returned lets them go on."""
-    pids = [
-        row[0]
-        for row in server.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'")
-    ]
+    pids = server.sessions()
     for pid in pids:
         _signal_if_there(pid, signal.SIGSTOP)
 

@@ -99,7 +99,7 @@ def test_a_disk_that_does_not_answer_stops_no_order(
     assert ledger.sent("one") is not None
 
 
-def test_the_next_process_knows_them_with_their_age(clock: ManualClock) -> None:
+def test_the_next_process_knows_them_and_gives_each_a_minute_to_arrive(clock: ManualClock) -> None:
     paper = Paper()
     before = Ledger("key", clock, paper)
     asyncio.run(before.send(request("one")))
@@ -110,15 +110,19 @@ def test_the_next_process_knows_them_with_their_age(clock: ManualClock) -> None:
     one, two = after.lost()
     assert (one.request, two.request) == (request("one"), request("two", side=Side.SELL, amount="0.10"))
     assert {one.why, two.why} == {CUT_OFF}
-    assert one.left_s(later.now()) == pytest.approx(LOST_AFTER_S - 20.0)
+    assert one.at.wall_us == clock.now().wall_us
+    assert one.left_s(later.now()) == pytest.approx(LOST_AFTER_S)
+    later.advance(LOST_AFTER_S)
+    assert one.left_s(later.now()) == pytest.approx(0.0)
     after.end("one", placed=False)
     assert list(paper.marks) == [("key", "two")]
 
 
-def test_a_wall_clock_that_went_back_makes_an_order_no_younger_than_now(clock: ManualClock) -> None:
+@pytest.mark.parametrize("jump_s", [-3_600.0, 3_600.0])
+def test_a_wall_clock_that_jumped_makes_no_order_a_lost_one(clock: ManualClock, jump_s: float) -> None:
     paper = Paper()
     asyncio.run(Ledger("key", clock, paper).send(request()))
-    clock.jump_wall(-3_600.0)
+    clock.jump_wall(jump_s)
     after = Ledger("key", clock, paper)
     after.recall(paper.marks.values())
     [sent] = after.lost()

@@ -164,6 +164,18 @@ def test_what_is_no_news_is_gathered_for_a_second_and_written_at_once_with_what_
     desk.alarms.fire()  # nothing waits any more, and nothing is amiss
 
 
+def test_one_wait_at_a_time_however_often_something_urgent_comes_between(desk: Desk) -> None:
+    desk.start()
+    for number in (1, 2, 3):
+        desk.backlog.health(health(number))
+        assert desk.key(number).result(PATIENCE_S) is True
+    desk.backlog.health(health(4))
+    desk.alarms.fire()
+    assert_recorded_soon(desk)
+    assert desk.stored()[0].healths == {"a": health(4)}
+    assert desk.alarms.waits_s == [GATHER_S]
+
+
 def test_what_waited_before_the_recorder_came_is_written_too(desk: Desk) -> None:
     waiter = desk.key(7)
     desk.start()

@@ -25,6 +25,7 @@ from brokerwatch import (
     Cluster,
     ClusterSettings,
     EndpointUnavailable,
+    OrderStateUnknown,
     StateFolderTaken,
 )
 from brokerwatch.messages import HealthState, Reason
@@ -253,6 +254,37 @@ def test_a_store_that_cannot_be_read_leaves_everybody_unknown_and_is_read_when_i
         until(broker.is_available)
     with cluster_of(spec_of(till), state=str(tmp_path)) as cluster:
         assert cluster.broker("a").reading().cash == Decimal(77)
+
+
+def test_an_order_of_before_that_can_be_read_only_later_holds_up_entries_from_then_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    exchange = SimulatedKraken()
+    exchange.set_balance({"USD": ("1000", "0")})
+
+    def buy(cluster: Cluster) -> None:
+        broker = cluster.broker("kraken-test")
+        broker.get_account_balance()
+        broker.place_market_order("BTC/USD", "buy", quote_amount=Decimal(50), validate_only=False)
+
+    with serve(exchange):
+        spec = simulated_spec(exchange, trading=True, fetch_deadline_s=1.0)
+        exchange.set_fault("reset", path="POST /0/private/AddOrder", times=1)
+        for path in ("OpenOrders", "ClosedOrders"):
+            exchange.set_fault("http_502_html", path=f"POST /0/private/{path}")
+        with cluster_of(spec, state=str(tmp_path)) as cluster, pytest.raises(OrderStateUnknown):
+            buy(cluster)
+        database, away = tmp_path / "brokerwatch.db", tmp_path / "away.db"
+        database.rename(away)
+        database.mkdir()
+        with cluster_of(spec, state=str(tmp_path)) as cluster:
+            assert "of an order of an earlier process" not in caplog.text
+            database.rmdir()
+            away.rename(database)
+            until(lambda: "of an order of an earlier process" in caplog.text, patience_s=40.0)
+            with pytest.raises(OrderStateUnknown, match="not accounted for"):
+                buy(cluster)
+    assert exchange.placed_orders == 0
 
 
 @pytest.mark.parametrize("loss", ["deleted", "emptied", "damaged"])

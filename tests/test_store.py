@@ -491,6 +491,28 @@ def test_a_row_of_nobody_is_left_out(
     assert len(caplog.records) == 3
 
 
+def test_a_spoilt_order_hides_no_other_and_one_without_an_id_is_left_out(
+    tmp_path: Path, opened: Opener, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "state.db"
+    store = opened(f"sqlite:///{path}")
+    whole = SentOrder("k", "whole", 5, "{}")
+    store.write(Batch(orders={("k", "whole"): whole}))
+    spoilt(
+        path,
+        "INSERT INTO brokerwatch_order VALUES ('k', 'cut', 6, x'7bff')",
+        "INSERT INTO brokerwatch_order VALUES ('k', 'when', 'yesterday', '{}')",
+        "INSERT INTO brokerwatch_order VALUES ('k', x'ff', 1, '{}')",
+        "INSERT INTO brokerwatch_order VALUES (x'ff', 'nobody', 1, '{}')",
+    )
+    found = store.load().orders
+    assert set(found) == {"k"}
+    assert set(found["k"]) == {whole, SentOrder("k", "cut", 6, "{\ufffd"), SentOrder("k", "when", 0, "{}")}
+    assert len(caplog.records) == 4
+    store.write(Batch(orders={("k", "cut"): None, ("k", "when"): None}))
+    assert store.load().orders == {"k": (whole,)}
+
+
 def test_half_a_character_in_one_row_hides_no_other(tmp_path: Path, opened: Opener) -> None:
     path = tmp_path / "state.db"
     store = opened(f"sqlite:///{path}")
