@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Final
@@ -30,6 +31,11 @@ class Actor(pykka.ThreadingActor):
 
     # What does not stop in time is named and left behind; it must not keep the process alive.
     use_daemon_thread = True
+
+    @staticmethod
+    def _create_actor_inbox() -> queue.SimpleQueue[Any]:
+        # As Pykka's own, without its two locks and three conditions: half the CPU of a `tell`.
+        return queue.SimpleQueue()
 
     def __init__(self, on_death: Callable[[str], None]) -> None:
         super().__init__()

@@ -29,6 +29,9 @@ ASIDE_SHARE: Final = 0.25
 """What an auxiliary call may take of the deadline: it must not cost the balance itself."""
 REFUSED_AGAIN_S: Final = 600.0
 """An auxiliary call that the key may not make is tried again after so long."""
+LONGEST_KEPT: Final = 16_384
+"""Characters of an answer that are kept, to see whether the next one says the same: most polls find nothing
+new, and reading it costs as much as asking."""
 SKEW_S: Final = 0.5
 """What asking the exchange for its time may take; it only explains a fault that is established."""
 SKEW_WORTH_MS: Final = 1_000
@@ -45,6 +48,10 @@ class Account:
         self._clock = clock
         self._funding_from_s = float("-inf")
         self._funding_trouble = ""
+        self._body = ""
+        """The newest answer that was proof, as it was written."""
+        self._proven: Mapping[str, Holding] = MappingProxyType({})
+        """What it proved."""
         readers: Mapping[str, Callable[[float], Awaitable[Found]]] = {
             "kraken": self._read_kraken,
             "coinbase": self._read_coinbase,
@@ -94,17 +101,37 @@ class Account:
         side = "ahead of" if ahead_ms > 0 else "behind"
         return f"this machine's clock is {abs(ahead_ms) / 1_000:.1f} s {side} the exchange's"
 
+    def _holdings(
+        self, answer: object, prove: Callable[[object, answers.Code], Mapping[str, Holding]]
+    ) -> Mapping[str, Holding]:
+        """What an answer proves. One that reads as the last one did, to the letter, proves the same."""
+        if self._is_proven:
+            return self._proven
+        found = prove(answer, self._connection.code)
+        self._prove(found)
+        return found
+
+    @property
+    def _is_proven(self) -> bool:
+        body = self._connection.body
+        return bool(body) and body == self._body
+
+    def _prove(self, found: Mapping[str, Holding]) -> None:
+        body = self._connection.body
+        if len(body) <= LONGEST_KEPT:
+            self._body, self._proven = body, found
+
     async def _read_kraken(self, until_s: float) -> Found:
         del until_s
         answer = await self._connection.call("privatePostBalanceEx")
         try:
-            return Found(answers.kraken(answer, self._connection.code))
+            return Found(self._holdings(answer, answers.kraken))
         except Unstated:
             return Found({}, stated=False)
 
     async def _read_okx(self, until_s: float) -> Found:
         answer = await self._connection.call("privateGetAccountBalance")
-        holdings = answers.okx(answer, self._connection.code)
+        holdings = self._holdings(answer, answers.okx)
         if not self._spec.read_funding:
             return Found(holdings)
         return Found(holdings, MappingProxyType({"funding": await self._funding(until_s)}))
@@ -139,8 +166,12 @@ class Account:
         cursors: set[str] = set()
         for _ in range(MAX_PAGES):
             page = await self._connection.call("v3PrivateGetBrokerageAccounts", request)
+            if not cursors and self._is_proven:
+                return Found(self._proven)
             cursor = answers.coinbase_page(page, self._connection.code, found, accounts)
             if cursor is None:
+                if not cursors:
+                    self._prove(found)
                 return Found(found)
             if cursor in cursors:
                 raise NotProof("the list of accounts comes round to a page that was read already")

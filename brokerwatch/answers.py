@@ -9,6 +9,7 @@ Kraken REST "Get Extended Balance", Coinbase Advanced Trade "List Accounts", OKX
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NoReturn, cast
@@ -17,7 +18,7 @@ from brokerwatch.currencies import is_money
 from brokerwatch.envelopes import NotProof, listing, mapping, short, text
 from brokerwatch.messages import Balance, Holding, amount
 from brokerwatch.messages import total as summed
-from brokerwatch.messages.balance import is_code
+from brokerwatch.messages.balance import FRACTION_DIGITS, NOTHING, is_code, less
 
 Code = Callable[[str], str]
 """An exchange's own currency code to the common one: XXBT to BTC."""
@@ -45,9 +46,9 @@ COINBASE_LEFT_OUT: Final = frozenset({"ACCOUNT_TYPE_VAULT", "ACCOUNT_TYPE_PERP_F
 MOST_DIGITS: Final = 27
 """Whole digits of one stated amount. The wire carries 30, so that sums of a thousand of them fit."""
 
-_ZERO: Final = Decimal(0)
 
-
+_USUAL: Final = re.compile(rf"-?[0-9]{{1,{MOST_DIGITS}}}(?:\.[0-9]{{1,{FRACTION_DIGITS}}})?\Z")
+"""How amounts are usually written; one that is written so passes every check below, and needs no cut."""
 EMPTY_READS: Final = 3
 """So many agreeing answers make an account that held something believably empty …"""
 EMPTY_OVER_S: Final = 30.0
@@ -62,9 +63,7 @@ def parsed(text: str) -> Any:
     A float has lost digits already, NaN is no JSON, and of a key that stands twice nobody knows
     which one is meant.
     """
-    return json.loads(
-        text, parse_float=str, parse_int=str, parse_constant=_refused, object_pairs_hook=_unambiguous
-    )
+    return _JSON.decode(text)
 
 
 def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -76,6 +75,11 @@ def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refused(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
+
+
+_JSON: Final = json.JSONDecoder(
+    parse_float=str, parse_int=str, parse_constant=_refused, object_pairs_hook=_unambiguous
+)
 
 
 class EmptyAnswers:
@@ -145,15 +149,17 @@ def kraken(answer: object, code: Code) -> dict[str, Holding]:
         row = mapping(entry, f"result.{asset}")
         total = _amount(row, "balance", asset)
         held = _held(row, "hold_trade", asset)
-        credit = _ZERO
+        credit = NOTHING
         if "credit" in row or "credit_used" in row:
-            credit = summed((_amount(row, "credit", asset), -_amount(row, "credit_used", asset)))
+            credit = less(_amount(row, "credit", asset), _amount(row, "credit_used", asset))
         if suffix in KRAKEN_BOUND:
-            _add(found, code(base), free=_ZERO, used=total, total=total, staked=total)
+            _add(found, code(base), free=NOTHING, used=total, total=total, staked=total)
         else:
             known = base if suffix in {"", "F"} else asset  # a suffix we do not know stays apart
-            free = summed((total, credit, -held))
-            earning = free if suffix == "F" else _ZERO
+            free = less(total, held)
+            if credit is not NOTHING:
+                free = summed((free, credit))
+            earning = free if suffix == "F" else NOTHING
             _add(found, code(known), free=free, used=held, total=total, earning=earning)
     return found
 
@@ -213,7 +219,7 @@ def okx(answer: object, code: Code) -> dict[str, Holding]:
             free_key = "availEq" if detail.get("availEq") not in (None, "") else "availBal"
             free = _amount(detail, free_key, currency)
             frozen = detail.get("frozenBal")
-            used = summed((total, -free)) if frozen in (None, "") else _amount(detail, "frozenBal", currency)
+            used = less(total, free) if frozen in (None, "") else _amount(detail, "frozenBal", currency)
             _add(found, code(currency), free=free, used=used, total=total)
     return found
 
@@ -260,7 +266,7 @@ def unified(answer: object) -> dict[str, Holding]:
             found,
             currency,
             free=_amount(parts, "free", currency),
-            used=_amount(parts, "used", currency, absent=_ZERO),
+            used=_amount(parts, "used", currency, absent=NOTHING),
             total=_amount(parts, "total", currency),
         )
     return found
@@ -297,7 +303,7 @@ def own_holdings(answer: object) -> dict[str, Holding]:
             )
         elif isinstance(entry, Mapping):
             row = mapping(cast("object", entry), f"the entry of {currency}")
-            free, used = _amount(row, "free", currency), _amount(row, "used", currency, absent=_ZERO)
+            free, used = _amount(row, "free", currency), _amount(row, "used", currency, absent=NOTHING)
             _add(
                 found,
                 currency,
@@ -307,7 +313,7 @@ def own_holdings(answer: object) -> dict[str, Holding]:
             )
         else:
             free = _amount({"amount": entry}, "amount", currency)
-            _add(found, currency, free=free, used=_ZERO, total=free)
+            _add(found, currency, free=free, used=NOTHING, total=free)
     return found
 
 
@@ -318,8 +324,8 @@ def _add(
     free: Decimal,
     used: Decimal,
     total: Decimal,
-    staked: Decimal = _ZERO,
-    earning: Decimal = _ZERO,
+    staked: Decimal = NOTHING,
+    earning: Decimal = NOTHING,
 ) -> None:
     if not is_code(currency):
         raise NotProof(f"not a currency code: {currency[:40]!r}")
@@ -336,6 +342,8 @@ def _add(
 
 def _amount(row: Mapping[str, Any], key: str, currency: str, *, absent: Decimal | None = None) -> Decimal:
     value = row.get(key)
+    if type(value) is str and _USUAL.match(value) is not None:
+        return Decimal(value)
     if value is None and absent is not None:
         return absent
     if value is None:
@@ -352,6 +360,6 @@ def _amount(row: Mapping[str, Any], key: str, currency: str, *, absent: Decimal 
 def _held(row: Mapping[str, Any], key: str, currency: str) -> Decimal:
     """An amount that orders hold, which cannot be less than nothing: it would be money made up."""
     number = _amount(row, key, currency)
-    if number < 0:
+    if number < NOTHING:
         raise NotProof(f"{key} of {currency} is negative: {number}")
     return number

@@ -1,8 +1,8 @@
 """A connection: one strict ccxt instance, how its methods are called, and what its failures mean.
 
 The instance is made on the loop's thread when it is first needed and is used there alone. A trader's
-synchronous instance is called in a pool, where it may block. Whatever goes wrong becomes one fault in
-the exchange's own words, without secrets.
+synchronous instance is called on a thread of its own, where it may block. Whatever goes wrong becomes
+one fault in the exchange's own words, without secrets.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import takewhile
+from operator import eq
 from typing import Any, Final
 
 from brokerwatch.clock import Clock
@@ -21,8 +23,12 @@ from brokerwatch.faults import Failure, classify
 from brokerwatch.messages import Fault, FaultKind
 from brokerwatch.strict import clone
 
+MOST_CODES: Final = 100
+"""Codes of one account that are kept."""
 SHORTEST_SECRET: Final = 4
 """A shorter credential is no secret, and taking it out of a text would leave none of it."""
+TELLTALE: Final = 12
+"""So many characters of a secret's beginning give it away."""
 SHORTEST_TOKEN: Final = 20
 """Shorter header values are no tokens and no signatures."""
 _SIGNED: Final = re.compile(r"((?:signature|sign)=)[A-Za-z0-9%+/=_-]{16,}", re.IGNORECASE)
@@ -50,6 +56,10 @@ class Connection:
         self._clock = clock
         self._run = run
         self._made: Any = None
+        self._codes: dict[str, str] = {}
+        """What ccxt has said of currencies; it makes a structure of twenty parts each time."""
+        self._codes_of: Any = None
+        """The table of currencies from which it did: another one may say otherwise."""
         self._seen: Any = None
         """The copy of a synchronous instance that made the newest call."""
         # The longest first: one secret may be a part of another.
@@ -76,13 +86,26 @@ class Connection:
         """The same, or None as long as there is none: asking for it makes none."""
         return self._made if self._seen is None else self._seen
 
+    @property
+    def body(self) -> str:
+        """The newest answer as it was written; empty where calls block, and may overtake each other."""
+        return self.instance.last_body if self._run is None else ""
+
     def copy(self) -> Connection:
         """Another connection like this one, that keeps what it sees apart."""
         return Connection(self._spec, self.family, lambda: clone(self.instance), self._clock, self._run)
 
     def code(self, currency: str) -> str:
         """The common code of a currency in the exchange's own: XXBT to BTC."""
-        return str(self.instance.safe_currency_code(currency))
+        instance = self.instance
+        if instance.currencies_by_id is not self._codes_of:
+            self._codes, self._codes_of = {}, instance.currencies_by_id
+        found = self._codes.get(currency)
+        if found is None:
+            found = str(instance.safe_currency_code(currency))
+            if len(self._codes) < MOST_CODES:
+                self._codes[currency] = found
+        return found
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the instance. Raises whatever ccxt raises."""
@@ -132,7 +155,7 @@ class Connection:
 
     def _redacted(self, text: str) -> str:
         for secret in (*self._secrets, *self._sent()):
-            text = text.replace(secret, "[redacted]")
+            text = _without(text.replace(secret, "[redacted]"), secret)
         return _SIGNED.sub(r"\1[redacted]", text)
 
     def _sent(self) -> list[str]:
@@ -140,6 +163,19 @@ class Connection:
         headers: Any = getattr(self._newest, "last_request_headers", None)
         values = [str(value).removeprefix("Bearer ") for value in dict(headers or {}).values()]
         return [value for value in values if len(value) >= SHORTEST_TOKEN]
+
+
+def _without(text: str, secret: str) -> str:
+    """The text without what a secret begins with: whoever cut the text may have cut the secret too."""
+    beginning = secret[:TELLTALE]
+    if len(secret) <= TELLTALE:
+        return text
+    kept: list[str] = []
+    at = 0
+    while (found := text.find(beginning, at)) >= 0:
+        kept += (text[at:found], "[redacted]")
+        at = found + sum(1 for _ in takewhile(bool, map(eq, text[found : found + len(secret)], secret)))
+    return "".join((*kept, text[at:]))
 
 
 def _words(error: BaseException) -> str:

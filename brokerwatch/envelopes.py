@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from brokerwatch.messages import amount
+
+_TEXT: Final = {str}
 
 
 class NotProof(ValueError):
@@ -46,6 +48,10 @@ def okx_data(answer: object) -> list[Any]:
 
 def mapping(value: object, what: str) -> Mapping[str, Any]:
     """A map with keys of text. Raises NotProof, which names `what` it should be."""
+    if type(value) is dict:
+        known = cast("dict[str, Any]", value)
+        if set(map(type, known)) <= _TEXT:
+            return known
     if not isinstance(value, Mapping):
         raise NotProof(f"{what} is {short(value)}, not a map")
     if not all(isinstance(key, str) for key in cast("Mapping[object, Any]", value)):

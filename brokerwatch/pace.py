@@ -60,7 +60,7 @@ class Pace:
 
     def taken(self, now_s: float) -> Pace:
         """One call goes out."""
-        return replace(self, used=self._used(now_s) + 1.0, at_s=now_s)
+        return Pace(self.budget, self._used(now_s) + 1.0, now_s, self.not_before_s)
 
     def refused(self, now_s: float, retry_after_s: float = 0.0) -> Pace:
         """The exchange said that it is asked too often."""

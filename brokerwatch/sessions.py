@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import ssl
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache, partial
+from typing import Any, Final, NamedTuple, cast
 
 import aiohttp
 import certifi
@@ -17,6 +19,29 @@ CERTIFICATES: Final = certifi.where()
 """Whose signatures on certificates are believed; ccxt's own choice too."""
 KEEPALIVE_S: Final = 75.0
 """Longer than the usual poll, so that a connection is used again."""
+
+
+_URL: Final[Any] = cast("Any", aiohttp.client).URL
+"""yarl's, which comes with aiohttp. An address is sent as it was signed, and not put in order again."""
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+CLIENT_ERROR: Final = aiohttp.ClientError
+"""What `Ask` raises beside TimeoutError and OSError; so that nobody else imports aiohttp."""
+CONNECTION_ERROR: Final = aiohttp.ClientConnectionError
+"""The ones where nothing was answered."""
+
+
+class Answered(NamedTuple):
+    """An answer as it came."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    body: str
+
+
+Ask = Callable[[str, str, str | None, Mapping[str, str], float], Awaitable[Answered]]
+"""Sends one request: method, address, body, headers, and the seconds that it may take."""
 
 
 class Sessions:
@@ -33,18 +58,17 @@ class Sessions:
         instance.session = self._session(large=large)
         # Without it ccxt makes another one for each instance: 15 to 30 ms, and 0.7 MB each.
         instance.ssl_context = self._context
+        if not large and not _is_proxied(instance):
+            instance.ask = partial(_ask, instance.session)
 
     def _session(self, *, large: bool) -> aiohttp.ClientSession:
         if large not in self._made:
             if self._context is None:
                 self._context = ssl.create_default_context(cafile=CERTIFICATES)
-            tracing = aiohttp.TraceConfig()
-            tracing.on_request_redirect.append(_follow_nobody)
             self._made[large] = aiohttp.ClientSession(
                 connector=_Connector(ssl=self._context, limit=0, keepalive_timeout=KEEPALIVE_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 response_class=_LargeAnswer if large else _Answer,
-                trace_configs=[tracing],
                 trust_env=self._trust_env,
             )
         return self._made[large]
@@ -74,25 +98,60 @@ def _once(adapter: Any) -> Any:
     return found
 
 
-async def _follow_nobody(
-    session: aiohttp.ClientSession, context: object, redirect: aiohttp.TraceRequestRedirectParams
-) -> None:
-    """A redirect would carry key and signature to a stranger, and his answer would be believed."""
-    del session, context
-    answer = redirect.response
-    answer.close()
-    raise aiohttp.ClientResponseError(
-        answer.request_info,
-        answer.history,
-        status=answer.status,
-        message=f"redirects to {answer.headers.get('Location', 'nowhere')}, and we follow nobody",
-    )
+def _is_proxied(instance: Any) -> bool:
+    """Whether a ccxt instance goes through a proxy: ccxt itself knows how."""
+    own = cast("dict[str, Any]", instance.__dict__)
+    return any(value for name, value in own.items() if "proxy" in name.lower())
+
+
+async def _ask(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    body: str | None,
+    headers: Mapping[str, str],
+    allowed_s: float,
+) -> Answered:
+    """What ccxt's own `fetch` asks and gets, without what it does for proxies, files and logs."""
+    data = None if body is None else body.encode()
+    async with session.request(
+        method, _URL(url, encoded=True), data=data, headers=headers, timeout=_within(allowed_s)
+    ) as answer:
+        read = await answer.read()
+        if answer.charset in _UTF_8:
+            text = read.decode("utf-8", "replace")
+        else:
+            text = await answer.text(errors="replace")
+        return Answered(answer.status, answer.reason or "", answer.headers, text)
+
+
+_UTF_8: Final = frozenset({None, "utf-8", "UTF-8"})
+
+
+@cache
+def _within(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=seconds)
 
 
 class _Answer(aiohttp.ClientResponse):
-    """An answer that is not read for ever: a bomb in gzip would take gigabytes, and everybody's time."""
+    """An answer that leads nowhere else, and that is not read for ever.
+
+    A redirect would carry key and signature to a stranger, and his answer would be believed. A bomb in gzip
+    would take gigabytes, and everybody's time.
+    """
 
     largest_bytes = 4 << 20  # an account with 1,500 currencies states them in 200 KB
+
+    async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        await super().start(connection)
+        if self.status in REDIRECTS:
+            raise aiohttp.ClientResponseError(
+                self.request_info,
+                self.history,
+                status=self.status,
+                message=f"redirects to {self.headers.get('Location', 'nowhere')}, and we follow nobody",
+            )
+        return self
 
     async def read(self) -> bytes:
         if self._body is None:

@@ -43,6 +43,9 @@ def amount(value: object) -> Decimal:
     Raises ValueError for what is not a finite number of at most 30 whole digits: an amount that
     cannot be read is unknown, not zero. Floats are refused: they are not what the exchange wrote.
     """
+    if type(value) is str and _AMOUNT.match(value) is not None:
+        # As the wire writes it, and as nearly every exchange does: nothing is left to check or to cut.
+        return Decimal(value)
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         raise ValueError(f"an amount must be text, an integer or a Decimal, not {type(value).__name__}")  # noqa: TRY004 - one kind of error for every amount that cannot be read
     if isinstance(value, str) and (len(value) > MAX_WRITTEN or _WRITTEN.match(value) is None):
@@ -71,6 +74,11 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
     return found
 
 
+def less(amount: Decimal, part: Decimal) -> Decimal:
+    """The exact difference, as `total` is the exact sum."""
+    return _EXACT.subtract(amount, part)
+
+
 def amount_text(number: Decimal) -> str:
     """The amount as the wire writes it: digits, no exponent."""
     return format(number, "f")
@@ -78,6 +86,8 @@ def amount_text(number: Decimal) -> str:
 
 def is_code(text: str) -> bool:
     """Whether `text` may be a currency code: short, and of characters that can be printed and sent."""
+    if text.isascii() and text.isalnum():
+        return len(text) <= MAX_CODE_BYTES
     if not text or text.isspace() or not text.isprintable():
         return False
     return len(text.encode("utf-8", "surrogatepass")) <= MAX_CODE_BYTES
@@ -86,6 +96,9 @@ def is_code(text: str) -> bool:
 def is_amount_text(text: str) -> bool:
     """Whether `text` is an amount as the wire writes it."""
     return _AMOUNT.match(text) is not None
+
+
+NOTHING: Final = Decimal(0)
 
 
 class Holding(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,16 +110,18 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     """Held by open orders and the like."""
     total: Decimal
     """All of it, as the exchange says; not always free + used."""
-    staked: Decimal = Decimal(0)
+    staked: Decimal = NOTHING
     """The part of `used` that is staked or bonded: no order can spend it."""
-    earning: Decimal = Decimal(0)
+    earning: Decimal = NOTHING
     """The part of `free` that earns by itself and can be traded all the same."""
 
     def __post_init__(self) -> None:
         for number in (self.free, self.used, self.total, self.staked, self.earning):
+            if number is NOTHING:
+                continue
             if not isinstance(number, Decimal):  # pyright: ignore[reportUnnecessaryIsInstance] - callers err
                 raise ValueError(f"an amount must be a Decimal, not {type(number).__name__}")  # noqa: TRY004 - as above
-            if not is_amount_text(amount_text(number)):
+            if _AMOUNT.match(format(number, "f")) is None:
                 raise ValueError(f"not an amount that the wire can carry: {number}")
 
 
@@ -171,7 +186,7 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
 
     def held(self, currencies: Iterable[str]) -> Decimal:
         """What open orders and the like hold of `currencies`; staked parts apart."""
-        return total(part for held in self._of(currencies) for part in (held.used, -held.staked))
+        return total(part for held in self._of(currencies) for part in (held.used, held.staked.copy_negate()))
 
     def _of(self, currencies: Iterable[str]) -> Iterator[Holding]:
         return (self.holdings[code] for code in dict.fromkeys(currencies) if code in self.holdings)

@@ -451,6 +451,38 @@ def test_an_okx_balance_with_a_message_beside_it_proves_nothing() -> None:
         okx({**answer, "msg": "Systems are busy"})
 
 
+@pytest.mark.parametrize(
+    ("entry", "free"),
+    [
+        (
+            {
+                "balance": "123456789012345678901234567.12",
+                "hold_trade": "12345678901234567890123456.123456789012345678",
+            },
+            "111111110111111111011111110.996543210987654322",
+        ),
+        (
+            {
+                "balance": "0",
+                "hold_trade": "0",
+                "credit": "1",
+                "credit_used": "123456789012345678901234567.123456789012345678",
+            },
+            "-123456789012345678901234566.123456789012345678",
+        ),
+    ],
+)
+def test_what_is_taken_away_is_taken_away_to_the_last_digit(entry: object, free: str) -> None:
+    """The sign of an amount was once turned round in the context of the thread, which keeps 28 digits."""
+    assert kraken({"error": [], "result": {"ZUSD": entry}})["ZUSD"].free == Decimal(free)
+
+
+def test_a_bound_asset_with_a_broken_credit_proves_nothing() -> None:
+    entry = {"balance": "1", "hold_trade": "0", "credit": "x", "credit_used": "0"}
+    with pytest.raises(NotProof, match="credit"):
+        kraken({"error": [], "result": {"DOT.S": entry}})
+
+
 def test_nobody_holds_less_than_nothing() -> None:
     with pytest.raises(NotProof, match="hold_trade of ZUSD is negative"):
         kraken({"error": [], "result": {"ZUSD": {"balance": "10", "hold_trade": "-5"}}})

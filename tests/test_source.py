@@ -8,14 +8,14 @@ import http.server
 import logging
 import resource
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import ClassVar
 
 import pytest
 
-from brokerwatch import BalanceUnknown, BrokerSpec, Listener
+from brokerwatch import BalanceUnknown, BrokerSpec, Listener, answers
 from brokerwatch.answers import EMPTY_OVER_S, EMPTY_READS, EmptyAnswers
 from brokerwatch.clock import Instant
 from brokerwatch.messages import Balance, FaultKind, Holding, amount
@@ -298,6 +298,7 @@ def test_an_unknown_exchange_loses_no_digit_either() -> None:
     simulated.set_balance({"USD": ("123456789012.12345678", "0")})
     with pytest.MonkeyPatch.context() as patch, serve(simulated):
         patch.setattr("brokerwatch.exchange.FAMILIES", {})
+        patch.setattr("brokerwatch.instances.FAMILIES", {})
         with cluster_of(simulated_spec(simulated)) as cluster:
             assert str(cluster.broker("kraken-test").get_account_balance()) == "123456789012.12345678"
 
@@ -381,3 +382,38 @@ def test_no_amount_leaves_the_process_in_the_words_of_an_exchange_where_amounts_
         broken = wait_for_reading(listener, "kraken-test", lambda reading: reading.error_count == 1)
         assert broken.detail == "bad_response"
         assert "321" not in repr(broken)
+
+
+@pytest.mark.parametrize(
+    ("make", "proves"),
+    # OKX states a time with each balance, so no two of its answers are alike.
+    [(SimulatedKraken, "kraken"), (SimulatedCoinbase, "coinbase_page")],
+)
+def test_an_answer_that_reads_as_the_last_proof_is_not_taken_apart_again_and_every_other_is(
+    make: type[SimulatedExchange], proves: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange, read = make(), 0
+    prove: Callable[..., object] = getattr(answers, proves)
+
+    def counted(*arguments: object) -> object:
+        nonlocal read
+        read += 1
+        return prove(*arguments)
+
+    monkeypatch.setattr(answers, proves, counted)
+    exchange.set_balance({"USDC": ("50", "0")})
+    with serve(exchange), cluster_of(simulated_spec(exchange, read_funding=False)) as cluster:
+        broker = cluster.broker(f"{exchange.ccxt_id}-test")
+        assert broker.get_account_balance() == 50
+        first = read
+        assert broker.get_account_balance() == 50
+        assert read == first
+        for _ in range(2):
+            exchange.set_fault("wrong_envelope", 1)
+            assert broker.get_account_balance() == 50
+            assert broker.get_error_count() == 1, "what is no proof is none the second time either"
+            assert broker.get_account_balance() == 50
+            assert broker.get_error_count() == 0
+        for amount_now in ("49", "50"):
+            exchange.set_balance({"USDC": (amount_now, "0")})
+            assert broker.get_account_balance() == int(amount_now)
