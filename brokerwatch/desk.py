@@ -33,7 +33,7 @@ from brokerwatch.errors import (
 )
 from brokerwatch.lane import Lane
 from brokerwatch.ledger import CUT_OFF, Sent, another_order
-from brokerwatch.lookup import Lookup
+from brokerwatch.lookup import Lookup, accepted
 from brokerwatch.loop import Loop
 from brokerwatch.messages import Fault, FaultKind, Order, OrderState, Position, Product, Side
 from brokerwatch.ordering import Ticket
@@ -49,6 +49,10 @@ T = TypeVar("T")
 
 SHOWN_S: Final = 0.5
 """How long an order waits until the reading says that the balance is overtaken."""
+
+
+LOOK_ROUND_S: Final = 2.0
+"""How long an exit waits for what became of earlier orders: it does not depend on it."""
 
 
 class Teller(Protocol):
@@ -137,9 +141,11 @@ class Desk:
                 found = await self._lookup.accounted_for(product, client_order_id)
         except Refrained as refrained:
             raise CouldNotAsk(refrained.outcome.why) from None
+        known = self._ledger.placed(client_order_id)
         if found is None:
-            return None
-        request = None if sent is None else sent.request
+            # What the exchange took is there, although its list may be a moment behind.
+            return None if known is None else accepted(self._spec.name, known.request, known.order_id)
+        request = sent.request if sent is not None else None if known is None else known.request
         return self._lookup.as_found(product, found.side, client_order_id, request, found)
 
     async def placed_before(self, product: Product, side: Side, client_order_id: str) -> Order | None:
@@ -156,9 +162,9 @@ class Desk:
         if not self._ledger.lost():
             return
         try:
-            async with self._lane.turn(urgent=True):
+            async with asyncio.timeout(LOOK_ROUND_S), self._lane.turn(urgent=True):
                 await self._lookup.settle()
-        except (Refrained, OrderStateUnknown):
+        except (Refrained, OrderStateUnknown, TimeoutError):
             return  # then they are still not known
 
     def lost(self) -> tuple[Sent, ...]:
@@ -171,7 +177,7 @@ class Desk:
         if sent is None or not sent.why:
             return False
         _log.warning("%s: the order %s is forgotten, as was asked for", self._spec.name, client_order_id)
-        self._ledger.end(client_order_id, placed=False)
+        self._ledger.end(client_order_id, None)
         return True
 
     async def order(
@@ -238,7 +244,7 @@ class Desk:
                 f"{self._spec.name}: nothing was placed: {fault.kind}: {fault.detail}"
             ) from None
         self._teller.called(TRADE, None)
-        return self._order(request, "", OrderState.VALIDATED)
+        return accepted(self._spec.name, request, "", OrderState.VALIDATED)
 
     async def _place(self, request: OrderRequest) -> Order:
         self._lane.ordered_s = float("inf")
@@ -252,7 +258,7 @@ class Desk:
             if out:
                 self._ledger.lose(name, CUT_OFF)
             else:
-                self._ledger.end(name, placed=False)
+                self._ledger.end(name, None)
             raise
         finally:
             self._lane.ordered_s = self._clock.up_s()
@@ -264,12 +270,12 @@ class Desk:
         try:
             order_id = await self._attempt(request, self._speaks.place)
         except (Refrained, OrderError):
-            self._ledger.end(request.client_order_id, placed=False)
+            self._ledger.end(request.client_order_id, None)
             raise  # it was never sent
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the order may have been placed
             return await self._cleared_up(request, error)
-        self._ledger.end(request.client_order_id, placed=True)
-        return self._order(request, order_id, OrderState.ACCEPTED)
+        self._ledger.end(request.client_order_id, order_id)
+        return accepted(self._spec.name, request, order_id)
 
     async def _attempt(self, request: OrderRequest, send: Callable[[OrderRequest], Awaitable[T]]) -> T:
         """Send once; a second time only where the exchange itself said that our number was overtaken."""
@@ -293,18 +299,18 @@ class Desk:
         """The order whose answer was none, when it was placed; else the error that says what is known."""
         name, order_id = self._spec.name, request.client_order_id
         if never_started(self._connection.failure(error)):
-            self._ledger.end(order_id, placed=False)
+            self._ledger.end(order_id, None)
             late = isinstance(error, TimeoutError)
             why = BUSY if late else self._connection.fault(error).detail
             raise OrderNotSent(f"{name}: nothing was sent: {why}") from None
         fault = self._noted(error)
         about = f"{fault.kind}: {fault.detail}"
         if self._said_no(error):
-            self._ledger.end(order_id, placed=False)
+            self._ledger.end(order_id, None)
             # Without ccxt's own error behind it: its text may hold what the server repeated of our secrets.
             raise OrderRefused(f"{name} refused: {fault.detail}", str(fault.kind)) from None
         if never_sent(self._connection.failure(error)):
-            self._ledger.end(order_id, placed=False)
+            self._ledger.end(order_id, None)
             raise OrderNotSent(f"{name}: nothing was sent: {about}") from None
         self._ledger.lose(order_id, about)
         try:
@@ -317,7 +323,7 @@ class Desk:
                 _log.warning(
                     "%s: the answer to an order was lost (%s); it was placed: %s", name, about, found.order_id
                 )
-                self._ledger.end(order_id, placed=True)
+                self._ledger.end(order_id, found.order_id)
                 return self._lookup.taken(
                     self._lookup.as_found(request.product, request.side, order_id, request, found)
                 )
@@ -348,15 +354,3 @@ class Desk:
         shown = asyncio.wrap_future(self._teller.ordered(ended=ended))
         # An actor that is just being replaced says it later; the order does not wait for it.
         await asyncio.wait({shown}, timeout=SHOWN_S)
-
-    def _order(self, request: OrderRequest, order_id: str, state: OrderState) -> Order:
-        return Order(
-            broker=self._spec.name,
-            symbol=request.product.symbol,
-            side=request.side,
-            base_amount=request.base_amount,
-            quote_amount=request.quote_amount,
-            client_order_id=request.client_order_id,
-            order_id=order_id,
-            state=state,
-        )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -52,12 +53,23 @@ class Sent:
     """An order that was sent. `why` nobody knows what became of it; empty while it is under way."""
 
     request: OrderRequest
-    at: Instant
+    sent_us: int
+    """Wall clock, µs: when it was written down."""
+    lost_s: float = float("inf")
+    """Monotonic seconds: since when nobody knows."""
     why: str = ""
 
     def left_s(self, now: Instant) -> float:
         """How long it may still arrive; not above 0: it never will."""
-        return LOST_AFTER_S - (now.up_s - self.at.up_s)
+        return LOST_AFTER_S - (now.up_s - self.lost_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An order that the exchange took, and its id there."""
+
+    request: OrderRequest
+    order_id: str
 
 
 class Ledger:
@@ -68,13 +80,14 @@ class Ledger:
         self._clock = clock
         self._book = book
         self._sent: dict[str, Sent] = {}
-        self._placed: dict[str, OrderRequest] = {}
+        self._placed: dict[str, Placed] = {}
 
     def recall(self, remembered: Iterable[SentOrder]) -> None:
         """What an earlier process sent and never crossed out."""
         now = self._clock.now()
         for mark in remembered:
-            if mark.client_order_id in self._sent:
+            name = canonical(mark.client_order_id)
+            if name in self._sent:
                 continue  # ours, and newer
             try:
                 request = msgspec.json.decode(mark.document, type=OrderRequest)
@@ -86,8 +99,7 @@ class Ledger:
                 )
                 continue
             # Its minute begins anew: the wall clock may have jumped, and what is young must not be lost.
-            at = Instant(mark.sent_us, now.up_s)
-            self._sent[mark.client_order_id] = Sent(request, at, CUT_OFF)
+            self._sent[name] = Sent(request, mark.sent_us, now.up_s, CUT_OFF)
             _log.warning(
                 "nobody knows what became of an order of an earlier process: %s, %s %s %s",
                 mark.client_order_id,
@@ -98,27 +110,27 @@ class Ledger:
 
     async def send(self, request: OrderRequest) -> None:
         """Write it down; it goes out as soon as this returns."""
-        sent = Sent(request, self._clock.now())
-        self._sent[request.client_order_id] = sent
+        sent = Sent(request, self._clock.now().wall_us)
+        self._sent[canonical(request.client_order_id)] = sent
         mark = SentOrder(
-            self._fingerprint, request.client_order_id, sent.at.wall_us, msgspec.json.encode(request).decode()
+            self._fingerprint, request.client_order_id, sent.sent_us, msgspec.json.encode(request).decode()
         )
         durable = asyncio.wrap_future(self._book.order(mark))
         await asyncio.wait({durable}, timeout=MARK_WAIT_S)
 
     def lose(self, client_order_id: str, why: str) -> None:
-        """Nobody knows what became of it."""
-        sent = self._sent[client_order_id]
-        self._sent[client_order_id] = replace(sent, why=why)
+        """Nobody knows what became of it. Its minute to arrive begins now: it may have gone out this late."""
+        sent = self._sent[canonical(client_order_id)]
+        self._sent[canonical(client_order_id)] = replace(sent, why=why, lost_s=self._clock.now().up_s)
 
-    def end(self, client_order_id: str, *, placed: bool) -> None:
-        """It is known what became of it."""
-        sent = self._sent.pop(client_order_id, None)
+    def end(self, client_order_id: str, order_id: str | None) -> None:
+        """It is known what became of it: the exchange's id of it, or None when it was not placed."""
+        sent = self._sent.pop(canonical(client_order_id), None)
         if sent is None:
             return
-        self._book.order_ended(self._fingerprint, client_order_id)
-        if placed:
-            self._placed[client_order_id] = sent.request
+        self._book.order_ended(self._fingerprint, sent.request.client_order_id)
+        if order_id is not None:
+            self._placed[canonical(client_order_id)] = Placed(sent.request, order_id)
             if len(self._placed) > KEPT_ORDERS:
                 del self._placed[next(iter(self._placed))]
 
@@ -128,12 +140,24 @@ class Ledger:
 
     def sent(self, client_order_id: str) -> Sent | None:
         """The order of this id, if nobody knows yet what became of it."""
-        return self._sent.get(client_order_id)
+        return self._sent.get(canonical(client_order_id))
+
+    def placed(self, client_order_id: str) -> Placed | None:
+        """The order of this id, if the exchange took it, as far as anybody here knows."""
+        return self._placed.get(canonical(client_order_id))
 
     def used_for(self, client_order_id: str) -> OrderRequest | None:
         """What this id was used for; None when it was not, as far as anybody here knows."""
-        sent = self._sent.get(client_order_id)
-        return self._placed.get(client_order_id) if sent is None else sent.request
+        used = self.sent(client_order_id) or self.placed(client_order_id)
+        return None if used is None else used.request
+
+
+def canonical(client_order_id: str) -> str:
+    """The id, or of a UUID the one spelling of it: an exchange may know all of them as one."""
+    try:
+        return uuid.UUID(client_order_id).hex if len(client_order_id) in (32, 36) else client_order_id
+    except ValueError:
+        return client_order_id
 
 
 def another_request(before: OrderRequest, product: Product, side: Side, request: OrderRequest | None) -> str:

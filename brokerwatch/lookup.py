@@ -77,6 +77,9 @@ class Lookup:
         try:
             found = await self.accounted_for(product, client_order_id)
         except (CouldNotAsk, NotSupported) as trouble:
+            known = self._ledger.placed(client_order_id)
+            if known is not None:
+                return accepted(self._spec.name, known.request, known.order_id)
             if self._speaks.ids_are_final:
                 return None  # the exchange itself places nothing under an id that it has seen
             if self._ledger.sent(client_order_id) is not None:
@@ -89,6 +92,10 @@ class Lookup:
                 f"{self._spec.name}: whether the order {client_order_id} was placed before cannot be "
                 f"looked up, so it was not sent: {trouble}"
             ) from trouble
+        known = self._ledger.placed(client_order_id)
+        if found is None and known is not None:
+            # The exchange took it: its list is a moment behind, or no longer holds it.
+            return accepted(self._spec.name, known.request, known.order_id)
         if found is None:
             return None
         other = another_order(found, product, side, request)
@@ -139,13 +146,13 @@ class Lookup:
             )
         outcome = "never arrived" if found is None else f"was placed: {found.order_id}"
         _log.warning("%s: the order %s %s", self._spec.name, client_order_id, outcome)
-        self._ledger.end(client_order_id, placed=found is not None)
+        self._ledger.end(client_order_id, None if found is None else found.order_id)
         return found
 
     async def found(self, product: Product, client_order_id: str) -> FoundOrder | None:
         """An order as the exchange has it just now; None when it does not list it."""
         sent = self._ledger.sent(client_order_id)
-        since_us = None if sent is None else sent.at.wall_us
+        since_us = None if sent is None else sent.sent_us
         await self._lane.another(urgent=True)
         return await self.asked(lambda: self._speaks.find(product, client_order_id, since_us))
 
@@ -191,3 +198,19 @@ class Lookup:
                 f"filled: {order.detail}"
             )
         return order
+
+
+def accepted(
+    broker: str, request: OrderRequest, order_id: str, state: OrderState = OrderState.ACCEPTED
+) -> Order:
+    """An order that the exchange has taken as it was asked for."""
+    return Order(
+        broker=broker,
+        symbol=request.product.symbol,
+        side=request.side,
+        base_amount=request.base_amount,
+        quote_amount=request.quote_amount,
+        client_order_id=request.client_order_id,
+        order_id=order_id,
+        state=state,
+    )

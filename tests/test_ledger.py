@@ -75,10 +75,10 @@ def test_an_order_is_written_down_before_it_is_sent_and_crossed_out_once_it_is_k
     assert ledger.lost() == (), "it is under way"
     ledger.lose("one", "no answer")
     assert [sent.why for sent in ledger.lost()] == ["no answer"]
-    ledger.end("one", placed=True)
+    ledger.end("one", "O-1")
     assert (paper.marks, ledger.lost()) == ({}, ())
     assert ledger.used_for("one") == request()
-    ledger.end("one", placed=False)  # twice is harmless
+    ledger.end("one", None)  # twice is harmless
     assert ledger.used_for("one") == request()
 
 
@@ -86,7 +86,7 @@ def test_an_order_that_was_not_placed_has_not_used_its_id(clock: ManualClock) ->
     ledger = Ledger("key", clock, Paper())
     asyncio.run(ledger.send(request()))
     assert ledger.used_for("one") == request()
-    ledger.end("one", placed=False)
+    ledger.end("one", None)
     assert ledger.used_for("one") is None
 
 
@@ -110,11 +110,11 @@ def test_the_next_process_knows_them_and_gives_each_a_minute_to_arrive(clock: Ma
     one, two = after.lost()
     assert (one.request, two.request) == (request("one"), request("two", side=Side.SELL, amount="0.10"))
     assert {one.why, two.why} == {CUT_OFF}
-    assert one.at.wall_us == clock.now().wall_us
+    assert one.sent_us == clock.now().wall_us
     assert one.left_s(later.now()) == pytest.approx(LOST_AFTER_S)
     later.advance(LOST_AFTER_S)
     assert one.left_s(later.now()) == pytest.approx(0.0)
-    after.end("one", placed=False)
+    after.end("one", None)
     assert list(paper.marks) == [("key", "two")]
 
 
@@ -156,7 +156,7 @@ def test_no_more_ids_are_kept_than_said(clock: ManualClock, monkeypatch: pytest.
     ledger = Ledger("key", clock, Paper())
     for name in ("one", "two", "three"):
         asyncio.run(ledger.send(request(name)))
-        ledger.end(name, placed=True)
+        ledger.end(name, "O-1")
     assert [ledger.used_for(name) is None for name in ("one", "two", "three")] == [True, False, False]
 
 

@@ -903,6 +903,69 @@ def test_an_exit_of_which_nobody_knows_is_not_sent_twice_under_its_id(desk: Desk
     assert desk.exchange.calls_to(desk.order_path) == 1
 
 
+NOTHING_LISTED: dict[str, dict[str, object]] = {
+    "POST /0/private/OpenOrders": {"error": [], "result": {"open": {}}},
+    "POST /0/private/ClosedOrders": {"error": [], "result": {"closed": {}, "count": 0}},
+}
+"""What Kraken says of an id that it does not know, or does not list yet."""
+
+
+def test_an_order_that_was_accepted_is_not_sent_again_because_a_list_is_behind() -> None:
+    with Opened(rich(SimulatedKraken())) as desk:
+        first = desk.buy(client_order_id="abc8")
+        for path, answer in NOTHING_LISTED.items():
+            desk.exchange.set_answer(json.dumps(answer), path=path)
+        assert desk.buy(client_order_id="abc8").order_id == first.order_id
+        found = desk.broker.find_order(desk.symbol, "abc8")
+        assert found is not None
+        assert found.order_id == first.order_id
+        for path in LOOKUP_PATHS["kraken"]:
+            desk.exchange.set_fault("http_502_html", path=path)
+        assert desk.buy(client_order_id="abc8").order_id == first.order_id
+        assert desk.placed == 1
+
+
+def test_one_uuid_in_two_spellings_is_one_order() -> None:
+    name = "6f1f0c2e-6d3c-4b8f-9a55-0e8a3c9d1f42"
+    with Opened(rich(SimulatedKraken())) as desk:
+        desk.buy(client_order_id=name)
+        for path, answer in NOTHING_LISTED.items():
+            desk.exchange.set_answer(json.dumps(answer), path=path)
+        for spelling in (name.replace("-", ""), name.upper()):
+            desk.buy(client_order_id=spelling)
+        assert desk.placed == 1
+
+
+def test_an_exit_does_not_hang_on_what_became_of_an_earlier_order() -> None:
+    with Opened(rich(SimulatedKraken()), fetch_deadline_s=20.0) as desk:
+        desk.broker.get_all_products()
+        lose(desk, executed=True)
+        desk.exchange.set_fault("reset", path=desk.order_path, times=1)
+        with pytest.raises(OrderStateUnknown):
+            desk.buy()
+        for path in LOOKUP_PATHS["kraken"]:
+            desk.exchange.set_fault("hang", path=path)
+        sold = desk.broker.close_position(desk.symbol, validate_only=False, timeout_s=15.0)
+        assert sold.state is OrderState.ACCEPTED
+
+
+def test_the_minute_of_an_order_begins_when_nobody_knows_of_it_any_more() -> None:
+    """A process that was frozen after it had written the order down sends it late."""
+    clock = Ahead()
+    with Opened(rich(SimulatedKraken()), clock=clock, fetch_deadline_s=5.0) as desk:
+        desk.broker.get_all_products()
+        desk.exchange.set_fault("hang", path=desk.order_path, times=1)
+        with ThreadPoolExecutor(1) as elsewhere:
+            buying = elsewhere.submit(desk.buy)
+            until(lambda: desk.exchange.calls_to(desk.order_path))
+            clock.by_s = 61.0
+            assert isinstance(buying.exception(), OrderStateUnknown)
+        desk.broker.get_account_balance()
+        with pytest.raises(OrderStateUnknown, match="may still come"):
+            desk.buy()
+        assert desk.placed == 0
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_exit_goes_out_also_where_the_markets_could_never_be_loaded(kind: type[SimulatedExchange]) -> None:
     exchange = rich(kind())
