@@ -150,7 +150,30 @@ class Observed:
     outcome: Balance | Fault
 
 
-Message = Poll | FetchNow | Fetched | Tick | Report | Reset | Recall | Called | Stated | Ordered | Observed
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Another private question than the balance met a fault of the exchange itself, or of the way to it.
+
+    That says of the account what a fetch would: while orders hang, no poll may have its turn.
+    """
+
+    fault: Fault
+
+
+Message = (
+    Poll
+    | FetchNow
+    | Fetched
+    | Tick
+    | Report
+    | Reset
+    | Recall
+    | Called
+    | Stated
+    | Ordered
+    | Observed
+    | Unanswered
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +286,9 @@ class BrokerActor(Actor):
                 self._count(outcome)
                 now = self._now()
                 self._plan(now, since=now)
+            case Unanswered(fault):
+                self._count(fault)
+                self._fetch()  # the balance itself decides, if it is answered
             case _:
                 assert_never(known)
 

@@ -70,7 +70,7 @@ class AioBroker:
             symbol, side, base_amount, quote_amount, client_order_id, validate_only=validate_only
         )
         with ordering.accounted_for(self._broker.name):
-            return await self._broker.answer(ordering.work, timeout_s)
+            return await self._broker.answer(ordering.work, timeout_s, ordering.is_out)
 
     async def close_position(
         self,
@@ -84,7 +84,7 @@ class AioBroker:
         """See `Broker.close_position`. A cancelled task withdraws what has not gone out yet."""
         ordering = self._broker.closing(symbol, base_amount, client_order_id, validate_only=validate_only)
         with ordering.accounted_for(self._broker.name):
-            return await self._broker.answer(ordering.work, timeout_s)
+            return await self._broker.answer(ordering.work, timeout_s, ordering.is_out)
 
     async def find_order(
         self, symbol: str, client_order_id: str, *, timeout_s: float | None = None

@@ -184,7 +184,7 @@ class Broker:
             symbol, side, base_amount, quote_amount, client_order_id, validate_only=validate_only
         )
         with ordering.accounted_for(self.name):
-            return self._wait_for("place_market_order", ordering.work, timeout_s)
+            return self._wait_for("place_market_order", ordering.work, timeout_s, ordering.is_out)
 
     def close_position(
         self,
@@ -203,7 +203,7 @@ class Broker:
         """
         ordering = self.closing(symbol, base_amount, client_order_id, validate_only=validate_only)
         with ordering.accounted_for(self.name):
-            return self._wait_for("close_position", ordering.work, timeout_s)
+            return self._wait_for("close_position", ordering.work, timeout_s, ordering.is_out)
 
     def find_order(
         self, symbol: str, client_order_id: str, *, timeout_s: float | None = None
@@ -344,15 +344,24 @@ class Broker:
         refuse_inside(calls.access.lane, self.name)
         return calls
 
-    def _wait_for(self, name: str, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
-        """Run one of `Calls` on the account's loop and wait for what it says."""
+    def _wait_for(
+        self,
+        name: str,
+        work: Coroutine[Any, Any, T],
+        timeout_s: float | None,
+        goes_on: Callable[[], bool] = lambda: False,
+    ) -> T:
+        """Run one of `Calls` on the account's loop and wait for what it says.
+
+        `goes_on`: whether it goes on where nobody waits for it any more.
+        """
         try:
             _not_in_a_loop(f"{name}() ", f"aio.{name}()")
             patience_s = self._patience_s(timeout_s)
         except BaseException:
             work.close()
             raise
-        started = self._start(work)
+        started = self._start(work, goes_on)
         try:
             return started.result(patience_s)
         except concurrent.futures.TimeoutError:
@@ -361,15 +370,22 @@ class Broker:
             raise self._late(timeout_s) from None
         except concurrent.futures.CancelledError:
             raise Cut(str(self._stopped())) from None
+        finally:
+            started.cancel()  # nothing, where it has ended
 
-    async def answer(self, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
-        """Run one of `Calls` on the account's loop and await what it says."""
+    async def answer(
+        self,
+        work: Coroutine[Any, Any, T],
+        timeout_s: float | None,
+        goes_on: Callable[[], bool] = lambda: False,
+    ) -> T:
+        """Run one of `Calls` on the account's loop and await what it says; `goes_on` as for `_wait_for`."""
         try:
             patience_s = self._patience_s(timeout_s)
         except BaseException:
             work.close()
             raise
-        started = asyncio.wrap_future(self._start(work))
+        started = asyncio.wrap_future(self._start(work, goes_on))
         try:
             async with asyncio.timeout(patience_s):
                 return await started
@@ -381,9 +397,9 @@ class Broker:
                 raise
             raise Cut(str(self._stopped())) from None
 
-    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Begin on the account's loop. Whoever stops waiting does not stop it: an order may be out."""
-        running = _unstoppable(work)
+    def _start(self, work: Coroutine[Any, Any, T], goes_on: Callable[[], bool]) -> Future[T]:
+        """Begin on the account's loop. Whoever stops waiting does not stop an order that is out."""
+        running = _run(work, goes_on)
         try:
             return self.asks().access.loop.submit(running)
         except RuntimeError:
@@ -467,11 +483,16 @@ def _not_in_a_loop(call: str, instead: str) -> None:
 _under_way: set[asyncio.Task[Any]] = set()
 
 
-async def _unstoppable(work: Coroutine[Any, Any, T]) -> T:
+async def _run(work: Coroutine[Any, Any, T], goes_on: Callable[[], bool]) -> T:
     task = asyncio.create_task(work)
     _under_way.add(task)  # a loop keeps no hold of its tasks
     task.add_done_callback(_ended)
-    return await asyncio.shield(task)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not goes_on():
+            task.cancel()  # what nobody waits for leaves the queue to those who wait
+        raise
 
 
 def _ended(task: asyncio.Task[Any]) -> None:

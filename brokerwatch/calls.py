@@ -15,23 +15,23 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from brokerwatch import orders
-from brokerwatch.actors.broker import LATE_S, Called, FetchNow, Message, Ordered
+from brokerwatch.actors.broker import LATE_S, Called, FetchNow, Message, Ordered, Unanswered
 from brokerwatch.answers import exact, unified
 from brokerwatch.board import Slot
-from brokerwatch.capabilities import DATA
+from brokerwatch.capabilities import DATA, READ
 from brokerwatch.clock import Instant
 from brokerwatch.config import BrokerSpec
 from brokerwatch.errors import (
     BalanceUnknown,
     CouldNotAsk,
+    EarlierOrderUnknown,
     EntryRefused,
     InvalidOrder,
     OrderNotSent,
-    OrderStateUnknown,
     TradingDisabled,
     UnknownSymbol,
 )
-from brokerwatch.messages import Balance, Candle, Fault, Order, Position, Product, Reading, Side
+from brokerwatch.messages import Balance, Candle, Fault, FaultKind, Order, Position, Product, Reading, Side
 from brokerwatch.observation import asked_at, judged, observed
 from brokerwatch.ordering import Ticket
 from brokerwatch.positions import held_positions
@@ -45,6 +45,8 @@ _log: Final = logging.getLogger(__name__)
 
 ENTRY_ATTEMPTS: Final = 3
 """How often an entry waits for a balance that another order has just overtaken."""
+UNREACHED: Final = frozenset({FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN})
+"""Faults that are about no question in particular."""
 MOST_CANDLES: Final = 1_000
 """Candles of one question; more than any of the exchanges gives."""
 
@@ -58,6 +60,10 @@ class Teller:
     def called(self, capability: str, fault: Fault | None) -> None:
         """A call of this kind has ended."""
         self._send(Called(capability, fault))
+
+    def unanswered(self, fault: Fault) -> None:
+        """A private question met this."""
+        self._send(Unanswered(fault) if fault.kind in UNREACHED else Called(READ, fault))
 
     def ordered(self, *, ended: bool) -> Future[None]:
         """An order goes out, or has ended."""
@@ -260,7 +266,7 @@ class Calls:
             for sent in self.access.desk.lost():
                 earlier = sent.request
                 if (earlier.side, earlier.product.base) == (Side.BUY, product.base):
-                    raise OrderStateUnknown(
+                    raise EarlierOrderUnknown(
                         f"{self._spec.name} holds no {product.base} that is free to be sold, and nobody "
                         f"knows what became of {earlier.client_order_id}, which buys it ({sent.why})",
                         earlier.client_order_id,

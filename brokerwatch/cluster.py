@@ -291,6 +291,7 @@ class Cluster:
                 products=known,
                 listed=place,
                 trading=trading,
+                unaccounted="" if calls is None else calls.access.lane.ledger.unaccounted,
                 knowable=spec.fetch is None,
             )
 
@@ -314,6 +315,8 @@ class Cluster:
             return max(SHORTEST_SHARE_S, min(STOP_S / 4, until_s - time.monotonic()))
 
         left: list[str] = []
+        for calls in self._calls.values():
+            calls.access.desk.closed = True  # from here on nobody could write an order down
         for watching in self._watches:
             watching.cancel()
         if not self._operators.stop(share()):

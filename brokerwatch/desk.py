@@ -23,6 +23,7 @@ from brokerwatch.connection import Connection
 from brokerwatch.dialects import dialect
 from brokerwatch.errors import (
     CouldNotAsk,
+    EarlierOrderUnknown,
     InvalidOrder,
     NotSupported,
     OrderError,
@@ -51,7 +52,7 @@ SHOWN_S: Final = 0.5
 """How long an order waits until the reading says that the balance is overtaken."""
 
 
-LOOK_ROUND_S: Final = 2.0
+LOOK_ROUND_S: Final = 1.0
 """How long an exit waits for what became of earlier orders: it does not depend on it."""
 
 
@@ -60,6 +61,10 @@ class Teller(Protocol):
 
     def called(self, capability: str, fault: Fault | None) -> object:
         """A call of this kind has ended."""
+        ...
+
+    def unanswered(self, fault: Fault) -> object:
+        """A private question met this."""
         ...
 
     def ordered(self, *, ended: bool) -> Future[None]:
@@ -93,6 +98,8 @@ class Desk:
         self._loop = loop
         self._speaks = dialect(connection)
         self._ledger = lane.ledger
+        self.closed = False
+        """Whether no order goes out any more. Set by whoever stops the cluster, from any thread."""
         self._lookup = Lookup(spec, connection, self._speaks, lane, clock, teller)
 
     @property
@@ -144,7 +151,7 @@ class Desk:
         known = self._ledger.placed(client_order_id)
         if found is None:
             # What the exchange took is there, although its list may be a moment behind.
-            return None if known is None else accepted(self._spec.name, known.request, known.order_id)
+            return None if known is None else self._lookup.as_known(known)
         request = sent.request if sent is not None else None if known is None else known.request
         return self._lookup.as_found(product, found.side, client_order_id, request, found)
 
@@ -164,7 +171,7 @@ class Desk:
         try:
             async with asyncio.timeout(LOOK_ROUND_S), self._lane.turn(urgent=True):
                 await self._lookup.settle()
-        except (Refrained, OrderStateUnknown, TimeoutError):
+        except (Refrained, EarlierOrderUnknown, TimeoutError):
             return  # then they are still not known
 
     def lost(self) -> tuple[Sent, ...]:
@@ -207,9 +214,9 @@ class Desk:
         except CouldNotAsk as error:
             raise OrderNotSent(f"{self._spec.name}: the markets are not known: {error}") from error
         try:
-            async with self._lane.turn(urgent=True):
+            async with self._lane.turn(urgent=True, first=leaving):
                 if not leaving:
-                    await self._lookup.settle()
+                    await self._lookup.settle(request.client_order_id)
                 if repeated and not validate_only:
                     placed = await self._lookup.placed_before(
                         request.product, request.side, request.client_order_id, request
@@ -219,6 +226,8 @@ class Desk:
                 check()
                 if validate_only:
                     return await self._validate(request)
+                if self.closed:
+                    raise OrderNotSent(f"{self._spec.name}: the cluster is being stopped; nothing was sent")
                 if not ticket.go():
                     raise OrderNotSent(f"{self._spec.name}: nobody waited for its turn, so it was withdrawn")
                 return await self._place(request)
@@ -323,7 +332,7 @@ class Desk:
                 _log.warning(
                     "%s: the answer to an order was lost (%s); it was placed: %s", name, about, found.order_id
                 )
-                self._ledger.end(order_id, found.order_id)
+                self._ledger.end(order_id, found.order_id, found)
                 return self._lookup.taken(
                     self._lookup.as_found(request.product, request.side, order_id, request, found)
                 )

@@ -156,6 +156,15 @@ class InsideLane(CouldNotAsk, OrderNotSent):
     """
 
 
+class EarlierOrderUnknown(OrderNotSent):
+    """Nobody knows what became of an earlier order, so this one was not sent: it might buy twice."""
+
+    def __init__(self, text: str, client_order_id: str) -> None:
+        super().__init__(text)
+        self.client_order_id = client_order_id
+        """The earlier one's."""
+
+
 class OrderRefused(OrderError):
     """The exchange said no, in its own words. Nothing was placed."""
 

@@ -39,6 +39,11 @@ RESERVE_WAIT_S: Final = 2.0
 """How long a call waits for its reservation: a disk that is full must not blind the watcher."""
 PATIENCE_S: Final = 0.5
 """How long an urgent call waits for the answer to a poll; then the poll is given up."""
+URGENT_IN_A_ROW: Final = 3
+"""After so many urgent calls an ordinary one that waits has its turn: orders that hang one after the other
+must not keep anybody from seeing that the exchange does."""
+MOST_GIVEN_WAY: Final = 2
+"""A poll that gave way so often in a row does so no more: somebody must see whether the exchange answers."""
 GAVE_WAY: Final = "not asked: it gave way to an order"
 LONGEST_LOCKOUT_S: Final = 3_600.0
 """A stored lockout that ends later is not believed: the wall clock has jumped."""
@@ -116,6 +121,10 @@ class Lane:
         self._taken = False
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._ordinary: deque[asyncio.Future[None]] = deque()
+        self._in_a_row = 0
+        """So many urgent calls had the lane one after the other while an ordinary one waited."""
+        self._given_way = 0
+        """So many ordinary calls gave way one after the other."""
         self._leash: asyncio.Timeout | None = None
         """Ends the ordinary call that has the lane; None when an urgent one has it, or nobody."""
         self._asking = False
@@ -138,8 +147,10 @@ class Lane:
         self._pace = Pace(Budget(min(have.burst, budget.burst), min(have.per_s, budget.per_s)))
 
     @asynccontextmanager
-    async def turn(self, *, urgent: bool = False) -> AsyncGenerator[None]:
+    async def turn(self, *, urgent: bool = False, first: bool = False) -> AsyncGenerator[None]:
         """Wait for this call's turn, hold the lane meanwhile, and pass it on. Raises Refrained.
+
+        `first`: it goes before the other urgent ones that wait.
 
         An ordinary turn is ended, also by Refrained, when an urgent call has waited for it too long.
         """
@@ -147,7 +158,7 @@ class Lane:
         until_s = self._clock.up_s() + LANE_WAIT_S
         try:
             async with asyncio.timeout(LANE_WAIT_S):
-                await self._take(urgent=urgent)
+                await self._take(urgent=urgent, first=first)
         except TimeoutError:
             raise Refrained(
                 NotAsked(f"not asked: {LANE_WAIT_S:g} s in the queue of its API key, which others use too")
@@ -155,27 +166,36 @@ class Lane:
         leash = asyncio.timeout(None)
         try:
             async with leash:
-                self._leash = None if urgent else leash
+                if not urgent:
+                    self._leash = leash
+                    if self._urgent:
+                        asyncio.get_running_loop().call_later(PATIENCE_S, self._hurry)
                 await self._admit(until_s, urgent=urgent)
                 self._asking = True
                 if self.counts_nonces:
                     await self.nonces.reserve()
                 yield
+            if not urgent:
+                self._given_way = 0
         except TimeoutError:
             if leash.expired():
+                self._given_way += 1
                 raise Refrained(NotAsked(GAVE_WAY)) from None
             raise
         finally:
             self._leash, self._asking = None, False
             self._pass_on()
 
-    async def _take(self, *, urgent: bool) -> None:
+    async def _take(self, *, urgent: bool, first: bool) -> None:
         if not self._taken:
             self._taken = True
             return
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue = self._urgent if urgent else self._ordinary
-        queue.append(mine)
+        if first:
+            queue.appendleft(mine)
+        else:
+            queue.append(mine)
         hurry: asyncio.TimerHandle | None = None
         try:
             if urgent:
@@ -195,19 +215,24 @@ class Lane:
 
     def _hurry(self) -> None:
         """Somebody urgent has waited long enough for an ordinary call."""
-        if self._urgent and self._leash is not None:
+        keeps = self._asking and self._given_way >= MOST_GIVEN_WAY
+        if self._urgent and self._leash is not None and not keeps:
             # Once: what is ending already cannot be told again to end.
             leash, self._leash = self._leash, None
             leash.reschedule(asyncio.get_running_loop().time())
 
     def _pass_on(self) -> None:
-        for queue in (self._urgent, self._ordinary):
+        fair = self._in_a_row >= URGENT_IN_A_ROW
+        for queue in (self._ordinary, self._urgent) if fair else (self._urgent, self._ordinary):
             while queue:
                 following = queue.popleft()
                 if not following.done():
+                    urgent = queue is self._urgent
+                    self._in_a_row = self._in_a_row + 1 if urgent and self._ordinary else 0
                     following.set_result(None)
                     return
         self._taken = False
+        self._in_a_row = 0
 
     @property
     def free(self) -> bool:

@@ -21,6 +21,7 @@ import msgspec
 from brokerwatch.amounts import plain
 from brokerwatch.backlog import SentOrder
 from brokerwatch.clock import Clock, Instant
+from brokerwatch.journal import boot_id
 from brokerwatch.messages import Product, Side
 from brokerwatch.orders import OrderRequest
 from brokerwatch.receipts import FoundOrder
@@ -65,11 +66,24 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
+class _Note:
+    """What is written down of an order."""
+
+    request: OrderRequest
+    boot: str
+    """Which boot `lost_s` is of; empty: nobody knows."""
+    lost_s: float | None
+    """As in `Sent`; None while it is under way."""
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
     """An order that the exchange took, and its id there."""
 
     request: OrderRequest
     order_id: str
+    found: FoundOrder | None
+    """As the exchange had it when it was looked up; None: it answered at once."""
 
 
 class Ledger:
@@ -79,6 +93,9 @@ class Ledger:
         self._fingerprint = fingerprint
         self._clock = clock
         self._book = book
+        self._boot = boot_id()
+        self.unaccounted = ""
+        """An order of which nobody knows, in words; empty when there is none. Any thread may look."""
         self._sent: dict[str, Sent] = {}
         self._placed: dict[str, Placed] = {}
 
@@ -90,7 +107,7 @@ class Ledger:
             if name in self._sent:
                 continue  # ours, and newer
             try:
-                request = msgspec.json.decode(mark.document, type=OrderRequest)
+                note = msgspec.json.decode(mark.document, type=_Note)
             except (msgspec.MsgspecError, RecursionError) as error:
                 _log.error(
                     "an order of an earlier process, %s, cannot be read and is not looked up: %s",
@@ -98,8 +115,13 @@ class Ledger:
                     error,
                 )
                 continue
-            # Its minute begins anew: the wall clock may have jumped, and what is young must not be lost.
-            self._sent[name] = Sent(request, mark.sent_us, now.up_s, CUT_OFF)
+            request, lost_s = note.request, note.lost_s
+            if lost_s is None or note.boot != self._boot or not self._boot:
+                # Its minute begins here: only within one boot does a clock say how old it is.
+                lost_s = now.up_s
+            self._sent[name] = Sent(request, mark.sent_us, min(lost_s, now.up_s), CUT_OFF)
+            self._write_down(self._sent[name])
+            self._look()
             _log.warning(
                 "nobody knows what became of an order of an earlier process: %s, %s %s %s",
                 mark.client_order_id,
@@ -112,27 +134,37 @@ class Ledger:
         """Write it down; it goes out as soon as this returns."""
         sent = Sent(request, self._clock.now().wall_us)
         self._sent[canonical(request.client_order_id)] = sent
-        mark = SentOrder(
-            self._fingerprint, request.client_order_id, sent.sent_us, msgspec.json.encode(request).decode()
+        await asyncio.wait({asyncio.wrap_future(self._write_down(sent))}, timeout=MARK_WAIT_S)
+
+    def _write_down(self, sent: Sent) -> Future[bool]:
+        note = _Note(sent.request, self._boot, sent.lost_s if sent.why else None)
+        document = msgspec.json.encode(note).decode()
+        return self._book.order(
+            SentOrder(self._fingerprint, sent.request.client_order_id, sent.sent_us, document)
         )
-        durable = asyncio.wrap_future(self._book.order(mark))
-        await asyncio.wait({durable}, timeout=MARK_WAIT_S)
 
     def lose(self, client_order_id: str, why: str) -> None:
         """Nobody knows what became of it. Its minute to arrive begins now: it may have gone out this late."""
-        sent = self._sent[canonical(client_order_id)]
-        self._sent[canonical(client_order_id)] = replace(sent, why=why, lost_s=self._clock.now().up_s)
+        sent = replace(self._sent[canonical(client_order_id)], why=why, lost_s=self._clock.now().up_s)
+        self._sent[canonical(client_order_id)] = sent
+        self._write_down(sent)
+        self._look()
 
-    def end(self, client_order_id: str, order_id: str | None) -> None:
+    def end(self, client_order_id: str, order_id: str | None, found: FoundOrder | None = None) -> None:
         """It is known what became of it: the exchange's id of it, or None when it was not placed."""
         sent = self._sent.pop(canonical(client_order_id), None)
         if sent is None:
             return
         self._book.order_ended(self._fingerprint, sent.request.client_order_id)
+        self._look()
         if order_id is not None:
-            self._placed[canonical(client_order_id)] = Placed(sent.request, order_id)
+            self._placed[canonical(client_order_id)] = Placed(sent.request, order_id, found)
             if len(self._placed) > KEPT_ORDERS:
                 del self._placed[next(iter(self._placed))]
+
+    def _look(self) -> None:
+        first = next(iter(self.lost()), None)
+        self.unaccounted = "" if first is None else f"{first.request.client_order_id} ({first.why})"
 
     def lost(self) -> tuple[Sent, ...]:
         """The orders of which nobody knows, oldest first."""

@@ -10,13 +10,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeVar
 
-from brokerwatch.capabilities import READ
 from brokerwatch.clock import Clock
 from brokerwatch.config import BrokerSpec
 from brokerwatch.connection import Connection
 from brokerwatch.dialects import Dialect
 from brokerwatch.errors import (
     CouldNotAsk,
+    EarlierOrderUnknown,
     InvalidOrder,
     NotSupported,
     OrderNotSent,
@@ -24,7 +24,7 @@ from brokerwatch.errors import (
     OrderStateUnknown,
 )
 from brokerwatch.lane import Lane
-from brokerwatch.ledger import another_order, another_request
+from brokerwatch.ledger import Placed, another_order, another_request, canonical
 from brokerwatch.messages import Fault, Order, OrderState, Product, Side
 from brokerwatch.orders import OrderRequest
 from brokerwatch.receipts import FoundOrder
@@ -39,8 +39,8 @@ T = TypeVar("T")
 class Told(Protocol):
     """Who is told how questions ended."""
 
-    def called(self, capability: str, fault: Fault | None) -> object:
-        """A call of this kind has ended."""
+    def unanswered(self, fault: Fault) -> object:
+        """A private question met this."""
         ...
 
 
@@ -63,7 +63,7 @@ class Lookup:
         two the second was refused."""
         try:
             return await self.found(request.product, request.client_order_id) is None
-        except (CouldNotAsk, NotSupported):
+        except (CouldNotAsk, NotSupported, Refrained):
             return False
 
     async def placed_before(
@@ -79,7 +79,7 @@ class Lookup:
         except (CouldNotAsk, NotSupported) as trouble:
             known = self._ledger.placed(client_order_id)
             if known is not None:
-                return accepted(self._spec.name, known.request, known.order_id)
+                return self.taken(self.as_known(known))
             if self._speaks.ids_are_final:
                 return None  # the exchange itself places nothing under an id that it has seen
             if self._ledger.sent(client_order_id) is not None:
@@ -95,7 +95,7 @@ class Lookup:
         known = self._ledger.placed(client_order_id)
         if found is None and known is not None:
             # The exchange took it: its list is a moment behind, or no longer holds it.
-            return accepted(self._spec.name, known.request, known.order_id)
+            return self.taken(self.as_known(known))
         if found is None:
             return None
         other = another_order(found, product, side, request)
@@ -103,26 +103,28 @@ class Lookup:
             raise InvalidOrder("client_order_id", f"{client_order_id} was used for another one: {other}")
         return self.taken(self.as_found(product, side, client_order_id, request or before, found))
 
-    async def settle(self) -> None:
+    async def settle(self, mine: str = "") -> None:
         """Before anything else goes out: what became of the orders of which nobody knew?
 
-        Raises OrderStateUnknown when that is still not known of one.
+        But for `mine`, which is looked up by itself.
+        Raises EarlierOrderUnknown when that is still not known of one.
         """
         for sent in self._ledger.lost():
-            earlier = sent.request
-            name = self._spec.name
+            earlier, name = sent.request, self._spec.name
+            if canonical(earlier.client_order_id) == canonical(mine):
+                continue
             about = f"an earlier order, {earlier.client_order_id}, is not accounted for ({sent.why})"
             try:
                 await self.accounted_for(earlier.product, earlier.client_order_id)
             except (CouldNotAsk, NotSupported, Refrained) as trouble:
-                raise OrderStateUnknown(
+                raise EarlierOrderUnknown(
                     f"{name}: {about}, and looking it up failed: {trouble}. Nothing was sent. "
                     f"Once you know what became of it: forget_order({earlier.client_order_id!r})",
                     earlier.client_order_id,
                 ) from trouble
             except OrderStateUnknown as error:
                 still = str(error).removeprefix(f"{name}: ")
-                raise OrderStateUnknown(
+                raise EarlierOrderUnknown(
                     f"{name}: {about}; {still}. Nothing was sent", earlier.client_order_id
                 ) from None
 
@@ -146,7 +148,7 @@ class Lookup:
             )
         outcome = "never arrived" if found is None else f"was placed: {found.order_id}"
         _log.warning("%s: the order %s %s", self._spec.name, client_order_id, outcome)
-        self._ledger.end(client_order_id, None if found is None else found.order_id)
+        self._ledger.end(client_order_id, None if found is None else found.order_id, found)
         return found
 
     async def found(self, product: Product, client_order_id: str) -> FoundOrder | None:
@@ -162,7 +164,7 @@ class Lookup:
             return await answered(self._connection, ask(), self._spec.fetch_deadline_s)
         except CouldNotAsk as error:
             self._lane.note(error.fault)
-            self._told.called(READ, error.fault)
+            self._told.unanswered(error.fault)
             raise
 
     def as_found(
@@ -189,6 +191,13 @@ class Lookup:
             filled_base=found.filled_base,
             detail=found.ended,
         )
+
+    def as_known(self, known: Placed) -> Order:
+        """An order that the exchange took, as it was found last, or else as it was accepted."""
+        request = known.request
+        if known.found is None:
+            return accepted(self._spec.name, request, known.order_id)
+        return self.as_found(request.product, request.side, request.client_order_id, request, known.found)
 
     def taken(self, order: Order) -> Order:
         """The order, unless the exchange ended it before anything of it was filled. Raises OrderRefused."""

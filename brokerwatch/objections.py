@@ -32,6 +32,8 @@ class Candidate:
     trading: bool | None = None
     """Whether its configuration lets orders go through us; None where that is nobody's concern: in a
     process that only listens, and where the trader places his orders himself."""
+    unaccounted: str = ""
+    """An order of it of which nobody knows, in words; entries wait until that is known."""
     knowable: bool = True
     """Whether its markets can ever be known; not where a callable of the trader's own reads the balance."""
 
@@ -58,6 +60,8 @@ class RefusalCode(StrEnum):
     """Its orders fail, or the exchange says that trading is closed."""
     TRADE_LIMITED = "trade_limited"
     """The exchange takes cancels or resting orders only."""
+    ORDER_UNKNOWN = "order_unknown"
+    """Nobody knows what became of an earlier order, and no entry goes out until that is known."""
     PRODUCTS_UNKNOWN = "products_unknown"
     MARKET_CLOSED = "market_closed"
     """Listed, and not open for trading just now."""
@@ -141,6 +145,8 @@ def objections(need: Need, seen: Seen, *, strict_products: bool) -> Iterator[Ref
         code = RefusalCode.TRADE_DOWN if down else RefusalCode.TRADE_LIMITED
         words = "takes no orders" if down else "takes no market orders"
         yield because(code, _with_detail(f"{words}: {trade.reason}", trade.detail))
+    if candidate.unaccounted:
+        yield because(RefusalCode.ORDER_UNKNOWN, f"an order is not accounted for: {candidate.unaccounted}")
     if candidate.products is None and strict_products and not candidate.is_own:
         yield because(RefusalCode.PRODUCTS_UNKNOWN, "its markets are not known yet")
     if product is not None:

@@ -55,6 +55,10 @@ class Ordering:
     ticket: Ticket
     validate_only: bool
 
+    def is_out(self) -> bool:
+        """Whether it has gone out; if not it never will."""
+        return not self.ticket.withdraw()
+
     @contextmanager
     def accounted_for(self, broker: str) -> Generator[None]:
         """Whoever stops waiting for it inside here takes it back, or is told that nobody knows."""

@@ -29,7 +29,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from brokerwatch.amounts import plain
-from brokerwatch.messages import HealthState, Reading, Side
+from brokerwatch.messages import CapabilityState, HealthState, Reading, Side
 from brokerwatch.need import Need
 from brokerwatch.objections import (
     MONEY,
@@ -206,6 +206,9 @@ def _ranked(need: Need, seen: Seen, against: Sequence[Refusal]) -> Ranked:
         cautions.append(f"whether it has a market {need.symbol} is not known")
     if seen.stale and seen.age_ms is not None:
         cautions.append(f"its balance is stale: the last known, read {seconds(seen.age_ms)} ago")
+    data = seen.candidate.reading.capabilities.get("data")
+    if data is not None and data.state is CapabilityState.DOWN:
+        cautions.append(f"gives no prices just now: {data.reason}")
     asked = need.base_amount if need.side == Side.BUY else need.quote_amount
     if asked is not None and seen.free is not None:
         currency = need.base if need.side == Side.BUY else need.quote

@@ -472,6 +472,26 @@ def test_an_urgent_call_goes_before_all_that_wait_longer() -> None:
     assert went == ["order", "poll 1", "poll 2"]
 
 
+def test_after_three_urgent_calls_one_that_waits_has_its_turn() -> None:
+    """Orders that hang one after the other must not keep anybody from seeing that the exchange does."""
+    order: list[str] = []
+
+    async def call(lane: Lane, name: str, *, urgent: bool = False) -> None:
+        async with lane.turn(urgent=urgent):
+            order.append(name)
+
+    async def story() -> None:
+        lane = quick_lane()
+        async with lane.turn(urgent=True):
+            waiting = [asyncio.create_task(call(lane, name)) for name in ("poll", "another")]
+            waiting += [asyncio.create_task(call(lane, f"{n}", urgent=True)) for n in range(8)]
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
+
+    asyncio.run(story())
+    assert order == ["0", "1", "2", "poll", "3", "4", "5", "another", "6", "7"]
+
+
 def test_a_poll_that_hangs_gives_way_and_counts_nowhere() -> None:
     async def hang(lane: Lane, started: asyncio.Event) -> None:
         async with lane.turn():

@@ -104,18 +104,34 @@ def test_the_next_process_knows_them_and_gives_each_a_minute_to_arrive(clock: Ma
     before = Ledger("key", clock, paper)
     asyncio.run(before.send(request("one")))
     asyncio.run(before.send(request("two", side=Side.SELL, amount="0.10")))
-    later = ManualClock(wall_us=clock.now().wall_us + 20_000_000, up_s=5.0)
-    after = Ledger("key", later, paper)
-    after.recall(paper.marks.values())
+    clock.advance(20.0)
+    after = Ledger("key", clock, paper)
+    after.recall(list(paper.marks.values()))
     one, two = after.lost()
     assert (one.request, two.request) == (request("one"), request("two", side=Side.SELL, amount="0.10"))
     assert {one.why, two.why} == {CUT_OFF}
-    assert one.sent_us == clock.now().wall_us
-    assert one.left_s(later.now()) == pytest.approx(LOST_AFTER_S)
-    later.advance(LOST_AFTER_S)
-    assert one.left_s(later.now()) == pytest.approx(0.0)
+    assert one.left_s(clock.now()) == pytest.approx(LOST_AFTER_S)
     after.end("one", None)
     assert list(paper.marks) == [("key", "two")]
+
+
+def test_a_minute_goes_on_over_as_many_starts_as_there_are(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper = Paper()
+    first = Ledger("key", clock, paper)
+    asyncio.run(first.send(request()))
+    first.lose("one", "no answer")
+    for left_s in (40.0, 20.0, 0.0):
+        clock.advance(20.0)
+        again = Ledger("key", clock, paper)
+        again.recall(list(paper.marks.values()))
+        [sent] = again.lost()
+        assert sent.left_s(clock.now()) == pytest.approx(left_s)
+    monkeypatch.setattr("brokerwatch.ledger.boot_id", lambda: "another boot")
+    elsewhere = Ledger("key", clock, paper)
+    elsewhere.recall(list(paper.marks.values()))
+    assert elsewhere.lost()[0].left_s(clock.now()) == pytest.approx(LOST_AFTER_S)
 
 
 @pytest.mark.parametrize("jump_s", [-3_600.0, 3_600.0])
@@ -124,7 +140,7 @@ def test_a_wall_clock_that_jumped_makes_no_order_a_lost_one(clock: ManualClock, 
     asyncio.run(Ledger("key", clock, paper).send(request()))
     clock.jump_wall(jump_s)
     after = Ledger("key", clock, paper)
-    after.recall(paper.marks.values())
+    after.recall(list(paper.marks.values()))
     [sent] = after.lost()
     assert sent.left_s(clock.now()) == pytest.approx(LOST_AFTER_S)
 
@@ -146,7 +162,7 @@ def test_what_is_under_way_here_is_newer_than_what_is_remembered(clock: ManualCl
     paper = Paper()
     ledger = Ledger("key", clock, paper)
     asyncio.run(ledger.send(request()))
-    ledger.recall(paper.marks.values())
+    ledger.recall(list(paper.marks.values()))
     assert ledger.lost() == ()
 
 

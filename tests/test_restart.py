@@ -24,6 +24,7 @@ from brokerwatch import (
     BrokerSpec,
     Cluster,
     ClusterSettings,
+    EarlierOrderUnknown,
     EndpointUnavailable,
     OrderStateUnknown,
     StateFolderTaken,
@@ -282,7 +283,7 @@ def test_an_order_of_before_that_can_be_read_only_later_holds_up_entries_from_th
             database.rmdir()
             away.rename(database)
             until(lambda: "of an order of an earlier process" in caplog.text, patience_s=40.0)
-            with pytest.raises(OrderStateUnknown, match="not accounted for"):
+            with pytest.raises(EarlierOrderUnknown, match="not accounted for"):
                 buy(cluster)
     assert exchange.placed_orders == 0
 

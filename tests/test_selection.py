@@ -549,6 +549,12 @@ def test_less_than_the_market_takes_is_refused(
             id="cancel only",
         ),
         pytest.param(
+            dataclasses.replace(candidate(), unaccounted="abc (no answer)"),
+            RefusalCode.ORDER_UNKNOWN,
+            "an order is not accounted for: abc (no answer)",
+            id="order unknown",
+        ),
+        pytest.param(
             candidate(trading=False),
             RefusalCode.TRADING_DISABLED,
             "its configuration does not say trading = true",
@@ -637,7 +643,8 @@ def test_a_data_outage_refuses_neither_entries_nor_exits() -> None:
     down = Capability(state=CapabilityState.DOWN, reason="network", detail="", since_us=0)
     one = candidate()
     told = msgspec.structs.replace(one.reading, capabilities={"data": down})
-    assert choose(BUY, [dataclasses.replace(one, reading=told)]).ranked[0].cautions == ()
+    cautions = choose(BUY, [dataclasses.replace(one, reading=told)]).ranked[0].cautions
+    assert cautions == ("gives no prices just now: network",)
 
 
 def test_a_balance_that_states_no_dollars_has_none_and_one_that_is_unknown_is_not_zero() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import json
 import threading
@@ -23,10 +24,12 @@ from brokerwatch.cluster import Cluster
 from brokerwatch.errors import (
     ClusterStopped,
     CouldNotAsk,
+    EarlierOrderUnknown,
     EntryRefused,
     InvalidOrder,
     InvalidSymbol,
     NotAllowed,
+    OrderError,
     OrderNotSent,
     OrderRefused,
     OrderStateUnknown,
@@ -35,6 +38,8 @@ from brokerwatch.errors import (
     ValidationNotSupported,
 )
 from brokerwatch.messages import CapabilityState, Order, OrderState, Side
+from brokerwatch.need import Need
+from brokerwatch.objections import RefusalCode
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from brokerwatch.symbols import Products
 from tests.clusters import cluster_of, simulated_spec, until
@@ -262,7 +267,7 @@ def test_an_order_that_nobody_can_find_is_unknown_and_nothing_follows_it(desk: D
         desk.buy()
     desk.exchange.mend()
     assert unknown.value.client_order_id
-    with pytest.raises(OrderStateUnknown, match="not accounted for"):
+    with pytest.raises(EarlierOrderUnknown, match="not accounted for"):
         desk.buy()
     assert desk.exchange.calls_to(desk.order_path) == 1, "nothing was sent after it"
     with pytest.raises(OrderStateUnknown, match="may still come"):
@@ -275,7 +280,7 @@ def test_an_unknown_order_that_turns_up_lets_the_next_one_pass(desk: Desk) -> No
     desk.exchange.set_fault("hang", path=desk.order_path, executed=True, times=1)
     with pytest.raises(OrderStateUnknown) as unknown:
         desk.buy()
-    with pytest.raises(OrderStateUnknown, match="not accounted for"):
+    with pytest.raises(EarlierOrderUnknown, match="not accounted for"):
         desk.buy()
     desk.exchange.mend()
     order = desk.buy()
@@ -576,7 +581,7 @@ def test_an_order_of_which_nobody_knows_holds_up_no_exit(desk: Desk) -> None:
         desk.exchange.set_fault("http_502_html", path=path)
     with pytest.raises(OrderStateUnknown):
         desk.buy()
-    with pytest.raises(OrderStateUnknown):
+    with pytest.raises(EarlierOrderUnknown):
         desk.buy()
     assert desk.broker.close_position(desk.symbol, validate_only=False).state is OrderState.ACCEPTED
 
@@ -684,7 +689,7 @@ def test_what_never_arrived_holds_up_entries_for_a_minute_and_then_no_more() -> 
         desk.exchange.set_fault("reset", path=desk.order_path, times=1)
         with pytest.raises(OrderStateUnknown) as unknown:
             desk.buy()
-        with pytest.raises(OrderStateUnknown, match="may still come"):
+        with pytest.raises(EarlierOrderUnknown, match="may still come"):
             desk.buy()
         clock.by_s = 61.0
         desk.broker.get_account_balance()
@@ -718,7 +723,7 @@ def test_orders_of_which_nobody_knows_are_remembered_over_a_restart(
         with pytest.raises(OrderStateUnknown) as unknown:
             desk.buy()
     with Opened(exchange, state=str(tmp_path)) as desk:
-        with pytest.raises(OrderStateUnknown, match="not accounted for"):
+        with pytest.raises(EarlierOrderUnknown, match="not accounted for"):
             desk.buy()
         assert desk.placed == 1
         desk.exchange.mend()
@@ -746,7 +751,7 @@ def test_an_order_that_is_under_way_when_the_cluster_stops_is_remembered(
     for path in LOOKUP_PATHS[exchange.ccxt_id]:
         exchange.set_fault("http_502_html", path=path)
     with Opened(exchange, state=str(tmp_path)) as desk:
-        with pytest.raises(OrderStateUnknown, match="under way when the program"):
+        with pytest.raises(EarlierOrderUnknown, match="under way when the program"):
             desk.buy()
         exchange.mend()
         desk.buy()
@@ -769,7 +774,7 @@ def test_an_order_that_never_gets_known_can_be_forgotten(desk: Desk) -> None:
     lose(desk, executed=False)
     with pytest.raises(OrderStateUnknown) as unknown:
         desk.buy()
-    with pytest.raises(OrderStateUnknown, match="forget_order"):
+    with pytest.raises(EarlierOrderUnknown, match="forget_order"):
         desk.buy()
     assert desk.broker.forget_order(unknown.value.client_order_id)
     assert desk.buy().state is OrderState.ACCEPTED
@@ -949,6 +954,48 @@ def test_an_exit_does_not_hang_on_what_became_of_an_earlier_order() -> None:
         assert sold.state is OrderState.ACCEPTED
 
 
+@pytest.mark.parametrize("timeout_s", [0.3, 5.0])
+def test_an_exchange_that_hangs_is_noticed_also_while_orders_take_every_turn(timeout_s: float) -> None:
+    """Each order displaces the poll: what it meets itself has to count, and some poll to have its turn."""
+    with Opened(rich(SimulatedKraken()), poll_interval_s=0.3) as desk:
+        desk.broker.get_all_products()
+        desk.exchange.set_fault("hang")
+
+        def out() -> bool:
+            with contextlib.suppress(OrderError):
+                desk.broker.close_position(
+                    desk.symbol,
+                    base_amount=Decimal("0.1"),
+                    client_order_id="x7",
+                    validate_only=False,
+                    timeout_s=timeout_s,
+                )
+            return not desk.broker.is_available()
+
+        until(out)
+        assert desk.broker.reading().error_count >= 3
+        desk.exchange.mend()
+        until(desk.broker.is_available)
+
+
+def test_the_router_leaves_out_whose_order_is_not_accounted_for(desk: Desk) -> None:
+    need = Need(symbol=desk.symbol, side="buy", quote_amount=FIFTY)
+    desk.broker.get_all_products()
+    assert desk.cluster.router.pick(need).broker == desk.broker.name
+    lose(desk, executed=True)
+    with pytest.raises(OrderStateUnknown) as unknown:
+        desk.buy()
+    until(lambda: not desk.broker.reading().overtaken)
+    choice = desk.cluster.router.pick(need)
+    assert choice.broker is None
+    [refusal] = choice.refused
+    assert refusal.code is RefusalCode.ORDER_UNKNOWN
+    assert unknown.value.client_order_id in refusal.text
+    desk.exchange.mend()
+    assert desk.broker.find_order(desk.symbol, unknown.value.client_order_id) is not None
+    assert desk.cluster.router.pick(need).broker == desk.broker.name
+
+
 def test_the_minute_of_an_order_begins_when_nobody_knows_of_it_any_more() -> None:
     """A process that was frozen after it had written the order down sends it late."""
     clock = Ahead()
@@ -961,7 +1008,7 @@ def test_the_minute_of_an_order_begins_when_nobody_knows_of_it_any_more() -> Non
             clock.by_s = 61.0
             assert isinstance(buying.exception(), OrderStateUnknown)
         desk.broker.get_account_balance()
-        with pytest.raises(OrderStateUnknown, match="may still come"):
+        with pytest.raises(EarlierOrderUnknown, match="may still come"):
             desk.buy()
         assert desk.placed == 0
 
@@ -1003,7 +1050,7 @@ def test_an_exit_sells_what_an_order_bought_of_which_nobody_knew(desk: Desk) -> 
     with pytest.raises(OrderStateUnknown) as unknown:
         desk.buy()
     desk.exchange.set_balance({"USD": ("9950", "0"), "USDT": ("9950", "0")})
-    with pytest.raises(OrderStateUnknown, match="holds no BTC") as still:
+    with pytest.raises(EarlierOrderUnknown, match="holds no BTC") as still:
         desk.broker.close_position(desk.symbol, validate_only=False)
     assert still.value.client_order_id == unknown.value.client_order_id
     desk.exchange.mend()
@@ -1019,6 +1066,41 @@ def test_an_order_whose_turn_does_not_come_in_time_is_withdrawn(desk: Desk) -> N
         assert isinstance(waiting.exception(), OrderNotSent)
     desk.broker.get_positions()  # its turn comes after that of the order
     assert desk.exchange.calls_to(desk.order_path) == 0
+
+
+def test_orders_that_were_withdrawn_hold_up_no_exit() -> None:
+    with Opened(rich(SimulatedKraken()), fetch_deadline_s=10.0) as desk:
+        desk.broker.get_all_products()
+        lose(desk, executed=False)
+        desk.exchange.set_fault("reset", path=desk.order_path, times=1)
+        with pytest.raises(OrderStateUnknown):
+            desk.buy()
+        for path in LOOKUP_PATHS["kraken"]:
+            desk.exchange.set_fault("hang", path=path)
+        for _ in range(5):
+            with pytest.raises(OrderNotSent, match="withdrawn"):
+                desk.buy(timeout_s=0.1)
+        sold = desk.broker.close_position(
+            desk.symbol, base_amount=Decimal("0.1"), validate_only=False, timeout_s=9.0
+        )
+        assert sold.state is OrderState.ACCEPTED
+
+
+def test_an_order_that_the_exchange_ended_is_told_so_again_when_it_lists_it_no_more() -> None:
+    with Opened(rich(SimulatedKraken())) as desk:
+        desk.broker.get_all_products()
+        desk.exchange.set_fault("hang", path=desk.order_path, times=1)
+        with ThreadPoolExecutor(1) as elsewhere:
+            buying = elsewhere.submit(desk.buy, client_order_id="abc9")
+            until(lambda: desk.exchange.calls_to(desk.order_path))
+            for path, answer in ENDED["kraken"].items():
+                desk.exchange.set_answer(json.dumps(answer), path=path)
+            assert isinstance(buying.exception(), OrderRefused)
+        for path, answer in NOTHING_LISTED.items():
+            desk.exchange.set_answer(json.dumps(answer), path=path)
+        with pytest.raises(OrderRefused, match="nothing of it was filled"):
+            desk.buy(client_order_id="abc9")
+        assert desk.placed == 0
 
 
 def test_a_task_that_is_cancelled_before_its_turn_orders_nothing(desk: Desk) -> None:
