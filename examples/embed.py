@@ -15,6 +15,7 @@ from brokerwatch import BrokerwatchError, Change, Cluster, InvalidOrder, Need, O
 LIVE = os.environ.get("LIVE") == "yes"
 PAUSE_S = float(os.environ.get("PAUSE_S", "10"))
 SYMBOL, STAKE = "BTC/USD", Decimal("50")
+OLDEST_PRICE_S = 180  # a candle of a minute begins at most two minutes ago where prices come
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 log = logging.getLogger("bot")
@@ -34,7 +35,7 @@ def advice(cluster: Cluster, *names: str) -> str:
         except BrokerwatchError as error:
             log.info("%s: no prices: %s", broker.name, error)
             continue
-        if len(candles) == 2:
+        if len(candles) == 2 and time.time() - candles[1].start_us / 1e6 < OLDEST_PRICE_S:
             return "sell" if candles[1].close < candles[0].close else "buy"
     return "wait"
 
@@ -45,9 +46,11 @@ def enter(cluster: Cluster) -> str | None:
     if choice.broker is None:
         log.info("%s", choice.why())
         return None
-    broker = cluster.broker(choice.broker)
-    if advice(cluster, broker.name) != "buy":  # no order where there are no prices
+    # No order where there are no prices: the next best then.
+    name = next((one.broker for one in choice.ranked if advice(cluster, one.broker) == "buy"), None)
+    if name is None:
         return None
+    broker = cluster.broker(name)
     try:
         order = broker.place_market_order(SYMBOL, "buy", quote_amount=STAKE, validate_only=not LIVE)
     except OrderStateUnknown as error:
