@@ -76,11 +76,20 @@ class Teller:
 class Calls:
     """See the module."""
 
-    def __init__(self, spec: BrokerSpec, slot: Slot, access: Access, send: Callable[[Message], bool]) -> None:
+    def __init__(
+        self,
+        spec: BrokerSpec,
+        slot: Slot,
+        access: Access,
+        send: Callable[[Message], bool],
+        remembers: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.access = access
         self._spec = spec
         self._slot = slot
         self._send = send
+        self._remembers = remembers
+        """Whether it is known what was ordered before this start."""
         self._teller = Teller(send)
 
     def observe(self, outcome: object, capability: str, asked_s: float | None, now: Instant) -> None:
@@ -243,6 +252,10 @@ class Calls:
         reading, name = self._slot.reading, self._spec.name
         if not reading.available:
             raise EntryRefused(f"{name} is not available: {reading.reason}: {reading.detail}".rstrip(": "))
+        if not self._remembers():
+            raise EntryRefused(
+                f"{name}: what was ordered before this start cannot be read yet: the store does not answer"
+            )
         if reading.age_ms is None:
             raise EntryRefused(f"{name} has never answered with a balance")
         if self._overtaken():

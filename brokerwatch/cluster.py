@@ -44,6 +44,7 @@ from brokerwatch.evidence import evidence
 from brokerwatch.health import NO_VETOES, Health, Vetoes
 from brokerwatch.inbox import Inbox
 from brokerwatch.journal import identity
+from brokerwatch.ledger import LOST_AFTER_S
 from brokerwatch.listener import Listener
 from brokerwatch.loop import LoopThread, Timers
 from brokerwatch.messages import HealthState, Reading, Reason, Roster, next_epoch
@@ -459,7 +460,13 @@ class Cluster:
             )
         send = partial(self._tell, spec.name)
         access = self._gateway.account(spec, Teller(send))
-        self._calls[spec.name] = Calls(spec, self._board.slot(spec.name), access, send)
+        patience_s = self._clock.up_s() + LOST_AFTER_S
+
+        def remembers() -> bool:
+            # What was lost before has arrived after that time, or never will.
+            return self._state.journal.loaded or self._clock.up_s() > patience_s
+
+        self._calls[spec.name] = Calls(spec, self._board.slot(spec.name), access, send, remembers)
         return access.source
 
     def _look_at_exchanges(self) -> None:

@@ -91,6 +91,14 @@ class Connection:
         """The newest answer as it was written; empty where calls block, and may overtake each other."""
         return self.instance.last_body if self._run is None else ""
 
+    @property
+    def sent_nothing(self) -> bool:
+        """Whether the newest call failed before any request of it went out.
+
+        Not known where calls block: there one that was given up goes on.
+        """
+        return self._run is None and not self.instance.asked
+
     def copy(self) -> Connection:
         """Another connection like this one, that keeps what it sees apart."""
         return Connection(self._spec, self.family, lambda: clone(self.instance), self._clock, self._run)
@@ -110,6 +118,7 @@ class Connection:
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the instance. Raises whatever ccxt raises."""
         if self._run is None:
+            self.instance.asked = False
             return await getattr(self.instance, method)(*arguments)
         # A call that was given up goes on in its thread: what it sees later must not pass for another's.
         own = self._seen = clone(self.instance)

@@ -307,6 +307,11 @@ class Desk:
     async def _cleared_up(self, request: OrderRequest, error: Exception) -> Order:
         """The order whose answer was none, when it was placed; else the error that says what is known."""
         name, order_id = self._spec.name, request.client_order_id
+        if not isinstance(error, TimeoutError) and self._connection.sent_nothing:
+            # ccxt itself would not have it: no fault of the exchange.
+            self._ledger.end(order_id, None)
+            said = self._connection.fault(error).detail
+            raise OrderNotSent(f"{name}: nothing was sent: {said}") from None
         if never_started(self._connection.failure(error)):
             self._ledger.end(order_id, None)
             late = isinstance(error, TimeoutError)

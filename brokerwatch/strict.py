@@ -35,6 +35,8 @@ QUIET.setLevel(logging.INFO)
 class Strict:
     """Mixed into a ccxt class: refuses answers that ccxt would call empty, and keeps what it saw."""
 
+    asked: bool = False
+    """Whether a request went out since somebody made this False."""
     last_status: int | None = None
     last_body: str = ""
     last_retry_after: str = ""
@@ -55,6 +57,7 @@ class Strict:
     def fetch(self, *request: Any, **named: Any) -> Any:
         # What the page before said must not explain why this one never came.
         self.last_status, self.last_body, self.last_retry_after = None, "", ""
+        self.asked = True
         return cast("Any", super()).fetch(*request, **named)
 
     def fetch2(self, *request: Any, **named: Any) -> Any:
@@ -81,6 +84,7 @@ class Strict:
         request = ccxt.sign(path, api, method, {} if params is None else params)
         url, method, body = request["url"], request["method"], request["body"]
         headers = ccxt.last_request_headers = ccxt.prepare_request_headers(request["headers"])
+        self.asked = True
         try:
             code, reason, received, text = await ask(method, url, body, headers, ccxt.timeout / 1_000)
         except TimeoutError as error:

@@ -26,6 +26,7 @@ from brokerwatch import (
     ClusterSettings,
     EarlierOrderUnknown,
     EndpointUnavailable,
+    EntryRefused,
     OrderStateUnknown,
     StateFolderTaken,
 )
@@ -280,6 +281,8 @@ def test_an_order_of_before_that_can_be_read_only_later_holds_up_entries_from_th
         database.mkdir()
         with cluster_of(spec, state=str(tmp_path)) as cluster:
             assert "of an order of an earlier process" not in caplog.text
+            with pytest.raises(EntryRefused, match="cannot be read yet"):
+                buy(cluster)
             database.rmdir()
             away.rename(database)
             until(lambda: "of an order of an earlier process" in caplog.text, patience_s=40.0)

@@ -683,6 +683,18 @@ def lose(desk: Desk, *, executed: bool) -> None:
         desk.exchange.set_fault("http_502_html", path=path)
 
 
+def test_an_order_that_fails_before_any_request_goes_out_was_not_sent() -> None:
+    exchange = rich(SimulatedKraken())
+    with serve(exchange):
+        spec = simulated_spec(exchange, trading=True)
+        spec = replace(spec, credentials={**spec.credentials, "secret": "abc"})
+        with cluster_of(spec, status_interval_s=float("inf")) as cluster:
+            broker = cluster.broker("kraken-test")
+            with pytest.raises(OrderNotSent, match="the secret cannot sign"):
+                broker.close_position("BTC/USD", base_amount=Decimal("0.1"), validate_only=False)
+    assert exchange.calls_to(ORDER_PATHS["kraken"]) == 0
+
+
 def test_what_never_arrived_holds_up_entries_for_a_minute_and_then_no_more() -> None:
     clock = Ahead()
     with Opened(rich(SimulatedKraken()), clock=clock) as desk:
