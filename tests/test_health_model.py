@@ -331,19 +331,21 @@ def _bits(held: Holding) -> tuple[object, ...]:
     return (held.free.as_tuple(), held.used.as_tuple(), held.total.as_tuple())
 
 
-ROUNDS = 5
+WALKS = (30, 90, 270)
+"""The same walks on every run of the same tests; but they hang on which modules are loaded, and now and then
+the first ones leave a rare step out."""
 
 
 def test_the_fold_agrees_with_the_whole_history_on_walks_that_reach_every_transition() -> None:
     HealthWalk.reached.clear()
     wanted = {(state, what, target) for (state, what), row in THE_TABLE.items() for target in row}
-    for _ in range(ROUNDS):
+    for walks in WALKS:
         for HealthWalk.threshold in range(1, 11):
             run_state_machine_as_test(
-                HealthWalk, settings=settings(max_examples=our.examples(30), stateful_step_count=15)
+                HealthWalk, settings=settings(max_examples=our.examples(walks), stateful_step_count=15)
             )
         if HealthWalk.reached == wanted:
-            break  # chance leaves a rare step out of one round now and then
+            break
     assert HealthWalk.reached == wanted, "a walk that never gets somewhere proves nothing about it"
 
 
