@@ -28,15 +28,16 @@ from benchmarks.elsewhere import Elsewhere
 from benchmarks.exchanges import spec
 from benchmarks.measure import Numbers, Row, run
 from brokerwatch.actors.broker import BrokerActor, FetchNow, Surroundings
-from brokerwatch.backlog import KeyState, Remembered, SentOrder
+from brokerwatch.backlog import Remembered
 from brokerwatch.board import Slot
 from brokerwatch.calls import Teller
-from brokerwatch.clock import Instant, SystemClock
+from brokerwatch.clock import SystemClock
 from brokerwatch.cluster import Cluster
 from brokerwatch.config import CCXT_NAMES, BrokerSpec, ClusterSettings
 from brokerwatch.evidence import evidence
 from brokerwatch.exchange import Gateway
 from brokerwatch.health import NO_VETOES, Health
+from brokerwatch.journal import Journal
 from brokerwatch.loop import LoopThread, Timers
 from brokerwatch.messages import Balance, Reading
 from brokerwatch.source import Outcome
@@ -97,45 +98,12 @@ def _nobody(said: object) -> bool:
     return True
 
 
-class Book:
-    """Remembers nothing, at once."""
-
-    def key(self, state: KeyState) -> Future[bool]:
-        """Say that it is durable."""
-        del state
-        done: Future[bool] = Future()
-        done.set_result(True)
-        return done
-
-    def order(self, order: SentOrder) -> Future[bool]:
-        """Nothing is remembered of orders."""
-        del order
-        done: Future[bool] = Future()
-        done.set_result(False)
-        return done
-
-    def order_ended(self, fingerprint: str, client_order_id: str) -> None:
-        """Nothing is remembered of orders."""
-
-
-class Silent:
-    """A journal without a disk."""
-
-    def health(
-        self, spec: BrokerSpec, epoch: str, health: Health, now: Instant, *, news: bool = True
-    ) -> None:
-        """Forget it."""
-
-    def moved(self, before: Reading, after: Reading, now: Instant) -> None:
-        """Forget it."""
-
-
 @contextmanager
 def gateway() -> Generator[tuple[Gateway, LoopThread]]:
     """A gateway on a loop of its own."""
     loop = LoopThread("exchanges")
     loop.start()
-    found = Gateway(loop, SystemClock(), Book(), Remembered(), None)
+    found = Gateway(loop, SystemClock(), Journal(None), Remembered(), None)
     try:
         yield found, loop
     finally:
@@ -176,7 +144,7 @@ def acted(account: BrokerSpec, times: int) -> float:
         health = Health.begin(clock.now())
         slot = Slot(evidence(account, "", health, clock.now(), clock, 1.0), health, NO_VETOES)
         around = Surroundings(
-            source=source, slot=slot, alarms=Timers(loop), clock=clock, heartbeat_s=1.0, journal=Silent()
+            source=source, slot=slot, alarms=Timers(loop), clock=clock, heartbeat_s=1.0, journal=Journal(None)
         )
         actor = BrokerActor.start(account, "1", health, around, _nobody, print)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -146,6 +147,7 @@ def _line(event: str, before: str, after: str, reading: Reading, detail: str, no
     )
 
 
+@cache
 def boot_id() -> str:
     """Which boot of which machine this is, where the system says so: its monotonic clock is one for all."""
     try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from brokerwatch.clock import Clock, Instant
 from brokerwatch.journal import boot_id
 from brokerwatch.messages import Product, Side
 from brokerwatch.orders import OrderRequest
-from brokerwatch.receipts import FoundOrder
+from brokerwatch.receipts import FoundOrder, canonical_id
 
 _log: Final = logging.getLogger(__name__)
 
@@ -103,7 +102,7 @@ class Ledger:
         """What an earlier process sent and never crossed out."""
         now = self._clock.now()
         for mark in remembered:
-            name = canonical(mark.client_order_id)
+            name = canonical_id(mark.client_order_id)
             if name in self._sent:
                 continue  # ours, and newer
             try:
@@ -133,7 +132,7 @@ class Ledger:
     async def send(self, request: OrderRequest) -> None:
         """Write it down; it goes out as soon as this returns."""
         sent = Sent(request, self._clock.now().wall_us)
-        self._sent[canonical(request.client_order_id)] = sent
+        self._sent[canonical_id(request.client_order_id)] = sent
         await asyncio.wait({asyncio.wrap_future(self._write_down(sent))}, timeout=MARK_WAIT_S)
 
     def _write_down(self, sent: Sent) -> Future[bool]:
@@ -145,20 +144,20 @@ class Ledger:
 
     def lose(self, client_order_id: str, why: str) -> None:
         """Nobody knows what became of it. Its minute to arrive begins now: it may have gone out this late."""
-        sent = replace(self._sent[canonical(client_order_id)], why=why, lost_s=self._clock.now().up_s)
-        self._sent[canonical(client_order_id)] = sent
+        sent = replace(self._sent[canonical_id(client_order_id)], why=why, lost_s=self._clock.now().up_s)
+        self._sent[canonical_id(client_order_id)] = sent
         self._write_down(sent)
         self._look()
 
     def end(self, client_order_id: str, order_id: str | None, found: FoundOrder | None = None) -> None:
         """It is known what became of it: the exchange's id of it, or None when it was not placed."""
-        sent = self._sent.pop(canonical(client_order_id), None)
+        sent = self._sent.pop(canonical_id(client_order_id), None)
         if sent is None:
             return
         self._book.order_ended(self._fingerprint, sent.request.client_order_id)
         self._look()
         if order_id is not None:
-            self._placed[canonical(client_order_id)] = Placed(sent.request, order_id, found)
+            self._placed[canonical_id(client_order_id)] = Placed(sent.request, order_id, found)
             if len(self._placed) > KEPT_ORDERS:
                 del self._placed[next(iter(self._placed))]
 
@@ -172,24 +171,16 @@ class Ledger:
 
     def sent(self, client_order_id: str) -> Sent | None:
         """The order of this id, if nobody knows yet what became of it."""
-        return self._sent.get(canonical(client_order_id))
+        return self._sent.get(canonical_id(client_order_id))
 
     def placed(self, client_order_id: str) -> Placed | None:
         """The order of this id, if the exchange took it, as far as anybody here knows."""
-        return self._placed.get(canonical(client_order_id))
+        return self._placed.get(canonical_id(client_order_id))
 
     def used_for(self, client_order_id: str) -> OrderRequest | None:
         """What this id was used for; None when it was not, as far as anybody here knows."""
         used = self.sent(client_order_id) or self.placed(client_order_id)
         return None if used is None else used.request
-
-
-def canonical(client_order_id: str) -> str:
-    """The id, or of a UUID the one spelling of it: an exchange may know all of them as one."""
-    try:
-        return uuid.UUID(client_order_id).hex if len(client_order_id) in (32, 36) else client_order_id
-    except ValueError:
-        return client_order_id
 
 
 def another_request(before: OrderRequest, product: Product, side: Side, request: OrderRequest | None) -> str:

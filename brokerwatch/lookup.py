@@ -24,10 +24,10 @@ from brokerwatch.errors import (
     OrderStateUnknown,
 )
 from brokerwatch.lane import Lane
-from brokerwatch.ledger import Placed, another_order, another_request, canonical
+from brokerwatch.ledger import Placed, another_order, another_request
 from brokerwatch.messages import Fault, Order, OrderState, Product, Side
 from brokerwatch.orders import OrderRequest
-from brokerwatch.receipts import FoundOrder
+from brokerwatch.receipts import FoundOrder, canonical_id
 from brokerwatch.source import Refrained
 from brokerwatch.venue import answered
 
@@ -111,7 +111,7 @@ class Lookup:
         """
         for sent in self._ledger.lost():
             earlier, name = sent.request, self._spec.name
-            if canonical(earlier.client_order_id) == canonical(mine):
+            if canonical_id(earlier.client_order_id) == canonical_id(mine):
                 continue
             about = f"an earlier order, {earlier.client_order_id}, is not accounted for ({sent.why})"
             try:

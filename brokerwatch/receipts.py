@@ -165,10 +165,11 @@ def _kraken_result(answer: object) -> Mapping[str, Any]:
 
 def _same(told: object, ours: str) -> bool:
     """Whether an id that Kraken tells is ours, which it may write with hyphens or without."""
-    return isinstance(told, str) and _bare(told) == _bare(ours)
+    return isinstance(told, str) and canonical_id(told) == canonical_id(ours)
 
 
-def _bare(client_order_id: str) -> str:
+def canonical_id(client_order_id: str) -> str:
+    """An id of ours, or of a UUID the one spelling of it: Kraken knows all of them as one."""
     bare = client_order_id.replace("-", "")
     is_uuid = len(bare) == 32 and all(letter in "0123456789abcdefABCDEF" for letter in bare)
     return bare.lower() if is_uuid else client_order_id

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerwatch.backlog import KeyState, SentOrder
+from brokerwatch.backlog import KeyState
 from brokerwatch.clock import ManualClock, SystemClock
+from brokerwatch.journal import Journal
 from brokerwatch.lane import LANE_WAIT_S, RESERVED_AHEAD, RESERVED_MS, Lane, Nonces
 from brokerwatch.lane import PATIENCE_S as LANE_PATIENCE_S
 from brokerwatch.messages import Fault, FaultKind, Reason
@@ -28,10 +29,11 @@ from brokerwatch.source import Refrained
 from tests.clusters import PATIENCE_S, cluster_of, simulated_spec, until
 
 
-class Book:
-    """Remembers keys as a store would: at once, and only what it was given."""
+class Book(Journal):
+    """Remembers keys as a store would: at once, and only what it was given; and nothing else."""
 
     def __init__(self) -> None:
+        super().__init__(None)
         self.states: list[KeyState] = []
 
     def key(self, state: KeyState) -> Future[bool]:
@@ -39,16 +41,6 @@ class Book:
         done: Future[bool] = Future()
         done.set_result(True)
         return done
-
-    def order(self, order: SentOrder) -> Future[bool]:
-        """Nothing is remembered of orders."""
-        del order
-        done: Future[bool] = Future()
-        done.set_result(False)
-        return done
-
-    def order_ended(self, fingerprint: str, client_order_id: str) -> None:
-        """Nothing is remembered of orders."""
 
     @property
     def ceiling(self) -> int:

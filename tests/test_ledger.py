@@ -199,3 +199,13 @@ def test_a_request_differs_in_market_side_and_amount() -> None:
 )
 def test_what_the_exchange_has_differs_only_in_what_it_says(theirs: FoundOrder, *, same: bool) -> None:
     assert bool(another_order(theirs, PRODUCT, Side.BUY, request())) is not same
+
+
+def test_a_uuid_is_one_id_in_each_spelling_and_what_only_resembles_one_is_another(clock: ManualClock) -> None:
+    name, spelt = "6f1f0c2e6d3c4b8f9a550e8a3c9d1f42", "6F1F0C2E-6D3C-4B8F-9A55-0E8A3C9D1F42"
+    ledger = Ledger("key", clock, Paper())
+    asyncio.run(ledger.send(request(name)))
+    assert ledger.used_for(spelt) == request(name)
+    resembling = "6_1f0c2e6d3c4b8f9a550e8a3c9d1f42"
+    asyncio.run(ledger.send(request(resembling)))
+    assert ledger.used_for("0" + resembling.replace("_", "")) is None
