@@ -842,7 +842,7 @@ def test_coinbase_and_okx_tell_what_a_key_may_do(coinbase: SimulatedCoinbase, ok
         return row["perm"], row["ip"]
 
     assert of_coinbase() == [True, True, False]
-    assert of_okx() == ("read_only,trade", "")
+    assert of_okx() == ("read_only,trade", "127.0.0.1")
     for simulated in (coinbase, okx):
         simulated.set_permissions({"query", "trade", "withdraw"})
     okx.key_ip = "203.0.113.7"

@@ -19,6 +19,9 @@ PERMISSIONS = frozenset({"query", "trade", "withdraw"})
 # The default context would round a sum to 28 digits; token amounts with 18 decimals exceed that.
 EXACT = Context(prec=100)
 
+HOLDS = ("told", "zero", "missing")
+"""What a balance may say of what is held."""
+
 # What a spoiled amount reads in the answer; None leaves the field out.
 SPOILED_AMOUNTS: Mapping[str, str | None] = {
     "nan_amount": "NaN",
@@ -30,17 +33,17 @@ SPOILED_AMOUNTS: Mapping[str, str | None] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One currency of an answer. `free` and `total` are None where the field shall be missing."""
+    """One currency of an answer. An amount is None where its field shall be missing."""
 
     currency: str
     free: str | None
-    held: str
+    held: str | None
     total: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedOrder:
-    """A market order that an exchange took. Amounts are exact; `quote_amount` is base times price."""
+    """An order that an exchange took. Amounts are exact; `quote_amount` is base times price."""
 
     id: str
     client_id: str
@@ -61,6 +64,8 @@ class PlacedOrder:
     """`filled`, `open` or `canceled`."""
     reference: str = ""
     """Kraken's userref; empty where none was sent."""
+    kind: str = "market"
+    """`market`, or `limit` for one that was placed by hand; its `price` is then its limit."""
 
 
 @dataclass(slots=True)
@@ -129,6 +134,17 @@ def rows(balance: BalanceSpec, fault: str) -> list[Row]:
         spoiled = SPOILED_AMOUNTS[fault]
         result[0] = Row(result[0].currency, spoiled, result[0].held, spoiled)
     return result
+
+
+def as_told(row: Row, holds: str) -> Row:
+    """The row of a balance that tells of what is held as `holds` says: `told`, `zero` or `missing`."""
+    match holds:
+        case "zero":
+            return replace(row, held="0", total=row.free)
+        case "missing":
+            return replace(row, held=None)
+        case _:
+            return row
 
 
 def without_missing(fields: Mapping[str, str | None]) -> dict[str, str]:

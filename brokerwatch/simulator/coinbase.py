@@ -17,6 +17,7 @@ from brokerwatch.simulator.candles import CandleSpan
 from brokerwatch.simulator.coinbase_orders import (
     BROKERAGE,
     QUOTE_MINIMUM,
+    UNKNOWN_PRODUCT,
     CoinbaseOrders,
     error,
     iso,
@@ -25,7 +26,7 @@ from brokerwatch.simulator.coinbase_orders import (
 )
 from brokerwatch.simulator.exchange import Call, Json, PublicHandler
 from brokerwatch.simulator.faults import Answer, Refused, html_answer, json_answer
-from brokerwatch.simulator.markets import ASSETS, FIAT, MARKETS, Market
+from brokerwatch.simulator.markets import ASSETS, FIAT, Market
 from brokerwatch.simulator.tokens import (
     base64url_decoded,
     key_name,
@@ -185,15 +186,26 @@ class SimulatedCoinbase(CoinbaseOrders):
         """What stands below /market for everybody, and without it for who signs."""
         return {
             "products": self._products,
-            "products/{product_id}": lambda call: self._product(product_in_path(call)),
+            "products/{product_id}": self._one_product,
             "products/{product_id}/ticker": self._ticker,
             "products/{product_id}/candles": self._candles_page,
         }
 
     def _products(self, call: Call) -> Json:
         # The simulated exchange has no futures.
-        markets = MARKETS if call.query.get("product_type", "SPOT") == "SPOT" else ()
-        return {"products": [self._product(market) for market in markets], "num_products": len(markets)}
+        if call.query.get("product_type", "SPOT") != "SPOT":
+            return {"products": [], "num_products": 0}
+        products = [self._product(market) for market in self.listed()]
+        return {"products": products, "num_products": len(self.traded())}
+
+    def _one_product(self, call: Call) -> Json:
+        return self._product(self._traded_product(call))
+
+    def _traded_product(self, call: Call) -> Market:
+        market = product_in_path(call)
+        if market not in self.traded():
+            raise Refused(UNKNOWN_PRODUCT)
+        return market
 
     def _product(self, market: Market) -> Json:
         return {
@@ -213,7 +225,7 @@ class SimulatedCoinbase(CoinbaseOrders):
             "cancel_only": False,
             "limit_only": False,
             "post_only": False,
-            "trading_disabled": False,
+            "trading_disabled": self.is_closed(market),
             "product_type": "SPOT",
             "quote_currency_id": market.quote,
             "base_currency_id": market.base,
@@ -223,7 +235,7 @@ class SimulatedCoinbase(CoinbaseOrders):
         }
 
     def _ticker(self, call: Call) -> Json:
-        market = product_in_path(call)
+        market = self._traded_product(call)
         bid, ask = self.best(market)
         trade = {
             "trade_id": "1",
@@ -296,6 +308,7 @@ def _token_of(call: Call) -> str | None:
 
 def _account_json(row: Row, account: Account) -> Json:
     kind = "ACCOUNT_TYPE_FIAT" if row.currency in FIAT else "ACCOUNT_TYPE_CRYPTO"
+    hold = {} if row.held is None else {"hold": {"value": row.held, "currency": row.currency}}
     return {
         "uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{account.api_key}/{row.currency}")),
         "name": f"{row.currency} Wallet",
@@ -308,7 +321,7 @@ def _account_json(row: Row, account: Account) -> Json:
         "deleted_at": None,
         "type": kind,
         "ready": True,
-        "hold": {"value": row.held, "currency": row.currency},
+        **hold,
         "platform": "ACCOUNT_PLATFORM_CONSUMER",
     }
 

@@ -43,6 +43,9 @@ def error(code: str, message: str, status: int, **headers: str) -> Answer:
     return json_answer({"error": code, "error_details": message, "message": message}, status, **headers)
 
 
+UNKNOWN_PRODUCT = error("NOT_FOUND", "valid product_id is required", 404)
+
+
 def iso(moment_s: float) -> str:
     """A moment as Coinbase writes it."""
     return f"{datetime.fromtimestamp(moment_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
@@ -57,7 +60,7 @@ def product_in_path(call: Call) -> Market:
     """The market that a call's path names; Refused with 404 for one that is not listed."""
     market = _BY_ID.get(call.parts["product_id"])
     if market is None:
-        raise Refused(error("NOT_FOUND", "valid product_id is required", 404))
+        raise Refused(UNKNOWN_PRODUCT)
     return market
 
 
@@ -80,6 +83,9 @@ class CoinbaseOrders(SimulatedExchange):
             ("GET", BROKERAGE + "orders/historical/{order_id}"): self._get_order,
         }
 
+    def new_order_id(self) -> str:
+        return str(uuid.uuid4())
+
     def limits(self, market: Market) -> Limits:
         return Limits(Decimal(market.price_step), Decimal(QUOTE_MINIMUM))
 
@@ -97,7 +103,7 @@ class CoinbaseOrders(SimulatedExchange):
         order = with_client_id(account, client_id)
         if order is None:
             try:
-                order = self.place(account, wish, str(uuid.uuid4()))
+                order = self.place(account, wish)
             except Unplaceable as refused:
                 return _failure(refused, asked["order_configuration"])
         taken = {
@@ -109,7 +115,7 @@ class CoinbaseOrders(SimulatedExchange):
         told = {
             "success": True,
             "success_response": taken,
-            "order_configuration": _row(order)["order_configuration"],
+            "order_configuration": _configuration(order),
         }
         return self.with_warning(told, fault)
 
@@ -119,7 +125,7 @@ class CoinbaseOrders(SimulatedExchange):
         flaws: list[str] = []
         base = wish.size / price if wish.in_quote else wish.size
         try:
-            base = self.place(account.rehearsal(), wish, "preview").base_amount
+            base = self.place_dry(account, wish).base_amount
         except Unplaceable as refused:
             flaws = [_preview_reason(refused)]
         bid, ask = self.best(wish.market)
@@ -235,20 +241,32 @@ def _preview_reason(refused: Unplaceable) -> str:
             return f"PREVIEW_INVALID_{'QUOTE_' if in_quote else ''}SIZE_PRECISION"
         case Flaw.BASE_MINIMUM | Flaw.QUOTE_MINIMUM:
             return f"PREVIEW_INVALID_{'QUOTE' if in_quote else 'BASE'}_SIZE_TOO_SMALL"
+        case Flaw.CLOSED:
+            # The documentation has a word of its own for this only where an order is placed.
+            return "UNKNOWN_PREVIEW_FAILURE_REASON"
 
 
 def _failure(refused: Unplaceable, configuration: object) -> Json:
     poor = refused.flaw is Flaw.FUNDS
+    words = {Flaw.FUNDS: "INSUFFICIENT_FUND", Flaw.CLOSED: "ORDER_ENTRY_DISABLED"}
     return {
         "success": False,
         "error_response": {
-            "error": "INSUFFICIENT_FUND" if poor else "UNKNOWN_FAILURE_REASON",
+            "error": words.get(refused.flaw, "UNKNOWN_FAILURE_REASON"),
             "message": "Insufficient balance in source account" if poor else "",
             "error_details": "",
             "preview_failure_reason": _preview_reason(refused),
         },
         "order_configuration": configuration,
     }
+
+
+def _configuration(order: PlacedOrder) -> Json:
+    if order.kind == "limit":
+        limit = market_of(order.symbol).price_text(order.price)
+        sizes = {"base_size": f"{order.size:f}", "limit_price": limit, "post_only": False}
+        return {"limit_limit_gtc": sizes}
+    return {"market_market_ioc": {"quote_size" if order.in_quote else "base_size": f"{order.size:f}"}}
 
 
 def _row(order: PlacedOrder) -> Json:
@@ -259,13 +277,11 @@ def _row(order: PlacedOrder) -> Json:
         "order_id": order.id,
         "product_id": product_id(market),
         "user_id": "11111111-1111-1111-1111-111111111111",
-        "order_configuration": {
-            "market_market_ioc": {"quote_size" if order.in_quote else "base_size": f"{order.size:f}"}
-        },
+        "order_configuration": _configuration(order),
         "side": order.side.upper(),
         "client_order_id": order.client_id,
         "status": _STATUSES[order.state],
-        "time_in_force": "IMMEDIATE_OR_CANCEL",
+        "time_in_force": "IMMEDIATE_OR_CANCEL" if order.kind == "market" else "GOOD_UNTIL_CANCELLED",
         "created_time": iso(order.placed_s),
         "completion_percentage": "100" if done else "0",
         "filled_size": f"{order.base_amount if done else 0:f}",
@@ -279,7 +295,7 @@ def _row(order: PlacedOrder) -> Json:
         "size_inclusive_of_fees": order.in_quote,
         "total_value_after_fees": value,
         "trigger_status": "INVALID_ORDER_TYPE",
-        "order_type": "MARKET",
+        "order_type": order.kind.upper(),
         "reject_reason": "REJECT_REASON_UNSPECIFIED",
         "settled": done,
         "product_type": "SPOT",

@@ -8,33 +8,14 @@ nothing, unless the fault says that it is executed. Everything public may be cal
 
 from __future__ import annotations
 
-import threading
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from email.utils import formatdate
 from typing import ClassVar
 
-from brokerwatch.simulator.account import (
-    Account,
-    BalanceSpec,
-    PlacedOrder,
-    Row,
-    checked_balance,
-    checked_permissions,
-    rows,
-)
-from brokerwatch.simulator.candles import (
-    CandleRow,
-    CandleSpan,
-    CandleSpec,
-    checked_candles,
-    chosen_candles,
-    made_candles,
-)
+from brokerwatch.simulator.account import Account
 from brokerwatch.simulator.connections import BROKEN, Broken
 from brokerwatch.simulator.faults import (
     FAULTS,
@@ -46,9 +27,8 @@ from brokerwatch.simulator.faults import (
     cut_in_half,
     json_answer,
 )
-from brokerwatch.simulator.markets import MARKETS, Market, market_of
+from brokerwatch.simulator.ledger import Ledger
 from brokerwatch.simulator.routes import Route, find_route
-from brokerwatch.simulator.trading import Limits, Wish, fill, place, positive_amount
 from brokerwatch.simulator.trouble import NO_TROUBLE, Scope, Setting, Trouble
 
 __all__ = ["Call", "Json", "SimulatedExchange", "Trouble"]
@@ -73,44 +53,32 @@ PublicHandler = Callable[[Call], Json]
 PrivateHandler = Callable[[Call, Account, str], Json]
 
 
-class SimulatedExchange(ABC):
+class SimulatedExchange(Ledger):
     """One exchange with one account to begin with. Use a subclass, inside `serve`.
 
     `clock_skew_s` is how far the exchange's own clock is ahead of this machine's, in seconds, and
     `candle_lag_s` how far its newest candle is behind that clock. With `fills_at_once` set to False an
-    order stays open until `fill_open_orders`.
+    order stays open until `fill_open_orders`. With `executes_dry_runs` a dry run places a real order, while
+    its answer is that of a dry run; OKX has none. `key_ip` are the addresses that keys are bound to, with
+    commas, as Kraken and OKX tell them ("": to none); nothing is refused by it.
     """
 
-    ccxt_id: ClassVar[str]
-    default_balance: ClassVar[BalanceSpec]
     # The exchange's own words for what it refuses, by fault name. The real checks answer with them too.
     refusals: ClassVar[Mapping[str, Answer]]
     # What is laid over a healthy balance by the fault `warning_beside_result`.
     warning: ClassVar[Mapping[str, object]]
     # The faults that cut the JSON in half. An exchange with pages has a better idea of `partial_page`.
     cutting: ClassVar[frozenset[str]] = frozenset({"cut_json", "partial_page"})
-    # What a key must be allowed for a private route; `query` for all that are not here.
+    # What a key must be allowed for a private route: `query` for all that are not here, "" for nothing.
     needs: ClassVar[Mapping[Route, str]] = {}
-    # An open position in the exchange's own words, for `set_positions`.
-    example_position: ClassVar[Json]
 
     def __init__(self) -> None:
-        self.clock_skew_s = 0.0
-        self.candle_lag_s = 0.0
-        self.fills_at_once = True
-        # One handler may ask for what another thread is setting, and ask twice.
-        self._lock = threading.RLock()
-        self._prices = {market.symbol: Decimal(market.price) for market in MARKETS}
-        self._candles: dict[str, list[CandleRow]] = {}
-        self._gaps: dict[str, frozenset[int]] = {}
+        super().__init__()
         self._calls: Counter[str] = Counter()
-        self._accounts: dict[str, Account] = {}
         self._settings: dict[Scope, Setting] = {}
-        self._private_calls = 0
         self._url: str | None = None
         self.public_routes: dict[Route, PublicHandler] = {}
         self.private_routes: dict[Route, PrivateHandler] = {}
-        self.credentials = self.add_account()
 
     # --- what a test arranges -----------------------------------------------------------------------
 
@@ -125,93 +93,6 @@ class SimulatedExchange(ABC):
     def ccxt_options(self) -> dict[str, object]:
         """What ccxt's constructor needs to come here instead of to the real exchange."""
         return {"urls": {"api": dict.fromkeys(self.url_names, self.url)}}
-
-    def add_account(
-        self,
-        credentials: Mapping[str, str] | None = None,
-        balance: BalanceSpec | None = None,
-        permissions: Collection[str] = ("query", "trade"),
-    ) -> dict[str, str]:
-        """Open another account; returns its credentials, made up unless given (snake_case names).
-
-        `permissions` are what its key may do: `query`, `trade`, `withdraw`.
-        """
-        account = Account(
-            dict(credentials) if credentials is not None else self.new_credentials(),
-            checked_balance(self.default_balance if balance is None else balance),
-            checked_permissions(permissions),
-        )
-        with self._lock:
-            self._accounts[account.api_key] = account
-        return dict(account.credentials)
-
-    def set_balance(self, balance: BalanceSpec, *, account: str | None = None) -> None:
-        """Replace what is in an account: currency to (free, held). `{}` is an empty account.
-
-        `account` is an API key; None is the first account. ValueError for what is not a finite decimal.
-        """
-        checked = checked_balance(balance)
-        with self._lock:
-            self._account(account).balance = checked
-
-    def set_permissions(self, permissions: Collection[str], *, account: str | None = None) -> None:
-        """What the key of an account may do from now on: of `query`, `trade` and `withdraw`."""
-        checked = checked_permissions(permissions)
-        with self._lock:
-            self._account(account).permissions = checked
-
-    def set_positions(self, positions: Sequence[Json], *, account: str | None = None) -> None:
-        """What an account has open beside its balance, as the exchange writes it: see `example_position`."""
-        with self._lock:
-            self._account(account).positions = list(positions)
-
-    def set_price(self, symbol: str, price: str) -> None:
-        """What a market costs from now on. ValueError for an unknown market or no positive decimal."""
-        market, amount = market_of(symbol), positive_amount(price)
-        if amount is None:
-            raise ValueError(f"{symbol}: {price!r} is not a positive decimal string")
-        with self._lock:
-            self._prices[market.symbol] = amount
-
-    def price_of(self, symbol: str) -> Decimal:
-        """What a market costs now."""
-        with self._lock:
-            return self._prices[market_of(symbol).symbol]
-
-    def set_candles(self, symbol: str, candles: Sequence[CandleSpec] | None) -> None:
-        """The candles of a market, whatever timeframe is asked for; None: made from the price again.
-
-        Each is its start in seconds since 1970, then open, high, low, close and volume as strings.
-        """
-        market = market_of(symbol)
-        with self._lock:
-            if candles is None:
-                self._candles.pop(market.symbol, None)
-            else:
-                self._candles[market.symbol] = checked_candles(candles)
-
-    def set_candle_gaps(self, symbol: str, missing: Collection[int]) -> None:
-        """Leave out candles of a market: 0 is the newest one there is, 1 the span of time before it."""
-        with self._lock:
-            self._gaps[market_of(symbol).symbol] = frozenset(missing)
-
-    def orders_of(self, account: str | None = None) -> list[PlacedOrder]:
-        """What was ordered with an API key, oldest first; None is the first account's."""
-        with self._lock:
-            return list(self._account(account).orders.values())
-
-    @property
-    def placed_orders(self) -> int:
-        """How many orders were placed in all accounts."""
-        with self._lock:
-            return sum(len(account.orders) for account in self._accounts.values())
-
-    def fill_open_orders(self) -> None:
-        """Fill what is open, in all accounts, each at the price it was placed at."""
-        with self._lock:
-            for account in self._accounts.values():
-                for order in [order for order in account.orders.values() if order.state == "open"]:
-                    fill(account, order)
 
     def set_fault(
         self,
@@ -284,17 +165,6 @@ class SimulatedExchange(ABC):
                 self._settings.clear()
             for scope in [scope for scope in self._settings if scope.account == account]:
                 del self._settings[scope]
-
-    @property
-    def private_calls(self) -> int:
-        """How many private calls arrived so far, refused ones and those that met a fault included."""
-        with self._lock:
-            return self._private_calls
-
-    def private_calls_of(self, account: str) -> int:
-        """How many private calls arrived with this API key."""
-        with self._lock:
-            return self._account(account).private_calls
 
     def calls_to(self, path: str) -> int:
         """How many calls arrived at a path, public ones too; it may be any path that `set_fault` takes."""
@@ -385,41 +255,14 @@ class SimulatedExchange(ABC):
         self.verify(call, account)
         if account is None:
             raise Refused(self.refusals["bad_key"])
-        if self.needs.get((call.method, found.pattern), "query") not in account.permissions:
+        needed = self.needs.get((call.method, found.pattern), "query")
+        if needed and needed not in account.permissions:
             raise Refused(self.refusals["permission"])
         acts = trouble.executed or (trouble.fault == HEALTHY and trouble.answer is None)
         acting = account if acts else account.rehearsal()
         return found.handler(replace(call, parts=found.parts), acting, trouble.fault)
 
     # --- what a handler of a subclass uses ----------------------------------------------------------
-
-    def now_s(self) -> float:
-        """Seconds since 1970 by the exchange's own clock."""
-        return time.time() + self.clock_skew_s
-
-    def place(self, account: Account, wish: Wish, order_id: str) -> PlacedOrder:
-        """Place an order at the price of now; trading.Unplaceable if it cannot be."""
-        return place(
-            account,
-            wish,
-            self._prices[wish.market.symbol],
-            self.limits(wish.market),
-            order_id=order_id,
-            now_s=self.now_s(),
-            at_once=self.fills_at_once,
-        )
-
-    def candles(self, market: Market, timeframe_s: int, span: CandleSpan) -> list[CandleRow]:
-        """The candles of a market, oldest first."""
-        newest_s = self.now_s() - self.candle_lag_s
-        if (given := self._candles.get(market.symbol)) is not None:
-            newest_s = given[-1].start_s if given else newest_s
-            rows = chosen_candles(given, span)
-        else:
-            rows = made_candles(market, self._prices[market.symbol], timeframe_s, newest_s, span)
-        missing = self._gaps.get(market.symbol, frozenset())
-        newest = newest_s // timeframe_s
-        return [row for row in rows if newest - row.start_s // timeframe_s not in missing]
 
     @property
     def in_maintenance(self) -> bool:
@@ -428,31 +271,13 @@ class SimulatedExchange(ABC):
             setting = self._settings.get(Scope())
             return setting is not None and setting.trouble.fault == "maintenance" and setting.calls_left != 0
 
-    def rows_of(self, account: Account, fault: str) -> list[Row]:
-        """The rows of the account's balance as of now, spoiled as `fault` says."""
-        return rows(account.balance, fault)
-
     def with_warning(self, payload: Json, fault: str) -> Json:
         """The payload, with the exchange's warning beside it where that is the fault."""
         return {**payload, **self.warning} if fault == "warning_beside_result" else payload
 
-    def _account(self, api_key: str | None) -> Account:
-        key = self.credentials["api_key"] if api_key is None else api_key
-        if key not in self._accounts:
-            raise ValueError(f"the simulated {self.ccxt_id} has no account with the API key {key!r}")
-        return self._accounts[key]
-
     # --- what differs -------------------------------------------------------------------------------
 
-    def limits(self, market: Market) -> Limits:  # noqa: ARG002 - they may differ by market
-        """What it asks of an amount in the quote currency."""
-        return Limits()
-
     url_names: ClassVar[tuple[str, ...]] = ("rest",)
-
-    @abstractmethod
-    def new_credentials(self) -> dict[str, str]:
-        """Made-up credentials of the form this exchange issues."""
 
     @abstractmethod
     def key_of(self, call: Call) -> str | None:

@@ -32,7 +32,7 @@ from brokerwatch.simulator.kraken_pairs import (
     asset_id,
     find_pair,
 )
-from brokerwatch.simulator.markets import MARKETS, Market
+from brokerwatch.simulator.markets import Market
 from brokerwatch.simulator.routes import Route
 from brokerwatch.simulator.trading import Limits
 
@@ -41,6 +41,13 @@ MAX_NONCE = 2**64 - 1
 INTERVALS_MIN = frozenset({"1", "5", "15", "30", "60", "240", "1440", "10080", "21600"})
 MOST_CANDLES = 720
 STATUSES = frozenset({"online", "maintenance", "cancel_only", "post_only"})
+
+# https://docs.kraken.com/api-reference/account-data/get-api-key-info
+_PERMISSIONS: Mapping[str, tuple[str, ...]] = {
+    "query": ("query-funds", "query-open-trades", "query-closed-trades"),
+    "trade": ("modify-trades", "close-trades"),
+    "withdraw": ("withdraw-funds",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,7 @@ class SimulatedKraken(KrakenOrders):
     }
     warning: ClassVar[Mapping[str, object]] = {"error": ["WGeneral:Some balances may be delayed"]}
     needs: ClassVar[Mapping[Route, str]] = {
+        ("POST", PRIVATE + "GetApiKeyInfo"): "",
         ("POST", PRIVATE + "AddOrder"): "trade",
         ("POST", PRIVATE + "CancelOrder"): "trade",
         ("POST", PRIVATE + "WithdrawInfo"): "withdraw",
@@ -97,11 +105,12 @@ class SimulatedKraken(KrakenOrders):
             ("GET", "/0/public/Time"): self._time,
             ("GET", "/0/public/SystemStatus"): self._system_status,
             ("GET", "/0/public/Assets"): lambda _call: result(ASSET_LIST),
-            ("GET", "/0/public/AssetPairs"): lambda _call: result(PAIR_LIST),
+            ("GET", "/0/public/AssetPairs"): self._asset_pairs,
             ("GET", "/0/public/Ticker"): self._ticker,
             ("GET", "/0/public/OHLC"): self._ohlc,
         }
         self.private_routes = {
+            ("POST", PRIVATE + "GetApiKeyInfo"): self._key_info,
             ("POST", PRIVATE + "BalanceEx"): self._balance,
             ("POST", PRIVATE + "TradeBalance"): self._trade_balance,
             ("POST", PRIVATE + "WithdrawInfo"): self._withdraw_info,
@@ -183,6 +192,34 @@ class SimulatedKraken(KrakenOrders):
     def unknown_method(self, call: Call) -> Answer:  # noqa: ARG002 - Kraken says the same to all of them
         return error("EGeneral:Unknown method")
 
+    def _key_info(self, _call: Call, account: Account, fault: str) -> Json:
+        allowed = [words for name, words in _PERMISSIONS.items() if name in account.permissions]
+        told = {
+            "apiKeyName": "simulated",
+            "apiKey": account.api_key,
+            "nonce": str(self._last_nonce[account.api_key]),
+            "nonceWindow": 0,
+            "permissions": [word for words in allowed for word in words],
+            "iban": _iban(account.api_key),
+            "validUntil": "0",
+            "queryFrom": "0",
+            "queryTo": "0",
+            "createdTime": "1700000000",
+            "modifiedTime": "1700000000",
+            "ipAllowlist": self.key_ip.split(",") if self.key_ip else [],
+            "lastUsed": str(int(self.now_s())),
+        }
+        return self.with_warning(result(told), fault)
+
+    def _asset_pairs(self, _call: Call) -> Json:
+        pairs = {PAIR_IDS[market.symbol]: market for market in self.listed()}
+        return result(
+            {
+                name: {**PAIR_LIST[name], "status": "cancel_only" if self.is_closed(market) else "online"}
+                for name, market in pairs.items()
+            }
+        )
+
     def _balance(self, _call: Call, account: Account, fault: str) -> Json:
         amounts = {
             asset_id(row.currency): without_missing({"balance": row.total, "hold_trade": row.held})
@@ -216,7 +253,10 @@ class SimulatedKraken(KrakenOrders):
 
     def _ticker(self, call: Call) -> Json:
         asked = call.query.get("pair")
-        markets = MARKETS if asked is None else [self._pair(name) for name in asked.split(",")]
+        traded = self.traded()
+        markets = traded if asked is None else [self._pair(name) for name in asked.split(",")]
+        if not all(market in traded for market in markets):
+            raise Refused(error("EQuery:Unknown asset pair"))
         return result({PAIR_IDS[market.symbol]: self._ticker_row(market) for market in markets})
 
     def _ticker_row(self, market: Market) -> Json:
@@ -247,7 +287,7 @@ class SimulatedKraken(KrakenOrders):
         ]
         # `last` is where to go on: the newest candle is not finished, so it is the one before.
         last = rows[-2].start_s if len(rows) > 1 else int(since)
-        return result({PAIR_IDS[market.symbol]: shown, "last": last})
+        return result({PAIR_IDS[self.named_with_candles(market).symbol]: shown, "last": last})
 
     @staticmethod
     def _pair(name: str) -> Market:
@@ -255,3 +295,10 @@ class SimulatedKraken(KrakenOrders):
         if market is None:
             raise Refused(error("EQuery:Unknown asset pair"))
         return market
+
+
+def _iban(api_key: str) -> str:
+    """The account's public number, which looks like one of a bank: AA88 N84G WOAK NMOI."""
+    digest = hashlib.sha256(api_key.encode()).digest()
+    letters = base64.b32encode(digest).decode()
+    return f"AA{digest[-1] % 100:02} {letters[:4]} {letters[4:8]} {letters[8:12]}"

@@ -54,6 +54,7 @@ _REFUSALS: Mapping[Flaw, Answer] = {
     Flaw.BASE_MINIMUM: error("EOrder:Order minimum not met"),
     Flaw.QUOTE_MINIMUM: error("EOrder:Cost minimum not met"),
     Flaw.FUNDS: error("EOrder:Insufficient funds"),
+    Flaw.CLOSED: error("EService:Market in cancel_only mode"),
 }
 
 
@@ -88,6 +89,11 @@ class KrakenOrders(SimulatedExchange):
         """`cancel_only` or `post_only`, in which no market order is taken; else empty."""
         return ""
 
+    def new_order_id(self) -> str:
+        """An id as Kraken makes them: OUF4EM-FRGI2-MQMWZD."""
+        letters = "".join(secrets.choice(_ID_LETTERS) for _ in range(16))
+        return f"O{letters[:5]}-{letters[5:10]}-{letters[10:]}"
+
     def _add_order(self, call: Call, account: Account, fault: str) -> Json:
         form = _form(call)
         if self.mode:
@@ -97,7 +103,7 @@ class KrakenOrders(SimulatedExchange):
             raise Refused(error("EGeneral:Invalid arguments:cl_ord_id not unique"))
         only_checked = form.get("validate", "false").lower() not in ("", "0", "false")
         try:
-            order = self.place(account.rehearsal() if only_checked else account, wish, _new_id())
+            order = self.place_dry(account, wish) if only_checked else self.place(account, wish)
         except Unplaceable as refused:
             raise Refused(_REFUSALS[refused.flaw]) from refused
         told: dict[str, object] = {"descr": {"order": _sentence(order)}}
@@ -185,7 +191,9 @@ def _chosen(account: Account, form: Mapping[str, str]) -> Iterable[PlacedOrder]:
 
 def _sentence(order: PlacedOrder) -> str:
     """How Kraken describes an order; one by cost reads the same as one by amount."""
-    return f"{order.side} {order.size:.8f} {pair_alt_name(market_of(order.symbol))} @ market"
+    market = market_of(order.symbol)
+    terms = "market" if order.kind == "market" else f"limit {market.price_text(order.price)}"
+    return f"{order.side} {order.size:.8f} {pair_alt_name(market)} @ {terms}"
 
 
 def _row(order: PlacedOrder) -> tuple[str, Json]:
@@ -201,8 +209,8 @@ def _row(order: PlacedOrder) -> tuple[str, Json]:
         "descr": {
             "pair": pair_alt_name(market),
             "type": order.side,
-            "ordertype": "market",
-            "price": "0",
+            "ordertype": order.kind,
+            "price": "0" if order.kind == "market" else market.price_text(order.price),
             "price2": "0",
             "leverage": "none",
             "order": _sentence(order),
@@ -224,9 +232,3 @@ def _row(order: PlacedOrder) -> tuple[str, Json]:
         reason = "User requested" if order.state == "canceled" else None
         row |= {"closetm": order.placed_s, "reason": reason}
     return order.id, row
-
-
-def _new_id() -> str:
-    """An id as Kraken makes them: OUF4EM-FRGI2-MQMWZD."""
-    letters = "".join(secrets.choice(_ID_LETTERS) for _ in range(16))
-    return f"O{letters[:5]}-{letters[5:10]}-{letters[10:]}"

@@ -72,7 +72,7 @@ SUFFIXED = ("BTC.F", "USD.F", "USD.M", "ETH.B", "ETH.F", "DOT.S", "DOT28.S", "SO
 ASSET_LIST: Mapping[str, object] = {asset_id(code): _asset(code) for code in (*ASSETS, *SUFFIXED)}
 
 
-def _pairs() -> Mapping[str, object]:
+def _pairs() -> Mapping[str, Mapping[str, object]]:
     pairs: dict[str, Mapping[str, object]] = {}
     for market in MARKETS:
         pairs[PAIR_IDS[market.symbol]] = {

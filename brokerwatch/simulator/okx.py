@@ -7,6 +7,7 @@ other troubles come with the status that its documentation lists for the code.
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 import secrets
 import uuid
@@ -19,7 +20,7 @@ from brokerwatch.simulator.account import Account, BalanceSpec, checked_balance,
 from brokerwatch.simulator.candles import CandleSpan
 from brokerwatch.simulator.exchange import Call, Json
 from brokerwatch.simulator.faults import Answer, Refused, json_answer
-from brokerwatch.simulator.markets import ASSETS, FIAT, MARKETS, Market
+from brokerwatch.simulator.markets import ASSETS, FIAT, Market
 from brokerwatch.simulator.okx_orders import (
     BY_ID,
     UNKNOWN_INSTRUMENT,
@@ -69,8 +70,7 @@ class SimulatedOkx(OkxOrders):
     """OKX's REST API, version 5, as far as a balance watcher that can trade at the market needs it.
 
     `margin_mode` is the account's mode: False, the default, is spot mode, where OKX leaves `availEq`
-    empty and only `availBal` tells what is free. `key_ip` is the list of addresses that keys are bound to,
-    with commas, as `account/config` tells it; nothing is refused by it.
+    empty and only `availBal` tells what is free.
     """
 
     ccxt_id = "okx"
@@ -115,7 +115,6 @@ class SimulatedOkx(OkxOrders):
     def __init__(self) -> None:
         super().__init__()
         self.margin_mode = False
-        self.key_ip = ""
         self._maintenance: Json | None = None
         self.public_routes = {
             ("GET", "/api/v5/public/time"): lambda _call: data({"ts": self.now_ms()}),
@@ -249,10 +248,11 @@ class SimulatedOkx(OkxOrders):
         return data({"title": "System upgrade", "state": "ongoing", "begin": begin, "end": end, "href": ""})
 
     def _config(self, _call: Call, account: Account, fault: str) -> Json:
+        number = _account_number(account.api_key)
         words = {"query": "read_only", "withdraw": "withdraw", "trade": "trade"}
         row = {
-            "uid": "44705892343619584",
-            "mainUid": "44705892343619584",
+            "uid": number,
+            "mainUid": number,
             "acctLv": "2" if self.margin_mode else "1",
             "posMode": "net_mode",
             "autoLoan": False,
@@ -275,10 +275,13 @@ class SimulatedOkx(OkxOrders):
         return self.with_warning(data(*rows), fault)
 
     def _ticker(self, call: Call) -> Json:
-        return data(self._ticker_row(_instrument(call)))
+        market = _instrument(call)
+        if market not in self.traded():
+            raise Refused(error(*UNKNOWN_INSTRUMENT))
+        return data(self._ticker_row(market))
 
     def _tickers(self, call: Call) -> Json:
-        return data(*map(self._ticker_row, MARKETS)) if call.query.get("instType") == "SPOT" else data()
+        return data(*map(self._ticker_row, self.traded())) if call.query.get("instType") == "SPOT" else data()
 
     def _ticker_row(self, market: Market) -> Json:
         price, step = self._prices[market.symbol], Decimal(market.price_step)
@@ -332,7 +335,26 @@ class SimulatedOkx(OkxOrders):
 
     def _instruments(self, call: Call) -> Json:
         # The simulated exchange has no futures, swaps or options.
-        return data(*_INSTRUMENTS) if call.query.get("instType") == "SPOT" else data()
+        if call.query.get("instType") != "SPOT":
+            return data()
+        return data(*(self._instrument_row(market) for market in self.listed()))
+
+    def _instrument_row(self, market: Market) -> Json:
+        return {
+            "instType": "SPOT",
+            "instId": f"{market.base}-{market.quote}",
+            "baseCcy": market.base,
+            "quoteCcy": market.quote,
+            "settleCcy": "",
+            "uly": "",
+            "tickSz": market.price_step,
+            "lotSz": market.amount_step,
+            "minSz": market.minimum,
+            "maxLmtSz": "9999999999",
+            "lever": "",
+            "listTime": "1548133413000",
+            "state": "suspend" if self.is_closed(market) else "live",
+        }
 
 
 def _instrument(call: Call) -> Market:
@@ -342,24 +364,11 @@ def _instrument(call: Call) -> Market:
     return market
 
 
-_INSTRUMENTS: list[Json] = [
-    {
-        "instType": "SPOT",
-        "instId": f"{market.base}-{market.quote}",
-        "baseCcy": market.base,
-        "quoteCcy": market.quote,
-        "settleCcy": "",
-        "uly": "",
-        "tickSz": market.price_step,
-        "lotSz": market.amount_step,
-        "minSz": market.minimum,
-        "maxLmtSz": "9999999999",
-        "lever": "",
-        "listTime": "1548133413000",
-        "state": "live",
-    }
-    for market in MARKETS
-]
+def _account_number(api_key: str) -> str:
+    """The account's number, 17 digits, the same for a key every time."""
+    digest = hashlib.sha256(api_key.encode()).digest()
+    return str(10**16 + int.from_bytes(digest[:8]) % (9 * 10**16))
+
 
 _CURRENCIES: list[Json] = [
     {

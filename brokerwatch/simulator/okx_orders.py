@@ -16,7 +16,7 @@ from typing import ClassVar, cast
 from brokerwatch.simulator.account import Account, PlacedOrder
 from brokerwatch.simulator.exchange import Call, Json, PrivateHandler, SimulatedExchange
 from brokerwatch.simulator.faults import Answer, Refused, json_answer
-from brokerwatch.simulator.markets import MARKETS, Market
+from brokerwatch.simulator.markets import MARKETS, Market, market_of
 from brokerwatch.simulator.routes import Route
 from brokerwatch.simulator.trading import (
     Flaw,
@@ -84,6 +84,10 @@ class OkxOrders(SimulatedExchange):
             ("GET", TRADE + "orders-history"): self._history,
         }
 
+    def new_order_id(self) -> str:
+        """An id as OKX makes them: 19 digits."""
+        return str(10**18 + secrets.randbelow(9 * 10**18))
+
     def now_ms(self) -> str:
         """Milliseconds since 1970 by the exchange's own clock, as OKX writes them."""
         return str(int(self.now_s() * 1000))
@@ -121,7 +125,7 @@ class OkxOrders(SimulatedExchange):
             wish = _wish(asked, client_id)
             if client_id and with_client_id(account, client_id, "open"):
                 raise _Declined("51016", "Client order ID already exists.")
-            order = self.place(account, wish, _new_id())
+            order = self.place(account, wish)
         except Unplaceable as unplaceable:
             declined = _declined(unplaceable)
         except _Declined as refused:
@@ -196,6 +200,8 @@ def _declined(unplaceable: Unplaceable) -> _Declined:
             return _Declined("51121", "Order quantity must be a multiple of the lot size.")
         case Flaw.BASE_MINIMUM | Flaw.QUOTE_MINIMUM:
             return _Declined("51020", "Your order should meet or exceed the minimum order amount.")
+        case Flaw.CLOSED:
+            return _Declined("51022", "Contract suspended.")
 
 
 def _named_order(account: Account, order_id: str, client_id: str, *states: str) -> PlacedOrder | None:
@@ -223,6 +229,10 @@ def _row(order: PlacedOrder) -> Json:
     done = order.state == "filled"
     base, _, quote = order.symbol.partition("/")
     at_ms = str(int(order.placed_s * 1000))
+    # A unit of the size is a market order's matter, and a price of its own a limit order's.
+    unit, limit = ("quote_ccy" if order.in_quote else "base_ccy"), ""
+    if order.kind == "limit":
+        unit, limit = "", market_of(order.symbol).price_text(order.price)
     filled, price = (f"{order.base_amount:f}", f"{order.price:f}") if done else ("0", "")
     return {
         "accFillSz": filled,
@@ -242,10 +252,10 @@ def _row(order: PlacedOrder) -> Json:
         "instType": "SPOT",
         "lever": "",
         "ordId": order.id,
-        "ordType": "market",
+        "ordType": order.kind,
         "pnl": "0",
         "posSide": "net",
-        "px": "",
+        "px": limit,
         "rebate": "0",
         "rebateCcy": quote if order.side == "buy" else base,
         "reduceOnly": "false",
@@ -254,12 +264,7 @@ def _row(order: PlacedOrder) -> Json:
         "sz": f"{order.size:f}",
         "tag": "",
         "tdMode": "cash",
-        "tgtCcy": "quote_ccy" if order.in_quote else "base_ccy",
+        "tgtCcy": unit,
         "tradeId": "1" if done else "",
         "uTime": at_ms,
     }
-
-
-def _new_id() -> str:
-    """An id as OKX makes them: 19 digits."""
-    return str(10**18 + secrets.randbelow(9 * 10**18))

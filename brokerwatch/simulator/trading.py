@@ -1,7 +1,8 @@
-"""What becomes of a market order, the same on every exchange: checks, the fill, and the account after it.
+"""What becomes of an order, the same on every exchange: checks, the fill, and the account after it.
 
-An order fills at once and whole, at the price that is set, without a fee, so that a test can say exactly
-what is in the account afterwards. How it arrives and how it is answered is each exchange's own matter.
+A market order fills at once and whole, at the price that is set, without a fee, so that a test can say
+exactly what is in the account afterwards. How it arrives and how it is answered is each exchange's own
+matter.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Flaw(Enum):
     """It costs less than the smallest order may cost."""
     FUNDS = auto()
     """The account has not enough."""
+    CLOSED = auto()
+    """Its market takes no orders."""
 
 
 class Unplaceable(Exception):
@@ -43,7 +46,7 @@ class Unplaceable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A market order as it was asked for. `size` is positive and finite."""
+    """An order as it was asked for. `size` is positive and finite."""
 
     market: Market
     side: str
@@ -51,6 +54,8 @@ class Wish:
     in_quote: bool
     client_id: str = ""
     reference: str = ""
+    kind: str = "market"
+    """`market` or `limit`."""
 
     @property
     def paid_in(self) -> str:
@@ -116,6 +121,7 @@ def place(
         placed_s=now_s,
         state="open",
         reference=wish.reference,
+        kind=wish.kind,
     )
     account.orders[order_id] = order
     account.move(wish.paid_in, free=-paid, held=Decimal() if at_once else paid)

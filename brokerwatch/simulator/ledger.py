@@ -1,0 +1,213 @@
+"""The accounts of a simulated exchange: what is in them, what their keys may do, and what was ordered.
+
+A call over HTTP and a test's own arrangement meet here, so both happen under one lock. Everything public
+may be called from any thread.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar
+
+from brokerwatch.simulator.account import (
+    HOLDS,
+    Account,
+    BalanceSpec,
+    PlacedOrder,
+    Row,
+    as_told,
+    checked_balance,
+    checked_permissions,
+    rows,
+)
+from brokerwatch.simulator.listings import Listings
+from brokerwatch.simulator.markets import Market, market_of
+from brokerwatch.simulator.trading import Flaw, Limits, Unplaceable, Wish, fill, place, positive_amount
+
+
+class Ledger(Listings, ABC):
+    """The part of a simulated exchange that keeps the accounts, one of them to begin with.
+
+    `fills_at_once`, `executes_dry_runs` and `key_ip` are as `SimulatedExchange` has them.
+    """
+
+    ccxt_id: ClassVar[str]
+    default_balance: ClassVar[BalanceSpec]
+    # An open position in the exchange's own words, for `set_positions`.
+    example_position: ClassVar[Mapping[str, object]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fills_at_once = True
+        self.executes_dry_runs = False
+        # A key for a program on this machine.
+        self.key_ip = "127.0.0.1"
+        self._holds = "told"
+        self._accounts: dict[str, Account] = {}
+        self._private_calls = 0
+        self.credentials = self.add_account()
+
+    # --- what a test arranges -----------------------------------------------------------------------
+
+    def add_account(
+        self,
+        credentials: Mapping[str, str] | None = None,
+        balance: BalanceSpec | None = None,
+        permissions: Collection[str] = ("query", "trade"),
+    ) -> dict[str, str]:
+        """Open another account; returns its credentials, made up unless given (snake_case names).
+
+        `permissions` are what its key may do: `query`, `trade`, `withdraw`.
+        """
+        account = Account(
+            dict(credentials) if credentials is not None else self.new_credentials(),
+            checked_balance(self.default_balance if balance is None else balance),
+            checked_permissions(permissions),
+        )
+        with self._lock:
+            self._accounts[account.api_key] = account
+        return dict(account.credentials)
+
+    def set_balance(self, balance: BalanceSpec, *, account: str | None = None) -> None:
+        """Replace what is in an account: currency to (free, held). `{}` is an empty account.
+
+        `account` is an API key; None is the first account. ValueError for what is not a finite decimal.
+        """
+        checked = checked_balance(balance)
+        with self._lock:
+            self._account(account).balance = checked
+
+    def set_permissions(self, permissions: Collection[str], *, account: str | None = None) -> None:
+        """What the key of an account may do from now on: of `query`, `trade` and `withdraw`."""
+        checked = checked_permissions(permissions)
+        with self._lock:
+            self._account(account).permissions = checked
+
+    def set_positions(self, positions: Sequence[Mapping[str, object]], *, account: str | None = None) -> None:
+        """What an account has open beside its balance, as the exchange writes it: see `example_position`."""
+        with self._lock:
+            self._account(account).positions = list(positions)
+
+    @property
+    def holds(self) -> str:
+        """What balances say of what is held: `told`, `zero` or `missing`. ValueError for another word.
+
+        `zero`: nothing is held, and what is free is what it was. `missing`: the fields are left out.
+        """
+        return self._holds
+
+    @holds.setter
+    def holds(self, word: str) -> None:
+        if word not in HOLDS:
+            raise ValueError(f"unknown holds {word!r}; there are: {', '.join(HOLDS)}")
+        self._holds = word
+
+    def rest(
+        self,
+        symbol: str,
+        side: str,
+        base_amount: str,
+        price: str,
+        *,
+        account: str | None = None,
+        client_id: str = "",
+    ) -> str:
+        """Somebody placed a limit order by hand: it stays open, and what it costs is held. Returns its id.
+
+        It is cancelled like any other; `fill_open_orders` fills it at its own price. ValueError for an
+        unknown market or side, and for an order that the exchange would not take.
+        """
+        market, size, limit = market_of(symbol), positive_amount(base_amount), positive_amount(price)
+        if side not in ("buy", "sell") or size is None or limit is None:
+            raise ValueError(f"{side!r} {base_amount!r} at {price!r}: not `buy` or `sell`, or no decimals")
+        wish = Wish(market, side, size, in_quote=False, client_id=client_id, kind="limit")
+        with self._lock:
+            owner, order_id = self._account(account), self.new_order_id()
+            try:
+                place(
+                    owner,
+                    wish,
+                    limit,
+                    self.limits(market),
+                    order_id=order_id,
+                    now_s=self.now_s(),
+                    at_once=False,
+                )
+            except Unplaceable as refused:
+                raise ValueError(f"{symbol}: the order cannot rest: {refused.flaw.name}") from refused
+        return order_id
+
+    def orders_of(self, account: str | None = None) -> list[PlacedOrder]:
+        """What was ordered with an API key or by `rest`, oldest first; None is the first account's."""
+        with self._lock:
+            return list(self._account(account).orders.values())
+
+    @property
+    def placed_orders(self) -> int:
+        """How many orders came over HTTP and were placed, in all accounts; not those of `rest`."""
+        with self._lock:
+            orders = [order for account in self._accounts.values() for order in account.orders.values()]
+            return sum(order.kind == "market" for order in orders)
+
+    def fill_open_orders(self) -> None:
+        """Fill what is open, in all accounts, each at the price it was placed at."""
+        with self._lock:
+            for account in self._accounts.values():
+                for order in [order for order in account.orders.values() if order.state == "open"]:
+                    fill(account, order)
+
+    @property
+    def private_calls(self) -> int:
+        """How many private calls arrived so far, refused ones and those that met a fault included."""
+        with self._lock:
+            return self._private_calls
+
+    def private_calls_of(self, account: str) -> int:
+        """How many private calls arrived with this API key."""
+        with self._lock:
+            return self._account(account).private_calls
+
+    # --- what a handler of a subclass uses ----------------------------------------------------------
+
+    def place(self, account: Account, wish: Wish) -> PlacedOrder:
+        """Place an order at the price of now; trading.Unplaceable if it cannot be."""
+        if self.is_closed(wish.market):
+            raise Unplaceable(Flaw.CLOSED, wish)
+        return place(
+            account,
+            wish,
+            self._prices[wish.market.symbol],
+            self.limits(wish.market),
+            order_id=self.new_order_id(),
+            now_s=self.now_s(),
+            at_once=self.fills_at_once,
+        )
+
+    def place_dry(self, account: Account, wish: Wish) -> PlacedOrder:
+        """What a dry run would place; trading.Unplaceable if it could not be."""
+        return self.place(account if self.executes_dry_runs else account.rehearsal(), wish)
+
+    def rows_of(self, account: Account, fault: str) -> list[Row]:
+        """The rows of the account's balance as of now, spoiled as `fault` says."""
+        return [as_told(row, self.holds) for row in rows(account.balance, fault)]
+
+    def _account(self, api_key: str | None) -> Account:
+        key = self.credentials["api_key"] if api_key is None else api_key
+        if key not in self._accounts:
+            raise ValueError(f"the simulated {self.ccxt_id} has no account with the API key {key!r}")
+        return self._accounts[key]
+
+    # --- what differs -------------------------------------------------------------------------------
+
+    def limits(self, market: Market) -> Limits:  # noqa: ARG002 - they may differ by market
+        """What it asks of an amount in the quote currency."""
+        return Limits()
+
+    @abstractmethod
+    def new_credentials(self) -> dict[str, str]:
+        """Made-up credentials of the form this exchange issues."""
+
+    @abstractmethod
+    def new_order_id(self) -> str:
+        """An order's id of the form this exchange gives."""
