@@ -65,6 +65,13 @@ _WORDS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     }
 )
 
+OUT_OF_ORDER: Final = "the candles are in no order"
+TWICE: Final = "a candle comes twice"
+DISORDER: Final = (OUT_OF_ORDER, TWICE)
+"""What is said of candles that do not follow one another …"""
+NO_PRICE: Final = ("a price ", "a volume ", "a candle from ", "candles of ")
+"""… and so begins what is said of values that cannot be, or are another market's."""
+
 NEWEST_S: Final = 10**11
 """No candle is of a later moment: a number that is larger is no seconds since 1970."""
 
@@ -91,12 +98,17 @@ def _word(family: str, timeframe: str) -> str:
     return words[timeframe]
 
 
-def kraken_candles(answer: object, count: int) -> tuple[Candle, ...]:
-    """The newest `count` candles of an OHLC answer, oldest first. Raises NotProof."""
+def kraken_candles(answer: object, count: int, pair: str = "") -> tuple[Candle, ...]:
+    """The newest `count` candles of an OHLC answer, oldest first. Raises NotProof.
+
+    `pair`: the id that was asked for, which the answer must be about; empty: whichever it is about.
+    """
     result = kraken_result(answer)
     pairs = [name for name in result if name != "last"]
     if len(pairs) != 1:
         raise NotProof(f"candles of {len(pairs)} pairs, not of one")
+    if pair and pairs[0] != pair:
+        raise NotProof(f"candles of {short(pairs[0])}, and {pair} was asked for")
     rows = listing(result[pairs[0]], "the candles")
     # time, open, high, low, close, average, volume, trades
     return _newest([_candle(_row(row, 8), (0, 1, 2, 3, 4, 6), 1) for row in rows], count)
@@ -152,7 +164,7 @@ def _newest(candles: list[Candle], count: int) -> tuple[Candle, ...]:
     if times == sorted(times, reverse=True):
         candles = candles[::-1]  # some exchanges begin with the newest
     elif times != sorted(times):
-        raise NotProof("the candles are in no order")
+        raise NotProof(OUT_OF_ORDER)
     if len(set(times)) < len(times):
-        raise NotProof("a candle comes twice")
+        raise NotProof(TWICE)
     return tuple(candles[-count:]) if count > 0 else ()

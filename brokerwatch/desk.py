@@ -40,6 +40,7 @@ from brokerwatch.messages import Fault, FaultKind, Order, OrderState, Position, 
 from brokerwatch.ordering import Ticket
 from brokerwatch.orders import OrderRequest, client_id_mistake
 from brokerwatch.positions import Named
+from brokerwatch.receipts import PlacedAfterAll
 from brokerwatch.refusals import NotTaken, definitely_not_placed, never_sent, never_started
 from brokerwatch.source import Refrained
 from brokerwatch.venue import Venue
@@ -243,6 +244,12 @@ class Desk:
             await self._attempt(request, self._speaks.validate)
         except (Refrained, OrderError):
             raise
+        except PlacedAfterAll as error:
+            raise OrderStateUnknown(
+                f"{self._spec.name}: only a dry run was asked for, and {error}: look at the account, and ask "
+                f"find_order({request.product.symbol!r}, {request.client_order_id!r})",
+                request.client_order_id,
+            ) from None
         except Exception as error:  # noqa: BLE001 - whatever it is, a dry run places nothing
             fault = self._noted(error)
             if self._said_no(error):

@@ -110,7 +110,7 @@ class Kraken:
         del now_us
         interval = candles.kraken_interval(timeframe)
         return candles.kraken_candles(
-            await self._ask("publicGetOHLC", {"pair": product.id, "interval": interval}), count
+            await self._ask("publicGetOHLC", {"pair": product.id, "interval": interval}), count, product.id
         )
 
     async def status(self, now_us: int) -> Status | None:

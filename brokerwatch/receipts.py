@@ -64,11 +64,15 @@ def kraken_placed(answer: object) -> str:
     return text(placed[0], "txid")
 
 
+class PlacedAfterAll(NotProof):
+    """A dry run was answered with an order: what was only to be checked may have been placed."""
+
+
 def kraken_validated(answer: object) -> None:
-    """AddOrder would take the order. Raises NotTaken, NotProof: also when it placed one after all."""
+    """AddOrder would take the order. Raises NotTaken, NotProof; PlacedAfterAll."""
     result = _kraken_result(answer)
     if result.get("txid"):
-        raise NotProof(f"a dry run was answered with an order: {short(result['txid'])}")
+        raise PlacedAfterAll(f"a dry run was answered with an order: {short(result['txid'])}")
     text(mapping(result.get("descr"), "descr").get("order"), "descr.order")
 
 

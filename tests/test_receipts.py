@@ -14,6 +14,7 @@ from brokerwatch.messages import Product, Side
 from brokerwatch.orders import OrderRequest, requested
 from brokerwatch.receipts import (
     FoundOrder,
+    PlacedAfterAll,
     coinbase_cursor,
     coinbase_found,
     coinbase_placed,
@@ -217,7 +218,7 @@ def test_a_no_is_told_apart_from_an_answer_that_cannot_be_read() -> None:
 def test_a_dry_run_of_kraken_is_proven_by_its_description_and_disproven_by_an_order() -> None:
     kraken_validated(changed(KRAKEN, "result.txid", ...))
     kraken_validated(changed(KRAKEN, "result.txid", []))
-    with pytest.raises(NotProof, match="answered with an order"):
+    with pytest.raises(PlacedAfterAll, match="answered with an order"):
         kraken_validated(KRAKEN)
     for path in ("result.descr", "result.descr.order"):
         with pytest.raises(NotProof):

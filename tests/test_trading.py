@@ -159,6 +159,15 @@ def test_a_dry_run_is_checked_by_the_exchange_and_places_nothing(kind: type[Simu
         assert desk.placed == 0
 
 
+def test_a_dry_run_that_is_answered_with_an_order_is_not_said_to_have_placed_nothing() -> None:
+    with Opened(rich(SimulatedKraken())) as desk:
+        placed = {"descr": {"order": "buy"}, "txid": ["OUF4EM-FRGI2-MQMWZD"]}
+        desk.exchange.set_answer(json.dumps({"error": [], "result": placed}), path=desk.order_path)
+        with pytest.raises(OrderStateUnknown, match="only a dry run was asked for") as raised:
+            desk.buy(validate_only=True, client_order_id="a-dry-run")
+        assert raised.value.client_order_id == "a-dry-run"
+
+
 def test_where_there_is_no_dry_run_nothing_is_sent() -> None:
     with Opened(rich(SimulatedOkx())) as desk:
         calls = desk.exchange.private_calls
