@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         UnknownBroker,
         UnknownSymbol,
         ValidationNotSupported,
+        VerificationRequired,
     )
     from brokerwatch.health import BROKER_MAX_CONSECUTIVE_ERRORS
     from brokerwatch.listener import Listener
@@ -127,6 +128,7 @@ __all__ = [
     "UnknownBroker",
     "UnknownSymbol",
     "ValidationNotSupported",
+    "VerificationRequired",
     "Wallet",
     "guard",
 ]

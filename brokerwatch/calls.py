@@ -30,6 +30,7 @@ from brokerwatch.errors import (
     OrderNotSent,
     TradingDisabled,
     UnknownSymbol,
+    VerificationRequired,
 )
 from brokerwatch.messages import Balance, Candle, Fault, FaultKind, Order, Position, Product, Reading, Side
 from brokerwatch.observation import asked_at, judged, observed
@@ -40,6 +41,7 @@ from brokerwatch.unlisted import unlisted
 
 if TYPE_CHECKING:
     from brokerwatch.exchange import Access
+    from brokerwatch.verified import Gate
 
 _log: Final = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ class Calls:
         access: Access,
         send: Callable[[Message], bool],
         remembers: Callable[[], bool] = lambda: True,
+        gate: Gate | None = None,
     ) -> None:
         self.access = access
         self._spec = spec
@@ -90,7 +93,23 @@ class Calls:
         self._send = send
         self._remembers = remembers
         """Whether it is known what was ordered before this start."""
+        self._gate = gate
+        """Where entries need a verification; None: they need none."""
         self._teller = Teller(send)
+
+    @property
+    def unverified(self) -> str:
+        """Why entries need a verification first, in words; empty when they need none, or there is one."""
+        if self._gate is None:
+            return ""
+        return self._gate.trouble(
+            self.access.lane.fingerprint, self._spec.name, elsewhere=self.access.elsewhere
+        )
+
+    def look_up_verification(self) -> None:
+        """Begin to look whether there is a newer report, if that is due. Never waits."""
+        if self._gate is not None and self._gate.is_due(self.access.lane.fingerprint):
+            self.access.loop.submit(self._gate.looked(self.access.lane.fingerprint))
 
     def observe(self, outcome: object, capability: str, asked_s: float | None, now: Instant) -> None:
         """Count the outcome of a call that the trader made himself; see `Broker.observe`."""
@@ -172,6 +191,8 @@ class Calls:
         request = orders.requested(
             product, side, base_amount, quote_amount, client_order_id, family=self.access.desk.family
         )
+        if self._gate is not None:
+            await self._gate.looked(self.access.lane.fingerprint)
         for attempt in range(1, ENTRY_ATTEMPTS + 1):
             if self._overtaken():
                 await self._read_again()
@@ -250,6 +271,8 @@ class Calls:
     def _admit_entry(self) -> None:
         """Raise EntryRefused unless the account can be trusted with an entry this very moment."""
         reading, name = self._slot.reading, self._spec.name
+        if self.unverified:
+            raise VerificationRequired(self.unverified)
         if not reading.available:
             raise EntryRefused(f"{name} is not available: {reading.reason}: {reading.detail}".rstrip(": "))
         if not self._remembers():

@@ -1,5 +1,5 @@
 """The doors: `brokerwatch run`, `listen`, `status`, `history`, `hold`, `release`, `reset`, `init`,
-`simulate`.
+`simulate`, `verify`.
 
 Exit statuses of all commands: 0 yes, 1 no, 2 usage or configuration, 3 yes with warnings, 4 nothing
 heard. What a command needs it imports itself, so that `--help` and `listen` do not pay for ccxt.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from brokerwatch.checklist import CHECKLIST, MAXIMUM
 from brokerwatch.errors import BrokerwatchError, ReaderGone
 
 if TYPE_CHECKING:
@@ -349,6 +350,72 @@ def simulate(
     )
 
 
+_VERIFY_CONFIG: Final = "TOML file; default: $BROKERWATCH_CONFIG, else ./brokerwatch.toml."
+_JSON_FILE: Final = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+
+
+_VERIFY_HELP: Final = f"""Verify BROKER before it goes live: {len(CHECKLIST)} checks, {MAXIMUM} points.
+
+Each check does what it says, with real questions to the exchange: balances, positions, candles, an outage
+that is provoked on this side, orders in the exchange's dry run, and what the key may do. Nothing is ever
+placed. An account at an exchange without a dry run cannot reach every point.
+"""
+_VERIFY_STATUSES: Final = (
+    "Exit statuses: 0 everything passed, 1 something failed, 2 it could not be run, "
+    "3 passed, with warnings or with something that could not be checked."
+)
+
+
+@app.command(help=_VERIFY_HELP, epilog=_VERIFY_STATUSES)
+@click.argument("broker")
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=_VERIFY_CONFIG)
+@click.option(
+    "--json", "json_file", type=_JSON_FILE, metavar="FILE",
+    help="Write the report there; - is standard output.",
+)  # fmt: skip
+@click.option("--demo", is_flag=True, help="Verify a simulated account: BROKER is kraken, coinbase or okx.")
+def verify(*, broker: str, config: Path | None, json_file: Path | None, demo: bool) -> None:
+    from brokerwatch import verification
+
+    if demo:
+        with verification.of_demo(broker) as subject:
+            status = verification.run(subject, json_file)
+    else:
+        status = verification.run(verification.of_config(broker, config), json_file)
+    sys.exit(status)
+
+
+MASTER_REPORT: Final = Path("kraken_e2e_verification_report.json")
+
+
+@click.command(epilog=_VERIFY_STATUSES)
+@click.option(
+    "--json", "json_file", type=_JSON_FILE, default=MASTER_REPORT, show_default=True, metavar="FILE",
+    help="Where the report is written.",
+)  # fmt: skip
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="TOML file of the cluster that shall let entries through.",
+)
+@click.option("--url", metavar="URL", help="Another address than Kraken's own, such as a simulator's.")
+@click.option("--demo", is_flag=True, help="Verify a simulated account.")
+def verify_kraken(*, json_file: Path, config: Path | None, url: str | None, demo: bool) -> None:
+    """Verify Kraken's master account end to end, as `brokerwatch verify` does.
+
+    Its keys are in the environment: KRAKEN_MASTER_API_KEY and KRAKEN_MASTER_API_SECRET.
+    """
+    from brokerwatch import verification
+
+    if demo:
+        with verification.of_demo("kraken") as subject:
+            status = verification.run(subject, json_file)
+    else:
+        status = verification.run(verification.of_master(config, url), json_file)
+    sys.exit(status)
+
+
 def main() -> None:
     """The command line, with errors as sentences and not as tracebacks."""
     _guarded(app)
@@ -357,6 +424,11 @@ def main() -> None:
 def run_alone() -> None:
     """`run` as a program of its own."""
     _guarded(run)
+
+
+def verify_kraken_alone() -> None:
+    """The verification of Kraken's master account as a program of its own."""
+    _guarded(verify_kraken)
 
 
 def _guarded(command: click.Command) -> NoReturn:

@@ -54,9 +54,10 @@ from brokerwatch.restoration import balances, missed_holds, restored
 from brokerwatch.router import Router
 from brokerwatch.selection import Candidate
 from brokerwatch.source import Source, callable_source
-from brokerwatch.state import State
+from brokerwatch.state import State, folder_of
 from brokerwatch.statuswatch import watch
 from brokerwatch.totals import Total, total_cash
+from brokerwatch.verified import Gate
 from brokerwatch.view import View, ttl_s
 from brokerwatch.voice import BrokerVoice, HealthVoice, Voice
 
@@ -122,6 +123,8 @@ class Cluster:
         self._sources: LoopThread | None = None
         self._loops: list[LoopThread] = []
         self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
+        max_age_s = self._settings.require_verification_max_age_s
+        self._gate = None if max_age_s is None else Gate(folder_of(self._settings), max_age_s, self._clock)
         self._operators = Operators(self._obey, self._clock)
         self._router = Router(self._candidates, self._changes)
 
@@ -285,6 +288,8 @@ class Cluster:
             known = None if markets is None else markets.by_symbol
             if calls is not None and markets is None:
                 self._look_up_markets(calls)
+            if calls is not None and self._running:
+                calls.look_up_verification()
             # Without `trading` the trader places his orders himself: nothing for us to refuse.
             trading, reading = spec.trading or None, self._board.slot(name).reading
             yield Candidate(
@@ -293,6 +298,7 @@ class Cluster:
                 listed=place,
                 trading=trading,
                 unaccounted="" if calls is None else calls.access.lane.ledger.unaccounted,
+                unverified="" if calls is None or not spec.trading else calls.unverified,
                 knowable=spec.fetch is None,
             )
 
@@ -320,6 +326,8 @@ class Cluster:
             calls.access.desk.closed = True  # from here on nobody could write an order down
         for watching in self._watches:
             watching.cancel()
+        if self._gate is not None:
+            self._gate.close()
         if not self._operators.stop(share()):
             left.append("the control socket")
         # The supervisor first, or it would take the brokers that stop for dead and restart them.
@@ -466,7 +474,12 @@ class Cluster:
             # What was lost before has arrived after that time, or never will.
             return self._state.journal.loaded or self._clock.up_s() > patience_s
 
-        self._calls[spec.name] = Calls(spec, self._board.slot(spec.name), access, send, remembers)
+        calls = Calls(spec, self._board.slot(spec.name), access, send, remembers, self._gate)
+        self._calls[spec.name] = calls
+        if self._gate is not None:
+            self._gate.look(access.lane.fingerprint)
+            if spec.trading and calls.unverified:
+                _log.warning("%s", calls.unverified)
         return access.source
 
     def _look_at_exchanges(self) -> None:

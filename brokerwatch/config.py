@@ -68,6 +68,19 @@ HEARTBEAT_RANGE_S: Final = (0.02, 300.0)
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a credential was found. It is no secret, and names none."""
+
+    kind: str
+    """`variable` or `file`."""
+    name: str
+    """The variable's name, or the file's path."""
+
+    def __str__(self) -> str:
+        return f"${self.name}" if self.kind == "variable" else self.name
+
+
+@dataclass(frozen=True, slots=True)
 class BrokerSpec:
     """One broker: an account at an exchange that ccxt knows, or anything that `fetch` can read."""
 
@@ -102,6 +115,8 @@ class BrokerSpec:
     """The operator's own words, passed on in every reading."""
     credentials: Mapping[str, str] = field(default_factory=lambda: _EMPTY, repr=False)
     """ccxt's credentials in snake_case. Never shown."""
+    origins: Mapping[str, Origin] = field(default_factory=lambda: _EMPTY, repr=False, compare=False)
+    """Where each credential was found; empty where a program gave them."""
     ccxt: Mapping[str, Any] = field(default_factory=lambda: _EMPTY, repr=False)
     """Further options of ccxt's constructor, passed on as they are."""
     simulated: bool = False
@@ -183,6 +198,9 @@ class ClusterSettings:
     """The folder that remembers; empty: one of the cluster's name where the platform keeps state."""
     store: str = field(default="", repr=False)
     """The URL of the database; empty: SQLite in that folder. Not shown: it may hold a password."""
+    require_verification_max_age_s: float | None = None
+    """Entries need a passing report of `brokerwatch verify` for their API key that is not older, in seconds;
+    None: they need none. Exits never do."""
     remember: bool = True
     """False: nothing is stored, so a restart begins with nothing known, and operators cannot be heard."""
 
@@ -333,6 +351,11 @@ def cluster_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
                 "heartbeat_s",
                 f"expected from {shortest:g} to {longest:g} seconds, not {settings.heartbeat_s:g}",
             )
+        )
+    age_s = settings.require_verification_max_age_s
+    if age_s is not None and not 0 < age_s < math.inf:
+        found.append(
+            ("require_verification_max_age_s", f"expected a number of seconds above 0, not {age_s:g}")
         )
     if not settings.status_interval_s >= SHORTEST_STATUS_S:
         found.append(

@@ -25,11 +25,12 @@ from brokerwatch.config import (
     SQLITE,
     BrokerSpec,
     ClusterSettings,
+    Origin,
     Settings,
     cluster_mistakes,
     default_rules,
 )
-from brokerwatch.credentials import downloaded_key, unreadable_pem
+from brokerwatch.credentials import downloaded_key, secret_file_remark, unreadable_pem, writable_by_others
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.messages import topics
 from brokerwatch.policy import POLICIES, Rules
@@ -155,11 +156,12 @@ def _cluster(table: Section, folder: Path) -> ClusterSettings:
         publish_balances=table.switch("publish_balances", default=_CLUSTER.publish_balances),
         state=_beside(folder, table.text("state", _CLUSTER.state)),
         store=_store(folder, table.text("store", _CLUSTER.store)),
+        require_verification_max_age_s=table.limit("require_verification_max_age_s"),
         remember=table.switch("remember", default=_CLUSTER.remember),
     )
     table.end(
         "name, health_endpoint, broker_endpoint, heartbeat_s, status_interval_s, publish_balances, "
-        "state, store, remember"
+        "state, store, remember, require_verification_max_age_s"
     )
     for key, expected in cluster_mistakes(settings):
         table.wrong(key, expected)
@@ -203,14 +205,20 @@ def _broker(
         )
     else:
         table.table("rules")
-    credentials = _credentials(name, exchange, table, folder, catalogue, environment)
+    credentials, origins = _credentials(name, exchange, table, folder, catalogue, environment)
     table.end(
         "exchange, poll_interval_s, quiet_poll_interval_s, fetch_deadline_s, max_consecutive_errors, "
         "cash_currencies, policy, rules, requests_per_s, request_burst, read_funding, trading, "
         "entry_max_age_s, labels, ccxt, and a credential as <name>_env or <name>_file, such as api_key_env"
     )
     try:
-        return BrokerSpec(name, exchange=exchange, credentials=MappingProxyType(credentials), **values)
+        return BrokerSpec(
+            name,
+            exchange=exchange,
+            credentials=MappingProxyType(credentials),
+            origins=MappingProxyType(origins),
+            **values,
+        )
     except ConfigError as error:
         for problem in error.problems:
             key = problem.key.removeprefix(f"brokers.{name}.")
@@ -283,9 +291,10 @@ def _credentials(
     folder: Path,
     catalogue: Catalogue,
     environment: Mapping[str, str],
-) -> dict[str, str]:
-    """The credentials that the keys name, or the variables of the default names."""
+) -> tuple[dict[str, str], dict[str, Origin]]:
+    """The credentials that the keys name, or the variables of the default names; and where they are from."""
     found: dict[str, str] = {}
+    origins: dict[str, Origin] = {}
     missing: set[str] = set()
     pattern = f"({'|'.join(CREDENTIALS)})_(env|file)"
     for key, source in table.matching(pattern):
@@ -300,18 +309,23 @@ def _credentials(
         if credential in found or credential in missing:
             table.wrong(key, f"expected one source of {credential}, and there are two")
         if kind == "env":
+            origin = Origin("variable", source)
             value = environment.get(source, "")
             if not value:
                 table.wrong(
                     key, f"expected the {credential} in the environment variable {source}, which is not set"
                 )
         else:
-            value = _read_secret(_secret_path(source, folder, environment), key, table)
+            path = _secret_path(source, folder, environment)
+            origin = Origin("file", str(path))
+            value = _read_secret(path, key, table)
         from_json = downloaded_key(value)
         if from_json is not None:
             found = {**from_json, **found}
+            origins = {**dict.fromkeys(from_json, origin), **origins}
         elif value:
             found[credential] = _normal(value)
+            origins[credential] = origin
         else:
             missing.add(credential)
     for key, _ in table.matching("|".join(CREDENTIALS)):
@@ -326,6 +340,7 @@ def _credentials(
         value = environment.get(variable, "")
         if value:
             found[credential] = _normal(value)
+            origins[credential] = Origin("variable", variable)
         elif credential in needed:
             table.wrong(
                 f"{credential}_env",
@@ -336,7 +351,7 @@ def _credentials(
         mistake = unreadable_pem(value)
         if mistake:
             table.wrong(credential, mistake)
-    return found
+    return found, origins
 
 
 def _secret_path(source: str, folder: Path, environment: Mapping[str, str]) -> Path:
@@ -355,11 +370,11 @@ def _read_secret(path: Path, key: str, table: Section) -> str:
         return ""
     if not value:
         table.wrong(key, f"expected the secret in {path}, which is empty")
-    elif path.stat().st_mode & 0o022:
+    elif writable_by_others(path):
         table.wrong(key, f"expected {path} to be writable by its owner alone; chmod 600 it")
         return ""
-    elif path.stat().st_mode & 0o044:
-        _log.warning("%s can be read by other users of this machine; chmod 600 it", path)
+    elif remark := secret_file_remark(path):
+        _log.warning("%s %s", path, remark)
     return value
 
 

@@ -21,7 +21,7 @@ from brokerwatch.config import BrokerSpec
 from brokerwatch.envelopes import NotProof
 from brokerwatch.faults import Failure, classify
 from brokerwatch.messages import Fault, FaultKind
-from brokerwatch.strict import clone
+from brokerwatch.strict import Rehearsed, clone
 
 MOST_CODES: Final = 100
 """Codes of one account that are kept."""
@@ -60,6 +60,8 @@ class Connection:
         """What ccxt has said of currencies; it makes a structure of twenty parts each time."""
         self._codes_of: Any = None
         """The table of currencies from which it did: another one may say otherwise."""
+        self.severed = ""
+        """Why no call goes out: it was cut on our own side, on purpose. Empty: nothing is cut. Any thread."""
         self._seen: Any = None
         """The copy of a synchronous instance that made the newest call."""
         # The longest first: one secret may be a part of another.
@@ -117,6 +119,8 @@ class Connection:
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the instance. Raises whatever ccxt raises."""
+        if self.severed:
+            raise ConnectionAbortedError(self.severed)
         if self._run is None:
             self.instance.asked = False
             return await getattr(self.instance, method)(*arguments)
@@ -124,10 +128,29 @@ class Connection:
         own = self._seen = clone(self.instance)
         return await self._run(partial(getattr(own, method), *arguments))
 
+    async def rehearsed(self, method: str, *arguments: Any) -> str:
+        """The request that a call would send, signed and not sent; empty where it could not be had.
+
+        Its method and address, without what is secret, and only if it carries one of the credentials.
+        Raises whatever ccxt raises over a credential that cannot sign.
+        """
+        fresh = self.copy().instance
+        fresh.rehearses = True
+        try:
+            await getattr(fresh, method)(*arguments)
+        except Rehearsed as request:
+            sent = f"{request.url} {request.headers} {request.body}"
+            carries = "Authorization" in (
+                request.headers or {}
+            )  # a token, in which the key is not to be read
+            if carries or any(secret in sent for secret in self._secrets):
+                return self.redacted(f"{request.method} {request.url.partition('?')[0]}")
+        return ""
+
     def fault(self, error: BaseException) -> Fault:
         """The fault that `error` is, from what the last answer said."""
         if isinstance(error, NotProof):
-            return Fault(FaultKind.BAD_RESPONSE, self._redacted(str(error)))
+            return Fault(FaultKind.BAD_RESPONSE, self.redacted(str(error)))
         if isinstance(error, binascii.Error):
             # Raised while signing: the exchange was not even asked.
             return Fault(FaultKind.CLIENT_BUG, f"the secret cannot sign, is it whole? ({error})")
@@ -143,13 +166,13 @@ class Connection:
             status=None if made is None else made.last_status,
             body="" if made is None else made.last_body,
             family=self.family,
-            text=self._redacted(_words(error)),
+            text=self.redacted(_words(error)),
             retry_after="" if made is None else made.last_retry_after,
         )
 
     def observed(self, error: BaseException) -> Fault:
         """The fault that `error` is, which a trader's own call met: ccxt's text ends with the answer."""
-        text = self._redacted(_words(error))
+        text = self.redacted(_words(error))
         _, brace, rest = str(error).partition("{")
         return classify(
             Failure.of(error, body=brace + rest, family=self.family, text=text),
@@ -162,7 +185,8 @@ class Connection:
             self._made.timeout_on_exit = 0
             await self._made.close()
 
-    def _redacted(self, text: str) -> str:
+    def redacted(self, text: str) -> str:
+        """A text without the credentials, and without what the newest request carried."""
         for secret in (*self._secrets, *self._sent()):
             text = _without(text.replace(secret, "[redacted]"), secret)
         return _SIGNED.sub(r"\1[redacted]", text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import cast
 
 
@@ -48,6 +49,24 @@ def downloaded_key(value: str) -> dict[str, str] | None:
     if not isinstance(name, str) or not isinstance(key, str):
         return None
     return {"api_key": name, "secret": key}
+
+
+def writable_by_others(path: Path) -> bool:
+    """Whether others than the owner may change what is in a file of a secret. Raises OSError."""
+    return bool(path.stat().st_mode & 0o022)
+
+
+def secret_file_remark(path: Path) -> str:
+    """What is wrong with the permissions of a secret's file, and what to do; empty when nothing is.
+
+    Containers mount secrets 0444, so one that others can read is worth a remark and no refusal. Raises
+    OSError.
+    """
+    if writable_by_others(path):
+        return "can be changed by other users of this machine; chmod 600 it"
+    if path.stat().st_mode & 0o044:
+        return "can be read by other users of this machine; chmod 600 it"
+    return ""
 
 
 def unreadable_pem(value: str) -> str:

@@ -19,6 +19,7 @@
     │   ├── InvalidOrder      an argument cannot be; names it; nothing was sent (also a ValueError)
     │   ├── ValidationNotSupported  the exchange has no dry run; nothing was sent
     │   ├── EntryRefused      the account is not available, or its balance too old; nothing was sent
+    │   │   └── VerificationRequired  its key was not verified, or too long ago
     │   ├── OrderNotSent      its turn did not come, or the connection was never made; nothing was sent
     │   ├── OrderRefused      the exchange said no; nothing was placed
     │   └── OrderStateUnknown sent, and nobody knows what became of it: look it up, do not send it again
@@ -143,6 +144,14 @@ class ValidationNotSupported(OrderError):
 
 class EntryRefused(OrderError):
     """The account is not available, or its balance is too old to size an entry on. Nothing was sent."""
+
+
+class VerificationRequired(EntryRefused):
+    """Entries need a verification (`require_verification_max_age_s`), and there is none of this key that
+    passed and is young enough.
+
+    Nothing was sent. `brokerwatch verify BROKER` makes one; exits pass without.
+    """
 
 
 class OrderNotSent(OrderError):

@@ -79,6 +79,10 @@ class Access:
     """The queue of its API key."""
     venue: Venue
     """What is public about its exchange."""
+    connection: Connection
+    """Its ccxt instance."""
+    elsewhere: bool
+    """Whether that is at another address than the exchange's own."""
 
 
 class Gateway:
@@ -142,7 +146,13 @@ class Gateway:
         )
         venue = self._venue(spec, family, loop, blocks=blocks)
         return Access(
-            source, Desk(spec, connection, lane, venue, self._clock, teller, loop), loop, lane, venue
+            source,
+            Desk(spec, connection, lane, venue, self._clock, teller, loop),
+            loop,
+            lane,
+            venue,
+            connection,
+            is_elsewhere(spec),
         )
 
     def _venue(self, spec: BrokerSpec, family: str, loop: Loop, *, blocks: bool) -> Venue:
@@ -260,11 +270,17 @@ def _spacing_ms(exchange: str) -> float:
     return float(getattr(ccxt, exchange)().rateLimit or 1_000.0)
 
 
+def is_elsewhere(spec: BrokerSpec) -> bool:
+    """Whether an account is asked at another address than its exchange's own, such as a simulator's."""
+    own = spec.instance
+    if own is None:
+        return "urls" in spec.ccxt
+    return bool(own.urls.get("api") != own.describe().get("urls", {}).get("api"))
+
+
 def _budget(spec: BrokerSpec, family: str) -> Budget:
     """What the configuration says, else what the exchange publishes, else what ccxt says of it."""
-    own = spec.instance
-    elsewhere = own is not None and own.urls.get("api") != own.describe().get("urls", {}).get("api")
-    if "urls" in spec.ccxt or elsewhere:
+    if is_elsewhere(spec):
         known = STAND_IN
     elif family:
         known = BUDGETS[family]

@@ -34,6 +34,8 @@ class Candidate:
     process that only listens, and where the trader places his orders himself."""
     unaccounted: str = ""
     """An order of it of which nobody knows, in words; entries wait until that is known."""
+    unverified: str = ""
+    """Why its entries need a verification first, in words; empty where they need none."""
     knowable: bool = True
     """Whether its markets can ever be known; not where a callable of the trader's own reads the balance."""
 
@@ -62,6 +64,8 @@ class RefusalCode(StrEnum):
     """The exchange takes cancels or resting orders only."""
     ORDER_UNKNOWN = "order_unknown"
     """Nobody knows what became of an earlier order, and no entry goes out until that is known."""
+    VERIFICATION_REQUIRED = "verification_required"
+    """Its entries need a passing `brokerwatch verify` that is young enough."""
     PRODUCTS_UNKNOWN = "products_unknown"
     MARKET_CLOSED = "market_closed"
     """Listed, and not open for trading just now."""
@@ -137,6 +141,8 @@ def objections(need: Need, seen: Seen, *, strict_products: bool) -> Iterator[Ref
         yield because(RefusalCode.NO_SUCH_MARKET, f"has no market {need.symbol}")
     if candidate.trading is False:
         yield because(RefusalCode.TRADING_DISABLED, "its configuration does not say trading = true")
+    if candidate.unverified:
+        yield because(RefusalCode.VERIFICATION_REQUIRED, candidate.unverified)
     if not seen.available:
         yield _not_available(seen)
     trade = reading.capabilities.get("trade")

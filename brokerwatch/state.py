@@ -21,7 +21,7 @@ import pykka
 from brokerwatch.actors.base import wait_for_end
 from brokerwatch.actors.broker import Alarms
 from brokerwatch.actors.recorder import Recorder
-from brokerwatch.backlog import Backlog, Remembered, Transition
+from brokerwatch.backlog import Backlog, KeyState, Remembered, Transition
 from brokerwatch.claims import Claim, claim, private_folder, state_root
 from brokerwatch.clock import Clock
 from brokerwatch.config import SQLITE, ClusterSettings
@@ -73,6 +73,15 @@ def stored_history(
         return list(store.history(broker, since_us, limit))
     finally:
         store.close()
+
+
+def stored_keys(settings: ClusterSettings) -> dict[str, KeyState]:
+    """What these settings' cluster has stored of API keys, by fingerprint. Raises StoreError."""
+    store = store_of(settings)
+    in_a_file = not settings.store or settings.store.startswith(SQLITE)
+    if in_a_file and not Path(store.where).exists():  # looking must not make it
+        return {}
+    return _loaded(store).keys
 
 
 class State:

@@ -32,6 +32,14 @@ QUIET: Final = logging.getLogger("brokerwatch.ccxt")
 QUIET.setLevel(logging.INFO)
 
 
+class Rehearsed(Exception):
+    """A request was signed, and nothing was sent: what would have gone out."""
+
+    def __init__(self, url: str, method: str, headers: Any, body: Any) -> None:
+        super().__init__(f"{method} request, not sent")
+        self.url, self.method, self.headers, self.body = url, method, headers, body
+
+
 class Strict:
     """Mixed into a ccxt class: refuses answers that ccxt would call empty, and keeps what it saw."""
 
@@ -40,6 +48,8 @@ class Strict:
     last_status: int | None = None
     last_body: str = ""
     last_retry_after: str = ""
+    rehearses: bool = False
+    """Whether a request is signed and then raised as `Rehearsed` in place of being sent."""
     nonces: Nonces | None = None
     """Where the exchange wants them to rise: the key's own, which outlive the process."""
 
@@ -57,6 +67,8 @@ class Strict:
     def fetch(self, *request: Any, **named: Any) -> Any:
         # What the page before said must not explain why this one never came.
         self.last_status, self.last_body, self.last_retry_after = None, "", ""
+        if self.rehearses:
+            raise Rehearsed(*_signed(*request, **named))
         self.asked = True
         return cast("Any", super()).fetch(*request, **named)
 
@@ -84,6 +96,8 @@ class Strict:
         request = ccxt.sign(path, api, method, {} if params is None else params)
         url, method, body = request["url"], request["method"], request["body"]
         headers = ccxt.last_request_headers = ccxt.prepare_request_headers(request["headers"])
+        if self.rehearses:
+            raise Rehearsed(url, method, headers, body)
         self.asked = True
         try:
             code, reason, received, text = await ask(method, url, body, headers, ccxt.timeout / 1_000)
@@ -156,6 +170,13 @@ class Strict:
 
     def on_rest_response(self, *answer: Any) -> str:
         return _whole(answer[5])
+
+
+def _signed(
+    url: str, method: str = "GET", headers: Any = None, body: Any = None
+) -> tuple[str, str, Any, Any]:
+    """What ccxt's `fetch` is given."""
+    return url, method, headers, body
 
 
 def _whole(body: str) -> str:

@@ -12,6 +12,7 @@ health_endpoint = "tcp://127.0.0.1:5571"   # where others listen: brokerwatch li
 publish_balances = true                    # false keeps amounts inside this process
 # state = "brokerwatch-state"              # the folder that remembers; default: the platform's own
 # store = "postgresql+psycopg://user@host/db"  # default: SQLite in that folder
+# require_verification_max_age_s = 86400   # entries need `brokerwatch verify` to have passed since then
 
 # One table for each account. Give the watcher a key of its own that may only query:
 # most nonce errors come from one key that two programs share.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from brokerwatch.capabilities import Status
@@ -99,6 +99,11 @@ class Venue:
         """The exchange's own word about itself; None where it has none. Raises CouldNotAsk."""
         fresh, speaks = self._fresh()
         return await self._answered(fresh, speaks.status(self._clock.now().wall_us))
+
+    async def ask(self, question: Callable[[Connection], Awaitable[T]]) -> T:
+        """Whatever else is public. Raises CouldNotAsk, NotSupported."""
+        fresh = self._connection.copy()
+        return await self._answered(fresh, question(fresh))
 
     def _fresh(self) -> tuple[Connection, Dialect]:
         fresh = self._connection.copy()

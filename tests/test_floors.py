@@ -24,15 +24,17 @@ FLOORS: Final[Mapping[int, str]] = {
     1: "amounts messages messages.* clock policy config section configfile moments currencies credentials",
     2: "health capabilities evidence backoff memory pace view totals reception restarts faults selection "
     "need objections "
-    "envelopes answers proof products symbols candles positions status orders receipts refusals unlisted",
+    "envelopes answers proof products symbols candles positions status orders receipts refusals unlisted "
+    "checklist report findings marketfindings provocation keyfacts openorders",
     3: "board router changes backlog journal ordering",
     4: "exchange strict sessions connection dialects venue desk ledger lookup account lane laneturn "
     "callthread borrowed instances lent unproven lastknown question source dropin loop "
-    "store database sqlitefile claims holdfile control bus voice inbox listener",
+    "store database sqlitefile claims holdfile verified control bus voice inbox listener inspection",
     5: "actors actors.*",
-    6: "broker aio calls observation statuswatch state operators restoration cluster",
+    6: "broker aio calls observation statuswatch state operators restoration cluster "
+    "sight rehearsal examiner verify",
     7: "cli program simulation scenes testing demo screen lines table signals template whereabouts "
-    "__main__ run_cluster brokerwatch",
+    "verification scorecard __main__ run_cluster brokerwatch",
 }
 """The modules of each floor, without the leading `brokerwatch.`; `brokerwatch` is the package itself."""
 
@@ -54,10 +56,10 @@ GATES: Final[Mapping[str, str]] = {
     "click": "cli",
     "cryptography": "credentials simulator.*",
     "msgpack": "messages.codec",
-    "msgspec": "messages.* config memory view reception board actors.* cluster lines ledger",
+    "msgspec": "messages.* config memory view reception board actors.* cluster lines ledger report",
     "pykka": "actors.* cluster state",
     "pytest": "testing",
-    "rich": "table",
+    "rich": "table scorecard",
     "platformdirs": "claims",
     "sqlalchemy": "store database",
     "zmq": "bus",

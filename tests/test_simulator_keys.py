@@ -550,3 +550,11 @@ def test_a_word_for_holds_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match=r"unknown holds 'gone'.*missing"):
         kraken.holds = "gone"
     assert kraken.holds == "told"
+
+
+def test_a_number_that_another_program_used_is_used_up() -> None:
+    exchange = SimulatedKraken()
+    assert exchange.last_nonce() == 0
+    exchange.use_nonce(10)
+    exchange.use_nonce(5)
+    assert exchange.last_nonce() == 10

@@ -134,6 +134,17 @@ class SimulatedKraken(KrakenOrders):
         """`cancel_only` or `post_only` while that is the status; else empty."""
         return self._status if self._status.endswith("_only") else ""
 
+    def last_nonce(self, account: str | None = None) -> int:
+        """The highest number that a key has used; 0 for none. None is the first account's key."""
+        with self._lock:
+            return self._last_nonce.get(self._account(account).api_key, 0)
+
+    def use_nonce(self, nonce: int, account: str | None = None) -> None:
+        """Another program uses this number with a key: from now on only higher ones are taken."""
+        with self._lock:
+            key = self._account(account).api_key
+            self._last_nonce[key] = max(nonce, self._last_nonce.get(key, 0))
+
     def lock_out(self, seconds: float, account: str | None = None) -> None:
         """Shut a key out for so long by the exchange's own clock; None is the first account's key.
 

@@ -1,0 +1,165 @@
+"""What an account has ordered and what is still open: each order read whole, or `NotProof`.
+
+An order that is left out would make money look free that is not. The list is read to hold a balance and
+positions against it, so it says of each order what it must be holding, where that can be said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from brokerwatch.envelopes import NotProof, kraken_result, listing, mapping, number, okx_rows, short, text
+from brokerwatch.messages import Product, Side
+from brokerwatch.messages import total as summed
+from brokerwatch.messages.balance import less
+
+Market = Callable[[str], Product | None]
+"""The market of an exchange's name for it; None where its list has none of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """One order that may still be filled."""
+
+    order_id: str
+    market: str
+    """The symbol; the exchange's own name where its list of markets has none of it."""
+    side: Side
+    holds: tuple[str, Decimal] | None
+    """A currency, and how much of it this order must be holding; None where that cannot be said: an order by
+    a price that is not known yet, on credit, or in a market that is not listed."""
+    listed: bool = True
+    """Whether the list of markets has its market."""
+
+
+def kraken_open(answer: object, market: Market) -> tuple[OpenOrder, ...]:
+    """The orders of an OpenOrders answer. Raises NotProof.
+
+    https://docs.kraken.com/api/docs/rest-api/get-open-orders
+    """
+    rows = mapping(kraken_result(answer).get("open"), "open")
+    return tuple(_kraken_order(order_id, mapping(row, "an order"), market) for order_id, row in rows.items())
+
+
+def _kraken_order(order_id: str, row: Mapping[str, Any], market: Market) -> OpenOrder:
+    told = mapping(row.get("descr"), f"descr of {order_id}")
+    plain = told.get("ordertype") == "limit" and told.get("leverage") in (None, "none", "0", 0)
+    return _order(
+        order_id,
+        text(told.get("pair"), f"pair of {order_id}"),
+        told.get("type"),
+        market,
+        _left(row.get("vol"), row.get("vol_exec"), order_id),
+        told.get("price") if plain and "viqc" not in str(row.get("oflags") or "") else None,
+    )
+
+
+def coinbase_open(page: object, market: Market) -> tuple[OpenOrder, ...]:
+    """The orders on one page of "List Orders" that asked for open ones. Raises NotProof."""
+    rows = [mapping(row, "an order") for row in listing(mapping(page, "the answer").get("orders"), "orders")]
+    return tuple(_coinbase_order(row, market) for row in rows)
+
+
+def _coinbase_order(row: Mapping[str, Any], market: Market) -> OpenOrder:
+    order_id = text(row.get("order_id"), "order_id")
+    configuration = mapping(row.get("order_configuration"), f"order_configuration of {order_id}")
+    kind = next(iter(configuration), "")
+    size = mapping(configuration.get(kind) or {}, f"order_configuration of {order_id}")
+    plain = kind.startswith("limit_") and row.get("product_type") in (None, "SPOT")
+    return _order(
+        order_id,
+        text(row.get("product_id"), f"product_id of {order_id}"),
+        str(row.get("side")).lower(),
+        market,
+        _left(size.get("base_size"), row.get("filled_size"), order_id) if size.get("base_size") else None,
+        size.get("limit_price") if plain else None,
+    )
+
+
+def okx_open(answer: object, market: Market) -> tuple[OpenOrder, ...]:
+    """The orders of one page of "Order List". Raises NotProof."""
+    return tuple(_okx_order(row, market) for row in okx_rows(answer))
+
+
+_OKX_RESTING: Final = frozenset({"limit", "post_only"})
+
+
+def _okx_order(row: Mapping[str, Any], market: Market) -> OpenOrder:
+    order_id = text(row.get("ordId"), "ordId")
+    plain = row.get("ordType") in _OKX_RESTING and row.get("tdMode") in (None, "cash")
+    return _order(
+        order_id,
+        text(row.get("instId"), f"instId of {order_id}"),
+        row.get("side"),
+        market,
+        _left(row.get("sz"), row.get("accFillSz"), order_id),
+        row.get("px") if plain else None,
+    )
+
+
+def unified_open(rows: object, market: Market) -> tuple[OpenOrder, ...]:
+    """The orders in what ccxt's `fetch_open_orders` gives, exact. Raises NotProof."""
+    found: list[OpenOrder] = []
+    for entry in listing(rows, "the orders"):
+        row = mapping(entry, "an order")
+        order_id = text(row.get("id"), "the id of an order")
+        remaining = row.get("remaining")
+        found.append(
+            _order(
+                order_id,
+                text(row.get("symbol"), f"symbol of {order_id}"),
+                row.get("side"),
+                market,
+                None if remaining is None else number(_exact(remaining), f"remaining of {order_id}"),
+                _exact(row.get("price")) if row.get("type") == "limit" else None,
+            )
+        )
+    return tuple(found)
+
+
+def _exact(value: object) -> object:
+    return repr(value) if isinstance(value, float) else value
+
+
+def _left(ordered: object, filled: object, order_id: str) -> Decimal:
+    """How much is still to be filled."""
+    size = number(ordered, f"the size of {order_id}")
+    done = number(filled, f"filled of {order_id}") if filled not in (None, "") else Decimal(0)
+    left = less(size, done)
+    if size <= 0 or done < 0 or left < 0:
+        raise NotProof(f"{order_id} is of {size}, and {done} of it is filled")
+    return left
+
+
+def _order(
+    order_id: str, name: str, side: object, market: Market, left: Decimal | None, price: object
+) -> OpenOrder:
+    if side not in ("buy", "sell"):
+        raise NotProof(f"the side of the order {order_id} is {short(side)}")
+    product = market(name)
+    holds: tuple[str, Decimal] | None = None
+    if product is not None and product.kind == "spot" and left is not None and price is not None:
+        at = number(price, f"price of {order_id}")
+        if at <= 0:
+            raise NotProof(f"{order_id} is a limit order at {at}")
+        holds = (product.base, left) if side == "sell" else (product.quote, left * at)
+    return OpenOrder(
+        order_id=order_id,
+        market=name if product is None else product.symbol,
+        side=Side(side),
+        holds=holds,
+        listed=product is not None,
+    )
+
+
+def held_by(orders: Iterable[OpenOrder]) -> dict[str, Decimal]:
+    """What these orders must be holding: currency to amount, as far as it can be said."""
+    found: dict[str, Decimal] = {}
+    for order in orders:
+        if order.holds is not None:
+            currency, amount = order.holds
+            found[currency] = summed((found.get(currency, Decimal(0)), amount))
+    return found

@@ -1,0 +1,172 @@
+"""Orders that are rehearsed: checked by the exchange itself, and placed nowhere.
+
+Only where an exchange has a dry run; where it has none a rehearsal would be a real order, so nothing is
+sent. And an exchange's word for it is not enough: afterwards the order is looked for, and the balance read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import ROUND_UP, Decimal
+from typing import Final
+
+from brokerwatch import findings
+from brokerwatch.amounts import plain
+from brokerwatch.checklist import Judgement, failed, passed, warned
+from brokerwatch.errors import BalanceUnknown, CouldNotAsk, NotSupported, OrderError, OrderRefused
+from brokerwatch.messages import DetailedBalance, FaultKind, Order, OrderState, Product, Side
+from brokerwatch.messages import total as summed
+from brokerwatch.ordering import new_order_id
+from brokerwatch.positions import held_positions
+from brokerwatch.sight import NotDone, Sight
+
+SOME_MORE: Final = Decimal("1.2")
+"""The rehearsed order is larger than the smallest one by so much: prices move while we ask."""
+
+
+class Rehearsal:
+    """See the module. `trading`: whether the account is configured to trade."""
+
+    def __init__(self, sight: Sight, *, trading: bool) -> None:
+        self._sight = sight
+        self._trading = trading
+        self.accepted: bool | None = None
+        """Whether the exchange took an order in a dry run; None: none was sent, or nobody knows."""
+        self._executed = ""
+        """What a dry run has really done; empty: nothing, for all that was seen."""
+
+    def _rehearsable(self) -> None:
+        """Raise NotDone unless an order may be rehearsed: nothing may ever be executed here."""
+        if not self._sight.access.desk.has_dry_run:
+            raise NotDone(
+                f"{self._sight.spec.exchange} has no dry run: any order would be a real one, so none is sent"
+            )
+        if self._executed:
+            raise NotDone("not done, since the dry run before it placed a real order")
+        self._sight.need("connection.authentication", "balance.simple")
+        self._sight.known_products()
+
+    def market_order(self) -> Judgement:
+        self._rehearsable()
+        before = self._sight.read_detailed()
+        if not self._sight.broker.is_available():
+            raise NotDone(f"the account is not available: {self._sight.broker.reading().reason}")
+        product, cost = self._affordable(before)
+        order_id = new_order_id()
+        return self._rehearsed(
+            lambda: self._sight.broker.place_market_order(
+                product.symbol, Side.BUY, quote_amount=cost, validate_only=True, client_order_id=order_id
+            ),
+            f"buy {product.base} for {plain(cost)} {product.quote} at market",
+            product,
+            order_id,
+            before,
+        )
+
+    def _affordable(self, balance: DetailedBalance) -> tuple[Product, Decimal]:
+        """A market, and an amount a little above its smallest order that the account has."""
+        try:
+            price = None if self._sight.price is None else self._sight.price[1]
+        except (CouldNotAsk, NotDone):
+            price = None
+        wanted: list[str] = []
+        for quote in dict.fromkeys(("USD", *self._sight.spec.cash_currencies)):
+            product = self._sight.products.pair("BTC", quote)
+            if product is None or not product.active or quote not in self._sight.spec.cash_currencies:
+                continue
+            by_base = None
+            if product.base_minimum is not None:
+                if price is None:
+                    continue
+                by_base = product.base_minimum * price
+            smallest = max(product.quote_minimum or Decimal(1), by_base or Decimal(0)) * SOME_MORE
+            step = product.quote_step or Decimal("0.01")
+            cost = (smallest / step).to_integral_value(ROUND_UP) * step
+            held = balance.holdings.get(quote)
+            if held is not None and held.free >= cost:
+                return product, cost
+            wanted.append(f"{plain(cost)} {quote}")
+        if not wanted:
+            raise NotDone("not done: no market of BTC that is open, or nobody says what BTC costs")
+        raise NotDone(f"not done: the smallest order takes {' or '.join(wanted)}, and that is not free")
+
+    def close(self) -> Judgement:
+        self._rehearsable()
+        before = self._sight.read_detailed()
+        product, free = self._sellable(before)
+        order_id = new_order_id()
+        return self._rehearsed(
+            lambda: self._sight.broker.close_position(
+                product.symbol, validate_only=True, client_order_id=order_id
+            ),
+            f"sell all {plain(free)} {product.base} at market",
+            product,
+            order_id,
+            before,
+        )
+
+    def _sellable(self, balance: DetailedBalance) -> tuple[Product, Decimal]:
+        """A coin that is held, by its market, and how much of it is free."""
+        listed = self._sight.products
+        for position in held_positions(balance.holdings, listed, self._sight.spec.cash_currencies):
+            product = listed.by_symbol.get(position.symbol)
+            if product is None or not product.active:
+                continue
+            if position.free > 0 and position.free >= (product.base_minimum or Decimal(0)):
+                return product, position.free
+        raise NotDone("not done: the account holds no coin of which enough is free to be sold")
+
+    def _rehearsed(
+        self,
+        order: Callable[[], Order],
+        what: str,
+        product: Product,
+        order_id: str,
+        before: DetailedBalance,
+    ) -> Judgement:
+        """What became of an order that was only to be checked; and proof that nothing else became of it."""
+        refused = ""
+        try:
+            state = order().state
+            refused = "" if state is OrderState.VALIDATED else f"the order is {state}"
+        except OrderRefused as error:
+            if error.kind == FaultKind.PERMISSION:
+                self.accepted = False
+                if not self._trading:
+                    raise NotDone(f"the key may not trade, and trading is off: {error}") from None
+            return failed(f"{what}: {error}")
+        except (OrderError, CouldNotAsk) as error:
+            refused = str(error)
+        self._executed, doubt = self._what_happened(product, order_id, before)
+        if self._executed:
+            return failed(f"EXECUTED, though only a dry run was asked for: {what}: {self._executed}")
+        if refused:
+            return failed(f"{what}: {refused}")
+        self.accepted = True
+        if doubt:
+            return warned(f"accepted in a dry run: {what}; whether nothing was placed is not known: {doubt}")
+        return passed(f"accepted in a dry run: {what}; nothing was placed")
+
+    def _what_happened(self, product: Product, order_id: str, before: DetailedBalance) -> tuple[str, str]:
+        """What a dry run has really done, or nothing; and why that is not known, where it is not."""
+        doubts: list[str] = []
+        try:
+            found = self._sight.broker.find_order(product.symbol, order_id)
+            if found is not None:
+                return f"order {found.order_id}", ""
+        except (OrderError, CouldNotAsk, NotSupported) as error:
+            doubts.append(str(error))
+        try:
+            after = self._sight.read_detailed().holdings
+        except (BalanceUnknown, CouldNotAsk) as error:
+            doubts.append(str(error))
+            return "", "; ".join(doubts)
+        moved = {
+            code: summed((after[code].total, before.holdings[code].total.copy_negate()))
+            for code in (product.base, product.quote)
+            if code in after and code in before.holdings
+        }
+        if len(moved) == 2 and all(moved.values()):
+            return f"the balance moved by {findings.money(moved)}", ""
+        # The balance has not moved: that is enough, where an order cannot be looked up.
+        return "", ""

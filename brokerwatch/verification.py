@@ -1,0 +1,224 @@
+"""The program behind `brokerwatch verify` and verify_kraken_end_to_end.py: which account, and what is shown.
+
+The verification runs on a thread of its own, so that Ctrl-C is heard while an exchange lets us wait. Its
+report is kept in the state folder of the configured cluster, where the gate looks (verified.py), and
+written wherever it was asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from brokerwatch.backlog import KeyState
+from brokerwatch.config import BrokerSpec, ClusterSettings, Origin
+from brokerwatch.configfile import load, load_cluster
+from brokerwatch.errors import ConfigError, Problem, StoreError
+from brokerwatch.exchange import Catalogue
+from brokerwatch.lines import LOOK_UP_S
+from brokerwatch.lines import Lines as Out
+from brokerwatch.report import Report, encoded
+from brokerwatch.scorecard import Lines, Scorecard, Terminal
+from brokerwatch.signals import Stop, stop_signals
+from brokerwatch.state import folder_of, stored_keys
+from brokerwatch.verified import keep
+from brokerwatch.verify import Stopped, Verification
+from brokerwatch.whereabouts import config_path
+
+_log: Final = logging.getLogger(__name__)
+
+MASTER: Final = MappingProxyType({"api_key": "KRAKEN_MASTER_API_KEY", "secret": "KRAKEN_MASTER_API_SECRET"})
+"""The variables that hold the keys of Kraken's master account."""
+MASTER_NAME: Final = "kraken-master"
+INTERRUPTED: Final = 2
+"""The exit status of a verification that was stopped: it could not be run to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is verified, and for which cluster."""
+
+    spec: BrokerSpec
+    cluster: ClusterSettings
+    kept: bool = True
+    """Whether the report is kept for the gate."""
+
+
+def of_config(broker: str, config: Path | None, environment: Mapping[str, str] = os.environ) -> Subject:
+    """The account of that name in a configuration. Raises ConfigError."""
+    path = config_path(config)
+    settings = load(path, Catalogue(), environment=environment, keep_going=True)
+    found = next((spec for spec in settings.brokers if spec.name == broker), None)
+    if found is not None:
+        return Subject(found, settings.cluster)
+    if broker in settings.broken:
+        raise ConfigError((Problem(str(path), f"brokers.{broker}", settings.broken[broker][1]),))
+    names = ", ".join(sorted((*(spec.name for spec in settings.brokers), *settings.broken)))
+    raise ConfigError((Problem(str(path), "", f"there is no broker {broker!r}; there are: {names}"),))
+
+
+def of_master(config: Path | None, url: str | None, environment: Mapping[str, str] = os.environ) -> Subject:
+    """Kraken's master account, by the keys in the environment. Raises ConfigError.
+
+    `config` says for which cluster the report is kept; `url` is another address than Kraken's own.
+    """
+    missing = [name for name in MASTER.values() if not environment.get(name, "").strip()]
+    if missing:
+        raise ConfigError(
+            tuple(
+                Problem("", name, "is not set: expected the credential of Kraken's master account in it")
+                for name in missing
+            )
+        )
+    spec = BrokerSpec(
+        MASTER_NAME,
+        exchange="kraken",
+        credentials=MappingProxyType(
+            {name: environment[variable].strip() for name, variable in MASTER.items()}
+        ),
+        origins=MappingProxyType({name: Origin("variable", variable) for name, variable in MASTER.items()}),
+        ccxt=MappingProxyType({} if url is None else {"urls": {"api": {"public": url, "private": url}}}),
+        trading=True,
+    )
+    return Subject(spec, ClusterSettings() if config is None else load_cluster(config))
+
+
+@contextmanager
+def of_demo(exchange: str) -> Generator[Subject]:
+    """A simulated account that is well, to see what a verification looks like. Raises ConfigError."""
+    from brokerwatch.simulator import EXCHANGES, serve
+
+    if exchange not in EXCHANGES:
+        expected = f"no exchange {exchange!r} is simulated; there are: {', '.join(EXCHANGES)}"
+        raise ConfigError((Problem("", "--demo", expected),))
+    simulated = EXCHANGES[exchange]()
+    with serve(simulated), tempfile.TemporaryDirectory(prefix="brokerwatch-") as folder:
+        lines = ["version = 1", f"[brokers.{exchange}]", f'exchange = "{exchange}"', "trading = true"]
+        for name, value in simulated.credentials.items():
+            secret = Path(folder) / f"{name}.secret"
+            secret.touch(mode=0o600)
+            secret.write_text(value, encoding="utf-8")
+            lines.append(f'{name}_file = "{secret.name}"')
+        urls = ", ".join(f'{name} = "{simulated.url}"' for name in simulated.url_names)
+        lines += [f"[brokers.{exchange}.ccxt]", f"urls = {{ api = {{ {urls} }} }}"]
+        config = Path(folder) / "brokerwatch.toml"
+        config.write_text("\n".join(lines), encoding="utf-8")
+        found = of_config(exchange, config, {})
+        yield Subject(found.spec, found.cluster, kept=False)
+
+
+def run(subject: Subject, json_file: Path | None) -> int:
+    """Verify it, show it, keep the report. The exit status. Raises ConfigError."""
+    if json_file is not None:
+        _can_be_written(json_file)
+    logging.getLogger("brokerwatch").propagate = False  # a flip that is provoked is no news
+    to_stdout = json_file == Path("-")
+    with stop_signals() as stopped, ExitStack() as stack:
+        card = _scorecard(stack, stopped, aside=to_stdout)
+        report = _verified(subject, card, stopped)
+        if report is None:
+            sys.stderr.write("brokerwatch: stopped before the end; there is no report\n")
+            return INTERRUPTED
+        card.show(report)
+    status = report.exit_status
+    if subject.kept:
+        try:
+            keep(folder_of(subject.cluster), report)
+        except OSError as error:
+            sys.stderr.write(f"brokerwatch: the report cannot be kept for the gate: {error}\n")
+    if to_stdout:
+        sys.stdout.buffer.write(encoded(report))
+        sys.stdout.buffer.flush()
+    elif json_file is not None:
+        try:
+            _write(json_file, encoded(report))
+        except OSError as error:
+            sys.stderr.write(f"brokerwatch: {json_file} cannot be written: {error.strerror}\n")
+            return INTERRUPTED
+        sys.stderr.write(f"brokerwatch: report written to {json_file}\n")
+    return status
+
+
+def _scorecard(stack: ExitStack, stopped: Stop, *, aside: bool) -> Scorecard:
+    """How it is shown: on standard output, or on standard error where that has the report."""
+    stream = sys.stderr if aside else sys.stdout
+    if stream.isatty():
+        card: Scorecard = Terminal(stream)
+    elif aside:
+        card = Lines(lambda line: print(line, file=sys.stderr))  # noqa: T201 - that is what it is for
+    else:
+        card = Lines(stack.enter_context(Out(stopped.is_set)).emit)
+    return stack.enter_context(card)
+
+
+def _verified(subject: Subject, card: Scorecard, stopped: Stop) -> Report | None:
+    """The report; None when it was stopped. Raises whatever the verification raises."""
+    verification = Verification(subject.spec, card, known=_known(subject.cluster))
+    ended: list[Report | BaseException] = []
+
+    def work() -> None:
+        try:
+            ended.append(verification.run())
+        except BaseException as error:  # noqa: BLE001 - raised again on the main thread
+            ended.append(error)
+
+    worker = threading.Thread(target=work, name="brokerwatch-verification", daemon=True)
+    worker.start()
+    while worker.is_alive() and not stopped.is_set():
+        worker.join(LOOK_UP_S)
+    if stopped.is_set() and not ended:
+        verification.stop()
+        return None
+    (outcome,) = ended
+    if isinstance(outcome, Stopped):
+        return None
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def _known(cluster: ClusterSettings) -> dict[str, KeyState]:
+    """What that cluster has stored of API keys."""
+    try:
+        return stored_keys(cluster)
+    except StoreError as error:
+        _log.warning("what is stored of API keys cannot be read: %s", error)
+        return {}
+
+
+def _can_be_written(path: Path) -> None:
+    """Raise ConfigError for a report that would have nowhere to go: before minutes are spent on it."""
+    if path == Path("-"):
+        return
+    try:
+        if path.exists() and not path.is_file():
+            path.open("ab").close()  # a device or a pipe; a folder raises
+        else:
+            tempfile.TemporaryFile(dir=path.absolute().parent).close()
+    except OSError as error:
+        raise ConfigError((Problem("", "--json", f"{path} cannot be written: {error.strerror}"),)) from error
+
+
+def _write(path: Path, text: bytes) -> None:
+    """Write a file whole or not at all; what is no ordinary file is written as it is."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(text)
+        return
+    descriptor, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
