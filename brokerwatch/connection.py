@@ -143,7 +143,7 @@ class Connection:
             carries = "Authorization" in (
                 request.headers or {}
             )  # a token, in which the key is not to be read
-            if carries or any(secret in sent for secret in self._secrets):
+            if carries or any(value in sent for value in self._spec.credentials.values() if value):
                 return self.redacted(f"{request.method} {request.url.partition('?')[0]}")
         return ""
 

@@ -28,6 +28,7 @@ from brokerwatch.errors import (
     UnknownSymbol,
 )
 from brokerwatch.exchange import Catalogue
+from brokerwatch.keyfacts import KeyFacts
 from brokerwatch.messages import Candle, FaultKind
 from brokerwatch.provocation import Answered, Provocation
 from brokerwatch.rehearsal import Rehearsal
@@ -163,7 +164,11 @@ class Examiner:
 
     def _account(self) -> Judgement:
         self._sight.need("connection.authentication")
-        facts, name = self._sight.key_facts, self._sight.access.lane.fingerprint[:8]
+        name = self._sight.access.lane.fingerprint[:8]
+        try:
+            facts = self._sight.key_facts
+        except NotSupported:
+            facts = KeyFacts()
         ours = self._sight.spec.credentials.get("api_key", "")
         if facts.api_key and facts.api_key != ours:
             return failed("the exchange says that the question came with another key than ours")
@@ -242,7 +247,8 @@ class Examiner:
     def _listed(self) -> Judgement:
         listed = self._sight.products
         try:
-            second: frozenset[str] | None = self._sight.ask(self._sight.inspection.listed_elsewhere())
+            # A list of nothing is no witness.
+            second = self._sight.ask(self._sight.inspection.listed_elsewhere()) or None
         except (CouldNotAsk, NotSupported):
             second = None  # then there is one witness less, and the evidence says so
         try:

@@ -16,7 +16,6 @@ from brokerwatch.clock import Clock
 from brokerwatch.config import BrokerSpec
 from brokerwatch.connection import Connection
 from brokerwatch.envelopes import (
-    NotProof,
     kraken_envelope,
     kraken_result,
     listing,
@@ -100,17 +99,25 @@ class Inspection:
 
     async def time(self) -> Timing:
         """The exchange's clock. Raises CouldNotAsk, NotSupported."""
+        if not self._connection.instance.has.get("fetchTime"):
+            raise NotSupported(f"{self._spec.exchange} has no clock that can be asked")
+        try:
+            return await self._access.venue.ask(lambda connection: self._timed(connection, "fetch_time"))
+        except CouldNotAsk:
+            if self._family != "coinbase":
+                raise
+            # ccxt asks the older API of Coinbase, and the one that is traded through has a clock too.
+            return await self._access.venue.ask(
+                lambda connection: self._timed(connection, "v3PublicGetBrokerageTime", "epochMillis")
+            )
 
-        async def ask(connection: Connection) -> Timing:
-            if not connection.instance.has.get("fetchTime"):
-                raise NotSupported(f"{self._spec.exchange} has no clock that can be asked")
-            sent_ms = self._clock.now().wall_us / 1_000
-            theirs = await connection.call("fetch_time")
-            if isinstance(theirs, bool) or not isinstance(theirs, int | float | str):
-                raise NotProof(f"the time is {theirs!r}")
-            return Timing(sent_ms, float(theirs), self._clock.now().wall_us / 1_000)
-
-        return await self._access.venue.ask(ask)
+    async def _timed(self, connection: Connection, method: str, key: str = "") -> Timing:
+        """One look at the clock; `key`: where in the answer it stands, in milliseconds."""
+        sent_ms = self._clock.now().wall_us / 1_000
+        answer = await connection.call(method)
+        told = mapping(answer, "the time").get(key) if key else answer
+        theirs = positive(repr(told) if isinstance(told, float) else told, "the time")
+        return Timing(sent_ms, float(theirs), self._clock.now().wall_us / 1_000)
 
     async def last_price(self, product: Product) -> Decimal:
         """What a market cost last, by another answer than its candles. Raises CouldNotAsk, NotSupported."""

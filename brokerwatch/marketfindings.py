@@ -32,10 +32,10 @@ APART: Final = Decimal("0.05")
 MISSING_SHARE: Final = Decimal("0.05")
 """So many markets of a second list may be absent in the first: what is just being delisted is in one only."""
 
-WELL_KNOWN: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
-    "kraken": (("BTC", "USD"), ("ETH", "USD")),
-    "coinbase": (("BTC", "USD"), ("ETH", "USD")),
-    "okx": (("BTC", "USDT"), ("ETH", "USDT")),
+WELL_KNOWN: Final[Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
+    "kraken": (("BTC", ("USD",)), ("ETH", ("USD",))),
+    "coinbase": (("BTC", ("USD",)), ("ETH", ("USD",))),
+    "okx": (("BTC", ("USDT", "USDC", "USD")), ("ETH", ("USDT", "USDC", "USD"))),
 }
 """Markets without which a list of that exchange's markets is not whole."""
 
@@ -57,7 +57,9 @@ def products(
     """
     spot = [each for each in found if each.kind == "spot"]
     gone = [
-        f"{base}/{quote}" for base, quote in WELL_KNOWN.get(family, ()) if found.pair(base, quote) is None
+        f"{base}/{quotes[0]}"
+        for base, quotes in WELL_KNOWN.get(family, ())
+        if not any(found.pair(base, quote) for quote in quotes)
     ]
     if gone:
         return failed(f"{len(spot)} spot markets, and {', '.join(gone)} is not among them")

@@ -24,6 +24,7 @@ from typing import Final
 
 import pytest
 
+from brokerwatch.checklist import CHECKLIST, MAXIMUM
 from brokerwatch.cluster import Cluster
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, serve
 from tests.clusters import cluster_of, simulated_spec, until
@@ -369,3 +370,11 @@ def test_many_accounts_are_watched_in_one_process_until_they_are_interrupted(tmp
         program.interrupt()
         assert program.end() == 0, program.text
     assert re.search(r"^7 of 7 available · [0-9.]+ polls/s · [0-9]+ MB · [0-9]+ threads$", program.text, re.M)
+
+
+def test_the_page_about_verifying_names_every_check_with_its_points() -> None:
+    text = page("docs/verify.md")
+    rows = re.findall(r"^\| `([a-z_.]+)` \| (\d+) \| (.*?) \| ", text, re.MULTILINE)
+    assert rows == [(check.name, str(check.points), check.title) for check in CHECKLIST]
+    assert f"That is {MAXIMUM} points." in text
+    assert f"{len(CHECKLIST)} checks, {MAXIMUM} points" in page("README.md")

@@ -225,7 +225,11 @@ POSITIONS: Final = {
     C: "GET /api/v3/brokerage/cfm/positions",
     X: "GET /api/v5/account/positions",
 }
-CLOCKS: Final = {K: "GET /0/public/Time", C: "GET /v2/time", X: "GET /api/v5/public/time"}
+CLOCKS: Final = {
+    K: ("GET /0/public/Time",),
+    C: ("GET /v2/time", "GET /api/v3/brokerage/time"),
+    X: ("GET /api/v5/public/time",),
+}
 KEYS: Final = {
     K: "POST /0/private/GetApiKeyInfo",
     C: "GET /api/v3/brokerage/key_permissions",
@@ -256,6 +260,11 @@ def in_maintenance_by_its_own_word(exchange: Any) -> None:
         exchange.set_status("maintenance")
     else:
         exchange.set_maintenance("upgrade", "ongoing")
+
+
+def no_clock(exchange: SimulatedExchange) -> None:
+    for path in CLOCKS[exchange.ccxt_id]:
+        exchange.set_fault("http_502_html", path=path, public=True)
 
 
 def an_order_without_a_hold(exchange: SimulatedExchange) -> None:
@@ -355,7 +364,7 @@ FAULTS: Final = (
     ),
     Planted(
         "a clock that does not answer",
-        path_fault(CLOCKS, "http_502_html", public=True),
+        no_clock,
         expected={**fails("connection.reach"), **skips("safety.clock")},
     ),
     # Markets and prices.
