@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import Final
 
 from platformdirs import user_state_path
 
 PROGRAM: Final = "brokerwatch"
+LOOK_S: Final = 0.002
+"""Who only looks whether a claim is held (`holder`) is in its way for less than this."""
 
 
 def state_root() -> Path:
@@ -44,14 +47,38 @@ def claim(path: Path) -> Claim | str:
     private_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOOK_S)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
+        named = _named(descriptor)
         os.close(descriptor)
-        return f"process {holder}" if holder.isdigit() else "another process"
+        return named
     except BaseException:
         os.close(descriptor)
         raise
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return Claim(descriptor)
+
+
+def holder(path: Path) -> str:
+    """Who has that claim now, in words; empty: nobody. Nothing is claimed or made. Raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _named(descriptor)
+    finally:
+        os.close(descriptor)
+    return ""
+
+
+def _named(descriptor: int) -> str:
+    written = os.read(descriptor, 32).decode("ascii", "replace").strip()
+    return f"process {written}" if written.isdigit() else "another process"

@@ -43,13 +43,15 @@ MOST_READS: Final = 40
 class Examiner:
     """See the module. Made for one verification; the cluster around the account polls nobody by itself.
 
-    `trading`: whether the account is configured to trade; `used_by`: who else uses its key now, or nobody.
+    `trading`: whether the account is configured to trade; `used_by`: who else uses its key now, or nobody;
+    `own_cluster`: who runs the cluster of this account, or nobody.
     """
 
-    def __init__(self, sight: Sight, *, trading: bool, used_by: str) -> None:
+    def __init__(self, sight: Sight, *, trading: bool, used_by: str, own_cluster: str) -> None:
         self._sight = sight
         self._trading = trading
         self._used_by = used_by
+        self._own_cluster = own_cluster
         self._family = FAMILIES.get(sight.spec.exchange, "")
         self._rehearsal = Rehearsal(sight, trading=trading)
         self._overtaken = ""
@@ -377,6 +379,8 @@ class Examiner:
                 return failed(f"of {IN_A_ROW} signed questions in a row number {number} was refused: {error}")
         said = f"{IN_A_ROW} signed questions in a row, each accepted"
         other = self._used_by
+        if other and other == self._own_cluster:
+            return passed(f"{said}, while {other}, the cluster of this account, uses the key too")
         if other:
             return warned(f"{said}; {other} uses the same key now: give each a key of its own")
         return passed(said)

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Final
 
 from brokerwatch.backlog import KeyState
+from brokerwatch.claims import holder
 from brokerwatch.config import BrokerSpec, ClusterSettings, Origin
 from brokerwatch.configfile import load, load_cluster
 from brokerwatch.errors import ConfigError, Problem, StoreError
@@ -29,7 +30,7 @@ from brokerwatch.lines import Lines as Out
 from brokerwatch.report import Report, encoded
 from brokerwatch.scorecard import Lines, Scorecard, Terminal
 from brokerwatch.signals import Stop, stop_signals
-from brokerwatch.state import folder_of, stored_keys
+from brokerwatch.state import CLAIM_NAME, folder_of, stored_keys
 from brokerwatch.verified import keep
 from brokerwatch.verify import Stopped, Verification
 from brokerwatch.whereabouts import config_path
@@ -162,7 +163,9 @@ def _scorecard(stack: ExitStack, stopped: Stop, *, aside: bool) -> Scorecard:
 
 def _verified(subject: Subject, card: Scorecard, stopped: Stop) -> Report | None:
     """The report; None when it was stopped. Raises whatever the verification raises."""
-    verification = Verification(subject.spec, card, known=_known(subject.cluster))
+    verification = Verification(
+        subject.spec, card, known=_known(subject.cluster), own_cluster=_running(subject.cluster)
+    )
     ended: list[Report | BaseException] = []
 
     def work() -> None:
@@ -184,6 +187,14 @@ def _verified(subject: Subject, card: Scorecard, stopped: Stop) -> Report | None
     if isinstance(outcome, BaseException):
         raise outcome
     return outcome
+
+
+def _running(cluster: ClusterSettings) -> str:
+    """Who runs that cluster now; empty: nobody, as far as can be seen."""
+    try:
+        return holder(folder_of(cluster) / CLAIM_NAME)
+    except OSError:
+        return ""
 
 
 def _known(cluster: ClusterSettings) -> dict[str, KeyState]:

@@ -68,7 +68,7 @@ class Verification:
     """One verification; `run` once. `stop` ends it from any thread.
 
     `known`: what earlier processes left of API keys, by fingerprint: numbers that may be used up, and
-    lockouts that go on.
+    lockouts that go on. `own_cluster`: the process of the account's own cluster, as `claims.holder` names it.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Verification:
         *,
         clock: Clock | None = None,
         known: Mapping[str, KeyState] = MappingProxyType({}),
+        own_cluster: str = "",
     ) -> None:
         self._spec = spec
         self._told = told
@@ -94,6 +95,7 @@ class Verification:
             clock=self._clock,
         )
         self._known = known
+        self._own_cluster = own_cluster
         self._found: dict[str, Finding] = {}
 
     def stop(self) -> None:
@@ -128,7 +130,7 @@ class Verification:
     def _examine(self, used_by: str) -> None:
         broker = self._cluster.broker(self._spec.name)
         sight = Sight(verification_spec(self._spec), broker, self._clock, self._did_pass, self._known)
-        examiner = Examiner(sight, trading=self._spec.trading, used_by=used_by)
+        examiner = Examiner(sight, trading=self._spec.trading, used_by=used_by, own_cluster=self._own_cluster)
         for number, check in enumerate(CHECKLIST, 1):
             if self._stopping:
                 raise Stopped

@@ -319,6 +319,36 @@ FAULTS: Final = (
         expected={**BY_KEY, **fails("connection.authentication")},
     ),
     Planted(
+        "a key that does not list the right to see orders",
+        lambda x: x.set_answer(
+            '{"error":[],"result":{"permissions":["query-funds","modify-trades"],"ipAllowlist":["127.0.0.1"],'
+            '"iban":"AA88 N84G WOAK NMOI"}}',
+            path=KEYS[K],
+        ),
+        at=(K,),
+        expected=fails("safety.rights"),
+    ),
+    Planted(
+        "a key that ends tomorrow",
+        lambda x: x.set_answer(
+            '{"error":[],"result":{"permissions":["query-funds","query-open-trades","modify-trades"],'
+            f'"ipAllowlist":["127.0.0.1"],"iban":"AA88","validUntil":"{time.time() + 86_400:.0f}"}}}}',
+            path=KEYS[K],
+        ),
+        at=(K,),
+        expected={"safety.rights": "warn"},
+    ),
+    Planted(
+        "an answer about another key than the one that asked",
+        lambda x: x.set_answer(
+            '{"error":[],"result":{"permissions":["query-funds","query-open-trades","modify-trades"],'
+            '"ipAllowlist":["127.0.0.1"],"iban":"AA88","apiKey":"another"}}',
+            path=KEYS[K],
+        ),
+        at=(K,),
+        expected=fails("connection.account"),
+    ),
+    Planted(
         "a key that is bound to no address",
         lambda x: setattr(x, "key_ip", ""),
         at=(K, X),
