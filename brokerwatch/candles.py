@@ -69,7 +69,7 @@ OUT_OF_ORDER: Final = "the candles are in no order"
 TWICE: Final = "a candle comes twice"
 DISORDER: Final = (OUT_OF_ORDER, TWICE)
 """What is said of candles that do not follow one another …"""
-NO_PRICE: Final = ("a price ", "a volume ", "a candle from ", "candles of ")
+NO_PRICE: Final = ("a price ", "a price: ", "a volume ", "a volume: ", "a candle from ", "candles of ")
 """… and so begins what is said of values that cannot be, or are another market's."""
 
 NEWEST_S: Final = 10**11

@@ -272,6 +272,7 @@ class Examiner:
             second=second,
             counted=counted,
             unlisted=strange,
+            doubled=self._sight.ask(self._sight.inspection.doubled()),
         )
 
     def _seen_candles(self, mine: tuple[str, ...], others: tuple[str, ...]) -> list[Candle]:
@@ -307,7 +308,8 @@ class Examiner:
                 read[text] = self._sight.broker.normalize_symbol(text)
             except SymbolError as error:
                 read[text] = f"nothing ({error})"
-        return marketfindings.normalised(self._sight.market, read)
+        wrong_names = self._sight.ask(self._sight.inspection.misnamed())
+        return marketfindings.normalised(self._sight.market, read, wrong_names)
 
     def _busd_refused(self) -> Judgement:
         listed = self._sight.known_products()
@@ -353,6 +355,10 @@ class Examiner:
             raise
         except CouldNotAsk:
             raise NotDone("not done: what the key may do could not be asked") from None
+        for what in ("orders", "positions"):
+            denied = self._sight.denied(what)
+            if denied:
+                return failed(f"the key may not read {what}: {denied}")
         return findings.rights(
             facts,
             trading=self._trading,

@@ -28,6 +28,7 @@ from brokerwatch.errors import CouldNotAsk, NotAllowed, NotSupported
 from brokerwatch.exchange import Access
 from brokerwatch.findings import skew_ms
 from brokerwatch.keyfacts import KeyFacts, coinbase_key, kraken_key, okx_key
+from brokerwatch.marketfindings import misnamed
 from brokerwatch.messages import FaultKind, Product
 from brokerwatch.openorders import (
     Market,
@@ -149,6 +150,30 @@ class Inspection:
                     raise NotSupported(f"{self._spec.exchange} has no second list")
 
         return await self._access.venue.ask(ask)
+
+    async def doubled(self) -> frozenset[str]:
+        """Symbols that the exchange lists for two spot markets; ccxt keeps the last one. Raises CouldNotAsk."""
+
+        async def look(connection: Connection) -> frozenset[str]:
+            instance = connection.instance
+            return frozenset(
+                str(row["symbol"])
+                for rows in instance.markets_by_id.values()
+                for row in rows
+                if row.get("spot") and instance.markets[row["symbol"]]["id"] != row["id"]
+            )
+
+        await self._access.venue.products()
+        return await self._access.venue.ask(look)
+
+    async def misnamed(self) -> tuple[str, ...]:
+        """See `brokerwatch.marketfindings.misnamed`. Raises CouldNotAsk."""
+        listed = await self._access.venue.products()
+
+        async def look(connection: Connection) -> tuple[str, ...]:
+            return misnamed(listed, lambda text: str(connection.instance.safe_currency_code(text)))
+
+        return await self._access.venue.ask(look)
 
     async def counted(self) -> int:
         """How many spot markets the exchange says it has. Raises CouldNotAsk, NotSupported."""

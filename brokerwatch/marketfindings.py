@@ -5,7 +5,8 @@ See findings.py, of which this is the part about what is public.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from itertools import pairwise
 from typing import Final
@@ -13,9 +14,8 @@ from typing import Final
 from brokerwatch.amounts import plain
 from brokerwatch.checklist import Judgement, failed, passed, warned
 from brokerwatch.currencies import is_money
-from brokerwatch.errors import SymbolError
 from brokerwatch.messages import Candle, Product
-from brokerwatch.symbols import Products, supposed
+from brokerwatch.symbols import Products
 
 CANDLE_S: Final = 60
 """The verification looks at candles of a minute."""
@@ -29,6 +29,8 @@ JUMP: Final = Decimal("0.2")
 APART: Final = Decimal("0.05")
 """So far a price may be from what another answer says of the same market."""
 
+MOST_NAMED: Final = 3
+"""So many of what is wrong are named."""
 MISSING_SHARE: Final = Decimal("0.05")
 """So many markets of a second list may be absent in the first: what is just being delisted is in one only."""
 
@@ -49,11 +51,13 @@ def products(
     second: Collection[str] | None,
     counted: int | None,
     unlisted: Collection[str],
+    doubled: Collection[str] = (),
 ) -> Judgement:
     """Whether the list of markets is whole: by what everybody knows is there, by what the account holds, by
     the exchange's own count, and by a second list of it, each where there is one.
 
-    `second`: ids of spot markets from another answer; `unlisted`: markets of open orders that it lacks.
+    `second`: ids of spot markets from another answer; `unlisted`: markets of open orders that it lacks;
+    `doubled`: symbols that name two markets of the exchange.
     """
     spot = [each for each in found if each.kind == "spot"]
     gone = [
@@ -68,6 +72,8 @@ def products(
             f"{len(spot)} spot markets, and none is called {', '.join(sorted(unlisted))}, "
             "where orders are open"
         )
+    if doubled:
+        return failed(f"{len(spot)} spot markets, and {', '.join(sorted(doubled)[:4])} is there twice")
     traded = {code for each in spot for code in (each.base, each.quote)}
     strange = sorted(code for code in holdings if code not in traded and "." not in code)
     coins = [code for code in strange if not is_money(code)]
@@ -167,19 +173,16 @@ def spellings(product: Product) -> tuple[str, ...]:
     )
 
 
-def normalised(product: Product, read: Mapping[str, str]) -> Judgement:
-    """Whether every spelling was read as this market; `read`: spelling to symbol, or to what went wrong."""
+def normalised(product: Product, read: Mapping[str, str], wrong_names: Sequence[str]) -> Judgement:
+    """Whether every spelling was read as this market, and no market has the name of another one.
+
+    `read`: spelling to symbol, or to what went wrong; `wrong_names` as from `misnamed`.
+    """
     wrong = [f"{text} as {meant}" for text, meant in read.items() if meant != product.symbol]
     if wrong:
         return failed(f"{product.symbol}: read {', '.join(wrong)}")
-    try:
-        named = supposed(product.id)
-    except SymbolError:
-        named = None  # a number, or a name of another kind: nothing to hold against
-    if named is not None and named != (product.base, product.quote):
-        return failed(
-            f"{product.symbol} would be traded in {product.id}, which is the name of {'/'.join(named)}"
-        )
+    if wrong_names:
+        return failed("; ".join(wrong_names[:MOST_NAMED]))
     return passed(f"{', '.join(read)} are all {product.symbol}")
 
 
@@ -190,3 +193,27 @@ def refused(product: Product | None, meant: str, why: str) -> Judgement:
     if product is not None and not product.active:
         return warned(f"{meant} is still listed, and closed for trading")
     return failed(f"BTC/BUSD is read as {meant}: nobody pays BUSD out any more")
+
+
+def misnamed(listed: Products, code: Callable[[str], str]) -> tuple[str, ...]:
+    """The spot markets whose id is the name of another one that is listed, in words.
+
+    `code` gives the common code of a currency in the exchange's own: Kraken's LUNAUSD is LUNC/USD. An id that
+    cannot be read, such as a number, says nothing.
+    """
+    found: list[str] = []
+    for each in listed:
+        if each.kind != "spot":
+            continue
+        parts = re.split(r"[-/_]", each.id)
+        cuts = [(each.id[:cut], each.id[cut:]) for cut in range(1, len(each.id))]
+        halves = [(parts[0], parts[1])] if len(parts) == 2 else cuts if len(parts) == 1 else []
+        pairs = {(code(base), code(quote)) for base, quote in halves}
+        if (each.base, each.quote) in pairs:
+            continue
+        others = [pair for pair in sorted(pairs) if listed.pair(*pair) is not None]
+        if others:
+            found.append(
+                f"{each.symbol} would be traded in {each.id}, which is the name of {'/'.join(others[0])}"
+            )
+    return tuple(found)

@@ -21,6 +21,7 @@ from brokerwatch.errors import (
     BrokerwatchError,
     ClusterStopped,
     CouldNotAsk,
+    NotAllowed,
     NotSupported,
     SymbolError,
 )
@@ -184,6 +185,16 @@ class Sight:
         """Every open order."""
         self.need("connection.authentication")
         return self.ask(self.inspection.open_orders(self.named))
+
+    def denied(self, name: str) -> str:
+        """Why the exchange said that the key may not ask this, a property of this class; else nothing."""
+        try:
+            getattr(self, name)
+        except NotAllowed as error:
+            return str(error) if error.kind == FaultKind.PERMISSION else ""
+        except (BrokerwatchError, NotDone):
+            return ""
+        return ""
 
     def named(self, text: str) -> Product | None:
         """The market of an exchange's own name for it."""

@@ -26,6 +26,7 @@ from brokerwatch.messages import Balance, Fault
 from brokerwatch.policy import GUARDED
 from brokerwatch.report import Finding, Report, encoded
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
+from brokerwatch.simulator.kraken_pairs import PAIR_LIST
 from brokerwatch.simulator.markets import MARKETS
 from brokerwatch.symbols import Products
 from brokerwatch.verify import Verification
@@ -193,6 +194,16 @@ def test_keys_that_a_program_gave_are_a_remark() -> None:
     assert (found.points, found.exit_status) == (110, 3)
 
 
+def test_a_key_that_only_watches_is_in_order_where_trading_is_off() -> None:
+    for exchange in (SimulatedKraken(), SimulatedCoinbase(), SimulatedOkx()):
+        exchange.set_permissions({"query"})
+        assert not_passed(verified(exchange, trading=False)) == NO_DRY_RUN
+
+
+def test_orders_are_rehearsed_although_trading_is_off() -> None:
+    assert not_passed(verified(SimulatedKraken(), trading=False)) == {}
+
+
 # --- one fault each ----------------------------------------------------------------------------------
 
 
@@ -260,6 +271,24 @@ def in_maintenance_by_its_own_word(exchange: Any) -> None:
         exchange.set_status("maintenance")
     else:
         exchange.set_maintenance("upgrade", "ongoing")
+
+
+def relisted(kraken: SimulatedExchange, change: Callable[[dict[str, Any]], object]) -> None:
+    """Have it list its pairs with a change."""
+    pairs: dict[str, Any] = json.loads(json.dumps(PAIR_LIST))
+    change(pairs)
+    kraken.set_answer(json.dumps({"error": [], "result": pairs}), path=MARKET_LISTS[K], public=True)
+
+
+def exchanged_names(kraken: SimulatedExchange) -> None:
+    def change(pairs: dict[str, Any]) -> None:
+        pairs["SOLUSD"], pairs["ADAUSD"] = pairs["ADAUSD"], pairs["SOLUSD"]
+
+    relisted(kraken, change)
+
+
+def listed_twice(kraken: SimulatedExchange) -> None:
+    relisted(kraken, lambda pairs: pairs.update({"SOLUSD2": pairs["SOLUSD"]}))
 
 
 def no_clock(exchange: SimulatedExchange) -> None:
@@ -494,6 +523,31 @@ FAULTS: Final = (
         lambda x: x.set_positions([{"pair": "XETHZUSD", "type": "buy", "product_id": "X", "instId": "X"}]),
         expected={**fails("positions.structure"), **skips("positions.open_orders")},
     ),
+    Planted(
+        "positions that the key may not read",
+        path_fault(POSITIONS, "permission"),
+        expected={**fails("positions.structure", "safety.rights"), **skips("positions.open_orders")},
+    ),
+    Planted(
+        "a price that is no number",
+        lambda x: x.set_answer(
+            '{"error":[],"result":{"XXBTZUSD":[[1800000000,"1","1","1","NaN","1","1",1]],"last":0}}',
+            path=CANDLES[K],
+            public=True,
+        ),
+        at=(K,),
+        expected={
+            **fails("market_data.candles_plausible"),
+            **skips("market_data.candles_fresh", "market_data.candles_ordered"),
+        },
+    ),
+    Planted(
+        "two markets that have each other's names",
+        exchanged_names,
+        at=(K,),
+        expected=fails("symbols.normalised"),
+    ),
+    Planted("a market that is listed twice", listed_twice, at=(K,), expected=fails("market_data.products")),
     Planted(
         "positions that do not come",
         path_fault(POSITIONS, "http_502_html"),
