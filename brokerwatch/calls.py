@@ -107,9 +107,9 @@ class Calls:
         )
 
     def look_up_verification(self) -> None:
-        """Begin to look whether there is a newer report, if that is due. Never waits."""
-        if self._gate is not None and self._gate.is_due(self.access.lane.fingerprint):
-            self.access.loop.submit(self._gate.looked(self.access.lane.fingerprint))
+        """Have it looked whether there is a newer report, if that is due. Never waits."""
+        if self._gate is not None:
+            self._gate.look_soon(self.access.lane.fingerprint)
 
     def observe(self, outcome: object, capability: str, asked_s: float | None, now: Instant) -> None:
         """Count the outcome of a call that the trader made himself; see `Broker.observe`."""
@@ -191,8 +191,10 @@ class Calls:
         request = orders.requested(
             product, side, base_amount, quote_amount, client_order_id, family=self.access.desk.family
         )
-        if self._gate is not None:
-            await self._gate.looked(self.access.lane.fingerprint)
+        if self._gate is not None and (
+            unknown := await self._gate.looked(self.access.lane.fingerprint, self._spec.name)
+        ):
+            raise VerificationRequired(unknown)
         for attempt in range(1, ENTRY_ATTEMPTS + 1):
             if self._overtaken():
                 await self._read_again()
@@ -271,8 +273,8 @@ class Calls:
     def _admit_entry(self) -> None:
         """Raise EntryRefused unless the account can be trusted with an entry this very moment."""
         reading, name = self._slot.reading, self._spec.name
-        if self.unverified:
-            raise VerificationRequired(self.unverified)
+        if unverified := self.unverified:
+            raise VerificationRequired(unverified)
         if not reading.available:
             raise EntryRefused(f"{name} is not available: {reading.reason}: {reading.detail}".rstrip(": "))
         if not self._remembers():

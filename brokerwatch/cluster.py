@@ -265,6 +265,7 @@ class Cluster:
                 self._alarms = Timers(timers)
                 self._healths = restored(self._specs, self._board, self._state, self._clock, heartbeat_s)
                 self._surroundings = {name: self._around(spec) for name, spec in self._specs.items()}
+                self._look_up_verifications()
                 self._running = True
                 for name in self._specs:
                     before = self._state.remembered.healths.get(name)
@@ -288,7 +289,7 @@ class Cluster:
             known = None if markets is None else markets.by_symbol
             if calls is not None and markets is None:
                 self._look_up_markets(calls)
-            if calls is not None and self._running:
+            if calls is not None and spec.trading:
                 calls.look_up_verification()
             # Without `trading` the trader places his orders himself: nothing for us to refuse.
             trading, reading = spec.trading or None, self._board.slot(name).reading
@@ -326,8 +327,8 @@ class Cluster:
             calls.access.desk.closed = True  # from here on nobody could write an order down
         for watching in self._watches:
             watching.cancel()
-        if self._gate is not None:
-            self._gate.close()
+        if self._gate is not None and not self._gate.close(share()):
+            left.append("a look at a verification")
         if not self._operators.stop(share()):
             left.append("the control socket")
         # The supervisor first, or it would take the brokers that stop for dead and restart them.
@@ -474,13 +475,18 @@ class Cluster:
             # What was lost before has arrived after that time, or never will.
             return self._state.journal.loaded or self._clock.up_s() > patience_s
 
-        calls = Calls(spec, self._board.slot(spec.name), access, send, remembers, self._gate)
-        self._calls[spec.name] = calls
-        if self._gate is not None:
-            self._gate.look(access.lane.fingerprint)
-            if spec.trading and calls.unverified:
-                _log.warning("%s", calls.unverified)
+        self._calls[spec.name] = Calls(spec, self._board.slot(spec.name), access, send, remembers, self._gate)
         return access.source
+
+    def _look_up_verifications(self) -> None:
+        """Learn who is verified before anybody is handed over, and say who is not."""
+        if self._gate is None:
+            return
+        trading = [calls for name, calls in self._calls.items() if self._specs[name].trading]
+        self._gate.start(calls.access.lane.fingerprint for calls in trading)
+        for calls in trading:
+            if calls.unverified:
+                _log.warning("%s", calls.unverified)
 
     def _look_at_exchanges(self) -> None:
         """Ask each exchange once for all accounts there: how it is, and its markets where orders may go."""

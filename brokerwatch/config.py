@@ -355,7 +355,10 @@ def cluster_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
     age_s = settings.require_verification_max_age_s
     if age_s is not None and not 0 < age_s < math.inf:
         found.append(
-            ("require_verification_max_age_s", f"expected a number of seconds above 0, not {age_s:g}")
+            (
+                "require_verification_max_age_s",
+                f"expected a number of seconds above 0, and an end, not {age_s:g}",
+            )
         )
     if not settings.status_interval_s >= SHORTEST_STATUS_S:
         found.append(

@@ -152,7 +152,7 @@ class Inspection:
         return await self._access.venue.ask(ask)
 
     async def doubled(self) -> frozenset[str]:
-        """Symbols that the exchange lists for two spot markets; ccxt keeps the last one. Raises CouldNotAsk."""
+        """Symbols that are listed for two spot markets, of which ccxt keeps the last. Raises CouldNotAsk."""
 
         async def look(connection: Connection) -> frozenset[str]:
             instance = connection.instance

@@ -141,7 +141,7 @@ def objections(need: Need, seen: Seen, *, strict_products: bool) -> Iterator[Ref
         yield because(RefusalCode.NO_SUCH_MARKET, f"has no market {need.symbol}")
     if candidate.trading is False:
         yield because(RefusalCode.TRADING_DISABLED, "its configuration does not say trading = true")
-    if candidate.unverified:
+    if candidate.unverified and not need.exit:  # an exit needs none, so it is not even a caution
         yield because(RefusalCode.VERIFICATION_REQUIRED, candidate.unverified)
     if not seen.available:
         yield _not_available(seen)
