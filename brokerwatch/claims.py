@@ -16,8 +16,10 @@ from typing import Final
 from platformdirs import user_state_path
 
 PROGRAM: Final = "brokerwatch"
-LOOK_S: Final = 0.002
-"""Who only looks whether a claim is held (`holder`) is in its way for less than this."""
+TRIES: Final = 5
+"""A claim is tried so often, since whoever only looks (`holder`) is in its way …"""
+LOOK_S: Final = 0.01
+"""… for less than this, or on a busy machine for some of these."""
 
 
 def state_root() -> Path:
@@ -47,11 +49,7 @@ def claim(path: Path) -> Claim | str:
     private_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(LOOK_S)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor)
     except BlockingIOError:
         named = _named(descriptor)
         os.close(descriptor)
@@ -62,6 +60,19 @@ def claim(path: Path) -> Claim | str:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return Claim(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock it for this process alone. Raises BlockingIOError when somebody has it, and not only looks."""
+    for left in range(TRIES - 1, -1, -1):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not left:
+                raise
+            time.sleep(LOOK_S)
+        else:
+            return
 
 
 def holder(path: Path) -> str:

@@ -1,5 +1,5 @@
 """The doors: `brokerwatch run`, `listen`, `status`, `history`, `hold`, `release`, `reset`, `init`,
-`simulate`, `verify`.
+`simulate`, `verify`, `doctor`.
 
 Exit statuses of all commands: 0 yes, 1 no, 2 usage or configuration, 3 yes with warnings, 4 nothing
 heard. What a command needs it imports itself, so that `--help` and `listen` do not pay for ccxt.
@@ -383,6 +383,23 @@ def verify(*, broker: str, config: Path | None, json_file: Path | None, demo: bo
     else:
         status = verification.run(verification.of_config(broker, config), json_file)
     sys.exit(status)
+
+
+@app.command(
+    epilog="Exit statuses: 0 all is well, 1 something would not work, "
+    "2 there is no configuration to look at, 3 it works, with warnings."
+)
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=_VERIFY_CONFIG)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def doctor(*, config: Path | None, as_json: bool) -> None:
+    """Look at a whole configuration, and change nothing.
+
+    Keys and who may read them, the state folder, the store, the endpoints, this machine's clock, and
+    whether each exchange can be reached: a line for each, with what to do. No exchange is asked with a key.
+    """
+    from brokerwatch import doctor as looks
+
+    sys.exit(looks.run(config, as_json=as_json))
 
 
 MASTER_REPORT: Final = Path("kraken_e2e_verification_report.json")

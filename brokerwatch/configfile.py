@@ -14,7 +14,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Protocol, cast
@@ -67,6 +67,35 @@ def load(
     Raises ConfigError with every problem. With `keep_going` the problems of a single broker only
     put that broker under `broken`; those of the file or the cluster still raise.
     """
+    found = examine(path, catalogue, environment=environment)
+    problems = list(found.problems)
+    broken: dict[str, tuple[str, str]] = {}
+    for name, (exchange, mistakes) in found.broken.items():
+        if keep_going and topics.is_name(name):
+            broken[name] = (exchange, "; ".join(f"{p.key}: {p.expected}" for p in mistakes))
+        else:
+            problems += mistakes
+    if problems or found.cluster is None:
+        raise ConfigError(tuple(problems))
+    return Settings(found.cluster, found.brokers, MappingProxyType(broken))
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a file says, however much of it is wrong."""
+
+    cluster: ClusterSettings | None
+    """None: something in [cluster] is wrong."""
+    brokers: tuple[BrokerSpec, ...]
+    """The sound ones."""
+    broken: Mapping[str, tuple[str, tuple[Problem, ...]]]
+    """The others: name to (exchange, what is wrong)."""
+    problems: tuple[Problem, ...]
+    """What is wrong with the file or the cluster."""
+
+
+def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] | None = None) -> Examined:
+    """Everything that can be had of a TOML file, and every problem. ConfigError: it is no TOML at all."""
     environment = os.environ if environment is None else environment
     where = str(path)
     content = _content(path)
@@ -75,14 +104,16 @@ def load(
     version = top.take("version")
     if type(version) is not int or version != 1:
         top.wrong("version", "expected version = 1 at the top of the file")
+    before = len(problems)
     cluster = _cluster(Section(where, "cluster", top.table("cluster"), problems), path.parent)
+    is_sound = len(problems) == before
     before = len(problems)
     sections = top.table("brokers")
     if not sections and len(problems) == before:
         top.wrong("brokers", "expected at least one [brokers.NAME] table")
     top.end("version, cluster, brokers")
     specs: list[BrokerSpec] = []
-    broken: dict[str, tuple[str, str]] = {}
+    broken: dict[str, tuple[str, tuple[Problem, ...]]] = {}
     for name, section in sections.items():
         mistakes: list[Problem] = []
         if isinstance(section, dict):
@@ -93,16 +124,9 @@ def load(
             spec = None
         if spec is not None and not mistakes:
             specs.append(spec)
-        elif keep_going and topics.is_name(name):
-            broken[name] = (
-                _exchange_id(cast("object", section)),
-                "; ".join(f"{p.key}: {p.expected}" for p in mistakes),
-            )
         else:
-            problems += mistakes
-    if problems:
-        raise ConfigError(tuple(problems))
-    return Settings(cluster, tuple(specs), MappingProxyType(broken))
+            broken[name] = (_exchange_id(cast("object", section)), tuple(mistakes))
+    return Examined(cluster if is_sound else None, tuple(specs), MappingProxyType(broken), tuple(problems))
 
 
 def load_cluster(path: Path) -> ClusterSettings:

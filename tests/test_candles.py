@@ -243,7 +243,7 @@ def test_a_timeframe_that_is_not_there_names_those_that_are() -> None:
 
 
 def test_candles_of_another_pair_than_the_one_that_was_asked_for_are_refused() -> None:
-    answer = {"error": [], "result": {"XETHZUSD": [kraken_row(60)], "last": 0}}
+    answer: dict[str, Any] = {"error": [], "result": {"XETHZUSD": [kraken_row(60)], "last": 0}}
     assert len(kraken_candles(answer, 5)) == len(kraken_candles(answer, 5, "XETHZUSD")) == 1
     with pytest.raises(NotProof, match="XXBTZUSD was asked for"):
         kraken_candles(answer, 5, "XXBTZUSD")

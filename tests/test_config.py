@@ -30,11 +30,13 @@ from brokerwatch.config import (
     HEARTBEAT_RANGE_S,
     BrokerSpec,
     ClusterSettings,
+    Origin,
     Settings,
     cluster_mistakes,
     endpoint_mistake,
 )
-from brokerwatch.configfile import load, load_cluster
+from brokerwatch.configfile import examine, load, load_cluster
+from brokerwatch.credentials import secret_file_remark, writable_by_others
 from brokerwatch.dropin import guard
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.pace import BUDGETS
@@ -391,6 +393,74 @@ def test_a_secret_may_lie_where_systemd_puts_it(loaded: Loader, tmp_path: Path) 
     (tmp_path / "kraken.key").chmod(0o600)
     (spec,) = loaded(SMALLEST + 'secret_file = "kraken.key"\n', environment).brokers
     assert spec.credentials["secret"] == "nearer", "what lies beside the configuration comes first"
+
+
+def test_each_credential_knows_where_it_was_found(loaded: Loader, tmp_path: Path) -> None:
+    (tmp_path / "kraken.key").write_text(SECRET)
+    (tmp_path / "kraken.key").chmod(0o600)
+    text = SMALLEST + 'api_key_env = "KRAKEN_MASTER_API_KEY"\nsecret_file = "kraken.key"\n'
+    (spec,) = loaded(text).brokers
+    assert spec.origins == {
+        "api_key": Origin("variable", "KRAKEN_MASTER_API_KEY"),
+        "secret": Origin("file", str(tmp_path / "kraken.key")),
+    }
+    (spec,) = loaded(SMALLEST).brokers
+    assert [str(origin) for origin in spec.origins.values()] == ["$K_API_KEY", "$K_API_SECRET"]
+
+
+def test_both_credentials_of_a_downloaded_key_file_are_from_that_file(loaded: Loader, tmp_path: Path) -> None:
+    path = tmp_path / "cdp.json"
+    path.write_text(json.dumps({"name": "organizations/1/apiKeys/2", "privateKey": pem()}))
+    path.chmod(0o600)
+    (spec,) = loaded(
+        'version = 1\n[brokers.c]\nexchange = "coinbase"\nsecret_file = "cdp.json"\n', {}
+    ).brokers
+    assert spec.origins == dict.fromkeys(("api_key", "secret"), Origin("file", str(path)))
+
+
+def test_where_a_credential_was_found_makes_no_other_account_and_is_not_shown(loaded: Loader) -> None:
+    (spec,) = loaded(SMALLEST).brokers
+    bare = replace(spec, origins={})
+    assert spec == bare
+    assert "origins" not in repr(spec)
+    assert not BrokerSpec("k", exchange="kraken").origins, "what a program gives is from nowhere"
+
+
+@pytest.mark.parametrize(
+    ("mode", "refused", "word"),
+    [
+        (0o600, False, ""),
+        (0o400, False, ""),
+        (0o640, False, "read"),
+        (0o444, False, "read"),
+        (0o620, True, "changed"),
+        (0o602, True, "changed"),
+    ],
+)
+def test_what_the_permissions_of_a_key_file_mean(tmp_path: Path, mode: int, refused: bool, word: str) -> None:
+    path = tmp_path / "x.key"
+    path.touch()
+    path.chmod(mode)
+    assert writable_by_others(path) is refused
+    assert (word in secret_file_remark(path)) if word else not secret_file_remark(path)
+
+
+def test_a_broken_configuration_can_still_be_examined(tmp_path: Path) -> None:
+    path = tmp_path / "brokerwatch.toml"
+    path.write_text(
+        'version = 1\n[cluster]\nname = "here"\n[brokers.k]\nexchange = "kraken"\n'
+        '[brokers.bad]\nexchange = "krakken"\n'
+    )
+    found = examine(path, Known(), environment=ENVIRONMENT)
+    assert found.cluster is not None
+    assert found.cluster.name == "here"
+    assert [spec.name for spec in found.brokers] == ["k"]
+    assert [(name, exchange) for name, (exchange, _) in found.broken.items()] == [("bad", "krakken")]
+    assert not found.problems
+    path.write_text('version = 2\n[cluster]\nheartbeat_s = "x"\n[brokers.k]\nexchange = "kraken"\n')
+    found = examine(path, Known(), environment=ENVIRONMENT)
+    assert (found.cluster, [spec.name for spec in found.brokers]) == (None, ["k"])
+    assert [problem.key for problem in found.problems] == ["version", "cluster.heartbeat_s"]
 
 
 def test_several_brokers_keep_the_order_of_the_file(loaded: Loader) -> None:

@@ -25,16 +25,17 @@ FLOORS: Final[Mapping[int, str]] = {
     2: "health capabilities evidence backoff memory pace view totals reception restarts faults selection "
     "need objections "
     "envelopes answers proof products symbols candles positions status orders receipts refusals unlisted "
-    "checklist report findings marketfindings provocation keyfacts openorders",
+    "checklist report findings marketfindings provocation keyfacts openorders examination",
     3: "board router changes backlog journal ordering",
     4: "exchange strict sessions connection dialects venue desk ledger lookup account lane laneturn "
     "callthread borrowed instances lent unproven lastknown question source dropin loop "
-    "store database sqlitefile claims holdfile verified control bus voice inbox listener inspection",
+    "store database sqlitefile claims holdfile verified control bus voice inbox listener inspection "
+    "storelook",
     5: "actors actors.*",
     6: "broker aio calls observation statuswatch state operators restoration cluster "
-    "sight rehearsal examiner verify",
+    "sight rehearsal examiner verify premises reachability",
     7: "cli program simulation scenes testing demo screen lines table signals template whereabouts "
-    "verification scorecard __main__ run_cluster brokerwatch",
+    "verification scorecard doctor __main__ run_cluster brokerwatch",
 }
 """The modules of each floor, without the leading `brokerwatch.`; `brokerwatch` is the package itself."""
 
@@ -61,7 +62,7 @@ GATES: Final[Mapping[str, str]] = {
     "pytest": "testing",
     "rich": "table scorecard",
     "platformdirs": "claims",
-    "sqlalchemy": "store database",
+    "sqlalchemy": "store database storelook",
     "zmq": "bus",
 }
 """Each third-party library and the only modules that may import it."""
