@@ -53,7 +53,7 @@ class Examiner:
         self._used_by = used_by
         self._own_cluster = own_cluster
         self._family = FAMILIES.get(sight.spec.exchange, "")
-        self._rehearsal = Rehearsal(sight, trading=trading)
+        self.rehearsal = self._rehearsal = Rehearsal(sight, trading=trading)
         self._overtaken = ""
         """How the exchange refused the number of a question; empty: it did not."""
         self.checks: Mapping[str, Callable[[], Judgement]] = {
@@ -355,7 +355,10 @@ class Examiner:
             raise
         except CouldNotAsk:
             raise NotDone("not done: what the key may do could not be asked") from None
-        for what in ("orders", "positions"):
+        if self._trading and self._rehearsal.accepted is False:
+            return failed("trading is on, and the key was denied an order in a dry run")
+        # Coinbase denies positions to whoever is not approved for futures, which is no matter of the key.
+        for what in ("orders",) if self._family == "coinbase" else ("orders", "positions"):
             denied = self._sight.denied(what)
             if denied:
                 return failed(f"the key may not read {what}: {denied}")

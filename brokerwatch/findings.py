@@ -29,13 +29,18 @@ WHOLE_SECOND_MS: Final = 1_000.0
 
 HELD_SHARE: Final = Decimal("0.999")
 """Exchanges round what an order holds, never by so much."""
+SHOWN_MS: Final = 50.0
+"""A smaller difference of clocks is shown as none."""
 KEY_ENDS_S: Final = 7 * 86_400.0
 """A key that ends sooner is worth a remark."""
 
 
 def moment(wall_s: float) -> str:
-    """A moment in words, in UTC."""
-    return f"{datetime.fromtimestamp(wall_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    """A moment in words, in UTC; one that no calendar has, as a number."""
+    try:
+        return f"{datetime.fromtimestamp(wall_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):
+        return f"{wall_s:g} s after 1970"
 
 
 def money(amounts: Mapping[str, Decimal]) -> str:
@@ -62,13 +67,14 @@ def clock(skew: float, took_ms: float) -> Judgement:
     """Whether the clocks agree; `skew` as from `skew_ms`, by a question that took so long."""
     side = "ahead of" if skew < 0 else "behind"
     text = f"this machine's clock is {abs(skew) / 1_000:.1f} s {side} the exchange's"
-    if abs(skew) > SKEW_FAILS_MS:
+    if not abs(skew) <= SKEW_FAILS_MS:  # what is no number has not passed
         return failed(f"{text}: let NTP set it")
     if abs(skew) > SKEW_WARNS_MS:
         return warned(f"{text}: let NTP set it")
     if took_ms > SKEW_FAILS_MS:
         return warned(f"the answer took {took_ms / 1_000:.1f} s: a difference below that cannot be seen")
-    return passed(f"no difference to be seen, by a question that took {took_ms:.0f} ms")
+    seen = "no difference to be seen" if abs(skew) < SHOWN_MS else text
+    return passed(f"{seen}, by a question that took {took_ms:.0f} ms")
 
 
 def opened(exchange: str, status: Status | None, market: Product | None) -> Judgement:
@@ -102,6 +108,8 @@ def withdraw(exchange: str, facts: KeyFacts) -> Judgement:
         return failed(
             f"nobody knows whether the key can withdraw: {facts.doubt or 'the exchange did not say'}"
         )
+    if facts.doubt:
+        return warned(f"the exchange says that it may not, and did not deny it one: {facts.doubt}")
     return passed(f"it may not; it may: {facts.rights}" if facts.rights else "a withdrawal is denied to it")
 
 
@@ -116,11 +124,13 @@ def rights(facts: KeyFacts, *, trading: bool, dry_run: bool | None, now_s: float
         )
     if trading and may_trade is None:
         return warned("whether the key may trade is known only once it does")
-    said = f"it may read{' and trade' if may_trade else ''}"
+    if trading and facts.lacks:
+        return warned(f"the key has no {facts.lacks}")
+    said = "it may read" if facts.query else "it could read the balance"
+    if may_trade:
+        said += " and trade" if facts.query else ", and may trade"
     if facts.ends_s is not None and facts.ends_s - now_s < KEY_ENDS_S:
-        return warned(
-            f"{said}; the key ends at {datetime.fromtimestamp(facts.ends_s, UTC):%Y-%m-%d %H:%M} UTC"
-        )
+        return warned(f"{said}; the key ends at {moment(facts.ends_s)}")
     if facts.addresses is None:
         return passed(f"{said}; {exchange} does not say which addresses it is bound to")
     if not facts.addresses:
@@ -139,20 +149,26 @@ def detailed(balance: DetailedBalance, simple: Decimal, cash: Collection[str], *
     for code, held in balance.holdings.items():
         if held.total < 0 and not may_owe:
             return failed(f"{code}: less than nothing, {plain(held.total)}")
-        if held.used < 0 or held.staked < 0:
-            return failed(f"{code}: {plain(held.used)} is held, which cannot be")
+        for part, what in ((held.used, "held"), (held.staked, "staked")):
+            if part < 0:
+                return failed(f"{code}: {plain(part)} is {what}, which cannot be")
     free = summed(held.free for code, held in balance.holdings.items() if code in cash)
     if free != balance.cash:
         return failed(f"the cash is {plain(balance.cash)}, and its currencies add up to {plain(free)}")
-    if not balance.holdings:
-        return warned("the account is empty: nothing could be added up")
     apart = [code for code, held in balance.holdings.items() if held.total != summed((held.free, held.used))]
     shown = f"{len(balance.holdings)} currencies: {_holdings(balance.holdings)}"
+    if not balance.holdings:
+        shown = "the account is empty: nothing could be added up"
     if balance.cash != simple:
         return warned(
             f"{shown}; the cash was {plain(simple)} a moment before and is {plain(balance.cash)}: does "
             "another program trade with this account?"
         )
+    if not balance.holdings:
+        return warned(shown)
+    owing = [code for code, held in balance.holdings.items() if held.free < 0]
+    if owing and not may_owe:
+        return warned(f"{shown}; less than nothing is free of {', '.join(sorted(owing))}")
     if apart:
         return warned(f"{shown}; free and held do not add up to the total of {', '.join(sorted(apart))}")
     return passed(f"{shown}; cash {plain(balance.cash)}")
@@ -180,9 +196,9 @@ def held(balance: DetailedBalance, orders: Sequence[OpenOrder]) -> Judgement:
         return passed(f"no order is open; held: {shown}")
     unclear = sum(order.holds is None for order in orders)
     aside = f"; of {unclear} what they hold cannot be told" if unclear else ""
-    if not needed:
-        return warned(f"{len(orders)} open orders{aside}; held: {shown}")
-    return passed(f"{len(orders)} open orders hold {money(needed)}; held: {shown}{aside}")
+    judge = warned if unclear else passed
+    hold = f" hold {money(needed)}" if needed else ""
+    return judge(f"{len(orders)} open orders{hold}{aside}; held: {shown}")
 
 
 # --- positions -------------------------------------------------------------------------------------
@@ -192,7 +208,7 @@ def positions(
     found: Sequence[Position], holdings: Mapping[str, Holding], listed: Products, cash: Collection[str]
 ) -> Judgement:
     """Whether the positions are whole, and the coins among them what the balance says is held."""
-    coins = {_coin(each, listed): each for each in found if each.kind == "spot"}
+    coins: dict[str, Position] = {}
     for each in found:
         if each.base_amount <= 0 or each.free < 0:
             return failed(
@@ -200,14 +216,27 @@ def positions(
             )
         if each.side not in ("long", "short"):
             return failed(f"a position in {each.symbol} on no side: {each.side}")
+        if each.kind != "spot":
+            continue
+        code = _coin(each, listed)
+        if code in coins:
+            return failed(f"{code} is a position twice")
+        if is_money(code):
+            return failed(f"{code} is money, and a position")
+        if each.side != "long":
+            return failed(f"{code} is held, which is long, and is a position that is {each.side}")
+        if code not in holdings or holdings[code].total <= 0:
+            return failed(f"a position of {plain(each.base_amount)} {code}, and none is held")
+        coins[code] = each
     for code, holding in holdings.items():
         if holding.total <= 0 or is_money(code) or code in cash:
             continue
         if code not in coins:
             return failed(f"{plain(holding.total)} {code} is held, and is no position")
-        if coins[code].base_amount != holding.total:
+    for code, each in coins.items():
+        if each.base_amount != holdings[code].total:
             return failed(
-                f"{code}: a position of {plain(coins[code].base_amount)}, and {plain(holding.total)} is held"
+                f"{code}: a position of {plain(each.base_amount)}, and {plain(holdings[code].total)} is held"
             )
     open_ = [each for each in found if each.kind != "spot"]
     said = f"{len(coins)} coins held" + (f": {', '.join(sorted(coins))}" if coins else "")
@@ -226,7 +255,10 @@ def against_orders(found: Sequence[Position], listed: Products, orders: Sequence
     if strange:
         return failed(f"orders are open in {', '.join(strange)}, which is in no list of markets")
     coins = {_coin(each, listed): each for each in found if each.kind == "spot"}
-    for code, amount in held_by(order for order in orders if order.side == "sell").items():
+    sells = [order for order in orders if order.side == "sell"]
+    for code, amount in held_by(sells).items():
+        if not amount or is_money(code):
+            continue  # filled whole just now; and money that is sold for other money is no position
         position = coins.get(code)
         if position is None or position.base_amount < amount * HELD_SHARE:
             have = Decimal(0) if position is None else position.base_amount
@@ -236,4 +268,7 @@ def against_orders(found: Sequence[Position], listed: Products, orders: Sequence
             return failed(f"{plain(amount)} {code} is being sold, and only {plain(bound)} of it is not free")
     if not orders:
         return passed("no order is open, so nothing of the positions is bound by one")
-    return passed(f"{len(orders)} open orders, all of what the account holds")
+    unclear = sum(order.holds is None for order in sells)
+    if unclear:
+        return warned(f"{len(orders)} open orders; of {unclear} what they sell cannot be told")
+    return passed(f"{len(orders)} open orders, and what they sell is held")

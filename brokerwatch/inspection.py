@@ -237,9 +237,9 @@ class Inspection:
                 return replace(facts, withdraw=bool(facts.withdraw))
             if HEARD in str(error):
                 return replace(facts, withdraw=True)
-            if facts.withdraw is None:
-                return replace(facts, doubt="; ".join(part for part in (str(error), facts.unsaid) if part))
-            return facts
+            if facts.withdraw is not None and any(word in str(error) for word in NO_QUESTION):
+                return facts
+            return replace(facts, doubt="; ".join(part for part in (str(error), facts.unsaid) if part))
         return replace(facts, withdraw=True)
 
     async def open_orders(self, market: Market) -> tuple[OpenOrder, ...]:

@@ -12,9 +12,6 @@ from typing import Any, Final
 
 from brokerwatch.envelopes import NotProof, kraken_result, listing, mapping, number, okx_rows, short, text
 
-FOR_EVER: Final = "0"
-"""Kraken's word for a key that does not end."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyFacts:
@@ -30,6 +27,8 @@ class KeyFacts:
     withdraw: bool | None = None
     rights: str = ""
     """In the exchange's own words; empty where it says nothing."""
+    lacks: str = ""
+    """A right that trading wants and that it does not have, in words; empty: none, or it is not said."""
     addresses: tuple[str, ...] | None = None
     """From where it may be used; () from anywhere; None: the exchange does not say."""
     ends_s: float | None = None
@@ -42,7 +41,9 @@ class KeyFacts:
 
 _KRAKEN_QUERY: Final = frozenset({"query-funds", "query-open-trades"})
 _KRAKEN_TRADE: Final = frozenset({"modify-trades"})
-_KRAKEN_WITHDRAW: Final = frozenset({"withdraw-funds"})
+_KRAKEN_LOOK_UP: Final = "query-closed-trades"
+_WITHDRAW: Final = "withdraw"
+"""Every right with this in its name lets money out, also one that we do not know."""
 
 
 def kraken_key(answer: object) -> KeyFacts:
@@ -53,25 +54,35 @@ def kraken_key(answer: object) -> KeyFacts:
     row = kraken_result(answer)
     rights = [text(each, "a permission") for each in listing(row.get("permissions"), "permissions")]
     allowed = row.get("ipAllowlist")
-    ends = row.get("validUntil")
     name, iban = row.get("apiKeyName"), row.get("iban")
     parts = (
         f"account {iban}" if isinstance(iban, str) and iban else "",
         f"key {name!r}" if isinstance(name, str) and name else "",
     )
-    told = row.get("apiKey")
+    told, ends = row.get("apiKey"), row.get("validUntil")
+    # A key that does not end is valid until 0.
+    ends_s = number("0" if ends in (None, "") else ends, "validUntil")
+    if ends_s < 0:
+        raise NotProof(f"validUntil is {ends_s}")
     return KeyFacts(
         account=", ".join(part for part in parts if part),
-        api_key=told if isinstance(told, str) else "",
+        api_key="" if told in (None, "") else text(told, "apiKey"),
         query=set(rights) >= _KRAKEN_QUERY,
         trade=set(rights) >= _KRAKEN_TRADE,
-        withdraw=bool(_KRAKEN_WITHDRAW & set(rights)),
+        withdraw=_may_withdraw(rights),
         rights=", ".join(rights) or "nothing",
+        lacks=""
+        if _KRAKEN_LOOK_UP in rights
+        else f"{_KRAKEN_LOOK_UP}, without which no order is looked up whose answer was lost",
         addresses=None
         if allowed is None
         else tuple(text(each, "an address") for each in listing(allowed, "ipAllowlist")),
-        ends_s=None if ends in (None, "", FOR_EVER, 0) else float(number(ends, "validUntil")),
+        ends_s=float(ends_s) or None,
     )
+
+
+def _may_withdraw(rights: list[str]) -> bool:
+    return any(_WITHDRAW in right.lower() for right in rights)
 
 
 def coinbase_key(answer: object) -> KeyFacts:
@@ -108,17 +119,20 @@ def okx_key(answer: object) -> KeyFacts:
     if len(rows) != 1:
         raise NotProof(f"the configuration of {len(rows)} accounts, not of one")
     row = rows[0]
-    rights = [part.strip() for part in text(row.get("perm"), "perm").split(",")]
+    perm = text(row.get("perm"), "perm")
+    rights = [part.strip() for part in perm.split(",") if part.strip()]
+    if not rights:
+        raise NotProof(f"perm is {short(perm)}")
     uid, main, label = row.get("uid"), row.get("mainUid"), row.get("label")
     bound = row.get("ip")
+    if not isinstance(bound, str | None):
+        raise NotProof(f"ip is {short(bound)}, not text")
     of_main = f", a sub-account of {main}" if isinstance(main, str) and main and main != uid else ""
     return KeyFacts(
         account=f"account {uid}{of_main}{f', key {label!r}' if label else ''}" if uid else "",
         query=bool({"read_only", "trade"} & set(rights)),
         trade="trade" in rights,
-        withdraw="withdraw" in rights,
+        withdraw=_may_withdraw(rights),
         rights=", ".join(rights),
-        addresses=tuple(part.strip() for part in bound.split(",") if part.strip())
-        if isinstance(bound, str)
-        else None,
+        addresses=None if bound is None else tuple(part.strip() for part in bound.split(",") if part.strip()),
     )

@@ -17,7 +17,7 @@ from brokerwatch.currencies import is_money
 from brokerwatch.messages import Candle, Product
 from brokerwatch.symbols import Products
 
-CANDLE_S: Final = 60
+CANDLE_US: Final = 60_000_000
 """The verification looks at candles of a minute."""
 STALE_S: Final = 300.0
 """BTC trades many times a minute on any exchange that is worth a strategy."""
@@ -65,6 +65,8 @@ def products(
         for base, quotes in WELL_KNOWN.get(family, ())
         if not any(found.pair(base, quote) for quote in quotes)
     ]
+    if not len(found):
+        return failed(f"{exchange} lists no market at all")
     if gone:
         return failed(f"{len(spot)} spot markets, and {', '.join(gone)} is not among them")
     if unlisted:
@@ -79,9 +81,9 @@ def products(
     coins = [code for code in strange if not is_money(code)]
     if counted is not None and counted != len(spot):
         return failed(f"{exchange} counts {counted} spot markets, and its list has {len(spot)}")
-    ids = {each.id for each in spot}
-    if second is not None:
-        missing = sorted(set(second) - ids)
+    missing: list[str] = []
+    if second:
+        missing = sorted(set(second) - {each.id for each in spot})
         if len(missing) > len(second) * MISSING_SHARE:
             return failed(
                 f"the list has {len(spot)} spot markets; {exchange} quotes prices of {len(missing)} others, "
@@ -91,14 +93,13 @@ def products(
     shown = f"{len(found)} markets, {len(spot)} of them spot{f', {closed} closed' if closed else ''}"
     if coins:
         return warned(f"{shown}; the account holds {', '.join(coins)}, which is traded in none of them")
-    witness = (
-        f"; its prices name the same {len(second)}"
-        if second is not None
-        else f"; it counts {counted} itself"
-        if counted is not None
-        else ""
-    )
-    return passed(f"{shown}{witness}")
+    witnesses: list[str] = []
+    if second:
+        witnesses.append(f"it has {len(second) - len(missing)} of {len(second)} that are quoted a price")
+    if counted is not None:
+        witnesses.append(f"{exchange} counts {counted}")
+    # Without a witness it stands on what everybody knows and the account holds.
+    return passed(f"{shown}; {' and '.join(witnesses) or 'nothing else says how many there are'}")
 
 
 def candles_fresh(candles: Sequence[Candle], now_s: float, symbol: str) -> Judgement:
@@ -116,14 +117,14 @@ def candles_fresh(candles: Sequence[Candle], now_s: float, symbol: str) -> Judge
 
 def candles_ordered(candles: Sequence[Candle], asked: int) -> Judgement:
     """Whether they follow one another, minute by minute."""
-    starts = [candle.start_us // 1_000_000 for candle in candles]
+    starts = [candle.start_us for candle in candles]
     if len(starts) < 2:
         return failed(f"{len(starts)} candles, of {asked} that were asked for: no order can be seen")
-    if any(start % CANDLE_S for start in starts):
+    if any(start % CANDLE_US for start in starts):
         return failed("a candle of a minute does not begin with one")
     if any(after <= before for before, after in pairwise(starts)):
         return failed("the candles are in no order")
-    span = (starts[-1] - starts[0]) // CANDLE_S + 1
+    span = (starts[-1] - starts[0]) // CANDLE_US + 1
     missing = span - len(starts)
     if missing > span * GAPS_FAIL:
         return failed(f"{missing} of {span} minutes have no candle")
@@ -137,6 +138,12 @@ def candles_plausible(candles: Sequence[Candle], symbol: str, other: tuple[str, 
     if not candles:
         return failed(f"no candle of {symbol} at all")
     for candle in candles:
+        low, high = sorted((candle.open, candle.close))
+        if not 0 < candle.low <= low <= high <= candle.high or candle.volume < 0:
+            return failed(
+                f"no candle can go from {plain(candle.open)} to {plain(candle.close)} between "
+                f"{plain(candle.low)} and {plain(candle.high)}, with {plain(candle.volume)} traded"
+            )
         if candle.high > candle.low * (1 + JUMP):
             return failed(f"within one minute from {plain(candle.low)} to {plain(candle.high)}")
     for before, after in pairwise(candles):
@@ -178,6 +185,8 @@ def normalised(product: Product, read: Mapping[str, str], wrong_names: Sequence[
 
     `read`: spelling to symbol, or to what went wrong; `wrong_names` as from `misnamed`.
     """
+    if not read:
+        return failed(f"no spelling of {product.symbol} was read")
     wrong = [f"{text} as {meant}" for text, meant in read.items() if meant != product.symbol]
     if wrong:
         return failed(f"{product.symbol}: read {', '.join(wrong)}")
@@ -187,10 +196,13 @@ def normalised(product: Product, read: Mapping[str, str], wrong_names: Sequence[
 
 
 def refused(product: Product | None, meant: str, why: str) -> Judgement:
-    """Whether BTC/BUSD is refused. `meant`: what it was read as; empty: it was refused, for `why`."""
+    """Whether BTC/BUSD is refused.
+
+    `meant`: what it was read as, which is `product` where it is listed; empty: it was refused, for `why`.
+    """
     if not meant:
         return passed(f"refused: {why}")
-    if product is not None and not product.active:
+    if product is not None and (product.base, product.quote) == ("BTC", "BUSD") and not product.active:
         return warned(f"{meant} is still listed, and closed for trading")
     return failed(f"BTC/BUSD is read as {meant}: nobody pays BUSD out any more")
 

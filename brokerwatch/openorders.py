@@ -8,13 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, Final
 
-from brokerwatch.envelopes import NotProof, kraken_result, listing, mapping, number, okx_rows, short, text
+from brokerwatch.envelopes import (
+    NotProof,
+    kraken_result,
+    listing,
+    mapping,
+    number,
+    okx_rows,
+    positive,
+    short,
+    text,
+)
 from brokerwatch.messages import Product, Side
 from brokerwatch.messages import total as summed
-from brokerwatch.messages.balance import less
+from brokerwatch.messages.balance import FRACTION_DIGITS, WHOLE_DIGITS, less
+
+_EXACT: Final = Context(prec=2 * (WHOLE_DIGITS + FRACTION_DIGITS))
+"""For an amount times a price. Plain multiplication would round to the precision of the thread."""
 
 Market = Callable[[str], Product | None]
 """The market of an exchange's name for it; None where its list has none of that name."""
@@ -46,14 +59,17 @@ def kraken_open(answer: object, market: Market) -> tuple[OpenOrder, ...]:
 
 def _kraken_order(order_id: str, row: Mapping[str, Any], market: Market) -> OpenOrder:
     told = mapping(row.get("descr"), f"descr of {order_id}")
-    plain = told.get("ordertype") == "limit" and told.get("leverage") in (None, "none", "0", 0)
+    limit = text(told.get("ordertype"), f"ordertype of {order_id}") == "limit"
+    on_credit = told.get("leverage") not in (None, "none", "0", 0)
+    in_quote = "viqc" in str(row.get("oflags") or "")
     return _order(
         order_id,
         text(told.get("pair"), f"pair of {order_id}"),
         told.get("type"),
         market,
         _left(row.get("vol"), row.get("vol_exec"), order_id),
-        told.get("price") if plain and "viqc" not in str(row.get("oflags") or "") else None,
+        told.get("price"),
+        plain=limit and not on_credit and not in_quote,
     )
 
 
@@ -65,17 +81,25 @@ def coinbase_open(page: object, market: Market) -> tuple[OpenOrder, ...]:
 
 def _coinbase_order(row: Mapping[str, Any], market: Market) -> OpenOrder:
     order_id = text(row.get("order_id"), "order_id")
-    configuration = mapping(row.get("order_configuration"), f"order_configuration of {order_id}")
-    kind = next(iter(configuration), "")
-    size = mapping(configuration.get(kind) or {}, f"order_configuration of {order_id}")
-    plain = kind.startswith("limit_") and row.get("product_type") in (None, "SPOT")
+    told = mapping(row.get("order_configuration"), f"order_configuration of {order_id}")
+    kinds = [(kind, size) for kind, size in told.items() if size is not None]
+    if len(kinds) != 1:
+        raise NotProof(f"{order_id} is an order of {len(kinds)} kinds, not of one")
+    kind, size = kinds[0][0], mapping(kinds[0][1], f"order_configuration of {order_id}")
+    ordered, filled = size.get("base_size"), row.get("filled_size")
+    left = None
+    if ordered in (None, ""):
+        positive(size.get("quote_size"), f"the size of {order_id}")
+    else:
+        left = _left(ordered, "0" if filled == "" else filled, order_id)
     return _order(
         order_id,
         text(row.get("product_id"), f"product_id of {order_id}"),
         str(row.get("side")).lower(),
         market,
-        _left(size.get("base_size"), row.get("filled_size"), order_id) if size.get("base_size") else None,
-        size.get("limit_price") if plain else None,
+        left,
+        size.get("limit_price"),
+        plain=kind.startswith("limit_") and row.get("product_type") in (None, "SPOT"),
     )
 
 
@@ -89,14 +113,15 @@ _OKX_RESTING: Final = frozenset({"limit", "post_only"})
 
 def _okx_order(row: Mapping[str, Any], market: Market) -> OpenOrder:
     order_id = text(row.get("ordId"), "ordId")
-    plain = row.get("ordType") in _OKX_RESTING and row.get("tdMode") in (None, "cash")
+    resting = text(row.get("ordType"), f"ordType of {order_id}") in _OKX_RESTING
     return _order(
         order_id,
         text(row.get("instId"), f"instId of {order_id}"),
         row.get("side"),
         market,
         _left(row.get("sz"), row.get("accFillSz"), order_id),
-        row.get("px") if plain else None,
+        row.get("px"),
+        plain=resting and row.get("tdMode") in (None, "cash"),
     )
 
 
@@ -106,15 +131,21 @@ def unified_open(rows: object, market: Market) -> tuple[OpenOrder, ...]:
     for entry in listing(rows, "the orders"):
         row = mapping(entry, "an order")
         order_id = text(row.get("id"), "the id of an order")
-        remaining = row.get("remaining")
+        remaining, price = row.get("remaining"), row.get("price")
+        left = None if remaining is None else number(_exact(remaining), f"remaining of {order_id}")
+        if left is not None and left < 0:
+            raise NotProof(f"of {order_id} {left} remains")
+        # An order that waits for a trigger has the type of what it will be then.
+        waits = any(row.get(key) not in (None, "", 0, "0") for key in ("triggerPrice", "stopPrice"))
         found.append(
             _order(
                 order_id,
                 text(row.get("symbol"), f"symbol of {order_id}"),
                 row.get("side"),
                 market,
-                None if remaining is None else number(_exact(remaining), f"remaining of {order_id}"),
-                _exact(row.get("price")) if row.get("type") == "limit" else None,
+                left,
+                _exact(price),
+                plain=row.get("type") == "limit" and price is not None and not waits,
             )
         )
     return tuple(found)
@@ -127,7 +158,7 @@ def _exact(value: object) -> object:
 def _left(ordered: object, filled: object, order_id: str) -> Decimal:
     """How much is still to be filled."""
     size = number(ordered, f"the size of {order_id}")
-    done = number(filled, f"filled of {order_id}") if filled not in (None, "") else Decimal(0)
+    done = number(filled, f"filled of {order_id}")
     left = less(size, done)
     if size <= 0 or done < 0 or left < 0:
         raise NotProof(f"{order_id} is of {size}, and {done} of it is filled")
@@ -135,17 +166,23 @@ def _left(ordered: object, filled: object, order_id: str) -> Decimal:
 
 
 def _order(
-    order_id: str, name: str, side: object, market: Market, left: Decimal | None, price: object
+    order_id: str,
+    name: str,
+    side: object,
+    market: Market,
+    left: Decimal | None,
+    price: object,
+    *,
+    plain: bool,
 ) -> OpenOrder:
+    """`plain`: it rests in the book at `price`, by the account's own means; only then its hold is known."""
     if side not in ("buy", "sell"):
         raise NotProof(f"the side of the order {order_id} is {short(side)}")
     product = market(name)
     holds: tuple[str, Decimal] | None = None
-    if product is not None and product.kind == "spot" and left is not None and price is not None:
-        at = number(price, f"price of {order_id}")
-        if at <= 0:
-            raise NotProof(f"{order_id} is a limit order at {at}")
-        holds = (product.base, left) if side == "sell" else (product.quote, left * at)
+    if product is not None and product.kind == "spot" and left is not None and plain:
+        at = positive(price, f"price of {order_id}")
+        holds = (product.base, left) if side == "sell" else (product.quote, _EXACT.multiply(left, at))
     return OpenOrder(
         order_id=order_id,
         market=name if product is None else product.symbol,

@@ -53,7 +53,8 @@ def _product(row: Mapping[str, Any], mode: int) -> Product:
         quote=text(row.get("quote"), f"quote {about}"),
         id=text(row.get("id"), f"id {about}"),
         kind=text(row.get("type"), f"type {about}"),
-        active=active is not False,  # an exchange that does not say so has not closed it
+        # An exchange that does not say so has not closed it.
+        active=active is not False and not _takes_no_market_order(info),
         base_step=_step(precision.get("amount"), mode, f"precision.amount {about}"),
         quote_step=_step(precision.get("cost"), mode, f"precision.cost {about}")
         or _quote_step(cast("Mapping[str, Any]", info) if isinstance(info, Mapping) else {}, about),
@@ -61,6 +62,24 @@ def _product(row: Mapping[str, Any], mode: int) -> Product:
         base_minimum=_least(limits, "amount", about),
         quote_minimum=_least(limits, "cost", about),
     )
+
+
+_COINBASE_FLAGS: Final = (
+    "is_disabled",
+    "trading_disabled",
+    "cancel_only",
+    "limit_only",
+    "post_only",
+    "auction_mode",
+)
+
+
+def _takes_no_market_order(info: object) -> bool:
+    """Whether Coinbase says so of a market; ccxt passes on only one of its flags. ("List Products")"""
+    if not isinstance(info, Mapping) or "product_id" not in info:
+        return False
+    row = cast("Mapping[str, object]", info)
+    return any(row.get(flag) is True for flag in _COINBASE_FLAGS) or row.get("status") == "delisted"
 
 
 def _quote_step(info: Mapping[str, Any], about: str) -> Decimal | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from brokerwatch.amounts import plain
-from brokerwatch.checklist import Judgement, failed, passed
+from brokerwatch.checklist import Judgement, failed, passed, skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,17 @@ def counted_errors(seen: Provocation) -> Judgement:
     counts = [answer.error_count for answer in seen.during]
     if seen.before.error_count or counts != list(range(1, len(counts) + 1)) or len(counts) < seen.threshold:
         return failed(f"{seen.before.error_count} before, then {counts}, for {len(counts)} errors")
-    if not seen.after or seen.after[-1].error_count:
-        last = seen.after[-1].words if seen.after else "nothing"
-        return failed(f"counted {counts}; after a success: {last}")
+    after = [answer for answer in seen.after if not answer.fault]
+    kept = next((answer for answer in after if answer.error_count), None)
+    if kept is not None or not after:
+        return failed(f"counted {counts}; after a success: {'nothing' if kept is None else kept.words}")
     return passed(f"0 before, {', '.join(map(str, counts))} as fetches failed, 0 after a success")
 
 
 def fallback(seen: Provocation) -> Judgement:
     """Whether each fetch that failed was answered with the last known, and said to be that."""
+    if seen.before.fault or seen.before.stale:
+        return failed(f"it was not of now to begin with: {seen.before.words} {seen.before.fault}".rstrip())
     for number, answer in enumerate(seen.during, 1):
         if answer.cash is None or answer.cash != seen.before.cash or answer.as_of_us != seen.before.as_of_us:
             return failed(f"error {number} was answered with {answer.words}; last known: {seen.before.words}")
@@ -75,20 +78,33 @@ def fallback(seen: Provocation) -> Judgement:
 
 
 def flip(seen: Provocation) -> Judgement:
-    """Whether the account was available before, and no more at the threshold."""
+    """Whether the account was available before, and no more from the threshold on.
+
+    Earlier is no fault: a policy may look at more than errors in a row.
+    """
     if not seen.before.available:
         return failed(f"it was not available to begin with: {seen.before.words}")
-    if len(seen.during) < seen.threshold or seen.during[seen.threshold - 1].available:
+    beyond = seen.during[seen.threshold - 1 :]
+    if not beyond or any(answer.available for answer in beyond):
         return failed(f"available after {len(seen.during)} errors in a row; {seen.threshold} are the limit")
     early = next(number for number, answer in enumerate(seen.during, 1) if not answer.available)
     return passed(f"not available after {early} errors in a row, in the call that met the last of them")
 
 
 def recovery(seen: Provocation) -> Judgement:
-    """Whether it came back by as many successes as are asked for, and not before."""
-    fine = [number for number, answer in enumerate(seen.after, 1) if answer.available and not answer.fault]
+    """Whether it came back, with a balance of now, by as many successes as are asked for and not before.
+
+    Later is no fault: a policy may look at more than successes in a row.
+    """
+    if not seen.during or seen.during[-1].available:
+        return skipped("it was available all the time: there was nothing to come back from")
+    fine = [
+        number
+        for number, answer in enumerate(seen.after, 1)
+        if answer.available and answer.cash is not None and not answer.fault and not answer.stale
+    ]
     if not fine:
-        last = seen.after[-1] if seen.after else seen.during[-1]
+        last = (seen.after or seen.during)[-1]
         return failed(f"not back after {len(seen.after)} fetches: {last.words} {last.fault}".rstrip())
     if fine[0] < seen.needed:
         return failed(f"back after {fine[0]} success, and {seen.needed} are asked for")

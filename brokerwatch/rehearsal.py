@@ -6,19 +6,27 @@ sent. And an exchange's word for it is not enough: afterwards the order is looke
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from typing import Final
 
-from brokerwatch import findings
 from brokerwatch.amounts import plain
 from brokerwatch.checklist import Judgement, failed, passed, warned
-from brokerwatch.errors import BalanceUnknown, CouldNotAsk, NotSupported, OrderError, OrderRefused
-from brokerwatch.messages import DetailedBalance, FaultKind, Order, OrderState, Product, Side
-from brokerwatch.messages import total as summed
+from brokerwatch.errors import (
+    BalanceUnknown,
+    CouldNotAsk,
+    NotAllowed,
+    NotSupported,
+    OrderError,
+    OrderRefused,
+)
+from brokerwatch.messages import FaultKind, Holding, Order, OrderState, Product, Side
+from brokerwatch.openorders import OpenOrder
 from brokerwatch.ordering import new_order_id
 from brokerwatch.positions import held_positions
 from brokerwatch.sight import NotDone, Sight
+from brokerwatch.traces import Snapshot, traces
 
 SOME_MORE: Final = Decimal("1.2")
 """The rehearsed order is larger than the smallest one by so much: prices move while we ask."""
@@ -34,6 +42,7 @@ class Rehearsal:
         """Whether the exchange took an order in a dry run; None: none was sent, or nobody knows."""
         self._executed = ""
         """What a dry run has really done; empty: nothing, for all that was seen."""
+        self._sent: list[_Sent] = []
 
     def _rehearsable(self) -> None:
         """Raise NotDone unless an order may be rehearsed: nothing may ever be executed here."""
@@ -47,23 +56,23 @@ class Rehearsal:
         self._sight.known_products()
 
     def market_order(self) -> Judgement:
+        """Buy a little more than the smallest amount of BTC there is."""
         self._rehearsable()
-        before = self._sight.read_detailed()
+        before = self._looked()
         if not self._sight.broker.is_available():
             raise NotDone(f"the account is not available: {self._sight.broker.reading().reason}")
-        product, cost = self._affordable(before)
+        product, cost = self._affordable(before.holdings)
         order_id = new_order_id()
         return self._rehearsed(
             lambda: self._sight.broker.place_market_order(
                 product.symbol, Side.BUY, quote_amount=cost, validate_only=True, client_order_id=order_id
             ),
-            f"buy {product.base} for {plain(cost)} {product.quote} at market",
-            product,
-            order_id,
-            before,
+            _Sent(
+                product, order_id, f"buy {product.base} for {plain(cost)} {product.quote} at market", before
+            ),
         )
 
-    def _affordable(self, balance: DetailedBalance) -> tuple[Product, Decimal]:
+    def _affordable(self, holdings: Mapping[str, Holding]) -> tuple[Product, Decimal]:
         """A market, and an amount a little above its smallest order that the account has."""
         try:
             price = None if self._sight.price is None else self._sight.price[1]
@@ -82,7 +91,7 @@ class Rehearsal:
             smallest = max(product.quote_minimum or Decimal(1), by_base or Decimal(0)) * SOME_MORE
             step = product.quote_step or Decimal("0.01")
             cost = (smallest / step).to_integral_value(ROUND_UP) * step
-            held = balance.holdings.get(quote)
+            held = holdings.get(quote)
             if held is not None and held.free >= cost:
                 return product, cost
             wanted.append(f"{plain(cost)} {quote}")
@@ -91,24 +100,22 @@ class Rehearsal:
         raise NotDone(f"not done: the smallest order takes {' or '.join(wanted)}, and that is not free")
 
     def close(self) -> Judgement:
+        """Sell all of a coin that is held."""
         self._rehearsable()
-        before = self._sight.read_detailed()
-        product, free = self._sellable(before)
+        before = self._looked()
+        product, free = self._sellable(before.holdings)
         order_id = new_order_id()
         return self._rehearsed(
             lambda: self._sight.broker.close_position(
                 product.symbol, validate_only=True, client_order_id=order_id
             ),
-            f"sell all {plain(free)} {product.base} at market",
-            product,
-            order_id,
-            before,
+            _Sent(product, order_id, f"sell all {plain(free)} {product.base} at market", before),
         )
 
-    def _sellable(self, balance: DetailedBalance) -> tuple[Product, Decimal]:
+    def _sellable(self, holdings: Mapping[str, Holding]) -> tuple[Product, Decimal]:
         """A coin that is held, by its market, and how much of it is free."""
         listed = self._sight.products
-        for position in held_positions(balance.holdings, listed, self._sight.spec.cash_currencies):
+        for position in held_positions(holdings, listed, self._sight.spec.cash_currencies):
             product = listed.by_symbol.get(position.symbol)
             if product is None or not product.active:
                 continue
@@ -116,57 +123,82 @@ class Rehearsal:
                 return product, position.free
         raise NotDone("not done: the account holds no coin of which enough is free to be sold")
 
-    def _rehearsed(
-        self,
-        order: Callable[[], Order],
-        what: str,
-        product: Product,
-        order_id: str,
-        before: DetailedBalance,
-    ) -> Judgement:
+    def _rehearsed(self, order: Callable[[], Order], sent: _Sent) -> Judgement:
         """What became of an order that was only to be checked; and proof that nothing else became of it."""
-        refused = ""
+        refused, denied = "", False
         try:
             state = order().state
             refused = "" if state is OrderState.VALIDATED else f"the order is {state}"
         except OrderRefused as error:
-            if error.kind == FaultKind.PERMISSION:
-                self.accepted = False
-                if not self._trading:
-                    raise NotDone(f"the key may not trade, and trading is off: {error}") from None
-            return failed(f"{what}: {error}")
+            refused, denied = str(error), error.kind == FaultKind.PERMISSION
         except (OrderError, CouldNotAsk) as error:
             refused = str(error)
-        self._executed, doubt = self._what_happened(product, order_id, before)
+        self._sent.append(sent)
+        self._executed, doubt = self._what_happened(sent)
         if self._executed:
-            return failed(f"EXECUTED, though only a dry run was asked for: {what}: {self._executed}")
+            return failed(f"EXECUTED, though only a dry run was asked for: {sent.what}: {self._executed}")
+        if denied:
+            self.accepted = False
+            if not self._trading:
+                raise NotDone(f"the key may not trade, and trading is off: {refused}")
         if refused:
-            return failed(f"{what}: {refused}")
+            return failed(f"{sent.what}: {refused}")
         self.accepted = True
         if doubt:
-            return warned(f"accepted in a dry run: {what}; whether nothing was placed is not known: {doubt}")
-        return passed(f"accepted in a dry run: {what}; nothing was placed")
+            return warned(f"accepted in a dry run: {sent.what}; whether nothing was placed: {doubt}")
+        return passed(f"accepted in a dry run: {sent.what}; nothing was placed")
 
-    def _what_happened(self, product: Product, order_id: str, before: DetailedBalance) -> tuple[str, str]:
+    def _looked(self) -> Snapshot:
+        """How the account is. Raises BalanceUnknown, CouldNotAsk."""
+        try:
+            orders: tuple[OpenOrder, ...] | None = self._sight.read_orders()
+        except (CouldNotAsk, NotSupported):
+            orders = None
+        return Snapshot(self._sight.read_detailed().holdings, orders)
+
+    def _what_happened(self, sent: _Sent) -> tuple[str, str]:
         """What a dry run has really done, or nothing; and why that is not known, where it is not."""
         doubts: list[str] = []
         try:
-            found = self._sight.broker.find_order(product.symbol, order_id)
+            found = self._sight.broker.find_order(sent.product.symbol, sent.order_id)
             if found is not None:
                 return f"order {found.order_id}", ""
-        except (OrderError, CouldNotAsk, NotSupported) as error:
-            doubts.append(str(error))
+        except NotAllowed as error:
+            doubts.append(f"the key may not look orders up: {error}")
+        except (OrderError, CouldNotAsk, NotSupported):
+            pass  # the account itself shows what has happened
         try:
-            after = self._sight.read_detailed().holdings
+            left = traces(sent.before, self._looked(), sent.product)
         except (BalanceUnknown, CouldNotAsk) as error:
-            doubts.append(str(error))
-            return "", "; ".join(doubts)
-        moved = {
-            code: summed((after[code].total, before.holdings[code].total.copy_negate()))
-            for code in (product.base, product.quote)
-            if code in after and code in before.holdings
-        }
-        if len(moved) == 2 and all(moved.values()):
-            return f"the balance moved by {findings.money(moved)}", ""
-        # The balance has not moved: that is enough, where an order cannot be looked up.
-        return "", ""
+            return "", "; ".join((*doubts, f"the account could not be read: {error}"))
+        if left.moved:
+            doubts.append(f"meanwhile the account moved by {left.moved}")
+        return left.placed, "; ".join(doubts)
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether any dry run was sent that seemed to place nothing."""
+        return bool(self._sent) and not self._executed
+
+    def last_look(self) -> str:
+        """What has come of the dry runs since; empty: nothing."""
+        try:
+            now = self._looked()
+        except (BalanceUnknown, CouldNotAsk):
+            return ""
+        for sent in self._sent:
+            left = traces(self._sent[0].before, now, sent.product)
+            if left.placed:
+                return f"EXECUTED, though only dry runs were asked for: {sent.what}: {left.placed}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """An order that went out as a dry run."""
+
+    product: Product
+    order_id: str
+    what: str
+    """In words."""
+    before: Snapshot

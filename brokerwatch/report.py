@@ -7,11 +7,11 @@ fingerprint and holds no secret.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -22,6 +22,10 @@ VERSION: Final = 1
 """Grows when what a field means changes, or one goes away; a new field is no new version."""
 SCHEMA_ID: Final = "urn:brokerwatch:verification-report:1"
 
+DONE: Final = frozenset({Outcome.PASS, Outcome.WARN})
+"""What was done and has passed."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 LONGEST_EVIDENCE: Final = 400
 """Characters of one line of evidence."""
 
@@ -55,8 +59,11 @@ class Finding:
     @property
     def points(self) -> int:
         """What it gives: a skip and a failure nothing, a warning all, since it has passed."""
-        passed = self.judgement.outcome in (Outcome.PASS, Outcome.WARN)
-        return self.check.points if passed else 0
+        return self.check.points if self.judgement.outcome in DONE else 0
+
+
+Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+"""RFC 3339, UTC."""
 
 
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,8 +95,10 @@ class CategoryReport(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A whole verification."""
 
-    format: str = FORMAT
-    version: int = VERSION
+    format: str
+    """Always FORMAT."""
+    version: int
+    """See VERSION."""
     broker: str
     """The configured name."""
     exchange: str
@@ -99,9 +108,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere: bool
     """Whether the configuration sends ccxt to another address than the exchange's own, such as a simulator's:
     such a report says nothing about the exchange itself."""
-    started: str
-    """RFC 3339, UTC, by this machine's clock."""
-    ended: str
+    started: Moment
+    """By this machine's clock."""
+    ended: Moment
     """The same; by it a report ages."""
     took_ms: int
     versions: dict[str, str]
@@ -120,24 +129,32 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_passed(self) -> bool:
-        """Whether nothing failed. Computed from the checks, and not what the report says of itself."""
-        outcomes = [check.outcome for category in self.categories for check in category.checks]
-        return bool(outcomes) and Outcome.FAIL not in outcomes and Outcome.PASS in outcomes
+        """Whether nothing failed, and nothing of our list is missing.
+
+        Computed from the checks, and not what the report says of itself.
+        """
+        return not self.failures() and _nothing_wrong(check.outcome for check in self._checks())
 
     def failures(self) -> tuple[str, ...]:
-        """The names of the checks that failed."""
-        return tuple(
-            check.name
-            for category in self.categories
-            for check in category.checks
-            if check.outcome is Outcome.FAIL
-        )
+        """The names of the checks that failed, and of those of our list that the report does not have."""
+        names = {check.name for check in self._checks()}
+        failed = [check.name for check in self._checks() if check.outcome is Outcome.FAIL]
+        return (*failed, *(check.name for check in CHECKLIST if check.name not in names))
+
+    def _checks(self) -> Iterator[CheckReport]:
+        return (check for category in self.categories for check in category.checks)
+
+
+def _nothing_wrong(outcomes: Iterable[Outcome]) -> bool:
+    """Whether nothing failed, and something was done: nothing done is no pass."""
+    found = set(outcomes)
+    return Outcome.FAIL not in found and not DONE.isdisjoint(found)
 
 
 def verdict(findings: Sequence[Finding]) -> Verdict:
-    """What the checks come to. Nothing done is no pass."""
+    """What the checks come to."""
     outcomes = {finding.judgement.outcome for finding in findings}
-    if Outcome.FAIL in outcomes or Outcome.PASS not in outcomes:
+    if not _nothing_wrong(outcomes):
         return Verdict.FAILED
     return Verdict.PASSED if outcomes == {Outcome.PASS} else Verdict.PASSED_WITH_REMARKS
 
@@ -158,6 +175,8 @@ def report(
         raise ValueError("a report is of every check, once, in the order of the list")
     found = verdict(findings)
     return Report(
+        format=FORMAT,
+        version=VERSION,
         broker=broker,
         exchange=exchange,
         key=key,
@@ -206,16 +225,20 @@ def decoded(text: bytes) -> Report:
     """A report from its JSON. Raises ValueError for what is none, or of a version that we do not know."""
     try:
         found = msgspec.json.decode(text, type=Report)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"is no report of a verification: {error}") from error
     if (found.format, found.version) != (FORMAT, VERSION):
-        raise ValueError(f"is {found.format} {found.version}, not {FORMAT} {VERSION}")
+        raise ValueError(f"is {found.format!r} {found.version}, not {FORMAT!r} {VERSION}")
+    for moment in (found.started, found.ended):
+        _us(moment)
     return found
 
 
 def schema() -> dict[str, Any]:
     """The published JSON Schema of a report."""
     found = msgspec.json.schema(Report)
+    fields = found["$defs"]["Report"]["properties"]
+    fields["format"]["const"], fields["version"]["const"] = FORMAT, VERSION
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA_ID,
@@ -231,8 +254,15 @@ def one_line(text: str) -> str:
 
 
 def _moment(wall_us: int) -> str:
-    return datetime.fromtimestamp(wall_us / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return (_EPOCH + wall_us * _MICROSECOND).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _us(text: str) -> int:
-    return round(datetime.fromisoformat(text).timestamp() * 1_000_000)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    # A moment of no zone would be one of this machine's, and so another one on each machine.
+    if moment is None or moment.tzinfo is None:
+        raise ValueError(f"is no report of a verification: {text[:40]!r} is no moment")
+    return (moment - _EPOCH) // _MICROSECOND

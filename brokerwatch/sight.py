@@ -184,6 +184,10 @@ class Sight:
     def orders(self) -> tuple[OpenOrder, ...]:
         """Every open order."""
         self.need("connection.authentication")
+        return self.read_orders()
+
+    def read_orders(self) -> tuple[OpenOrder, ...]:
+        """Every open order now. Raises CouldNotAsk, NotSupported."""
         return self.ask(self.inspection.open_orders(self.named))
 
     def denied(self, name: str) -> str:

@@ -12,25 +12,25 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from brokerwatch.backlog import KeyState
-from brokerwatch.claims import holder
 from brokerwatch.config import BrokerSpec, ClusterSettings, Origin
 from brokerwatch.configfile import load, load_cluster
-from brokerwatch.errors import ConfigError, Problem, StoreError
+from brokerwatch.errors import ConfigError, Problem, ReaderGone, StoreError
 from brokerwatch.exchange import Catalogue
 from brokerwatch.lines import LOOK_UP_S
 from brokerwatch.lines import Lines as Out
+from brokerwatch.premises import running
 from brokerwatch.report import Report, encoded
 from brokerwatch.scorecard import Lines, Scorecard, Terminal
 from brokerwatch.signals import Stop, stop_signals
-from brokerwatch.state import CLAIM_NAME, folder_of, stored_keys
+from brokerwatch.state import folder_of, stored_keys
 from brokerwatch.verified import keep
 from brokerwatch.verify import Stopped, Verification
 from brokerwatch.whereabouts import config_path
@@ -40,6 +40,8 @@ _log: Final = logging.getLogger(__name__)
 MASTER: Final = MappingProxyType({"api_key": "KRAKEN_MASTER_API_KEY", "secret": "KRAKEN_MASTER_API_SECRET"})
 """The variables that hold the keys of Kraken's master account."""
 MASTER_NAME: Final = "kraken-master"
+SETTLE_S: Final = 3.0
+"""So long after the last check it is looked once more whether the dry runs placed nothing."""
 INTERRUPTED: Final = 2
 """The exit status of a verification that was stopped: it could not be run to its end."""
 
@@ -157,14 +159,28 @@ def _scorecard(stack: ExitStack, stopped: Stop, *, aside: bool) -> Scorecard:
     elif aside:
         card = Lines(lambda line: print(line, file=sys.stderr))  # noqa: T201 - that is what it is for
     else:
-        card = Lines(stack.enter_context(Out(stopped.is_set)).emit)
+        card = Lines(_patient(stack.enter_context(Out(stopped.is_set)).emit))
     return stack.enter_context(card)
+
+
+def _patient(emit: Callable[[str], None]) -> Callable[[str], None]:
+    """The same, and nothing where the reader has gone: the verification goes on, and its status counts."""
+
+    def emit_if_read(line: str) -> None:
+        with suppress(ReaderGone):
+            emit(line)
+
+    return emit_if_read
 
 
 def _verified(subject: Subject, card: Scorecard, stopped: Stop) -> Report | None:
     """The report; None when it was stopped. Raises whatever the verification raises."""
     verification = Verification(
-        subject.spec, card, known=_known(subject.cluster), own_cluster=_running(subject.cluster)
+        subject.spec,
+        card,
+        known=_known(subject.cluster),
+        own_cluster=running(subject.cluster),
+        settle_s=SETTLE_S,
     )
     ended: list[Report | BaseException] = []
 
@@ -187,14 +203,6 @@ def _verified(subject: Subject, card: Scorecard, stopped: Stop) -> Report | None
     if isinstance(outcome, BaseException):
         raise outcome
     return outcome
-
-
-def _running(cluster: ClusterSettings) -> str:
-    """Who runs that cluster now; empty: nobody, as far as can be seen."""
-    try:
-        return holder(folder_of(cluster) / CLAIM_NAME)
-    except OSError:
-        return ""
 
 
 def _known(cluster: ClusterSettings) -> dict[str, KeyState]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -26,6 +27,7 @@ from brokerwatch.credentials import key_fingerprint
 from brokerwatch.errors import BrokerwatchError, ClusterStopped, CouldNotAsk, NotSupported
 from brokerwatch.examiner import Examiner
 from brokerwatch.exchange import is_elsewhere
+from brokerwatch.rehearsal import Rehearsal
 from brokerwatch.report import Finding, Report, one_line, report
 from brokerwatch.sight import NotDone, Sight
 from brokerwatch.state import KEYS_NAME
@@ -34,6 +36,10 @@ _log: Final = logging.getLogger(__name__)
 
 MOST_PROVOKED: Final = 10
 """So many errors in a row are provoked at the most: each takes a turn in the lane, 3 s at Kraken."""
+
+
+REHEARSED: Final = tuple(check for check in CHECKLIST if check.category == "trade")
+"""What is looked at once more at the end."""
 
 
 class Told(Protocol):
@@ -69,6 +75,7 @@ class Verification:
 
     `known`: what earlier processes left of API keys, by fingerprint: numbers that may be used up, and
     lockouts that go on. `own_cluster`: the process of the account's own cluster, as `claims.holder` names it.
+    `settle_s`: how long after the last check it is looked once more whether the dry runs placed nothing.
     """
 
     def __init__(
@@ -79,6 +86,7 @@ class Verification:
         clock: Clock | None = None,
         known: Mapping[str, KeyState] = MappingProxyType({}),
         own_cluster: str = "",
+        settle_s: float = 0.0,
     ) -> None:
         self._spec = spec
         self._told = told
@@ -96,11 +104,14 @@ class Verification:
         )
         self._known = known
         self._own_cluster = own_cluster
+        self._settle_s = settle_s
+        self._ended = threading.Event()
         self._found: dict[str, Finding] = {}
 
     def stop(self) -> None:
         """End it: whoever waits for an exchange is told so, and `run` raises Stopped."""
         self._stopping = True
+        self._ended.set()
         self._cluster.stop()
 
     def run(self) -> Report:
@@ -144,6 +155,21 @@ class Verification:
             finding = Finding(check, Judgement(judgement.outcome, evidence), took_ms)
             self._found[check.name] = finding
             self._told.ended(finding)
+        self._look_back(examiner.rehearsal, sight)
+
+    def _look_back(self, rehearsal: Rehearsal, sight: Sight) -> None:
+        """Look again for what seemed to place nothing: an exchange may be slow to do what it must not."""
+        if not rehearsal.has_sent:
+            return
+        self._told.begins(REHEARSED[-1], len(CHECKLIST))
+        if self._ended.wait(self._settle_s):
+            raise Stopped
+        placed = rehearsal.last_look()
+        for check in REHEARSED if placed else ():
+            before = self._found[check.name]
+            judgement = failed(one_line(sight.redacted(placed)))
+            self._found[check.name] = Finding(check, judgement, before.took_ms)
+            self._told.ended(self._found[check.name])
 
     def _judged(self, do: Callable[[], Judgement]) -> Judgement:
         """How a check ends: also where it cannot be done, or was not answered."""

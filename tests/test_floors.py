@@ -25,7 +25,7 @@ FLOORS: Final[Mapping[int, str]] = {
     2: "health capabilities evidence backoff memory pace view totals reception restarts faults selection "
     "need objections "
     "envelopes answers proof products symbols candles positions status orders receipts refusals unlisted "
-    "checklist report findings marketfindings provocation keyfacts openorders examination",
+    "checklist report findings marketfindings provocation keyfacts openorders traces examination",
     3: "board router changes backlog journal ordering",
     4: "exchange strict sessions connection dialects venue desk ledger lookup account lane laneturn "
     "callthread borrowed instances lent unproven lastknown question source dropin loop "

@@ -153,11 +153,13 @@ def test_the_report_on_standard_output_stands_alone(tmp_path: Path, kraken: Simu
     assert "110 of 110 points" in done.err
 
 
-def test_a_reader_who_has_enough_is_no_error(tmp_path: Path, kraken: SimulatedKraken) -> None:
+def test_a_reader_who_has_enough_changes_no_status(tmp_path: Path, kraken: SimulatedKraken) -> None:
     configured(tmp_path, kraken)
-    command = f"{sys.executable} -m brokerwatch verify main | head -1"
-    done = run_door("sh", "-c", command, cwd=tmp_path)
+    kraken.set_permissions({"query", "trade", "withdraw"})
+    command = f"{sys.executable} -m brokerwatch verify main | head -1; echo status ${{PIPESTATUS[0]}}"
+    done = run_door("bash", "-c", command, cwd=tmp_path)
     assert done.out.startswith("pass  3/3  credentials.present")
+    assert done.out.endswith("status 1\n"), "what nobody read counts all the same"
     assert "Traceback" not in done.err
     assert "BrokenPipe" not in done.err
 

@@ -26,6 +26,7 @@ from brokerwatch.messages import Balance, Fault
 from brokerwatch.policy import GUARDED
 from brokerwatch.report import Finding, Report, encoded
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
+from brokerwatch.simulator.exchange import Call
 from brokerwatch.simulator.kraken_pairs import PAIR_LIST
 from brokerwatch.simulator.markets import MARKETS
 from brokerwatch.symbols import Products
@@ -280,6 +281,20 @@ def relisted(kraken: SimulatedExchange, change: Callable[[dict[str, Any]], objec
     kraken.set_answer(json.dumps({"error": [], "result": pairs}), path=MARKET_LISTS[K], public=True)
 
 
+def flagged(flag: str) -> Callable[[SimulatedExchange], object]:
+    """Coinbase says this of BTC/USD, and of which ccxt passes nothing on."""
+    path = MARKET_LISTS[C]
+
+    def plant(coinbase: SimulatedExchange) -> None:
+        asked = Call("GET", path.removeprefix("GET "), "", {}, {}, b"")
+        listed = json.loads(json.dumps(coinbase.public_routes["GET", asked.path](asked)))
+        for row in listed["products"]:
+            row[flag] = row["product_id"] == "BTC-USD"
+        coinbase.set_answer(json.dumps(listed), path=path, public=True)
+
+    return plant
+
+
 def exchanged_names(kraken: SimulatedExchange) -> None:
     def change(pairs: dict[str, Any]) -> None:
         pairs["SOLUSD"], pairs["ADAUSD"] = pairs["ADAUSD"], pairs["SOLUSD"]
@@ -289,6 +304,38 @@ def exchanged_names(kraken: SimulatedExchange) -> None:
 
 def listed_twice(kraken: SimulatedExchange) -> None:
     relisted(kraken, lambda pairs: pairs.update({"SOLUSD2": pairs["SOLUSD"]}))
+
+
+def executes(exchange: SimulatedExchange) -> None:
+    exchange.executes_dry_runs = True
+
+
+def executes_without_bitcoin(exchange: SimulatedExchange) -> None:
+    exchange.set_balance({"USD": ("1000", "0"), "ETH": ("1", "0")})
+    executes(exchange)
+
+
+def refuses_and_executes(exchange: SimulatedExchange) -> None:
+    executes(exchange)
+    refusal = '{"error":["EOrder:Insufficient funds"]}'
+    exchange.set_answer(refusal, path=ORDERS[exchange.ccxt_id], executed=True)
+
+
+def closes_really(exchange: SimulatedExchange) -> None:
+    """The second dry run sells everything, and from then on the coin is not in the balance any more."""
+    whole = exchange.respond
+    dry_runs = 0
+
+    def respond(call: Any, *trouble: Any) -> Any:
+        nonlocal dry_runs
+        if f"{call.method} {call.path}" == ORDERS[exchange.ccxt_id]:
+            dry_runs += 1
+            if dry_runs == 2:
+                before = {code: row for code, row in exchange.default_balance.items() if code != "BTC"}
+                exchange.set_balance({**before, "USD": ("10000", "0")})
+        return whole(call, *trouble)
+
+    vars(exchange)["respond"] = respond  # of this one exchange
 
 
 def no_clock(exchange: SimulatedExchange) -> None:
@@ -358,9 +405,38 @@ FAULTS: Final = (
         expected=fails("safety.rights"),
     ),
     Planted(
-        "a key that ends tomorrow",
+        "a key that may not look orders up, by its list",
         lambda x: x.set_answer(
             '{"error":[],"result":{"permissions":["query-funds","query-open-trades","modify-trades"],'
+            '"ipAllowlist":["127.0.0.1"],"iban":"AA88 N84G WOAK NMOI"}}',
+            path=KEYS[K],
+        ),
+        at=(K,),
+        expected={"safety.rights": "warn"},
+    ),
+    Planted(
+        "a right to withdraw by another name",
+        lambda x: x.set_answer(
+            '{"error":[],"result":{"permissions":["query-funds","query-open-trades","query-closed-trades",'
+            '"modify-trades","Withdraw-Crypto"],"ipAllowlist":["127.0.0.1"],"iban":"AA88 N84G WOAK NMOI"}}',
+            path=KEYS[K],
+        ),
+        at=(K,),
+        expected=fails("safety.withdraw"),
+    ),
+    Planted(
+        "a withdrawal that is neither allowed nor denied",
+        lambda x: x.set_answer(
+            '{"error":["EGeneral:Invalid arguments:key"]}', path="POST /0/private/WithdrawInfo"
+        ),
+        at=(K,),
+        expected={"safety.withdraw": "warn"},
+    ),
+    Planted(
+        "a key that ends tomorrow",
+        lambda x: x.set_answer(
+            '{"error":[],"result":{"permissions":["query-funds","query-open-trades","query-closed-trades",'
+            '"modify-trades"],'
             f'"ipAllowlist":["127.0.0.1"],"iban":"AA88","validUntil":"{time.time() + 86_400:.0f}"}}}}',
             path=KEYS[K],
         ),
@@ -370,8 +446,8 @@ FAULTS: Final = (
     Planted(
         "an answer about another key than the one that asked",
         lambda x: x.set_answer(
-            '{"error":[],"result":{"permissions":["query-funds","query-open-trades","modify-trades"],'
-            '"ipAllowlist":["127.0.0.1"],"iban":"AA88","apiKey":"another"}}',
+            '{"error":[],"result":{"permissions":["query-funds","query-open-trades","query-closed-trades",'
+            '"modify-trades"],"ipAllowlist":["127.0.0.1"],"iban":"AA88","apiKey":"another"}}',
             path=KEYS[K],
         ),
         at=(K,),
@@ -439,6 +515,10 @@ FAULTS: Final = (
         path_fault(MARKET_LISTS, "http_502_html", public=True),
         expected={**BY_MARKETS, **fails("market_data.products")},
         differs={C: {**BY_MARKETS, **fails("market_data.products"), **skips("connection.open")}},
+    ),
+    *(
+        Planted(f"BTC/USD that is {flag}", flagged(flag), at=(C,), expected=fails("connection.open"))
+        for flag in ("cancel_only", "limit_only", "post_only", "is_disabled", "auction_mode")
     ),
     Planted("BTC/USD closed", lambda x: x.close_market("BTC/USD"), expected=fails("connection.open")),
     Planted(
@@ -527,6 +607,8 @@ FAULTS: Final = (
         "positions that the key may not read",
         path_fault(POSITIONS, "permission"),
         expected={**fails("positions.structure", "safety.rights"), **skips("positions.open_orders")},
+        # There it is a matter of futures.
+        differs={C: {**fails("positions.structure"), **skips("positions.open_orders")}},
     ),
     Planted(
         "a price that is no number",
@@ -567,9 +649,41 @@ FAULTS: Final = (
     # Orders.
     Planted(
         "an order that is refused",
+        lambda x: x.set_answer('{"error":["EOrder:Insufficient funds"]}', path=ORDERS[K]),
+        at=(K,),
+        expected=fails("trade.market_order", "trade.close"),
+    ),
+    Planted(
+        "an order that is denied to the key",
         path_fault(ORDERS, "permission"),
         at=WITH_DRY_RUN,
-        expected=fails("trade.market_order", "trade.close"),
+        expected=fails("trade.market_order", "trade.close", "safety.rights"),
+    ),
+    Planted(
+        "orders that the key may not look up",
+        lambda x: x.set_fault("permission", path="POST /0/private/ClosedOrders"),
+        at=(K,),
+        expected={"trade.market_order": "warn", "trade.close": "warn"},
+    ),
+    Planted(
+        "a dry run that executes and says no",
+        refuses_and_executes,
+        at=(K,),
+        expected={**fails("trade.market_order"), **skips("trade.close")},
+        executed=1,
+    ),
+    Planted(
+        "a dry run that executes into a coin that was not there",
+        executes_without_bitcoin,
+        at=WITH_DRY_RUN,
+        expected={**fails("trade.market_order"), **skips("trade.close")},
+        executed=1,
+    ),
+    Planted(
+        "a dry run of a close that executes, and the coin is gone from the answer",
+        closes_really,
+        at=(C,),
+        expected={**fails("trade.close")},
     ),
     Planted(
         "a dry run that is answered with a page",
@@ -681,6 +795,20 @@ def test_exactly_the_checks_fail_that_should(fault: Planted, kind: type[Simulate
     assert not_passed(found) == expected
     assert exchange.placed_orders == fault.executed
     assert found.exit_status == (1 if "fail" in expected.values() else 3 if expected else 0)
+
+
+def test_a_dry_run_that_is_executed_late_is_found_at_the_end() -> None:
+    coinbase = SimulatedCoinbase()
+
+    class Late(Nobody):
+        def begins(self, check: Check, number: int) -> None:
+            if check.name == "safety.nonce":
+                coinbase.set_balance({**coinbase.default_balance, "USD": ("3000", "0"), "BTC": ("0.2", "0")})
+
+    with serve(coinbase):
+        found = Verification(spec_of(coinbase), Late()).run()
+    assert found.failures() == ("trade.market_order", "trade.close")
+    assert "EXECUTED" in evidence(found, "trade.close")
 
 
 # --- a product that is broken ------------------------------------------------------------------------
