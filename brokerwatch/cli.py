@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -375,14 +375,22 @@ _VERIFY_STATUSES: Final = (
 )  # fmt: skip
 @click.option("--demo", is_flag=True, help="Verify a simulated account: BROKER is kraken, coinbase or okx.")
 def verify(*, broker: str, config: Path | None, json_file: Path | None, demo: bool) -> None:
-    from brokerwatch import verification
+    with _unfinished():
+        from brokerwatch import verification
 
-    if demo:
-        with verification.of_demo(broker) as subject:
-            status = verification.run(subject, json_file)
-    else:
-        status = verification.run(verification.of_config(broker, config), json_file)
-    sys.exit(status)
+        if demo:
+            with verification.of_demo(broker) as subject:
+                sys.exit(verification.run(subject, json_file))
+        sys.exit(verification.run(verification.of_config(broker, config), json_file))
+
+
+@contextlib.contextmanager
+def _unfinished() -> Generator[None]:
+    """Ctrl-C before there is anything to stop in order: not status 1, which says that something failed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _fail("stopped before the end; there is no report")
 
 
 @app.command(
@@ -423,14 +431,13 @@ def verify_kraken(*, json_file: Path, config: Path | None, url: str | None, demo
 
     Its keys are in the environment: KRAKEN_MASTER_API_KEY and KRAKEN_MASTER_API_SECRET.
     """
-    from brokerwatch import verification
+    with _unfinished():
+        from brokerwatch import verification
 
-    if demo:
-        with verification.of_demo("kraken") as subject:
-            status = verification.run(subject, json_file)
-    else:
-        status = verification.run(verification.of_master(config, url), json_file)
-    sys.exit(status)
+        if demo:
+            with verification.of_demo("kraken") as subject:
+                sys.exit(verification.run(subject, json_file))
+        sys.exit(verification.run(verification.of_master(config, url), json_file))
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ prove. Exchanges whose envelope we do not know are spoken to by ccxt's unified c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, cast
@@ -15,7 +16,7 @@ from brokerwatch.capabilities import Status
 from brokerwatch.connection import Connection
 from brokerwatch.envelopes import NotProof
 from brokerwatch.errors import InvalidOrder, NotSupported
-from brokerwatch.messages import Candle, Position, Product
+from brokerwatch.messages import Candle, FaultKind, Position, Product
 from brokerwatch.orders import OrderRequest
 from brokerwatch.positions import Named
 from brokerwatch.receipts import FoundOrder
@@ -74,6 +75,9 @@ class Dialect(Protocol):
         ...
 
 
+_FUTURES: Final = re.compile(r"futures|\bfcm\b|\bcfm\b", re.IGNORECASE)
+
+
 class Kraken:
     """Kraken's spot REST API."""
 
@@ -128,6 +132,7 @@ class Coinbase:
 
     def __init__(self, connection: Connection) -> None:
         self._ask = connection.call
+        self._fault = connection.fault
 
     async def place(self, request: OrderRequest) -> str:
         answer = await self._ask("v3PrivatePostBrokerageOrders", orders.coinbase_order(request))
@@ -158,7 +163,14 @@ class Coinbase:
         )
 
     async def positions(self, named: Named) -> tuple[Position, ...]:
-        return positions.coinbase_positions(await self._ask("v3PrivateGetBrokerageCfmPositions"), named)
+        try:
+            answer = await self._ask("v3PrivateGetBrokerageCfmPositions")
+        except Exception as error:
+            fault = self._fault(error)
+            if fault.kind is FaultKind.PERMISSION and _FUTURES.search(fault.detail):
+                return ()  # who is not approved for futures has none
+            raise
+        return positions.coinbase_positions(answer, named)
 
     async def candles(self, product: Product, timeframe: str, count: int, now_us: int) -> tuple[Candle, ...]:
         granularity, now_s = candles.coinbase_granularity(timeframe), now_us // 1_000_000

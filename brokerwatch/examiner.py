@@ -183,7 +183,8 @@ class Examiner:
             holds = ", ".join(self._sight.read_detailed().holdings) or "nothing"
         except (BalanceUnknown, CouldNotAsk):
             raise NotDone("not done: it has no name, and its balance could not be read either") from None
-        return passed(f"{self._sight.spec.exchange} gives it no name here; key {name}, which holds {holds}")
+        judge = passed if self._family else warned
+        return judge(f"{self._sight.spec.exchange} gives it no name here; key {name}, which holds {holds}")
 
     def _simple(self) -> Judgement:
         cash = self._sight.cash

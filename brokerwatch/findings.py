@@ -166,9 +166,9 @@ def detailed(balance: DetailedBalance, simple: Decimal, cash: Collection[str], *
         )
     if not balance.holdings:
         return warned(shown)
-    owing = [code for code, held in balance.holdings.items() if held.free < 0]
-    if owing and not may_owe:
-        return warned(f"{shown}; less than nothing is free of {', '.join(sorted(owing))}")
+    owing = [code for code, held in balance.holdings.items() if held.free < 0 or held.total < 0]
+    if owing:
+        return warned(f"{shown}; less than nothing is there or free of {', '.join(sorted(owing))}")
     if apart:
         return warned(f"{shown}; free and held do not add up to the total of {', '.join(sorted(apart))}")
     return passed(f"{shown}; cash {plain(balance.cash)}")

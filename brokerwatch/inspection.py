@@ -6,6 +6,7 @@ what they meet is told as it is: a question that was not answered is never an an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -156,12 +157,13 @@ class Inspection:
 
         async def look(connection: Connection) -> frozenset[str]:
             instance = connection.instance
-            return frozenset(
+            names = Counter(
                 str(row["symbol"])
                 for rows in instance.markets_by_id.values()
                 for row in rows
-                if row.get("spot") and instance.markets[row["symbol"]]["id"] != row["id"]
+                if row.get("spot")
             )
+            return frozenset(name for name, times in names.items() if times > 1)
 
         await self._access.venue.products()
         return await self._access.venue.ask(look)

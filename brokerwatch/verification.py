@@ -24,10 +24,10 @@ from brokerwatch.config import BrokerSpec, ClusterSettings, Origin
 from brokerwatch.configfile import load, load_cluster
 from brokerwatch.errors import ConfigError, Problem, ReaderGone, StoreError
 from brokerwatch.exchange import Catalogue
-from brokerwatch.lines import LOOK_UP_S
+from brokerwatch.lines import LOOK_UP_S, STDOUT
 from brokerwatch.lines import Lines as Out
 from brokerwatch.premises import running
-from brokerwatch.report import Report, encoded
+from brokerwatch.report import EXIT_STATUS, Report, Verdict, encoded
 from brokerwatch.scorecard import Lines, Scorecard, Terminal
 from brokerwatch.signals import Stop, stop_signals
 from brokerwatch.state import folder_of, stored_keys
@@ -42,6 +42,7 @@ MASTER: Final = MappingProxyType({"api_key": "KRAKEN_MASTER_API_KEY", "secret": 
 MASTER_NAME: Final = "kraken-master"
 SETTLE_S: Final = 3.0
 """So long after the last check it is looked once more whether the dry runs placed nothing."""
+REMARKS: Final = EXIT_STATUS[Verdict.PASSED_WITH_REMARKS]
 INTERRUPTED: Final = 2
 """The exit status of a verification that was stopped: it could not be run to its end."""
 
@@ -138,23 +139,30 @@ def run(subject: Subject, json_file: Path | None) -> int:
             keep(folder_of(subject.cluster), report)
         except OSError as error:
             sys.stderr.write(f"brokerwatch: the report cannot be kept for the gate: {error}\n")
-    if to_stdout:
-        sys.stdout.buffer.write(encoded(report))
-        sys.stdout.buffer.flush()
-    elif json_file is not None:
-        try:
+            status = status or REMARKS
+    if json_file is None:
+        return status
+    try:
+        if to_stdout:
+            with os.fdopen(os.dup(STDOUT), "wb") as out:
+                out.write(encoded(report))
+        else:
             _write(json_file, encoded(report))
-        except OSError as error:
-            sys.stderr.write(f"brokerwatch: {json_file} cannot be written: {error.strerror}\n")
-            return INTERRUPTED
-        sys.stderr.write(f"brokerwatch: report written to {json_file}\n")
+            sys.stderr.write(f"brokerwatch: report written to {json_file}\n")
+    except OSError as error:
+        where = "standard output" if to_stdout else json_file
+        sys.stderr.write(f"brokerwatch: {where} cannot be written: {error.strerror}\n")
+        return INTERRUPTED
     return status
 
 
 def _scorecard(stack: ExitStack, stopped: Stop, *, aside: bool) -> Scorecard:
     """How it is shown: on standard output, or on standard error where that has the report."""
     stream = sys.stderr if aside else sys.stdout
-    if stream.isatty():
+    if stream is not None and stream.isatty():
+        reconfigure: object = getattr(stream, "reconfigure", None)
+        if callable(reconfigure):
+            reconfigure(errors="replace")  # a terminal that is not UTF-8 has neither spinner nor dash
         card: Scorecard = Terminal(stream)
     elif aside:
         card = Lines(lambda line: print(line, file=sys.stderr))  # noqa: T201 - that is what it is for

@@ -208,6 +208,13 @@ def test_a_terminal_has_a_progress_display_and_then_a_table(
     assert "\x1b[1;31m" not in drawn
 
 
+def test_a_terminal_that_is_not_utf_8_is_no_hindrance(tmp_path: Path, kraken: SimulatedKraken) -> None:
+    configured(tmp_path, kraken)
+    status, drawn = in_a_terminal(tmp_path, 100, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert status == 0, drawn
+    assert "Safety" in drawn
+
+
 # --- what cannot be run --------------------------------------------------------------------------------
 
 
@@ -253,6 +260,25 @@ def test_a_report_that_would_have_nowhere_to_go_is_said_before_anything_is_asked
     done = verify(tmp_path, "main", "--json", path)
     assert done.status == 2
     assert kraken.private_calls == 0
+
+
+def test_standard_output_that_is_full_is_said_and_is_no_pass(tmp_path: Path, kraken: SimulatedKraken) -> None:
+    configured(tmp_path, kraken)
+    command = f"{sys.executable} -m brokerwatch verify main --json - > /dev/full"
+    done = run_door("sh", "-c", command, cwd=tmp_path)
+    assert done.status == 2
+    assert "standard output cannot be written: No space left on device" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_report_that_cannot_be_kept_for_the_gate_is_a_remark(
+    tmp_path: Path, kraken: SimulatedKraken
+) -> None:
+    configured(tmp_path, kraken)
+    (tmp_path / "state").write_text("a file where the folder should be", encoding="utf-8")
+    done = verify(tmp_path, "main")
+    assert done.status == 3
+    assert "the report cannot be kept for the gate" in done.err
 
 
 def test_a_full_disk_is_said_and_is_no_pass(tmp_path: Path, kraken: SimulatedKraken) -> None:

@@ -282,17 +282,26 @@ def relisted(kraken: SimulatedExchange, change: Callable[[dict[str, Any]], objec
 
 
 def flagged(flag: str) -> Callable[[SimulatedExchange], object]:
-    """Coinbase says this of BTC/USD, and of which ccxt passes nothing on."""
-    path = MARKET_LISTS[C]
+    """Coinbase says this of BTC/USD, and ccxt passes it on to nobody."""
 
     def plant(coinbase: SimulatedExchange) -> None:
-        asked = Call("GET", path.removeprefix("GET "), "", {}, {}, b"")
-        listed = json.loads(json.dumps(coinbase.public_routes["GET", asked.path](asked)))
+        listed = products_of(coinbase)
         for row in listed["products"]:
             row[flag] = row["product_id"] == "BTC-USD"
-        coinbase.set_answer(json.dumps(listed), path=path, public=True)
+        coinbase.set_answer(json.dumps(listed), path=MARKET_LISTS[C], public=True)
 
     return plant
+
+
+def products_of(coinbase: SimulatedExchange) -> Any:
+    asked = Call("GET", MARKET_LISTS[C].removeprefix("GET "), "", {}, {}, b"")
+    return json.loads(json.dumps(coinbase.public_routes["GET", asked.path](asked)))
+
+
+def listed_again(coinbase: SimulatedExchange) -> None:
+    listed = products_of(coinbase)
+    listed["products"].append(listed["products"][0])
+    coinbase.set_answer(json.dumps(listed), path=MARKET_LISTS[C], public=True)
 
 
 def exchanged_names(kraken: SimulatedExchange) -> None:
@@ -630,6 +639,26 @@ FAULTS: Final = (
         expected=fails("symbols.normalised"),
     ),
     Planted("a market that is listed twice", listed_twice, at=(K,), expected=fails("market_data.products")),
+    Planted(
+        "a market that is listed twice under one id",
+        listed_again,
+        at=(C,),
+        expected=fails("market_data.products"),
+    ),
+    Planted(
+        "positions that only whoever trades futures may ask for",
+        lambda x: x.set_answer(
+            '{"error":"PERMISSION_DENIED","message":"not approved for futures"}', 403, path=POSITIONS[C]
+        ),
+        at=(C,),
+        expected={},
+    ),
+    Planted(
+        "an account that owes where that is possible",
+        lambda x: x.set_balance({"USDT": ("1000", "0"), "USD": ("-5", "0"), "BTC": ("0.5", "0")}),
+        at=(X,),
+        expected={"balance.detailed": "warn"},
+    ),
     Planted(
         "positions that do not come",
         path_fault(POSITIONS, "http_502_html"),
