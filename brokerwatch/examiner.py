@@ -53,7 +53,8 @@ class Examiner:
         self._used_by = used_by
         self._own_cluster = own_cluster
         self._family = FAMILIES.get(sight.spec.exchange, "")
-        self.rehearsal = self._rehearsal = Rehearsal(sight, trading=trading)
+        self.rehearsal = Rehearsal(sight, trading=trading)
+        """The orders that were sent as dry runs."""
         self._overtaken = ""
         """How the exchange refused the number of a question; empty: it did not."""
         self.checks: Mapping[str, Callable[[], Judgement]] = {
@@ -81,8 +82,8 @@ class Examiner:
             "symbols.usd_supported": self._usd_supported,
             "positions.structure": self._structure,
             "positions.open_orders": self._against_orders,
-            "trade.market_order": self._rehearsal.market_order,
-            "trade.close": self._rehearsal.close,
+            "trade.market_order": self.rehearsal.market_order,
+            "trade.close": self.rehearsal.close,
             "safety.withdraw": lambda: findings.withdraw(sight.spec.exchange, sight.key_facts),
             "safety.rights": self._rights,
             "safety.clock": self._clock_agrees,
@@ -356,7 +357,7 @@ class Examiner:
             raise
         except CouldNotAsk:
             raise NotDone("not done: what the key may do could not be asked") from None
-        if self._trading and self._rehearsal.accepted is False:
+        if self._trading and self.rehearsal.accepted is False:
             return failed("trading is on, and the key was denied an order in a dry run")
         # Coinbase denies positions to whoever is not approved for futures, which is no matter of the key.
         for what in ("orders",) if self._family == "coinbase" else ("orders", "positions"):
@@ -366,7 +367,7 @@ class Examiner:
         return findings.rights(
             facts,
             trading=self._trading,
-            dry_run=self._rehearsal.accepted,
+            dry_run=self.rehearsal.accepted,
             now_s=self._sight.clock.now().wall_us / 1_000_000,
             exchange=self._sight.spec.exchange,
         )

@@ -151,11 +151,18 @@ class Verification:
             if self._stopping:
                 raise Stopped
             took_ms = round((self._clock.up_s() - before_s) * 1_000)
-            evidence = one_line(sight.redacted(judgement.evidence))
+            evidence = one_line(sight.redacted(judgement.evidence + self._reservation(check)))
             finding = Finding(check, Judgement(judgement.outcome, evidence), took_ms)
             self._found[check.name] = finding
             self._told.ended(finding)
         self._look_back(examiner.rehearsal, sight)
+
+    def _reservation(self, check: Check) -> str:
+        """How the check differs from what is configured, to end a sentence with; empty: not at all."""
+        configured = self._spec.max_consecutive_errors
+        if check.name != "health.flip" or configured <= MOST_PROVOKED:
+            return ""
+        return f" (tried with {MOST_PROVOKED} in place of the configured {configured})"
 
     def _look_back(self, rehearsal: Rehearsal, sight: Sight) -> None:
         """Look again for what seemed to place nothing: an exchange may be slow to do what it must not."""

@@ -153,6 +153,12 @@ def test_a_guarded_account_is_verified_by_its_own_rules(kind: type[SimulatedExch
     assert f"after {GUARDED.successes_to_recover} successes" in evidence(found, "health.recovery")
 
 
+def test_many_errors_in_a_row_are_tried_with_fewer_and_that_is_said() -> None:
+    found = verified(SimulatedKraken(), max_consecutive_errors=500)
+    assert not_passed(found) == {}
+    assert "tried with 10 in place of the configured 500" in evidence(found, "health.flip")
+
+
 def test_open_orders_and_what_they_hold_are_in_order() -> None:
     for exchange in (SimulatedKraken(), SimulatedCoinbase(), SimulatedOkx()):
         quote = "USDT" if exchange.ccxt_id == X else "USD"
