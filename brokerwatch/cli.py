@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 import click
 
@@ -459,9 +459,11 @@ def _guarded(command: click.Command) -> NoReturn:
     """Run it, and end the process although a thread of a library hangs: a name server that does not
     answer holds one for half a minute, and Python would wait for it."""
     status = _status(command)
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    streams: tuple[TextIO | None, ...] = (sys.stdout, sys.stderr)
+    for stream in streams:
+        with contextlib.suppress(OSError):
+            if stream is not None:  # one that was closed for us
+                stream.flush()
     os._exit(status)
 
 

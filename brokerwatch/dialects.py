@@ -75,7 +75,11 @@ class Dialect(Protocol):
         ...
 
 
-_FUTURES: Final = re.compile(r"futures|\bfcm\b|\bcfm\b", re.IGNORECASE)
+_NO_FUTURES: Final = re.compile(
+    r"\bnot (?:yet )?(?:approved|eligible|enabled|onboarded)\b[^\"]{0,40}\b(?:futures|fcm|cfm)\b",
+    re.IGNORECASE,
+)
+"""Said of the account. That the key lacks a right is said of the key, and is no answer about positions."""
 
 
 class Kraken:
@@ -132,7 +136,7 @@ class Coinbase:
 
     def __init__(self, connection: Connection) -> None:
         self._ask = connection.call
-        self._fault = connection.fault
+        self._connection = connection
 
     async def place(self, request: OrderRequest) -> str:
         answer = await self._ask("v3PrivatePostBrokerageOrders", orders.coinbase_order(request))
@@ -166,8 +170,8 @@ class Coinbase:
         try:
             answer = await self._ask("v3PrivateGetBrokerageCfmPositions")
         except Exception as error:
-            fault = self._fault(error)
-            if fault.kind is FaultKind.PERMISSION and _FUTURES.search(fault.detail):
+            fault = self._connection.fault(error)
+            if fault.kind is FaultKind.PERMISSION and _NO_FUTURES.search(fault.detail):
                 return ()  # who is not approved for futures has none
             raise
         return positions.coinbase_positions(answer, named)

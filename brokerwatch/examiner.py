@@ -351,19 +351,21 @@ class Examiner:
         return findings.against_orders(found, listed, self._sight.orders)
 
     def _rights(self) -> Judgement:
+        unsaid = "not done: what the key may do could not be asked"
         try:
             facts = self._sight.key_facts
-        except NotSupported:
-            raise
         except CouldNotAsk:
-            raise NotDone("not done: what the key may do could not be asked") from None
+            raise NotDone(unsaid) from None
+        if facts.unsaid:
+            raise NotDone(unsaid)
         if self._trading and self.rehearsal.accepted is False:
             return failed("trading is on, and the key was denied an order in a dry run")
-        # Coinbase denies positions to whoever is not approved for futures, which is no matter of the key.
-        for what in ("orders",) if self._family == "coinbase" else ("orders", "positions"):
+        for what in ("orders", "positions"):
             denied = self._sight.denied(what)
             if denied:
                 return failed(f"the key may not read {what}: {denied}")
+        if self._trading and self.rehearsal.look_up_denied:
+            return warned(f"the key may not look orders up: {self.rehearsal.look_up_denied}")
         return findings.rights(
             facts,
             trading=self._trading,

@@ -65,7 +65,9 @@ _BALANCE: Final[dict[str, tuple[str, tuple[Any, ...]]]] = {
 _ENVELOPES: Final[dict[str, Callable[[object], object]]] = {
     "kraken": kraken_envelope,
     "coinbase": lambda answer: listing(mapping(answer, "the answer").get("accounts"), "accounts"),
-    "okx": okx_rows,
+    "okx": lambda answer: [
+        listing(row.get("details"), "details") for row in okx_rows(answer) or [{"details": None}]
+    ],
 }
 """What of an answer shows that the exchange took the question for its owner's."""
 

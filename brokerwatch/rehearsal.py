@@ -43,6 +43,8 @@ class Rehearsal:
         self._executed = ""
         """What a dry run has really done; empty: nothing, for all that was seen."""
         self._sent: list[_Sent] = []
+        self.look_up_denied = ""
+        """Why the exchange does not let the key look orders up; empty: it does, for all that was seen."""
 
     def _rehearsable(self) -> None:
         """Raise NotDone unless an order may be rehearsed: nothing may ever be executed here."""
@@ -164,6 +166,7 @@ class Rehearsal:
             if found is not None:
                 return f"order {found.order_id}", ""
         except NotAllowed as error:
+            self.look_up_denied = str(error)
             doubts.append(f"the key may not look orders up: {error}")
         except (OrderError, CouldNotAsk, NotSupported):
             pass  # the account itself shows what has happened

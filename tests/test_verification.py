@@ -271,6 +271,15 @@ def test_standard_output_that_is_full_is_said_and_is_no_pass(tmp_path: Path, kra
     assert "Traceback" not in done.err
 
 
+def test_standard_output_that_is_closed_changes_no_status(tmp_path: Path, kraken: SimulatedKraken) -> None:
+    configured(tmp_path, kraken)
+    command = f"{sys.executable} -m brokerwatch verify main --json report.json >&-"
+    done = run_door("sh", "-c", command, cwd=tmp_path)
+    assert "Traceback" not in done.err
+    assert done.status == 0
+    assert written(tmp_path / "report.json").points == 110
+
+
 def test_a_report_that_cannot_be_kept_for_the_gate_is_a_remark(
     tmp_path: Path, kraken: SimulatedKraken
 ) -> None:

@@ -396,7 +396,7 @@ FAULTS: Final = (
         path_fault(KEYS, "http_502_html"),
         expected={**fails("connection.account", "safety.withdraw"), **skips("safety.rights")},
         # There a withdrawal is denied all the same.
-        differs={K: fails("connection.account")},
+        differs={K: {**fails("connection.account"), **skips("safety.rights")}},
     ),
     Planted(
         "a key that may not trade",
@@ -622,8 +622,6 @@ FAULTS: Final = (
         "positions that the key may not read",
         path_fault(POSITIONS, "permission"),
         expected={**fails("positions.structure", "safety.rights"), **skips("positions.open_orders")},
-        # There it is a matter of futures.
-        differs={C: {**fails("positions.structure"), **skips("positions.open_orders")}},
     ),
     Planted(
         "a price that is no number",
@@ -658,6 +656,16 @@ FAULTS: Final = (
         ),
         at=(C,),
         expected={},
+    ),
+    Planted(
+        "positions that the key lacks the right to see, which is called after futures",
+        lambda x: x.set_answer(
+            '{"error":"PERMISSION_DENIED","message":"Missing required scope futures:read"}',
+            403,
+            path=POSITIONS[C],
+        ),
+        at=(C,),
+        expected={**fails("positions.structure", "safety.rights"), **skips("positions.open_orders")},
     ),
     Planted(
         "an account that owes where that is possible",
@@ -698,7 +706,7 @@ FAULTS: Final = (
         "orders that the key may not look up",
         lambda x: x.set_fault("permission", path="POST /0/private/ClosedOrders"),
         at=(K,),
-        expected={"trade.market_order": "warn", "trade.close": "warn"},
+        expected={"trade.market_order": "warn", "trade.close": "warn", "safety.rights": "warn"},
     ),
     Planted(
         "a dry run that executes and says no",
