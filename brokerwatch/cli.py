@@ -435,8 +435,10 @@ def verify_kraken(*, json_file: Path, config: Path | None, url: str | None, demo
         from brokerwatch import verification
 
         if demo:
+            # Not over the report of a real account.
+            shown = json_file.with_suffix(".demo.json") if json_file == MASTER_REPORT else json_file
             with verification.of_demo("kraken") as subject:
-                sys.exit(verification.run(subject, json_file))
+                sys.exit(verification.run(subject, shown))
         sys.exit(verification.run(verification.of_master(config, url), json_file))
 
 

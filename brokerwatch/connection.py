@@ -112,7 +112,10 @@ class Connection:
             self._codes, self._codes_of = {}, instance.currencies_by_id
         found = self._codes.get(currency)
         if found is None:
-            found = str(instance.safe_currency_code(currency))
+            try:
+                found = str(instance.safe_currency_code(currency))
+            except TypeError:
+                found = currency  # ccxt stumbles over a code that ends with a point
             if len(self._codes) < MOST_CODES:
                 self._codes[currency] = found
         return found

@@ -56,8 +56,8 @@ def scenes() -> Iterator[Scene]:
 
 
 @contextmanager
-def simulated_settings(tell: Callable[[str], None]) -> Generator[Settings]:
-    """Settings for three simulated accounts, served and troubled until the block is left.
+def simulated_settings(tell: Callable[[str], None]) -> Generator[tuple[Settings, Callable[[], None]]]:
+    """Settings for three simulated accounts, served until the block is left; and what begins their troubles.
 
     `tell` is given each sentence of the story, on the story's own thread.
     """
@@ -74,15 +74,16 @@ def simulated_settings(tell: Callable[[str], None]) -> Generator[Settings]:
         story = threading.Thread(
             target=tell_story, args=(scenes(), exchanges, ended, tell), name="story", daemon=True
         )
-        story.start()
+        settings = Settings(
+            ClusterSettings(name="demo", heartbeat_s=HEARTBEAT_S),
+            tuple(_spec(name, exchange) for name, exchange in exchanges.items()),
+        )
         try:
-            yield Settings(
-                ClusterSettings(name="demo", heartbeat_s=HEARTBEAT_S),
-                tuple(_spec(name, exchange) for name, exchange in exchanges.items()),
-            )
+            yield settings, story.start
         finally:
             ended.set()
-            story.join()
+            if story.ident is not None:
+                story.join()
 
 
 def _spec(name: str, exchange: SimulatedExchange) -> BrokerSpec:

@@ -153,7 +153,7 @@ class Examiner:
 
     def _authentication(self) -> Judgement:
         try:
-            self._sight.ask(self._sight.inspection.ask_balance())
+            self._sight.ask_again(self._sight.inspection.ask_balance)
         except CouldNotAsk as error:
             if error.kind == FaultKind.PERMISSION:
                 return failed(f"it knows the key, which may not read the balance: {error}")
@@ -161,8 +161,9 @@ class Examiner:
                 raise
             # A cluster that was killed may have used up numbers that are still to come. Else another program
             # uses the key, and safety.nonce is about that.
-            self._overtaken = "" if self._sight.skip_numbers() else str(error)
-            self._sight.ask(self._sight.inspection.ask_balance())
+            skipped_some = not self._used_by and self._sight.skip_numbers()
+            self._overtaken = "" if skipped_some else str(error)
+            self._sight.ask_again(self._sight.inspection.ask_balance)
         return passed("a signed question about the balance was answered")
 
     def _account(self) -> Judgement:
@@ -387,7 +388,7 @@ class Examiner:
         self._sight.need("connection.authentication")
         for number in range(1, IN_A_ROW + 1):
             try:
-                self._sight.ask(self._sight.inspection.ask_balance())
+                self._sight.ask_again(self._sight.inspection.ask_balance)
             except CouldNotAsk as error:
                 return failed(f"of {IN_A_ROW} signed questions in a row number {number} was refused: {error}")
         said = f"{IN_A_ROW} signed questions in a row, each accepted"

@@ -117,6 +117,8 @@ def rights(facts: KeyFacts, *, trading: bool, dry_run: bool | None, now_s: float
     """Whether the key may do what it is for, and from where. `dry_run`: whether one was accepted, or None."""
     if facts.query is False:
         return failed(f"the key may not read all that is needed; it may: {facts.rights}")
+    if facts.ends_s is not None and facts.ends_s < now_s:
+        return failed(f"the key has ended at {moment(facts.ends_s)}")
     may_trade = facts.trade if facts.trade is not None else dry_run
     if trading and may_trade is False:
         return failed(

@@ -175,7 +175,7 @@ class Inspection:
         listed = await self._access.venue.products()
 
         async def look(connection: Connection) -> tuple[str, ...]:
-            return misnamed(listed, lambda text: str(connection.instance.safe_currency_code(text)))
+            return misnamed(listed, connection.code)
 
         return await self._access.venue.ask(look)
 

@@ -215,7 +215,7 @@ def misnamed(listed: Products, code: Callable[[str], str]) -> tuple[str, ...]:
     """
     found: list[str] = []
     for each in listed:
-        if each.kind != "spot":
+        if each.kind != "spot" or "." in each.id:
             continue
         parts = re.split(r"[-/_]", each.id)
         cuts = [(each.id[:cut], each.id[cut:]) for cut in range(1, len(each.id))]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -43,8 +43,9 @@ def run(
             if in_lines:
                 sys.stderr.write(f"simulation: {sentence}\n")
 
+        begin: Callable[[], None] | None = None
         if demo:
-            settings = stack.enter_context(simulated_settings(tell))
+            settings, begin = stack.enter_context(simulated_settings(tell))
         else:
             settings = _load(config_path(config), keep_going=keep_going)
         cluster = stack.enter_context(_started(settings, beside_others=demo))
@@ -60,6 +61,11 @@ def run(
             title = f"{title}\nhealth topic {cluster.health_endpoint}"
         if as_json:
             sys.stderr.write(f"{title}\n")
+        if begin is not None:
+            # Not before everybody has answered: a slow machine would start with the first outage.
+            for name in (spec.name for spec in settings.brokers):
+                cluster.broker(name).get_account_balance()
+            begin()
         Screen(
             listener,
             stopped.is_set,

@@ -212,13 +212,17 @@ def coinbase_placed(answer: object, request: OrderRequest) -> str:
 
 
 def coinbase_previewed(answer: object) -> None:
-    """Coinbase would take the order. Raises NotTaken, NotProof."""
+    """Coinbase would take the order. Raises NotTaken, NotProof; PlacedAfterAll."""
     envelope = _coinbase_envelope(answer)
+    for key in ("order_id", "success_response"):
+        if envelope.get(key):
+            raise PlacedAfterAll(f"a preview was answered with an order: {key} {short(envelope[key])}")
     errors = listing(envelope.get("errs"), "errs")
     if errors:
         raise NotTaken(", ".join(map(str, errors)))
-    for key in ("base_size", "quote_size"):
-        number(envelope.get(key), key)
+    sizes = [number(envelope.get(key), key) for key in ("base_size", "quote_size")]
+    if not any(sizes):
+        raise NotProof("a preview of nothing: both sizes are zero")
 
 
 def coinbase_found(page: object, client_order_id: str) -> FoundOrder | None:

@@ -63,19 +63,32 @@ class Rehearsal:
         before = self._looked()
         if not self._sight.broker.is_available():
             raise NotDone(f"the account is not available: {self._sight.broker.reading().reason}")
-        product, cost = self._affordable(before.holdings)
+        product, base, cost = self._affordable(before.holdings)
         order_id = new_order_id()
+        # By the amount of coins where an exchange has its own way of saying the cost; Coinbase buys by cost.
+        by_cost = base is None or self._sight.access.desk.family == "coinbase"
+        what = f"{plain(cost)} {product.quote}" if by_cost else f"{plain(base or cost)} {product.base}"
         return self._rehearsed(
             lambda: self._sight.broker.place_market_order(
-                product.symbol, Side.BUY, quote_amount=cost, validate_only=True, client_order_id=order_id
+                product.symbol,
+                Side.BUY,
+                base_amount=None if by_cost else base,
+                quote_amount=cost if by_cost else None,
+                validate_only=True,
+                client_order_id=order_id,
             ),
             _Sent(
-                product, order_id, f"buy {product.base} for {plain(cost)} {product.quote} at market", before
+                product,
+                Side.BUY,
+                order_id,
+                f"buy {product.base} for {what} at market" if by_cost else f"buy {what} at market",
+                before,
             ),
         )
 
-    def _affordable(self, holdings: Mapping[str, Holding]) -> tuple[Product, Decimal]:
-        """A market, and an amount a little above its smallest order that the account has."""
+    def _affordable(self, holdings: Mapping[str, Holding]) -> tuple[Product, Decimal | None, Decimal]:
+        """A market, and an amount a little above its smallest order that the account can pay: in coins, where
+        it is known what they cost, and in money."""
         try:
             price = None if self._sight.price is None else self._sight.price[1]
         except (CouldNotAsk, NotDone):
@@ -85,17 +98,16 @@ class Rehearsal:
             product = self._sight.products.pair("BTC", quote)
             if product is None or not product.active or quote not in self._sight.spec.cash_currencies:
                 continue
-            by_base = None
-            if product.base_minimum is not None:
-                if price is None:
-                    continue
-                by_base = product.base_minimum * price
-            smallest = max(product.quote_minimum or Decimal(1), by_base or Decimal(0)) * SOME_MORE
-            step = product.quote_step or Decimal("0.01")
-            cost = (smallest / step).to_integral_value(ROUND_UP) * step
+            if product.base_minimum is not None and price is None:
+                continue
+            least = max(product.quote_minimum or Decimal(1), (product.base_minimum or 0) * (price or 0))
+            cost = _above(least * SOME_MORE, product.quote_step or Decimal("0.01"))
             held = holdings.get(quote)
             if held is not None and held.free >= cost:
-                return product, cost
+                base = None
+                if price is not None and product.base_step is not None:
+                    base = _above(least * SOME_MORE / price, product.base_step)
+                return product, base, cost
             wanted.append(f"{plain(cost)} {quote}")
         if not wanted:
             raise NotDone("not done: no market of BTC that is open, or nobody says what BTC costs")
@@ -111,7 +123,7 @@ class Rehearsal:
             lambda: self._sight.broker.close_position(
                 product.symbol, validate_only=True, client_order_id=order_id
             ),
-            _Sent(product, order_id, f"sell all {plain(free)} {product.base} at market", before),
+            _Sent(product, Side.SELL, order_id, f"sell all {plain(free)} {product.base} at market", before),
         )
 
     def _sellable(self, holdings: Mapping[str, Holding]) -> tuple[Product, Decimal]:
@@ -129,7 +141,7 @@ class Rehearsal:
         """What became of an order that was only to be checked; and proof that nothing else became of it."""
         refused, denied = "", False
         try:
-            state = order().state
+            state = self._sight.patiently(order).state
             refused = "" if state is OrderState.VALIDATED else f"the order is {state}"
         except OrderRefused as error:
             refused, denied = str(error), error.kind == FaultKind.PERMISSION
@@ -171,7 +183,7 @@ class Rehearsal:
         except (OrderError, CouldNotAsk, NotSupported):
             pass  # the account itself shows what has happened
         try:
-            left = traces(sent.before, self._looked(), sent.product)
+            left = traces(sent.before, self._looked(), sent.product, sent.side)
         except (BalanceUnknown, CouldNotAsk) as error:
             return "", "; ".join((*doubts, f"the account could not be read: {error}"))
         if left.moved:
@@ -190,7 +202,7 @@ class Rehearsal:
         except (BalanceUnknown, CouldNotAsk):
             return ""
         for sent in self._sent:
-            left = traces(self._sent[0].before, now, sent.product)
+            left = traces(self._sent[0].before, now, sent.product, sent.side)
             if left.placed:
                 return f"EXECUTED, though only dry runs were asked for: {sent.what}: {left.placed}"
         return ""
@@ -201,7 +213,13 @@ class _Sent:
     """An order that went out as a dry run."""
 
     product: Product
+    side: Side
     order_id: str
     what: str
     """In words."""
     before: Snapshot
+
+
+def _above(amount: Decimal, step: Decimal) -> Decimal:
+    """The amount, rounded up to a multiple of the step."""
+    return (amount / step).to_integral_value(ROUND_UP) * step

@@ -7,6 +7,7 @@ belongs to, and the checks that build on it are not done.
 from __future__ import annotations
 
 import concurrent.futures
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from decimal import Decimal
 from functools import partial
@@ -23,11 +24,12 @@ from brokerwatch.errors import (
     CouldNotAsk,
     NotAllowed,
     NotSupported,
+    OrderRefused,
     SymbolError,
 )
 from brokerwatch.inspection import Inspection, Timing
 from brokerwatch.keyfacts import KeyFacts
-from brokerwatch.lane import LANE_WAIT_S
+from brokerwatch.lane import LANE_WAIT_S, RESERVED_MS
 from brokerwatch.messages import Candle, DetailedBalance, FaultKind, Position, Product
 from brokerwatch.openorders import OpenOrder
 from brokerwatch.symbols import Products
@@ -35,6 +37,10 @@ from brokerwatch.symbols import Products
 T = TypeVar("T")
 
 CANDLES: Final = 100
+SLOWER_S: Final = 4.0
+"""So long an exchange is left alone that says that the key asks too often: Kraken forgives a call in 3 s …"""
+SLOWER_TIMES: Final = 2
+"""… and so often."""
 
 
 class NotDone(Exception):
@@ -82,6 +88,7 @@ class Sight:
         clock: Clock,
         did_pass: Callable[[str], bool],
         known: Mapping[str, KeyState],
+        wait: Callable[[float], object] = time.sleep,
     ) -> None:
         self.spec = spec
         self.broker = broker
@@ -89,11 +96,17 @@ class Sight:
         self.access = broker.asks().access
         self.inspection = Inspection(spec, self.access, clock)
         self._did_pass = did_pass
+        self.wait: Final = wait
+        """Waits for so many seconds; ends sooner when the verification is stopped."""
         lane = self.access.lane
         self._known = known.get(lane.fingerprint, KeyState(lane.fingerprint))
         # A key that is shut out must not be asked. Its numbers are another matter: see `skip_numbers`.
         locked = KeyState(lane.fingerprint, locked_until_us=self._known.locked_until_us)
         self.access.loop.call(partial(lane.recall, locked))
+
+    def ask_again(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The answer to a private question; see `patiently`."""
+        return self.patiently(lambda: self.ask(question()))
 
     def ask(self, question: Coroutine[Any, Any, T]) -> T:
         """The answer to a question that is asked on the account's loop."""
@@ -111,14 +124,29 @@ class Sight:
     def skip_numbers(self) -> bool:
         """Go on above the numbers that an earlier process may have used up; False where there are none.
 
-        Not from the beginning: they are up to a minute ahead, and a cluster that runs with this key would
-        have its own refused for as long.
+        Not from the beginning, and never where somebody else runs with this key: they are up to a minute
+        ahead, and whoever uses lower ones is refused for as long.
         """
-        lane = self.access.lane
-        if self._known.nonce_ceiling <= self.clock.now().wall_us // 1_000:
+        now_ms = self.clock.now().wall_us // 1_000
+        if self._known.nonce_ceiling <= now_ms:
             return False
-        self.access.loop.call(partial(lane.nonces.above, self._known.nonce_ceiling))
+        # Above what was reserved, and above what a verification a moment ago took of that.
+        self.access.loop.call(partial(self.access.lane.nonces.above, now_ms + RESERVED_MS))
         return True
+
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """What it answers; asked again, more slowly, where the exchange says that the key asks too often.
+
+        Raises whatever it raises.
+        """
+        for _ in range(SLOWER_TIMES):
+            try:
+                return ask()
+            except (CouldNotAsk, OrderRefused) as error:
+                if error.kind != FaultKind.RATE_LIMITED:
+                    raise
+            self.wait(SLOWER_S)
+        return ask()
 
     def redacted(self, text: str) -> str:
         """A text without any of the account's secrets."""
@@ -148,31 +176,32 @@ class Sight:
     def key_facts(self) -> KeyFacts:
         """What the exchange says of the key. Raises CouldNotAsk, NotAllowed, NotSupported."""
         self.need("connection.authentication")
-        return self.ask(self.inspection.key())
+        return self.ask_again(self.inspection.key)
 
     def fetched(self) -> Decimal:
         """The cash as a trader is told it; only if the exchange has just answered. Raises CouldNotAsk."""
-        cash = self.broker.get_account_balance()
+        return self.patiently(lambda: self._just_answered(self.broker.get_account_balance))
+
+    def _just_answered(self, ask: Callable[[], T]) -> T:
+        """A balance, unless it is the last known only. Raises CouldNotAsk."""
+        try:
+            found = ask()
+        except BalanceUnknown as error:
+            raise CouldNotAsk(str(error), self.broker.reading().fault or "") from None
         reading = self.broker.reading()
         if reading.fault:
             raise CouldNotAsk(f"{reading.fault}: {reading.detail}", reading.fault)
-        return cash
+        return found
 
     @once
     def cash(self) -> Decimal:
         """The cash as a trader is told it."""
         self.need("connection.authentication")
-        try:
-            return self.fetched()
-        except BalanceUnknown as error:
-            raise CouldNotAsk(str(error)) from None
+        return self.fetched()
 
     def read_detailed(self) -> DetailedBalance:
         """All that is in the account, only if the exchange has just answered. Raises CouldNotAsk."""
-        found = self.broker.get_account_balance_detailed()
-        if found.fault:
-            raise CouldNotAsk(f"{found.fault}: {found.detail}", found.fault)
-        return found
+        return self.patiently(lambda: self._just_answered(self.broker.get_account_balance_detailed))
 
     @once
     def detailed(self) -> DetailedBalance:
@@ -188,7 +217,7 @@ class Sight:
 
     def read_orders(self) -> tuple[OpenOrder, ...]:
         """Every open order now. Raises CouldNotAsk, NotSupported."""
-        return self.ask(self.inspection.open_orders(self.named))
+        return self.ask_again(lambda: self.inspection.open_orders(self.named))
 
     def denied(self, name: str) -> str:
         """Why the exchange said that the key may not ask this, a property of this class; else nothing."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from brokerwatch.amounts import plain
-from brokerwatch.messages import Holding, Product
+from brokerwatch.messages import Holding, Product, Side
 from brokerwatch.messages import total as summed
 from brokerwatch.openorders import OpenOrder
 
@@ -37,8 +37,8 @@ class Traces:
     """What else has changed in the currencies of the market: somebody else, or an order after all."""
 
 
-def traces(before: Snapshot, after: Snapshot, product: Product) -> Traces:
-    """What an order in this market would have left, between two moments."""
+def traces(before: Snapshot, after: Snapshot, product: Product, side: Side) -> Traces:
+    """What an order of this side in this market would have left, between two moments."""
     if before.orders is not None and after.orders is not None:
         known = {order.order_id for order in before.orders}
         new = [order for order in after.orders if order.order_id not in known]
@@ -51,7 +51,8 @@ def traces(before: Snapshot, after: Snapshot, product: Product) -> Traces:
         for before_, after_ in [(_total(before, code), _total(after, code))]
         if before_ != after_
     }
-    if len(moved) == 2:
+    paid_in = product.quote if side is Side.BUY else product.base
+    if len(moved) == 2 or moved.get(paid_in, Decimal(0)) < 0:
         return Traces(f"the balance moved by {_words(moved.items())}")
     held = {
         code: summed((after_, before_.copy_negate()))

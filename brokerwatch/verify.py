@@ -140,7 +140,9 @@ class Verification:
 
     def _examine(self, used_by: str) -> None:
         broker = self._cluster.broker(self._spec.name)
-        sight = Sight(verification_spec(self._spec), broker, self._clock, self._did_pass, self._known)
+        sight = Sight(
+            verification_spec(self._spec), broker, self._clock, self._did_pass, self._known, self._ended.wait
+        )
         examiner = Examiner(sight, trading=self._spec.trading, used_by=used_by, own_cluster=self._own_cluster)
         for number, check in enumerate(CHECKLIST, 1):
             if self._stopping:

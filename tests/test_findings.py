@@ -212,7 +212,7 @@ def test_the_rights_of_a_key_are_judged_in_every_combination() -> None:
         facts = KeyFacts(query=query, trade=trade, addresses=addresses, ends_s=ends_s, rights="these")
         found = rights(facts, trading=trading, dry_run=dry_run, now_s=NOW_S, exchange="kraken")
         may_trade = dry_run if trade is None else trade
-        if query is False or (trading and may_trade is False):
+        if query is False or (trading and may_trade is False) or (ends_s or FAR_S) < NOW_S:
             wanted = FAIL
         elif (trading and may_trade is None) or (ends_s or FAR_S) < FAR_S or addresses == ():
             wanted = WARN

@@ -64,7 +64,8 @@ def spec_of(exchange: SimulatedExchange, **values: Any) -> BrokerSpec:
 
 def verified(exchange: SimulatedExchange, **values: Any) -> Report:
     """The report on an account there, which holds for every report."""
-    with serve(exchange):
+    with serve(exchange), pytest.MonkeyPatch.context() as patched:
+        patched.setattr("brokerwatch.sight.SLOWER_S", 0.01)  # nobody counts calls here unless a test says so
         found = Verification(spec_of(exchange, **values), Nobody()).run()
     text = encoded(found).decode()
     for secret in exchange.credentials.values():
@@ -746,6 +747,22 @@ FAULTS: Final = (
         at=WITH_DRY_RUN,
         expected={**fails("trade.market_order"), **skips("trade.close")},
         executed=1,
+    ),
+    Planted(
+        "a preview that is answered with the id of an order",
+        lambda x: x.set_answer(
+            '{"order_id":"11111111-aaaa","errs":[],"base_size":"1","quote_size":"1"}', path=ORDERS[C]
+        ),
+        at=(C,),
+        expected=fails("trade.market_order", "trade.close"),
+    ),
+    Planted(
+        "a key that is told to slow down now and then",
+        lambda x: [
+            x.set_fault("rate_limited", times=1, path=paths[x.ccxt_id]) for paths in (OPEN_ORDERS, ORDERS)
+        ],
+        at=(K,),
+        expected={},
     ),
     Planted(
         "a dry run that is answered with the id of an order",
