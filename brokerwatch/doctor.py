@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from brokerwatch import storelook
-from brokerwatch.config import SQLITE, BrokerSpec, ClusterSettings
+from brokerwatch.config import BrokerSpec, ClusterSettings
 from brokerwatch.configfile import Examined, examine
 from brokerwatch.errors import StoreError
 from brokerwatch.examination import (
@@ -55,7 +55,7 @@ from brokerwatch.premises import (
 )
 from brokerwatch.reachability import Reachability
 from brokerwatch.signals import Stop, stop_signals
-from brokerwatch.state import store_of
+from brokerwatch.state import is_in_a_file, store_of
 from brokerwatch.whereabouts import config_path
 
 HEARD_S: Final = 5.0
@@ -173,7 +173,7 @@ class Looks:
         subjects += [f"exchange {name}" for name in self._outside.names]
         self.width = max(len(subject) for subject in ("configuration", "health_endpoint", *subjects))
         cluster = self._examined.cluster
-        if cluster is not None and cluster.remember and not _in_a_file(cluster):
+        if cluster is not None and cluster.remember and not is_in_a_file(cluster):
             self._server = ServerLook(cluster)
         return self
 
@@ -286,10 +286,6 @@ class ServerLook:
         if isinstance(found, BaseException):
             raise found
         return found
-
-
-def _in_a_file(cluster: ClusterSettings) -> bool:
-    return not cluster.store or cluster.store.startswith(SQLITE)
 
 
 def _secrets(examined: Examined) -> tuple[str, ...]:

@@ -183,7 +183,7 @@ class Gateway:
 
     def _lane(self, spec: BrokerSpec, family: str, loop: Loop) -> Lane:
         """The lane of this broker's API key; brokers on one key share it."""
-        name = key_fingerprint(family or spec.exchange, spec.credentials) or f"broker {spec.name}"
+        name = key_of(spec) or f"broker {spec.name}"
         budget = _budget(spec, family)
         if name in self._lanes:
             lanes_loop, lane = self._lanes[name]
@@ -268,6 +268,14 @@ class Gateway:
 @cache
 def _spacing_ms(exchange: str) -> float:
     return float(getattr(ccxt, exchange)().rateLimit or 1_000.0)
+
+
+def key_of(spec: BrokerSpec) -> str:
+    """The fingerprint that a broker's lane, lock and stored nonces go by; empty when it has no credentials.
+
+    Ids of ccxt for one exchange are one here: a key is the same key under each of them.
+    """
+    return key_fingerprint(FAMILIES.get(spec.exchange, "") or spec.exchange, spec.credentials)
 
 
 def is_elsewhere(spec: BrokerSpec) -> bool:

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from brokerwatch.answers import FAMILIES
 from brokerwatch.claims import holder, state_root
 from brokerwatch.config import BrokerSpec, ClusterSettings
-from brokerwatch.credentials import key_fingerprint, secret_file_remark, writable_by_others
+from brokerwatch.credentials import secret_file_remark, writable_by_others
 from brokerwatch.examination import Line, fail, key_file, key_use, ok, room, skip, warn
+from brokerwatch.exchange import key_of
 from brokerwatch.listener import Listener
 from brokerwatch.state import CLAIM_NAME, KEYS_NAME, folder_of
 
@@ -71,7 +71,7 @@ def key_users(specs: tuple[BrokerSpec, ...], own_cluster: str) -> dict[str, Line
     seen: dict[str, str] = {}
     lines: dict[str, Line] = {}
     for spec in specs:
-        name = key_fingerprint(FAMILIES.get(spec.exchange, "") or spec.exchange, spec.credentials)
+        name = key_of(spec)
         if not name:
             continue
         path = state_root() / KEYS_NAME / f"{name}.lock"

@@ -51,6 +51,11 @@ def store_of(settings: ClusterSettings) -> Store:
     return Store(url, settings.name)
 
 
+def is_in_a_file(settings: ClusterSettings) -> bool:
+    """Whether what these settings' cluster stores is in a file, and not on a server."""
+    return not settings.store or settings.store.startswith(SQLITE)
+
+
 def _loaded(store: Store) -> Remembered:
     try:
         return store.load()
@@ -63,8 +68,7 @@ def stored_history(
 ) -> list[Transition]:
     """What is stored of these settings' cluster, oldest first. Raises StoreError."""
     store = store_of(settings)
-    in_a_file = not settings.store or settings.store.startswith(SQLITE)
-    if in_a_file and not Path(store.where).exists():  # looking must not make it
+    if is_in_a_file(settings) and not Path(store.where).exists():  # looking must not make it
         raise StoreError(
             f"nothing is stored at {store.where}: has this cluster run? "
             "name the one that you mean with --config, --cluster or --state"
@@ -78,8 +82,7 @@ def stored_history(
 def stored_keys(settings: ClusterSettings) -> dict[str, KeyState]:
     """What these settings' cluster has stored of API keys, by fingerprint. Raises StoreError."""
     store = store_of(settings)
-    in_a_file = not settings.store or settings.store.startswith(SQLITE)
-    if in_a_file and not Path(store.where).exists():  # looking must not make it
+    if is_in_a_file(settings) and not Path(store.where).exists():  # looking must not make it
         return {}
     return _loaded(store).keys
 

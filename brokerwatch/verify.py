@@ -16,17 +16,15 @@ from importlib.metadata import version
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from brokerwatch.answers import FAMILIES
 from brokerwatch.backlog import KeyState
 from brokerwatch.checklist import BY_NAME, CHECKLIST, Check, Judgement, Outcome, failed, skipped
 from brokerwatch.claims import Claim, claim, state_root
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.cluster import Cluster
 from brokerwatch.config import BrokerSpec, ClusterSettings
-from brokerwatch.credentials import key_fingerprint
 from brokerwatch.errors import BrokerwatchError, ClusterStopped, CouldNotAsk, NotSupported
 from brokerwatch.examiner import Examiner
-from brokerwatch.exchange import is_elsewhere
+from brokerwatch.exchange import is_elsewhere, key_of
 from brokerwatch.rehearsal import Rehearsal
 from brokerwatch.report import Finding, Report, one_line, report
 from brokerwatch.sight import NotDone, Sight
@@ -91,7 +89,6 @@ class Verification:
         self._spec = spec
         self._told = told
         self._clock = SystemClock() if clock is None else clock
-        self._stopping = False
         self._cluster = Cluster(
             (verification_spec(spec),),
             ClusterSettings(
@@ -110,16 +107,13 @@ class Verification:
 
     def stop(self) -> None:
         """End it: whoever waits for an exchange is told so, and `run` raises Stopped."""
-        self._stopping = True
         self._ended.set()
         self._cluster.stop()
 
     def run(self) -> Report:
         """Every check, in order, and what they come to. Raises ConfigError; Stopped after `stop`."""
         started_us = self._clock.now().wall_us
-        fingerprint = key_fingerprint(
-            FAMILIES.get(self._spec.exchange, "") or self._spec.exchange, self._spec.credentials
-        )
+        fingerprint = key_of(self._spec)
         held = _claimed(fingerprint)
         try:
             with self._cluster:
@@ -145,12 +139,12 @@ class Verification:
         )
         examiner = Examiner(sight, trading=self._spec.trading, used_by=used_by, own_cluster=self._own_cluster)
         for number, check in enumerate(CHECKLIST, 1):
-            if self._stopping:
+            if self._ended.is_set():
                 raise Stopped
             self._told.begins(check, number)
             before_s = self._clock.up_s()
             judgement = self._judged(examiner.checks[check.name])
-            if self._stopping:
+            if self._ended.is_set():
                 raise Stopped
             took_ms = round((self._clock.up_s() - before_s) * 1_000)
             evidence = one_line(sight.redacted(judgement.evidence + self._reservation(check)))
