@@ -31,18 +31,19 @@ run: setup  ## a simulated cluster on this machine; options: make run ARGS="--du
 test: setup  ## all tests; options: make test ARGS="-k fallback"
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.checkers  ## types and style: ruff, mypy strict, basedpyright strict
+check: $(VENV)/.checkers  ## types, style and layers: ruff, mypy, basedpyright, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/basedpyright
+	@$(BIN)/lint-imports
 
 $(VENV)/.mutators: $(VENV)/.ready
 	@$(PIP) --editable '.[mutants]'
 	@touch $@
 
 # On a copy, so that no changed source can be left in the tree, also not after Ctrl-C.
-mutants: $(VENV)/.mutators  ## change the pure floor on purpose and see the tests fail; ARGS='brokerwatch.pace*'
+mutants: $(VENV)/.mutators  ## change the pure floor on purpose and see the tests fail; ARGS='brokerwatch.exchanges.rate_limit*'
 	@copy=$$(mktemp -d) || exit 1; \
 	trap 'rm -rf "$$copy"' EXIT; trap 'exit 130' INT TERM; \
 	cp -RL brokerwatch tests setup.cfg "$$copy" && cd "$$copy" && \

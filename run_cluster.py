@@ -5,20 +5,20 @@
 
 The way through the house, in the order in which things happen:
 
-    brokerwatch/program.py      settings -> cluster -> screen, until Ctrl-C
-    brokerwatch/cluster.py      puts everything together, and takes it apart in order
-    brokerwatch/exchange.py     asks an exchange through ccxt, and refuses answers that prove nothing
-    actors/broker.py            owns one account: folds each outcome, shows the result
-    brokerwatch/health.py       THE IDEA: the state machine of one account, as a table
-    brokerwatch/board.py        where the trading thread reads, without waiting
-    actors/supervisor.py        hears all brokers over ZeroMQ; silence, death, restarts; publishes
-    brokerwatch/listener.py     the subscriber at the other end, in any process
+    brokerwatch/cli/run.py                settings -> cluster -> screen, until Ctrl-C
+    brokerwatch/cluster/cluster.py        puts everything together, and takes it apart in order
+    brokerwatch/gateway/gateway.py        asks an exchange through ccxt, and refuses what proves nothing
+    actors/broker.py                      owns one account: folds each outcome, shows the result
+    brokerwatch/health/state_machine.py   THE IDEA: the state machine of one account, as a table
+    actors/board.py                       where the trading thread reads, without waiting
+    actors/supervisor.py                  hears all brokers over ZeroMQ; silence, death, restarts; publishes
+    brokerwatch/bus/listener.py           the subscriber at the other end, in any process
 
 (actors/ and messages/ are imported as brokerwatch.actors and brokerwatch.messages. What a trader holds is
-the handle in brokerwatch/broker.py; what the words mean stands in messages/health.py.)
+the handle in brokerwatch/cluster/broker.py; what the words mean stands in messages/health.py.)
 """
 
-from brokerwatch.cli import run_alone
+from brokerwatch.cli.main import run_alone
 
 if __name__ == "__main__":
     run_alone()

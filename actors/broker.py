@@ -1,11 +1,11 @@
 """BrokerActor: owns the balance and the health of one account.
 
 It starts fetches and is told how they ended; it never waits for the network. Each outcome is folded
-into `Health` (brokerwatch/health.py decides, nothing here does), and then, in this order, the
+into `Health` (brokerwatch/health/state_machine.py decides, nothing here does), and then, in this order, the
 reading on the board is swapped, the event is published with the whole state, the journal takes note,
 and whoever waits is answered. So the call that meets the third fault finds the broker unavailable
-when it returns. When to ask again is brokerwatch/backoff.py's to say. How orders and other calls ended
-is told to it too, and folded apart (brokerwatch/capabilities.py).
+when it returns. When to ask again is brokerwatch/health/backoff.py's to say. How orders and other calls ended
+is told to it too, and folded apart (brokerwatch/health/capabilities.py).
 """
 
 from __future__ import annotations
@@ -15,17 +15,36 @@ import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, assert_never
+from typing import Any, Final, assert_never
 
-from brokerwatch import backoff
 from brokerwatch.actors.base import Actor, tell
-from brokerwatch.answers import EmptyAnswers
-from brokerwatch.board import Slot
-from brokerwatch.capabilities import READ, Capabilities, Status, is_open
+from brokerwatch.actors.board import Slot
+from brokerwatch.actors.protocol import (
+    LATE_S,
+    Alarms,
+    Called,
+    Fetched,
+    FetchNow,
+    Journal,
+    Message,
+    Observed,
+    Ordered,
+    Poll,
+    Recall,
+    Report,
+    Reset,
+    Stated,
+    Tick,
+    Unanswered,
+)
 from brokerwatch.clock import Clock, Instant
-from brokerwatch.config import BrokerSpec
-from brokerwatch.evidence import evidence
-from brokerwatch.health import Health
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.health import backoff
+from brokerwatch.health.capabilities import READ, Capabilities, is_open
+from brokerwatch.health.empty_answers import EmptyAnswers
+from brokerwatch.health.outcome import Fetching, NotAsked, Outcome, Source
+from brokerwatch.health.reading import evidence
+from brokerwatch.health.state_machine import Health
 from brokerwatch.messages import (
     Balance,
     BalanceSeen,
@@ -38,142 +57,14 @@ from brokerwatch.messages import (
     HealthState,
     Reading,
 )
-from brokerwatch.source import Fetching, NotAsked, Outcome, Source
 
 _log: Final = logging.getLogger(__name__)
 
 SPREAD_FROM_S: Final = 2.0
 """Accounts that are polled less often than this are spread over the interval after their first poll."""
-LATE_S: Final = 1.0
-"""A fetch that has not ended so long after its deadline is lost: its source does not keep its promise."""
 
 
 _OUT: Final = frozenset({HealthState.UNAVAILABLE, HealthState.RECOVERING, HealthState.MAINTENANCE})
-
-
-class Alarms(Protocol):
-    """Something that calls a function later."""
-
-    def after(self, delay_s: float, function: Callable[[], object]) -> None:
-        """Call `function` after `delay_s` seconds, from any thread."""
-        ...
-
-
-class Journal(Protocol):
-    """Where a broker's health is remembered. Nobody waits for it."""
-
-    def health(
-        self, spec: BrokerSpec, epoch: str, health: Health, now: Instant, *, news: bool = True
-    ) -> None:
-        """Its newest health."""
-        ...
-
-    def moved(self, before: Reading, after: Reading, now: Instant) -> None:
-        """Its evidence, or what the broker itself lays over it, has changed."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """Fetch, as the schedule says. `ticket` says which: a newer schedule replaces the older."""
-
-    ticket: int
-
-
-@dataclass(frozen=True, slots=True)
-class FetchNow:
-    """Fetch, and tell `waiter` the reading when it has ended. Joins a fetch that is under way."""
-
-    waiter: Future[Reading]
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A fetch has ended. `ticket` says which: an outcome that comes too late is not counted twice."""
-
-    ticket: int
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A heartbeat is due."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Say how you are, now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reset:
-    """An operator says that what was final is mended: ask again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recall:
-    """A balance from before the restart has come to light."""
-
-    balance: Balance
-
-
-@dataclass(frozen=True, slots=True)
-class Called:
-    """A call other than the balance's has ended: of which kind, and with which fault; None is an answer."""
-
-    capability: str
-    fault: Fault | None
-
-
-@dataclass(frozen=True, slots=True)
-class Stated:
-    """The exchange says how it is; None: it does not say any more."""
-
-    status: Status | None
-
-
-@dataclass(frozen=True, slots=True)
-class Ordered:
-    """An order goes out, or has just ended: no balance that was asked for before counts as fresh.
-
-    `shown` is set once the reading says so; with `ended` the balance is asked for again.
-    """
-
-    ended: bool
-    shown: Future[None]
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """The trader asked by himself, and this is how it ended: evidence like any other, and no request."""
-
-    outcome: Balance | Fault
-
-
-@dataclass(frozen=True, slots=True)
-class Unanswered:
-    """Another private question than the balance met a fault of the exchange itself, or of the way to it.
-
-    That says of the account what a fetch would: while orders hang, no poll may have its turn.
-    """
-
-    fault: Fault
-
-
-Message = (
-    Poll
-    | FetchNow
-    | Fetched
-    | Tick
-    | Report
-    | Reset
-    | Recall
-    | Called
-    | Stated
-    | Ordered
-    | Observed
-    | Unanswered
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
 from brokerwatch.actors.base import Actor, tell
-from brokerwatch.actors.broker import Alarms
-from brokerwatch.backlog import Backlog, Batch, Hold, Remembered, answer
+from brokerwatch.actors.protocol import Alarms
 from brokerwatch.errors import StoreError
-from brokerwatch.holdfile import HoldFile
-from brokerwatch.store import Store
+from brokerwatch.storage.backlog import Backlog, Batch, answer
+from brokerwatch.storage.hold_file import HoldFile
+from brokerwatch.storage.records import Hold, Remembered
+from brokerwatch.storage.store import Store
 
 _log: Final = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """HealthSupervisor: hears every broker, lays vetoes, publishes the verdicts, restarts the dead.
 
 It knows a broker only by what arrives on the bus, and adds what a broker cannot know of itself:
-silence, death, a broken configuration. `brokerwatch.view` decides who is silent and
-`brokerwatch.restarts` how often an actor may come back; this is the driver of the two.
+silence, death, a broken configuration. `brokerwatch.health.supervision` decides who is silent and
+`brokerwatch.health.restarts` how often an actor may come back; this is the driver of the two.
 """
 
 from __future__ import annotations
@@ -10,100 +10,42 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Protocol, assert_never
 
-import pykka
-
 from brokerwatch.actors.base import Actor, stop_soon, tell
-from brokerwatch.actors.broker import Alarms, Report, Reset
-from brokerwatch.backlog import Hold
-from brokerwatch.board import Board
+from brokerwatch.actors.board import Board
+from brokerwatch.actors.protocol import (
+    ITS_END,
+    Alarms,
+    Births,
+    Died,
+    Drain,
+    HealthTopic,
+    Life,
+    LookRound,
+    Obey,
+    Report,
+    Reset,
+    RestartDue,
+    held_words,
+)
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.errors import ControlError
-from brokerwatch.health import utc_time
+from brokerwatch.health.reading import told, ttl_s
+from brokerwatch.health.restarts import Restarts
+from brokerwatch.health.supervision import View, cut_off, look_round
 from brokerwatch.messages import Reading, Reason, Roster
-from brokerwatch.messages.health import ROSTER_PART
-from brokerwatch.restarts import Restarts
-from brokerwatch.view import View, cut_off, look_round, told, ttl_s
+from brokerwatch.messages.reading import ROSTER_PART
+from brokerwatch.storage.records import Hold
 
 _log: Final = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """States have arrived; take the newest of each broker."""
-
-
-@dataclass(frozen=True, slots=True)
-class LookRound:
-    """A tick: who is silent?"""
-
-
-@dataclass(frozen=True, slots=True)
-class Died:
-    """The actor of `broker` that was started under `epoch` has ended by itself."""
-
-    broker: str
-    epoch: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class RestartDue:
-    """The wait before a restart is over."""
-
-    broker: str
-
-
-@dataclass(frozen=True, slots=True)
-class Obey:
-    """An operator's command; `reply` is told in words what was done, or ControlError why not."""
-
-    verb: str
-    broker: str
-    by: str
-    why: str
-    until: Instant | None
-    reply: Future[str]
-
-
-ITS_END: Final = "its own end"
-"""Who ends a hold that had a time."""
 NOT_STORED: Final = "it could not be stored yet: until it is, a restart would not know of it"
 
 GIVEN_UP: Final = frozenset({Reason.CONFIG, Reason.FAILED})
 """Under these vetoes there is no actor to hear of and none to restart."""
 
 Message = Drain | LookRound | Died | RestartDue | Obey
-
-
-@dataclass(frozen=True, slots=True)
-class Life:
-    """One incarnation of a broker actor."""
-
-    epoch: str
-    ref: pykka.ActorRef[Any]
-
-
-class Births(Protocol):
-    """Starts broker actors."""
-
-    def __call__(self, broker: str) -> Life:
-        """Start the next life of `broker`, with all that the one before knew. Does not wait."""
-        ...
-
-
-class HealthTopic(Protocol):
-    """Where readings go."""
-
-    def publish(self, reading: Reading) -> None:
-        """One broker's reading."""
-        ...
-
-    def publish_part(self, part: int, roster: Callable[[], Roster]) -> None:
-        """One part of all readings. It is made when it is sent, on another thread."""
-        ...
 
 
 class Journal(Protocol):
@@ -120,12 +62,6 @@ class Journal(Protocol):
     def held(self, broker: str, hold: Hold | None) -> Future[bool] | None:
         """A hold begins, or with None ends; the future says whether a restart would know of it."""
         ...
-
-
-def held_words(hold: Hold) -> str:
-    """A hold as everybody is shown it: by whom, why, until when."""
-    end = "" if hold.until_us is None else f", until {utc_time(hold.until_us)}"
-    return f"by {hold.by}: {hold.why}{end}"
 
 
 class HealthSupervisor(Actor):

@@ -71,8 +71,8 @@ def accounts(arguments: list[str]) -> None:
 
 def watch(places: Mapping[str, Any], size: int, poll_s: float, window_s: float) -> dict[str, float]:
     """Watch so many accounts for a while."""
-    from brokerwatch.cluster import Cluster
-    from brokerwatch.config import ClusterSettings
+    from brokerwatch.cluster.cluster import Cluster
+    from brokerwatch.config.cluster_settings import ClusterSettings
 
     logging.disable(logging.WARNING)
     names = tuple(KINDS)
@@ -121,7 +121,7 @@ async def instances(place: Mapping[str, Any], count: int, rounds: int) -> dict[s
     """So many instances, as a bot makes them: each with its markets, each with its session."""
     import ccxt.async_support as ccxt
 
-    from brokerwatch.config import CCXT_NAMES
+    from brokerwatch.config.broker_spec import CCXT_NAMES
 
     gc.collect()
     before, began_s = resident_mb(), time.monotonic()

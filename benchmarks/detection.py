@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from benchmarks.measure import Numbers, Row, run
-from brokerwatch.cluster import Cluster
-from brokerwatch.config import BrokerSpec, ClusterSettings
+from brokerwatch.cluster.cluster import Cluster
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.config.cluster_settings import ClusterSettings
 
 KINDS: Final = ("hand", "simple", "guarded")
 

@@ -28,9 +28,10 @@ import zmq
 
 from benchmarks.elsewhere import Elsewhere, answer, heard
 from benchmarks.measure import Numbers, Row, run
-from brokerwatch.cluster import Cluster
-from brokerwatch.config import BrokerSpec, ClusterSettings
-from brokerwatch.listener import Listener
+from brokerwatch.bus.listener import Listener
+from brokerwatch.cluster.cluster import Cluster
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.messages import MessageType, Stamp
 from brokerwatch.messages.codec import encode
 from brokerwatch.messages.envelope import Envelope

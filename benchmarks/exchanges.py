@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from benchmarks.elsewhere import answer, heard
 from benchmarks.measure import run
-from brokerwatch.config import BrokerSpec
+from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 
 KINDS: Final[Mapping[str, type[SimulatedExchange]]] = {

@@ -27,20 +27,23 @@ import ccxt.async_support as ccxt
 from benchmarks.elsewhere import Elsewhere
 from benchmarks.exchanges import spec
 from benchmarks.measure import Numbers, Row, run
-from brokerwatch.actors.broker import BrokerActor, FetchNow, Surroundings
-from brokerwatch.backlog import Remembered
-from brokerwatch.board import Slot
-from brokerwatch.calls import Teller
+from brokerwatch.actors.board import Slot
+from brokerwatch.actors.broker import BrokerActor, Surroundings
+from brokerwatch.actors.protocol import FetchNow
 from brokerwatch.clock import SystemClock
-from brokerwatch.cluster import Cluster
-from brokerwatch.config import CCXT_NAMES, BrokerSpec, ClusterSettings
-from brokerwatch.evidence import evidence
-from brokerwatch.exchange import Gateway
-from brokerwatch.health import NO_VETOES, Health
-from brokerwatch.journal import Journal
-from brokerwatch.loop import LoopThread, Timers
+from brokerwatch.cluster.cluster import Cluster
+from brokerwatch.cluster.observation import Teller
+from brokerwatch.cluster.timers import Timers
+from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
+from brokerwatch.config.cluster_settings import ClusterSettings
+from brokerwatch.gateway.gateway import Gateway
+from brokerwatch.gateway.loop import LoopThread
+from brokerwatch.health.outcome import Outcome
+from brokerwatch.health.reading import evidence
+from brokerwatch.health.state_machine import NO_VETOES, Health
 from brokerwatch.messages import Balance, Reading
-from brokerwatch.source import Outcome
+from brokerwatch.storage.journal import Journal
+from brokerwatch.storage.records import Remembered
 
 TARGETS: Final[Mapping[str, float]] = {"kraken": 1.1, "okx": 1.1, "coinbase": 0.8}
 """At most so many times plain ccxt."""

@@ -16,8 +16,9 @@ from typing import Any, Final
 import pykka
 
 from benchmarks.measure import Numbers, Row, run
-from brokerwatch.cluster import Cluster
-from brokerwatch.config import BrokerSpec, ClusterSettings
+from brokerwatch.cluster.cluster import Cluster
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.config.cluster_settings import ClusterSettings
 
 ROWS: Final = (
     Row("empty", "an empty method", "ns"),

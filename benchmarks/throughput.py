@@ -23,16 +23,20 @@ import zmq
 
 from benchmarks.elsewhere import Elsewhere, answer, heard
 from benchmarks.measure import Numbers, Row, run
-from brokerwatch.actors.supervisor import Drain, HealthSupervisor, Life
-from brokerwatch.backlog import Hold
-from brokerwatch.board import Board, Slot
-from brokerwatch.bus import Bus, Publisher
+from brokerwatch.actors.board import Board, Slot
+from brokerwatch.actors.protocol import Drain, Life
+from brokerwatch.actors.supervisor import HealthSupervisor
+from brokerwatch.bus.inbox import Inbox
+from brokerwatch.bus.publisher import Publisher
+from brokerwatch.bus.publishing import HealthVoice, Voice
+from brokerwatch.bus.sockets import Bus
 from brokerwatch.clock import Instant, SystemClock
-from brokerwatch.config import BrokerSpec
-from brokerwatch.evidence import evidence
-from brokerwatch.health import NO_VETOES, Health
-from brokerwatch.inbox import Inbox
-from brokerwatch.loop import LoopThread, Timers
+from brokerwatch.cluster.timers import Timers
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.gateway.loop import LoopThread
+from brokerwatch.health.reading import evidence, ttl_s
+from brokerwatch.health.state_machine import NO_VETOES, Health
+from brokerwatch.health.supervision import View
 from brokerwatch.messages import (
     Balance,
     Fault,
@@ -46,8 +50,7 @@ from brokerwatch.messages import (
 )
 from brokerwatch.messages.codec import encode
 from brokerwatch.messages.envelope import Envelope
-from brokerwatch.view import View, ttl_s
-from brokerwatch.voice import HealthVoice, Voice
+from brokerwatch.storage.records import Hold
 
 ROWS: Final = (
     Row("bare", "a bare loop of recv and unpackb", "events/s"),

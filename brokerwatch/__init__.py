@@ -18,11 +18,13 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from brokerwatch.broker import Broker
-    from brokerwatch.changes import Change
-    from brokerwatch.cluster import Cluster
-    from brokerwatch.config import BrokerSpec, ClusterSettings
-    from brokerwatch.dropin import guard
+    from brokerwatch.bus.listener import Listener
+    from brokerwatch.cluster.broker import Broker
+    from brokerwatch.cluster.cluster import Cluster
+    from brokerwatch.config.broker_spec import BrokerSpec
+    from brokerwatch.config.cluster_settings import ClusterSettings
+    from brokerwatch.config.policy import GUARDED, SIMPLE, Rules
+    from brokerwatch.dropin.guard import guard
     from brokerwatch.errors import (
         BalanceUnknown,
         BlockingCallInLoop,
@@ -54,8 +56,8 @@ if TYPE_CHECKING:
         ValidationNotSupported,
         VerificationRequired,
     )
-    from brokerwatch.health import BROKER_MAX_CONSECUTIVE_ERRORS
-    from brokerwatch.listener import Listener
+    from brokerwatch.health.changes import Change
+    from brokerwatch.health.state_machine import BROKER_MAX_CONSECUTIVE_ERRORS
     from brokerwatch.messages import (
         Candle,
         Capability,
@@ -70,9 +72,11 @@ if TYPE_CHECKING:
         Side,
         Wallet,
     )
-    from brokerwatch.policy import GUARDED, SIMPLE, Rules
-    from brokerwatch.router import Router
-    from brokerwatch.selection import Choice, Need, Refusal
+    from brokerwatch.routing.need import Need
+    from brokerwatch.routing.objections import Refusal
+    from brokerwatch.routing.router import Router
+    from brokerwatch.routing.selection import Choice
+
 
 __all__ = [
     "BROKER_MAX_CONSECUTIVE_ERRORS",
@@ -134,17 +138,17 @@ __all__ = [
 ]
 
 _HOME = {
-    "guard": "dropin",
-    "Change": "changes",
-    "Router": "router",
-    "Refusal": "selection",
-    "Choice": "selection",
-    "Need": "selection",
-    "BROKER_MAX_CONSECUTIVE_ERRORS": "health",
-    "Broker": "broker",
-    "BrokerSpec": "config",
-    "Cluster": "cluster",
-    "ClusterSettings": "config",
+    "guard": "dropin.guard",
+    "Change": "health.changes",
+    "Router": "routing.router",
+    "Refusal": "routing.selection",
+    "Choice": "routing.selection",
+    "Need": "routing.need",
+    "BROKER_MAX_CONSECUTIVE_ERRORS": "health.state_machine",
+    "Broker": "cluster.broker",
+    "BrokerSpec": "config.broker_spec",
+    "Cluster": "cluster.cluster",
+    "ClusterSettings": "config.cluster_settings",
     "DetailedBalance": "messages",
     "Side": "messages",
     "Product": "messages",
@@ -154,12 +158,12 @@ _HOME = {
     "CapabilityState": "messages",
     "Capability": "messages",
     "Candle": "messages",
-    "GUARDED": "policy",
+    "GUARDED": "config.policy",
     "Holding": "messages",
-    "Listener": "listener",
+    "Listener": "bus.listener",
     "Reading": "messages",
-    "Rules": "policy",
-    "SIMPLE": "policy",
+    "Rules": "config.policy",
+    "SIMPLE": "config.policy",
     "Wallet": "messages",
 }
 """Where each name lives; the errors are in `errors`."""

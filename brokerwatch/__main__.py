@@ -1,6 +1,6 @@
 """`python -m brokerwatch` is `brokerwatch`."""
 
-from brokerwatch.cli import main
+from brokerwatch.cli.main import main
 
 if __name__ == "__main__":
     main()

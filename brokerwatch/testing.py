@@ -18,8 +18,7 @@ from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, overload
 
-from brokerwatch.config import BrokerSpec
-from brokerwatch.simulation import ccxt_config
+from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.simulator import (
     EXCHANGES,
     FAULTS,
@@ -30,6 +29,7 @@ from brokerwatch.simulator import (
     SimulatedOkx,
     serve,
 )
+from brokerwatch.simulator.ccxt_config import ccxt_config
 
 __all__ = ["FAULTS", "broker_spec", "ccxt_config", "simulated"]
 

@@ -8,18 +8,8 @@ if __name__ != "brokerwatch.messages":
 from brokerwatch.messages.balance import Balance, DetailedBalance, Holding, Wallet, amount, total
 from brokerwatch.messages.envelope import Envelope, MessageType, Stamp, next_epoch
 from brokerwatch.messages.events import BalanceSeen, BrokerAlive, BrokerEvent, FetchFailed
-from brokerwatch.messages.health import (
-    Fault,
-    FaultKind,
-    HealthState,
-    Reading,
-    ReadingData,
-    Reason,
-    Roster,
-    RosterData,
-    Verdict,
-    clipped,
-)
+from brokerwatch.messages.health import Fault, FaultKind, HealthState, Reason, Verdict, clipped
+from brokerwatch.messages.reading import Reading, Roster
 from brokerwatch.messages.trading import (
     Candle,
     Capability,
@@ -30,6 +20,7 @@ from brokerwatch.messages.trading import (
     Product,
     Side,
 )
+from brokerwatch.messages.wire import ReadingData, RosterData
 
 __all__ = [
     "Balance",

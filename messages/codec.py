@@ -14,7 +14,7 @@ import msgspec
 
 from brokerwatch.errors import CodecError
 from brokerwatch.messages.envelope import WIRE_VERSION, Envelope, MessageType, Stamp
-from brokerwatch.messages.health import ReadingData, RosterData
+from brokerwatch.messages.wire import ReadingData, RosterData
 
 _msgpack: Final[Any] = msgpack  # it has no annotations
 _encoder: Final = msgspec.msgpack.Encoder()

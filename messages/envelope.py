@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from brokerwatch.messages.health import ReadingData, RosterData
+from brokerwatch.messages.wire import ReadingData, RosterData
 
 WIRE_VERSION: Final = 1
 """The major number of the protocol. A receiver ignores any other."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from brokerwatch.messages.health import Reading
+from brokerwatch.messages.reading import Reading
 
 
 class BalanceSeen(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ and `BTC/USDT:USDT` for what is no spot market.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
@@ -129,3 +130,21 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
     """For people."""
     since_us: int
     """Wall clock, µs: since when it is so."""
+
+
+class StatusWord(StrEnum):
+    """What an exchange says of itself."""
+
+    ONLINE = "online"
+    MAINTENANCE = "maintenance"
+    CANCEL_ONLY = "cancel_only"
+    POST_ONLY = "post_only"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """An exchange's own word about itself. Maintenance that is only announced leaves it online."""
+
+    word: StatusWord
+    detail: str = ""
+    """For people: what is going on, or what is announced."""

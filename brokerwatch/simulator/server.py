@@ -21,8 +21,9 @@ from functools import partial
 from aiohttp import web
 
 from brokerwatch.simulator.connections import Broken, Ending
-from brokerwatch.simulator.exchange import Call, SimulatedExchange, Trouble
+from brokerwatch.simulator.exchange import Call, SimulatedExchange
 from brokerwatch.simulator.faults import Answer
+from brokerwatch.simulator.trouble import Trouble
 
 HOST = "127.0.0.1"
 ANY_PORT = 0

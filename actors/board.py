@@ -1,0 +1,136 @@
+"""The notice board: the newest reading of each broker, for a trading thread that must not wait.
+
+Two write here, the broker its evidence and the supervisor its vetoes. Whoever writes recomputes the
+whole reading under that broker's lock and swaps one reference, so a reader takes no lock and sees
+either the old truth or the new one. A reading has a term (`valid_until_s`): when everybody who could
+renew it has died, it turns unavailable by itself. The board refuses what an older incarnation of
+a broker writes, so an actor that hung and was replaced changes nothing when it wakes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from brokerwatch.clock import Instant
+from brokerwatch.errors import UnknownBroker
+from brokerwatch.health.reading import composed
+from brokerwatch.health.state_machine import Health, Vetoes
+from brokerwatch.messages import Balance, Reading, Reason
+
+
+class Slot:
+    """One broker's place on the board. Reading it is one attribute access."""
+
+    __slots__ = ("_changed", "_evidence", "_health", "_lock", "_vetoes", "available_until_s", "reading")
+
+    def __init__(
+        self,
+        evidence: Reading,
+        health: Health,
+        vetoes: Vetoes,
+        changed: Callable[[Reading, Reading], object] | None = None,
+    ) -> None:
+        self._lock = threading.Condition()
+        self._changed = changed
+        self._evidence = evidence
+        self._health = health
+        self._vetoes = vetoes
+        self.reading = composed(evidence, vetoes)
+        self.available_until_s = self.reading.available_until_s
+
+    def write_evidence(self, evidence: Reading, health: Health) -> bool:
+        """The broker's own word. False, and nothing changes, when a newer word stands here."""
+        with self._lock:
+            have = self._evidence
+            if (evidence.broker_epoch, evidence.version) < (have.broker_epoch, have.version):
+                return False
+            self._evidence = evidence
+            self._health = health
+            self._compose()
+            return True
+
+    def write_vetoes(self, vetoes: Vetoes) -> None:
+        """The supervisor's word."""
+        with self._lock:
+            self._vetoes = vetoes
+            self._compose()
+            self._lock.notify_all()
+
+    def said(self) -> tuple[Reading, Vetoes]:
+        """What the two wrote, apart: the evidence and the vetoes."""
+        with self._lock:
+            return self._evidence, self._vetoes
+
+    def known(self) -> tuple[Reading, Balance | None]:
+        """The reading, and the last known balance in full, of one moment."""
+        with self._lock:
+            return self.reading, self._health.balance
+
+    def wait_until_lifted(self, reason: Reason, deadline_s: float) -> bool:
+        """Wait until this veto is not laid. False when it still is after `deadline_s`."""
+        with self._lock:
+            return self._lock.wait_for(lambda: reason not in self._vetoes.laid, deadline_s)
+
+    def supersede(self, epoch: str, now: Instant) -> Health:
+        """Hand the place to a new incarnation, which `epoch` names: from here on the old one is refused.
+
+        Returns the health that the new one starts with: all that was known, and nothing proven.
+        """
+        with self._lock:
+            self._health = self._health.restarted(now)
+            self._evidence = msgspec.structs.replace(
+                self._evidence,
+                broker_epoch=epoch,
+                version=self._health.version,
+                state=self._health.state,
+                since_us=self._health.since.wall_us,
+            )
+            self._compose()
+            return self._health
+
+    def _compose(self) -> None:
+        before, reading = self.reading, composed(self._evidence, self._vetoes)
+        until_s = reading.available_until_s
+        # Next to each other, with no call between them at which another thread could look: it must not read
+        # that this broker is out and then be told that it is available.
+        self.reading = reading
+        self.available_until_s = until_s
+        if self._changed is not None:
+            self._changed(before, reading)
+
+
+class Board:
+    """All slots. The set of brokers is fixed when the board is made."""
+
+    def __init__(self, slots: Iterable[Slot]) -> None:
+        self._slots = {slot.reading.broker: slot for slot in slots}
+
+    def __contains__(self, broker: str) -> bool:
+        return broker in self._slots
+
+    def slot(self, broker: str) -> Slot:
+        """The place of one broker. Raises UnknownBroker, which names those that exist."""
+        try:
+            return self._slots[broker]
+        except KeyError:
+            known = ", ".join(sorted(self._slots)) or "none"
+            raise UnknownBroker(f"no broker named {broker!r} in this cluster; there are: {known}") from None
+
+    def reading(self, broker: str) -> Reading:
+        """One broker's reading. Raises UnknownBroker."""
+        return self.slot(broker).reading
+
+    def is_available(self, broker: str) -> bool:
+        """Whether this broker can be trusted right now. Raises UnknownBroker."""
+        return self.slot(broker).reading.available
+
+    def said(self) -> dict[str, tuple[Reading, Vetoes]]:
+        """What was written on every slot: evidence and vetoes, apart."""
+        return {name: slot.said() for name, slot in self._slots.items()}
+
+    def readings(self) -> tuple[Reading, ...]:
+        """Every broker's reading, in the order of the configuration."""
+        return tuple(slot.reading for slot in self._slots.values())

@@ -1,0 +1,136 @@
+"""The supervisor's ears: a thread that reads the brokers' bus and keeps the newest state of each.
+
+An actor's inbox cannot be bounded without losing messages at random. So what comes in is thinned
+before it: of each broker only the newest state waits, and the supervisor is told once that
+there is something, until it has taken it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from brokerwatch.bus.sockets import Bus, Waker
+from brokerwatch.bus.subscriber import Subscriber
+from brokerwatch.clock import Clock
+from brokerwatch.errors import CodecError, EndpointUnavailable
+from brokerwatch.messages import Reading, ReadingData, topics
+from brokerwatch.messages.codec import decode
+
+_log: Final = logging.getLogger(__name__)
+
+WAIT_S: Final = 1.0
+"""The longest wait; a message or the waker ends it sooner."""
+
+
+class Inbox:
+    """The bound SUB end of the brokers' bus."""
+
+    def __init__(self, bus: Bus, endpoint: str, clock: Clock, ttl_s: float) -> None:
+        self._bus = bus
+        self._endpoint = endpoint
+        self._clock = clock
+        self._ttl_s = ttl_s
+        self._newest: dict[str, tuple[ReadingData, float]] = {}
+        """What waits, and in which monotonic second it came: a reading is made only of what is taken."""
+        self._told = False
+        self._lock = threading.Lock()
+        self._notify: Callable[[], object] = lambda: None
+        self._stopping = threading.Event()
+        self._waker = Waker()
+        self._failure: EndpointUnavailable | None = None
+        self.name = "brokerwatch-inbox"
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self._ready = threading.Event()
+        self.refused = 0
+        """Messages that were none of ours."""
+        self.superseded = 0
+        """States that a newer one of the same broker replaced before they were taken."""
+
+    def start(self) -> None:
+        """Bind, and begin to read. Raises EndpointUnavailable."""
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+
+    def call(self, notify: Callable[[], object]) -> None:
+        """From now on call this when something waits; once, until it is taken."""
+        with self._lock:
+            self._notify = notify
+            self._told = bool(self._newest)
+        if self._told:
+            notify()
+
+    def take(self) -> Mapping[str, Reading]:
+        """The newest state of each broker that has said anything since the last time."""
+        with self._lock:
+            taken, self._newest, self._told = self._newest, {}, False
+        return {
+            broker: Reading.received(
+                said, clock=self._clock, sent_up_s=came_s, valid_until_s=came_s + self._ttl_s
+            )
+            for broker, (said, came_s) in taken.items()
+        }
+
+    def stop(self, deadline_s: float) -> bool:
+        """Close the socket and end the thread. False when that took too long."""
+        self._stopping.set()
+        self._waker.wake()
+        self._thread.join(deadline_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            incoming = Subscriber(self._bus, [self._endpoint], [topics.ALL_BROKERS], self._waker, bind=True)
+        except EndpointUnavailable as error:
+            self._failure = error
+            self._waker.close()
+            return
+        finally:
+            self._ready.set()
+        try:
+            while not self._stopping.is_set():
+                for bodies in incoming.take(WAIT_S).values():
+                    # Of one topic only the last can be the newest; the others still count as loss-free.
+                    self.superseded += len(bodies) - 1
+                    self._keep(bodies[-1])
+                self._tell()
+        finally:
+            incoming.close()
+            self._waker.close()
+
+    def _keep(self, body: bytes) -> None:
+        try:
+            envelope = decode(body)
+        except CodecError as error:
+            self.refused += 1
+            _log.debug("refused on the brokers' bus: %s", error)
+            return
+        state = envelope.data
+        if not isinstance(state, ReadingData):
+            self.refused += 1
+            return
+        came_s = self._clock.up_s()
+        with self._lock:
+            known = self._newest.get(state.broker)
+            if known is None or _order(known[0]) < _order(state):
+                self._newest[state.broker] = (state, came_s)
+            if known is not None:
+                self.superseded += 1
+
+    def _tell(self) -> None:
+        with self._lock:
+            tell = bool(self._newest) and not self._told
+            self._told = self._told or tell
+            notify = self._notify
+        if tell:
+            notify()
+
+
+def _order(state: ReadingData) -> tuple[str, int]:
+    """What decides which of two states is newer."""
+    return (state.broker_epoch, state.version)

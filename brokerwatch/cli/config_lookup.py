@@ -1,0 +1,89 @@
+"""Which configuration is meant, and where the cluster is that it describes: its name, folder and endpoint.
+
+`run` and the commands beside it look in the same places, so that none of them needs to be told what the
+other one knows. Whoever only listens reads the [cluster] table alone, and pays for nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from brokerwatch.config.cluster_settings import ClusterSettings, cluster_mistakes
+from brokerwatch.errors import ConfigError, Problem
+
+CONFIG_VARIABLE: Final = "BROKERWATCH_CONFIG"
+CONFIG_FILE: Final = "brokerwatch.toml"
+
+
+def config_path(config: Path | None) -> Path:
+    """The configuration: the one named, else the environment's, else the one that lies here.
+
+    Raises ConfigError where there is none.
+    """
+    found = _found(config)
+    if found is not None:
+        return found
+    raise ConfigError(
+        (
+            Problem(
+                "",
+                "",
+                f"no configuration: neither --config, nor ${CONFIG_VARIABLE}, nor ./{CONFIG_FILE}; "
+                "`brokerwatch init` writes one to fill in, and --demo runs on simulated exchanges",
+            ),
+        )
+    )
+
+
+def meant_cluster(config: Path | None, *, name: str | None, state: Path | None) -> ClusterSettings:
+    """The cluster that an operator means: by its configuration, where there is one, or by name or folder.
+
+    Raises ConfigError.
+    """
+    by_name = config is None and (name is not None or state is not None)
+    settings = ClusterSettings() if by_name else _settings(config)
+    meant = replace(
+        settings,
+        name=settings.name if name is None else name,
+        state=settings.state if state is None else str(state),
+    )
+    problems = [Problem("", f"cluster.{key}", expected) for key, expected in cluster_mistakes(meant)]
+    if problems:
+        raise ConfigError(tuple(problems))
+    return meant
+
+
+def health_endpoint(config: Path | None) -> str:
+    """Where the configured cluster publishes; the usual endpoint where nothing is configured.
+
+    Raises ConfigError, also for an endpoint of which only the running cluster knows the port.
+    """
+    endpoint = _settings(config).health_endpoint
+    if endpoint.endswith((":*", ":0")):
+        expected = f"{endpoint!r} is any free port; name the endpoint that `brokerwatch run` shows"
+        raise ConfigError((Problem(str(_found(config) or ""), "cluster.health_endpoint", expected),))
+    return endpoint
+
+
+def _settings(config: Path | None) -> ClusterSettings:
+    """The [cluster] table of the configuration; what is usual where there is no configuration."""
+    path = _found(config)
+    if path is None:
+        return ClusterSettings()
+    from brokerwatch.config.loader import (
+        load_cluster,  # who has no configuration does not pay for reading one
+    )
+
+    return load_cluster(path)
+
+
+def _found(config: Path | None) -> Path | None:
+    if config is not None:
+        return config
+    if named := os.environ.get(CONFIG_VARIABLE):
+        return Path(named)
+    here = Path(CONFIG_FILE)
+    return here if here.exists() else None

@@ -1,0 +1,112 @@
+"""The program: settings, a cluster on them, and a screen, until somebody says stop.
+
+`run_cluster.py` and `brokerwatch run` are both this.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from brokerwatch.cli.config_lookup import config_path
+from brokerwatch.cli.demo import simulated_settings
+from brokerwatch.cli.screen import Screen
+from brokerwatch.cli.signals import stop_signals
+from brokerwatch.clock import SystemClock
+from brokerwatch.cluster.cluster import Cluster
+from brokerwatch.config.cluster_settings import Settings
+from brokerwatch.config.loader import load
+from brokerwatch.errors import EndpointUnavailable, StateFolderTaken
+
+
+def run(
+    *, config: Path | None, demo: bool, duration_s: float | None, as_json: bool, keep_going: bool
+) -> None:
+    """Run a cluster and show it. Returns when it was stopped, or after `duration_s`.
+
+    Raises ConfigError when the configuration cannot be used, EndpointUnavailable when an endpoint is taken.
+    """
+    in_lines = as_json or not sys.stdout.isatty()
+    if in_lines:
+        # Where there is no live table to say it, flips and warnings are lines on standard error.
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with stop_signals() as stopped, ExitStack() as stack:
+        story = [""]
+
+        def tell(sentence: str) -> None:
+            story[0] = sentence
+            if in_lines:
+                sys.stderr.write(f"simulation: {sentence}\n")
+
+        begin: Callable[[], None] | None = None
+        if demo:
+            settings, begin = stack.enter_context(simulated_settings(tell))
+        else:
+            settings = _load(config_path(config), keep_going=keep_going)
+        cluster = stack.enter_context(_started(settings, beside_others=demo))
+        listener = stack.enter_context(cluster.listener())
+        if duration_s is not None:
+            # A thread of its own, so that the time ends however quiet the brokers are.
+            timer = threading.Timer(duration_s, stopped.set)
+            timer.daemon = True
+            timer.start()
+            stack.callback(timer.cancel)
+        title = _title(settings, demo=demo)
+        if in_lines:  # a table has the endpoint below it
+            title = f"{title}\nhealth topic {cluster.health_endpoint}"
+        if as_json:
+            sys.stderr.write(f"{title}\n")
+        if begin is not None:
+            # Not before everybody has answered: a slow machine would start with the first outage.
+            for name in (spec.name for spec in settings.brokers):
+                cluster.broker(name).get_account_balance()
+            begin()
+        Screen(
+            listener,
+            stopped.is_set,
+            SystemClock().up_s,
+            as_json=as_json,
+            title=title,
+            caption=lambda: _caption(cluster, story[0]),
+        ).show()
+
+
+@contextmanager
+def _started(settings: Settings, *, beside_others: bool) -> Generator[Cluster]:
+    """The running cluster. A demo makes do when another one has the usual port or the state folder."""
+    cluster = Cluster.from_settings(settings)
+    try:
+        cluster.start()
+    except (EndpointUnavailable, StateFolderTaken):
+        if not beside_others:
+            raise
+        modest = replace(settings.cluster, health_endpoint="tcp://127.0.0.1:*", remember=False)
+        cluster = Cluster(settings.brokers, modest)
+        cluster.start()
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def _load(path: Path, *, keep_going: bool) -> Settings:
+    from brokerwatch.gateway.catalogue import Catalogue
+
+    return load(path, Catalogue(), keep_going=keep_going)
+
+
+def _title(settings: Settings, *, demo: bool) -> str:
+    count = len(settings.brokers) + len(settings.broken)
+    if demo:
+        return f"brokerwatch: {count} SIMULATED accounts on simulated exchanges; no real exchange is asked"
+    return f"brokerwatch: cluster {settings.cluster.name}, {count} account{'s' if count != 1 else ''}"
+
+
+def _caption(cluster: Cluster, story: str) -> str:
+    lines = [f"in another terminal: brokerwatch listen {cluster.health_endpoint}   Ctrl-C ends"]
+    return "\n".join([f"simulation: {story}", *lines] if story else lines)

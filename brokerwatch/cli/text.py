@@ -1,0 +1,91 @@
+"""Readings as text: a JSON object, a line for a pipe, and the words of a table's cells."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from decimal import Context, Decimal
+from typing import Any, Final
+
+import msgspec
+
+from brokerwatch.bus.reception import Heard
+from brokerwatch.messages import HealthState, Reading, Reason
+from brokerwatch.money import plain
+from brokerwatch.storage.records import Transition
+
+_WIDE: Final = Context(prec=100)  # the ordinary one fails on amounts of more than 26 digits
+
+
+def json_object(heard: Heard) -> str:
+    """One reading as a JSON object: the wire's own map, with who said it and when beside it."""
+    stamp = heard.stamp
+    said = {"src": stamp.src, "epoch": stamp.epoch, "seq": stamp.seq, "ts_us": stamp.ts_us}
+    return json.dumps({**msgspec.to_builtins(heard.reading.data()), **said}, ensure_ascii=False)
+
+
+def history_object(line: Transition) -> str:
+    """One line of the history as a JSON object."""
+    return json.dumps(asdict(line), ensure_ascii=False)
+
+
+def history_line(line: Transition) -> str:
+    """One line of the history for people, in local time."""
+    moment = datetime.fromtimestamp(line.at_us / 1_000_000, UTC).astimezone()
+    what = f"{line.after} by {line.before}" if line.event == "operator" else f"{line.before} -> {line.after}"
+    answer = "available" if line.available else f"not available: {line.reason}"
+    fault = "" if line.fault is None else f"  {line.fault}, error {line.error_count}"
+    detail = f"  {line.detail}" if line.detail else ""
+    return f"{moment:%Y-%m-%d %H:%M:%S}  {line.broker:<16} {line.event:<8}  {what}  ({answer}){fault}{detail}"
+
+
+def nothing_heard_object(detail: str) -> str:
+    """The JSON object of somebody who never heard anything."""
+    said: dict[str, Any] = {
+        "broker": None,
+        "exchange": None,
+        "state": int(HealthState.UNKNOWN),
+        "status": "unknown",
+        "available": False,
+        "reason": str(Reason.NOTHING_HEARD),
+        "detail": detail,
+    }
+    return json.dumps(said)
+
+
+def change_line(heard: Heard) -> str:
+    """One reading as a line for a log or a pipe, with the time at which it was said or ran out."""
+    reading = heard.reading
+    shown_age = f" ({age(reading)})" if reading.as_of is not None else ""
+    return (
+        f"{clock_time(max(heard.stamp.ts_us, reading.since_us))} {reading.broker:<16} "
+        f"{'available' if reading.available else 'not available':<14}"
+        f"{reading.status:<12} {reading.reason:<13} errors {reading.error_count:<4} "
+        f"cash {cash(reading)}{shown_age} {reading.detail}"
+    ).rstrip()
+
+
+def clock_time(wall_us: int) -> str:
+    """The wall clock for people, in their own zone."""
+    return datetime.fromtimestamp(wall_us / 1_000_000, tz=UTC).astimezone().strftime("%H:%M:%S")
+
+
+def cash(reading: Reading) -> str:
+    """The cash for people; the word `unknown` where it is."""
+    return "unknown" if reading.cash is None else _rounded(reading.cash)
+
+
+def _rounded(exact: Decimal) -> str:
+    """Two digits for people, unless that would show a small amount as zero: then all that count."""
+    rounded = exact.quantize(Decimal("0.01"), context=_WIDE)
+    return plain(exact) if exact and not rounded else f"{rounded:,}"
+
+
+def age(reading: Reading) -> str:
+    """The age of the balance for people; empty when there is none."""
+    age_ms = reading.age_ms
+    if age_ms is None:
+        return ""
+    seconds = age_ms / 1_000
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,203 @@
+"""The control socket: how an operator's command reaches a running cluster.
+
+A Unix socket in the cluster's state folder, which only its owner can reach: the folder and the socket
+are closed to others, and the kernel says who calls. One line of JSON asks, one answers, and the
+connection ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, cast
+
+from brokerwatch.errors import ControlError
+from brokerwatch.gateway.loop import LoopThread
+
+SOCKET_NAME: Final = "control.sock"
+LONGEST_PATH: Final = 100
+"""Bytes of a socket's path: the systems allow 104 to 108."""
+LONGEST_LINE: Final = 16_384
+PATIENCE_S: Final = 5.0
+"""What a command may take, on both sides."""
+STOP_S: Final = 0.2
+"""What connections get to end when the socket is closed."""
+MAX_WHY: Final = 160
+"""Characters of a reason: with who and until when, it is shown whole wherever the hold is."""
+LATEST_US: Final = 4_102_444_800_000_000
+"""The end of 2099: what is told for longer is told without an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What an operator wants."""
+
+    verb: str
+    """`hold`, `release` or `reset`."""
+    broker: str
+    why: str = ""
+    until_us: int | None = None
+    """Wall clock, µs: when a hold ends; None: when it is released."""
+
+
+class ControlServer:
+    """Listens until it is stopped. `obey` answers a command in words, or raises ControlError."""
+
+    def __init__(self, loop: LoopThread, path: Path, obey: Callable[[Command, str], Awaitable[str]]) -> None:
+        self._loop = loop
+        self._path = path
+        self._obey = obey
+        self._server: asyncio.AbstractServer | None = None
+        self._open: dict[asyncio.StreamWriter, asyncio.Future[None]] = {}
+        """Each connection, and what is done when it is over."""
+
+    def start(self) -> None:
+        """Bind the socket. Raises OSError. Whoever starts it holds the folder, so an old socket is stale."""
+        if len(os.fsencode(self._path)) > LONGEST_PATH:
+            raise OSError(f"the path is longer than {LONGEST_PATH} bytes, which no socket can have")
+        self._loop.submit(self._start()).result(PATIENCE_S)
+
+    def stop(self, deadline_s: float) -> bool:
+        """Close it. False when the loop does not answer in time."""
+        try:
+            self._loop.submit(self._stop()).result(deadline_s)
+        except (TimeoutError, RuntimeError):
+            return False
+        return True
+
+    async def _start(self) -> None:
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, self._path, limit=LONGEST_LINE)
+        self._path.chmod(0o600)
+
+    async def _stop(self) -> None:
+        if self._server is not None:
+            self._path.unlink(missing_ok=True)
+            for _ in range(5):  # whoever has just called gets as far as `_serve`: asyncio would lose him
+                await asyncio.sleep(0)
+            self._server.close()
+            over = list(self._open.values())
+            for writer in self._open:
+                writer.transport.abort()
+            if over:
+                await asyncio.wait(over, timeout=STOP_S)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open[writer] = asyncio.get_running_loop().create_future()
+        try:
+            answer = await self._answer(reader, writer)
+            async with asyncio.timeout(PATIENCE_S):
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
+        except (OSError, TimeoutError):
+            pass  # whoever asked has gone, or never said what he wants
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(PATIENCE_S):
+                    await writer.wait_closed()
+            self._open.pop(writer).set_result(None)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> dict[str, str]:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                line = await reader.readuntil()
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            return {"error": f"not a command: expected one line of JSON, of up to {LONGEST_LINE:,} bytes"}
+        # Only now, for who is refused before he has spoken meets a broken pipe in place of the reason.
+        caller = _caller(cast("socket.socket", writer.get_extra_info("socket")))
+        if caller is None:
+            return {"error": "this cluster belongs to somebody else"}
+        try:
+            return {"said": await self._obeyed(_command(line), caller)}
+        except (ControlError, ValueError) as error:
+            return {"error": str(error)}
+
+    async def _obeyed(self, command: Command, caller: str) -> str:
+        """What the cluster says to it. It is never cancelled: whoever carries it out may do so later."""
+        said = asyncio.ensure_future(self._obey(command, caller))
+        done, _ = await asyncio.wait({said}, timeout=PATIENCE_S)
+        if not done:
+            said.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise ControlError(
+                f"no answer within {PATIENCE_S:g} s; it may still be carried out: see `brokerwatch history`"
+            )
+        return said.result()
+
+
+def _caller(connection: socket.socket) -> str | None:
+    """Who calls, as the kernel knows; None when it is neither our owner nor root."""
+    if not hasattr(socket, "SO_PEERCRED"):  # not Linux: the modes of folder and socket must do
+        return "the owner"
+    size = struct.calcsize("3i")
+    _pid, uid, _gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    if uid not in (os.getuid(), 0):
+        return None
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def _command(line: bytes) -> Command:
+    try:
+        found: object = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ValueError("not a command: expected one line of JSON") from None
+    if not isinstance(found, dict):
+        raise ValueError("not a command: expected a JSON object")  # noqa: TRY004 - one kind of error for all
+    parts = cast("dict[str, Any]", found)
+    until = parts.get("until_us")
+    verb, broker, why = (parts.get(name, "") for name in ("verb", "broker", "why"))
+    if not all(isinstance(text, str) for text in (verb, broker, why)) or not (
+        until is None or type(until) is int
+    ):
+        raise ValueError("not a command: expected texts, and until_us as a number")
+    return checked(Command(verb, broker, why, until))
+
+
+def checked(command: Command) -> Command:
+    """The command as it may be carried out. Raises ControlError."""
+    if command.until_us is not None and not 0 <= command.until_us < LATEST_US:
+        raise ControlError(
+            "that moment cannot be: expected one before the year 2100; no `until` means no end"
+        )
+    # Others print it, send it and store it: what cannot be printed has no place in it.
+    words = " ".join("".join(sign if sign.isprintable() else " " for sign in command.why).split())
+    if len(words) > MAX_WHY:
+        raise ControlError(f"the reason: expected up to {MAX_WHY} characters, not {len(words)}")
+    return replace(command, why=words)
+
+
+def ask(path: Path, command: Command) -> str:
+    """What the cluster behind this socket says to a command. Raises ControlError with what it objects to."""
+    request = json.dumps(asdict(command)).encode() + b"\n"
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(PATIENCE_S + 1.0)
+            connection.connect(os.fspath(path))
+            connection.sendall(request)
+            with connection.makefile("rb") as answer:
+                line = answer.readline(LONGEST_LINE)
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise ControlError(
+            f"no cluster listens at {path}: start it with `brokerwatch run`, or name the one that you mean "
+            "with --config, --cluster or --state"
+        ) from None
+    except OSError as error:
+        raise ControlError(f"{path} cannot be asked: {error.strerror or error}") from None
+    try:
+        found = cast("dict[str, Any]", json.loads(line))
+    except ValueError:
+        raise ControlError(f"the cluster at {path} did not answer") from None
+    if "said" not in found:
+        raise ControlError(str(found.get("error", "the cluster did not answer")))
+    return str(found["said"])

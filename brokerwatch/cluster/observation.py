@@ -1,0 +1,120 @@
+"""What a trader asked by himself, as evidence: when he asked, and what he was answered.
+
+Whatever he hands over is judged and never trusted. A mistake in the arguments is an error of his; an answer
+that proves nothing, or an exception that cannot even say what it is, is a fault like any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Final, cast
+
+from brokerwatch.actors.protocol import Called, Message, Observed, Ordered, Unanswered
+from brokerwatch.clock import Instant
+from brokerwatch.exchanges.faults import Failure, classify
+from brokerwatch.health.capabilities import READ
+from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Reading
+
+ASKED: Final = "asked_s: expected when you asked, by time.monotonic(), or None"
+
+
+def asked_at(asked_s: object, now: Instant, ordered_s: float, reading: Reading) -> Instant:
+    """When a trader asked. Raises TypeError and ValueError.
+
+    `ordered_s` is when the newest order of the key ended, in monotonic seconds; infinite while one is under
+    way, and minus infinity where there was none. Who does not say when he asked may have asked before that
+    order: such a balance proves that the account answers, and never that it has the order in it.
+    """
+    if asked_s is None:
+        asked = now.up_s
+        if math.isfinite(ordered_s):
+            asked = min(asked, math.nextafter(ordered_s, -math.inf))
+        if reading.overtaken and reading.as_of is not None:
+            # By an order of another life of ours, or of the moment.
+            asked = min(asked, math.nextafter(reading.as_of.up_s, -math.inf))
+    elif isinstance(asked_s, bool) or not isinstance(asked_s, int | float):
+        raise TypeError(f"{ASKED}, not {type(asked_s).__name__}")
+    elif not 0 <= asked_s <= now.up_s:
+        raise ValueError(f"{ASKED}: from 0 to now, which is {now.up_s:.3f}, not {asked_s!r}")
+    else:
+        asked = float(asked_s)
+    return Instant(now.wall_us - round((now.up_s - asked) * 1_000_000), asked)
+
+
+def judged(
+    outcome: object,
+    asked: Instant,
+    holdings: Callable[[object], Mapping[str, Holding]],
+    explain: Callable[[Exception], Fault],
+) -> Balance | Fault | None:
+    """What an outcome is: a balance, a fault, or None for an answer of another kind. Raises TypeError.
+
+    `holdings` reads a balance or raises; `explain` says which fault an exception is.
+    """
+    if outcome is None:
+        return None
+    if isinstance(outcome, Exception):
+        try:
+            return explain(outcome)
+        except Exception as unspeakable:  # noqa: BLE001 - an error whose own text raises is a fault all the same
+            return _fault(f"{type(outcome).__name__}, and {type(unspeakable).__name__} in it")
+    if not isinstance(outcome, Mapping):
+        raise TypeError(
+            "outcome: expected what fetch_balance gave (a mapping), the exception that a call raised, or "
+            f"None for an answer of another kind, not {type(outcome).__name__}"
+        )
+    try:
+        return Balance(holdings=holdings(cast("object", outcome)), as_of=asked)
+    except Exception as error:  # noqa: BLE001 - whatever cannot be read proves nothing
+        return _fault(f"the balance that was observed: {_words(error)}")
+
+
+def observed(capability: str, outcome: Balance | Fault | None) -> Called | Observed:
+    """What the broker's actor is told of it."""
+    if isinstance(outcome, Balance) or (outcome is not None and capability == READ):
+        return Observed(outcome)
+    return Called(capability, outcome)
+
+
+def explained(error: Exception) -> Fault:
+    """The fault that an exception of a trader's own code is."""
+    return classify(Failure.of(error))
+
+
+def _fault(words: str) -> Fault:
+    return Fault(FaultKind.BAD_RESPONSE, words)
+
+
+def _words(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - as above
+        return type(error).__name__
+
+
+UNREACHED: Final = frozenset({FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN})
+"""Faults that are about no question in particular."""
+
+
+class Teller:
+    """Tells a broker's actor how its calls ended; see `brokerwatch.orders.executor.Teller`."""
+
+    def __init__(self, send: Callable[[Message], bool]) -> None:
+        self._send = send
+
+    def called(self, capability: str, fault: Fault | None) -> None:
+        """A call of this kind has ended."""
+        self._send(Called(capability, fault))
+
+    def unanswered(self, fault: Fault) -> None:
+        """A private question met this."""
+        self._send(Unanswered(fault) if fault.kind in UNREACHED else Called(READ, fault))
+
+    def ordered(self, *, ended: bool) -> Future[None]:
+        """An order goes out, or has ended."""
+        shown: Future[None] = Future()
+        if not self._send(Ordered(ended, shown)):
+            shown.set_result(None)
+        return shown

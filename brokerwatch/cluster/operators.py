@@ -1,0 +1,91 @@
+"""What operators say to a running cluster, from this program or from a terminal beside it.
+
+A command goes to the supervisor, since a hold is a veto like any other, and its answer comes back in
+words. From outside it arrives through a socket in the state folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from brokerwatch.actors.protocol import Obey
+from brokerwatch.clock import Clock, moment
+from brokerwatch.cluster.control import PATIENCE_S, SOCKET_NAME, Command, ControlServer, checked
+from brokerwatch.errors import ControlError
+from brokerwatch.gateway.loop import LoopThread
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Operators:
+    """The way of commands to the supervisor; `obey` hands one over, and is False when nobody is there."""
+
+    def __init__(self, obey: Callable[[Obey], bool], clock: Clock) -> None:
+        self._obey = obey
+        self._clock = clock
+        self._control: ControlServer | None = None
+
+    def hold(self, broker: str, why: str, until: datetime | None) -> str:
+        """Hold a broker out. Returns what was done, in words.
+
+        Raises ControlError, and ValueError for an end without a time zone: read as the machine's own, it
+        would be another moment on another machine.
+        """
+        if until is not None and until.utcoffset() is None:
+            raise ValueError(
+                "until: expected a moment with its time zone, such as datetime.now(UTC) + timedelta(hours=2),"
+                f" not {until!r}"
+            )
+        until_us = None if until is None else round(until.timestamp() * 1_000_000)
+        return self._told(Command("hold", broker, why, until_us))
+
+    def release(self, broker: str) -> str:
+        """End a hold. Raises ControlError."""
+        return self._told(Command("release", broker))
+
+    def reset(self, broker: str) -> str:
+        """Say that what was final is mended. Raises ControlError."""
+        return self._told(Command("reset", broker))
+
+    def listen(self, loop: LoopThread, folder: Path | None) -> None:
+        """Hear commands from outside, through a socket in this folder. Without one nobody is heard."""
+        if folder is None:
+            return
+
+        async def obey(command: Command, by: str) -> str:
+            return await asyncio.wrap_future(self._asked(command, by))
+
+        control = ControlServer(loop, folder / SOCKET_NAME, obey)
+        try:
+            control.start()
+        except OSError as error:
+            _log.error("operators' commands are not heard: %s: %s", folder / SOCKET_NAME, error)
+            return
+        self._control = control
+
+    def stop(self, deadline_s: float) -> bool:
+        """Hear nobody any more. False when that took too long."""
+        return self._control is None or self._control.stop(deadline_s)
+
+    def _told(self, command: Command) -> str:
+        asked = self._asked(checked(command), "this program")
+        try:
+            return asked.result(PATIENCE_S)
+        except TimeoutError:
+            raise ControlError(
+                f"{command.verb} {command.broker}: the supervisor did not answer; it may still be carried out"
+            ) from None
+
+    def _asked(self, command: Command, by: str) -> Future[str]:
+        """Hand a command to the supervisor; the future is what it says."""
+        until = moment(command.until_us, self._clock.now())
+        asked = Obey(command.verb, command.broker, by, command.why, until, Future())
+        if not self._obey(asked):
+            asked.reply.set_exception(ControlError("the supervisor is not running; try again"))
+        return asked.reply

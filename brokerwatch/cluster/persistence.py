@@ -1,0 +1,177 @@
+"""What a cluster keeps between its lives: a folder that is its own, the store, and the recorder.
+
+Nothing here may stop the watching. A folder or a database that cannot be used is said in a
+sentence, the cluster goes on, and what could not be written is written when it can. The one exception
+is a folder that another running cluster has: two would overwrite each other's memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pykka
+
+from brokerwatch.actors.base import wait_for_end
+from brokerwatch.actors.protocol import Alarms
+from brokerwatch.actors.recorder import Recorder
+from brokerwatch.clock import Clock
+from brokerwatch.config.cluster_settings import ClusterSettings
+from brokerwatch.errors import StateFolderTaken, StoreError
+from brokerwatch.health.restarts import Restarts
+from brokerwatch.storage.backlog import Backlog
+from brokerwatch.storage.hold_file import HOLDS_NAME, HoldFile, both
+from brokerwatch.storage.journal import Journal
+from brokerwatch.storage.locks import Claim, claim, private_folder, state_root
+from brokerwatch.storage.records import Remembered
+from brokerwatch.storage.state_folder import (
+    CLAIM_NAME,
+    KEYS_NAME,
+    LIVED_NAME,
+    folder_of,
+    loaded_store,
+    store_of,
+)
+
+_log: Final = logging.getLogger(__name__)
+
+
+class State:
+    """One cluster's memory. `open`, then `record`, then `close`."""
+
+    def __init__(self, settings: ClusterSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._folder = folder_of(settings)
+        self._backlog = Backlog() if settings.remember else None
+        self.journal = Journal(self._backlog)
+        self.remembered = Remembered()
+        self.known = True
+        """False when what was stored before is lost or cannot be read: nothing is proven of anybody then."""
+        self._used_before = False
+        self._claim: Claim | None = None
+        self._recorder: pykka.ActorRef[Recorder] | None = None
+        self._restarts = Restarts()
+        self._closed = False
+
+    @property
+    def folder(self) -> Path | None:
+        """The state folder; None when nothing is remembered, or it cannot be used."""
+        return self._folder if self._claim is not None else None
+
+    @property
+    def keys_folder(self) -> Path | None:
+        """Where all clusters of this user claim the API keys that they use."""
+        return state_root() / KEYS_NAME if self._settings.remember else None
+
+    def open(self) -> None:
+        """Claim the folder and read what is stored. Raises StateFolderTaken and nothing else."""
+        if not self._settings.remember:
+            return
+        self._take_folder()
+        try:
+            self.remembered = loaded_store(store_of(self._settings))
+        except StoreError as error:
+            self.journal.loaded = self.known = False
+            _log.error(
+                "nothing is remembered of the time before this start: %s; every account starts unknown", error
+            )
+        except Exception:  # noqa: BLE001 - a mistake of ours in reading must not keep anybody from watching
+            self.journal.loaded = self.known = False
+            _log.exception(
+                "nothing is remembered of the time before this start; every account starts unknown"
+            )
+        else:
+            if self._used_before and not self.remembered.healths:
+                self.known = False
+                _log.error(
+                    "a cluster has used the state folder %s, and nothing is stored of it any more: "
+                    "every account starts unknown",
+                    self._folder,
+                )
+
+        if self._claim is not None:
+            holds = both(HoldFile(self._folder / HOLDS_NAME).read(), self.remembered.holds)
+            self.remembered = replace(self.remembered, holds=holds)
+
+    def _take_folder(self) -> None:
+        try:
+            private_folder(self._folder)
+            self._used_before = (self._folder / LIVED_NAME).exists()
+            self._look_at_folder()
+            found = claim(self._folder / CLAIM_NAME)
+        except OSError as error:
+            _log.error(
+                "the state folder %s cannot be used: %s; operators' commands are not heard",
+                self._folder,
+                error.strerror or error,
+            )
+            return
+        if not isinstance(found, Claim):
+            raise StateFolderTaken(
+                f"{found} runs a cluster on the state folder {self._folder}; stop that one, or give this one "
+                "another `name` or `state` under [cluster]"
+            )
+        self._claim = found
+
+    def _look_at_folder(self) -> None:
+        """A folder that was there before us may be open to others. We say so, and leave it as it is."""
+        found = self._folder.stat()
+        if found.st_uid not in (os.getuid(), 0):
+            _log.warning(
+                "the state folder %s belongs to another user, who can change what is in it", self._folder
+            )
+        elif found.st_mode & 0o077:
+            _log.warning("the state folder %s is open to other users; chmod 700 it", self._folder)
+
+    def record(self, alarms: Alarms, on_opened: Callable[[Remembered], object]) -> None:
+        """Start the recorder. `on_opened` is told what was stored, when it can be read only later."""
+        if self._backlog is None:
+            return
+        backlog = self._backlog
+        if self._claim is not None:
+            with suppress(OSError):
+                (self._folder / LIVED_NAME).touch(mode=0o600)
+
+        def opened(remembered: Remembered) -> None:
+            on_opened(remembered)
+            self.journal.loaded = True
+
+        def died(why: str) -> None:
+            self._restarts, wait_s = self._restarts.died(self._clock.up_s(), random.uniform)
+            if self._closed:
+                return
+            if wait_s is None:
+                _log.error("the recorder has failed for good, nothing is stored any more: %s", why)
+                return
+            _log.error("the recorder died and is restarted in %.1f s: %s", wait_s, why)
+            alarms.after(wait_s, start)
+
+        def start() -> None:
+            if not self._closed:
+                self._recorder = Recorder.start(
+                    store_of(self._settings),
+                    backlog,
+                    alarms=alarms,
+                    loaded=self.journal.loaded,
+                    on_opened=opened,
+                    on_death=died,
+                    holds=None if self._claim is None else HoldFile(self._folder / HOLDS_NAME),
+                )
+
+        start()
+
+    def close(self, deadline_s: float) -> bool:
+        """Write what waits and let go of the folder. False when the recorder does not end in time."""
+        self._closed = True
+        ended = self._recorder is None or wait_for_end(self._recorder, deadline_s)
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
+        return ended

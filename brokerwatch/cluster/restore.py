@@ -1,0 +1,61 @@
+"""How a cluster begins where the one before it ended: last known balances, convictions, holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+
+from brokerwatch.actors.board import Board
+from brokerwatch.actors.protocol import ITS_END, Obey, held_words
+from brokerwatch.clock import Clock, Instant, moment
+from brokerwatch.cluster.persistence import State
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.health.reading import evidence
+from brokerwatch.health.state_machine import Health
+from brokerwatch.messages import Balance, Reason
+from brokerwatch.storage.records import Remembered
+
+
+def restored(
+    specs: Mapping[str, BrokerSpec], board: Board, state: State, clock: Clock, heartbeat_s: float
+) -> dict[str, Health]:
+    """The health with which each broker begins; it and the holds that go on are shown on the board."""
+    now, remembered = clock.now(), state.remembered
+    healths: dict[str, Health] = {}
+    for name, spec in specs.items():
+        health = state.journal.restored(spec, remembered.healths.get(name), now, known=state.known)
+        healths[name] = health
+        board.slot(name).write_evidence(evidence(spec, "", health, now, clock, heartbeat_s), health)
+    for name, hold in remembered.holds.items():
+        until = moment(hold.until_us, now)
+        if name not in board:
+            continue  # it may come back into the configuration, and is held out then
+        slot = board.slot(name)
+        if until is not None and until.up_s <= now.up_s:
+            state.journal.held(name, None)
+            state.journal.commanded("release", ITS_END, slot.reading, held_words(hold), now)
+            continue
+        slot.write_vetoes(slot.said()[1].lay(Reason.HELD_OUT, held_words(hold), now, until=until))
+    return healths
+
+
+def balances(
+    specs: Mapping[str, BrokerSpec], remembered: Remembered, state: State, now: Instant
+) -> dict[str, Balance]:
+    """The balances of before that could be read only after the start, by broker."""
+    found: dict[str, Balance] = {}
+    for name, spec in specs.items():
+        balance = state.journal.restored(spec, remembered.healths.get(name), now, known=True).balance
+        if balance is not None:
+            found[name] = balance
+    return found
+
+
+def missed_holds(board: Board, remembered: Remembered, now: Instant) -> Iterator[Obey]:
+    """The holds of before that could be read only after the start, as commands; nobody waits for a word."""
+    for name, hold in remembered.holds.items():
+        until = moment(hold.until_us, now)
+        if name not in board or (until is not None and until.up_s <= now.up_s):
+            continue
+        if Reason.HELD_OUT not in board.slot(name).said()[1].laid:
+            yield Obey("hold", name, hold.by, hold.why, until, Future())

@@ -1,0 +1,69 @@
+"""Alarms for thousands of actors on one thread."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from brokerwatch.gateway.loop import LoopThread
+
+SLOT_S: Final = 0.25
+"""Long waits end in slots of this length, so that a thousand of them wake the machine four times a second."""
+
+
+GATHERED_S: Final = 0.9
+"""Waits from this length on are gathered: polls and heartbeats. What is quicker answers to a fault."""
+
+
+class Timers:
+    """Calls functions later, on the loop's thread. The functions must be quick: a `tell`.
+
+    Long waits are gathered: they end together, up to a slot later than they were asked for.
+    """
+
+    def __init__(self, loop: LoopThread) -> None:
+        self._loop = loop
+        self._slots: dict[int, deque[Callable[[], object]]] = {}
+        self._done = -1
+        """The newest slot that has come."""
+
+    def after(self, delay_s: float, function: Callable[[], object]) -> None:
+        """Call `function` after `delay_s` seconds. An infinite delay never comes.
+
+        There is no lock: a thousand actors arm their timers in one moment, and would queue for it. Each
+        function is taken out of its slot once, by whoever comes first.
+        """
+        if delay_s >= float("inf"):
+            return
+        clock = self._loop.asyncio_loop.time
+        if delay_s < GATHERED_S:
+            at_s = clock() + max(0.0, delay_s)
+            self._loop.call(lambda: self._loop.asyncio_loop.call_at(at_s, function))
+            return
+        slot = math.ceil((clock() + delay_s) / SLOT_S)
+        waiting = self._slots.get(slot)
+        if waiting is None:
+            # Two that come at once are given one slot; the second of its two alarms finds it empty.
+            waiting = found = self._slots.setdefault(slot, deque())
+            self._loop.call(lambda: self._loop.asyncio_loop.call_at(slot * SLOT_S, self._due, slot, found))
+        waiting.append(function)
+        if slot <= self._done:
+            # This thread was held up for so long that its slot has passed.
+            left = waiting
+            self._loop.call(lambda: _drain(left))
+
+    def _due(self, slot: int, waiting: deque[Callable[[], object]]) -> None:
+        self._done = max(self._done, slot)
+        self._slots.pop(slot, None)
+        _drain(waiting)
+
+
+def _drain(waiting: deque[Callable[[], object]]) -> None:
+    while waiting:
+        try:
+            function = waiting.popleft()
+        except IndexError:
+            return  # somebody else took the last one
+        function()

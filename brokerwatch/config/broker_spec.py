@@ -1,0 +1,236 @@
+"""What an operator configures: frozen settings, each with its unit, and what cannot be.
+
+`brokerwatch.config.loader` reads them from TOML; a trading process may make them in Python as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Final, cast
+
+from brokerwatch.config.policy import POLICIES, SIMPLE, Rules, rule_mistakes
+from brokerwatch.errors import ConfigError, Problem
+from brokerwatch.messages import topics
+from brokerwatch.money import DEFAULT_CASH, units
+
+CUSTOM: Final = "custom"
+"""The exchange of a broker whose balance a trader's own callable fetches."""
+
+EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+
+GUARDED_MARK: Final = "brokerwatch_guarded"
+"""The classes of what `brokerwatch.guard()` gives have this attribute; all else they share with ccxt's."""
+
+MAX_CONSECUTIVE_ERRORS: Final = 1_000
+MAX_DEADLINE_S: Final = 3_600.0
+CREDENTIALS: Final = (
+    "api_key", "secret", "password", "uid", "account_id", "login", "twofa", "private_key", "wallet_address",
+    "token",
+)  # fmt: skip
+"""Every credential that ccxt knows, in snake_case."""
+CCXT_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "api_key": "apiKey",
+        "account_id": "accountId",
+        "private_key": "privateKey",
+        "wallet_address": "walletAddress",
+    }
+)
+"""ccxt's own names of the credentials, where they differ from ours."""
+MARKETS_DEADLINE_S: Final = 60.0
+"""A list of markets is megabytes at some exchanges, in several requests."""
+ENTRY_AGE_S: Final = 30.0
+"""How old a balance may be that sizes an entry, where polls are quicker than that."""
+FEWEST_REQUESTS: Final[Mapping[str, float]] = MappingProxyType({"requests_per_s": 0.01, "request_burst": 1.0})
+MOST_REQUESTS: Final = 10_000.0
+POLLS_UNTIL_STALE: Final = 3.0
+MAX_LABELS: Final = 32
+MAX_LABEL_CHARACTERS: Final = 256
+"""Labels are sent with every reading, and receivers limit every length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a credential was found. It is no secret, and names none."""
+
+    kind: str
+    """`variable` or `file`."""
+    name: str
+    """The variable's name, or the file's path."""
+
+    def __str__(self) -> str:
+        return f"${self.name}" if self.kind == "variable" else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSpec:
+    """One broker: an account at an exchange that ccxt knows, or anything that `fetch` can read."""
+
+    name: str
+    """Topic characters only: a-z, 0-9, - and _."""
+    exchange: Any = CUSTOM
+    """The ccxt id; or a ccxt instance of your own, asynchronous or not, which is used and never closed.
+    Afterwards it is the id, and `instance` is yours."""
+    fetch: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
+    """A trader's own async callable, in place of ccxt; see `gateway.async_source.callable_source`."""
+    poll_interval_s: float = 10.0
+    """Seconds from one poll to the next; infinite: only when somebody asks."""
+    quiet_poll_interval_s: float | None = None
+    """Up to this the interval grows while nothing in the account moves; None: it stays as it is."""
+    fetch_deadline_s: float = 8.0
+    """Seconds until a fetch counts as a network fault."""
+    max_consecutive_errors: int = 3
+    """Consecutive faults that make the broker unavailable."""
+    policy: str = "simple"
+    """By which rules its health is folded: `simple` or `guarded`."""
+    rules: Rules = SIMPLE
+    """The rules and their numbers; those of the policy where the configuration says no other."""
+    requests_per_s: float | None = None
+    """What its API key may ask for, steadily; None: what the exchange publishes."""
+    request_burst: float | None = None
+    """What its API key may ask at once; None: what the exchange publishes."""
+    read_funding: bool = True
+    """OKX: whether the funding account is read too. It is told apart and never part of the cash."""
+    cash_currencies: tuple[str, ...] = DEFAULT_CASH
+    """Their free amounts are added up as cash; all pegged to one unit."""
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    """The operator's own words, passed on in every reading."""
+    credentials: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
+    """ccxt's credentials in snake_case. Never shown."""
+    origins: Mapping[str, Origin] = field(default_factory=lambda: EMPTY, repr=False, compare=False)
+    """Where each credential was found; empty where a program gave them."""
+    ccxt: Mapping[str, Any] = field(default_factory=lambda: EMPTY, repr=False)
+    """Further options of ccxt's constructor, passed on as they are."""
+    simulated: bool = False
+    """Whether the exchange behind it is a simulated one of ours."""
+    trading: bool = False
+    """Whether orders may be placed at all."""
+    entry_max_age_s: float | None = None
+    """A balance older than this sizes no entry; None: 30, or three polls where those take longer."""
+    instance: Any = field(default=None, repr=False)
+    """The trader's own ccxt instance; None: we make one."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.exchange, str):
+            self._adopt(self.exchange)
+        if self.policy in POLICIES and self.rules is SIMPLE:
+            object.__setattr__(self, "rules", default_rules(self.policy, self.slowest_poll_s))
+        problems = [
+            Problem("", f"brokers.{self.name}.{key}", expected) for key, expected in _spec_mistakes(self)
+        ]
+        if problems:
+            raise ConfigError(tuple(problems))
+
+    def _adopt(self, instance: Any) -> None:
+        """Take the id and the credentials of a trader's own instance."""
+        if hasattr(cast("object", type(instance)), GUARDED_MARK):  # its `__class__` is that of ccxt
+            expected = (
+                "expected the ccxt instance itself; what brokerwatch.guard() gives is a trader's stand-in"
+            )
+            raise ConfigError((Problem("", f"brokers.{self.name}.exchange", expected),))
+        exchange = getattr(instance, "id", None)
+        if not isinstance(exchange, str) or not callable(getattr(instance, "fetch_balance", None)):
+            expected = f"expected a ccxt id or a ccxt instance, not {type(instance).__name__}"
+            raise ConfigError((Problem("", f"brokers.{self.name}.exchange", expected),))
+        held = {name: getattr(instance, CCXT_NAMES.get(name, name), None) for name in CREDENTIALS}
+        found = {name: value for name, value in held.items() if isinstance(value, str) and value}
+        object.__setattr__(self, "exchange", exchange)
+        object.__setattr__(self, "instance", instance)
+        object.__setattr__(self, "credentials", MappingProxyType(found))
+
+    @property
+    def slowest_poll_s(self) -> float:
+        """How seldom it is polled at the most, in seconds."""
+        return max(self.poll_interval_s, self.quiet_poll_interval_s or 0.0)
+
+    @property
+    def entry_age_s(self) -> float:
+        """A balance older than this sizes no entry, in seconds."""
+        if self.entry_max_age_s is not None:
+            return self.entry_max_age_s
+        polled_s = self.poll_interval_s if math.isfinite(self.poll_interval_s) else 0.0
+        return max(ENTRY_AGE_S, POLLS_UNTIL_STALE * polled_s)
+
+
+def default_rules(policy: str, poll_interval_s: float) -> Rules:
+    """The rules of a policy. A broker that is polled seldom is not stale between two polls."""
+    rules = POLICIES[policy]
+    if rules.max_age_s is None or not math.isfinite(poll_interval_s):
+        return rules
+    return replace(rules, max_age_s=max(rules.max_age_s, POLLS_UNTIL_STALE * poll_interval_s))
+
+
+def _is_label(text: object) -> bool:
+    # Labels come from TOML, where they are checked, and from Python, where nobody did.
+    return isinstance(text, str) and len(text) <= MAX_LABEL_CHARACTERS and text.isprintable()
+
+
+def _spec_mistakes(spec: BrokerSpec) -> list[tuple[str, str]]:
+    """(key, what was expected) for each value of a broker that cannot be."""
+    found: list[tuple[str, str]] = []
+    if not topics.is_name(spec.name):
+        found.append(("name", f"expected {topics.NAME_RULE}, not {spec.name!r}"))
+    if not topics.is_name(spec.exchange):
+        found.append(("exchange", f"expected a ccxt id, not {spec.exchange!r}"))
+    if math.isnan(spec.poll_interval_s) or spec.poll_interval_s <= 0:
+        found.append(
+            ("poll_interval_s", f"expected a number of seconds above 0, not {spec.poll_interval_s:g}")
+        )
+    quiet_s = spec.quiet_poll_interval_s
+    if quiet_s is not None and not spec.poll_interval_s <= quiet_s < float("inf"):
+        found.append(
+            ("quiet_poll_interval_s", f"expected at least poll_interval_s, and an end, not {quiet_s:g}")
+        )
+    if not 0 < spec.fetch_deadline_s <= MAX_DEADLINE_S:
+        found.append(
+            (
+                "fetch_deadline_s",
+                f"expected seconds above 0 and up to {MAX_DEADLINE_S:g}, not {spec.fetch_deadline_s:g}",
+            )
+        )
+    if not 1 <= spec.max_consecutive_errors <= MAX_CONSECUTIVE_ERRORS:
+        found.append(
+            (
+                "max_consecutive_errors",
+                f"expected from 1 to {MAX_CONSECUTIVE_ERRORS:,}, not {spec.max_consecutive_errors}",
+            )
+        )
+    if spec.policy not in POLICIES:
+        found.append(("policy", f"expected {' or '.join(POLICIES)}, not {spec.policy!r}"))
+    found += [(f"rules.{key}", expected) for key, expected in rule_mistakes(spec.rules)]
+    if spec.entry_max_age_s is not None and not spec.entry_max_age_s > 0:
+        found.append(("entry_max_age_s", f"expected seconds above 0, not {spec.entry_max_age_s:g}"))
+    if spec.instance is not None and spec.fetch is not None:
+        found.append(("fetch", "expected a callable or an instance of ccxt, not both"))
+    for key, value in (("requests_per_s", spec.requests_per_s), ("request_burst", spec.request_burst)):
+        if value is not None and not FEWEST_REQUESTS[key] <= value <= MOST_REQUESTS:
+            least = FEWEST_REQUESTS[key]
+            found.append((key, f"expected from {least:g} to {MOST_REQUESTS:g}, not {value:g}"))
+    if len(spec.labels) > MAX_LABELS or not all(map(_is_label, (*spec.labels.keys(), *spec.labels.values()))):
+        found.append(
+            (
+                "labels",
+                f"expected up to {MAX_LABELS} printable texts of up to {MAX_LABEL_CHARACTERS} characters",
+            )
+        )
+    for name in sorted(spec.credentials.keys() - set(CREDENTIALS)):
+        found.append(
+            ("credentials", f"expected ccxt's credentials in snake_case, such as api_key, not {name!r}")
+        )
+    if not spec.cash_currencies:
+        found.append(("cash_currencies", "expected at least one currency"))
+    if len(set(spec.cash_currencies)) < len(spec.cash_currencies):
+        found.append(("cash_currencies", "expected each currency once"))
+    different = units(spec.cash_currencies)
+    if len(different) > 1:
+        found.append(
+            (
+                "cash_currencies",
+                f"expected currencies that are pegged to one unit; these are in {' and '.join(different)}, "
+                "and adding them up would be wrong by the exchange rate",
+            )
+        )
+    return found

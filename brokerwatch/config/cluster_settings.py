@@ -1,0 +1,175 @@
+"""The settings of a whole cluster: endpoints, store, state folder, heartbeat."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+from brokerwatch.config.broker_spec import EMPTY, BrokerSpec
+from brokerwatch.messages import topics
+
+DEFAULT_HEALTH_ENDPOINT: Final = "tcp://127.0.0.1:5571"
+
+
+DEFAULT_BROKER_ENDPOINT: Final = "inproc://brokers"
+
+
+SQLITE: Final = "sqlite:///"
+"""How the URL of a store in a file begins; its path follows."""
+
+
+SHORTEST_STATUS_S: Final = 0.05
+"""Between two questions to an exchange about itself; who asks a real one so often is shut out."""
+
+
+HEARTBEAT_S: Final = 1.0
+"""The heartbeat, where the configuration says none …"""
+
+
+ACCOUNTS_A_SECOND: Final = 250
+"""… and there are no more accounts than these: a sign of life costs about 0.4 ms of a core."""
+
+
+HEARTBEAT_RANGE_S: Final = (0.02, 300.0)
+"""Faster would burn the machine, slower would call a dead broker alive for twenty minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """What the brokers share."""
+
+    name: str = "main"
+    health_endpoint: str = DEFAULT_HEALTH_ENDPOINT
+    """The public health topic; loopback, ipc or inproc only."""
+    broker_endpoint: str = DEFAULT_BROKER_ENDPOINT
+    """Brokers to supervisor."""
+    heartbeat_s: float | None = None
+    """Seconds from one sign of life to the next; four of them and a second of silence convict. None: a
+    second up to 250 accounts, and with more 4 ms for each: a sign of life costs the machine something."""
+    status_interval_s: float = 30.0
+    """Seconds between two questions to an exchange about itself, for all accounts there; inf: never."""
+    publish_balances: bool = True
+    """False keeps amounts out of what others can hear."""
+    state: str = ""
+    """The folder that remembers; empty: one of the cluster's name where the platform keeps state."""
+    store: str = field(default="", repr=False)
+    """The URL of the database; empty: SQLite in that folder. Not shown: it may hold a password."""
+    require_verification_max_age_s: float | None = None
+    """Entries need a passing report of `brokerwatch verify` for their API key that is not older, in seconds;
+    None: they need none. Exits never do."""
+    remember: bool = True
+    """False: nothing is stored, so a restart begins with nothing known, and operators cannot be heard."""
+
+    def heartbeat_of(self, accounts: int) -> float:
+        """The heartbeat of so many accounts, in seconds."""
+        if self.heartbeat_s is not None:
+            return self.heartbeat_s
+        return min(HEARTBEAT_RANGE_S[1], max(HEARTBEAT_S, accounts * HEARTBEAT_S / ACCOUNTS_A_SECOND))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A whole configuration that can be run."""
+
+    cluster: ClusterSettings
+    brokers: tuple[BrokerSpec, ...]
+    broken: Mapping[str, tuple[str, str]] = field(default_factory=lambda: EMPTY)
+    """Brokers that cannot start (`keep_going`): name to (exchange, what is wrong)."""
+
+
+def endpoint_mistake(endpoint: str) -> str:
+    """What is wrong with a ZeroMQ endpoint; empty when nothing is."""
+    if endpoint.startswith(("inproc://", "ipc://")):
+        return "" if endpoint.partition("://")[2] else f"expected a name after ://, not {endpoint!r}"
+    match = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:\[\]]+):([0-9]{1,5}|\*)", endpoint)
+    if match is None or (match[2] != "*" and int(match[2]) > 65_535):
+        return f"expected tcp://127.0.0.1:PORT, ipc://PATH or inproc://NAME, not {endpoint!r}"
+    host = match[1].strip("[]")
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if loopback:
+        return ""
+    return (
+        f"{endpoint!r} can be reached from other machines and the bus is not encrypted yet; "
+        "expected a loopback address such as tcp://127.0.0.1:5571"
+    )
+
+
+_POSTGRESQL: Final = re.compile(
+    r"postgresql(\+psycopg)?://([^/]*@)?([^/:@\[\]]*|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/.*)?"
+)
+
+
+def _store_mistake(url: str) -> str:
+    """What is wrong with the URL of a store; empty when nothing is. It may hold a password: not repeated."""
+    path = url.removeprefix(SQLITE)
+    in_a_file = path != url and path not in ("", ":memory:") and "?" not in path
+    if url.isprintable() and (not url or in_a_file or _POSTGRESQL.fullmatch(url)):
+        return ""
+    return "expected sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+
+
+def _state_mistake(folder: str) -> str:
+    """What is wrong with the name of a state folder; empty when nothing is."""
+    if not folder.isprintable() or "?" in folder:
+        return f"expected a folder, named without a question mark, not {folder!r}"
+    try:
+        Path(folder).expanduser()
+    except RuntimeError:
+        return f"expected a folder, and this machine knows nobody of that name: {folder!r}"
+    return ""
+
+
+def cluster_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
+    """(key, what was expected) for each value of the cluster that cannot be."""
+    found: list[tuple[str, str]] = []
+    if not topics.is_name(settings.name):
+        found.append(("name", f"expected {topics.NAME_RULE}, not {settings.name!r}"))
+    shortest, longest = HEARTBEAT_RANGE_S
+    if settings.heartbeat_s is not None and not shortest <= settings.heartbeat_s <= longest:
+        found.append(
+            (
+                "heartbeat_s",
+                f"expected from {shortest:g} to {longest:g} seconds, not {settings.heartbeat_s:g}",
+            )
+        )
+    age_s = settings.require_verification_max_age_s
+    if age_s is not None and not 0 < age_s < math.inf:
+        found.append(
+            (
+                "require_verification_max_age_s",
+                f"expected a number of seconds above 0, and an end, not {age_s:g}",
+            )
+        )
+    if not settings.status_interval_s >= SHORTEST_STATUS_S:
+        found.append(
+            (
+                "status_interval_s",
+                f"expected {SHORTEST_STATUS_S:g} seconds or more, not {settings.status_interval_s:g}",
+            )
+        )
+    for key, endpoint in (
+        ("health_endpoint", settings.health_endpoint),
+        ("broker_endpoint", settings.broker_endpoint),
+    ):
+        mistake = endpoint_mistake(endpoint)
+        if mistake:
+            found.append((key, mistake))
+    for key, mistake in (
+        ("state", _state_mistake(settings.state)),
+        ("store", _store_mistake(settings.store)),
+    ):
+        if mistake:
+            found.append((key, mistake))
+    if re.search(r":(\*|0+)$", settings.broker_endpoint):
+        found.append(("broker_endpoint", "expected a port of its own: both ends must know it"))
+    if settings.health_endpoint == settings.broker_endpoint:
+        found.append(("broker_endpoint", "expected another endpoint than health_endpoint"))
+    return found

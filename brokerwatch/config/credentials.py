@@ -1,0 +1,202 @@
+"""Credentials: whether a PEM key can be used, and names for them that give nothing away.
+
+ccxt would raise a bare ValueError for a broken PEM, at the first fetch and without saying which. The
+only file that imports cryptography.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Protocol, cast
+
+from brokerwatch.config.broker_spec import CREDENTIALS, Origin
+from brokerwatch.config.toml_table import Section, type_name
+
+_log = logging.getLogger(__name__)
+
+
+def downloaded_key(value: str) -> dict[str, str] | None:
+    """The credentials in a key file as Coinbase's portal gives it; None when it is not one."""
+    try:
+        found: object = json.loads(value) if value.startswith("{") else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    parts = cast("dict[str, object]", found)
+    name, key = parts.get("name", parts.get("id")), parts.get("privateKey")
+    if not isinstance(name, str) or not isinstance(key, str):
+        return None
+    return {"api_key": name, "secret": key}
+
+
+def writable_by_others(path: Path) -> bool:
+    """Whether others than the owner may change what is in a file of a secret. Raises OSError."""
+    return bool(path.stat().st_mode & 0o022)
+
+
+def secret_file_remark(path: Path) -> str:
+    """What is wrong with the permissions of a secret's file, and what to do; empty when nothing is.
+
+    Containers mount secrets 0444, so one that others can read is worth a remark and no refusal. Raises
+    OSError.
+    """
+    if writable_by_others(path):
+        return "can be changed by other users of this machine; chmod 600 it"
+    if path.stat().st_mode & 0o044:
+        return "can be read by other users of this machine; chmod 600 it"
+    return ""
+
+
+def unreadable_pem(value: str) -> str:
+    """What is wrong with a PEM private key; empty when nothing is, or when it is no PEM at all."""
+    if "-----BEGIN" not in value:
+        return ""
+    # Imported here: a process that only listens never meets a key, and this costs it 3 MB.
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        load_pem_private_key(value.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return (
+            "expected a PEM private key without a passphrase, and this one cannot be read; "
+            "copy it whole, from -----BEGIN to -----END, with its line ends (or \\n for each)"
+        )
+    return ""
+
+
+class Catalogue(Protocol):
+    """What is known about exchanges; the gateway answers this."""
+
+    def exchanges(self) -> frozenset[str]:
+        """Every exchange id."""
+        ...
+
+    def required_credentials(self, exchange: str) -> tuple[str, ...]:
+        """The credentials that an exchange cannot do without, in snake_case."""
+        ...
+
+
+_CREDENTIAL_ABOVE: Final = "secrets do not belong in this file; expected <credential>_env or _file above"
+
+
+NOT_FOR_CCXT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (*CREDENTIALS, "apiKey", "accountId", "privateKey", "walletAddress"), _CREDENTIAL_ABOVE
+        ),
+        "verbose": "ccxt would print keys and signatures; expected without this key",
+    }
+)
+"""Options of ccxt's constructor that would put a secret where it does not belong."""
+
+
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+_DEFAULT_VARIABLE: Final = {"api_key": "API_KEY", "secret": "API_SECRET", "password": "API_PASSPHRASE"}
+
+
+def credentials_of(
+    name: str,
+    exchange: str,
+    table: Section,
+    folder: Path,
+    catalogue: Catalogue,
+    environment: Mapping[str, str],
+) -> tuple[dict[str, str], dict[str, Origin]]:
+    """The credentials that the keys name, or the variables of the default names; and where they are from."""
+    found: dict[str, str] = {}
+    origins: dict[str, Origin] = {}
+    missing: set[str] = set()
+    pattern = f"({'|'.join(CREDENTIALS)})_(env|file)"
+    for key, source in table.matching(pattern):
+        credential, _, kind = key.rpartition("_")
+        if not isinstance(source, str) or not source or (kind == "env" and not _VARIABLE.fullmatch(source)):
+            # The value is not shown: somebody may have put the secret itself there.
+            what = "a variable" if kind == "env" else "a file"
+            but = "" if isinstance(source, str) else f", not {type_name(source)}"
+            table.wrong(key, f"expected the name of {what}{but}")
+            missing.add(credential)
+            continue
+        if credential in found or credential in missing:
+            table.wrong(key, f"expected one source of {credential}, and there are two")
+        if kind == "env":
+            origin = Origin("variable", source)
+            value = environment.get(source, "")
+            if not value:
+                table.wrong(
+                    key, f"expected the {credential} in the environment variable {source}, which is not set"
+                )
+        else:
+            path = _secret_path(source, folder, environment)
+            origin = Origin("file", str(path))
+            value = _read_secret(path, key, table)
+        from_json = downloaded_key(value)
+        if from_json is not None:
+            found = {**from_json, **found}
+            origins = {**dict.fromkeys(from_json, origin), **origins}
+        elif value:
+            found[credential] = _normal(value)
+            origins[credential] = origin
+        else:
+            missing.add(credential)
+    for key, _ in table.matching("|".join(CREDENTIALS)):
+        table.wrong(key, f"secrets do not belong in this file; expected {key}_env or {key}_file")
+        missing.add(key)
+    prefix = re.sub(r"[^A-Z0-9]", "_", name.upper())
+    needed = catalogue.required_credentials(exchange) if exchange in catalogue.exchanges() else ()
+    for credential in dict.fromkeys((*needed, *_DEFAULT_VARIABLE)):
+        if credential in found or credential in missing:
+            continue
+        variable = f"{prefix}_{_DEFAULT_VARIABLE.get(credential, credential.upper())}"
+        value = environment.get(variable, "")
+        if value:
+            found[credential] = _normal(value)
+            origins[credential] = Origin("variable", variable)
+        elif credential in needed:
+            table.wrong(
+                f"{credential}_env",
+                f"expected the {credential} of {exchange} in the environment variable {variable}, "
+                f"which is not set, or a key {credential}_env or {credential}_file",
+            )
+    for credential, value in found.items():
+        mistake = unreadable_pem(value)
+        if mistake:
+            table.wrong(credential, mistake)
+    return found, origins
+
+
+def _secret_path(source: str, folder: Path, environment: Mapping[str, str]) -> Path:
+    """Beside the configuration, else where systemd puts a service's credentials."""
+    path = folder / source
+    given = environment.get("CREDENTIALS_DIRECTORY")
+    return Path(given) / source if given and not path.exists() else path
+
+
+def _read_secret(path: Path, key: str, table: Section) -> str:
+    try:
+        value = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        table.wrong(key, f"expected a readable file at {path}: {reason}")
+        return ""
+    if not value:
+        table.wrong(key, f"expected the secret in {path}, which is empty")
+    elif writable_by_others(path):
+        table.wrong(key, f"expected {path} to be writable by its owner alone; chmod 600 it")
+        return ""
+    elif remark := secret_file_remark(path):
+        _log.warning("%s %s", path, remark)
+    return value
+
+
+def _normal(value: str) -> str:
+    """A PEM in an environment variable has its line ends written as backslash and n."""
+    return value.replace("\\n", "\n") if "-----BEGIN" in value else value

@@ -1,0 +1,275 @@
+"""The configuration file: TOML to settings, and every mistake at once.
+
+The loader never stops at the first mistake: it names each with the file, the key and what was
+expected, so that one edit mends them all. Secrets are not in the file: it names the environment
+variable or the file that holds each.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, cast
+
+from brokerwatch.config.broker_spec import CUSTOM, BrokerSpec, default_rules
+from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings, Settings, cluster_mistakes
+from brokerwatch.config.credentials import (
+    NOT_FOR_CCXT,
+    Catalogue,
+    credentials_of,
+)
+from brokerwatch.config.policy import POLICIES, Rules
+from brokerwatch.config.toml_table import Section, typed
+from brokerwatch.errors import ConfigError, Problem
+from brokerwatch.messages import topics
+
+_log: Final = logging.getLogger(__name__)
+
+_CLUSTER: Final = ClusterSettings()
+_BROKER: Final = BrokerSpec("default")
+"""What a key says that the file leaves out: the settings' own defaults."""
+
+
+def load(
+    path: Path,
+    catalogue: Catalogue,
+    *,
+    environment: Mapping[str, str] | None = None,
+    keep_going: bool = False,
+) -> Settings:
+    """The settings that a TOML file says.
+
+    Raises ConfigError with every problem. With `keep_going` the problems of a single broker only
+    put that broker under `broken`; those of the file or the cluster still raise.
+    """
+    found = examine(path, catalogue, environment=environment)
+    problems = list(found.problems)
+    broken: dict[str, tuple[str, str]] = {}
+    for name, (exchange, mistakes) in found.broken.items():
+        if keep_going and topics.is_name(name):
+            broken[name] = (exchange, "; ".join(f"{p.key}: {p.expected}" for p in mistakes))
+        else:
+            problems += mistakes
+    if problems or found.cluster is None:
+        raise ConfigError(tuple(problems))
+    return Settings(found.cluster, found.brokers, MappingProxyType(broken))
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a file says, however much of it is wrong."""
+
+    cluster: ClusterSettings | None
+    """None: something in [cluster] is wrong."""
+    brokers: tuple[BrokerSpec, ...]
+    """The sound ones."""
+    broken: Mapping[str, tuple[str, tuple[Problem, ...]]]
+    """The others: name to (exchange, what is wrong)."""
+    problems: tuple[Problem, ...]
+    """What is wrong with the file or the cluster."""
+
+
+def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] | None = None) -> Examined:
+    """Everything that can be had of a TOML file, and every problem. ConfigError: it is no TOML at all."""
+    environment = os.environ if environment is None else environment
+    where = str(path)
+    content = _content(path)
+    problems: list[Problem] = []
+    top = Section(where, "", content, problems)
+    version = top.take("version")
+    if type(version) is not int or version != 1:
+        top.wrong("version", "expected version = 1 at the top of the file")
+    before = len(problems)
+    cluster = _cluster(Section(where, "cluster", top.table("cluster"), problems), path.parent)
+    is_sound = len(problems) == before
+    before = len(problems)
+    sections = top.table("brokers")
+    if not sections and len(problems) == before:
+        top.wrong("brokers", "expected at least one [brokers.NAME] table")
+    top.end("version, cluster, brokers")
+    specs: list[BrokerSpec] = []
+    broken: dict[str, tuple[str, tuple[Problem, ...]]] = {}
+    for name, section in sections.items():
+        mistakes: list[Problem] = []
+        if isinstance(section, dict):
+            table = Section(where, f"brokers.{name}", cast("dict[str, Any]", section), mistakes)
+            spec = _broker(name, table, path.parent, catalogue, environment)
+        else:
+            mistakes.append(Problem(where, f"brokers.{name}", f"expected a table, not {typed(section)}"))
+            spec = None
+        if spec is not None and not mistakes:
+            specs.append(spec)
+        else:
+            broken[name] = (_exchange_id(cast("object", section)), tuple(mistakes))
+    return Examined(cluster if is_sound else None, tuple(specs), MappingProxyType(broken), tuple(problems))
+
+
+def load_cluster(path: Path) -> ClusterSettings:
+    """The [cluster] table alone: what an operator's command needs, without anybody's credentials."""
+    problems: list[Problem] = []
+    top = Section(str(path), "", _content(path), problems)
+    settings = _cluster(Section(str(path), "cluster", top.table("cluster"), problems), path.parent)
+    if problems:
+        raise ConfigError(tuple(problems))
+    return settings
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError((Problem(str(path), "", f"cannot be read: {error.strerror}"),)) from error
+    except (ValueError, RecursionError) as error:  # also numbers and nesting beyond what Python reads
+        raise ConfigError((Problem(str(path), "", f"is not TOML: {error}"),)) from error
+
+
+def _exchange_id(section: object) -> str:
+    """The exchange that a broken section names, if it can stand in a topic."""
+    if not isinstance(section, dict):
+        return CUSTOM
+    named = cast("dict[str, object]", section).get("exchange")
+    return named if isinstance(named, str) and topics.is_name(named) else CUSTOM
+
+
+def _beside(folder: Path, path: str) -> str:
+    """A path of the configuration, which counts from the folder that the configuration lies in."""
+    try:
+        return str(folder.absolute() / Path(path).expanduser()) if path else ""
+    except RuntimeError:  # ~somebody whom this machine does not know: cluster_mistakes says so
+        return path
+
+
+def _store(folder: Path, url: str) -> str:
+    """The store's URL, with the path of a SQLite file as `_beside` has it."""
+    path = url.removeprefix(SQLITE)
+    return url if path in (url, "", ":memory:") else SQLITE + _beside(folder, path)
+
+
+def _cluster(table: Section, folder: Path) -> ClusterSettings:
+    settings = ClusterSettings(
+        name=table.text("name", _CLUSTER.name),
+        health_endpoint=table.text("health_endpoint", _CLUSTER.health_endpoint),
+        broker_endpoint=table.text("broker_endpoint", _CLUSTER.broker_endpoint),
+        heartbeat_s=table.limit("heartbeat_s"),
+        status_interval_s=table.number("status_interval_s", _CLUSTER.status_interval_s),
+        publish_balances=table.switch("publish_balances", default=_CLUSTER.publish_balances),
+        state=_beside(folder, table.text("state", _CLUSTER.state)),
+        store=_store(folder, table.text("store", _CLUSTER.store)),
+        require_verification_max_age_s=table.limit("require_verification_max_age_s"),
+        remember=table.switch("remember", default=_CLUSTER.remember),
+    )
+    table.end(
+        "name, health_endpoint, broker_endpoint, heartbeat_s, status_interval_s, publish_balances, "
+        "state, store, remember, require_verification_max_age_s"
+    )
+    for key, expected in cluster_mistakes(settings):
+        table.wrong(key, expected)
+    return settings
+
+
+def _broker(
+    name: str, table: Section, folder: Path, catalogue: Catalogue, environment: Mapping[str, str]
+) -> BrokerSpec | None:
+    exchange = table.text("exchange", "", needed="a ccxt id such as kraken")
+    if exchange and exchange not in catalogue.exchanges():
+        table.wrong("exchange", _unknown_exchange(exchange, catalogue.exchanges()))
+    options = table.table("ccxt")
+    for key in sorted(options.keys() & NOT_FOR_CCXT):
+        table.wrong(f"ccxt.{key}", NOT_FOR_CCXT[key])
+    labels = table.table("labels")
+    if not all(isinstance(value, str) for value in labels.values()):
+        table.wrong("labels", "expected texts as values")
+    values: dict[str, Any] = {
+        "poll_interval_s": table.number("poll_interval_s", _BROKER.poll_interval_s),
+        "quiet_poll_interval_s": table.limit("quiet_poll_interval_s"),
+        "fetch_deadline_s": table.number("fetch_deadline_s", _BROKER.fetch_deadline_s),
+        "max_consecutive_errors": table.whole("max_consecutive_errors", _BROKER.max_consecutive_errors),
+        "cash_currencies": table.texts("cash_currencies", _BROKER.cash_currencies),
+        "policy": table.text("policy", _BROKER.policy),
+        "requests_per_s": table.limit("requests_per_s"),
+        "request_burst": table.limit("request_burst"),
+        "read_funding": table.switch("read_funding", default=_BROKER.read_funding),
+        "trading": table.switch("trading", default=_BROKER.trading),
+        "entry_max_age_s": table.limit("entry_max_age_s"),
+        "ccxt": MappingProxyType(dict(options)),
+        "labels": MappingProxyType({key: str(value) for key, value in labels.items()}),
+    }
+    if values["policy"] in POLICIES:
+        rules = Section(table.where, f"brokers.{name}.rules", table.table("rules"), table.problems)
+        values["rules"] = _rules(
+            rules,
+            default_rules(
+                values["policy"], max(values["poll_interval_s"], values["quiet_poll_interval_s"] or 0.0)
+            ),
+        )
+    else:
+        table.table("rules")
+    credentials, origins = credentials_of(name, exchange, table, folder, catalogue, environment)
+    table.end(
+        "exchange, poll_interval_s, quiet_poll_interval_s, fetch_deadline_s, max_consecutive_errors, "
+        "cash_currencies, policy, rules, requests_per_s, request_burst, read_funding, trading, "
+        "entry_max_age_s, labels, ccxt, and a credential as <name>_env or <name>_file, such as api_key_env"
+    )
+    try:
+        return BrokerSpec(
+            name,
+            exchange=exchange,
+            credentials=MappingProxyType(credentials),
+            origins=MappingProxyType(origins),
+            **values,
+        )
+    except ConfigError as error:
+        for problem in error.problems:
+            key = problem.key.removeprefix(f"brokers.{name}.")
+            if key != "exchange":  # that one was named above, in better words
+                table.wrong("" if key == "name" else key, problem.expected)
+        return None
+
+
+def _rules(table: Section, policy: Rules) -> Rules:
+    """The rules of the policy, with what the configuration says otherwise."""
+    rules = Rules(
+        start_unknown=table.switch("start_unknown", default=policy.start_unknown),
+        final_auth=table.switch("final_auth", default=policy.final_auth),
+        maintenance_state=table.switch("maintenance_state", default=policy.maintenance_state),
+        window_fetches=table.whole("window_fetches", policy.window_fetches),
+        window_minimum=table.whole("window_minimum", policy.window_minimum),
+        window_share=table.number("window_share", policy.window_share),
+        successes_to_recover=table.whole("successes_to_recover", policy.successes_to_recover),
+        confirm_after_s=table.numbers("confirm_after_s", policy.confirm_after_s),
+        backoff_s=_range(table, "backoff_s", policy.backoff_s),
+        max_age_s=_finite(
+            table.number("max_age_s", math.inf if policy.max_age_s is None else policy.max_age_s)
+        ),
+    )
+    table.end(", ".join(field.name for field in fields(Rules)))
+    return rules
+
+
+def _range(table: Section, key: str, default: tuple[float, float] | None) -> tuple[float, float] | None:
+    found = table.numbers(key, () if default is None else default)
+    match found:
+        case ():
+            return None
+        case (shortest, longest):
+            return (shortest, longest)
+        case _:
+            table.wrong(key, "expected two numbers of seconds, [shortest, longest]; [] switches it off")
+            return default
+
+
+def _finite(number: float) -> float | None:
+    return None if number == math.inf else number
+
+
+def _unknown_exchange(exchange: str, known: frozenset[str]) -> str:
+    near = difflib.get_close_matches(exchange.lower(), sorted(known), n=3)
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    return f"ccxt knows no exchange {exchange!r}{hint}"

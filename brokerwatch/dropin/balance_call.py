@@ -1,0 +1,108 @@
+"""One `fetch_balance` of a guarded instance: the copy that it asks through, and what came of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from brokerwatch.clock import Instant
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.dropin.errors import Doubted, LockedOut, raised
+from brokerwatch.dropin.last_known import Watch
+from brokerwatch.dropin.lent_instance import is_ccxts, lend
+from brokerwatch.dropin.proof import Proof
+from brokerwatch.exchanges import balances
+from brokerwatch.exchanges.balances import FAMILIES
+from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.gateway.connection import Connection
+from brokerwatch.messages import Balance, Fault, FaultKind
+
+SPEC_NAME: Final = "guard"
+
+
+class Question:
+    """One call of `fetch_balance`: the copy that it asks through, and what came of it."""
+
+    def __init__(self, watch: Watch, params: Mapping[str, Any], *, fresh: bool) -> None:
+        self.params = dict(params)
+        self._watch = watch
+        self._account = copy.deepcopy(params)  # ccxt is not to be trusted with the name of an account
+        self._fresh = fresh or not watch.serves_last_known
+        self._asked: Instant = watch.clock.now()
+        spec = BrokerSpec(SPEC_NAME, exchange=watch.owner)
+        self._family = FAMILIES.get(spec.exchange, "")
+        self._connection = Connection(spec, self._family, lambda: lend(watch.owner), watch.clock)
+        why = watch.locked_out()
+        self._locked_out = LockedOut(why) if why else None
+
+    @property
+    def lent(self) -> Any:
+        """The copy of the instance. Raises whatever opening the owner's session raises."""
+        if self._locked_out is not None:
+            raise self._locked_out
+        return self._connection.instance
+
+    def needs_markets(self) -> bool:
+        """Whether the list of markets has to be loaded first; takes those that are there already.
+
+        An own list of ours, and a strict one: a broken answer would leave the instance without markets
+        for good.
+        """
+        lent = self.lent
+        if lent.markets:
+            return False
+        if self._family and is_ccxts(self._watch.owner):
+            lent.markets = {}  # of these the balance needs none, and gives the same: one request
+            return False
+        if self._watch.markets is None:
+            return True
+        lent.set_markets_from_exchange(self._watch.markets)
+        return False
+
+    def keep_markets(self) -> None:
+        """They were loaded."""
+        if not self.lent.markets:
+            raise NotProof("the list of markets is empty")
+        kept = copy.copy(self.lent)
+        kept.brokerwatch_answers, kept.last_body = [], ""  # some megabytes
+        self._watch.markets = kept
+
+    def proven(self, structure: object) -> dict[str, Any]:
+        """The balance, when the answers prove it; raises NotProof."""
+        if not isinstance(structure, dict):
+            raise NotProof(f"fetch_balance gave {type(structure).__name__}, not a balance")
+        found = cast("dict[str, Any]", structure)
+        by_hand = self._family == "coinbase" and "cursor" in self.params
+        proof = Proof(self._family, self._connection.code)
+        for answer in self.lent.brokerwatch_answers:
+            proof.take(*answer)
+        if not proof.taken:
+            # Whatever was asked, its envelope is none that we know.
+            proof.holdings = balances.unified(balances.exact(found))
+        elif proof.goes_on and not by_hand:
+            raise NotProof("ccxt stopped before the last page of accounts")
+        elif is_ccxts(self._watch.owner):
+            proof.agree(found)
+        elif proof.holdings and not found.get("total"):
+            raise NotProof("the exchange states a balance, and what fetch_balance gave has none")
+        try:
+            balance = Balance(holdings=proof.holdings, as_of=self._asked, stated=proof.stated)
+        except ValueError as error:
+            raise NotProof(str(error)) from error
+        return self._watch.succeeded(self._account, balance, found)
+
+    def failed(self, error: Exception) -> dict[str, Any]:
+        """The last known where it may be given; raises an Unproven otherwise."""
+        if isinstance(error, LockedOut):
+            # The exchange was not asked, so this is no outcome.
+            fault = Fault(FaultKind.RATE_LIMITED, str(error))
+        else:
+            fault = self._connection.fault(error)
+            self._watch.failed(self._account, fault, doubted=isinstance(error, Doubted))
+        kept = None if self._fresh else self._watch.kept(self._account, fault)
+        if kept is not None:
+            return kept
+        text = f"{self._watch.owner.id}: {fault.kind}: {fault.detail}"
+        # Without ccxt's own exception behind it: that one's text may have a secret in it.
+        raise raised(error, fault.kind)(text, str(fault.kind), fault) from None

@@ -1,0 +1,150 @@
+"""What is known of the accounts of one guarded instance: the last proven balances, and how calls ended."""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from brokerwatch.clock import Clock
+from brokerwatch.dropin.errors import Doubted
+from brokerwatch.health.empty_answers import EmptyAnswers
+from brokerwatch.health.state_machine import Health, verdict
+from brokerwatch.messages import Balance, Fault, Reason
+
+MARK: Final = "brokerwatch"
+"""The key of the mark in a balance; no currency is called so."""
+MAX_ACCOUNTS: Final = 64
+"""Different `params` whose last known is kept; the one that was not asked for longest is forgotten."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of one account, that is of one `params`."""
+
+    empties: EmptyAnswers = field(default_factory=EmptyAnswers)
+    balance: Balance | None = None
+    """The last known as the rules read it …"""
+    structure: dict[str, Any] = field(default_factory=dict[str, Any])
+    """… and as ccxt gives it."""
+    funded: bool = False
+    fault: Fault | None = None
+    """Of the newest call; None when it was proven."""
+
+
+class Watch:
+    """The outcomes of one guarded instance. Tasks and threads may ask at once; what they find is folded
+    one after the other."""
+
+    def __init__(
+        self,
+        owner: Any,
+        *,
+        serves_last_known: bool,
+        max_age_s: float | None,
+        threshold: int,
+        clock: Clock,
+    ) -> None:
+        self.owner = owner
+        self.serves_last_known = serves_last_known
+        self.clock = clock
+        self.markets: Any = None
+        """A copy of the instance that has loaded them; None while nobody needed to."""
+        self._max_age_s = max_age_s
+        self._lock = threading.Lock()
+        self._health = Health.begin(clock.now(), threshold=threshold)
+        self._accounts: OrderedDict[str, Known] = OrderedDict()
+
+    @property
+    def available(self) -> bool:
+        with self._lock:
+            health = self._health.woken(self.clock.now())
+        return verdict(health.state, health.vetoes).available
+
+    @property
+    def error_count(self) -> int:
+        return self._health.error_count
+
+    def last_known(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
+        with self._lock:
+            known = self._accounts.get(_name(params))
+            if known is None or known.balance is None:
+                return None
+            too_old = self._max_age_s is not None and self._age_s(known.balance) > self._max_age_s
+            return self._marked(copy.deepcopy(known.structure), known.balance, known.fault, stale=too_old)
+
+    def succeeded(
+        self, params: Mapping[str, Any], balance: Balance, structure: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Fold a proven answer; raises NotProof for an empty one that is not to be believed yet."""
+        with self._lock:
+            known = self._account(params)
+            doubt = known.empties.doubt(balance, known.balance, funded=known.funded)
+            if doubt:
+                raise Doubted(doubt)
+            self._health = self._health.seen(balance, self.clock.now())
+            known.funded = known.funded or bool(balance.holdings)
+            # Who was asked earlier and answers later says nothing newer.
+            if known.balance is None or balance.as_of.up_s >= known.balance.as_of.up_s:
+                known.balance, known.structure, known.fault = balance, copy.deepcopy(structure), None
+            return self._marked(structure, balance, None) if self.serves_last_known else structure
+
+    def failed(self, params: Mapping[str, Any], fault: Fault, *, doubted: bool) -> None:
+        with self._lock:
+            known = self._account(params)
+            if not doubted:  # a doubted answer is one of those that may agree
+                known.empties.interrupted()
+            known.fault = fault
+            self._health = self._health.failed(fault, self.clock.now())
+
+    def locked_out(self) -> str:
+        """Why no private call may go out; empty when one may. Asking would begin the lockout anew."""
+        with self._lock:
+            self._health = self._health.woken(self.clock.now())
+            veto = self._health.vetoes.laid.get(Reason.LOCKED_OUT)
+        return "" if veto is None else f"not asked: locked out {veto.detail}"
+
+    def kept(self, params: Mapping[str, Any], fault: Fault) -> dict[str, Any] | None:
+        """The last known in place of an answer; None when there is none, or it is too old."""
+        with self._lock:
+            known = self._account(params)
+            if known.balance is None:
+                return None
+            if self._max_age_s is not None and self._age_s(known.balance) > self._max_age_s:
+                return None
+            return self._marked(copy.deepcopy(known.structure), known.balance, fault)
+
+    def _account(self, params: Mapping[str, Any]) -> Known:
+        name = _name(params)
+        if name not in self._accounts:
+            self._accounts[name] = Known()
+            if len(self._accounts) > MAX_ACCOUNTS:
+                self._accounts.popitem(last=False)
+        self._accounts.move_to_end(name)
+        return self._accounts[name]
+
+    def _age_s(self, balance: Balance) -> float:
+        return max(0.0, self.clock.up_s() - balance.as_of.up_s)
+
+    def _marked(
+        self, structure: dict[str, Any], balance: Balance, fault: Fault | None, *, stale: bool = False
+    ) -> dict[str, Any]:
+        moment = datetime.fromtimestamp(balance.as_of.wall_us / 1_000_000, UTC)
+        structure[MARK] = {
+            "stale": stale or fault is not None,
+            "age_ms": round(self._age_s(balance) * 1_000),
+            "as_of": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "fault": None if fault is None else str(fault.kind),
+            "detail": "" if fault is None else fault.detail,
+            "error_count": self._health.error_count,
+        }
+        return structure
+
+
+def _name(params: Mapping[str, Any]) -> str:
+    return json.dumps(dict(params), sort_keys=True, default=repr)

@@ -1,0 +1,101 @@
+"""What a guarded instance asks through: a strict copy of it for one call, which shares what must be shared.
+
+The session, the nonces and the turn in the rate limit are those of the owner's instance; what the copy saw is
+about its one call alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from brokerwatch.dropin.errors import CCXT
+from brokerwatch.exchanges import json_text
+from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.gateway import strict_ccxt
+from brokerwatch.gateway.owner_instance import Unredirected, opened
+
+MAX_REQUESTS: Final = 500
+"""Requests of one call; pages that never end are a broken answer."""
+
+
+class _Lent:
+    """Mixed in before a strict class: a copy that shares with its owner's instance what must be shared."""
+
+    brokerwatch_owner: Any
+    brokerwatch_answers: list[tuple[str, str]]
+    """Address and text of each answer that was let through."""
+    brokerwatch_requests: int
+
+    def throttle(self, cost: Any = None) -> Any:
+        """The owner's turn: both count against one limit of the exchange."""
+        return self.brokerwatch_owner.throttle(cost)
+
+    def set_last_rest_request_timestamp(self) -> None:
+        self.brokerwatch_owner.lastRestRequestTimestamp = self.brokerwatch_owner.milliseconds()
+
+    def nonce(self) -> Any:
+        return self.brokerwatch_owner.nonce()
+
+    def incrementing_nonce(self) -> Any:
+        """The owner's counter, as if he asked himself: one that rises for each key."""
+        return self.brokerwatch_owner.incrementing_nonce()
+
+    def get_socks_proxy_session(self, proxy: Any) -> Any:
+        return Unredirected(self.brokerwatch_owner.get_socks_proxy_session(proxy))
+
+    def fetch(self, *request: Any, **named: Any) -> Any:
+        self.brokerwatch_requests += 1
+        if self.brokerwatch_requests > MAX_REQUESTS:
+            raise NotProof(f"the balance does not end after {MAX_REQUESTS} requests")
+        return cast("Any", super()).fetch(*request, **named)
+
+    def on_json_response(self, text: str) -> Any:
+        json_text.parsed(text)  # refuses NaN, and keys that stand twice
+        # As ccxt reads it and not as we do: `info` is to have its numbers.
+        return cast("Any", super(strict_ccxt.Strict, cast("Any", self))).on_json_response(text)
+
+    def handle_errors(
+        self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *rest: Any
+    ) -> Any:
+        try:
+            found = cast("Any", super()).handle_errors(code, reason, url, method, headers, body, *rest)
+        except CCXT.BaseError as refused:
+            if not str(refused).startswith("HTTP "):
+                raise
+            # Refused by strict.py before ccxt could: a bot's handlers know the class that ccxt has for it.
+            try:
+                cast("Any", self).handle_http_status_code(code, reason, url, method, body)
+            except CCXT.BaseError as theirs:
+                raise type(theirs)(str(refused)) from None
+            if not 200 <= code < 300:
+                # ccxt's synchronous side has this class for any other status of an error.
+                raise CCXT.ExchangeError(str(refused)) from None
+            raise
+        self.brokerwatch_answers.append((url, body))
+        return found
+
+
+_lent_classes: dict[type[Any], type[Any]] = {}
+
+
+def lend(owner: Any) -> Any:
+    """A strict copy of the owner's instance for one call: what it saw is about this call alone."""
+    if hasattr(owner, "own_session"):
+        opened(owner)
+    found = strict_ccxt.clone(owner)
+    of = strict_ccxt.strict_class(owner.__class__)
+    if of not in _lent_classes:
+        _lent_classes[of] = type(of.__name__, (_Lent, of), {})
+    found.__class__ = _lent_classes[of]
+    found.brokerwatch_owner = owner
+    found.brokerwatch_answers = []
+    found.brokerwatch_requests = 0
+    found.enableRateLimit = owner.enableRateLimit
+    found.session = Unredirected(owner.session)
+    found.markets_loading, found.reloading_markets = None, False
+    return found
+
+
+def is_ccxts(owner: Any) -> bool:
+    """Whether its class is ccxt's own: a trader's subclass may change what is read, and need markets."""
+    return str(owner.__class__.__module__).startswith("ccxt.")

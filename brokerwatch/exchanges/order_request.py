@@ -1,0 +1,222 @@
+"""A market order as it is asked for: checked before anything is sent, and written as each exchange wants it.
+
+An amount is exact or it is refused. It is rounded down to the market's step, never up: nobody buys
+more than he asked for, and what rounds to nothing is an error. Amounts are in the base or in the quote
+currency, and each exchange is told explicitly which, because their defaults differ: 100 dollars read as
+100 bitcoins is an order too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from types import MappingProxyType
+from typing import Any, Final
+
+from brokerwatch.errors import InvalidOrder
+from brokerwatch.exchanges.balances import MOST_DIGITS
+from brokerwatch.messages import Product, Side
+from brokerwatch.money import plain
+
+FINEST: Final = Decimal("0.000000000000000001")
+"""The step where the exchange does not say one: no currency has a smaller unit than 10^-18."""
+_EXACT: Final = Context(prec=250)
+"""More digits than an amount and a step can have together."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """A market order that may be sent. Made by `requested` alone; exactly one amount is there."""
+
+    product: Product
+    side: Side
+    base_amount: Decimal | None
+    quote_amount: Decimal | None
+    client_order_id: str
+
+    @property
+    def size(self) -> str:
+        """The amount as plain decimal text, in whichever currency it is."""
+        amount = self.quote_amount if self.base_amount is None else self.base_amount
+        return "" if amount is None else plain(amount)
+
+
+_UUID: Final = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}"
+_ANY: Final = (re.compile(r"[A-Za-z0-9]{1,32}"), "1 to 32 letters and digits")
+_CLIENT_IDS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = MappingProxyType(
+    {
+        # https://docs.kraken.com/api/docs/guides/spot-clordid
+        "kraken": (
+            re.compile(rf"{_UUID}|[A-Za-z0-9._-]{{1,18}}"),
+            "a UUID with or without hyphens, or 1 to 18 letters, digits, dots, hyphens and underscores",
+        ),
+        # Its documentation names no limit; a UUID is what it shows.
+        "coinbase": (
+            re.compile(r"[A-Za-z0-9._-]{1,64}"),
+            "1 to 64 letters, digits, dots, hyphens and underscores",
+        ),
+        # https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-place-order
+        "okx": _ANY,
+    }
+)
+"""What each exchange takes as an id of our own. 32 hexadecimal digits suit all of them."""
+
+_SELLS_BY_BASE: Final = frozenset({"kraken", "coinbase"})
+"""Where a market order to sell takes no amount in the quote currency: Kraken's `viqc` is for buys, and
+Coinbase's `quote_size` too. OKX takes both for both sides."""
+
+
+def client_id_mistake(family: str, text: object) -> str:
+    """What was expected of a client order id at an exchange of this family; empty when `text` will do."""
+    pattern, expected = _CLIENT_IDS.get(family, _ANY)
+    return "" if isinstance(text, str) and pattern.fullmatch(text) else f"expected {expected}"
+
+
+def requested(
+    product: Product,
+    side: Side | str,
+    base_amount: Decimal | None,
+    quote_amount: Decimal | None,
+    client_order_id: str,
+    *,
+    family: str = "",
+    leaving: bool = False,
+) -> OrderRequest:
+    """The order that these arguments ask for, its amount rounded down to the market's step.
+
+    An amount is a Decimal or an int. `family` says whose rules apply (see `FAMILIES`);
+    empty: those of no exchange that we know. `leaving`: an exit; where the list of markets, which may be an
+    hour old, says that this one is closed, the exchange itself shall say so. Raises InvalidOrder, which names
+    the argument.
+    """
+    if product.kind != "spot":
+        raise InvalidOrder(
+            "symbol", f"{product.symbol} is no spot market but {product.kind}; expected a spot market"
+        )
+    if not product.active and not leaving:
+        raise InvalidOrder("symbol", f"{product.symbol} is listed and not open for trading just now")
+    if side not in ("buy", "sell"):
+        raise InvalidOrder("side", f"expected buy or sell, not {_shown(side)}")
+    if (base_amount is None) == (quote_amount is None):
+        given = "none" if base_amount is None else "both"
+        raise InvalidOrder(
+            "base_amount",
+            f"expected exactly one of base_amount and quote_amount, and {given} of them is given",
+        )
+    if quote_amount is not None and side == "sell" and family in _SELLS_BY_BASE:
+        raise InvalidOrder(
+            "quote_amount", f"{family} sells by base amount; give base_amount, in {product.base}"
+        )
+    mistake = client_id_mistake(family, client_order_id)
+    if mistake:
+        raise InvalidOrder("client_order_id", f"{mistake}, not {_shown(client_order_id)}")
+    return OrderRequest(
+        product=product,
+        side=Side(side),
+        base_amount=None
+        if base_amount is None
+        else _amount("base_amount", base_amount, product.base, product.base_step, product.base_minimum),
+        quote_amount=None
+        if quote_amount is None
+        else _amount("quote_amount", quote_amount, product.quote, product.quote_step, product.quote_minimum),
+        client_order_id=client_order_id,
+    )
+
+
+def _amount(
+    argument: str, value: object, currency: str, step: Decimal | None, minimum: Decimal | None
+) -> Decimal:
+    """The amount that an argument says, rounded down; InvalidOrder for what is none that can be ordered."""
+    if isinstance(value, float):
+        raise InvalidOrder(
+            argument, f"a float is not exact; expected a Decimal, made from text: Decimal({str(value)!r})"
+        )
+    if isinstance(value, bool) or not isinstance(value, Decimal | int):
+        raise InvalidOrder(argument, f"expected a Decimal, not {type(value).__name__}")
+    wanted = Decimal(value)
+    if not wanted.is_finite():
+        raise InvalidOrder(argument, f"expected a finite amount, not {wanted}")
+    if wanted <= 0:
+        raise InvalidOrder(argument, f"expected more than zero, not {_shown(str(wanted))}")
+    if wanted.adjusted() >= MOST_DIGITS:
+        raise InvalidOrder(argument, f"expected at most {MOST_DIGITS} digits before the point")
+    found = rounded_down(wanted, step or FINEST)
+    if found == 0:
+        raise InvalidOrder(
+            argument, f"rounds to nothing: this market takes multiples of {plain(step or FINEST)} {currency}"
+        )
+    if minimum is not None and found < minimum:
+        less = "" if found == wanted else ", to which it is rounded,"
+        raise InvalidOrder(
+            argument,
+            f"{plain(found)} {currency}{less} is less than the smallest order, {plain(minimum)} {currency}",
+        )
+    return found
+
+
+def rounded_down(amount: Decimal, step: Decimal) -> Decimal:
+    """The largest multiple of `step` that is not more than `amount`, exactly. Both are positive."""
+    return Decimal(plain(_EXACT.multiply(_EXACT.divide_int(amount, step), step)))
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:60]
+
+
+def kraken_order(request: OrderRequest, *, validate_only: bool) -> dict[str, str]:
+    """What `privatePostAddOrder` is called with; with `validate_only` Kraken checks and places nothing.
+
+    https://docs.kraken.com/api/docs/rest-api/add-order
+    """
+    found = {
+        "pair": request.product.id,
+        "type": str(request.side),
+        "ordertype": "market",
+        "volume": request.size,
+        "cl_ord_id": request.client_order_id,
+    }
+    if request.base_amount is None:
+        found["oflags"] = "viqc"  # the volume is in the quote currency
+    if validate_only:
+        found["validate"] = "true"
+    return found
+
+
+def coinbase_order(request: OrderRequest) -> dict[str, Any]:
+    """What `v3PrivatePostBrokerageOrders` is called with.
+
+    https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders/create-order
+    """
+    return {"client_order_id": request.client_order_id, **coinbase_preview(request)}
+
+
+def coinbase_preview(request: OrderRequest) -> dict[str, Any]:
+    """What `v3PrivatePostBrokerageOrdersPreview` is called with: the order without an id of ours.
+
+    https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders/preview-orders
+    """
+    unit = "quote_size" if request.base_amount is None else "base_size"
+    return {
+        "product_id": request.product.id,
+        "side": str(request.side).upper(),
+        "order_configuration": {"market_market_ioc": {unit: request.size}},
+    }
+
+
+def okx_order(request: OrderRequest) -> dict[str, str]:
+    """What `privatePostTradeOrder` is called with.
+
+    https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-place-order
+    """
+    return {
+        "instId": request.product.id,
+        "tdMode": "cash",
+        "side": str(request.side),
+        "ordType": "market",
+        "sz": request.size,
+        # Never left to OKX: without it a buy is by the quote currency and a sell by the base currency.
+        "tgtCcy": "quote_ccy" if request.base_amount is None else "base_ccy",
+        "clOrdId": request.client_order_id,
+    }

@@ -1,0 +1,74 @@
+"""How fast one API key may ask: the exchange's published budget, counted on the monotonic clock.
+
+A counter goes up by one for each call and runs down steadily; a call waits until the counter has room
+for it. That is how Kraken counts, and it covers a rate with a burst for the others. When the exchange
+itself says "too fast", the counter is taken as full, whatever we had counted: another program may use
+the same key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
+
+from brokerwatch.exchanges.faults import LONGEST_RETRY_S
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a key may do: `burst` calls at once, and `per_s` calls a second for ever."""
+
+    burst: float
+    per_s: float
+
+
+BUDGETS: Final[Mapping[str, Budget]] = MappingProxyType(
+    {
+        # The Starter tier: a counter of 15 that runs down by 0.33 a second; one below it, to be safe.
+        "kraken": Budget(14.0, 0.33),
+        # Advanced Trade: 30 private calls a second.
+        "coinbase": Budget(30.0, 30.0),
+        # Get Balance: 10 in 2 seconds for each user.
+        "okx": Budget(10.0, 5.0),
+    }
+)
+"""Published budgets of private calls, by exchange family."""
+STAND_IN: Final = Budget(1_000.0, 1_000.0)
+"""The budget of an address that is not the exchange's own: its published budget is not meant for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """One key's counter. Immutable: every call gives the next one."""
+
+    budget: Budget
+    used: float = 0.0
+    """The counter at `at_s`."""
+    at_s: float = 0.0
+    """Monotonic seconds."""
+    not_before_s: float = float("-inf")
+    """Monotonic seconds: the exchange asked not to be asked before."""
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until a call is within the budget; 0 when it is now."""
+        over = self._used(now_s) + 1.0 - max(1.0, self.budget.burst)
+        return max(0.0, over / self.budget.per_s, self.not_before_s - now_s)
+
+    def taken(self, now_s: float) -> Pace:
+        """One call goes out."""
+        return Pace(self.budget, self._used(now_s) + 1.0, now_s, self.not_before_s)
+
+    def refused(self, now_s: float, retry_after_s: float = 0.0) -> Pace:
+        """The exchange said that it is asked too often."""
+        pause_s = min(max(0.0, retry_after_s), LONGEST_RETRY_S)
+        return replace(
+            self,
+            used=max(self._used(now_s), 1.0, self.budget.burst),
+            at_s=now_s,
+            not_before_s=max(self.not_before_s, now_s + pause_s),
+        )
+
+    def _used(self, now_s: float) -> float:
+        return max(0.0, self.used - max(0.0, now_s - self.at_s) * self.budget.per_s)

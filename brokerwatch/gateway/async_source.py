@@ -1,0 +1,186 @@
+"""Where a balance comes from: the small promise that a broker actor relies on.
+
+A source starts one fetch and returns at once; later it says how that ended, exactly once, unless
+it was cancelled. The gateway to ccxt is one source, a trader's own async callable is
+another, and the actor cannot tell them apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from brokerwatch.clock import Clock
+from brokerwatch.exchanges.balances import own_holdings
+from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.faults import Failure, classify
+from brokerwatch.gateway.loop import Loop
+from brokerwatch.health.outcome import Fetching, NotAsked, Outcome
+from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Wallet
+
+
+class Refrained(Exception):
+    """Raised by a turn that did not come."""
+
+    def __init__(self, outcome: NotAsked) -> None:
+        super().__init__(outcome.why)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one fetch read; see `brokerwatch.messages.Balance`."""
+
+    holdings: Mapping[str, Holding]
+    wallets: Mapping[str, Wallet] = field(default_factory=lambda: MappingProxyType({}))
+    stated: bool = True
+
+
+HELD_UP_SHARE: Final = 0.25
+"""A loop that was held up for so much of a deadline has missed the answer itself, for all that we know."""
+
+
+EXCUSES: Final = 3
+"""So many time-outs in a row are excused by a loop of ours that was held up."""
+
+
+class AsyncSource:
+    """A source that reads on an asyncio loop: one coroutine per fetch, under a deadline.
+
+    `read` is given the seconds that it has, and gives what it found or raises; `explain` turns what it
+    raised into a fault. `turn` is entered first and may refrain. Then, where there is a queue, a place on the
+    loop is waited for; both together for at most `queue_s`. The deadline begins after it.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        read: Callable[[float], Awaitable[Found]],
+        explain: Callable[[BaseException], Awaitable[Fault]],
+        clock: Clock,
+        *,
+        turn: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext,
+        queue_s: float = 0.0,
+    ) -> None:
+        self._loop = loop
+        self._read = read
+        self._explain = explain
+        self._clock = clock
+        self._turn = turn
+        self.queue_s = queue_s
+        self._excused = 0
+
+    def fetch(self, deadline_s: float, done: Callable[[Outcome], object]) -> Fetching:
+        """Start one fetch; see `Source`."""
+        try:
+            return self._loop.hand_over(self._fetch(deadline_s, done))
+        except RuntimeError:
+            # Only a trader's own loop can end before we do.
+            done(Fault(FaultKind.CLIENT_BUG, "the event loop that this account is asked on has been closed"))
+            ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+            return ended
+
+    async def _fetch(self, deadline_s: float, done: Callable[[Outcome], object]) -> None:
+        until_s = self._loop.asyncio_loop.time() + self.queue_s
+        try:
+            async with self._turn():
+                outcome = await self._in_place(until_s, deadline_s)
+        except Refrained as refrained:
+            outcome = refrained.outcome
+        done(outcome)
+
+    async def _in_place(self, until_s: float, deadline_s: float) -> Outcome:
+        """Fetch within the limit of the loop. Who waits for it has not asked the exchange yet."""
+        if not self.queue_s:
+            return await self._outcome(deadline_s)
+        places = self._loop.places
+        try:
+            ticket = await places.take(until_s - self._loop.asyncio_loop.time())
+        except TimeoutError:
+            return NotAsked(f"not asked: {self.queue_s:g} s in the queue of this process, which is too busy")
+        try:
+            return await self._outcome(deadline_s)
+        finally:
+            places.give_back(ticket)
+
+    async def _outcome(self, deadline_s: float) -> Outcome:
+        pulse = self._loop.pulse
+        listened = pulse.listen()
+        try:
+            outcome, timed_out = await self._answer(deadline_s)
+            held_up_s = pulse.held_up_s(listened) if timed_out else 0.0
+            if not timed_out or held_up_s < HELD_UP_SHARE * deadline_s:
+                self._excused = 0
+                return outcome
+            self._excused += 1
+            why = f"no answer in time, but our own event loop was held up for {held_up_s:.1f} s"
+            if self._excused <= EXCUSES:
+                return NotAsked(why)
+            # Nobody knows how the account is, and that is not to look like health for ever.
+            return Fault(FaultKind.CLIENT_BUG, f"{why}, {self._excused} times in a row: something blocks it")
+        finally:
+            pulse.leave()
+
+    async def _answer(self, deadline_s: float) -> tuple[Outcome, bool]:
+        """How the fetch ended, and whether that is because nobody answered in time."""
+        as_of = self._clock.now()  # the answer is at least as new as the question
+        deadline = asyncio.timeout(deadline_s)
+        try:
+            async with deadline:
+                found = await self._read(deadline_s)
+            balance = Balance(
+                holdings=found.holdings, as_of=as_of, wallets=found.wallets, stated=found.stated
+            )
+        except BaseException as error:  # whatever a source raises is a fault, not a crash
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # we were told to give up, so nobody waits for an outcome
+            if isinstance(error, Refrained):
+                return error.outcome, False
+            if deadline.expired():  # whatever the cancelled call made of it
+                return Fault(FaultKind.NETWORK, f"no answer within {deadline_s:g} s"), True
+            timed_out = isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError)
+            return await self._explained(error), timed_out
+        return balance, False
+
+    async def _explained(self, error: BaseException) -> Fault:
+        try:
+            return await self._explain(error)
+        except Exception as unspeakable:  # noqa: BLE001 - an error whose own text raises is a fault all the same
+            return Fault(
+                FaultKind.BAD_RESPONSE, f"{type(error).__name__}, and {type(unspeakable).__name__} in it"
+            )
+
+
+def callable_source(
+    loop: Loop, fetch: Callable[[], Awaitable[Mapping[str, Any]]], clock: Clock
+) -> AsyncSource:
+    """A source from a trader's own async callable.
+
+    It returns the account's holdings: currency to an amount (Decimal, text or integer, all of it
+    free), to a `Holding`, or to a mapping with `free`, `used` and `total`. What it raises is a fault;
+    so is anything else that it returns.
+    """
+
+    async def read(deadline_s: float) -> Found:
+        del deadline_s  # the loop ends it in time
+        answer = fetch()
+        if not inspect.isawaitable(answer):
+            raise TypeError(
+                f"fetch returned {type(answer).__name__} and nothing to await: declare it `async def`"
+            )
+        return Found(own_holdings(await answer))
+
+    async def explain(error: BaseException) -> Fault:
+        if isinstance(error, NotProof):
+            return Fault(FaultKind.BAD_RESPONSE, str(error))
+        return classify(Failure.of(error))
+
+    return AsyncSource(loop, read, explain, clock)

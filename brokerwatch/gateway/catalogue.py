@@ -1,0 +1,51 @@
+"""Which exchanges ccxt has, which credentials each needs, and whether a configured address is its own."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+import ccxt.async_support as ccxt
+
+from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
+from brokerwatch.config.fingerprint import key_fingerprint
+from brokerwatch.exchanges.balances import FAMILIES
+
+_SNAKE: Final = {theirs: ours for ours, theirs in CCXT_NAMES.items()}
+
+
+class Catalogue:
+    """What ccxt knows about exchanges, for the configuration to check itself against."""
+
+    @staticmethod
+    def exchanges() -> frozenset[str]:
+        """Every exchange id."""
+        return frozenset(ccxt.exchanges)
+
+    @staticmethod
+    @cache
+    def required_credentials(exchange: str) -> tuple[str, ...]:
+        """The credentials that an exchange cannot do without, in snake_case."""
+        described = getattr(ccxt, exchange)().requiredCredentials
+        return tuple(_SNAKE.get(str(name), str(name)) for name, needed in described.items() if needed)
+
+
+@cache
+def call_spacing_ms(exchange: str) -> float:
+    return float(getattr(ccxt, exchange)().rateLimit or 1_000.0)
+
+
+def key_of(spec: BrokerSpec) -> str:
+    """The fingerprint that a broker's lane, lock and stored nonces go by; empty when it has no credentials.
+
+    Ids of ccxt for one exchange are one here: a key is the same key under each of them.
+    """
+    return key_fingerprint(FAMILIES.get(spec.exchange, "") or spec.exchange, spec.credentials)
+
+
+def is_elsewhere(spec: BrokerSpec) -> bool:
+    """Whether an account is asked at another address than its exchange's own, such as a simulator's."""
+    own = spec.instance
+    if own is None:
+        return "urls" in spec.ccxt
+    return bool(own.urls.get("api") != own.describe().get("urls", {}).get("api"))

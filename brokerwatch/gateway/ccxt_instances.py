@@ -1,0 +1,91 @@
+"""The ccxt instances of one process: what each of them shares, and what it must not.
+
+For each exchange and address the constructor makes one, without credentials. Each account has a copy of it,
+or of the instance that its trader brought.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from brokerwatch.config.broker_spec import CCXT_NAMES, CREDENTIALS, BrokerSpec
+from brokerwatch.exchanges.balances import FAMILIES
+from brokerwatch.gateway.http_sessions import Sessions
+from brokerwatch.gateway.lane import Lane
+from brokerwatch.gateway.loop import Loop
+from brokerwatch.gateway.owner_instance import borrow_async, borrow_sync, is_async
+from brokerwatch.gateway.strict_ccxt import QUIET, clone, strict_class
+
+
+class Instances:
+    """See the module. `ccxt_class` gives ccxt's class of an id. All but the constructor is called on the
+    instance's own loop."""
+
+    def __init__(self, loop: Loop, ccxt_class: Callable[[str], type[Any]]) -> None:
+        self.sessions = {loop: Sessions()}
+        """Of each loop."""
+        self._ccxt_class = ccxt_class
+        self._prototypes: dict[str, Any] = {}
+
+    def of_account(self, spec: BrokerSpec, family: str, lane: Lane, loop: Loop) -> Any:
+        """A strict ccxt instance for one account."""
+        if spec.instance is not None:
+            instance = self._borrowed(spec.instance, loop)
+            if not is_async(spec.instance):
+                # Nobody else can end a call: one that was given up must not hold its thread for longer.
+                instance.timeout = min(instance.timeout, round(spec.fetch_deadline_s * 1_000))
+            if lane.counts_nonces:
+                # The trader's own calls and ours take their numbers from one place, which ccxt allows for.
+                spec.instance.nonce = lane.nonces.next
+        else:
+            instance = clone(self._prototype(spec, loop, large=not family))
+            for name, value in spec.credentials.items():
+                setattr(instance, CCXT_NAMES.get(name, name), value)
+        if family:
+            # The balance needs no list of markets (160 KiB an account instead of 11 to 17 MiB).
+            instance.markets = {}
+        if lane.counts_nonces:
+            instance.nonces = lane.nonces
+        return instance
+
+    def of_venue(self, blank: BrokerSpec, own: Any, loop: Loop) -> Any:
+        """A strict ccxt instance without credentials; `own` is the trader's, or None."""
+        if own is None:
+            made = self._prototype(blank, loop, large=True)
+        else:
+            made = self._borrowed(own, loop)
+            for credential in CREDENTIALS:
+                if hasattr(made, CCXT_NAMES.get(credential, credential)):
+                    setattr(made, CCXT_NAMES.get(credential, credential), "")
+        # Prices and steps as they were written; markets as nobody else has changed them.
+        made.number = str
+        made.markets = None
+        return made
+
+    def _borrowed(self, own: Any, loop: Loop) -> Any:
+        if not is_async(own):
+            return borrow_sync(own)
+        if loop not in self.sessions:
+            self.sessions[loop] = Sessions(trust_env=own.aiohttp_trust_env)
+        return borrow_async(own, self.sessions[loop])
+
+    def _prototype(self, spec: BrokerSpec, loop: Loop, *, large: bool) -> Any:
+        """A ccxt instance without credentials, which others are copied from."""
+        options: dict[str, Any] = {
+            # ccxt's throttle would add 3 s to each Kraken call, by the wall clock; the lane has the budget.
+            "enableRateLimit": False,
+            "timeout": round(spec.fetch_deadline_s * 1_000) + 1_000,  # the deadline of ours comes first
+            # Floats would lose digits where ccxt parses the balance; we parse it where we know the form.
+            **({} if spec.exchange in FAMILIES else {"number": str}),
+            **spec.ccxt,
+        }
+        name = json.dumps([spec.exchange, large, options], sort_keys=True, default=repr)
+        if name not in self._prototypes:
+            made = strict_class(self._ccxt_class(spec.exchange))(options)
+            # At DEBUG ccxt's own logger would print keys and signatures.
+            made.logger = QUIET
+            self.sessions[loop].lend(made, large=large)
+            self._prototypes[name] = made
+        return self._prototypes[name]

@@ -1,0 +1,197 @@
+"""A connection: one strict ccxt instance, how its methods are called, and what its failures mean.
+
+The instance is made on the loop's thread when it is first needed and is used there alone. A trader's
+synchronous instance is called on a thread of its own, where it may block. Whatever goes wrong becomes
+one fault in the exchange's own words, without secrets.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+
+from brokerwatch.clock import Clock
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.faults import Failure, classify
+from brokerwatch.gateway.redaction import SHORTEST_TOKEN, SIGNED, spellings, without
+from brokerwatch.gateway.strict_ccxt import Rehearsed, clone
+from brokerwatch.messages import Fault, FaultKind
+
+MOST_CODES: Final = 100
+"""Codes of one account that are kept."""
+
+Run = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs a function that blocks where it may."""
+
+
+class Connection:
+    """See the module. `run` is None for an asynchronous instance."""
+
+    def __init__(
+        self,
+        spec: BrokerSpec,
+        family: str,
+        instantiate: Callable[[], Any],
+        clock: Clock,
+        run: Run | None = None,
+    ) -> None:
+        self.family = family
+        """Whose envelope its answers have; empty: none that we know."""
+        self._spec = spec
+        self._instantiate = instantiate
+        self._clock = clock
+        self._run = run
+        self._made: Any = None
+        self._codes: dict[str, str] = {}
+        """What ccxt has said of currencies; it makes a structure of twenty parts each time."""
+        self._codes_of: Any = None
+        """The table of currencies from which it did: another one may say otherwise."""
+        self.severed = ""
+        """Why no call goes out: it was cut on our own side, on purpose. Empty: nothing is cut. Any thread."""
+        self._seen: Any = None
+        """The copy of a synchronous instance that made the newest call."""
+        # The longest first: one secret may be a part of another.
+        self._secrets = sorted(
+            (text for value in spec.credentials.values() for text in spellings(value)),
+            key=len,
+            reverse=True,
+        )
+
+    @property
+    def instance(self) -> Any:
+        """The ccxt instance."""
+        if self._made is None:
+            self._made = self._instantiate()
+        return self._made
+
+    @property
+    def used(self) -> Any:
+        """The instance that made the newest call, with what that call left in it."""
+        return self.instance if self._newest is None else self._newest
+
+    @property
+    def _newest(self) -> Any:
+        """The same, or None as long as there is none: asking for it makes none."""
+        return self._made if self._seen is None else self._seen
+
+    @property
+    def body(self) -> str:
+        """The newest answer as it was written; empty where calls block, and may overtake each other."""
+        return self.instance.last_body if self._run is None else ""
+
+    @property
+    def sent_nothing(self) -> bool:
+        """Whether the newest call failed before any request of it went out.
+
+        Not known where calls block: there one that was given up goes on.
+        """
+        return self._run is None and not self.instance.asked
+
+    def copy(self) -> Connection:
+        """Another connection like this one, that keeps what it sees apart."""
+        return Connection(self._spec, self.family, lambda: clone(self.instance), self._clock, self._run)
+
+    def code(self, currency: str) -> str:
+        """The common code of a currency in the exchange's own: XXBT to BTC."""
+        instance = self.instance
+        if instance.currencies_by_id is not self._codes_of:
+            self._codes, self._codes_of = {}, instance.currencies_by_id
+        found = self._codes.get(currency)
+        if found is None:
+            try:
+                found = str(instance.safe_currency_code(currency))
+            except TypeError:
+                found = currency  # ccxt stumbles over a code that ends with a point
+            if len(self._codes) < MOST_CODES:
+                self._codes[currency] = found
+        return found
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the instance. Raises whatever ccxt raises."""
+        if self.severed:
+            raise ConnectionAbortedError(self.severed)
+        if self._run is None:
+            self.instance.asked = False
+            return await getattr(self.instance, method)(*arguments)
+        # A call that was given up goes on in its thread: what it sees later must not pass for another's.
+        own = self._seen = clone(self.instance)
+        return await self._run(partial(getattr(own, method), *arguments))
+
+    async def rehearsed(self, method: str, *arguments: Any) -> str:
+        """The request that a call would send, signed and not sent; empty where it could not be had.
+
+        Its method and address, without what is secret, and only if it carries one of the credentials.
+        Raises whatever ccxt raises over a credential that cannot sign.
+        """
+        fresh = self.copy().instance
+        fresh.rehearses = True
+        try:
+            await getattr(fresh, method)(*arguments)
+        except Rehearsed as request:
+            sent = f"{request.url} {request.headers} {request.body}"
+            carries = "Authorization" in (
+                request.headers or {}
+            )  # a token, in which the key is not to be read
+            if carries or any(value in sent for value in self._spec.credentials.values() if value):
+                return self.redacted(f"{request.method} {request.url.partition('?')[0]}")
+        return ""
+
+    def fault(self, error: BaseException) -> Fault:
+        """The fault that `error` is, from what the last answer said."""
+        if isinstance(error, NotProof):
+            return Fault(FaultKind.BAD_RESPONSE, self.redacted(str(error)))
+        if isinstance(error, binascii.Error):
+            # Raised while signing: the exchange was not even asked.
+            return Fault(FaultKind.CLIENT_BUG, f"the secret cannot sign, is it whole? ({error})")
+        return classify(self.failure(error), self._clock.now().wall_us / 1_000_000)
+
+    def failure(self, error: BaseException) -> Failure:
+        """What is known about a call that failed."""
+        made = self._newest
+        if isinstance(error, TimeoutError):
+            made = None  # nothing was answered to this one, whatever was to another
+        return Failure.of(
+            error,
+            status=None if made is None else made.last_status,
+            body="" if made is None else made.last_body,
+            family=self.family,
+            text=self.redacted(_words(error)),
+            retry_after="" if made is None else made.last_retry_after,
+        )
+
+    def observed(self, error: BaseException) -> Fault:
+        """The fault that `error` is, which a trader's own call met: ccxt's text ends with the answer."""
+        text = self.redacted(_words(error))
+        _, brace, rest = str(error).partition("{")
+        return classify(
+            Failure.of(error, body=brace + rest, family=self.family, text=text),
+            self._clock.now().wall_us / 1_000_000,
+        )
+
+    async def close(self) -> None:
+        """Let go of the instance; the session is shared and stays."""
+        if self._made is not None and self._run is None:
+            self._made.timeout_on_exit = 0
+            await self._made.close()
+
+    def redacted(self, text: str) -> str:
+        """A text without the credentials, and without what the newest request carried."""
+        for secret in (*self._secrets, *self._sent()):
+            text = without(text.replace(secret, "[redacted]"), secret)
+        return SIGNED.sub(r"\1[redacted]", text)
+
+    def _sent(self) -> list[str]:
+        """What the last request carried in its headers: a server may repeat signatures and tokens."""
+        headers: Any = getattr(self._newest, "last_request_headers", None)
+        values = [str(value).removeprefix("Bearer ") for value in dict(headers or {}).values()]
+        return [value for value in values if len(value) >= SHORTEST_TOKEN]
+
+
+def _words(error: BaseException) -> str:
+    """What an error says; first what lies beneath it, since ccxt's own text is often only the address."""
+    text = f"{type(error).__name__}: {error}"
+    cause = error.__cause__
+    return text if cause is None else f"{type(cause).__name__}: {cause} ({text})"

@@ -1,0 +1,263 @@
+"""The gateway to the exchanges: ccxt on one asyncio loop.
+
+ccxt signs, counts nonces and speaks HTTP. What it may not do here is decide that an answer is a
+balance: for HTML, an empty body, cut JSON or a status that it does not know it gives an empty
+balance without an error. So every instance is made from a class of ours that refuses such
+answers (strict.py), and for the exchanges whose envelope we know the balance is read by answers.py from the
+exact text of the amounts. An instance belongs to the loop's thread; all share one HTTP session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import ccxt.async_support as ccxt
+
+from brokerwatch.clock import Clock
+from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
+from brokerwatch.errors import ConfigError, Problem
+from brokerwatch.exchanges.balances import FAMILIES
+from brokerwatch.exchanges.rate_limit import BUDGETS, STAND_IN, Budget
+from brokerwatch.gateway.async_source import AsyncSource
+from brokerwatch.gateway.balance_reader import Account
+from brokerwatch.gateway.call_thread import CallThread
+from brokerwatch.gateway.catalogue import Catalogue, call_spacing_ms, is_elsewhere, key_of
+from brokerwatch.gateway.ccxt_instances import Instances
+from brokerwatch.gateway.connection import Connection
+from brokerwatch.gateway.http_sessions import Sessions
+from brokerwatch.gateway.lane import LANE_WAIT_S, Lane
+from brokerwatch.gateway.loop import Loop
+from brokerwatch.gateway.nonces import KeyBook
+from brokerwatch.gateway.owner_instance import is_async
+from brokerwatch.gateway.venue import Venue
+from brokerwatch.orders.executor import Desk, Teller
+from brokerwatch.storage.locks import Claim, claim
+from brokerwatch.storage.records import KeyState, Remembered
+
+RISING_NONCES: Final = frozenset({"kraken"})
+"""Families whose private calls carry a number that must rise; the others sign the time, or a token."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The ways to one broker's account."""
+
+    source: AsyncSource
+    """Its balance."""
+    desk: Desk
+    """Everything else that it can be asked or told."""
+    loop: Loop
+    """Where all of it runs."""
+    lane: Lane
+    """The queue of its API key."""
+    venue: Venue
+    """What is public about its exchange."""
+    connection: Connection
+    """Its ccxt instance."""
+    elsewhere: bool
+    """Whether that is at another address than the exchange's own."""
+
+
+class Gateway:
+    """All exchange accounts of one process: one loop thread, one HTTP session, one lane for each API key.
+
+    A trader's own asynchronous instance is asked on the loop that is his (the one that it was used on, else
+    `home`), a synchronous one in a small pool.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        clock: Clock,
+        book: KeyBook,
+        known: Remembered,
+        claims: Path | None,
+        home: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._loop = loop
+        self._home = home
+        self._clock = clock
+        self._book = book
+        self._known = known
+        self._claims_folder = claims
+        self._instances = Instances(loop, partial(getattr, ccxt))
+        self._owners: dict[asyncio.AbstractEventLoop, Loop] = {}
+        self._connections: list[Connection] = []
+        self._lanes: dict[str, tuple[Loop, Lane]] = {}
+        self._claims: list[Claim] = []
+        self._venues: dict[str, Venue] = {}
+        self._threads: dict[str, CallThread] = {}
+
+    def account(self, spec: BrokerSpec, teller: Teller) -> Access:
+        """The ways to one broker's account; `teller` is told how calls end. Makes no request yet.
+
+        Raises ConfigError.
+        """
+        if spec.exchange not in Catalogue.exchanges():
+            expected = f"expected a ccxt id; ccxt knows no {spec.exchange!r}"
+            raise ConfigError((Problem("", f"brokers.{spec.name}.exchange", expected),))
+        for name in Catalogue.required_credentials(spec.exchange):
+            if name not in spec.credentials and CCXT_NAMES.get(name, name) not in spec.ccxt:
+                expected = f"expected the {name} of {spec.exchange}"
+                raise ConfigError((Problem("", f"brokers.{spec.name}.credentials", expected),))
+        family = FAMILIES.get(spec.exchange, "")
+        blocks = spec.instance is not None and not is_async(spec.instance)
+        loop = self._loop if spec.instance is None or blocks else self._owners_loop(spec)
+        lane = self._lane(spec, family, loop)
+        connection = Connection(
+            spec,
+            family,
+            lambda: self._instances.of_account(spec, family, lane, loop),
+            self._clock,
+            self._thread(lane.fingerprint).run if blocks else None,
+        )
+        if spec.instance is None:
+            self._connections.append(connection)
+        account = Account(spec, connection, lane, self._clock)
+        source = AsyncSource(
+            loop, account.read, account.explain, self._clock, turn=account.turn, queue_s=LANE_WAIT_S
+        )
+        venue = self._venue(spec, family, loop, blocks=blocks)
+        return Access(
+            source,
+            Desk(spec, connection, lane, venue, self._clock, teller, loop),
+            loop,
+            lane,
+            venue,
+            connection,
+            is_elsewhere(spec),
+        )
+
+    def _venue(self, spec: BrokerSpec, family: str, loop: Loop, *, blocks: bool) -> Venue:
+        """What is public about this broker's exchange; accounts at one address share it."""
+        own = spec.instance
+        where = json.dumps(dict(spec.ccxt), sort_keys=True, default=repr)
+        name = f"{spec.exchange} {where}" if own is None else f"instance {id(own)}"
+        if name not in self._venues:
+            blank = replace(spec, credentials=MappingProxyType({}), exchange=spec.exchange, instance=None)
+            # Not on the thread of the key: a list of markets must not hold up an order.
+            connection = Connection(
+                blank,
+                family,
+                lambda: self._instances.of_venue(blank, own, loop),
+                self._clock,
+                self._thread(f"{spec.name} public").run if blocks else None,
+            )
+            if own is None:
+                self._connections.append(connection)
+            self._venues[name] = Venue(connection, self._clock, spec.fetch_deadline_s)
+        return self._venues[name]
+
+    def _thread(self, name: str) -> CallThread:
+        """Where the calls of a synchronous instance block."""
+        if name not in self._threads:
+            self._threads[name] = CallThread(f"brokerwatch-sync {name}")
+        return self._threads[name]
+
+    def _lane(self, spec: BrokerSpec, family: str, loop: Loop) -> Lane:
+        """The lane of this broker's API key; brokers on one key share it."""
+        name = key_of(spec) or f"broker {spec.name}"
+        budget = _budget(spec, family)
+        if name in self._lanes:
+            lanes_loop, lane = self._lanes[name]
+            if lanes_loop is not loop:
+                expected = (
+                    "its API key is also that of a broker on another event loop, and one key is one queue; "
+                    "expected the same ccxt instance for both, or another key"
+                )
+                raise ConfigError((Problem("", f"brokers.{spec.name}", expected),))
+            _log.warning("%s has the API key of another broker here: one account, and one lane", spec.name)
+            lane.budget_at_most(budget)
+            return lane
+        lane = Lane(name, budget, self._clock, self._book, self._known.keys.get(name, KeyState(name)))
+        lane.ledger.recall(self._known.orders.get(name, ()))
+        lane.counts_nonces = family in RISING_NONCES
+        self._lanes[name] = (loop, lane)
+        if spec.credentials and not spec.simulated and self._claims_folder is not None:
+            self._claim(self._claims_folder / f"{name}.lock", spec)
+        return lane
+
+    def _claim(self, path: Path, spec: BrokerSpec) -> None:
+        """Warn when somebody else on this machine watches with the same key: their nonces would collide."""
+        try:
+            claimed = claim(path)
+        except OSError as error:
+            _log.warning("cannot tell whether another process uses the key of %s: %s", spec.name, error)
+            return
+        if isinstance(claimed, Claim):
+            self._claims.append(claimed)
+        else:
+            _log.warning(
+                "%s: %s watches with the same API key; give each a key of its own, or nonces and rate limits "
+                "will collide",
+                spec.name,
+                claimed,
+            )
+
+    def recall(self, known: Remembered) -> None:
+        """What is remembered of the keys and their orders could be read only now."""
+        for name, (loop, lane) in self._lanes.items():
+            loop.call(partial(lane.recall, known.keys.get(name, KeyState(name))))
+            loop.call(partial(lane.ledger.recall, known.orders.get(name, ())))
+
+    def close(self, deadline_s: float) -> bool:
+        """Close the sessions, each on its own loop. False when ours does not answer in time."""
+        for held in self._claims:
+            held.release()
+        until_s = self._clock.up_s() + deadline_s
+        for thread in self._threads.values():
+            thread.close()
+        closing: list[Future[None]] = []
+        for loop, sessions in self._instances.sessions.items():
+            try:
+                closing.append(loop.submit(self._close(sessions, last=loop is self._loop)))
+            except RuntimeError:
+                if loop is self._loop:
+                    return False  # a trader's loop may have ended before us, and its session with it
+        ended = not wait(closing, deadline_s).not_done
+        for thread in self._threads.values():
+            if not thread.ended(max(0.0, until_s - self._clock.up_s())):
+                _log.warning("%s is in a call that does not end, and is left behind", thread.name)
+        return ended
+
+    def _owners_loop(self, spec: BrokerSpec) -> Loop:
+        """The event loop that a trader's asynchronous instance belongs to."""
+        found = spec.instance.asyncio_loop or self._home
+        if found is None:
+            expected = (
+                "its ccxt instance belongs to no event loop yet; expected a cluster that is started "
+                "inside the loop (`async with Cluster(...)`), or `asyncio_loop` in the instance's options"
+            )
+            raise ConfigError((Problem("", f"brokers.{spec.name}.exchange", expected),))
+        return self._owners.setdefault(found, Loop(found))
+
+    async def _close(self, sessions: Sessions, *, last: bool) -> None:
+        if last:
+            for connection in self._connections:
+                await connection.close()
+        await sessions.close()
+
+
+def _budget(spec: BrokerSpec, family: str) -> Budget:
+    """What the configuration says, else what the exchange publishes, else what ccxt says of it."""
+    if is_elsewhere(spec):
+        known = STAND_IN
+    elif family:
+        known = BUDGETS[family]
+    else:
+        spacing_ms = call_spacing_ms(spec.exchange)
+        known = Budget(1.0, 1_000.0 / max(1.0, spacing_ms))
+    return Budget(
+        known.burst if spec.request_burst is None else spec.request_burst,
+        known.per_s if spec.requests_per_s is None else spec.requests_per_s,
+    )

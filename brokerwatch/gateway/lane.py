@@ -1,0 +1,225 @@
+"""A lane: the serial queue of the private calls of one API key.
+
+Exchanges count nonces and calls for each key, so whoever shares a key shares its lane: one request in
+flight, first come first served, within the key's budget. What is urgent, an order, goes before all
+others: it waits for no budget (exchanges count orders apart), and a poll that is slow gives way to it.
+While the key is locked out nothing passes.
+Lanes live on the gateway's loop; what must outlive the process, nonces and lockouts, goes to the
+backlog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from brokerwatch.clock import Clock, Instant
+from brokerwatch.exchanges.rate_limit import Budget, Pace
+from brokerwatch.gateway.async_source import Refrained
+from brokerwatch.gateway.nonces import KeyBook, Nonces
+from brokerwatch.health.backoff import LONGEST_WAIT_S
+from brokerwatch.health.outcome import NotAsked
+from brokerwatch.messages import Fault, FaultKind
+from brokerwatch.orders.in_flight import Ledger
+from brokerwatch.storage.records import KeyState
+
+LANE_WAIT_S: Final = LONGEST_WAIT_S
+"""How long a call waits in its lane; then it was not made, which is no fault of the exchange."""
+PATIENCE_S: Final = 0.5
+"""How long an urgent call waits for the answer to a poll; then the poll is given up."""
+URGENT_IN_A_ROW: Final = 3
+"""After so many urgent calls an ordinary one that waits has its turn: orders that hang one after the other
+must not keep anybody from seeing that the exchange does."""
+MOST_GIVEN_WAY: Final = 2
+"""A poll that gave way so often in a row does so no more: somebody must see whether the exchange answers."""
+GAVE_WAY: Final = "not asked: it gave way to an order"
+LONGEST_LOCKOUT_S: Final = 3_600.0
+"""A stored lockout that ends later is not believed: the wall clock has jumped."""
+
+
+class Lane:
+    """See the module. Everything here runs on the loop's thread."""
+
+    def __init__(
+        self, fingerprint: str, budget: Budget, clock: Clock, book: KeyBook, known: KeyState
+    ) -> None:
+        self.fingerprint = fingerprint
+        self.nonces = Nonces(fingerprint, clock, book)
+        self.ordered_s = float("-inf")
+        """When the newest order of this key ended, in monotonic seconds; infinite while one is under way: no
+        balance that was asked for before is fresh, whichever broker of the key asked. Any thread may look."""
+        self.ledger = Ledger(fingerprint, clock, book)
+        """The orders of this key, for all brokers that share it."""
+        self.counts_nonces = False
+        """Whether the exchange wants rising nonces; set by the account that uses the lane."""
+        self._clock = clock
+        self._book = book
+        self._pace = Pace(budget)
+        self._taken = False
+        self._urgent: deque[asyncio.Future[None]] = deque()
+        self._ordinary: deque[asyncio.Future[None]] = deque()
+        self._in_a_row = 0
+        """So many urgent calls had the lane one after the other while an ordinary one waited."""
+        self._given_way = 0
+        """So many ordinary calls gave way one after the other."""
+        self._leash: asyncio.Timeout | None = None
+        """Ends the ordinary call that has the lane; None when an urgent one has it, or nobody."""
+        self._asking = False
+        """Whether who has the lane has gone out, and does not only wait for the budget."""
+        self._locked_until: Instant | None = None
+        self._locked_why = ""
+        self._paused_why = ""
+        self.recall(known)
+
+    def recall(self, known: KeyState) -> None:
+        """What was remembered of this key: nonces that may be used up, and a lockout that may go on."""
+        self.nonces.above(known.nonce_ceiling)
+        left_s = (known.locked_until_us - self._clock.now().wall_us) / 1_000_000
+        if left_s > 0:
+            self._lock_out(min(left_s, LONGEST_LOCKOUT_S), "as the exchange said before our last start")
+
+    def budget_at_most(self, budget: Budget) -> None:
+        """Somebody else on this key has a budget too: the smaller one holds."""
+        have = self._pace.budget
+        self._pace = Pace(Budget(min(have.burst, budget.burst), min(have.per_s, budget.per_s)))
+
+    @asynccontextmanager
+    async def turn(self, *, urgent: bool = False, first: bool = False) -> AsyncGenerator[None]:
+        """Wait for this call's turn, hold the lane meanwhile, and pass it on. Raises Refrained.
+
+        `first`: it goes before the other urgent ones that wait.
+
+        An ordinary turn is ended, also by Refrained, when an urgent call has waited for it too long.
+        """
+        self._refrain_when_locked()
+        until_s = self._clock.up_s() + LANE_WAIT_S
+        try:
+            async with asyncio.timeout(LANE_WAIT_S):
+                await self._take(urgent=urgent, first=first)
+        except TimeoutError:
+            raise Refrained(
+                NotAsked(f"not asked: {LANE_WAIT_S:g} s in the queue of its API key, which others use too")
+            ) from None
+        leash = asyncio.timeout(None)
+        try:
+            async with leash:
+                if not urgent:
+                    self._leash = leash
+                    if self._urgent:
+                        asyncio.get_running_loop().call_later(PATIENCE_S, self._hurry)
+                await self._admit(until_s, urgent=urgent)
+                self._asking = True
+                if self.counts_nonces:
+                    await self.nonces.reserve()
+                yield
+            if not urgent:
+                self._given_way = 0
+        except TimeoutError:
+            if leash.expired():
+                self._given_way += 1
+                raise Refrained(NotAsked(GAVE_WAY)) from None
+            raise
+        finally:
+            self._leash, self._asking = None, False
+            self._pass_on()
+
+    async def _take(self, *, urgent: bool, first: bool) -> None:
+        if not self._taken:
+            self._taken = True
+            return
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue = self._urgent if urgent else self._ordinary
+        if first:
+            queue.appendleft(mine)
+        else:
+            queue.append(mine)
+        hurry: asyncio.TimerHandle | None = None
+        try:
+            if urgent:
+                hurry = asyncio.get_running_loop().call_later(PATIENCE_S, self._hurry)
+                if not self._asking:
+                    self._hurry()
+            await mine
+        except BaseException:
+            if mine.done() and not mine.cancelled():
+                self._pass_on()  # it came just when nobody wanted it any more
+            elif mine in queue:
+                queue.remove(mine)
+            raise
+        finally:
+            if hurry is not None:
+                hurry.cancel()
+
+    def _hurry(self) -> None:
+        """Somebody urgent has waited long enough for an ordinary call."""
+        keeps = self._asking and self._given_way >= MOST_GIVEN_WAY
+        if self._urgent and self._leash is not None and not keeps:
+            # Once: what is ending already cannot be told again to end.
+            leash, self._leash = self._leash, None
+            leash.reschedule(asyncio.get_running_loop().time())
+
+    def _pass_on(self) -> None:
+        fair = self._in_a_row >= URGENT_IN_A_ROW
+        for queue in (self._ordinary, self._urgent) if fair else (self._urgent, self._ordinary):
+            while queue:
+                following = queue.popleft()
+                if not following.done():
+                    urgent = queue is self._urgent
+                    self._in_a_row = self._in_a_row + 1 if urgent and self._ordinary else 0
+                    following.set_result(None)
+                    return
+        self._taken = False
+        self._in_a_row = 0
+
+    @property
+    def free(self) -> bool:
+        """Whether one more call of this turn could go out without a wait."""
+        return self._pace.wait_s(self._clock.up_s()) <= 0
+
+    async def another(self, *, urgent: bool = False) -> None:
+        """Wait until one more call of the same turn is within the budget, and count it."""
+        await self._admit(self._clock.up_s() + LANE_WAIT_S, urgent=urgent)
+
+    async def _admit(self, until_s: float, *, urgent: bool) -> None:
+        while True:
+            self._refrain_when_locked()
+            now_s = self._clock.up_s()
+            wait_s = self._pace.not_before_s - now_s if urgent else self._pace.wait_s(now_s)
+            if wait_s <= 0:
+                break
+            if self._pace.not_before_s > until_s:
+                # The exchange itself ended private calls for longer than anybody waits.
+                raise Refrained(NotAsked(self._paused_why, self._at(self._pace.not_before_s)))
+            if now_s + wait_s > until_s:
+                raise Refrained(NotAsked(f"not asked: its API key may ask again in {wait_s:.0f} s"))
+            await asyncio.sleep(wait_s)
+        self._pace = self._pace.taken(now_s)
+
+    def note(self, fault: Fault) -> None:
+        """Learn from a fault how this key may go on."""
+        if fault.lockout_s > 0:
+            until = self._lock_out(fault.lockout_s, fault.detail)
+            self._book.key(KeyState(self.fingerprint, locked_until_us=until.wall_us))
+        elif fault.kind is FaultKind.RATE_LIMITED or fault.retry_after_s > 0:
+            self._pace = self._pace.refused(self._clock.up_s(), fault.retry_after_s)
+            self._paused_why = fault.detail
+
+    def _lock_out(self, seconds: float, why: str) -> Instant:
+        until = self._at(self._clock.up_s() + seconds)
+        self._locked_until, self._locked_why = until, why
+        return until
+
+    def _at(self, up_s: float) -> Instant:
+        now = self._clock.now()
+        return Instant(now.wall_us + round((up_s - now.up_s) * 1_000_000), up_s)
+
+    def _refrain_when_locked(self) -> None:
+        until = self._locked_until
+        if until is None:
+            return
+        if self._clock.up_s() < until.up_s:
+            raise Refrained(NotAsked(self._locked_why, until))
+        self._locked_until = None

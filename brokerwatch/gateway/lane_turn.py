@@ -1,0 +1,133 @@
+"""A trader's own turn in the lane of an API key, for calls that he makes himself.
+
+    async with broker.lane():
+        await my_ccxt.create_order(...)
+
+It works with `with` too, in a program without an event loop. While it lasts nobody else uses the key,
+so it should be short. Whatever else needs the lane waits for its end; the very thread or task that holds it
+would wait for itself, so there it is refused at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import CancelledError, Future
+from types import TracebackType
+from typing import Any, Final, Self
+from weakref import WeakKeyDictionary
+
+from brokerwatch.errors import BlockingCallInLoop, CouldNotAsk, InsideLane
+from brokerwatch.gateway.async_source import Refrained
+from brokerwatch.gateway.lane import Lane
+from brokerwatch.gateway.loop import Loop
+
+Holder = tuple[int, "asyncio.Task[Any] | None"]
+"""A thread, and in an event loop the task on it. Tasks that were begun inside are others, and may wait."""
+
+_holders: Final[WeakKeyDictionary[Lane, Holder]] = WeakKeyDictionary()
+"""Which trader's code has which lane."""
+
+
+def refuse_inside(lane: Lane, name: str) -> None:
+    """Raise InsideLane where the caller itself has this lane: it would wait for the end of its own turn."""
+    thread, task = _holders.get(lane, (None, None))
+    here = _here()
+    if thread == here[0] and task in (None, here[1]):
+        raise InsideLane(
+            f"{name}: called inside `broker.lane()`, it would wait for the end of that very turn. "
+            "Nothing was sent; call it outside the block"
+        )
+
+
+def _here() -> Holder:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None  # no event loop runs here
+    return threading.get_ident(), task
+
+
+class LaneTurn:
+    """One turn; used once."""
+
+    def __init__(self, lane: Lane, loop: Loop, exchange: Any, name: str = "lane") -> None:
+        self.exchange = exchange
+        """The trader's own ccxt instance, where the broker was given one; else None."""
+        self._name = name
+        self._lane = lane
+        self._loop = loop
+        self._entered: Future[None] = Future()
+        self._leave = asyncio.Event()
+        self._held: Future[None] | None = None
+
+    def nonce(self) -> int:
+        """The key's next nonce, for a client that counts none by itself. Inside the turn only."""
+        return self._lane.nonces.next()
+
+    def __enter__(self) -> Self:
+        try:
+            running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is not None:
+            raise BlockingCallInLoop("waiting for the lane would stop the event loop; use: async with")
+        self._begin()
+        try:
+            self._entered.result()
+        except BaseException:
+            self._loop.call(self._leave.set)
+            raise
+        _holders[self._lane] = _here()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    async def __aenter__(self) -> Self:
+        self._begin()
+        try:
+            await asyncio.wrap_future(self._entered)
+        except asyncio.CancelledError:
+            self._loop.call(self._leave.set)
+            raise
+        _holders[self._lane] = _here()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        # First: whoever is next writes his own name there.
+        _holders.pop(self._lane, None)
+        self._loop.call(self._leave.set)
+
+    def _begin(self) -> None:
+        refuse_inside(self._lane, self._name)
+        try:
+            self._held = self._loop.submit(self._hold())
+        except RuntimeError as error:
+            raise CouldNotAsk("the cluster is not running, so there is no lane") from error
+        self._held.add_done_callback(self._ended)
+
+    async def _hold(self) -> None:
+        # Urgent: nobody may end the turn of somebody whose call we do not know.
+        async with self._lane.turn(urgent=True):
+            if self._entered.set_running_or_notify_cancel():
+                self._entered.set_result(None)
+                await self._leave.wait()
+
+    def _ended(self, held: Future[None]) -> None:
+        """Whoever waits to get in is told when that will never be."""
+        if self._entered.done():
+            return
+        try:
+            trouble: BaseException | None = held.exception()
+        except CancelledError:
+            trouble = None
+        why = trouble.outcome.why if isinstance(trouble, Refrained) else "the cluster was stopped"
+        self._entered.set_exception(CouldNotAsk(why))

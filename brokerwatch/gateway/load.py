@@ -1,0 +1,146 @@
+"""How many calls run at once, and whether the loop is late."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final
+
+AT_ONCE: Final = 32
+"""Fetches of one loop that are under way at once. Five thousand that start together take some seconds of CPU;
+if all began at once, all would get their answer at the end, after their deadline."""
+
+
+SHORT_S: Final = 0.05
+"""Who has a place for longer waits for the exchange and costs the loop nothing: it gives its place back …"""
+
+
+LONG_S: Final = 0.5
+"""… or, if the loop is busy, after this long, whatever it waits for: exchanges that hang hold up nobody."""
+
+
+BUSY_S: Final = 0.02
+"""A loop that is so late has enough to do."""
+
+
+TRIFLE_S: Final = 0.001
+
+
+class Places:
+    """A limit on what is under way on one loop at once: in the order of coming, on the loop's thread alone.
+
+    It is there for the loop's own sake. What only waits for an answer does not need it, so a place is for
+    a short time; but as long as the loop is busy nobody knows who waits and who is not served.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._taken: dict[int, float] = {}
+        """Ticket to the time since when; the oldest first."""
+        self._newest = 0
+        self._waiting: deque[asyncio.Future[int]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+        """Armed as long as somebody waits."""
+
+    async def take(self, wait_s: float) -> int:
+        """Take a place: a ticket, to be given back. Raises TimeoutError when none is free for `wait_s`."""
+        if not self._waiting and len(self._taken) < AT_ONCE:
+            return self._ticket()
+        mine: asyncio.Future[int] = self._loop.create_future()
+        self._waiting.append(mine)
+        self._watch(self._loop.time())
+        try:
+            async with asyncio.timeout(wait_s):
+                return await mine
+        except BaseException:
+            if mine.done() and not mine.cancelled():
+                self.give_back(mine.result())  # it came just when nobody wanted it any more
+            elif mine in self._waiting:
+                self._waiting.remove(mine)
+            raise
+
+    def give_back(self, ticket: int) -> None:
+        """Give a place back. One that was taken away by its age is nobody's already."""
+        self._taken.pop(ticket, None)
+        self._admit()
+
+    def _ticket(self) -> int:
+        self._newest += 1
+        self._taken[self._newest] = self._loop.time()
+        return self._newest
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._taken) < AT_ONCE:
+            following = self._waiting.popleft()
+            if not following.done():
+                following.set_result(self._ticket())
+
+    def _watch(self, not_before_s: float) -> None:
+        if self._alarm is None and self._waiting:
+            oldest_s = next(iter(self._taken.values()))
+            at_s = max(oldest_s + SHORT_S, not_before_s)
+            self._alarm = self._loop.call_at(at_s, self._look, at_s)
+
+    def _look(self, due_s: float) -> None:
+        """Let in who waits, in the places of those that have had theirs for long enough."""
+        self._alarm = None
+        now_s = self._loop.time()
+        busy = now_s - due_s > BUSY_S
+        # A timer may come a trifle too early.
+        before_s = now_s + TRIFLE_S - (LONG_S if busy else SHORT_S)
+        ends = [ticket for ticket, since_s in self._taken.items() if since_s <= before_s]
+        for ticket in ends:
+            del self._taken[ticket]
+        self._admit()
+        self._watch(now_s + SHORT_S if busy else now_s)
+
+
+BEAT_S: Final = 0.25
+
+
+NOISE_S: Final = 0.05
+"""A beat that is no later than this is on time."""
+
+
+class Pulse:
+    """How long a loop was held up: something blocked it, or it had more to do than it can.
+
+    It beats only while somebody listens, and is used on the loop's thread alone.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._listeners = 0
+        self._beat: asyncio.TimerHandle | None = None
+        self._due_s = 0.0
+        self._late_s = 0.0
+
+    def listen(self) -> float:
+        """Begin to listen; `held_up_s` counts from what this gives. Each time is ended by `leave`."""
+        self._listeners += 1
+        if self._beat is None:
+            self._next()
+        return self._now_late_s()
+
+    def leave(self) -> None:
+        """Listen no more."""
+        self._listeners -= 1
+        if not self._listeners and self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+
+    def held_up_s(self, since: float) -> float:
+        """Seconds for which the loop did not run since the call of `listen` that gave `since`."""
+        return self._now_late_s() - since
+
+    def _now_late_s(self) -> float:
+        late_s = self._loop.time() - self._due_s
+        return self._late_s + (late_s if late_s > NOISE_S else 0.0)
+
+    def _next(self) -> None:
+        self._due_s = self._loop.time() + BEAT_S
+        self._beat = self._loop.call_at(self._due_s, self._beaten)
+
+    def _beaten(self) -> None:
+        self._late_s = self._now_late_s()
+        self._next()

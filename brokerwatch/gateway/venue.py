@@ -1,0 +1,134 @@
+"""What is public about one exchange at one address: its markets, prices, and its own word about itself.
+
+All accounts there share it, so that a thousand of them load one list of markets. It has no key, and
+each call has a copy of the instance of its own: two that run at once must not mix up what they saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from brokerwatch.clock import Clock
+from brokerwatch.config.broker_spec import MARKETS_DEADLINE_S
+from brokerwatch.errors import CouldNotAsk, NotAllowed, NotSupported
+from brokerwatch.exchanges.adapter import Dialect, dialect
+from brokerwatch.exchanges.markets import products_from
+from brokerwatch.exchanges.symbols import Products
+from brokerwatch.gateway.connection import Connection
+from brokerwatch.messages import Candle, Fault, FaultKind, Product
+from brokerwatch.messages.trading import Status
+
+_log: Final = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MARKETS_KEPT_S: Final = 3_600.0
+"""After so long the markets are loaded again; while that fails, the old ones are used."""
+MARKETS_RETRY_S: Final = 60.0
+"""How long after a load that failed the next one is tried, while there are old ones to use."""
+
+
+class Venue:
+    """See the module. Everything but `known` belongs to the loop's thread."""
+
+    def __init__(self, connection: Connection, clock: Clock, deadline_s: float) -> None:
+        self.known: Products | None = None
+        """The markets, once they were loaded; any thread may look."""
+        self._connection = connection
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._loaded_s = float("-inf")
+        self._loading: asyncio.Task[Products] | None = None
+
+    @property
+    def says_its_status(self) -> bool:
+        """Whether the exchange has a word about itself that we know how to read."""
+        return dialect(self._connection).says_its_status
+
+    async def products(self) -> Products:
+        """The markets: loaded once for whoever asks meanwhile, and later renewed in the background.
+
+        Nobody waits for newer ones: an exit must not hang on a list of markets. Raises CouldNotAsk.
+        """
+        if self.known is None:
+            return await asyncio.shield(self._loading or self._begin())
+        if self._loading is None and self._clock.up_s() - self._loaded_s >= MARKETS_KEPT_S:
+            self._begin()
+        return self.known
+
+    def _begin(self) -> asyncio.Task[Products]:
+        self._loading = asyncio.create_task(self._load())
+        self._loading.add_done_callback(self._has_loaded)
+        return self._loading
+
+    def _has_loaded(self, task: asyncio.Task[Products]) -> None:
+        self._loading = None
+        trouble = None if task.cancelled() else task.exception()
+        if trouble is not None and self.known is not None:
+            self._loaded_s = self._clock.up_s() - MARKETS_KEPT_S + MARKETS_RETRY_S
+            _log.warning("the markets were not loaded again, the old ones are used: %s", trouble)
+
+    async def _load(self) -> Products:
+        fresh = self._connection.copy()
+        markets = await self._answered(fresh, fresh.call("load_markets", True), MARKETS_DEADLINE_S)
+        try:
+            instance = fresh.used
+            found = Products(products_from(markets, instance.precisionMode), str(instance.id))
+        except ValueError as error:
+            raise unanswered(Fault(FaultKind.BAD_RESPONSE, f"the list of markets: {error}")) from error
+        self._connection.instance.set_markets_from_exchange(instance)
+        self.known, self._loaded_s = found, self._clock.up_s()
+        return found
+
+    async def lend_markets(self, instance: Any) -> None:
+        """Give ccxt's own list of markets to an account's instance, which shares it. Raises CouldNotAsk."""
+        await self.products()
+        instance.set_markets_from_exchange(self._connection.instance)
+
+    async def candles(self, product: Product, timeframe: str, count: int) -> tuple[Candle, ...]:
+        """The newest candles, oldest first. Raises CouldNotAsk, NotSupported."""
+        fresh, speaks = self._fresh()
+        return await self._answered(
+            fresh, speaks.candles(product, timeframe, count, self._clock.now().wall_us)
+        )
+
+    async def status(self) -> Status | None:
+        """The exchange's own word about itself; None where it has none. Raises CouldNotAsk."""
+        fresh, speaks = self._fresh()
+        return await self._answered(fresh, speaks.status(self._clock.now().wall_us))
+
+    async def ask(self, question: Callable[[Connection], Awaitable[T]]) -> T:
+        """Whatever else is public. Raises CouldNotAsk, NotSupported."""
+        fresh = self._connection.copy()
+        return await self._answered(fresh, question(fresh))
+
+    def _fresh(self) -> tuple[Connection, Dialect]:
+        fresh = self._connection.copy()
+        return fresh, dialect(fresh)
+
+    async def _answered(self, fresh: Connection, call: Awaitable[T], deadline_s: float = 0.0) -> T:
+        return await answered(fresh, call, deadline_s or self._deadline_s)
+
+
+async def answered(connection: Connection, call: Awaitable[T], deadline_s: float) -> T:
+    """What a call answers. Raises CouldNotAsk, NotAllowed, NotSupported: never an answer that is none."""
+    deadline = asyncio.timeout(deadline_s)
+    try:
+        async with deadline:
+            return await call
+    except NotSupported:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, there is no answer
+        if isinstance(error, TimeoutError) and deadline.expired():
+            raise unanswered(Fault(FaultKind.NETWORK, f"no answer within {deadline_s:g} s")) from None
+        # Without ccxt's own error behind it: its text may hold what the server repeated of our secrets.
+        raise unanswered(connection.fault(error)) from None
+
+
+def unanswered(fault: Fault) -> CouldNotAsk:
+    """The error that a fault is to whoever asked."""
+    refused = fault.kind in (FaultKind.AUTH, FaultKind.PERMISSION)
+    return (NotAllowed if refused else CouldNotAsk)(f"{fault.kind}: {fault.detail}", str(fault.kind), fault)

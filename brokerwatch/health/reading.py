@@ -1,0 +1,127 @@
+"""A broker's own word as a reading: its health, its last known, and what its other calls say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from types import MappingProxyType
+
+import msgspec
+
+from brokerwatch.clock import Clock, Instant
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.health.state_machine import OWN_VETOES, PRECEDENCE, Health, Vetoes, verdict
+from brokerwatch.messages import Capability, Reading, clipped
+from brokerwatch.messages.balance import amount_text
+from brokerwatch.money import is_money
+
+
+def evidence(
+    spec: BrokerSpec,
+    epoch: str,
+    health: Health,
+    now: Instant,
+    clock: Clock,
+    heartbeat_s: float,
+    *,
+    capabilities: Mapping[str, Capability] = MappingProxyType({}),
+    ordered_s: float = float("-inf"),
+) -> Reading:
+    """What a broker says of itself: the evidence, without anybody's vetoes.
+
+    A balance that was asked for before `ordered_s`, in monotonic seconds, is overtaken by an order.
+    """
+    balance = health.balance
+    reading = Reading(
+        broker=spec.name,
+        exchange=spec.exchange,
+        simulated=spec.simulated,
+        broker_epoch=epoch,
+        version=health.version,
+        state=health.state,
+        verdict=verdict(health.state),
+        detail=_detail(spec, health),
+        since_us=health.since.wall_us,
+        error_count=health.error_count,
+        fault=None if health.fault is None else health.fault.kind,
+        as_of=None if balance is None else balance.as_of,
+        cash=None if balance is None else balance.cash(spec.cash_currencies),
+        balance=None if balance is None else balance.holdings,
+        labels=spec.labels,
+        valid_until_s=now.up_s + ttl_s(heartbeat_s),
+        clock=clock,
+        max_age_s=spec.rules.max_age_s,
+        overtaken=balance is not None and balance.as_of.up_s < ordered_s,
+        capabilities=capabilities,
+    )
+    return composed(reading, health.vetoes)
+
+
+def _detail(spec: BrokerSpec, health: Health) -> str:
+    """The newest fault; else the money that is there and not in the cash, so that no zero is false."""
+    if health.fault is not None:
+        return health.fault.detail
+    if health.balance is None:
+        return "no balance yet"
+    notes = [
+        f"{name} account not read: {wallet.trouble}"
+        for name, wallet in health.balance.wallets.items()
+        if wallet.trouble
+    ]
+    left_out = [
+        f"{_grouped(held.free)} {code}"
+        for code, held in health.balance.holdings.items()
+        if is_money(code) and code not in spec.cash_currencies and held.free
+    ]
+    if left_out:
+        notes.insert(0, f"{', '.join(left_out)} not counted")
+    return clipped("; ".join(notes))
+
+
+def _grouped(number: Decimal) -> str:
+    whole, point, fraction = amount_text(number).partition(".")
+    return f"{int(whole):,}{point}{fraction}".rstrip("0").rstrip(".") if point else f"{int(whole):,}"
+
+
+def ttl_s(heartbeat_s: float) -> float:
+    """How long a broker may be silent: four heartbeats and a second, everywhere the same."""
+    return 4 * heartbeat_s + 1.0
+
+
+def heartbeat_s(ttl_s: float) -> float:
+    """The heartbeat behind a time to live that somebody announced: `ttl_s` the other way round."""
+    return max(0.0, (ttl_s - 1.0) / 4)
+
+
+def composed(evidence: Reading, vetoes: Vetoes) -> Reading:
+    """What a broker says of itself under the vetoes of others: the reading that everybody is shown."""
+    strongest = vetoes.strongest
+    own = evidence.verdict.reason if evidence.verdict.reason in OWN_VETOES else None
+    if own is not None and (strongest is None or PRECEDENCE.index(own) < PRECEDENCE.index(strongest)):
+        return evidence
+    decided = verdict(evidence.state, vetoes)
+    if strongest is None:
+        return msgspec.structs.replace(
+            evidence, verdict=decided, since_us=max(evidence.since_us, vetoes.lifted_us)
+        )
+    veto = vetoes.laid[strongest]
+    return msgspec.structs.replace(
+        evidence, verdict=decided, since_us=veto.since.wall_us, detail=veto.detail or evidence.detail
+    )
+
+
+def told(reading: Reading) -> tuple[object, ...]:
+    """What makes a reading worth telling: everything but ages, the count of events, and the detail."""
+    return (
+        reading.broker_epoch,
+        reading.state,
+        reading.verdict,
+        reading.since_us,
+        reading.error_count,
+        reading.fault,
+        reading.as_of_us,
+        reading.cash,
+        reading.balance,
+        reading.overtaken,
+        tuple((name, can.state, can.reason) for name, can in reading.capabilities.items()),
+    )

@@ -1,0 +1,349 @@
+"""The health of one broker: a pure fold over the outcomes of its fetches.
+
+The theory, in the order in which it matters:
+
+*A fetch ends in a balance or in a fault.* A balance becomes the last known and clears the count. A
+fault leaves the last known alone and adds one to the count of consecutive faults. At the
+threshold (`BROKER_MAX_CONSECUTIVE_ERRORS`, three) the broker becomes UNAVAILABLE, and one success
+brings it back. A real zero balance is a success; an answer that could not be read is a fault. So
+"no money" and "could not ask" can never be confused.
+
+*What is no outcome changes nothing.* A cancelled fetch, a cache hit, a wait in a queue that ran
+out, a heartbeat: they raise `version`, which orders the broker's own events, and nothing else. A
+breaker that resets its count on a cancellation reports an exchange healthy that nobody reached.
+
+*A restart is not evidence of health.* A broker that starts again knows its last balance and what it
+was convicted of, and has to show a success before anybody calls it available. Only the very first
+life of a broker starts HEALTHY: that is the contract its users know, and it lasts until the
+third fault at the latest.
+
+*The evidence and the vetoes are kept apart.* What the fetches say is evidence; silence, death, an
+operator's hold are vetoes that somebody else lays, and so are two that the broker lays itself when
+private calls must stop: the exchange shut the key out, or refused it for good. None is written into
+another: silence does not count as errors, and when a hold ends, the state is what it would have been
+without it. `verdict` brings the two together. It is the only function that decides, and everybody calls it.
+
+*A policy makes the machine stricter and never laxer.* Under `guarded` (`brokerwatch.config.policy` has the
+numbers) a life starts UNKNOWN; maintenance that the exchange itself announces is a state and no
+error; a rolling window of weighted faults trips it too, which catches error, error, success for ever;
+and an unavailable broker must prove itself by more than one success.
+
+Here is the table; the code below reads it and has no second opinion. TRIP is the fault that reaches
+the threshold or the window's share. PARTIAL is a success where more are asked for. A dash cannot be.
+
+                SUCCESS  PARTIAL     FAULT        TRIP         CLOSED       NEUTRAL  RESTART
+    UNKNOWN     HEALTHY  -           UNKNOWN      UNAVAILABLE  MAINTENANCE  same     UNKNOWN
+    HEALTHY     HEALTHY  -           DEGRADED     UNAVAILABLE  MAINTENANCE  same     UNKNOWN
+    DEGRADED    HEALTHY  -           DEGRADED     UNAVAILABLE  MAINTENANCE  same     UNKNOWN
+    UNAVAILABLE HEALTHY  RECOVERING  UNAVAILABLE  UNAVAILABLE  MAINTENANCE  same     UNAVAILABLE
+    RECOVERING  HEALTHY  RECOVERING  UNAVAILABLE  UNAVAILABLE  MAINTENANCE  same     UNAVAILABLE
+    MAINTENANCE HEALTHY  -           MAINTENANCE  MAINTENANCE  MAINTENANCE  same     UNKNOWN
+
+No row leads from "not available" to "available" but by SUCCESS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
+
+from brokerwatch.clock import Instant
+from brokerwatch.config.policy import SIMPLE, WEIGHTS, Rules
+from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reason, Verdict, clipped
+
+BROKER_MAX_CONSECUTIVE_ERRORS: Final = 3
+"""Consecutive faults that make a broker unavailable, unless its configuration says another number."""
+
+
+class Happening(Enum):
+    """What can befall a broker, as the table's columns."""
+
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    FAULT = "fault"
+    TRIP = "trip"
+    CLOSED = "closed"
+    NEUTRAL = "neutral"
+    RESTART = "restart"
+
+
+_U, _H, _D = HealthState.UNKNOWN, HealthState.HEALTHY, HealthState.DEGRADED
+_X, _R, _M = HealthState.UNAVAILABLE, HealthState.RECOVERING, HealthState.MAINTENANCE
+TRANSITIONS: Final[Mapping[tuple[HealthState, Happening], HealthState]] = MappingProxyType(
+    {
+        (state, happening): target
+        for state, row in {
+            _U: (_H, None, _U, _X, _M, _U, _U),
+            _H: (_H, None, _D, _X, _M, _H, _U),
+            _D: (_H, None, _D, _X, _M, _D, _U),
+            _X: (_H, _R, _X, _X, _M, _X, _X),
+            _R: (_H, _R, _X, _X, _M, _R, _X),
+            _M: (_H, None, _M, _M, _M, _M, _U),
+        }.items()
+        for happening, target in zip(Happening, row, strict=True)
+        if target is not None
+    }
+)
+"""(state, happening) to the next state. `simple` never meets PARTIAL and CLOSED."""
+
+PRECEDENCE: Final = (
+    Reason.CONFIG,
+    Reason.SHUTDOWN,
+    Reason.HELD_OUT,
+    Reason.FAILED,
+    Reason.NEVER_SEEN,
+    Reason.BLIND,
+    Reason.SILENT,
+    Reason.RESTARTING,
+    Reason.LOCKED_OUT,
+    Reason.AUTH,
+)
+"""The vetoes, strongest first: the first one laid is the reason that is given."""
+
+OWN_VETOES: Final = frozenset({Reason.LOCKED_OUT, Reason.AUTH})
+"""The vetoes that a broker lays on itself: private calls have stopped. The others are the supervisor's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Veto:
+    """Why the evidence does not count just now, in words, and since when."""
+
+    since: Instant
+    detail: str = ""
+    until: Instant | None = None
+    """When it ends by itself; None: when somebody lifts it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vetoes:
+    """The vetoes laid on one broker. Immutable: laying and lifting give a new value."""
+
+    laid: Mapping[Reason, Veto] = field(default_factory=lambda: MappingProxyType({}))
+    lifted_us: int = 0
+    """Wall clock, µs: when a veto was last lifted, which is when the verdict after it began."""
+    cut_off: bool = False
+    """Every broker meets network faults at once. No veto: it changes the reason and never the answer."""
+
+    def lay(self, reason: Reason, detail: str, now: Instant, *, until: Instant | None = None) -> Vetoes:
+        """With one veto more. Laying it again does not move its beginning, and its end only if it has one."""
+        if reason not in PRECEDENCE:
+            raise ValueError(f"{reason} is no veto")
+        before = self.laid.get(reason)
+        if before is not None and before.until == until:
+            return self
+        since = now if before is None else before.since
+        return replace(
+            self, laid=MappingProxyType({**self.laid, reason: Veto(since, clipped(detail), until)})
+        )
+
+    def lift(self, now: Instant, *reasons: Reason) -> Vetoes:
+        """Without these vetoes; the same object when none of them was laid."""
+        kept = {reason: veto for reason, veto in self.laid.items() if reason not in reasons}
+        if len(kept) == len(self.laid):
+            return self
+        return replace(self, laid=MappingProxyType(kept), lifted_us=now.wall_us)
+
+    def lift_ended(self, now: Instant) -> Vetoes:
+        """Without those whose end has come; the same object when there are none."""
+        ended = [
+            reason
+            for reason, veto in self.laid.items()
+            if veto.until is not None and now.up_s >= veto.until.up_s
+        ]
+        return self.lift(now, *ended)
+
+    @property
+    def strongest(self) -> Reason | None:
+        """The veto that gives the reason; None when there is none."""
+        if not self.laid:
+            return None
+        return next((reason for reason in PRECEDENCE if reason in self.laid), None)
+
+
+NO_VETOES: Final = Vetoes()
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Everything that one broker's outcomes say about it. Make one with `begin`, then fold."""
+
+    state: HealthState
+    since: Instant
+    """When `state` last changed."""
+    threshold: int = BROKER_MAX_CONSECUTIVE_ERRORS
+    """The number of consecutive faults that trips it; at least 1."""
+    rules: Rules = SIMPLE
+    """By which rules it is folded."""
+    error_count: int = 0
+    """The run of counted faults up to now."""
+    fault: Fault | None = None
+    """The newest fault of that run, or the word of the maintenance; None when there is neither."""
+    balance: Balance | None = None
+    """The last known. Only a success changes it, and no fault ever clears it."""
+    version: int = 0
+    """+1 for every event of this life."""
+    successes: int = 0
+    """The run of successes while RECOVERING; 0 in every other state."""
+    recent: tuple[FaultKind | None, ...] = ()
+    """The outcomes in the rolling window, oldest first; None is a success. Empty without a window."""
+    funded: bool = False
+    """Whether any balance ever held anything: from then on an empty answer is suspect."""
+    vetoes: Vetoes = NO_VETOES
+    """The broker's own: see `OWN_VETOES`."""
+
+    @classmethod
+    def begin(
+        cls, now: Instant, *, threshold: int = BROKER_MAX_CONSECUTIVE_ERRORS, rules: Rules = SIMPLE
+    ) -> Health:
+        """The very first life of a broker: no balance, and HEALTHY unless the rules say UNKNOWN."""
+        if threshold < 1:
+            raise ValueError(f"the threshold must be at least 1, not {threshold}")
+        state = HealthState.UNKNOWN if rules.start_unknown else HealthState.HEALTHY
+        return cls(state=state, since=now, threshold=threshold, rules=rules)
+
+    def seen(self, balance: Balance, now: Instant) -> Health:
+        """A fetch succeeded. An observation older than the last known proves health but replaces nothing."""
+        last = self.balance
+        older = last is not None and balance.as_of.up_s < last.as_of.up_s
+        newest = last if older else balance.after(last)
+        successes = self.successes + 1 if self.state in _TO_PROVE else 0
+        partial = 0 < successes < self.rules.successes_to_recover
+        moved = self._moved(Happening.PARTIAL if partial else Happening.SUCCESS, now)
+        return replace(
+            moved,
+            error_count=0,
+            fault=None,
+            balance=newest,
+            successes=successes if partial else 0,
+            recent=self._window(None),
+            funded=self.funded or bool(balance.holdings),
+        )
+
+    def failed(self, fault: Fault, now: Instant) -> Health:
+        """A fetch met a fault. The last known stays."""
+        vetoes = self.vetoes
+        if fault.lockout_s > 0:
+            vetoes = locked_out(vetoes, fault.detail, _later(now, fault.lockout_s), now)
+        if fault.kind is FaultKind.MAINTENANCE and self.rules.maintenance_state:
+            closed = self._moved(Happening.CLOSED, now)
+            return replace(closed, fault=fault, successes=0, vetoes=vetoes)
+        final = self.rules.final_auth and fault.kind in _ABOUT_CREDENTIALS
+        if final and fault.kind is FaultKind.AUTH:
+            vetoes = vetoes.lay(
+                Reason.AUTH, f"refused until `brokerwatch reset` or new credentials: {fault.detail}", now
+            )
+        count, recent = self.error_count + 1, self._window(fault.kind)
+        trips = count >= self.threshold or final or self._too_many(recent)
+        target = TRANSITIONS[self.state, Happening.TRIP if trips else Happening.FAULT]
+        return replace(
+            self,
+            state=target,
+            since=self.since if target is self.state else now,
+            version=self.version + 1,
+            error_count=count,
+            fault=fault,
+            successes=0,
+            # What a recovery proves must not be undone by what was before the outage.
+            recent=() if target is HealthState.UNAVAILABLE else recent,
+            vetoes=vetoes,
+        )
+
+    def ignored(self, now: Instant) -> Health:
+        """Something happened that is no outcome: a cancellation, a heartbeat. Only `version` changes."""
+        return self._moved(Happening.NEUTRAL, now)
+
+    def locked(self, until: Instant, why: str, now: Instant) -> Health:
+        """The key is shut out until then, as somebody else on the same key was told."""
+        return replace(self.ignored(now), vetoes=locked_out(self.vetoes, why, until, now))
+
+    def woken(self, now: Instant) -> Health:
+        """Time has passed: a lockout that is over ends. The same object when none has."""
+        vetoes = self.vetoes.lift_ended(now)
+        return self if vetoes is self.vetoes else replace(self.ignored(now), vetoes=vetoes)
+
+    def reset(self, now: Instant) -> Health:
+        """An operator, or new credentials, end what was final. A lockout is the exchange's and stays."""
+        return replace(self.ignored(now), vetoes=self.vetoes.lift(now, Reason.AUTH))
+
+    def remembered(self, balance: Balance, now: Instant) -> Health:
+        """An older balance came to light, from before a restart: kept if there is no newer, and no proof."""
+        last = self.balance
+        newest = balance if last is None or balance.as_of.up_s > last.as_of.up_s else last
+        funded = self.funded or bool(balance.holdings)
+        return replace(self.ignored(now), balance=newest, funded=funded)
+
+    def restarted(self, now: Instant) -> Health:
+        """The first state of the next life: what was known is known, and nothing is proven."""
+        return replace(self._moved(Happening.RESTART, now), version=0, successes=0)
+
+    @property
+    def barred(self) -> bool:
+        """Whether no private call may go out."""
+        return bool(self.vetoes.laid)
+
+    def _moved(self, happening: Happening, now: Instant) -> Health:
+        target = TRANSITIONS[self.state, happening]
+        since = self.since if target is self.state else now
+        return replace(self, state=target, since=since, version=self.version + 1)
+
+    def _window(self, outcome: FaultKind | None) -> tuple[FaultKind | None, ...]:
+        size = self.rules.window_fetches
+        return (*self.recent, outcome)[-size:] if size and self.state not in _OUTSIDE_WINDOW else self.recent
+
+    def _too_many(self, recent: tuple[FaultKind | None, ...]) -> bool:
+        if not self.rules.window_fetches or len(recent) < self.rules.window_minimum:
+            return False
+        weight = sum(WEIGHTS[kind] for kind in recent if kind is not None)
+        return weight >= self.rules.window_share * len(recent)
+
+
+_TO_PROVE: Final = frozenset({HealthState.UNAVAILABLE, HealthState.RECOVERING})
+_OUTSIDE_WINDOW: Final = frozenset({HealthState.UNAVAILABLE, HealthState.RECOVERING, HealthState.MAINTENANCE})
+_ABOUT_CREDENTIALS: Final = frozenset({FaultKind.AUTH, FaultKind.PERMISSION})
+
+
+def locked_out(vetoes: Vetoes, why: str, until: Instant, now: Instant) -> Vetoes:
+    """With the lockout laid. One that is told again ends when the later of the two ends."""
+    before = vetoes.laid.get(Reason.LOCKED_OUT)
+    if before is not None and before.until is not None and before.until.up_s >= until.up_s:
+        return vetoes
+    return vetoes.lay(Reason.LOCKED_OUT, f"until {utc_time(until.wall_us)}: {why}", now, until=until)
+
+
+def utc_time(wall_us: int) -> str:
+    """A moment for people, in UTC, with its date."""
+    return f"{datetime.fromtimestamp(wall_us / 1_000_000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _later(now: Instant, seconds: float) -> Instant:
+    return Instant(wall_us=now.wall_us + round(seconds * 1_000_000), up_s=now.up_s + seconds)
+
+
+AVAILABLE: Final = frozenset({HealthState.HEALTHY, HealthState.DEGRADED})
+"""The evidence under which a broker may be used."""
+
+_EVIDENCE_REASON: Final[Mapping[HealthState, Reason]] = MappingProxyType(
+    {
+        HealthState.UNKNOWN: Reason.NEVER_SEEN,
+        HealthState.HEALTHY: Reason.OK,
+        HealthState.DEGRADED: Reason.OK,
+        HealthState.UNAVAILABLE: Reason.ERRORS,
+        HealthState.RECOVERING: Reason.RECOVERING,
+        HealthState.MAINTENANCE: Reason.MAINTENANCE,
+    }
+)
+
+
+def verdict(evidence: HealthState, vetoes: Vetoes = NO_VETOES) -> Verdict:
+    """May this broker be used, and why: the first veto by `PRECEDENCE`, else the evidence."""
+    strongest = vetoes.strongest
+    if strongest is not None:
+        return Verdict(available=False, reason=strongest)
+    reason = _EVIDENCE_REASON[evidence]
+    if reason is Reason.ERRORS and vetoes.cut_off:
+        reason = Reason.LOCAL_NETWORK
+    return Verdict(available=evidence in AVAILABLE, reason=reason)

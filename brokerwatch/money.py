@@ -1,0 +1,53 @@
+"""Which currencies may be added up: those that are pegged to one unit.
+
+A dollar and a dollar stablecoin are one figure to a trader who asks for his cash; a euro beside
+them is not, and adding it up would be wrong by the exchange rate. A currency that is not
+listed is a unit of its own. (A peg is a promise of the issuer, not a market price.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Final
+
+DEFAULT_CASH: Final = ("USD", "USDT", "USDC")
+"""What counts as cash unless the configuration says otherwise."""
+
+_PEGGED: Final = {
+    "USD": "USD USDT USDC BUSD DAI TUSD USDP GUSD FDUSD PYUSD USDD USDS USDG RLUSD LUSD USDE USD1 USDQ",
+    "EUR": "EUR EURT EURC EURS EURR EURQ EURI AEUR",
+    "GBP": "GBP GBPT TGBP",
+    "JPY": "JPY GYEN",
+    "CHF": "CHF XCHF",
+    "AUD": "AUD AUDD",
+    "CAD": "CAD QCAD",
+    "TRY": "TRY TRYB",
+    "BRL": "BRL BRZ BRLA",
+    "SGD": "SGD XSGD",
+}
+_UNIT: Final[Mapping[str, str]] = MappingProxyType(
+    {code: unit for unit, codes in _PEGGED.items() for code in codes.split()}
+)
+
+
+def unit(currency: str) -> str:
+    """The unit that a currency is pegged to; itself when it is pegged to none."""
+    return _UNIT.get(currency, currency)
+
+
+def is_money(currency: str) -> bool:
+    """Whether it is a fiat currency or a stablecoin, as against an asset whose price moves."""
+    return currency in _UNIT
+
+
+def units(currencies: Iterable[str]) -> tuple[str, ...]:
+    """The different units among `currencies`, in their order."""
+    return tuple(dict.fromkeys(unit(code) for code in currencies))
+
+
+def plain(number: Decimal) -> str:
+    """All its digits, without zeros that say nothing and without an exponent."""
+    text = format(number, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

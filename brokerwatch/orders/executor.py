@@ -1,0 +1,377 @@
+"""One account's other calls: what it has open, and its orders. Everything here runs on the account's loop.
+
+An order is sent once. When its answer does not come, nobody knows whether it was taken: it is looked
+up by the id that we gave it, and as long as it is not found no further order goes out, because a
+second one might buy twice. Orders go before polls in the lane of the key; from the moment at which one
+goes out, no balance that was read before counts as fresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Final, Protocol, TypeVar
+
+from brokerwatch.clock import Clock
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.errors import (
+    CouldNotAsk,
+    EarlierOrderUnknown,
+    InvalidOrder,
+    NotSupported,
+    OrderError,
+    OrderNotSent,
+    OrderRefused,
+    OrderStateUnknown,
+    ValidationNotSupported,
+)
+from brokerwatch.exchanges.adapter import dialect
+from brokerwatch.exchanges.order_answers import PlacedAfterAll
+from brokerwatch.exchanges.order_request import OrderRequest, client_id_mistake
+from brokerwatch.exchanges.positions import Named
+from brokerwatch.exchanges.refusals import NotTaken, definitely_not_placed, never_sent, never_started
+from brokerwatch.gateway.async_source import Refrained
+from brokerwatch.gateway.call_thread import BUSY
+from brokerwatch.gateway.connection import Connection
+from brokerwatch.gateway.lane import Lane
+from brokerwatch.gateway.loop import Loop
+from brokerwatch.gateway.venue import Venue
+from brokerwatch.health.capabilities import READ, TRADE
+from brokerwatch.messages import Fault, FaultKind, Order, OrderState, Position, Product, Side
+from brokerwatch.orders.in_flight import CUT_OFF, Sent, another_order
+from brokerwatch.orders.lookup import Lookup, accepted
+from brokerwatch.orders.ticket import Ticket
+
+_log: Final = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SHOWN_S: Final = 0.5
+"""How long an order waits until the reading says that the balance is overtaken."""
+
+
+LOOK_ROUND_S: Final = 1.0
+"""How long an exit waits for what became of earlier orders: it does not depend on it."""
+
+
+class Teller(Protocol):
+    """Who is told how calls ended: the broker's actor, by way of the handle."""
+
+    def called(self, capability: str, fault: Fault | None) -> object:
+        """A call of this kind has ended."""
+        ...
+
+    def unanswered(self, fault: Fault) -> object:
+        """A private question met this."""
+        ...
+
+    def ordered(self, *, ended: bool) -> Future[None]:
+        """An order goes out, or has ended; the future is done once the reading says so."""
+        ...
+
+
+class OvertakenOrder(Exception):
+    """The exchange refused an order's number, and nobody can say that it has not taken the order."""
+
+
+class Desk:
+    """See the module."""
+
+    def __init__(
+        self,
+        spec: BrokerSpec,
+        connection: Connection,
+        lane: Lane,
+        venue: Venue,
+        clock: Clock,
+        teller: Teller,
+        loop: Loop,
+    ) -> None:
+        self._spec = spec
+        self._connection = connection
+        self._lane = lane
+        self._venue = venue
+        self._clock = clock
+        self._teller = teller
+        self._loop = loop
+        self._speaks = dialect(connection)
+        self._ledger = lane.ledger
+        self.closed = False
+        """Whether no order goes out any more. Set by whoever stops the cluster, from any thread."""
+        self._lookup = Lookup(spec, connection, self._speaks, lane, clock, teller)
+
+    @property
+    def family(self) -> str:
+        """Whose rules for ids and amounts apply; empty: those of no exchange that we know."""
+        return self._connection.family
+
+    @property
+    def has_dry_run(self) -> bool:
+        """Whether the exchange can check an order without placing it."""
+        return self._speaks.has_dry_run
+
+    def observed(self, error: BaseException) -> Fault:
+        """The fault that a call of the trader's own met."""
+        fault = self._connection.observed(error)
+        # On the lane's own thread: it is where all of its calls are counted.
+        self._loop.call(partial(self._lane.note, fault))
+        return fault
+
+    async def positions(self, named: Named) -> tuple[Position, ...]:
+        """What is open beside the coins that are held; `named` gives our symbol for an id of the exchange.
+
+        Raises CouldNotAsk, NotAllowed.
+        """
+        await self._ready()
+        try:
+            async with self._lane.turn():
+                found = await self._lookup.asked(lambda: self._speaks.positions(named))
+        except Refrained as refrained:
+            raise CouldNotAsk(refrained.outcome.why) from None
+        self._teller.called(READ, None)
+        return found
+
+    async def find(self, product: Product, client_order_id: str) -> Order | None:
+        """An order of ours as the exchange has it; None when it answers that there is none.
+
+        Raises CouldNotAsk; OrderStateUnknown as long as it may still arrive.
+        """
+        mistake = client_id_mistake(self.family, client_order_id)
+        if mistake:
+            raise InvalidOrder("client_order_id", f"{mistake}, not {client_order_id!r}")
+        await self._ready()
+        try:
+            async with self._lane.turn(urgent=True):
+                sent = self._ledger.sent(client_order_id)
+                found = await self._lookup.accounted_for(product, client_order_id)
+        except Refrained as refrained:
+            raise CouldNotAsk(refrained.outcome.why) from None
+        known = self._ledger.placed(client_order_id)
+        if found is None:
+            # What the exchange took is there, although its list may be a moment behind.
+            return None if known is None else self._lookup.as_known(known)
+        request = sent.request if sent is not None else None if known is None else known.request
+        return self._lookup.as_found(product, found.side, client_order_id, request, found)
+
+    async def placed_before(self, product: Product, side: Side, client_order_id: str) -> Order | None:
+        """The order that was placed under this id before, whatever its amount. Raises OrderError."""
+        await self._ready()
+        try:
+            async with self._lane.turn(urgent=True):
+                return await self._lookup.placed_before(product, side, client_order_id, None)
+        except Refrained as refrained:
+            raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
+
+    async def look_round(self) -> None:
+        """Find out what became of the orders of which nobody knows, as far as that can be found out now."""
+        if not self._ledger.lost():
+            return
+        try:
+            async with asyncio.timeout(LOOK_ROUND_S), self._lane.turn(urgent=True):
+                await self._lookup.settle()
+        except (Refrained, EarlierOrderUnknown, TimeoutError):
+            return  # then they are still not known
+
+    def lost(self) -> tuple[Sent, ...]:
+        """The orders of which nobody knows what became of them, oldest first."""
+        return self._ledger.lost()
+
+    async def forget(self, client_order_id: str) -> bool:
+        """Look no more for this order: somebody found out by himself. False: it was not looked for."""
+        sent = self._ledger.sent(client_order_id)
+        if sent is None or not sent.why:
+            return False
+        _log.warning("%s: the order %s is forgotten, as was asked for", self._spec.name, client_order_id)
+        self._ledger.end(client_order_id, None)
+        return True
+
+    async def order(
+        self,
+        request: OrderRequest,
+        ticket: Ticket,
+        *,
+        validate_only: bool,
+        repeated: bool,
+        check: Callable[[], object],
+        leaving: bool = False,
+    ) -> Order:
+        """Place an order, or have it checked. `check` raises when it may not go out after all.
+
+        `leaving`: an exit, which no other order of which nobody knows holds up.
+        `repeated`: it may have been placed before under this very id, so it is looked up first. (Kraken
+        and OKX refuse an id only as long as its order is open, and a market order never is.)
+        Raises OrderNotSent, OrderRefused, OrderStateUnknown, ValidationNotSupported.
+        """
+        if validate_only and not self.has_dry_run:
+            raise ValidationNotSupported(
+                f"{self._spec.exchange} has no dry run: it would place a real order. Nothing was sent; "
+                "place it with validate_only=False"
+            )
+        try:
+            await self._ready()
+        except CouldNotAsk as error:
+            raise OrderNotSent(f"{self._spec.name}: the markets are not known: {error}") from error
+        try:
+            async with self._lane.turn(urgent=True, first=leaving):
+                if not leaving:
+                    await self._lookup.settle(request.client_order_id)
+                if repeated and not validate_only:
+                    placed = await self._lookup.placed_before(
+                        request.product, request.side, request.client_order_id, request
+                    )
+                    if placed is not None:
+                        return placed
+                check()
+                if validate_only:
+                    return await self._validate(request)
+                if self.closed:
+                    raise OrderNotSent(f"{self._spec.name}: the cluster is being stopped; nothing was sent")
+                if not ticket.go():
+                    raise OrderNotSent(f"{self._spec.name}: nobody waited for its turn, so it was withdrawn")
+                return await self._place(request)
+        except Refrained as refrained:
+            raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
+
+    async def _ready(self) -> None:
+        if self._speaks.needs_markets:
+            await self._venue.lend_markets(self._connection.instance)
+
+    async def _validate(self, request: OrderRequest) -> Order:
+        try:
+            await self._attempt(request, self._speaks.validate)
+        except (Refrained, OrderError):
+            raise
+        except PlacedAfterAll as error:
+            raise OrderStateUnknown(
+                f"{self._spec.name}: only a dry run was asked for, and {error}: look at the account, and ask "
+                f"find_order({request.product.symbol!r}, {request.client_order_id!r})",
+                request.client_order_id,
+            ) from None
+        except Exception as error:  # noqa: BLE001 - whatever it is, a dry run places nothing
+            fault = self._noted(error)
+            if self._said_no(error):
+                raise OrderRefused(
+                    f"{self._spec.name} would refuse: {fault.detail}", str(fault.kind)
+                ) from None
+            raise OrderNotSent(
+                f"{self._spec.name}: nothing was placed: {fault.kind}: {fault.detail}"
+            ) from None
+        self._teller.called(TRADE, None)
+        return accepted(self._spec.name, request, "", OrderState.VALIDATED)
+
+    async def _place(self, request: OrderRequest) -> Order:
+        self._lane.ordered_s = float("inf")
+        name, out = request.client_order_id, False
+        try:
+            # Both before it goes out: on the board as "overtaken", and where a restart finds it.
+            await asyncio.gather(self._overtake(ended=False), self._ledger.send(request))
+            out = True
+            order = await self._sent(request)
+        except asyncio.CancelledError:
+            if out:
+                self._ledger.lose(name, CUT_OFF)
+            else:
+                self._ledger.end(name, None)
+            raise
+        finally:
+            self._lane.ordered_s = self._clock.up_s()
+            await self._overtake(ended=True)
+        self._teller.called(TRADE, None)
+        return order
+
+    async def _sent(self, request: OrderRequest) -> Order:
+        try:
+            order_id = await self._attempt(request, self._speaks.place)
+        except (Refrained, OrderError):
+            self._ledger.end(request.client_order_id, None)
+            raise  # it was never sent
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the order may have been placed
+            return await self._cleared_up(request, error)
+        self._ledger.end(request.client_order_id, order_id)
+        return accepted(self._spec.name, request, order_id)
+
+    async def _attempt(self, request: OrderRequest, send: Callable[[OrderRequest], Awaitable[T]]) -> T:
+        """Send once; a second time only where the exchange itself said that our number was overtaken."""
+        try:
+            async with asyncio.timeout(self._spec.fetch_deadline_s):
+                return await send(request)
+        except Exception as error:
+            if isinstance(error, TimeoutError | Refrained | OrderError):
+                raise
+            failure = self._connection.failure(error)
+            overtaken = self._connection.fault(error).kind is FaultKind.NONCE_CLOCK
+            if not (overtaken and self._lane.counts_nonces and definitely_not_placed(failure)):
+                raise
+            if not await self._lookup.surely_absent(request):
+                raise OvertakenOrder(str(error)) from None
+        await self._lane.another(urgent=True)
+        async with asyncio.timeout(self._spec.fetch_deadline_s):
+            return await send(request)
+
+    async def _cleared_up(self, request: OrderRequest, error: Exception) -> Order:
+        """The order whose answer was none, when it was placed; else the error that says what is known."""
+        name, order_id = self._spec.name, request.client_order_id
+        if not isinstance(error, TimeoutError) and self._connection.sent_nothing:
+            # ccxt itself would not have it: no fault of the exchange.
+            self._ledger.end(order_id, None)
+            said = self._connection.fault(error).detail
+            raise OrderNotSent(f"{name}: nothing was sent: {said}") from None
+        if never_started(self._connection.failure(error)):
+            self._ledger.end(order_id, None)
+            late = isinstance(error, TimeoutError)
+            why = BUSY if late else self._connection.fault(error).detail
+            raise OrderNotSent(f"{name}: nothing was sent: {why}") from None
+        fault = self._noted(error)
+        about = f"{fault.kind}: {fault.detail}"
+        if self._said_no(error):
+            self._ledger.end(order_id, None)
+            # Without ccxt's own error behind it: its text may hold what the server repeated of our secrets.
+            raise OrderRefused(f"{name} refused: {fault.detail}", str(fault.kind)) from None
+        if never_sent(self._connection.failure(error)):
+            self._ledger.end(order_id, None)
+            raise OrderNotSent(f"{name}: nothing was sent: {about}") from None
+        self._ledger.lose(order_id, about)
+        try:
+            found = await self._lookup.found(request.product, order_id)
+        except (CouldNotAsk, NotSupported, Refrained) as trouble:
+            looked = f"looking it up failed too: {trouble}"
+        else:
+            other = "" if found is None else another_order(found, request.product, request.side, request)
+            if found is not None and not other:
+                _log.warning(
+                    "%s: the answer to an order was lost (%s); it was placed: %s", name, about, found.order_id
+                )
+                self._ledger.end(order_id, found.order_id, found)
+                return self._lookup.taken(
+                    self._lookup.as_found(request.product, request.side, order_id, request, found)
+                )
+            looked = f"its id is that of {other}" if other else "the exchange does not list it yet"
+        raise OrderStateUnknown(
+            f"{name}: an order was sent and nobody knows whether it was taken ({about}; {looked}). Do not "
+            f"send it again; ask find_order({request.product.symbol!r}, {order_id!r})",
+            order_id,
+        ) from None
+
+    def _noted(self, error: Exception) -> Fault:
+        """The fault that an order met; a refusal of this one order is no fault of the exchange."""
+        if isinstance(error, TimeoutError):
+            fault = Fault(FaultKind.NETWORK, f"no answer within {self._spec.fetch_deadline_s:g} s")
+        else:
+            fault = self._connection.fault(error)
+        self._lane.note(fault)
+        about_us = fault.kind in (FaultKind.CLIENT_BUG, FaultKind.BAD_RESPONSE)
+        self._teller.called(TRADE, None if self._said_no(error) and about_us else fault)
+        return fault
+
+    def _said_no(self, error: Exception) -> bool:
+        if isinstance(error, TimeoutError | OvertakenOrder):
+            return False
+        return isinstance(error, NotTaken) or definitely_not_placed(self._connection.failure(error))
+
+    async def _overtake(self, *, ended: bool) -> None:
+        shown = asyncio.wrap_future(self._teller.ordered(ended=ended))
+        # An actor that is just being replaced says it later; the order does not wait for it.
+        await asyncio.wait({shown}, timeout=SHOWN_S)

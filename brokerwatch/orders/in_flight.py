@@ -1,0 +1,217 @@
+"""The orders of one API key: what was sent, what became of it, and what an id was used for.
+
+An order is written down before it is sent and crossed out when it is known what became of it. So the
+orders of which nobody knows outlive the process, also one that is killed: after a restart they hold up
+the next entry as they did before it. Brokers that share a key share its ledger. Everything here runs on
+the loop of the key's lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+import msgspec
+
+from brokerwatch.clock import Clock, Instant
+from brokerwatch.exchanges.order_answers import FoundOrder, canonical_id
+from brokerwatch.exchanges.order_request import OrderRequest
+from brokerwatch.messages import Product, Side
+from brokerwatch.money import plain
+from brokerwatch.storage.journal import boot_id
+from brokerwatch.storage.records import SentOrder
+
+_log: Final = logging.getLogger(__name__)
+
+LOST_AFTER_S: Final = 60.0
+"""An order that the exchange does not know so long after it was sent never arrived."""
+KEPT_ORDERS: Final = 10_000
+"""Of so many placed orders it is known what their ids were used for."""
+MARK_WAIT_S: Final = 2.0
+"""How long an order waits until it is written down: a disk that is full must not stop an exit."""
+CUT_OFF: Final = "it was under way when the program that sent it ended"
+
+
+class OrderBook(Protocol):
+    """Where orders are written down."""
+
+    def order(self, order: SentOrder) -> Future[bool]:
+        """Remember it; the future says whether it is durable."""
+        ...
+
+    def order_ended(self, fingerprint: str, client_order_id: str) -> None:
+        """It is known what became of it: forget it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An order that was sent. `why` nobody knows what became of it; empty while it is under way."""
+
+    request: OrderRequest
+    sent_us: int
+    """Wall clock, µs: when it was written down."""
+    lost_s: float = float("inf")
+    """Monotonic seconds: since when nobody knows."""
+    why: str = ""
+
+    def left_s(self, now: Instant) -> float:
+        """How long it may still arrive; not above 0: it never will."""
+        return LOST_AFTER_S - (now.up_s - self.lost_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What is written down of an order."""
+
+    request: OrderRequest
+    boot: str
+    """Which boot `lost_s` is of; empty: nobody knows."""
+    lost_s: float | None
+    """As in `Sent`; None while it is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An order that the exchange took, and its id there."""
+
+    request: OrderRequest
+    order_id: str
+    found: FoundOrder | None
+    """As the exchange had it when it was looked up; None: it answered at once."""
+
+
+class Ledger:
+    """See the module."""
+
+    def __init__(self, fingerprint: str, clock: Clock, book: OrderBook) -> None:
+        self._fingerprint = fingerprint
+        self._clock = clock
+        self._book = book
+        self._boot = boot_id()
+        self.unaccounted = ""
+        """An order of which nobody knows, in words; empty when there is none. Any thread may look."""
+        self._sent: dict[str, Sent] = {}
+        self._placed: dict[str, Placed] = {}
+
+    def recall(self, remembered: Iterable[SentOrder]) -> None:
+        """What an earlier process sent and never crossed out."""
+        now = self._clock.now()
+        for mark in remembered:
+            name = canonical_id(mark.client_order_id)
+            if name in self._sent:
+                continue  # ours, and newer
+            try:
+                note = msgspec.json.decode(mark.document, type=_Note)
+            except (msgspec.MsgspecError, RecursionError) as error:
+                _log.error(
+                    "an order of an earlier process, %s, cannot be read and is not looked up: %s",
+                    mark.client_order_id,
+                    error,
+                )
+                continue
+            request, lost_s = note.request, note.lost_s
+            if lost_s is None or note.boot != self._boot or not self._boot:
+                # Its minute begins here: only within one boot does a clock say how old it is.
+                lost_s = now.up_s
+            self._sent[name] = Sent(request, mark.sent_us, min(lost_s, now.up_s), CUT_OFF)
+            self._write_down(self._sent[name])
+            self._look()
+            _log.warning(
+                "nobody knows what became of an order of an earlier process: %s, %s %s %s",
+                mark.client_order_id,
+                request.side,
+                request.size,
+                request.product.symbol,
+            )
+
+    async def send(self, request: OrderRequest) -> None:
+        """Write it down; it goes out as soon as this returns."""
+        sent = Sent(request, self._clock.now().wall_us)
+        self._sent[canonical_id(request.client_order_id)] = sent
+        await asyncio.wait({asyncio.wrap_future(self._write_down(sent))}, timeout=MARK_WAIT_S)
+
+    def _write_down(self, sent: Sent) -> Future[bool]:
+        note = _Note(sent.request, self._boot, sent.lost_s if sent.why else None)
+        document = msgspec.json.encode(note).decode()
+        return self._book.order(
+            SentOrder(self._fingerprint, sent.request.client_order_id, sent.sent_us, document)
+        )
+
+    def lose(self, client_order_id: str, why: str) -> None:
+        """Nobody knows what became of it. Its minute to arrive begins now: it may have gone out this late."""
+        sent = replace(self._sent[canonical_id(client_order_id)], why=why, lost_s=self._clock.now().up_s)
+        self._sent[canonical_id(client_order_id)] = sent
+        self._write_down(sent)
+        self._look()
+
+    def end(self, client_order_id: str, order_id: str | None, found: FoundOrder | None = None) -> None:
+        """It is known what became of it: the exchange's id of it, or None when it was not placed."""
+        sent = self._sent.pop(canonical_id(client_order_id), None)
+        if sent is None:
+            return
+        self._book.order_ended(self._fingerprint, sent.request.client_order_id)
+        self._look()
+        if order_id is not None:
+            self._placed[canonical_id(client_order_id)] = Placed(sent.request, order_id, found)
+            if len(self._placed) > KEPT_ORDERS:
+                del self._placed[next(iter(self._placed))]
+
+    def _look(self) -> None:
+        first = next(iter(self.lost()), None)
+        self.unaccounted = "" if first is None else f"{first.request.client_order_id} ({first.why})"
+
+    def lost(self) -> tuple[Sent, ...]:
+        """The orders of which nobody knows, oldest first."""
+        return tuple(sent for sent in self._sent.values() if sent.why)
+
+    def sent(self, client_order_id: str) -> Sent | None:
+        """The order of this id, if nobody knows yet what became of it."""
+        return self._sent.get(canonical_id(client_order_id))
+
+    def placed(self, client_order_id: str) -> Placed | None:
+        """The order of this id, if the exchange took it, as far as anybody here knows."""
+        return self._placed.get(canonical_id(client_order_id))
+
+    def used_for(self, client_order_id: str) -> OrderRequest | None:
+        """What this id was used for; None when it was not, as far as anybody here knows."""
+        used = self.sent(client_order_id) or self.placed(client_order_id)
+        return None if used is None else used.request
+
+
+def another_request(before: OrderRequest, product: Product, side: Side, request: OrderRequest | None) -> str:
+    """How an earlier request differs from what is asked for now, in words; empty when it is the same.
+
+    `request`: with its amounts; None: whatever the amount.
+    """
+    if (before.product.symbol, before.side) != (product.symbol, side):
+        return f"{before.side} {before.product.symbol}"
+    if request is not None and (before.base_amount, before.quote_amount) != (
+        request.base_amount,
+        request.quote_amount,
+    ):
+        return f"{before.side} {before.size} of {before.product.symbol}"
+    return ""
+
+
+def another_order(found: FoundOrder, product: Product, side: Side, request: OrderRequest | None) -> str:
+    """How an order that the exchange has under an id differs from what is asked for now; empty: not at all.
+
+    What the exchange does not say differs in nothing. `request` is as for `another_request`.
+    """
+    if found.market and found.market != product.id:
+        return f"an order in {found.market}"
+    if found.side is not None and found.side is not side:
+        return f"{found.side} {product.symbol}"
+    if request is not None:
+        for theirs, ours in (
+            (found.ordered_base, request.base_amount),
+            (found.ordered_quote, request.quote_amount),
+        ):
+            if theirs is not None and ours is not None and theirs != ours:
+                return f"{side} {plain(theirs)} of {product.symbol}"
+    return ""

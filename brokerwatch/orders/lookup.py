@@ -1,0 +1,225 @@
+"""What became of an order: asked, never guessed.
+
+An order is looked up by the id that we gave it. That the exchange does not list it proves nothing until it
+has had time to arrive. Everything here runs on the account's loop, inside a turn of its lane.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, TypeVar
+
+from brokerwatch.clock import Clock
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.errors import (
+    CouldNotAsk,
+    EarlierOrderUnknown,
+    InvalidOrder,
+    NotSupported,
+    OrderNotSent,
+    OrderRefused,
+    OrderStateUnknown,
+)
+from brokerwatch.exchanges.adapter import Dialect
+from brokerwatch.exchanges.order_answers import FoundOrder, canonical_id
+from brokerwatch.exchanges.order_request import OrderRequest
+from brokerwatch.gateway.async_source import Refrained
+from brokerwatch.gateway.connection import Connection
+from brokerwatch.gateway.lane import Lane
+from brokerwatch.gateway.venue import answered
+from brokerwatch.messages import Fault, Order, OrderState, Product, Side
+from brokerwatch.orders.in_flight import Placed, another_order, another_request
+
+_log: Final = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Told(Protocol):
+    """Who is told how questions ended."""
+
+    def unanswered(self, fault: Fault) -> object:
+        """A private question met this."""
+        ...
+
+
+class Lookup:
+    """See the module."""
+
+    def __init__(
+        self, spec: BrokerSpec, connection: Connection, speaks: Dialect, lane: Lane, clock: Clock, told: Told
+    ) -> None:
+        self._spec = spec
+        self._connection = connection
+        self._speaks = speaks
+        self._lane = lane
+        self._ledger = lane.ledger
+        self._clock = clock
+        self._told = told
+
+    async def surely_absent(self, request: OrderRequest) -> bool:
+        """Whether the exchange answers that it has no such order: a proxy may have sent it twice, and of the
+        two the second was refused."""
+        try:
+            return await self.found(request.product, request.client_order_id) is None
+        except (CouldNotAsk, NotSupported, Refrained):
+            return False
+
+    async def placed_before(
+        self, product: Product, side: Side, client_order_id: str, request: OrderRequest | None
+    ) -> Order | None:
+        """The order that has this id already. Raises InvalidOrder when that is another one."""
+        before = self._ledger.used_for(client_order_id)
+        other = "" if before is None else another_request(before, product, side, request)
+        if other:
+            raise InvalidOrder("client_order_id", f"{client_order_id} was used for another one: {other}")
+        try:
+            found = await self.accounted_for(product, client_order_id)
+        except (CouldNotAsk, NotSupported) as trouble:
+            known = self._ledger.placed(client_order_id)
+            if known is not None:
+                return self.taken(self.as_known(known))
+            if self._speaks.ids_are_final:
+                return None  # the exchange itself places nothing under an id that it has seen
+            if self._ledger.sent(client_order_id) is not None:
+                raise OrderStateUnknown(
+                    f"{self._spec.name}: nobody knows what became of the order {client_order_id}, and it "
+                    f"cannot be looked up, so it was not sent again: {trouble}",
+                    client_order_id,
+                ) from trouble
+            raise OrderNotSent(
+                f"{self._spec.name}: whether the order {client_order_id} was placed before cannot be "
+                f"looked up, so it was not sent: {trouble}"
+            ) from trouble
+        known = self._ledger.placed(client_order_id)
+        if found is None and known is not None:
+            # The exchange took it: its list is a moment behind, or no longer holds it.
+            return self.taken(self.as_known(known))
+        if found is None:
+            return None
+        other = another_order(found, product, side, request)
+        if other:
+            raise InvalidOrder("client_order_id", f"{client_order_id} was used for another one: {other}")
+        return self.taken(self.as_found(product, side, client_order_id, request or before, found))
+
+    async def settle(self, mine: str = "") -> None:
+        """Before anything else goes out: what became of the orders of which nobody knew?
+
+        But for `mine`, which is looked up by itself.
+        Raises EarlierOrderUnknown when that is still not known of one.
+        """
+        for sent in self._ledger.lost():
+            earlier, name = sent.request, self._spec.name
+            if canonical_id(earlier.client_order_id) == canonical_id(mine):
+                continue
+            about = f"an earlier order, {earlier.client_order_id}, is not accounted for ({sent.why})"
+            try:
+                await self.accounted_for(earlier.product, earlier.client_order_id)
+            except (CouldNotAsk, NotSupported, Refrained) as trouble:
+                raise EarlierOrderUnknown(
+                    f"{name}: {about}, and looking it up failed: {trouble}. Nothing was sent. "
+                    f"Once you know what became of it: forget_order({earlier.client_order_id!r})",
+                    earlier.client_order_id,
+                ) from trouble
+            except OrderStateUnknown as error:
+                still = str(error).removeprefix(f"{name}: ")
+                raise EarlierOrderUnknown(
+                    f"{name}: {about}; {still}. Nothing was sent", earlier.client_order_id
+                ) from None
+
+    async def accounted_for(self, product: Product, client_order_id: str) -> FoundOrder | None:
+        """An order as the exchange has it; None when there is none and none will come.
+
+        Raises OrderStateUnknown while one that was sent may still arrive.
+        """
+        sent = self._ledger.sent(client_order_id)
+        if sent is None:
+            return await self.found(product, client_order_id)
+        if sent.request.product.symbol != product.symbol:
+            raise InvalidOrder("symbol", f"{client_order_id} was sent for {sent.request.product.symbol}")
+        found = await self.found(sent.request.product, client_order_id)
+        left_s = sent.left_s(self._clock.now())
+        if found is None and left_s > 0:
+            raise OrderStateUnknown(
+                f"{self._spec.name}: the exchange does not list {client_order_id} yet, and it may still come "
+                f"for {left_s:.0f} s",
+                client_order_id,
+            )
+        outcome = "never arrived" if found is None else f"was placed: {found.order_id}"
+        _log.warning("%s: the order %s %s", self._spec.name, client_order_id, outcome)
+        self._ledger.end(client_order_id, None if found is None else found.order_id, found)
+        return found
+
+    async def found(self, product: Product, client_order_id: str) -> FoundOrder | None:
+        """An order as the exchange has it just now; None when it does not list it."""
+        sent = self._ledger.sent(client_order_id)
+        since_us = None if sent is None else sent.sent_us
+        await self._lane.another(urgent=True)
+        return await self.asked(lambda: self._speaks.find(product, client_order_id, since_us))
+
+    async def asked(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """A private question, its trouble noted. Raises CouldNotAsk, NotAllowed, NotSupported."""
+        try:
+            return await answered(self._connection, ask(), self._spec.fetch_deadline_s)
+        except CouldNotAsk as error:
+            self._lane.note(error.fault)
+            self._told.unanswered(error.fault)
+            raise
+
+    def as_found(
+        self,
+        product: Product,
+        side: Side | None,
+        client_order_id: str,
+        request: OrderRequest | None,
+        found: FoundOrder,
+    ) -> Order:
+        """What was found, with what was asked for. Raises CouldNotAsk when nobody says which side it was."""
+        side = side or found.side
+        if side is None:
+            raise CouldNotAsk(f"{self._spec.name}: the order {found.order_id} does not say its side")
+        return Order(
+            broker=self._spec.name,
+            symbol=product.symbol,
+            side=side,
+            base_amount=found.ordered_base if request is None else request.base_amount,
+            quote_amount=found.ordered_quote if request is None else request.quote_amount,
+            client_order_id=client_order_id,
+            order_id=found.order_id,
+            state=OrderState.CANCELLED if found.ended else OrderState.ACCEPTED,
+            filled_base=found.filled_base,
+            detail=found.ended,
+        )
+
+    def as_known(self, known: Placed) -> Order:
+        """An order that the exchange took, as it was found last, or else as it was accepted."""
+        request = known.request
+        if known.found is None:
+            return accepted(self._spec.name, request, known.order_id)
+        return self.as_found(request.product, request.side, request.client_order_id, request, known.found)
+
+    def taken(self, order: Order) -> Order:
+        """The order, unless the exchange ended it before anything of it was filled. Raises OrderRefused."""
+        if order.state is OrderState.CANCELLED and order.filled_base == 0:
+            raise OrderRefused(
+                f"{self._spec.name} took the order {order.order_id} and ended it, and nothing of it was "
+                f"filled: {order.detail}"
+            )
+        return order
+
+
+def accepted(
+    broker: str, request: OrderRequest, order_id: str, state: OrderState = OrderState.ACCEPTED
+) -> Order:
+    """An order that the exchange has taken as it was asked for."""
+    return Order(
+        broker=broker,
+        symbol=request.product.symbol,
+        side=request.side,
+        base_amount=request.base_amount,
+        quote_amount=request.quote_amount,
+        client_order_id=request.client_order_id,
+        order_id=order_id,
+        state=state,
+    )

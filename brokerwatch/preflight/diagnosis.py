@@ -1,0 +1,348 @@
+"""What `brokerwatch doctor` makes of what it saw: one line for each thing, and what to do about it.
+
+A line is ok only if what it says was seen. What could not be looked at because of something else is a
+skip, and names it; what cannot be known at all is a warning. No line holds a secret.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Final
+
+from brokerwatch.config.broker_spec import BrokerSpec, Origin
+from brokerwatch.errors import Problem
+from brokerwatch.messages import Fault, FaultKind
+from brokerwatch.messages.trading import Status, StatusWord
+from brokerwatch.verification.account_findings import SKEW_FAILS_MS, SKEW_WARNS_MS
+
+LEAST_ROOM_BYTES: Final = 100 * 1_000_000
+"""A disk with less is soon full."""
+FILES_A_BROKER: Final = 4
+FILES_BESIDE: Final = 256
+"""Connections, locks and files that a cluster may have open at once: so many for each account, and these."""
+ARROW: Final = " -> "
+
+
+class Outcome(StrEnum):
+    """How one look ended."""
+
+    OK = "ok"
+    WARN = "warn"
+    """It works, and an operator should know something."""
+    FAIL = "fail"
+    """It would not work."""
+    SKIP = "skip"
+    """Not looked at, because of something that another line tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that was looked at."""
+
+    outcome: Outcome
+    subject: str
+    """What it is about: `broker NAME`, `exchange ID`, `store`, …"""
+    check: str
+    """What was looked at there."""
+    evidence: str
+    advice: str = ""
+    """What to do; empty where all is well."""
+
+
+def ok(subject: str, check: str, evidence: str) -> Line:
+    """As it should be."""
+    return Line(Outcome.OK, subject, check, evidence)
+
+
+def warn(subject: str, check: str, evidence: str, advice: str) -> Line:
+    """It works, with a remark."""
+    return Line(Outcome.WARN, subject, check, evidence, advice)
+
+
+def fail(subject: str, check: str, evidence: str, advice: str) -> Line:
+    """It would not work."""
+    return Line(Outcome.FAIL, subject, check, evidence, advice)
+
+
+def skip(subject: str, check: str, because: str, advice: str) -> Line:
+    """Not looked at."""
+    return Line(Outcome.SKIP, subject, check, f"not looked at: {because}", advice)
+
+
+# --- how it is written ----------------------------------------------------------------------------
+
+
+def written(line: Line, width: int) -> str:
+    """The line for people; `width` is that of the widest subject."""
+    word = "FAIL" if line.outcome is Outcome.FAIL else str(line.outcome)
+    text = f"{word:<4}  {line.subject:<{width}}  {line.check}: {line.evidence}"
+    return _plain(text + (f"{ARROW}{line.advice}" if line.advice else ""), keeps_spaces=True)
+
+
+def written_json(line: Line) -> str:
+    """The line as a JSON object."""
+    return json.dumps({key: _plain(str(value)) for key, value in asdict(line).items()}, ensure_ascii=False)
+
+
+def count(lines: Iterable[Line]) -> str:
+    """The last line: how many ended how."""
+    counts = Counter(line.outcome for line in lines)
+    warnings, failures = counts[Outcome.WARN], counts[Outcome.FAIL]
+    skipped = f", {counts[Outcome.SKIP]} skipped" if counts[Outcome.SKIP] else ""
+    return (
+        f"{counts[Outcome.OK]} ok, {warnings} warning{'' if warnings == 1 else 's'}, "
+        f"{failures} failure{'' if failures == 1 else 's'}{skipped}"
+    )
+
+
+def exit_status(lines: Collection[Line]) -> int:
+    """0: all is well; 1: something failed; 3: it works, with warnings."""
+    outcomes = {line.outcome for line in lines}
+    if Outcome.FAIL in outcomes:
+        return 1
+    return 3 if Outcome.WARN in outcomes else 0
+
+
+def _plain(text: str, *, keeps_spaces: bool = False) -> str:
+    """One line of printable characters, whatever was quoted in it."""
+    shown = "".join(char if char.isprintable() else " " for char in text)
+    return shown.rstrip() if keeps_spaces else " ".join(shown.split())
+
+
+# --- the configuration ----------------------------------------------------------------------------
+
+_MENDING: Final = (
+    ("which is not set", "set it where the cluster is started"),
+    ("chmod 600", "chmod 600 it"),
+    ("expected a readable file", "put the secret there, readable for this user, or name another file"),
+    ("which is empty", "write the secret into it"),
+    ("PEM private key", "put the whole key there"),
+    ("ccxt knows no exchange", "write the id that ccxt has for it"),
+)
+"""What to do about a problem, by a word of its sentence."""
+
+
+def problem(found: Problem) -> Line:
+    """A problem of the configuration."""
+    advice = next(
+        (todo for word, todo in _MENDING if word in found.expected),
+        f"correct it in {found.where or 'the configuration'}",
+    )
+    return fail("configuration", found.key or "file", found.expected.removesuffix(f"; {advice}"), advice)
+
+
+# --- a broker -------------------------------------------------------------------------------------
+
+
+def credentials(spec: BrokerSpec, unsigned: str | None) -> Line:
+    """Whether the keys are there and whole. `unsigned`: why no request can be signed with them; None: not
+    tried."""
+    subject = f"broker {spec.name}"
+    given = _from_where(spec.credentials, spec.origins)
+    if not given:
+        return ok(subject, "keys present", f"{spec.exchange} needs none")
+    if unsigned:
+        return fail(
+            subject,
+            "keys present",
+            f"{given}, and no request can be signed: {unsigned}",
+            "put the whole secret there",
+        )
+    said = "; a request can be signed with them" if unsigned is not None else ""
+    return ok(subject, "keys present", f"{given}{said}")
+
+
+def _from_where(names: Iterable[str], origins: Mapping[str, Origin]) -> str:
+    """`api_key from $A, secret from $B`; names of one place together."""
+    places: dict[str, list[str]] = {}
+    for name in names:
+        places.setdefault(str(origins[name]) if name in origins else "a program", []).append(name)
+    return ", ".join(f"{' and '.join(given)} from {place}" for place, given in places.items())
+
+
+def key_file(spec: BrokerSpec, path: str, remark: str, *, unusable: bool) -> Line:
+    """Who else may read a key file; `remark` as of `credentials.secret_file_remark`."""
+    subject, check = f"broker {spec.name}", "key file"
+    if not remark:
+        return ok(subject, check, f"{path} is for its owner alone")
+    evidence, _, todo = remark.partition("; ")
+    return (fail if unusable else warn)(subject, check, f"{path} {evidence}", todo or "chmod 600 it")
+
+
+def key_use(spec: BrokerSpec, shared_with: str, used_by: str, own_cluster: str) -> Line:
+    """Who else uses the key: a broker of this configuration that stands before it, a process of this machine.
+
+    `own_cluster` is the process that runs this configuration's cluster, in words; empty: none does.
+    """
+    subject, check = f"broker {spec.name}", "key used by"
+    if shared_with:
+        return warn(
+            subject, check, f"{shared_with} here too: one account, and one lane",
+            "leave one of them out, or give each a key of its own",
+        )  # fmt: skip
+    if used_by and used_by == own_cluster:
+        return ok(subject, check, f"the running cluster of this configuration ({used_by})")
+    if used_by:
+        return warn(
+            subject, check, f"{used_by} on this machine, so nonces and rate limits will collide",
+            "stop that one, or give each a key of its own",
+        )  # fmt: skip
+    return ok(subject, check, "nobody else on this machine")
+
+
+def trading(spec: BrokerSpec, *, verified: bool) -> Line:
+    """Whether orders may be placed. `verified`: entries need a report of `brokerwatch verify`."""
+    subject, check = f"broker {spec.name}", "trading"
+    if not spec.trading:
+        return ok(subject, check, "off: orders are refused")
+    return ok(
+        subject, check, "on" + (", and entries need a passing `brokerwatch verify`" if verified else "")
+    )
+
+
+# --- this machine ---------------------------------------------------------------------------------
+
+
+def room(where: str, free_bytes: int) -> Line:
+    """Whether the disk of the state folder has room."""
+    evidence = f"{free_bytes / 1_000_000:,.0f} MB are free on the disk of {where}"
+    if free_bytes < LEAST_ROOM_BYTES:
+        return warn("state folder", "room", evidence, "make room, or set another `state` under [cluster]")
+    return ok("state folder", "room", evidence)
+
+
+def open_files(soft: int | None, brokers: int) -> Line:
+    """Whether a cluster may open what it needs; `soft` is the limit, None: there is none."""
+    needed = FILES_A_BROKER * brokers + FILES_BESIDE
+    if soft is not None and soft < needed:
+        return warn(
+            "open files", "limit", f"{soft}, and {brokers} brokers may need {needed}",
+            f"raise it: ulimit -n {needed}, or LimitNOFILE={needed} in the systemd unit",
+        )  # fmt: skip
+    return ok("open files", "limit", "none" if soft is None else f"{soft}, and {needed} are enough")
+
+
+# --- an exchange ----------------------------------------------------------------------------------
+
+_ASK_AGAIN: Final = "wait, and look again"
+_REACHING: Final[Mapping[FaultKind, str]] = {
+    FaultKind.NETWORK: "check this machine's network, name server and firewall; is the exchange up?",
+    FaultKind.EXCHANGE_DOWN: "look at the exchange's status page; if it is well, something stands in between",
+    FaultKind.BAD_RESPONSE: "look for a proxy or a login page that answers in its place",
+    FaultKind.CLIENT_BUG: "check certificates, proxies and the broker's [ccxt] options",
+    FaultKind.RATE_LIMITED: _ASK_AGAIN,
+    FaultKind.MAINTENANCE: _ASK_AGAIN,
+}
+_HEARD: Final = frozenset(
+    (
+        FaultKind.MAINTENANCE,
+        FaultKind.RATE_LIMITED,
+        FaultKind.NONCE_CLOCK,
+        FaultKind.AUTH,
+        FaultKind.PERMISSION,
+    )
+)
+"""Faults that are an answer of the exchange itself: it was reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one exchange answered to public questions. A fault in place of an answer; None: it has no such."""
+
+    name: str
+    """The ccxt id, and the address where it is not the exchange's own."""
+    skew_ms: float | Fault | None
+    """How far its clock is ahead of ours at the least; see `findings.skew_ms`."""
+    took_ms: float
+    """How long that question took."""
+    status: Status | Fault | None
+    markets: int | Fault | None = None
+    """How many markets it lists; asked where it has no clock and no word about itself."""
+
+
+def exchange(told: Told) -> tuple[Line, ...]:
+    """Whether it can be reached, whether the clocks agree, and what it says of itself."""
+    subject = f"exchange {told.name}"
+    answers = [told.skew_ms, told.status, told.markets]
+    faults = [answer for answer in answers if isinstance(answer, Fault)]
+    heard = any(answer is not None and not isinstance(answer, Fault) for answer in answers)
+    if not heard and not any(fault.kind in _HEARD for fault in faults):
+        fault = faults[0] if faults else Fault(FaultKind.NETWORK, "it was not asked")
+        because, first = "it was not reached", "mend that first"
+        advice = _REACHING.get(fault.kind, _ASK_AGAIN)
+        return (
+            fail(subject, "reachable", f"{fault.kind}: {fault.detail}", advice),
+            skip(subject, "clock", because, first),
+            skip(subject, "status", because, first),
+        )
+    return (_reached(subject, told, faults, heard=heard), _clock(subject, told), _status(subject, told))
+
+
+def _reached(subject: str, told: Told, faults: list[Fault], *, heard: bool) -> Line:
+    limited = [fault for fault in faults if fault.kind is FaultKind.RATE_LIMITED]
+    if limited and not heard:
+        return warn(subject, "reachable", f"{limited[0].kind}: {limited[0].detail}", _ASK_AGAIN)
+    if isinstance(told.skew_ms, float):
+        return ok(subject, "reachable", f"answered in {told.took_ms:.0f} ms")
+    if isinstance(told.markets, int):
+        return ok(subject, "reachable", f"it lists {told.markets} markets")
+    return ok(subject, "reachable", "it answers")
+
+
+def _clock(subject: str, told: Told) -> Line:
+    skew = told.skew_ms
+    if skew is None:
+        return warn(
+            subject, "clock", "it has none that can be asked, so this machine's is not compared",
+            "see that NTP sets this machine's clock",
+        )  # fmt: skip
+    if isinstance(skew, Fault):
+        if skew.kind in (FaultKind.MAINTENANCE, FaultKind.RATE_LIMITED):
+            return skip(subject, "clock", f"{skew.kind}", _ASK_AGAIN)
+        return fail(
+            subject,
+            "clock",
+            f"not answered: {skew.kind}: {skew.detail}",
+            _REACHING.get(skew.kind, _ASK_AGAIN),
+        )
+    side = "ahead of" if skew < 0 else "behind"
+    evidence = f"this machine's is {abs(skew) / 1_000:.1f} s {side} the exchange's"
+    if not abs(skew) <= SKEW_FAILS_MS:  # what is no number is not in order
+        return fail(subject, "clock", evidence, "let NTP set this machine's clock")
+    if abs(skew) > SKEW_WARNS_MS:
+        return warn(subject, "clock", evidence, "let NTP set this machine's clock")
+    if told.took_ms > SKEW_FAILS_MS:
+        return warn(
+            subject, "clock", f"the answer took {told.took_ms / 1_000:.1f} s, which hides what is less",
+            "look again when the exchange is quicker",
+        )  # fmt: skip
+    return ok(subject, "clock", f"no difference to be seen, by a question that took {told.took_ms:.0f} ms")
+
+
+def _status(subject: str, told: Told) -> Line:
+    status = told.status
+    if isinstance(told.skew_ms, Fault) and told.skew_ms.kind is FaultKind.MAINTENANCE and not _word(status):
+        status = told.skew_ms
+    if status is None:
+        return ok(subject, "status", "it has no word about itself that can be asked")
+    if isinstance(status, Fault):
+        if status.kind is FaultKind.RATE_LIMITED:
+            return skip(subject, "status", f"{status.kind}", _ASK_AGAIN)
+        return warn(
+            subject, "status", f"{status.kind}: {status.detail}", _REACHING.get(status.kind, _ASK_AGAIN)
+        )
+    said = f"{status.word}: {status.detail}" if status.detail else str(status.word)
+    if status.word is not StatusWord.ONLINE:
+        return warn(subject, "status", f"it says of itself: {said}", "wait until it is over")
+    if status.detail:
+        return warn(subject, "status", f"it says of itself: {said}", "be ready for that")
+    return ok(subject, "status", "it says of itself that it is online")
+
+
+def _word(status: Status | Fault | None) -> bool:
+    """Whether the exchange says of itself that it is not online."""
+    return isinstance(status, Status) and status.word is not StatusWord.ONLINE

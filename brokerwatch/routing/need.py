@@ -1,0 +1,170 @@
+"""What is to be traded, and on which market: what a trader says, checked before anybody is asked.
+
+A market may be written in any spelling that people and exchanges use. Which one is meant is decided by the
+markets that the exchanges list, as for an order; only where nobody knows them, by the letters. What could
+mean two markets is an error that names both, never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from brokerwatch.errors import InvalidOrder, InvalidSymbol
+from brokerwatch.exchanges.symbols import ALIASES, SPOT, ambiguous, checked, markets_of, supposed
+from brokerwatch.messages import Product, Side
+from brokerwatch.messages.balance import FRACTION_DIGITS, WHOLE_DIGITS, is_code
+from brokerwatch.money import plain
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """What is to be traded. Raises InvalidOrder, which names the argument that cannot be.
+
+    With neither amount it is only asked that there is something to pay with. Fees are not reckoned
+    with: an order for all that is free may be refused for them by the exchange.
+    """
+
+    symbol: str
+    """A spot market: `BTC/USD`, or in any spelling that `normalize_symbol` reads, such as `BTC-USD`, `btcusd`
+    or `XBTUSD`. The quote currency is never replaced by another."""
+    side: Side | str
+    """`buy` or `sell`."""
+    quote_amount: Decimal | None = None
+    """How much, in the currency that pays (USD of `BTC/USD`). At most one of the two amounts."""
+    base_amount: Decimal | None = None
+    """How much, in the currency that is bought or sold (BTC of `BTC/USD`)."""
+    prefer: Sequence[str] = ()
+    """Names of brokers, the best first. The others come after them."""
+    only: Sequence[str] | None = None
+    """Names of the brokers that may be chosen at all; None: any. An empty one admits nobody."""
+    max_age_s: float = 30.0
+    """A balance that is older refuses an entry; infinite: any age."""
+    exit: bool = False
+    """Whether this closes something: then health and age only rank and caution."""
+
+    def __post_init__(self) -> None:
+        _check_symbol(self.symbol)
+        try:
+            object.__setattr__(self, "side", Side(self.side))
+        except ValueError:
+            raise InvalidOrder("side", f"expected 'buy' or 'sell', not {self.side!r}") from None
+        if self.quote_amount is not None and self.base_amount is not None:
+            raise InvalidOrder("base_amount", "expected one of quote_amount and base_amount, not both")
+        for argument, number in (("quote_amount", self.quote_amount), ("base_amount", self.base_amount)):
+            if number is not None:
+                _check_amount(argument, number)
+        object.__setattr__(self, "prefer", _names("prefer", self.prefer))
+        if self.only is not None:
+            object.__setattr__(self, "only", _names("only", self.only))
+        _check_seconds("max_age_s", self.max_age_s)
+
+    @property
+    def base(self) -> str:
+        """The currency that is bought or sold. Raises InvalidSymbol where only the markets would tell."""
+        return self._pair()[0]
+
+    @property
+    def quote(self) -> str:
+        """The currency that pays. Raises InvalidSymbol where only the markets would tell."""
+        return self._pair()[1]
+
+    @property
+    def spends(self) -> str:
+        """The currency that leaves the account: the quote of a buy, the base of a sale."""
+        return self.quote if self.side == Side.BUY else self.base
+
+    @property
+    def spent(self) -> Decimal | None:
+        """How much of it leaves the account; None when only a price would tell, or no amount is asked for."""
+        return self.quote_amount if self.side == Side.BUY else self.base_amount
+
+    def __str__(self) -> str:
+        amount = ""
+        if self.quote_amount is not None:
+            amount = f" for {plain(self.quote_amount)} {self._words(1)}"
+        elif self.base_amount is not None:
+            amount = f" {plain(self.base_amount)} {self._words(0)}"
+        return f"{'exit, ' if self.exit else ''}{self.side}{amount} on {self.symbol}"
+
+    def read(self, markets: Iterable[Mapping[str, Product]]) -> Need:
+        """This need with the symbol as everybody writes it, by the markets that are known; at best itself.
+
+        Raises InvalidSymbol for a spelling that could mean two of them, or that nobody can read.
+        """
+        common = _is_common(self.symbol)
+        if common and not any(part in ALIASES for part in self._pair()):
+            return self  # where nobody lists it, one that differs in case alone is another currency
+        known = tuple({id(one): one for one in markets}.values())
+        if common and any(self.symbol in one for one in known):
+            return self
+        found = {
+            market.symbol: None
+            for one in known
+            for market in markets_of(one).meant(self.symbol)
+            if market.kind == SPOT and market.symbol == f"{market.base}/{market.quote}"
+        }
+        if len(found) > 1:
+            raise ambiguous(self.symbol, found)
+        if not found and common:
+            return self
+        symbol = next(iter(found), None) or "/".join(supposed(self.symbol))
+        return self if symbol == self.symbol else replace(self, symbol=symbol)
+
+    def _pair(self) -> tuple[str, str]:
+        base, slash, quote = self.symbol.partition("/")
+        return (base, quote) if slash else supposed(self.symbol)
+
+    def _words(self, which: int) -> str:
+        try:
+            return self._pair()[which]
+        except InvalidSymbol:
+            return ("of the base currency", "of the quote currency")[which]
+
+
+def _is_common(symbol: str) -> bool:
+    """Whether it is written as ccxt writes most: two codes in capitals with a slash between them."""
+    return symbol.count("/") == 1 and symbol.upper() == symbol and not set(symbol) & set("-_")
+
+
+def _check_symbol(symbol: object) -> None:
+    expected = 'expected a spot market such as "BTC/USD", in any spelling that normalize_symbol reads'
+    if not isinstance(symbol, str):
+        raise InvalidOrder("symbol", f"{expected}, not {type(symbol).__name__}")
+    try:
+        parts = checked(symbol)
+    except InvalidSymbol:
+        parts = ()
+    # Settled in something makes a derivative, of which a balance says too little.
+    if not 1 <= len(parts) <= 2 or not all(map(is_code, parts)) or len({*map(str.upper, parts)}) < len(parts):
+        raise InvalidOrder("symbol", f"{expected}, not {symbol[:40]!r}")
+
+
+def _check_amount(argument: str, number: object) -> None:
+    if isinstance(number, float):
+        raise InvalidOrder(argument, f'a float is not exact; write Decimal("500"), not {number!r}')
+    if not isinstance(number, Decimal):
+        raise InvalidOrder(argument, f'expected a Decimal such as Decimal("500"), not {number!r}'[:120])
+    if not number.is_finite():
+        raise InvalidOrder(argument, f"expected a finite amount, not {number}")
+    if number <= 0:
+        raise InvalidOrder(argument, "expected an amount above 0")
+    if not -FRACTION_DIGITS <= number.adjusted() < WHOLE_DIGITS:
+        raise InvalidOrder(argument, "expected an amount that an account can hold, from 1E-18 to below 1E+30")
+
+
+def _check_seconds(argument: str, seconds: object) -> None:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:  # NaN is not
+        raise InvalidOrder(argument, f"expected seconds above 0, not {seconds!r}"[:120])
+
+
+def _names(argument: str, names: object) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise InvalidOrder(argument, f"expected a list of names of brokers, not {names!r}"[:120])
+    found: list[str] = []
+    for name in names:  # pyright: ignore[reportUnknownVariableType] - it is being checked
+        if not isinstance(name, str):
+            raise InvalidOrder(argument, f"expected names of brokers, not {name!r}"[:120])
+        found.append(name)
+    return tuple(found)

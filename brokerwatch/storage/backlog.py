@@ -1,0 +1,200 @@
+"""What waits to be written: bounded, and so that nobody who adds to it ever waits for a disk.
+
+Of a broker's health only the newest is kept, so a store that is away for a day costs one entry for each
+broker. Transitions are a ring: when it is full the oldest is dropped and counted. What the recorder
+could not write it puts back, and what came meanwhile is newer. Who waits for durability is always
+answered: while nobody records, with False.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final
+
+from brokerwatch.storage.records import Hold, KeyState, SentOrder, Stored, Transition
+
+MAX_TRANSITIONS: Final = 10_000
+"""Transitions that wait to be written."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is written in one transaction."""
+
+    healths: dict[str, Stored] = field(default_factory=dict[str, Stored])
+    transitions: deque[Transition] = field(default_factory=lambda: deque[Transition](maxlen=MAX_TRANSITIONS))
+    holds: dict[str, Hold | None] = field(default_factory=dict[str, "Hold | None"])
+    """None: released."""
+    keys: dict[str, KeyState] = field(default_factory=dict[str, KeyState])
+    orders: dict[tuple[str, str], SentOrder | None] = field(
+        default_factory=dict[tuple[str, str], "SentOrder | None"]
+    )
+    """By key and client order id; None: it is known what became of it."""
+    waiters: list[Future[bool]] = field(default_factory=list[Future[bool]])
+    """Told True once it is durable, False when it could not be written."""
+
+    def __bool__(self) -> bool:
+        return bool(len(self) or self.waiters)
+
+    def __len__(self) -> int:
+        parts = (self.healths, self.transitions, self.holds, self.keys, self.orders)
+        return sum(map(len, parts))
+
+
+class Backlog:
+    """Filled from any thread, emptied by the recorder.
+
+    `wake` is called when it stops being empty, and with True whenever what came is not to wait.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._batch = Batch()
+        self._wake: Callable[[bool], object] | None = None
+        self._deserted = False
+        self.dropped = 0
+        """Transitions that were lost because too many waited."""
+
+    def call(self, wake: Callable[[bool], object]) -> None:
+        """Call `wake` whenever something waits and nobody was told yet; at once when it does already."""
+        with self._lock:
+            self._wake = wake
+            self._deserted = False
+            waits = bool(self._batch)
+        if waits:
+            wake(True)
+
+    def desert(self) -> None:
+        """Nobody records from here on, until the next `call`: whoever waits is told False at once."""
+        with self._lock:
+            self._wake = None
+            self._deserted = True
+            waiters, self._batch.waiters = self._batch.waiters, []
+        answer(waiters, durable=False)
+
+    def health(self, stored: Stored, *, urgent: bool = False) -> None:
+        """Keep the newest of each broker."""
+
+        def add(batch: Batch) -> None:
+            have = batch.healths.get(stored.broker)
+            if have is None or have.order < stored.order:
+                batch.healths[stored.broker] = stored
+
+        self._add(add, urgent=urgent)
+
+    def transitions(self, lines: Iterable[Transition]) -> None:
+        """Append to the history."""
+
+        def add(batch: Batch) -> None:
+            for line in lines:
+                self.dropped += len(batch.transitions) == MAX_TRANSITIONS
+                batch.transitions.append(line)
+
+        self._add(add, urgent=True)
+
+    def hold(self, broker: str, hold: Hold | None) -> Future[bool]:
+        """Remember an operator's hold, or with None its end; the future is as for `key`."""
+        done: Future[bool] = Future()
+
+        def add(batch: Batch) -> None:
+            batch.holds[broker] = hold
+            batch.waiters.append(done)
+
+        self._add(add, urgent=True)
+        return done
+
+    def key(self, state: KeyState) -> Future[bool]:
+        """Remember a key's state; the future is True once that is durable, False when it could not be."""
+        done: Future[bool] = Future()
+
+        def add(batch: Batch) -> None:
+            batch.keys[state.fingerprint] = _later(batch.keys.get(state.fingerprint), state)
+            batch.waiters.append(done)
+
+        self._add(add, urgent=True)
+        return done
+
+    def order(self, order: SentOrder) -> Future[bool]:
+        """Remember an order that is about to be sent; the future is as for `key`."""
+        done: Future[bool] = Future()
+
+        def add(batch: Batch) -> None:
+            batch.orders[order.fingerprint, order.client_order_id] = order
+            batch.waiters.append(done)
+
+        self._add(add, urgent=True)
+        return done
+
+    def order_ended(self, fingerprint: str, client_order_id: str) -> None:
+        """It is known what became of an order: forget it, soon."""
+
+        def add(batch: Batch) -> None:
+            batch.orders[fingerprint, client_order_id] = None
+
+        self._add(add)
+
+    def take(self) -> Batch:
+        """Everything that waits; from here on it is the caller's."""
+        with self._lock:
+            batch, self._batch = self._batch, Batch()
+            return batch
+
+    def waiting_holds(self) -> dict[str, Hold | None]:
+        """The holds and releases that wait."""
+        with self._lock:
+            return dict(self._batch.holds)
+
+    def waiting(self) -> int:
+        """How many entries wait."""
+        with self._lock:
+            return len(self._batch)
+
+    def put_back(self, batch: Batch) -> None:
+        """What could not be written waits again, behind nothing that is newer. Nobody is woken."""
+        with self._lock:
+            newer = self._batch
+            for broker, stored in newer.healths.items():
+                have = batch.healths.get(broker)
+                if have is None or have.order < stored.order:
+                    batch.healths[broker] = stored
+            self.dropped += max(0, len(batch.transitions) + len(newer.transitions) - MAX_TRANSITIONS)
+            batch.transitions.extend(newer.transitions)
+            batch.holds.update(newer.holds)
+            batch.orders.update(newer.orders)
+            for fingerprint, state in newer.keys.items():
+                batch.keys[fingerprint] = _later(batch.keys.get(fingerprint), state)
+            batch.waiters.extend(newer.waiters)
+            self._batch = batch
+
+    def _add(self, add: Callable[[Batch], None], *, urgent: bool = False) -> None:
+        with self._lock:
+            was_empty = not self._batch
+            add(self._batch)
+            wake = self._wake if was_empty or urgent else None
+            unheard: list[Future[bool]] = []
+            if self._deserted:
+                unheard, self._batch.waiters = self._batch.waiters, []
+        answer(unheard, durable=False)
+        if wake is not None:
+            wake(urgent)
+
+
+def answer(waiters: Iterable[Future[bool]], *, durable: bool) -> None:
+    """Tell everybody who still waits."""
+    for waiter in waiters:
+        if waiter.set_running_or_notify_cancel():
+            waiter.set_result(durable)
+
+
+def _later(have: KeyState | None, new: KeyState) -> KeyState:
+    if have is None:
+        return new
+    return KeyState(
+        new.fingerprint,
+        max(have.nonce_ceiling, new.nonce_ceiling),
+        max(have.locked_until_us, new.locked_until_us),
+    )

@@ -1,0 +1,355 @@
+"""One database that opens by itself: a SQLite file, or a PostgreSQL of several machines.
+
+After any failure everything is closed, and the next call opens it anew. So an outage needs no special
+care: whoever owns the database tries again. What went wrong is a StoreError of one sentence, with the
+place and what to do, and without a password. Every wait for a database ends after a few seconds. A
+damaged SQLite file is set aside, and a new one begins. One whose disk is full is still read.
+
+What is kept in it is not known here: whoever owns the database brings its tables as a `Schema`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    Dialect,
+    Engine,
+    Integer,
+    MetaData,
+    QueuePool,
+    Table,
+    create_engine,
+    event,
+    func,
+    insert,
+    inspect,
+    make_url,
+    select,
+)
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from brokerwatch.errors import StoreError
+from brokerwatch.storage.sqlite_file import Damaged, SqliteFile, advice, unwritable
+
+_log: Final = logging.getLogger(__name__)
+
+CONNECT_S: Final = 2
+STATEMENT_MS: Final = 4_000
+TRANSACTION_S: Final = 10.0
+"""A PostgreSQL that has not done by then is frozen, and hangs up on nobody: we do."""
+
+_NETWORK: Final[Mapping[str, Any]] = {
+    "connect_timeout": CONNECT_S,
+    # A peer that vanished without a word is noticed within six seconds, instead of the kernel's hours.
+    "keepalives_idle": 2,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 6_000,
+    # A pool in front of the server may give each transaction another connection.
+    "prepare_threshold": None,
+    # To a database that has no encoding, as initdb makes it under LC_ALL=C, we bring ours.
+    "client_encoding": "utf8",
+}
+_FORESEEN: Final = (SQLAlchemyError, sqlite3.Error, OSError, ValueError, OverflowError, Damaged)
+"""What a database does wrong; anything else is a mistake of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a database must have before it is used."""
+
+    tables: MetaData
+    version: int
+    """Of the tables, from 1 on; the database remembers it."""
+    migrations: Mapping[int, Callable[[Connection], None]]
+    """From each older version to the next one."""
+    looked_through: tuple[Table, ...]
+    """The tables of a SQLite file in which damage is looked for when it is opened."""
+
+
+_ONE: Final[Any] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "hide_parameters": True}
+"""An engine of one connection."""
+_VERSION: Final = Table("brokerwatch_schema", MetaData(), Column("version", Integer, primary_key=True))
+
+
+class Database:
+    """Any thread may call it; one call at a time touches it."""
+
+    def __init__(self, url: str, schema: Schema) -> None:
+        """No I/O yet. Raises StoreError for a URL that can never work."""
+        self._url = _understood(url)
+        self._file = _file_of(self._url)
+        """None: it is a PostgreSQL."""
+        self._schema = schema
+        self._lock = threading.RLock()
+        self._engine: Engine | None = None
+        self._only_read = False
+        """The engine can only read, and nobody else gets at the file while it is there."""
+        self._line: Any = None
+        """The driver's own connection to a PostgreSQL."""
+
+    @property
+    def where(self) -> str:
+        """The database, for messages: without a password."""
+        if self._file is not None:
+            return str(self._file.path)
+        url = self._url
+        plain = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
+        return plain.render_as_string()
+
+    def open(self) -> None:
+        """Connect, and create or migrate the tables. Raises StoreError; then the next call tries again."""
+        with self._lock, self._explained():
+            self._drop()
+            if self._file is not None and self._file.damage:
+                self._file.set_aside()
+            try:
+                self._engine = self._checked()
+            except (SQLAlchemyError, sqlite3.Error, Damaged) as error:
+                if self._file is None or not self._file.suspect(_cause(error)):
+                    raise
+                self._file.set_aside()
+                self._engine = self._checked()
+
+    @contextlib.contextmanager
+    def transaction(self, *, writes: bool = False) -> Generator[Connection]:
+        """Durable as a whole when its block ends. StoreError: nothing was written. Say if it `writes`."""
+        with self._lock, self._explained():
+            if self._engine is not None and self._file is not None and not self._file.is_the_prepared_one():
+                _log.error("%s was taken away while it was in use: what is there now is opened", self.where)
+                self._drop()
+            if self._engine is None:
+                self._open_for(writes=writes)
+            assert self._engine is not None  # noqa: S101 - `open` made it or raised
+            with self._begun(self._engine, writes=writes) as connection:
+                yield connection
+            if self._only_read:
+                self._drop()
+
+    def close(self) -> None:
+        """Let go of the database. A later call opens it again."""
+        with self._lock:
+            self._drop()
+
+    # --- opening --------------------------------------------------------------------------------------
+
+    def _open_for(self, *, writes: bool) -> None:
+        try:
+            self.open()
+        except StoreError as error:
+            if writes or self._file is None or not isinstance(error.__cause__, Exception):
+                raise
+            if not unwritable(_cause(error.__cause__)):
+                raise
+            try:
+                self._engine = self._reader(self._file)
+            except (SQLAlchemyError, sqlite3.Error, OSError, Damaged, StoreError):
+                raise error from error.__cause__
+            self._only_read = True
+
+    def _reader(self, file: SqliteFile) -> Engine:
+        """An engine on a file in which nothing can be written just now."""
+        engine = create_engine("sqlite://", creator=file.connect_to_read, **_ONE)
+        try:
+            with self._begun(engine, writes=False) as connection:
+                _look_through(connection, (_VERSION, *self._schema.looked_through))
+                if self._version(connection) != self._schema.version:
+                    raise StoreError(f"{self.where} has other tables than ours")
+        except BaseException:
+            engine.dispose()
+            raise
+        return engine
+
+    def _checked(self) -> Engine:
+        """A new engine on a database that was looked at and has our tables."""
+        if self._file is not None:
+            self._file.prepare()
+        engine = self._new_engine()
+        try:
+            with self._begun(engine, writes=False) as connection:
+                if self._file is not None:
+                    _look_through(connection, (_VERSION, *self._schema.looked_through))
+                found = self._version(connection)
+            if found < self._schema.version:
+                with self._begun(engine, writes=True) as connection:
+                    self._migrate(connection)
+        except BaseException:
+            engine.dispose()
+            raise
+        return engine
+
+    def _new_engine(self) -> Engine:
+        if self._file is not None:
+            return create_engine("sqlite://", creator=self._file.connect, **_ONE)
+        network = {name: value for name, value in _NETWORK.items() if name not in self._url.query}
+        try:
+            engine = create_engine(self._url, connect_args=network, pool_pre_ping=True, **_ONE)
+        except ImportError as error:
+            raise StoreError(
+                f'{self.where}: the driver is missing; pip install "brokerwatch[postgresql]"'
+            ) from error
+        event.listen(engine, "do_connect", self._remember_line)
+        return engine
+
+    def _version(self, connection: Connection) -> int:
+        if not inspect(connection).has_table(_VERSION.name):
+            return 0
+        found = connection.execute(select(func.max(_VERSION.c.version))).scalar()
+        if found is None:
+            return 0
+        if not isinstance(found, int) or found < 1:
+            raise StoreError(
+                f"{self.where} says that its schema is {found!r}, which no brokerwatch wrote; restore it "
+                "from a copy, or name another database"
+            )
+        if found > self._schema.version:
+            raise StoreError(
+                f"{self.where} was made by a newer brokerwatch (its schema is {found}, this version knows "
+                f"{self._schema.version}); use that one, or name another database"
+            )
+        return found
+
+    def _migrate(self, connection: Connection) -> None:
+        schema = self._schema
+        if self._file is None:
+            # Machines that start together: one makes the tables, the others wait and find them.
+            connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(_VERSION.name))))
+        found = self._version(connection)
+        if found == 0:
+            _VERSION.create(connection, checkfirst=True)
+            schema.tables.create_all(connection)
+        else:
+            for version in range(found, schema.version):
+                schema.migrations[version](connection)
+        if found < schema.version:
+            connection.execute(insert(_VERSION).values(version=schema.version))
+
+    # --- every call -----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _begun(self, engine: Engine, *, writes: bool) -> Generator[Connection]:
+        if self._file is not None:
+            with engine.begin() as connection:
+                # Only a transaction that is a writer's from the start can wait for another writer.
+                connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+                yield connection
+            return
+        limit = threading.Timer(TRANSACTION_S, self._hang_up)
+        limit.daemon = True
+        limit.start()
+        try:
+            with engine.begin() as connection:
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {STATEMENT_MS}")
+                yield connection
+        finally:
+            limit.cancel()
+
+    def _remember_line(
+        self, dialect: Dialect, _record: object, args: list[Any], named: dict[str, Any]
+    ) -> Any:
+        self._line = dialect.connect(*args, **named)
+        return self._line
+
+    def _hang_up(self) -> None:
+        # Only the socket is touched: the driver belongs to the thread that waits, which meets the end of it.
+        if self._line is None or self._line.closed:
+            return
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._line.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Generator[None]:
+        """Whatever the database does wrong becomes a StoreError, and nothing stays open."""
+        try:
+            yield
+        except StoreError:
+            self._drop()
+            raise
+        except Exception as error:
+            self._drop()
+            if not isinstance(error, _FORESEEN):
+                _log.exception("a mistake of brokerwatch's own in using %s", self.where)
+            if self._file is not None:
+                self._file.suspect(_cause(error))
+            raise StoreError(self._sentence(error)) from error
+
+    def _sentence(self, error: Exception) -> str:
+        cause = _cause(error)
+        said = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
+        todo = ""
+        if not isinstance(error, _FORESEEN):
+            said = f"{type(cause).__name__}: {said}"
+            todo = "this is a mistake of brokerwatch's own, and the log has more of it"
+        elif isinstance(cause, sqlite3.Error):
+            todo = advice(cause)
+        elif isinstance(cause, OSError):
+            todo = "name a file that this user can make and write"
+        elif self._file is None and getattr(cause, "sqlstate", None) is None:
+            todo = "check that the server runs, and the URL's host, user, password and database"
+        for secret in filter(None, (self._url.password, self._url.query.get("password"))):
+            for form in (str(secret), quote(str(secret), safe="")):
+                said = said.replace(form, "***")
+        return f"{self.where}: {' '.join(said.split())}" + (f"; {todo}" if todo else "")
+
+    def _drop(self) -> None:
+        engine, self._engine, self._only_read = self._engine, None, False
+        if engine is not None:
+            engine.dispose()
+
+
+_WRITE: Final = "write sqlite:///folder/file.db or postgresql+psycopg://user:password@host/database"
+
+
+def _understood(text: str) -> URL:
+    """The URL, whose text may hold a password and is not repeated."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise StoreError(f"the store's URL is not one; {_WRITE}") from None
+    if url.drivername in ("postgresql", "postgresql+psycopg"):
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername != "sqlite":
+        raise StoreError(
+            f"the store's URL begins with {url.drivername}://, which is no store of ours; {_WRITE}"
+        )
+    if url.database in (None, "", ":memory:") or url.host or url.query:
+        raise StoreError(f"the store's URL names no file, or more than a file; {_WRITE}")
+    return url
+
+
+def _file_of(url: URL) -> SqliteFile | None:
+    if url.drivername != "sqlite":
+        return None
+    try:
+        # Unlike Path.resolve it does not mind links in a circle: those can be mended while we run.
+        return SqliteFile(Path(os.path.realpath(Path(url.database or "").expanduser())))
+    except (RuntimeError, ValueError) as error:
+        raise StoreError(f"the store's URL names a file that cannot be: {error}; {_WRITE}") from error
+
+
+def _look_through(connection: Connection, tables: tuple[Table, ...]) -> None:
+    there = set(inspect(connection).get_table_names())
+    for table in tables:
+        if table.name in there:
+            said = str(connection.exec_driver_sql(f"PRAGMA quick_check({table.name})").scalar())
+            if said != "ok":
+                raise Damaged(" ".join(said.split()))
+
+
+def _cause(error: Exception) -> BaseException:
+    """The driver's own error, which SQLAlchemy wraps."""
+    return getattr(error, "orig", None) or error

@@ -1,0 +1,77 @@
+"""The holds, once more, in a small file of their own beside the database.
+
+Held out is out whatever happens, so a hold must not depend on one database that can be lost, damaged or
+away. The file is replaced whole, and a broker is held when the file or the database says so: where
+they differ, an operator's release was lost, which he sees, and not his hold, which he would not.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, cast
+
+from brokerwatch.storage.records import Hold
+
+_log: Final = logging.getLogger(__name__)
+
+HOLDS_NAME: Final = "holds.json"
+
+
+class HoldFile:
+    """Read at a start, and rewritten by the recorder alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> dict[str, Hold]:
+        """The holds by broker; none when there is no file. What cannot be read is said in the log."""
+        try:
+            found: object = json.loads(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            _log.error("the holds in %s cannot be read, the database's count: %s", self._path, error)
+            return {}
+        entries = cast("list[object]", found) if isinstance(found, list) else []
+        holds = [hold for hold in map(_hold, entries) if hold is not None]
+        return {hold.broker: hold for hold in holds}
+
+    def update(self, changes: Mapping[str, Hold | None]) -> None:
+        """Write them with these changes; None is a release. Raises OSError."""
+        holds = {**self.read(), **changes}
+        text = json.dumps([asdict(hold) for hold in holds.values() if hold is not None], indent=1)
+        beside = self._path.with_suffix(".new")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self._path)
+
+
+def _hold(entry: object) -> Hold | None:
+    """One hold; None when it is none of ours."""
+    if not isinstance(entry, dict):
+        return None
+    parts = cast("dict[str, Any]", entry)
+    broker, by, why = parts.get("broker"), parts.get("by"), parts.get("why")
+    since_us, until_us = parts.get("since_us"), parts.get("until_us")
+    if not isinstance(broker, str) or not isinstance(by, str) or not isinstance(why, str):
+        return None
+    if type(since_us) is not int:
+        return None
+    return Hold(broker, by, why, since_us, until_us if type(until_us) is int else None)
+
+
+def both(file: Mapping[str, Hold], database: Mapping[str, Hold]) -> dict[str, Hold]:
+    """Every hold that one of the two knows; of one broker the newer."""
+    found = dict(database)
+    for broker, hold in file.items():
+        if broker not in found or hold.since_us >= found[broker].since_us:
+            found[broker] = hold
+    return found

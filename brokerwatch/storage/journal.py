@@ -1,0 +1,164 @@
+"""What actors say to the store: a broker's health, and each turn of its history.
+
+It hands on to the backlog and returns at once. Two rules of what may be stored stand here: nothing
+replaces a balance that could not be looked at yet, and a health belongs to one account, which is an
+API key at an exchange.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from brokerwatch.clock import Instant
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.config.fingerprint import fingerprint, key_fingerprint
+from brokerwatch.health.state_machine import Health
+from brokerwatch.messages import Reading, Reason
+from brokerwatch.storage.backlog import Backlog
+from brokerwatch.storage.health_record import carried_over, read, written
+from brokerwatch.storage.records import Hold, KeyState, SentOrder, Stored, Transition
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Journal:
+    """The pen. `backlog` is None where nothing is to be remembered."""
+
+    def __init__(self, backlog: Backlog | None) -> None:
+        self._backlog = backlog
+        self._boot = boot_id()
+        self.loaded = True
+        """False as long as what was stored before could not be read."""
+        self.unread: set[str] = set()
+        """Brokers whose stored health cannot be read, by this version at least: it may hold a balance."""
+
+    def health(
+        self, spec: BrokerSpec, epoch: str, health: Health, now: Instant, *, news: bool = True
+    ) -> None:
+        """A broker's newest health. No `news`: it is as it was known, and may wait a little."""
+        hidden = not self.loaded or spec.name in self.unread
+        if self._backlog is None or (health.balance is None and hidden):
+            return
+        self._backlog.health(
+            Stored(
+                broker=spec.name,
+                exchange=identity(spec),
+                credentials=fingerprint(spec.exchange, spec.credentials),
+                epoch=epoch,
+                version=health.version,
+                saved_us=now.wall_us,
+                document=written(health, now, self._boot),
+            ),
+            urgent=news,
+        )
+
+    def moved(self, before: Reading, after: Reading, now: Instant) -> None:
+        """A broker's evidence moved, or what it lays over it."""
+        if before.state is not after.state:
+            self._note("state", before.status, after.status, after, now)
+        if before.reason is not after.reason and _is_veto(before, after):
+            self._note("veto", before.reason, after.reason, after, now)
+
+    def overruled(self, before: Reading, after: Reading, now: Instant) -> None:
+        """A veto of the supervisor changed the answer or its reason."""
+        if before.verdict != after.verdict:
+            self._note("veto", before.verdict.reason, after.verdict.reason, after, now)
+
+    def commanded(self, verb: str, by: str, reading: Reading, detail: str, now: Instant) -> None:
+        """An operator said something."""
+        if self._backlog is not None:
+            self._backlog.transitions([_line("operator", by, verb, reading, detail, now)])
+
+    def held(self, broker: str, hold: Hold | None) -> Future[bool] | None:
+        """A hold begins, or with None ends.
+
+        The future says whether a restart would know of it; None where nothing is remembered.
+        """
+        return None if self._backlog is None else self._backlog.hold(broker, hold)
+
+    def key(self, state: KeyState) -> Future[bool]:
+        """A key's nonces and lockout."""
+        return _never() if self._backlog is None else self._backlog.key(state)
+
+    def order(self, order: SentOrder) -> Future[bool]:
+        """An order is about to be sent."""
+        return _never() if self._backlog is None else self._backlog.order(order)
+
+    def order_ended(self, fingerprint: str, client_order_id: str) -> None:
+        """It is known what became of an order."""
+        if self._backlog is not None:
+            self._backlog.order_ended(fingerprint, client_order_id)
+
+    def restored(self, spec: BrokerSpec, stored: Stored | None, now: Instant, *, known: bool) -> Health:
+        """The health that a broker starts with: its first life, or what is left of the one before.
+
+        `known` is False when something was stored and is lost, or cannot be read: it may have been a
+        conviction, so nothing is proven then. Another account than the stored one starts anew. Other
+        credentials for the same key end what was final for the old ones.
+        """
+        first = Health.begin(now, threshold=spec.max_consecutive_errors, rules=spec.rules)
+        if not known:
+            return first.restarted(now)
+        if stored is None or stored.exchange != identity(spec):
+            return first
+        try:
+            found = read(stored.document, threshold=spec.max_consecutive_errors, rules=spec.rules)
+        except ValueError as error:
+            self.unread.add(spec.name)
+            _log.error("what was stored of %s cannot be read and is left as it is: %s", spec.name, error)
+            return first.restarted(now)
+        health = carried_over(found, now, self._boot).restarted(now).woken(now)
+        if stored.credentials != fingerprint(spec.exchange, spec.credentials):
+            health = health.reset(now)
+        return replace(health, version=0)
+
+    def _note(self, event: str, before: str, after: str, reading: Reading, now: Instant) -> None:
+        if self._backlog is not None:
+            self._backlog.transitions([_line(event, before, after, reading, reading.detail, now)])
+
+
+def identity(spec: BrokerSpec) -> str:
+    """Which account a broker is: another key, or a simulated exchange, is another account's money."""
+    kind = "simulated " if spec.simulated else ""
+    return f"{kind}{spec.exchange} {key_fingerprint(spec.exchange, spec.credentials)}".strip()
+
+
+def _is_veto(before: Reading, after: Reading) -> bool:
+    return bool({before.reason, after.reason} & {Reason.LOCKED_OUT, Reason.AUTH})
+
+
+def _line(event: str, before: str, after: str, reading: Reading, detail: str, now: Instant) -> Transition:
+    return Transition(
+        at_us=now.wall_us,
+        broker=reading.broker,
+        exchange=reading.exchange,
+        event=event,
+        before=str(before),
+        after=str(after),
+        available=reading.verdict.available,
+        reason=reading.verdict.reason,
+        error_count=reading.error_count,
+        fault=reading.fault,
+        detail=detail,
+    )
+
+
+@cache
+def boot_id() -> str:
+    """Which boot of which machine this is, where the system says so: its monotonic clock is one for all."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _never() -> Future[bool]:
+    """Nothing is remembered, so a restart will not know of it."""
+    never: Future[bool] = Future()
+    never.set_result(False)
+    return never

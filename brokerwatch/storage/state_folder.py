@@ -1,0 +1,80 @@
+"""Where a cluster keeps its files, and whether a cluster is running there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings
+from brokerwatch.errors import StoreError
+from brokerwatch.storage.locks import holder, state_root
+from brokerwatch.storage.records import KeyState, Remembered, Transition
+from brokerwatch.storage.store import Store
+
+
+def running(settings: ClusterSettings) -> str:
+    """The process that runs this cluster now, in words; empty: none that can be seen."""
+    try:
+        return holder(folder_of(settings) / CLAIM_NAME) if settings.remember else ""
+    except OSError:
+        return ""
+
+
+CLAIM_NAME: Final = "cluster.lock"
+
+
+LIVED_NAME: Final = "lived"
+"""A file that says that a cluster has run here, so that an empty database is a lost one."""
+
+
+DATABASE_NAME: Final = "brokerwatch.db"
+
+
+KEYS_NAME: Final = "keys"
+
+
+def folder_of(settings: ClusterSettings) -> Path:
+    """The state folder that these settings mean."""
+    return Path(settings.state).expanduser() if settings.state else state_root() / settings.name
+
+
+def store_of(settings: ClusterSettings) -> Store:
+    """The store that these settings mean; not opened yet."""
+    url = settings.store or f"{SQLITE}{folder_of(settings).absolute() / DATABASE_NAME}"
+    return Store(url, settings.name)
+
+
+def is_in_a_file(settings: ClusterSettings) -> bool:
+    """Whether what these settings' cluster stores is in a file, and not on a server."""
+    return not settings.store or settings.store.startswith(SQLITE)
+
+
+def loaded_store(store: Store) -> Remembered:
+    try:
+        return store.load()
+    finally:
+        store.close()
+
+
+def stored_history(
+    settings: ClusterSettings, broker: str | None, since_us: int | None, limit: int | None
+) -> list[Transition]:
+    """What is stored of these settings' cluster, oldest first. Raises StoreError."""
+    store = store_of(settings)
+    if is_in_a_file(settings) and not Path(store.where).exists():  # looking must not make it
+        raise StoreError(
+            f"nothing is stored at {store.where}: has this cluster run? "
+            "name the one that you mean with --config, --cluster or --state"
+        )
+    try:
+        return list(store.history(broker, since_us, limit))
+    finally:
+        store.close()
+
+
+def stored_keys(settings: ClusterSettings) -> dict[str, KeyState]:
+    """What these settings' cluster has stored of API keys, by fingerprint. Raises StoreError."""
+    store = store_of(settings)
+    if is_in_a_file(settings) and not Path(store.where).exists():  # looking must not make it
+        return {}
+    return loaded_store(store).keys

@@ -1,0 +1,297 @@
+"""What outlives the process: the health of every broker, operators' holds, keys, and the history.
+
+A cluster has one row for each broker's health and for each hold, and a line of history for every
+transition. Keys and their orders are the exchange's, and all clusters share them. What is newer stays: a
+health gives way only to a later (epoch, version), and a key's numbers only grow, so a process that hung
+and woke up can write what it likes.
+
+One batch is one transaction: all of it is there when `write` returns, and none of it when it raises. A
+batch may be written twice, because nobody knows whether a commit arrived whose answer was lost; its
+history is there once. A row that somebody spoilt hides no other: what cannot be in it is left aside with
+a line in the log, and the next writing replaces it. How the database is opened, and what happens when it
+fails, is in `database`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from operator import itemgetter
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    delete,
+    insert,
+    select,
+    tuple_,
+)
+
+from brokerwatch.messages import FaultKind, Reason
+from brokerwatch.messages.envelope import EPOCH_PATTERN
+from brokerwatch.messages.topics import is_name
+from brokerwatch.storage.backlog import Batch
+from brokerwatch.storage.database import Database, Schema
+from brokerwatch.storage.health_record import LARGEST_US
+from brokerwatch.storage.records import Hold, KeyState, Remembered, SentOrder, Stored, Transition
+from brokerwatch.storage.tables import (
+    FORGOTTEN_ORDER,
+    HEALTH,
+    HISTORY,
+    HOLD,
+    KEY,
+    LARGEST,
+    MIGRATIONS,
+    ORDER,
+    SENT_ORDER,
+    TABLES,
+    VERSION,
+    grown_keys,
+    later_healths,
+    new_lines,
+)
+
+_log: Final = logging.getLogger(__name__)
+_Words = TypeVar("_Words", Stored, Hold, KeyState, SentOrder)
+_Kept = Stored | Hold | KeyState | SentOrder | Transition
+
+PAGE: Final = 1_000
+"""Lines of history that are read at once."""
+
+
+class Store:
+    """What one cluster remembers. Any thread may call it; one call at a time touches the database."""
+
+    def __init__(self, url: str, cluster: str) -> None:
+        """No I/O yet. Raises StoreError for a URL that can never work."""
+        # The history may be long, and is not looked through.
+        schema = Schema(TABLES, VERSION, MIGRATIONS, looked_through=(HEALTH, HOLD, KEY, ORDER))
+        self._database = Database(url, schema)
+        self._cluster = cluster
+
+    @property
+    def where(self) -> str:
+        """The database, for messages: without a password."""
+        return self._database.where
+
+    def open(self) -> None:
+        """Connect, and create or migrate the tables. Raises StoreError; then the next call tries again."""
+        self._database.open()
+
+    def load(self) -> Remembered:
+        """The healths and holds of this cluster, and all keys with their orders."""
+        with self._database.transaction() as connection:
+            healths = connection.execute(_columns(Stored, HEALTH).where(HEALTH.c.cluster == self._cluster))
+            holds = connection.execute(_columns(Hold, HOLD).where(HOLD.c.cluster == self._cluster))
+            keys = connection.execute(_columns(KeyState, KEY))
+            orders: dict[str, tuple[SentOrder, ...]] = {}
+            sent = connection.execute(
+                _columns(SentOrder, ORDER).order_by(ORDER.c.sent_us, ORDER.c.client_order_id)
+            )
+            for one in self._read(SentOrder, ORDER, sent.mappings()):
+                orders[one.fingerprint] = (*orders.get(one.fingerprint, ()), one)
+            return Remembered(
+                orders=orders,
+                healths={one.broker: one for one in self._read(Stored, HEALTH, healths.mappings())},
+                holds={one.broker: one for one in self._read(Hold, HOLD, holds.mappings())},
+                keys={one.fingerprint: one for one in self._read(KeyState, KEY, keys.mappings())},
+            )
+
+    def write(self, batch: Batch) -> None:
+        """All of it in one transaction, durable when this returns. StoreError: nothing was written."""
+        with self._database.transaction(writes=True) as connection:
+            self._write_healths(connection, batch)
+            self._write_holds(connection, batch)
+            self._write_keys(connection, batch)
+            self._write_orders(connection, batch)
+            lines = [_row(one, HISTORY, cluster=self._cluster) for one in batch.transitions]
+            if lines:
+                connection.execute(new_lines(connection.dialect.name), lines)
+
+    def history(
+        self, broker: str | None = None, since_us: int | None = None, limit: int | None = None
+    ) -> Iterator[Transition]:
+        """Oldest first; of one broker, since a moment, and only the newest `limit` of them.
+
+        Lines that this version does not understand are left out, which is said once.
+        """
+        wanted = [HISTORY.c.cluster == self._cluster]
+        if broker is not None:
+            wanted.append(HISTORY.c.broker == broker)
+        if since_us is not None:
+            wanted.append(HISTORY.c.at_us >= _storable(since_us))
+        place = tuple_(HISTORY.c.at_us, HISTORY.c.id)
+        said = False
+        left = float("inf") if limit is None else limit
+        after = None if limit is None or limit <= 0 else self._before_the_newest(limit, wanted)
+        while left > 0:
+            lines = _columns(Transition, HISTORY).add_columns(HISTORY.c.id).where(*wanted)
+            if after is not None:
+                lines = lines.where(place > after)
+            lines = lines.order_by(HISTORY.c.at_us, HISTORY.c.id).limit(int(min(left, PAGE)))
+            # Each page is a transaction of its own: a slow reader holds nobody up.
+            with self._database.transaction() as connection:
+                rows = connection.execute(lines).mappings().all()
+            for row in rows:
+                if not (wrong := _impossible(row)):
+                    yield _transition(row)
+                elif not said:
+                    said = True
+                    _log.warning(
+                        "%s: lines of the history that this version does not understand are left out; "
+                        "the first is of %s: %s",
+                        self.where,
+                        _shown(row["broker"]),
+                        ", ".join(f"{name} {_shown(row[name])}" for name in wrong),
+                    )
+            if len(rows) < min(left, PAGE):
+                return
+            left -= len(rows)
+            after = (rows[-1]["at_us"], rows[-1]["id"])
+
+    def close(self) -> None:
+        """Let go of the database. A later call opens it again."""
+        self._database.close()
+
+    # --- rows -----------------------------------------------------------------------------------------
+
+    def _write_healths(self, connection: Connection, batch: Batch) -> None:
+        rows = [_row(batch.healths[name], HEALTH, cluster=self._cluster) for name in sorted(batch.healths)]
+        if not rows:
+            return
+        connection.execute(later_healths(connection.dialect.name), rows)
+
+    def _write_holds(self, connection: Connection, batch: Batch) -> None:
+        for broker, hold in sorted(batch.holds.items()):
+            theirs = (HOLD.c.cluster == self._cluster) & (HOLD.c.broker == broker)
+            connection.execute(delete(HOLD).where(theirs))
+            if hold is not None:
+                connection.execute(insert(HOLD), _row(hold, HOLD, cluster=self._cluster, broker=broker))
+
+    def _write_keys(self, connection: Connection, batch: Batch) -> None:
+        # In one order: two machines that lock the same rows must not wait for each other.
+        rows = [_row(batch.keys[name], KEY) for name in sorted(batch.keys)]
+        if not rows:
+            return
+        connection.execute(grown_keys(connection.dialect.name), rows)
+
+    def _write_orders(self, connection: Connection, batch: Batch) -> None:
+        for (fingerprint, client_order_id), order in sorted(batch.orders.items(), key=itemgetter(0)):
+            this = {"this_key": _storable(fingerprint), "this_id": _storable(client_order_id)}
+            connection.execute(FORGOTTEN_ORDER, this)
+            if order is not None:
+                connection.execute(SENT_ORDER, _row(order, ORDER))
+
+    def _before_the_newest(self, limit: int, wanted: list[ColumnElement[bool]]) -> tuple[int, int] | None:
+        newest = select(HISTORY.c.at_us, HISTORY.c.id).where(*wanted)
+        newest = newest.order_by(HISTORY.c.at_us.desc(), HISTORY.c.id.desc()).offset(limit - 1).limit(1)
+        with self._database.transaction() as connection:
+            first = connection.execute(newest).one_or_none()
+        return None if first is None else (first.at_us, first.id - 1)
+
+    def _read(self, words: type[_Words], table: Table, rows: Iterable[Mapping[Any, Any]]) -> Iterator[_Words]:
+        """Every row whose owner can be one; what else cannot be in it is left aside and said."""
+        for row in rows:
+            wrong = _impossible(row)
+            if wrong:
+                owner = _shown(next(iter(row.values())))
+                _log.error(
+                    "%s: what cannot be is left aside in %s of %s: %s",
+                    self.where,
+                    table.name,
+                    owner,
+                    ", ".join(f"{name} {_shown(row[name])}" for name in wrong),
+                )
+            if not {"broker", "fingerprint", "client_order_id"}.intersection(wrong):
+                values = {str(name): value for name, value in row.items()}
+                yield words(**values | {name: _instead(name, row[name]) for name in wrong})
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_epoch(value: Any) -> bool:
+    return isinstance(value, str) and (
+        not value or (re.match(EPOCH_PATTERN, value) is not None and value < str(LARGEST_US))
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 0
+
+
+def _is_moment(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < LARGEST_US
+
+
+_CAN_BE: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "broker": lambda value: isinstance(value, str) and is_name(value),
+    "epoch": _is_epoch,
+    "version": _is_count,
+    "saved_us": _is_moment,
+    "since_us": _is_moment,
+    "sent_us": _is_moment,
+    "until_us": lambda value: value is None or _is_moment(value),
+    "nonce_ceiling": _is_count,
+    "locked_until_us": _is_moment,
+    "at_us": _is_moment,
+    "available": lambda value: isinstance(value, bool),
+    "reason": lambda value: value in set(Reason),
+    "error_count": _is_count,
+    "fault": lambda value: value is None or value in set(FaultKind),
+}
+"""What a column can hold; the others hold text. SQLite takes anything in any of them."""
+
+
+def _impossible(row: Mapping[Any, Any]) -> list[str]:
+    """The columns of a row in which something is that cannot be."""
+    columns = (str(name) for name in row if name != "id")
+    return [name for name in columns if not _CAN_BE.get(name, _is_text)(row[name])]
+
+
+def _instead(name: str, value: Any) -> Any:
+    """What is read where something impossible is. Nothing of it makes a broker new, or ends a hold."""
+    if name == "until_us":
+        return None
+    if name == "epoch":
+        return ""
+    if name in _CAN_BE:
+        return 0
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
+
+
+def _shown(value: Any) -> str:
+    """A value for the log, which may be anything and of any length."""
+    return ascii(value)[:60]
+
+
+def _transition(row: Mapping[Any, Any]) -> Transition:
+    values: dict[str, Any] = {str(name): value for name, value in row.items() if name != "id"}
+    values["reason"] = Reason(values["reason"])
+    values["fault"] = None if values["fault"] is None else FaultKind(values["fault"])
+    return Transition(**values)
+
+
+def _columns(words: type[_Kept], table: Table) -> Select[Any]:
+    return select(*(table.c[field.name] for field in fields(words)))
+
+
+def _row(words: _Kept, table: Table, **more: str) -> dict[str, Any]:
+    names = (field.name for field in fields(words) if field.name in table.c)
+    return {name: _storable(getattr(words, name)) for name in names} | more
+
+
+def _storable(value: Any) -> Any:
+    """A value as every database takes it: one that is refused would hold up all that waits behind it."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return max(-LARGEST, min(LARGEST, value))
+    if isinstance(value, str):
+        # An exchange's own words may hold half a character, or a zero that PostgreSQL does not take.
+        return str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return value

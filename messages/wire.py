@@ -1,0 +1,96 @@
+"""The shape of readings and rosters on the wire."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from brokerwatch.messages.balance import AMOUNT_PATTERN, MAX_CURRENCIES
+from brokerwatch.messages.health import MAX_DETAIL, NAME_PATTERN, FaultKind, HealthState, Reason
+from brokerwatch.messages.trading import CapabilityState
+
+MAX_PARTS: Final = 1_000
+"""Parts that a receiver believes a roster to have: it waits for all of them."""
+
+
+class HoldingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A holding on the wire: amounts as text. The parts are there only when they are not zero."""
+
+    free: Annotated[str, Meta(pattern=AMOUNT_PATTERN)]
+    used: Annotated[str, Meta(pattern=AMOUNT_PATTERN)]
+    total: Annotated[str, Meta(pattern=AMOUNT_PATTERN)]
+    staked: Annotated[str, Meta(pattern=AMOUNT_PATTERN)] = "0"
+    earning: Annotated[str, Meta(pattern=AMOUNT_PATTERN)] = "0"
+
+
+class CapabilityData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How one kind of call does, on the wire."""
+
+    state: CapabilityState
+    reason: Annotated[str, Meta(max_length=32)]
+    """`not_tried`, `ok`, a kind of fault, or the exchange's own status."""
+    since_us: int
+    """Wall clock, µs: since when it is so."""
+    detail: Annotated[str, Meta(max_length=MAX_DETAIL)] = ""
+    """For people."""
+
+
+class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A reading on the wire: one map, also what `--json` prints."""
+
+    broker: Annotated[str, Meta(pattern=NAME_PATTERN)]
+    """The configured name."""
+    exchange: Annotated[str, Meta(pattern=NAME_PATTERN)]
+    """The ccxt id, or `custom`."""
+    simulated: bool
+    """Whether the exchange behind it is a simulated one of ours."""
+    broker_epoch: Annotated[str, Meta(max_length=25)]
+    """The broker's incarnation; compares as text; empty when it never spoke."""
+    version: Annotated[int, Meta(ge=0)]
+    """+1 for every event of this broker in this epoch."""
+    state: HealthState
+    """The evidence as a number."""
+    status: Annotated[str, Meta(max_length=16)]
+    """The evidence as a word, for people."""
+    available: bool
+    """The answer."""
+    reason: Reason
+    """Why."""
+    detail: Annotated[str, Meta(max_length=MAX_DETAIL)]
+    """For people; never parse it."""
+    since_us: int
+    """Wall clock, µs: when this verdict began."""
+    error_count: Annotated[int, Meta(ge=0)]
+    """Consecutive counted faults."""
+    fault: FaultKind | None
+    """The kind of the newest fault of that run."""
+    as_of_us: int | None
+    """Wall clock, µs: when the last known balance was asked for."""
+    age_ms: Annotated[int, Meta(ge=0)] | None
+    """How old the last known balance was when this was sent."""
+    stale: bool
+    """Whether the last known is anything but the newest truth."""
+    cash: Annotated[str, Meta(pattern=AMOUNT_PATTERN)] | None
+    """Free cash; null when unknown, never "0" for it."""
+    balance: Annotated[dict[str, HoldingData], Meta(max_length=MAX_CURRENCIES)] | None
+    """Currency to holding; null when unknown, and in the roster."""
+    labels: dict[str, str]
+    """The operator's own."""
+    max_age_ms: Annotated[int, Meta(ge=0)] | None = None
+    """A balance older than this is stale; null: no limit."""
+    overtaken: bool = False
+    """Whether an order was sent after the balance was asked for: then it is stale, whatever its age."""
+    capabilities: Annotated[dict[str, CapabilityData], Meta(max_length=16)] = {}
+    """`read`, `trade` and `data`: how these calls do; empty in the roster."""
+
+
+class RosterData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Every broker's reading without its balance; of many brokers, a part of them."""
+
+    readings: tuple[ReadingData, ...]
+    part: Annotated[int, Meta(ge=1, le=MAX_PARTS)] = 1
+    """Which part this is, from 1."""
+    parts: Annotated[int, Meta(ge=1, le=MAX_PARTS)] = 1
+    """How many there are: together they name every broker."""

@@ -1,0 +1,359 @@
+"""The external subscriber beside a real cluster: joining late, going silent, coming back."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+import pytest
+
+from brokerwatch import BalanceUnknown, ConfigError, Listener, ListenerStopped, UnknownBroker
+from brokerwatch.bus.publisher import Publisher
+from brokerwatch.bus.reception import Heard
+from brokerwatch.bus.sockets import Bus
+from brokerwatch.clock import ManualClock
+from brokerwatch.cluster.cluster import Cluster
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.config.cluster_settings import ClusterSettings
+from brokerwatch.health.changes import Change
+from brokerwatch.messages import Envelope, HealthState, MessageType, Reading, Reason, Stamp, Verdict, topics
+from brokerwatch.messages.codec import encode
+from tests.support.clusters import (
+    HEARTBEAT_S,
+    ONLY_WHEN_ASKED,
+    PATIENCE_S,
+    Till,
+    cluster_of,
+    wait_for_reading,
+)
+
+
+def free_endpoint() -> str:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def cluster_at(endpoint: str, name: str = "main", till: Till | None = None) -> Cluster:
+    spec = BrokerSpec("a", fetch=till or Till(), poll_interval_s=ONLY_WHEN_ASKED)
+    settings = ClusterSettings(name=name, health_endpoint=endpoint, heartbeat_s=HEARTBEAT_S, remember=False)
+    return Cluster([spec], settings)
+
+
+def with_cash(reading: Reading) -> bool:
+    return reading.available and reading.cash == Decimal(100)
+
+
+def test_a_late_joiner_agrees_with_the_cluster() -> None:
+    till = Till({"USD": "100", "EUR": "1.50"})
+    with cluster_of(
+        BrokerSpec("a", fetch=till, poll_interval_s=ONLY_WHEN_ASKED, labels={"desk": "x"})
+    ) as cluster:
+        broker = cluster.broker("a")
+        broker.get_account_balance()
+        till.failure = ConnectionError("down")
+        for _ in range(3):
+            broker.get_account_balance()
+        with Listener(cluster.health_endpoint) as listener:
+            heard = wait_for_reading(listener, "a", lambda reading: reading.error_count == 3)
+            mine = broker.reading()
+            assert (heard.state, heard.available, heard.reason) == (mine.state, mine.available, mine.reason)
+            assert (heard.cash, heard.balance, heard.labels) == (mine.cash, mine.balance, {"desk": "x"})
+            assert (heard.as_of_us, heard.since_us, heard.fault) == (mine.as_of_us, mine.since_us, mine.fault)
+            assert listener.complete.wait(PATIENCE_S)
+            assert not listener.is_available("a")
+
+
+def test_a_listener_that_was_there_first_hears_a_cluster_that_starts_later_and_its_successor() -> None:
+    endpoint = free_endpoint()
+    with Listener(endpoint) as listener:
+        with pytest.raises(UnknownBroker):
+            listener.reading("a")
+        assert not listener.is_available("a")
+        with cluster_at(endpoint) as first:
+            first.broker("a").get_account_balance()
+            epoch = wait_for_reading(listener, "a", with_cash).broker_epoch
+        gone = wait_for_reading(listener, "a", lambda reading: not reading.available)
+        assert (gone.state, gone.reason) == (HealthState.UNKNOWN, Reason.SHUTDOWN)
+        assert gone.cash == Decimal(100)
+        with cluster_at(endpoint) as second:
+            second.broker("a").get_account_balance()
+            again = wait_for_reading(listener, "a", with_cash)
+            assert again.broker_epoch > epoch
+
+
+def test_amounts_stay_inside_when_they_are_not_to_be_published() -> None:
+    with cluster_of(
+        BrokerSpec("a", fetch=Till(), poll_interval_s=ONLY_WHEN_ASKED), publish_balances=False
+    ) as cluster:
+        assert cluster.broker("a").get_account_balance() == Decimal(100)
+        with Listener(cluster.health_endpoint) as listener:
+            heard = wait_for_reading(listener, "a", lambda reading: reading.as_of_us is not None)
+            assert (heard.cash, heard.balance) == (None, None)
+            assert heard.available
+            assert not heard.stale
+
+
+def test_of_two_clusters_with_a_broker_of_one_name_the_worse_one_counts() -> None:
+    endpoints = [free_endpoint(), free_endpoint()]
+    broken = Till()
+    with (
+        cluster_at(endpoints[0], "good") as good,
+        cluster_at(endpoints[1], "bad", broken) as bad,
+        Listener(*endpoints) as listener,
+    ):
+        for cluster in (good, bad):
+            cluster.broker("a").get_account_balance()
+        wait_for_reading(listener, "a", with_cash)
+        broken.failure = ConnectionError("down")
+        for _ in range(3):
+            bad.broker("a").get_account_balance()
+        wait_for_reading(listener, "a", lambda reading: reading.reason is Reason.ERRORS)
+        before = len(listener.heard())
+        good.broker("a").get_account_balance()
+        wait_for_reading(listener, "a", lambda reading: reading.available)
+        assert before == 2
+        assert not listener.is_available("a")
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://10.0.0.1:5571", "127.0.0.1:5571", "tcp://*:5571", "tcp://127.0.0.1"]
+)
+def test_an_endpoint_that_cannot_be_listened_to_is_refused_in_words(endpoint: str) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        Listener(endpoint)
+
+
+@pytest.mark.parametrize("kind", ["ipc", "tcp", "inproc"])
+def test_the_brokers_bus_may_be_any_transport(kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    endpoint = {
+        "ipc": f"ipc://{tmp_path_factory.mktemp('bus')}/brokers",
+        "tcp": free_endpoint(),
+        "inproc": "inproc://brokers",
+    }[kind]
+    with cluster_of(
+        BrokerSpec("a", fetch=Till(), poll_interval_s=ONLY_WHEN_ASKED), broker_endpoint=endpoint
+    ) as cluster:
+        assert cluster.broker("a").is_available()
+        cluster.broker("a").get_account_balance()
+        with Listener(cluster.health_endpoint) as listener:
+            wait_for_reading(listener, "a", with_cash)
+
+
+def test_who_listens_inside_the_process_needs_no_socket_beyond_it() -> None:
+    settings = ClusterSettings(health_endpoint="inproc://health", heartbeat_s=HEARTBEAT_S)
+    with Cluster([BrokerSpec("a", fetch=Till(), poll_interval_s=ONLY_WHEN_ASKED)], settings) as cluster:
+        cluster.broker("a").get_account_balance()
+        with cluster.listener() as listener:
+            wait_for_reading(listener, "a", with_cash)
+
+
+def test_two_clusters_that_share_even_their_name_are_not_taken_for_one() -> None:
+    endpoints = [free_endpoint(), free_endpoint()]
+    broken = Till()
+    broken.failure = ConnectionError("down")
+    with (
+        cluster_at(endpoints[0]) as good,
+        cluster_at(endpoints[1], till=broken) as bad,
+        Listener(*endpoints) as listener,
+    ):
+        good.broker("a").get_account_balance()
+        for _ in range(3):
+            with pytest.raises(BalanceUnknown):
+                bad.broker("a").get_account_balance()
+        assert listener.complete.wait(PATIENCE_S)
+        wait_for_reading(listener, "a", lambda reading: reading.reason is Reason.ERRORS)
+        assert not listener.is_available("a")
+        assert len(listener.heard()) == 2
+
+
+def test_on_an_open_brokers_bus_a_stranger_cannot_speak_for_a_broker() -> None:
+    """His epoch may be as late as he likes: the supervisor knows which life it started."""
+    endpoint = free_endpoint()
+    spec = BrokerSpec("a", fetch=Till(), poll_interval_s=ONLY_WHEN_ASKED)
+    bus = Bus()
+    with cluster_of(spec, broker_endpoint=endpoint) as cluster, Listener(cluster.health_endpoint) as listener:
+        cluster.broker("a").get_account_balance()
+        wait_for_reading(listener, "a", with_cash)
+        forged = msgspec.structs.replace(
+            cluster.broker("a").reading().data(),
+            cash="1000000",
+            available=False,
+            broker_epoch="9999999999999999-ffffffff",
+        )
+        stamp = Stamp(
+            src="broker/custom/a", epoch="9999999999999999-ffffffff", seq=1, ts_us=1, up_us=1, ttl_ms=9_000
+        )
+        body = encode(Envelope(type=MessageType.BALANCE_SEEN, stamp=stamp, data=forged))
+        out = Publisher(bus, endpoint, "stranger", bind=False)
+        out.start()
+        out.put(topics.balance("custom", "a"), lambda _: body)
+        out.put(topics.balance("custom", "nobody"), lambda _: b"rubbish")
+        inbox = cluster._inbox  # pyright: ignore[reportPrivateUsage] - to know that he was heard
+        until_s = time.monotonic() + PATIENCE_S
+        while not inbox.refused:
+            assert time.monotonic() < until_s
+            threading.Event().wait(0.01)
+        cluster.broker("a").get_account_balance()
+        since = cluster.broker("a").reading().as_of_us
+        wait_for_reading(listener, "a", lambda reading: reading.as_of_us == since)
+        assert out.stop(PATIENCE_S)
+        assert listener.reading("a").cash == Decimal(100)
+        assert listener.is_available("a")
+    bus.close()
+
+
+def test_a_listener_is_started_once_and_says_so() -> None:
+    listener = Listener(free_endpoint())
+    listener.start()
+    with pytest.raises(ListenerStopped):
+        listener.start()
+    assert not listener.complete.is_set()
+    listener.stop()
+    listener.stop()
+    with pytest.raises(ListenerStopped):
+        listener.start()
+    never = Listener(free_endpoint())
+    never.stop()
+    with pytest.raises(ListenerStopped):
+        never.start()
+
+
+def left_again(cluster: Cluster) -> bool:
+    with cluster.listener() as listener:
+        return listener.complete.wait(PATIENCE_S)
+
+
+def test_a_cluster_forgets_the_listeners_that_were_left() -> None:
+    with cluster_of(BrokerSpec("a", fetch=Till(), poll_interval_s=ONLY_WHEN_ASKED)) as cluster:
+        for _ in range(5):
+            assert left_again(cluster)
+        gc.collect()
+        assert len(cluster._listeners) == 0  # pyright: ignore[reportPrivateUsage] - nothing else shows a leak
+
+
+# The order in which a subscriber is told --------------------------------------------------------------
+
+HELD: Final = Verdict(available=False, reason=Reason.HELD_OUT)
+
+
+def heard(clock: ManualClock, verdict: Verdict, version: int, *, src: str = "supervisor/main") -> Heard:
+    """A reading of broker `a` as a station brings it."""
+    stamp = Stamp(src=src, epoch="0000000000000001-00000000", seq=version, ts_us=1, up_us=1, ttl_ms=5_000)
+    reading = Reading(
+        broker="a",
+        exchange="custom",
+        simulated=True,
+        broker_epoch="0000000000000001-00000000",
+        version=version,
+        state=HealthState.HEALTHY,
+        verdict=verdict,
+        detail="",
+        since_us=version,
+        error_count=0,
+        fault=None,
+        as_of=None,
+        cash=None,
+        balance=None,
+        labels={},
+        valid_until_s=clock.up_s() + 5.0,
+        clock=clock,
+    )
+    return Heard(reading, stamp)
+
+
+@pytest.fixture
+def fed() -> Iterator[Listener]:
+    """A listener that hears only what the test gives it."""
+    listener = Listener(free_endpoint())
+    yield listener
+    listener.stop()
+
+
+def test_who_saw_a_hold_is_never_told_of_the_time_before_it(fed: Listener) -> None:
+    """What waited since before the hold was older than what the readings said already."""
+    clock, changes = ManualClock(), fed.changes(wait_s=0.01)
+    for version, verdict in enumerate((Verdict(available=True, reason=Reason.OK), HELD), start=1):
+        fed.station_heard("tcp://one", heard(clock, verdict, version), changed=True)
+    assert fed.reading("a").reason is Reason.HELD_OUT
+    told = next(changes)
+    assert told is not None
+    assert told.reading.verdict == HELD
+    assert next(changes) is None
+
+
+def test_who_takes_changes_slowly_is_told_the_newest_of_each_cluster_as_it_was_renewed(
+    fed: Listener,
+) -> None:
+    clock, changes = ManualClock(), fed.changes(wait_s=0.01)
+    well = Verdict(available=True, reason=Reason.OK)
+    fed.station_heard("tcp://one", heard(clock, HELD, 1), changed=True)
+    fed.station_heard("tcp://two", heard(clock, well, 1), changed=True)
+    clock.advance(4.0)
+    fed.station_heard("tcp://two", heard(clock, well, 1), changed=False)
+    clock.advance(4.0)
+    one, two = next(changes), next(changes)
+    assert one is not None
+    assert two is not None
+    assert (one.reading.verdict, two.reading.available) == (HELD, True)
+    fed.station_heard("tcp://two", heard(clock, well, 1), changed=False)
+    assert next(changes) is None, "a renewal by itself is no change"
+
+
+def test_changes_begin_with_the_call_and_each_call_is_told_all_of_them(fed: Listener) -> None:
+    clock = ManualClock()
+    fed.station_heard("tcp://one", heard(clock, HELD, 1), changed=True)
+    first = fed.changes(wait_s=0.01)
+    assert next(first) is None, "what was before the call was told"
+    second = fed.changes(wait_s=0.01, known=True)
+    told = next(second)
+    assert told is not None
+    assert told.reading.version == 1
+    fed.station_heard("tcp://one", heard(clock, HELD, 2), changed=True)
+    for changes in (first, second):
+        told = next(changes)
+        assert told is not None
+        assert told.reading.version == 2
+        assert next(changes) is None
+    fed.stop()
+    assert list(first) == list(second) == []
+
+
+def test_nothing_waits_for_who_has_dropped_his_loop(fed: Listener) -> None:
+    changes = fed.changes(wait_s=0.01)
+    del changes
+    gc.collect()
+    assert len(fed._readers) == 0  # pyright: ignore[reportPrivateUsage] - nothing else shows a leak
+
+
+def test_a_listener_tells_its_changes_in_an_event_loop_as_a_cluster_does() -> None:
+    till = Till()
+
+    async def heard_of(listener: Listener, cluster: Cluster) -> Change:
+        stream = listener.stream()
+        following = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)  # the stream has begun
+        till.failure = RuntimeError("the till jams")
+        for _ in range(3):
+            await asyncio.to_thread(cluster.broker("a").get_account_balance)
+        async with asyncio.timeout(PATIENCE_S):
+            change = await following
+            while not change.lost:
+                change = await anext(stream)
+        await stream.aclose()
+        return change
+
+    with cluster_of(BrokerSpec("a", fetch=till, poll_interval_s=ONLY_WHEN_ASKED)) as cluster:
+        cluster.broker("a").get_account_balance()
+        with cluster.listener() as listener:
+            wait_for_reading(listener, "a", with_cash)
+            change = asyncio.run(heard_of(listener, cluster))
+    assert (change.broker, change.after.reason) == ("a", Reason.ERRORS)

@@ -1,0 +1,121 @@
+"""The roster of many brokers: in parts that every receiver accepts, and that a listener waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from brokerwatch.bus.listener import Listener
+from brokerwatch.bus.publisher import Publisher
+from brokerwatch.bus.publishing import HealthVoice, Voice
+from brokerwatch.bus.sockets import Bus
+from brokerwatch.clock import ManualClock, SystemClock
+from brokerwatch.health.state_machine import verdict
+from brokerwatch.messages import HealthState, Reading, Roster, RosterData, topics
+from brokerwatch.messages.codec import MAX_BODY_BYTES, decode
+from brokerwatch.messages.reading import ROSTER_PART
+from tests.support.clusters import PATIENCE_S
+
+EPOCH = "1800000000000000-0123abcd"
+MANY = 2 * ROSTER_PART + 1
+
+
+def reading(broker: str) -> Reading:
+    clock = ManualClock()
+    return Reading(
+        broker=broker,
+        exchange="kraken",
+        simulated=True,
+        broker_epoch=EPOCH,
+        version=1,
+        state=HealthState.HEALTHY,
+        verdict=verdict(HealthState.HEALTHY),
+        detail="",
+        since_us=1,
+        error_count=0,
+        fault=None,
+        as_of=None,
+        cash=None,
+        balance=None,
+        labels={},
+        valid_until_s=clock.up_s() + 5.0,
+        clock=clock,
+    )
+
+
+class Sent:
+    """A publisher that keeps the newest body of each topic, as the real one does."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, bytes] = {}
+
+    def put(self, topic: str, pack: Any, *, gap_s: float = 0.0) -> None:
+        del gap_s
+        self.bodies[topic] = pack(topic)
+
+
+@pytest.fixture
+def bus() -> Iterator[Bus]:
+    bus = Bus()
+    yield bus
+    bus.close()
+
+
+def voice_on(out: Any) -> HealthVoice:
+    voice = Voice(out, "supervisor/main", EPOCH, SystemClock(), 5.0)
+    return HealthVoice(voice, publish_balances=True)
+
+
+def parts_of(bodies: dict[str, bytes]) -> dict[str, RosterData]:
+    found: dict[str, RosterData] = {}
+    for topic, body in bodies.items():
+        assert len(body) < MAX_BODY_BYTES
+        data = decode(body).data
+        assert isinstance(data, RosterData)
+        found[topic] = data
+    return found
+
+
+@pytest.mark.parametrize("brokers", [0, 1, ROSTER_PART])
+def test_what_fits_into_one_message_is_one_message_as_it_always_was(brokers: int) -> None:
+    sent = Sent()
+    voice_on(sent).publish_roster(Roster(tuple(reading(f"b{number}") for number in range(brokers))))
+    [(topic, roster)] = parts_of(sent.bodies).items()
+    assert topic == topics.ROSTER
+    assert len(roster.readings) == brokers
+    assert tuple(msgspec.to_builtins(roster)) == ("readings",)
+
+
+def test_a_roster_of_many_brokers_comes_in_parts_that_name_everybody_once() -> None:
+    sent, names = Sent(), [f"b{number}" for number in range(MANY)]
+    voice_on(sent).publish_roster(Roster(tuple(map(reading, names))))
+    parts = parts_of(sent.bodies)
+    assert list(parts) == [topics.ROSTER, f"{topics.ROSTER}2/", f"{topics.ROSTER}3/"]
+    assert [(roster.part, roster.parts) for roster in parts.values()] == [(1, 3), (2, 3), (3, 3)]
+    assert [one.broker for roster in parts.values() for one in roster.readings] == names
+
+
+def test_a_listener_is_complete_once_it_has_heard_everybody_whom_any_part_names(bus: Bus) -> None:
+    names = [f"b{number}" for number in range(MANY)]
+    out = Publisher(bus, "inproc://health", "health", bind=True)
+    out.start()
+    voice = voice_on(out)
+    with Listener("inproc://health", bus=bus) as listener:
+        for name in names[:-1]:
+            voice.publish(reading(name))
+        voice.publish_roster(Roster(tuple(map(reading, names))))
+        changes = listener.changes(wait_s=PATIENCE_S, known=True)
+        heard: set[str] = set()
+        while len(heard) < MANY - 1:
+            change = next(changes)
+            assert change is not None
+            heard.add(change.reading.broker)
+        assert not listener.complete.is_set()
+        voice.publish(reading(names[-1]))
+        assert listener.complete.wait(PATIENCE_S)
+        assert set(listener.readings()) == set(names)
+        assert listener.undecodable == 0
+    assert out.stop(PATIENCE_S)

@@ -1,0 +1,470 @@
+"""What a receiver believes: the seven rules of the protocol, each on a clock that the test pushes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brokerwatch.bus.reception import Ear, Heard, Speaker
+from brokerwatch.clock import ManualClock
+from brokerwatch.health.reading import told
+from brokerwatch.health.state_machine import verdict
+from brokerwatch.health.supervision import View
+from brokerwatch.messages import (
+    Envelope,
+    HealthState,
+    MessageType,
+    Reading,
+    Reason,
+    Roster,
+    Stamp,
+    Verdict,
+    topics,
+)
+from brokerwatch.messages.codec import decode, encode
+from tests.support import strategies as our
+
+TOPIC: Final = topics.state("kraken", "a")
+OTHER_TOPIC: Final = topics.state("okx", "b")
+TTL_MS: Final = 5_000
+OLD, KNOWN, NEW = (f"000000000000000{number}-00000000" for number in (1, 2, 3))
+
+
+def stamp(seq: int = 1, *, epoch: str = KNOWN, up_s: float = 0.0, ttl_ms: int = TTL_MS) -> Stamp:
+    return Stamp(
+        src="supervisor/main", epoch=epoch, seq=seq, ts_us=0, up_us=round(up_s * 1_000_000), ttl_ms=ttl_ms
+    )
+
+
+def evidence(broker: str = "a", **values: Any) -> Reading:
+    usual: dict[str, Any] = {
+        "broker": broker,
+        "exchange": "kraken",
+        "simulated": True,
+        "broker_epoch": KNOWN,
+        "version": 1,
+        "state": HealthState.HEALTHY,
+        "verdict": verdict(HealthState.HEALTHY),
+        "detail": "",
+        "since_us": 1,
+        "error_count": 0,
+        "fault": None,
+        "as_of": None,
+        "cash": None,
+        "balance": None,
+        "labels": {},
+        "valid_until_s": float("inf"),
+        "clock": ManualClock(),
+    }
+    return Reading(**{**usual, **values})
+
+
+def message(said: Stamp, broker: str = "a", **values: Any) -> Envelope:
+    """A reading, over the wire and back."""
+    envelope = Envelope(type=MessageType.READING, stamp=said, data=evidence(broker, **values).data())
+    return decode(encode(envelope))
+
+
+def goodbye(said: Stamp) -> Envelope:
+    """What an orderly stop says on every topic."""
+    gone = msgspec.structs.replace(said, ttl_ms=0)
+    return message(gone, state=HealthState.UNKNOWN, verdict=Verdict(available=False, reason=Reason.SHUTDOWN))
+
+
+# Epochs ---------------------------------------------------------------------------------------------
+
+
+def test_a_greater_epoch_is_taken_and_counts_its_messages_anew() -> None:
+    speaker = Speaker()
+    assert speaker.hear(TOPIC, stamp(7), 0.0) is not None
+    accepted = speaker.hear(TOPIC, stamp(1, epoch=NEW), 1.0)
+    assert accepted is not None
+    assert accepted.lost == 0
+    assert speaker.epoch == NEW
+
+
+def test_a_smaller_epoch_is_a_zombie_while_the_known_one_is_fresh_and_is_dropped_and_counted() -> None:
+    clock = ManualClock()
+    ear = Ear(clock)
+    assert ear.hear(TOPIC, message(stamp())) is not None
+    clock.advance(4.999)
+    zombie = message(stamp(9, epoch=OLD, up_s=100.0), verdict=Verdict(available=False, reason=Reason.ERRORS))
+    assert ear.hear(TOPIC, zombie) is None
+    assert ear.hear(OTHER_TOPIC, zombie) is None, "on every topic: it is the speaker that was replaced"
+    assert (ear.dropped, ear.lost) == (2, 0)
+    assert ear.heard["supervisor/main", "a"].reading.available
+
+
+def test_a_zombie_does_not_prolong_or_shorten_the_life_of_what_is_known() -> None:
+    speaker = Speaker()
+    speaker.hear(TOPIC, stamp(), 0.0)
+    before = (speaker.epoch, speaker.fresh_until_s, speaker.shortest_s, dict(speaker.seq))
+    speaker.hear(TOPIC, stamp(9, epoch=OLD, up_s=50.0), 4.0)
+    assert (speaker.epoch, speaker.fresh_until_s, speaker.shortest_s, speaker.seq) == before
+
+
+@pytest.mark.parametrize(("after_s", "taken"), [(4.999, False), (5.0, True), (60.0, True)])
+def test_a_smaller_epoch_is_taken_after_the_known_one_expired(after_s: float, taken: bool) -> None:
+    speaker = Speaker()
+    speaker.hear(TOPIC, stamp(3), 0.0)
+    accepted = speaker.hear(TOPIC, stamp(1, epoch=OLD), after_s)
+    assert (accepted is not None) is taken
+    assert speaker.epoch == (OLD if taken else KNOWN)
+
+
+def test_any_topic_of_a_speaker_keeps_its_epoch_fresh() -> None:
+    speaker = Speaker()
+    speaker.hear(TOPIC, stamp(), 0.0)
+    speaker.hear(OTHER_TOPIC, stamp(up_s=4.0), 4.0)
+    assert speaker.hear(TOPIC, stamp(9, epoch=OLD), 8.0) is None
+    assert speaker.hear(TOPIC, stamp(9, epoch=OLD), 9.0) is not None
+
+
+def test_old_news_on_another_topic_does_not_shorten_the_time_that_a_speaker_is_fresh() -> None:
+    speaker = Speaker()
+    speaker.hear(TOPIC, stamp(up_s=10.0), 10.0)
+    delayed = speaker.hear(OTHER_TOPIC, stamp(up_s=6.0), 12.0)
+    assert delayed is not None
+    assert delayed.valid_until_s == 11.0
+    assert speaker.hear(TOPIC, stamp(9, epoch=OLD), 14.0) is None
+    assert speaker.hear(TOPIC, stamp(9, epoch=OLD), 15.0) is not None
+
+
+def test_how_long_an_epoch_is_fresh_is_its_own_word_and_not_its_predecessors() -> None:
+    speaker = Speaker()
+    speaker.hear(TOPIC, stamp(1, ttl_ms=60_000), 0.0)
+    speaker.hear(TOPIC, stamp(1, epoch=NEW, ttl_ms=1_000), 1.0)
+    assert speaker.hear(TOPIC, stamp(2), 1.9) is None
+    assert speaker.hear(TOPIC, stamp(2), 2.0) is not None
+
+
+def test_once_a_smaller_epoch_was_taken_the_greater_one_may_come_back() -> None:
+    speaker = Speaker()
+    speaker.hear(TOPIC, stamp(3), 0.0)
+    speaker.hear(TOPIC, stamp(1, epoch=OLD), 6.0)
+    assert speaker.hear(TOPIC, stamp(1), 6.1) is not None, "its counting began anew as well"
+
+
+def test_two_speakers_do_not_disturb_one_another() -> None:
+    ear = Ear(ManualClock())
+    ear.hear(TOPIC, message(stamp(5)))
+    theirs = msgspec.structs.replace(stamp(1, epoch=OLD), src="supervisor/other")
+    assert ear.hear(TOPIC, message(theirs)) is not None
+    assert set(ear.heard) == {("supervisor/main", "a"), ("supervisor/other", "a")}
+    assert (ear.lost, ear.dropped) == (0, 0)
+
+
+# Gaps and doubles -----------------------------------------------------------------------------------
+
+
+def test_a_gap_is_counted_and_the_message_taken_for_whole_state_heals() -> None:
+    ear = Ear(ManualClock())
+    ear.hear(TOPIC, message(stamp(1)))
+    heard = ear.hear(TOPIC, message(stamp(5), version=9))
+    assert heard is not None
+    assert heard.reading.version == 9
+    assert (ear.lost, ear.dropped) == (3, 0)
+
+
+@pytest.mark.parametrize("seq", [1, 2, 3])
+def test_a_message_that_is_doubled_or_late_is_dropped(seq: int) -> None:
+    ear = Ear(ManualClock())
+    ear.hear(TOPIC, message(stamp(3), version=7))
+    assert ear.hear(TOPIC, message(stamp(seq), version=1)) is None
+    assert (ear.lost, ear.dropped) == (0, 1)
+    assert ear.heard["supervisor/main", "a"].reading.version == 7
+
+
+def test_each_topic_is_counted_by_itself() -> None:
+    ear = Ear(ManualClock())
+    for seq in (1, 2, 3):
+        ear.hear(TOPIC, message(stamp(seq)))
+    assert ear.hear(OTHER_TOPIC, message(stamp(1), broker="b")) is not None
+    assert ear.hear(OTHER_TOPIC, message(stamp(2), broker="b")) is not None
+    assert (ear.lost, ear.dropped) == (0, 0)
+
+
+def test_who_joins_late_has_lost_nothing() -> None:
+    ear = Ear(ManualClock())
+    ear.hear(TOPIC, message(stamp(4_711)))
+    assert ear.lost == 0
+
+
+@settings(max_examples=our.examples(80))
+@given(arriving=st.lists(st.integers(1, 12), min_size=1, max_size=15))
+def test_losses_and_drops_are_counted_as_the_arrivals_say(arriving: list[int]) -> None:
+    ear = Ear(ManualClock())
+    for seq in arriving:
+        ear.hear(TOPIC, message(stamp(seq)))
+    taken = [seq for place, seq in enumerate(arriving) if all(seq > before for before in arriving[:place])]
+    assert ear.dropped == len(arriving) - len(taken)
+    assert ear.lost == taken[-1] - taken[0] - (len(taken) - 1)
+
+
+# Age ------------------------------------------------------------------------------------------------
+
+
+def test_old_news_is_not_fresh_news() -> None:
+    clock = ManualClock()
+    ear = Ear(clock)
+    assert ear.hear(TOPIC, message(stamp(1, up_s=10.0))) is not None
+    # The receiver slept for a minute; what it finds was sent right after the first.
+    clock.advance(60.0)
+    late = ear.hear(TOPIC, message(stamp(2, up_s=11.0)))
+    assert late is not None
+    assert not late.reading.available
+    assert late.reading.reason is Reason.SILENT
+    # The one that was sent just now is fresh.
+    now = ear.hear(TOPIC, message(stamp(3, up_s=70.0)))
+    assert now is not None
+    assert now.reading.available
+    clock.advance(4.999)
+    assert now.reading.available
+    clock.advance(0.001)
+    assert not now.reading.available
+
+
+def test_a_quicker_delivery_teaches_how_old_the_others_were() -> None:
+    speaker = Speaker()
+    first = speaker.hear(TOPIC, stamp(1, up_s=0.0), 102.0)  # on its way for 2 s, and nobody can know
+    quick = speaker.hear(TOPIC, stamp(2, up_s=3.0), 103.0)  # at once
+    slow = speaker.hear(TOPIC, stamp(3, up_s=4.0), 106.0)
+    assert first is not None
+    assert quick is not None
+    assert slow is not None
+    assert (first.sent_s, first.valid_until_s) == (102.0, 107.0)
+    assert (quick.sent_s, quick.valid_until_s) == (103.0, 108.0)
+    assert (slow.sent_s, slow.valid_until_s) == (104.0, 109.0)
+
+
+def test_a_new_epoch_has_a_clock_of_its_own() -> None:
+    speaker = Speaker()
+    speaker.hear(TOPIC, stamp(1, up_s=1_000.0), 5.0)
+    accepted = speaker.hear(TOPIC, stamp(1, epoch=NEW, up_s=0.5), 6.0)
+    assert accepted is not None
+    assert accepted.sent_s == 6.0, "against the old epoch's difference it would be hundreds of seconds old"
+
+
+def test_the_age_of_a_balance_goes_on_from_when_it_was_sent() -> None:
+    sender, clock = ManualClock(up_s=50.0), ManualClock(up_s=9_000.0)
+    ear = Ear(clock)
+    asked = sender.now()
+    sender.advance(2.0)
+    ear.hear(TOPIC, message(stamp(1, up_s=0.0), as_of=asked, clock=sender))
+    clock.advance(3.0)
+    reading = ear.heard["supervisor/main", "a"].reading
+    assert (reading.age_ms, reading.as_of_us) == (5_000, asked.wall_us)
+
+
+@settings(max_examples=our.examples(100))
+@given(
+    sent=st.lists(st.tuples(st.integers(0, 8_000_000), st.integers(0, 20_000_000)), min_size=1, max_size=10)
+)
+def test_no_message_holds_longer_than_its_time_to_live_after_the_quickest_delivery(
+    sent: list[tuple[int, int]],
+) -> None:
+    """Each is (µs since the one before was sent, µs on its way); the receiver's clock shows another hour."""
+    at_us, arrivals = 0, list[tuple[int, int, int, int]]()
+    for seq, (gap_us, way_us) in enumerate(sent, start=1):
+        at_us += gap_us
+        arrivals.append((at_us + way_us, seq, at_us, way_us))
+    speaker, shortest_us, newest = Speaker(), 10**12, 0
+    for arrives_us, seq, up_us, way_us in sorted(arrivals):
+        accepted = speaker.hear(TOPIC, stamp(seq, up_s=up_us / 1e6), 700.0 + arrives_us / 1e6)
+        assert (accepted is not None) is (seq > newest)
+        if accepted is None:
+            continue
+        newest = seq
+        shortest_us = min(shortest_us, way_us)
+        assert accepted.sent_s == pytest.approx(700.0 + (up_us + shortest_us) / 1e6, abs=1e-5)
+        assert accepted.valid_until_s == pytest.approx(705.0 + (up_us + shortest_us) / 1e6, abs=1e-5)
+        assert accepted.valid_until_s <= 705.0 + arrives_us / 1e6 + 1e-5
+
+
+# The end --------------------------------------------------------------------------------------------
+
+
+def test_goodbye_ends_what_was_said_at_once() -> None:
+    clock = ManualClock()
+    ear = Ear(clock)
+    ear.hear(TOPIC, message(stamp(1)))
+    clock.advance(1.0)
+    heard = ear.hear(TOPIC, goodbye(stamp(2, up_s=1.0)))
+    assert heard is not None
+    assert (heard.reading.available, heard.reading.reason, heard.reading.expired) == (
+        False,
+        Reason.SHUTDOWN,
+        True,
+    )
+    clock.advance(100.0)
+    assert ear.expire() == [], "it said itself that it was leaving"
+    assert ear.next_expiry_s() == float("inf")
+
+
+def test_who_says_that_it_leaves_makes_room_at_once_for_a_successor_with_a_smaller_epoch() -> None:
+    speaker = Speaker()
+    speaker.hear(TOPIC, stamp(1), 0.0)
+    speaker.hear(TOPIC, stamp(2, up_s=1.0, ttl_ms=0), 1.0)
+    assert speaker.hear(TOPIC, stamp(1, epoch=OLD), 1.0) is not None
+
+
+def test_what_says_it_holds_for_no_time_is_never_available() -> None:
+    ear = Ear(ManualClock())
+    heard = ear.hear(TOPIC, message(stamp(1, ttl_ms=0)))
+    assert heard is not None
+    assert not heard.reading.available
+
+
+def test_what_ran_out_turns_unknown_exactly_once() -> None:
+    clock = ManualClock()
+    ear = Ear(clock)
+    ear.hear(TOPIC, message(stamp(1), version=3))
+    assert ear.next_expiry_s() == clock.up_s() + 5.0
+    clock.advance(4.999)
+    assert ear.expire() == []
+    clock.advance(0.001)
+    (turned,) = ear.expire()
+    assert turned.reading.state is HealthState.UNKNOWN
+    assert turned.reading.verdict == Verdict(available=False, reason=Reason.NOTHING_HEARD)
+    assert turned.reading.reason is Reason.NOTHING_HEARD
+    assert turned.reading.since_us == clock.now().wall_us
+    assert turned.reading.version == 3
+    assert turned.stamp == stamp(1)
+    assert ear.heard["supervisor/main", "a"] is turned
+    assert ear.expire() == []
+    clock.advance(1_000.0)
+    assert ear.expire() == []
+    assert ear.next_expiry_s() == float("inf")
+
+
+def test_an_unavailable_reading_runs_out_as_well() -> None:
+    clock = ManualClock()
+    ear = Ear(clock)
+    ear.hear(TOPIC, message(stamp(1), verdict=Verdict(available=False, reason=Reason.ERRORS)))
+    clock.advance(5.0)
+    assert [one.reading.reason for one in ear.expire()] == [Reason.NOTHING_HEARD]
+
+
+def test_the_last_known_balance_outlives_the_silence() -> None:
+    clock = ManualClock()
+    ear = Ear(clock)
+    told_by = ManualClock()
+    ear.hear(TOPIC, message(stamp(1), as_of=told_by.now(), balance={}, clock=told_by))
+    clock.advance(6.0)
+    (turned,) = ear.expire()
+    assert turned.reading.balance == {}
+    assert turned.reading.age_ms == 6_000
+    assert turned.reading.stale
+
+
+def test_a_word_after_the_silence_restores_and_may_run_out_again() -> None:
+    clock = ManualClock()
+    ear = Ear(clock)
+    ear.hear(TOPIC, message(stamp(1, up_s=0.0)))
+    clock.advance(6.0)
+    assert len(ear.expire()) == 1
+    heard = ear.hear(TOPIC, message(stamp(2, up_s=6.0)))
+    assert heard is not None
+    assert heard.reading.available
+    clock.advance(5.0)
+    assert len(ear.expire()) == 1
+
+
+def test_each_broker_runs_out_by_itself() -> None:
+    clock = ManualClock()
+    ear = Ear(clock)
+    start_s = clock.up_s()
+    ear.hear(TOPIC, message(stamp(1, up_s=0.0)))
+    clock.advance(2.0)
+    ear.hear(OTHER_TOPIC, message(stamp(1, up_s=2.0), broker="b"))
+    assert ear.next_expiry_s() == start_s + 5.0
+    clock.advance(3.0)
+    assert [one.reading.broker for one in ear.expire()] == ["a"]
+    assert ear.next_expiry_s() == start_s + 7.0
+    clock.advance(2.0)
+    assert [one.reading.broker for one in ear.expire()] == ["b"]
+
+
+def test_what_is_due_to_run_out_is_never_overlooked_and_not_waited_for_once_it_has() -> None:
+    clock = ManualClock()
+    ear = Ear(clock)
+    ear.hear(TOPIC, message(stamp(1)))
+    clock.advance(2.0)
+    ear.hear(OTHER_TOPIC, message(stamp(1, up_s=2.0), "b"))
+    ear.hear(TOPIC, message(stamp(2, up_s=2.0)))
+    assert ear.next_expiry_s() <= clock.up_s() + 5.0
+    clock.advance(3.5)
+    assert ear.expire() == [], "it was renewed"
+    assert ear.next_expiry_s() == clock.up_s() + 1.5
+    clock.advance(1.5)
+    assert len(ear.expire()) == 2
+    assert ear.next_expiry_s() == float("inf")
+
+
+def test_nothing_runs_out_where_nothing_was_heard() -> None:
+    ear = Ear(ManualClock())
+    assert ear.expire() == []
+    assert ear.next_expiry_s() == float("inf")
+
+
+def test_a_jump_of_the_wall_clock_lets_nothing_run_out() -> None:
+    clock = ManualClock()
+    ear = Ear(clock)
+    ear.hear(TOPIC, message(stamp(1)))
+    for jump_s in (-1e9, 2e9):
+        clock.jump_wall(jump_s)
+        assert ear.expire() == []
+        assert ear.heard["supervisor/main", "a"].reading.available
+
+
+# Rosters, and agreement -----------------------------------------------------------------------------
+
+
+def test_a_roster_keeps_its_speaker_fresh_and_is_no_reading() -> None:
+    clock = ManualClock()
+    ear = Ear(clock)
+    ear.hear(TOPIC, message(stamp(1)))
+    clock.advance(4.0)
+    roster = Envelope(type=MessageType.ROSTER, stamp=stamp(1, up_s=4.0), data=Roster((evidence("b"),)).data())
+    assert ear.hear(topics.ROSTER, roster) is None
+    assert (ear.lost, ear.dropped) == (0, 0)
+    assert set(ear.heard) == {("supervisor/main", "a")}
+    clock.advance(4.0)
+    assert ear.hear(TOPIC, message(stamp(9, epoch=OLD))) is None
+    assert ear.dropped == 1
+    assert len(ear.expire()) == 1, "but what the roster did not renew has run out"
+
+
+@settings(max_examples=our.examples(60))
+@given(data=st.data(), names=st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))
+def test_who_joins_late_agrees_with_the_supervisor_after_one_heartbeat(
+    data: st.DataObject, names: list[str]
+) -> None:
+    ours, theirs = ManualClock(), ManualClock(wall_us=5, up_s=77.0)
+    views: dict[str, View] = {}
+    for name in names:
+        drawn = data.draw(our.readings(broker=name, clock=ours))
+        known = msgspec.structs.replace(drawn, valid_until_s=float("inf"))
+        views[name] = View(known, ours.up_s())
+        if data.draw(st.booleans()):
+            views[name] = views[name].vetoed(Reason.SILENT, "quiet", ours.now())
+    ear = Ear(theirs)
+    for name, view in views.items():
+        said = Envelope(type=MessageType.READING, stamp=stamp(4_711, up_s=30.0), data=view.reading.data())
+        heard = ear.hear(topics.state(view.newest.exchange, name), decode(encode(said)))
+        assert heard is not None
+        assert isinstance(heard, Heard)
+        assert _shown(heard.reading) == _shown(view.reading)
+        assert heard.reading.available is view.reading.available
+        assert heard.reading.reason is view.reading.reason
+    assert {broker for _, broker in ear.heard} == set(names)
+
+
+def _shown(reading: Reading) -> tuple[object, ...]:
+    """What must be the same for both: all that is worth telling; an age of no balance is none."""
+    held = None if reading.balance is None else dict(reading.balance)
+    return told(msgspec.structs.replace(reading, balance=held))

@@ -1,0 +1,1362 @@
+"""The configuration file: what it says is what is loaded, and each mistake is named with file and key."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Final, cast
+
+import ccxt
+import ccxt.async_support
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from brokerwatch.config.broker_spec import CREDENTIALS, BrokerSpec, Origin
+from brokerwatch.config.cluster_settings import (
+    HEARTBEAT_RANGE_S,
+    ClusterSettings,
+    Settings,
+    cluster_mistakes,
+    endpoint_mistake,
+)
+from brokerwatch.config.credentials import secret_file_remark, writable_by_others
+from brokerwatch.config.loader import examine, load, load_cluster
+from brokerwatch.config.policy import GUARDED, POLICIES, SIMPLE, Rules
+from brokerwatch.config.template import CONFIG_TEMPLATE
+from brokerwatch.dropin.guard import guard
+from brokerwatch.errors import ConfigError, Problem
+from brokerwatch.exchanges.rate_limit import BUDGETS
+from brokerwatch.gateway.catalogue import Catalogue
+
+ISSUE: Final = """
+version = 1
+[cluster]
+name = "main"
+health_endpoint = "tcp://127.0.0.1:5571"   # the public health topic
+broker_endpoint = "inproc://brokers"       # brokers to supervisor
+heartbeat_s = 1.0
+publish_balances = true
+state = "remembered"                       # a folder beside this file
+store = "postgresql+psycopg://watch@db/x"  # else SQLite in that folder
+remember = true
+[brokers.kraken-main]                      # the name: topic characters only
+exchange = "kraken"                        # any ccxt id
+api_key_env = "KRAKEN_MASTER_API_KEY"
+secret_env = "KRAKEN_MASTER_API_SECRET"
+poll_interval_s = 10                       # any positive number
+fetch_deadline_s = 8                       # may exceed the interval
+max_consecutive_errors = 3
+cash_currencies = ["USD", "USDT", "USDC"]
+labels = { desk = "a" }
+policy = "guarded"
+requests_per_s = 0.5
+request_burst = 20
+read_funding = false
+[brokers.kraken-main.rules]
+successes_to_recover = 4
+max_age_s = inf
+[brokers.kraken-main.ccxt]                 # passed to the ccxt constructor as it is, e.g. urls
+"""
+SMALLEST: Final = 'version = 1\n[brokers.k]\nexchange = "kraken"\n'
+KEY, SECRET, PASSPHRASE = "key-4f1b", "s3cr3t-9a77", "pass-51cc"
+ENVIRONMENT: Final[Mapping[str, str]] = {
+    "K_API_KEY": KEY,
+    "K_API_SECRET": SECRET,
+    "KRAKEN_MASTER_API_KEY": KEY,
+    "KRAKEN_MASTER_API_SECRET": SECRET,
+}
+
+
+class Known:
+    """A catalogue of a few exchanges."""
+
+    def exchanges(self) -> frozenset[str]:
+        return frozenset(("kraken", "krakenfutures", "coinbase", "okx", "hyperliquid"))
+
+    def required_credentials(self, exchange: str) -> tuple[str, ...]:
+        return {
+            "okx": ("api_key", "secret", "password"),
+            "hyperliquid": ("wallet_address", "private_key"),
+        }.get(exchange, ("api_key", "secret"))
+
+
+Loader = Callable[..., Settings]
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Loader:
+    """Writes a text to a file and loads it."""
+
+    def write_and_load(
+        text: str, environment: Mapping[str, str] = ENVIRONMENT, *, keep_going: bool = False
+    ) -> Settings:
+        path = tmp_path / "brokerwatch.toml"
+        path.write_text(text, encoding="utf-8")
+        return load(path, Known(), environment=environment, keep_going=keep_going)
+
+    return write_and_load
+
+
+Mistakes = Callable[..., list[Problem]]
+
+
+@pytest.fixture
+def mistakes(loaded: Loader, tmp_path: Path) -> Mistakes:
+    """The problems of a text that cannot be loaded; each names the file, and stands on a line of its own."""
+
+    def problems(text: str, environment: Mapping[str, str] = ENVIRONMENT) -> list[Problem]:
+        with pytest.raises(ConfigError) as raised:
+            loaded(text, environment)
+        found = list(raised.value.problems)
+        assert {problem.where for problem in found} == {str(tmp_path / "brokerwatch.toml")}
+        assert str(raised.value).splitlines() == [str(problem) for problem in found]
+        assert all(problem.expected for problem in found)
+        return found
+
+    return problems
+
+
+def pem() -> str:
+    """A fresh private key as an exchange would issue it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
+
+
+# --- what is right -------------------------------------------------------------------------------
+
+
+def test_the_example_of_the_documentation_loads_with_every_value(loaded: Loader, tmp_path: Path) -> None:
+    found = loaded(ISSUE + 'urls = { api = { public = "http://x", n = 1 } }\n')
+    assert found.cluster == ClusterSettings(
+        name="main",
+        health_endpoint="tcp://127.0.0.1:5571",
+        broker_endpoint="inproc://brokers",
+        heartbeat_s=1.0,
+        publish_balances=True,
+        state=str(tmp_path / "remembered"),
+        store="postgresql+psycopg://watch@db/x",
+        remember=True,
+    )
+    (spec,) = found.brokers
+    assert spec.policy == "guarded"
+    assert spec.rules == replace(GUARDED, successes_to_recover=4, max_age_s=None)
+    assert (spec.requests_per_s, spec.request_burst, spec.read_funding) == (0.5, 20.0, False)
+    assert (spec.name, spec.exchange) == ("kraken-main", "kraken")
+    assert dict(spec.credentials) == {"api_key": KEY, "secret": SECRET}
+    assert (spec.poll_interval_s, spec.fetch_deadline_s, spec.max_consecutive_errors) == (10.0, 8.0, 3)
+    assert spec.cash_currencies == ("USD", "USDT", "USDC")
+    assert dict(spec.labels) == {"desk": "a"}
+    assert dict(spec.ccxt) == {"urls": {"api": {"public": "http://x", "n": 1}}}
+    assert not spec.simulated
+    assert spec.fetch is None
+    assert dict(found.broken) == {}
+
+
+def test_every_value_of_the_file_arrives_and_not_a_default(loaded: Loader) -> None:
+    found = loaded(
+        'version = 1\n[cluster]\nname = "desk-2"\nhealth_endpoint = "ipc:///run/h"\n'
+        'broker_endpoint = "tcp://127.0.0.1:7000"\nheartbeat_s = 0.25\npublish_balances = false\n'
+        'state = "/srv/watch"\nstore = "sqlite:////srv/w.db"\nremember = false\n'
+        '[brokers.k]\nexchange = "kraken"\npoll_interval_s = 0.2\nfetch_deadline_s = 30\n'
+        'max_consecutive_errors = 7\ncash_currencies = ["EUR", "EURC"]\nlabels = { a = "b", c = "" }\n'
+        'policy = "guarded"\nrequests_per_s = 3\nrequest_burst = 1.5\nread_funding = false\n'
+    )
+    assert found.cluster == ClusterSettings(
+        name="desk-2",
+        health_endpoint="ipc:///run/h",
+        broker_endpoint="tcp://127.0.0.1:7000",
+        heartbeat_s=0.25,
+        publish_balances=False,
+        state="/srv/watch",
+        store="sqlite:////srv/w.db",
+        remember=False,
+    )
+    (spec,) = found.brokers
+    assert (spec.policy, spec.rules) == ("guarded", GUARDED)
+    assert (spec.requests_per_s, spec.request_burst, spec.read_funding) == (3.0, 1.5, False)
+    assert (spec.poll_interval_s, spec.fetch_deadline_s, spec.max_consecutive_errors) == (0.2, 30.0, 7)
+    assert spec.cash_currencies == ("EUR", "EURC")
+    assert dict(spec.labels) == {"a": "b", "c": ""}
+
+
+def test_what_the_file_leaves_out_has_the_documented_default(loaded: Loader) -> None:
+    found = loaded(SMALLEST)
+    assert found.cluster == ClusterSettings()
+    assert found.cluster.health_endpoint == "tcp://127.0.0.1:5571"
+    (spec,) = found.brokers
+    assert (spec.poll_interval_s, spec.fetch_deadline_s, spec.max_consecutive_errors) == (10.0, 8.0, 3)
+    assert spec.cash_currencies == ("USD", "USDT", "USDC")
+    assert (dict(spec.labels), dict(spec.ccxt)) == ({}, {})
+    assert (spec.policy, spec.rules) == ("simple", SIMPLE)
+    assert (spec.requests_per_s, spec.request_burst, spec.read_funding) == (None, None, True)
+    assert (found.cluster.state, found.cluster.store, found.cluster.remember) == ("", "", True)
+
+
+def test_a_state_folder_counts_from_the_folder_of_the_file_and_from_nowhere_else(
+    loaded: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("HOME", "/home/trader")
+    for written, meant in {
+        "memory": f"{tmp_path}/memory",
+        "./a/b": f"{tmp_path}/a/b",
+        "/srv/memory": "/srv/memory",
+        "~/memory": "/home/trader/memory",
+        "": "",
+    }.items():
+        assert loaded(SMALLEST + f'[cluster]\nstate = "{written}"\n').cluster.state == meant
+        assert load_cluster(tmp_path / "brokerwatch.toml").state == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("sqlite:///watch.db", "sqlite:///{folder}/watch.db"),
+        ("sqlite:////srv/watch.db", "sqlite:////srv/watch.db"),
+        ("sqlite:///~/watch.db", "sqlite:////home/trader/watch.db"),
+        ("postgresql://watch@db/x", "postgresql://watch@db/x"),
+        ("postgresql+psycopg://watch:p@[::1]:5432/x?sslmode=require",
+         "postgresql+psycopg://watch:p@[::1]:5432/x?sslmode=require"),
+        ("postgresql:///x", "postgresql:///x"),
+    ],
+)  # fmt: skip
+def test_a_store_in_a_file_counts_from_the_folder_of_the_configuration_too(
+    loaded: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, meant: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/trader")
+    found = loaded(SMALLEST + f'[cluster]\nstore = "{written}"\n').cluster
+    assert found.store == meant.format(folder=tmp_path)
+
+
+RULES: Final[Mapping[str, tuple[str, object, str]]] = {
+    "start_unknown": ("true", True, "false"),
+    "final_auth": ("true", True, "false"),
+    "maintenance_state": ("true", True, "false"),
+    "window_fetches": ("20", 20, "0"),
+    "window_minimum": ("9", 9, "6"),
+    "window_share": ("0.25", 0.25, "0.5"),
+    "successes_to_recover": ("2", 2, "1"),
+    "confirm_after_s": ("[0.25, 0.5]", (0.25, 0.5), "[]"),
+    "backoff_s": ("[1, 60]", (1.0, 60.0), "[]"),
+    "max_age_s": ("60", 60.0, "inf"),
+}
+"""Each rule: how it is switched on in the file, what that is, and how it is switched off."""
+
+
+def test_every_rule_is_tried() -> None:
+    assert [field.name for field in fields(Rules)] == list(RULES)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_rule_can_be_switched_on_alone_under_simple(loaded: Loader, rule: str) -> None:
+    written, value, _ = RULES[rule]
+    more = {"window_minimum": {"window_fetches": 20}}.get(rule, {})
+    extra = "".join(f"{key} = {number}\n" for key, number in more.items())
+    (spec,) = loaded(f"{SMALLEST}[brokers.k.rules]\n{rule} = {written}\n{extra}").brokers
+    assert spec.policy == "simple"
+    assert spec.rules == replace(SIMPLE, **cast("Any", {rule: value, **more}))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_rule_can_be_switched_off_alone_under_guarded(loaded: Loader, rule: str) -> None:
+    (spec,) = loaded(f'{SMALLEST}policy = "guarded"\n[brokers.k.rules]\n{rule} = {RULES[rule][2]}\n').brokers
+    assert spec.policy == "guarded"
+    assert spec.rules == replace(GUARDED, **cast("Any", {rule: getattr(SIMPLE, rule)}))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_policy_without_rules_is_what_its_name_says(loaded: Loader, policy: str) -> None:
+    (spec,) = loaded(f'{SMALLEST}policy = "{policy}"\n').brokers
+    assert spec.rules == POLICIES[policy]
+
+
+def test_who_is_polled_seldom_is_not_stale_between_two_polls_unless_the_rules_say_so(loaded: Loader) -> None:
+    guarded = f'{SMALLEST}policy = "guarded"\npoll_interval_s = 300\n'
+    (spec,) = loaded(guarded).brokers
+    assert spec.rules.max_age_s == 900.0
+    (spec,) = loaded(guarded + "[brokers.k.rules]\nmax_age_s = 5\n").brokers
+    assert spec.rules.max_age_s == 5.0
+    (spec,) = loaded(f"{SMALLEST}poll_interval_s = 300\n").brokers
+    assert spec.rules.max_age_s is None, "simple has no limit to raise"
+
+
+def test_credentials_come_from_variables_named_after_the_broker_by_default(loaded: Loader) -> None:
+    (spec,) = loaded(
+        'version = 1\n[brokers.okx-main_2]\nexchange = "okx"\n',
+        {
+            "OKX_MAIN_2_API_KEY": KEY,
+            "OKX_MAIN_2_API_SECRET": SECRET,
+            "OKX_MAIN_2_API_PASSPHRASE": PASSPHRASE,
+        },
+    ).brokers
+    assert dict(spec.credentials) == {"api_key": KEY, "secret": SECRET, "password": PASSPHRASE}
+
+
+def test_an_exchange_with_other_credentials_gets_those(loaded: Loader) -> None:
+    (spec,) = loaded(
+        'version = 1\n[brokers.h]\nexchange = "hyperliquid"\nprivate_key_env = "MINE"\n',
+        {"MINE": SECRET, "H_WALLET_ADDRESS": "0xabc"},
+    ).brokers
+    assert dict(spec.credentials) == {"wallet_address": "0xabc", "private_key": SECRET}
+
+
+def test_a_credential_may_stand_in_a_file_beside_the_configuration(loaded: Loader, tmp_path: Path) -> None:
+    (tmp_path / "kraken.key").write_text(f"{SECRET}\n")
+    (spec,) = loaded(SMALLEST + 'secret_file = "kraken.key"\n').brokers
+    assert spec.credentials["secret"] == SECRET
+
+
+def test_a_credential_may_stand_in_a_file_anywhere_that_others_can_read(
+    loaded: Loader, tmp_path: Path
+) -> None:
+    secret = tmp_path / "elsewhere" / "kraken.key"
+    secret.parent.mkdir()
+    secret.write_text(SECRET)
+    secret.chmod(0o444)  # as containers mount them
+    (spec,) = loaded(SMALLEST + f'secret_file = "{secret}"\n').brokers
+    assert spec.credentials["secret"] == SECRET
+
+
+def test_a_pem_in_a_variable_may_have_its_line_ends_written_out(loaded: Loader) -> None:
+    key = pem()
+    (spec,) = loaded(SMALLEST, {**ENVIRONMENT, "K_API_SECRET": key.replace("\n", "\\n")}).brokers
+    assert spec.credentials["secret"] == key
+
+
+def test_a_pem_with_real_line_ends_is_taken_as_it_is(loaded: Loader) -> None:
+    key = pem()
+    (spec,) = loaded(SMALLEST, {**ENVIRONMENT, "K_API_SECRET": key}).brokers
+    assert spec.credentials["secret"] == key
+
+
+def test_what_is_no_pem_keeps_its_backslashes(loaded: Loader) -> None:
+    (spec,) = loaded(SMALLEST, {**ENVIRONMENT, "K_API_SECRET": "a\\nb"}).brokers
+    assert spec.credentials["secret"] == "a\\nb"
+
+
+def test_an_interval_of_infinity_means_only_when_asked(loaded: Loader) -> None:
+    (spec,) = loaded(SMALLEST + "poll_interval_s = inf\n").brokers
+    assert spec.poll_interval_s == math.inf
+
+
+def test_a_deadline_may_exceed_the_interval(loaded: Loader) -> None:
+    (spec,) = loaded(SMALLEST + "poll_interval_s = 0.001\nfetch_deadline_s = 60\n").brokers
+    assert spec.fetch_deadline_s > spec.poll_interval_s
+
+
+def test_the_key_file_that_coinbase_gives_is_accepted_as_it_is(loaded: Loader, tmp_path: Path) -> None:
+    key = pem()
+    file = tmp_path / "cdp_api_key.json"
+    file.write_text(json.dumps({"name": "organizations/1/apiKeys/2", "privateKey": key}))
+    file.chmod(0o600)
+    text = 'version = 1\n[brokers.c]\nexchange = "coinbase"\nsecret_file = "cdp_api_key.json"\n'
+    (spec,) = loaded(text, {}).brokers
+    assert dict(spec.credentials) == {"api_key": "organizations/1/apiKeys/2", "secret": key}
+
+
+@pytest.mark.parametrize("other", ["{", "{}", "[1]", '{"name": 1, "privateKey": "x"}', '{"privateKey": "x"}'])
+def test_what_only_looks_like_a_key_file_is_a_secret_like_any_other(
+    loaded: Loader, tmp_path: Path, other: str
+) -> None:
+    (tmp_path / "odd.key").write_text(other)
+    (tmp_path / "odd.key").chmod(0o600)
+    (spec,) = loaded(SMALLEST + 'secret_file = "odd.key"\n').brokers
+    assert spec.credentials["secret"] == other
+
+
+def test_a_secret_may_lie_where_systemd_puts_it(loaded: Loader, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "kraken.key").write_text(SECRET)
+    (given / "kraken.key").chmod(0o600)
+    environment = {**ENVIRONMENT, "CREDENTIALS_DIRECTORY": str(given)}
+    (spec,) = loaded(SMALLEST + 'secret_file = "kraken.key"\n', environment).brokers
+    assert spec.credentials["secret"] == SECRET
+    (tmp_path / "kraken.key").write_text("nearer")
+    (tmp_path / "kraken.key").chmod(0o600)
+    (spec,) = loaded(SMALLEST + 'secret_file = "kraken.key"\n', environment).brokers
+    assert spec.credentials["secret"] == "nearer", "what lies beside the configuration comes first"
+
+
+def test_each_credential_knows_where_it_was_found(loaded: Loader, tmp_path: Path) -> None:
+    (tmp_path / "kraken.key").write_text(SECRET)
+    (tmp_path / "kraken.key").chmod(0o600)
+    text = SMALLEST + 'api_key_env = "KRAKEN_MASTER_API_KEY"\nsecret_file = "kraken.key"\n'
+    (spec,) = loaded(text).brokers
+    assert spec.origins == {
+        "api_key": Origin("variable", "KRAKEN_MASTER_API_KEY"),
+        "secret": Origin("file", str(tmp_path / "kraken.key")),
+    }
+    (spec,) = loaded(SMALLEST).brokers
+    assert [str(origin) for origin in spec.origins.values()] == ["$K_API_KEY", "$K_API_SECRET"]
+
+
+def test_both_credentials_of_a_downloaded_key_file_are_from_that_file(loaded: Loader, tmp_path: Path) -> None:
+    path = tmp_path / "cdp.json"
+    path.write_text(json.dumps({"name": "organizations/1/apiKeys/2", "privateKey": pem()}))
+    path.chmod(0o600)
+    (spec,) = loaded(
+        'version = 1\n[brokers.c]\nexchange = "coinbase"\nsecret_file = "cdp.json"\n', {}
+    ).brokers
+    assert spec.origins == dict.fromkeys(("api_key", "secret"), Origin("file", str(path)))
+
+
+def test_where_a_credential_was_found_makes_no_other_account_and_is_not_shown(loaded: Loader) -> None:
+    (spec,) = loaded(SMALLEST).brokers
+    bare = replace(spec, origins={})
+    assert spec == bare
+    assert "origins" not in repr(spec)
+    assert not BrokerSpec("k", exchange="kraken").origins, "what a program gives is from nowhere"
+
+
+@pytest.mark.parametrize(
+    ("mode", "refused", "word"),
+    [
+        (0o600, False, ""),
+        (0o400, False, ""),
+        (0o640, False, "read"),
+        (0o444, False, "read"),
+        (0o620, True, "changed"),
+        (0o602, True, "changed"),
+    ],
+)
+def test_what_the_permissions_of_a_key_file_mean(tmp_path: Path, mode: int, refused: bool, word: str) -> None:
+    path = tmp_path / "x.key"
+    path.touch()
+    path.chmod(mode)
+    assert writable_by_others(path) is refused
+    assert (word in secret_file_remark(path)) if word else not secret_file_remark(path)
+
+
+def test_a_broken_configuration_can_still_be_examined(tmp_path: Path) -> None:
+    path = tmp_path / "brokerwatch.toml"
+    path.write_text(
+        'version = 1\n[cluster]\nname = "here"\n[brokers.k]\nexchange = "kraken"\n'
+        '[brokers.bad]\nexchange = "krakken"\n'
+    )
+    found = examine(path, Known(), environment=ENVIRONMENT)
+    assert found.cluster is not None
+    assert found.cluster.name == "here"
+    assert [spec.name for spec in found.brokers] == ["k"]
+    assert [(name, exchange) for name, (exchange, _) in found.broken.items()] == [("bad", "krakken")]
+    assert not found.problems
+    path.write_text('version = 2\n[cluster]\nheartbeat_s = "x"\n[brokers.k]\nexchange = "kraken"\n')
+    found = examine(path, Known(), environment=ENVIRONMENT)
+    assert (found.cluster, [spec.name for spec in found.brokers]) == (None, ["k"])
+    assert [problem.key for problem in found.problems] == ["version", "cluster.heartbeat_s"]
+
+
+def test_several_brokers_keep_the_order_of_the_file(loaded: Loader) -> None:
+    names = ["z", "a", "m"]
+    text = "version = 1\n" + "".join(f'[brokers.{name}]\nexchange = "kraken"\n' for name in names)
+    environment = {f"{name.upper()}_API_{part}": "x" for name in names for part in ("KEY", "SECRET")}
+    assert [spec.name for spec in loaded(text, environment).brokers] == names
+
+
+def test_the_environment_of_the_process_is_what_counts_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("K_API_KEY", KEY)
+    monkeypatch.setenv("K_API_SECRET", SECRET)
+    path = tmp_path / "any.toml"
+    path.write_text(SMALLEST)
+    (spec,) = load(path, Known()).brokers
+    assert spec.credentials["api_key"] == KEY
+
+
+def test_the_template_loads_once_its_variables_are_set(loaded: Loader) -> None:
+    environment = {"KRAKEN_MAIN_API_KEY": KEY, "KRAKEN_MAIN_API_SECRET": SECRET}
+    found = loaded(CONFIG_TEMPLATE, environment)
+    (spec,) = found.brokers
+    assert (spec.name, dict(spec.labels)) == ("kraken-main", {"desk": "a"})
+    assert (spec.policy, spec.rules) == ("guarded", GUARDED)
+    assert found.cluster == ClusterSettings()
+
+
+def test_the_template_loads_with_every_commented_account_too(loaded: Loader, tmp_path: Path) -> None:
+    commented = [re.sub(r"^# (?=\[|[a-z_]+ = )", "", line) for line in CONFIG_TEMPLATE.splitlines()]
+    (tmp_path / "coinbase.pem").write_text(pem())
+    (tmp_path / "coinbase.pem").chmod(0o600)
+    names = ("KRAKEN_MAIN_API_KEY", "KRAKEN_MAIN_API_SECRET", "COINBASE_API_KEY")
+    okx = ("OKX_API_KEY", "OKX_API_SECRET", "OKX_API_PASSPHRASE")
+    found = loaded("\n".join(commented), dict.fromkeys((*names, *okx), "x"))
+    assert [spec.exchange for spec in found.brokers] == ["kraken", "coinbase", "okx"]
+    for spec in found.brokers:
+        assert (spec.policy, spec.rules) == ("guarded", GUARDED), "the rules it shows are those it would have"
+    assert found.cluster.state == str(tmp_path / "brokerwatch-state")
+    assert found.cluster.store.startswith("postgresql")
+
+
+# --- what is wrong: one problem each, with the key and what was expected ------------------------------
+
+
+CLUSTER_TYPES: Final = {
+    "name": ("1", "expected text, not a number (1)"),
+    "health_endpoint": ("true", "expected text, not true or false (True)"),
+    "broker_endpoint": ('["inproc://a"]', "expected text, not a list"),
+    "heartbeat_s": ('"1"', "expected a number, not text (1)"),
+    "publish_balances": ('"false"', "expected true or false, not text (false)"),
+    "state": ("1", "expected text, not a number (1)"),
+    "store": ("[]", "expected text, not a list"),
+    "remember": ("0", "expected true or false, not a number (0)"),
+}
+RULE_TYPES: Final = {
+    "start_unknown": ("1", "expected true or false, not a number (1)"),
+    "final_auth": ('"yes"', "expected true or false, not text (yes)"),
+    "maintenance_state": ("[]", "expected true or false, not a list"),
+    "window_fetches": ("20.0", "expected a whole number, not a number (20.0)"),
+    "window_minimum": ("true", "expected a whole number, not true or false (True)"),
+    "window_share": ('"half"', "expected a number, not text (half)"),
+    "successes_to_recover": ("2.5", "expected a whole number, not a number (2.5)"),
+    "confirm_after_s": ("0.25", "expected a list of numbers, not a number (0.25)"),
+    "backoff_s": ('["1", "60"]', "expected a list of numbers, not a list"),
+    "max_age_s": ("false", "expected a number, not true or false (False)"),
+}
+RULE_RANGES: Final = (
+    ("window_fetches = -1", "window_fetches", "expected from 0 (no window) to 1,000, not -1"),
+    ("window_fetches = 1001", "window_fetches", "to 1,000, not 1001"),
+    ("window_fetches = 4", "window_minimum", "expected at most window_fetches, 4"),
+    ("window_minimum = 0", "window_minimum", "expected from 1 to 1,000, not 0"),
+    ("window_minimum = 1001", "window_minimum", "expected from 1 to 1,000, not 1001"),
+    ("window_minimum = 21", "window_minimum", "expected at most window_fetches, 20"),
+    ("window_share = 0", "window_share", "expected above 0 and up to 1, not 0"),
+    ("window_share = 1.01", "window_share", "expected above 0 and up to 1, not 1.01"),
+    ("window_share = nan", "window_share", "not nan"),
+    ("successes_to_recover = 0", "successes_to_recover", "expected from 1 to 100, not 0"),
+    ("successes_to_recover = 101", "successes_to_recover", "expected from 1 to 100, not 101"),
+    ("confirm_after_s = [0]", "confirm_after_s", "numbers of seconds above 0; [] switches it off"),
+    ("confirm_after_s = [nan]", "confirm_after_s", "numbers of seconds above 0"),
+    ("confirm_after_s = [86401]", "confirm_after_s", "up to 10 numbers of seconds above 0"),
+    (f"confirm_after_s = {[1] * 11}", "confirm_after_s", "expected up to 10 numbers"),
+    (f"confirm_after_s = [{'9' * 400}]", "confirm_after_s", "fewer than 300 digits"),
+    ("backoff_s = [1]", "backoff_s", "two numbers of seconds, [shortest, longest]; [] switches it off"),
+    ("backoff_s = [1, 2, 3]", "backoff_s", "expected two numbers"),
+    ("backoff_s = [60, 1]", "backoff_s", "expected [shortest, longest] in seconds above 0"),
+    ("backoff_s = [0, 1]", "backoff_s", "in seconds above 0"),
+    ("backoff_s = [1, 86401]", "backoff_s", "[shortest, longest]"),
+    ("backoff_s = [1, inf]", "backoff_s", "[shortest, longest]"),
+    ("max_age_s = 0", "max_age_s", "expected seconds above 0, or inf for no limit, not 0"),
+    ("max_age_s = nan", "max_age_s", "not nan"),
+)
+BROKER_TYPES: Final = {
+    "poll_interval_s": ("true", "expected a number, not true or false (True)"),
+    "fetch_deadline_s": ("2026-01-01", "expected a number, not a date"),
+    "max_consecutive_errors": ("3.0", "expected a whole number, not a number (3.0)"),
+    "cash_currencies": ('"USD"', "expected a list of texts, not text (USD)"),
+    "labels": ('"a"', "expected a table, not text (a)"),
+    "ccxt": ("[]", "expected a table, not a list"),
+    "api_key_env": ("7", "expected the name of a variable, not a number"),
+    "secret_file": ("false", "expected the name of a file, not true or false"),
+    "policy": ("true", "expected text, not true or false (True)"),
+    "rules": ('"guarded"', "expected a table, not text (guarded)"),
+    "requests_per_s": ('"5"', "expected a number, not text (5)"),
+    "request_burst": ("true", "expected a number, not true or false (True)"),
+    "read_funding": ('"no"', "expected true or false, not text (no)"),
+}
+WRONG: Final = {
+    "malformed TOML": ("version = 1\n[cluster\n", "", "is not TOML: Expected ']'"),
+    "a key twice": (
+        SMALLEST + "poll_interval_s = 1\npoll_interval_s = 2\n",
+        "",
+        "is not TOML: Cannot overwrite a value (at line 5",
+    ),
+    "an unknown key at the top": (
+        "wat = 1\n" + SMALLEST,
+        "wat",
+        "unknown key; known are: version, cluster, brokers",
+    ),
+    "an unknown key of the cluster": (
+        SMALLEST + "[cluster]\nheartbeat = 1\n",
+        "cluster.heartbeat",
+        "unknown key; known are: name, health_endpoint",
+    ),
+    "an unknown key of a broker": (
+        SMALLEST + "poll_interval = 1\n",
+        "brokers.k.poll_interval",
+        "unknown key; known are: exchange, poll_interval_s",
+    ),
+    "an unknown credential": (SMALLEST + 'api_secret_env = "X"\n', "brokers.k.api_secret_env", "unknown key"),
+    "no version": ('[brokers.k]\nexchange = "kraken"\n', "version", "expected version = 1"),
+    "another version": ('version = 2\n[brokers.k]\nexchange = "kraken"\n', "version", "expected version = 1"),
+    "a version that only equals 1": (
+        'version = true\n[brokers.k]\nexchange = "kraken"\n',
+        "version",
+        "expected version = 1",
+    ),
+    "no brokers": ("version = 1\n", "brokers", "expected at least one [brokers.NAME] table"),
+    "an empty table of brokers": ("version = 1\n[brokers]\n", "brokers", "expected at least one"),
+    "a broker that is no table": (
+        "version = 1\n[brokers]\nk = 5\n",
+        "brokers.k",
+        "expected a table, not a number (5)",
+    ),
+    "two brokers in one list": (
+        'version = 1\n[[brokers.k]]\nexchange = "kraken"\n',
+        "brokers.k",
+        "expected a table, not a list",
+    ),
+    "a cluster that is no table": (
+        "version = 1\ncluster = 1\n" + SMALLEST[12:],
+        "cluster",
+        "expected a table",
+    ),
+    "no exchange": ("version = 1\n[brokers.k]\n", "brokers.k.exchange", "expected a ccxt id such as kraken"),
+    "an unknown exchange": (
+        'version = 1\n[brokers.k]\nexchange = "krakken"\n',
+        "brokers.k.exchange",
+        "ccxt knows no exchange 'krakken'; did you mean kraken, krakenfutures?",
+    ),
+    "an exchange like no other": (
+        'version = 1\n[brokers.k]\nexchange = "nyse"\n',
+        "brokers.k.exchange",
+        "ccxt knows no exchange 'nyse'",
+    ),
+    "a variable that is not set": (
+        SMALLEST + 'secret_env = "NOT_THERE"\n',
+        "brokers.k.secret_env",
+        "in the environment variable NOT_THERE, which is not set",
+    ),
+    "a default variable that is not set": (
+        'version = 1\n[brokers.big-k]\nexchange = "kraken"\napi_key_env = "K_API_KEY"\n',
+        "brokers.big-k.secret_env",
+        "expected the secret of kraken in the environment variable BIG_K_API_SECRET",
+    ),
+    "two sources of one credential": (
+        SMALLEST + 'secret_env = "K_API_SECRET"\nsecret_file = "good.key"\n',
+        "brokers.k.secret_file",
+        "expected one source of secret, and there are two",
+    ),
+    "a secret file that is not there": (
+        SMALLEST + 'secret_file = "gone.key"\n',
+        "brokers.k.secret_file",
+        "gone.key: No such file or directory",
+    ),
+    "a secret file that is a folder": (
+        SMALLEST + 'secret_file = "."\n',
+        "brokers.k.secret_file",
+        "Is a directory",
+    ),
+    "an empty secret file": (
+        SMALLEST + 'secret_file = "empty.key"\n',
+        "brokers.k.secret_file",
+        "empty.key, which is empty",
+    ),
+    "a secret file that is no text": (
+        SMALLEST + 'secret_file = "binary.key"\n',
+        "brokers.k.secret_file",
+        "binary.key: it is not text",
+    ),
+    "a secret file that anybody can write": (
+        SMALLEST + 'secret_file = "world.key"\n',
+        "brokers.k.secret_file",
+        "world.key to be writable by its owner alone; chmod 600 it",
+    ),
+    "a secret file that the group can write": (
+        SMALLEST + 'secret_file = "group.key"\n',
+        "brokers.k.secret_file",
+        "group.key to be writable by its owner alone",
+    ),
+    "a secret in the configuration itself": (
+        SMALLEST + f'secret = "{SECRET}"\n',
+        "brokers.k.secret",
+        "secrets do not belong in this file; expected secret_env or secret_file",
+    ),
+    "a secret among ccxt's options": (
+        SMALLEST + f'[brokers.k.ccxt]\napiKey = "{SECRET}"\n',
+        "brokers.k.ccxt.apiKey",
+        "secrets do not belong in this file",
+    ),
+    "an option of ccxt that prints secrets": (
+        SMALLEST + "ccxt = { verbose = true }\n",
+        "brokers.k.ccxt.verbose",
+        "ccxt would print keys",
+    ),
+    "a bad name": (
+        'version = 1\n[brokers."Kraken Main"]\nexchange = "kraken"\n'
+        'api_key_env = "K_API_KEY"\nsecret_env = "K_API_SECRET"\n',
+        "brokers.Kraken Main",
+        "expected 1 to 48 of a-z, 0-9, - and _, beginning with a letter or a digit, not 'Kraken Main'",
+    ),
+    "an interval of zero": (
+        SMALLEST + "poll_interval_s = 0\n",
+        "brokers.k.poll_interval_s",
+        "expected a number of seconds above 0, not 0",
+    ),
+    "a negative interval": (
+        SMALLEST + "poll_interval_s = -0.5\n",
+        "brokers.k.poll_interval_s",
+        "above 0, not -0.5",
+    ),
+    "an interval that is no number": (
+        SMALLEST + "poll_interval_s = nan\n",
+        "brokers.k.poll_interval_s",
+        "above 0, not nan",
+    ),
+    "a deadline of zero": (
+        SMALLEST + "fetch_deadline_s = 0\n",
+        "brokers.k.fetch_deadline_s",
+        "above 0 and up to",
+    ),
+    "a deadline without end": (
+        SMALLEST + "fetch_deadline_s = inf\n",
+        "brokers.k.fetch_deadline_s",
+        "not inf",
+    ),
+    "a deadline that is no number": (
+        SMALLEST + "fetch_deadline_s = nan\n",
+        "brokers.k.fetch_deadline_s",
+        "not nan",
+    ),
+    "no error allowed at all": (
+        SMALLEST + "max_consecutive_errors = 0\n",
+        "brokers.k.max_consecutive_errors",
+        "expected from 1 to 1,000, not 0",
+    ),
+    "currencies of different units": (
+        SMALLEST + 'cash_currencies = ["USD", "EUR", "USDC"]\n',
+        "brokers.k.cash_currencies",
+        "these are in USD and EUR, and adding them up would be wrong by the exchange rate",
+    ),
+    "no currency": (
+        SMALLEST + "cash_currencies = []\n",
+        "brokers.k.cash_currencies",
+        "expected at least one currency",
+    ),
+    "a label that is no text": (
+        SMALLEST + "labels = { a = 1 }\n",
+        "brokers.k.labels",
+        "expected texts as values",
+    ),
+    "a bad name of the cluster": (SMALLEST + '[cluster]\nname = "A/b"\n', "cluster.name", "not 'A/b'"),
+    "a heartbeat of zero": (
+        SMALLEST + "[cluster]\nheartbeat_s = 0\n",
+        "cluster.heartbeat_s",
+        "from 0.02 to 300 seconds",
+    ),
+    "a heartbeat that is no number": (
+        SMALLEST + "[cluster]\nheartbeat_s = nan\n",
+        "cluster.heartbeat_s",
+        "not nan",
+    ),
+    "an endpoint beyond loopback": (
+        SMALLEST + '[cluster]\nhealth_endpoint = "tcp://0.0.0.0:5571"\n',
+        "cluster.health_endpoint",
+        "can be reached from other machines and the bus is not encrypted yet",
+    ),
+    "an inner endpoint beyond loopback": (
+        SMALLEST + '[cluster]\nbroker_endpoint = "tcp://*:5572"\n',
+        "cluster.broker_endpoint",
+        "can be reached from other machines",
+    ),
+    "one endpoint twice": (
+        SMALLEST + '[cluster]\nbroker_endpoint = "tcp://127.0.0.1:5571"\n',
+        "cluster.broker_endpoint",
+        "expected another endpoint than health_endpoint",
+    ),
+    "an unknown policy": (
+        SMALLEST + 'policy = "paranoid"\n',
+        "brokers.k.policy",
+        "expected simple or guarded, not 'paranoid'",
+    ),
+    "a policy of the whole cluster": (
+        SMALLEST + '[cluster]\npolicy = "guarded"\n',
+        "cluster.policy",
+        "unknown key; known are: name",
+    ),
+    "an unknown rule": (
+        SMALLEST + "[brokers.k.rules]\nbackoff = 1\n",
+        "brokers.k.rules.backoff",
+        "unknown key; known are: start_unknown, final_auth",
+    ),
+    "too few requests": (SMALLEST + "requests_per_s = 0\n", "brokers.k.requests_per_s", "from 0.01 to 10000"),
+    "too many requests": (SMALLEST + "requests_per_s = inf\n", "brokers.k.requests_per_s", "not inf"),
+    "requests that are no number": (
+        SMALLEST + "requests_per_s = nan\n",
+        "brokers.k.requests_per_s",
+        "not nan",
+    ),
+    "a burst of nothing": (SMALLEST + "request_burst = 0.5\n", "brokers.k.request_burst", "from 1 to 10000"),
+    "a burst too large": (SMALLEST + "request_burst = 10001\n", "brokers.k.request_burst", "not 10001"),
+    "a state folder of somebody unknown": (
+        SMALLEST + '[cluster]\nstate = "~nobody-of-that-name/x"\n',
+        "cluster.state",
+        "this machine knows nobody of that name: '~nobody-of-that-name/x'",
+    ),
+    "a state folder that no system can have": (
+        SMALLEST + '[cluster]\nstate = "a\\u0000b"\n',
+        "cluster.state",
+        "expected a folder",
+    ),
+    **{
+        f"the store {store!r}": (
+            f'{SMALLEST}[cluster]\nstore = "{store}"\n',
+            "cluster.store",
+            "expected sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE",
+        )
+        for store in (
+            "watch.db",
+            "sqlite://",
+            "sqlite:///",
+            "sqlite:///:memory:",
+            "mysql://h/d",
+            "http://h",
+            f"postgresql://me:{SECRET}@h:port/d",
+            f"postgres://me:{SECRET}@h/d",
+        )
+    },
+    **{
+        f"the wrong type of rules.{key}": (
+            f"{SMALLEST}[brokers.k.rules]\n{key} = {value}\n",
+            f"brokers.k.rules.{key}",
+            expected,
+        )
+        for key, (value, expected) in RULE_TYPES.items()
+    },
+    **{
+        f"a rule out of range: {line[:40]}": (
+            f'{SMALLEST}policy = "guarded"\n[brokers.k.rules]\n{line}\n',
+            f"brokers.k.rules.{key}",
+            expected,
+        )
+        for line, key, expected in RULE_RANGES
+    },
+    **{
+        f"the wrong type of cluster.{key}": (
+            f"{SMALLEST}[cluster]\n{key} = {value}\n",
+            f"cluster.{key}",
+            expected,
+        )
+        for key, (value, expected) in CLUSTER_TYPES.items()
+    },
+    **{
+        f"the wrong type of {key}": (f"{SMALLEST}{key} = {value}\n", f"brokers.k.{key}", expected)
+        for key, (value, expected) in BROKER_TYPES.items()
+    },
+}
+
+
+@pytest.fixture
+def secret_files(tmp_path: Path) -> None:
+    """Files of every kind that a key `secret_file` may name."""
+    for name, content, mode in (
+        ("good.key", SECRET.encode(), 0o600),
+        ("empty.key", b" \n", 0o600),
+        ("binary.key", b"\xff\xfe", 0o600),
+        ("world.key", SECRET.encode(), 0o602),
+        ("group.key", SECRET.encode(), 0o620),
+    ):
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).chmod(mode)
+
+
+@pytest.mark.usefixtures("secret_files")
+@pytest.mark.parametrize(("text", "key", "expected"), WRONG.values(), ids=WRONG)
+def test_this_mistake_is_one_problem_that_names_its_key_and_what_was_expected(
+    mistakes: Mistakes, text: str, key: str, expected: str
+) -> None:
+    (problem,) = mistakes(text)
+    assert problem.key == key
+    assert expected in problem.expected
+    assert SECRET not in str(problem)
+    assert KEY not in str(problem)
+
+
+def test_every_key_of_the_documentation_has_its_wrong_type_tried() -> None:
+    keys = {line.partition(" = ")[0] for line in ISSUE.splitlines() if " = " in line} - {
+        "version",
+        "exchange",
+    }
+    tried = {*CLUSTER_TYPES, *BROKER_TYPES, *RULE_TYPES, "secret_env"}
+    assert keys <= tried
+
+
+DOCUMENTATION: Final = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
+
+
+@pytest.mark.parametrize(
+    ("heading", "line"),
+    [("## `[cluster]`", "[cluster]\nwat = 1\n"), ("## `[brokers.NAME]`", "wat = 1\n"),
+     ("## Policies: `[brokers.NAME.rules]`", "[brokers.k.rules]\nwat = 1\n")],
+    ids=["cluster", "brokers", "rules"],
+)  # fmt: skip
+def test_the_documentation_has_every_key_that_the_loader_knows_and_no_other(
+    mistakes: Mistakes, heading: str, line: str
+) -> None:
+    (problem,) = mistakes(SMALLEST + line)
+    known = set(re.findall(r"[a-z_]+", problem.expected.partition("known are: ")[2].partition(", and a ")[0]))
+    section = DOCUMENTATION.read_text().partition(heading)[2].partition("\n## ")[0]
+    documented = {key for row in section.splitlines() for key in re.findall(r"^\| `([a-z_]+)` \|", row)}
+    assert documented == known - {"rules", "ccxt"}, "those two have a section of their own"
+
+
+def test_the_budgets_in_the_documentation_are_those_of_the_code() -> None:
+    text = DOCUMENTATION.read_text()
+    found = {
+        name.lower(): (float(burst), float(per_s))
+        for name, burst, per_s in re.findall(
+            r"^\| (Kraken|Coinbase|OKX) \| ([0-9.]+) \| ([0-9.]+) \|", text, re.M
+        )
+    }
+    assert found == {name: (budget.burst, budget.per_s) for name, budget in BUDGETS.items()}
+
+
+def test_an_exchange_that_is_no_text_is_named_by_its_type(mistakes: Mistakes) -> None:
+    found = mistakes("version = 1\n[brokers.k]\nexchange = 5\n")
+    assert {problem.key for problem in found} == {"brokers.k.exchange"}
+    assert "expected text, not a number (5)" in found[0].expected
+
+
+def test_malformed_toml_is_named_with_its_line(mistakes: Mistakes) -> None:
+    (problem,) = mistakes('version = 1\n[brokers.k]\nexchange = "kraken\n')
+    assert "at line 3" in problem.expected
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.toml: cannot be read: No such file or directory"):
+        load(tmp_path / "gone.toml", Known(), environment={})
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "binary.toml"
+    path.write_bytes(b"version = 1\n\xff")
+    with pytest.raises(ConfigError, match=r"binary\.toml: is not TOML"):
+        load(path, Known(), environment={})
+
+
+BROKEN_PEMS: Final[Mapping[str, Callable[[str], str]]] = {
+    "cut in half": lambda key: key[: len(key) // 2],
+    "the middle lost": lambda key: "\n".join((key.splitlines()[0], *key.splitlines()[2:])),
+    "only the first line": lambda key: key.splitlines()[0],
+    "of another kind": lambda key: key.replace("EC PRIVATE", "RSA PRIVATE"),
+}
+
+
+@pytest.mark.parametrize("spoil", BROKEN_PEMS.values(), ids=BROKEN_PEMS)
+def test_a_pem_that_cannot_be_read_is_one_problem_without_the_key_in_it(
+    mistakes: Mistakes, spoil: Callable[[str], str]
+) -> None:
+    key = pem()
+    (problem,) = mistakes(SMALLEST, {**ENVIRONMENT, "K_API_SECRET": spoil(key)})
+    assert problem.key.startswith("brokers.k.secret")
+    assert "expected a PEM private key" in problem.expected
+    assert not any(line in str(problem) for line in key.splitlines()[1:-1])
+
+
+def test_a_pem_with_a_passphrase_is_one_problem_that_says_so(mistakes: Mistakes) -> None:
+    locked = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"hush")
+    )
+    (problem,) = mistakes(SMALLEST, {**ENVIRONMENT, "K_API_SECRET": locked.decode()})
+    assert "without a passphrase" in problem.expected
+
+
+def test_an_unset_variable_and_an_empty_one_are_the_same(mistakes: Mistakes) -> None:
+    assert mistakes(SMALLEST, {"K_API_KEY": "", "K_API_SECRET": SECRET}) == mistakes(
+        SMALLEST, {"K_API_SECRET": SECRET}
+    )
+
+
+def test_all_mistakes_of_a_file_are_named_in_one_run(mistakes: Mistakes) -> None:
+    found = mistakes(
+        'wat = 1\n[cluster]\nname = "A"\nheartbeat_s = 0\n'
+        '[brokers.a]\nexchange = "nyse"\npoll_interval_s = 0\n'
+        '[brokers.b]\nexchange = "kraken"\ncash_currencies = ["USD", "EUR"]\nwat = 2\n'
+        "requests_per_s = 0\n[brokers.b.rules]\nwindow_share = 2\nsuccesses_to_recover = 0\nwat = 3\n"
+        '[brokers.c]\nexchange = "kraken"\napi_key_env = "K_API_KEY"\nsecret_env = "K_API_SECRET"\n'
+        'policy = "strict"\nread_funding = 1\n'
+    )
+    assert {problem.key for problem in found} == {
+        "wat",
+        "version",
+        "cluster.name",
+        "cluster.heartbeat_s",
+        "brokers.a.exchange",
+        "brokers.a.poll_interval_s",
+        "brokers.b.cash_currencies",
+        "brokers.b.wat",
+        "brokers.b.api_key_env",
+        "brokers.b.secret_env",
+        "brokers.b.requests_per_s",
+        "brokers.b.rules.window_share",
+        "brokers.b.rules.successes_to_recover",
+        "brokers.b.rules.wat",
+        "brokers.c.policy",
+        "brokers.c.read_funding",
+    }
+    assert len(found) == 16
+
+
+def test_keep_going_puts_only_the_broken_brokers_aside(loaded: Loader) -> None:
+    found = loaded(
+        SMALLEST
+        + '[brokers.bad]\nexchange = "kraken"\npoll_interval_s = 0\n[brokers.worse]\nexchange = "nyse"\n',
+        keep_going=True,
+    )
+    assert [spec.name for spec in found.brokers] == ["k"]
+    assert found.broken.keys() == {"bad", "worse"}
+    exchange_id, why = found.broken["bad"]
+    assert exchange_id == "kraken"
+    assert "poll_interval_s" in why
+    assert "BAD_API_KEY" in why
+    assert found.broken["worse"][0] == "nyse"
+
+
+@pytest.mark.parametrize("mistake", ['policy = "paranoid"', "rules = { window_share = 2 }"])
+def test_keep_going_puts_a_broker_of_a_wrong_policy_or_rule_aside(loaded: Loader, mistake: str) -> None:
+    keys = 'api_key_env = "K_API_KEY"\nsecret_env = "K_API_SECRET"\n'
+    found = loaded(f'{SMALLEST}[brokers.bad]\nexchange = "kraken"\n{keys}{mistake}\n', keep_going=True)
+    assert [spec.name for spec in found.brokers] == ["k"]
+    assert re.match(r"policy|rules", found.broken["bad"][1].removeprefix("brokers.bad."))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    ["[cluster]\nheartbeat_s = 0\n", '[brokers."No Topic"]\nexchange = "kraken"\n', "wat = 1\n"],
+    ids=["cluster", "name", "top"],
+)
+def test_keep_going_does_not_forgive_what_concerns_everybody(loaded: Loader, extra: str) -> None:
+    text = extra + SMALLEST if extra.startswith("wat") else SMALLEST + extra
+    with pytest.raises(ConfigError):
+        loaded(text, keep_going=True)
+
+
+def test_a_sound_broker_is_not_loaded_beside_a_broken_one_unless_asked(loaded: Loader) -> None:
+    with pytest.raises(ConfigError):
+        loaded(SMALLEST + '[brokers.bad]\nexchange = "nyse"\n')
+
+
+def test_secrets_are_never_shown(loaded: Loader) -> None:
+    found = loaded(SMALLEST + f'[brokers.k.ccxt]\nheaders = {{ token = "{PASSPHRASE}" }}\n')
+    assert found.brokers[0].credentials["secret"] == SECRET
+    assert found.brokers[0].ccxt["headers"] == {"token": PASSPHRASE}
+    cluster = ClusterSettings(store=f"postgresql://me:{SECRET}@host/db")
+    for shown in (repr(found), str(found), repr(found.brokers[0]), str(found.brokers), repr(cluster)):
+        assert not any(secret in shown for secret in (KEY, SECRET, PASSPHRASE))
+
+
+@pytest.mark.parametrize("credential", CREDENTIALS)
+def test_a_credential_in_the_file_is_refused_without_printing_it(mistakes: Mistakes, credential: str) -> None:
+    (problem,) = mistakes(SMALLEST + f'{credential} = "{PASSPHRASE}"\n')
+    assert problem.key == f"brokers.k.{credential}"
+    assert f"expected {credential}_env or {credential}_file" in problem.expected
+    assert PASSPHRASE not in str(problem)
+
+
+def test_settings_cannot_be_changed_after_they_were_checked(loaded: Loader) -> None:
+    (spec,) = loaded(SMALLEST).brokers
+    with pytest.raises(AttributeError):
+        spec.poll_interval_s = 0.0  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    for mapping in (spec.labels, spec.credentials, spec.ccxt):
+        with pytest.raises(TypeError):
+            cast("dict[str, Any]", mapping)["x"] = "y"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "key"),
+    [
+        ("A", {}, "brokers.A.name"),
+        ("", {}, "brokers..name"),
+        ("a" * 49, {}, f"brokers.{'a' * 49}.name"),
+        ("a/b", {}, "brokers.a/b.name"),
+        ("a", {"exchange": "A"}, "brokers.a.exchange"),
+        ("a", {"poll_interval_s": 0.0}, "brokers.a.poll_interval_s"),
+        ("a", {"fetch_deadline_s": 3_601.0}, "brokers.a.fetch_deadline_s"),
+        ("a", {"max_consecutive_errors": 1_001}, "brokers.a.max_consecutive_errors"),
+        ("a", {"cash_currencies": ("USD", "JPY")}, "brokers.a.cash_currencies"),
+        ("a", {"policy": "paranoid"}, "brokers.a.policy"),
+        ("a", {"rules": Rules(window_share=2.0)}, "brokers.a.rules.window_share"),
+        ("a", {"requests_per_s": 0.0}, "brokers.a.requests_per_s"),
+        ("a", {"request_burst": 0.0}, "brokers.a.request_burst"),
+    ],
+)
+def test_a_spec_made_in_python_is_checked_like_one_from_a_file(
+    name: str, values: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        BrokerSpec(name, **values)
+    assert [problem.key for problem in raised.value.problems] == [key]
+
+
+# --- endpoints -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["tcp://127.0.0.1:5571", "tcp://127.0.0.1:*", "tcp://127.4.5.6:1", "tcp://localhost:65535", "ipc:///run/x",
+     "ipc://@abstract", "inproc://brokers"],
+)  # fmt: skip
+def test_an_endpoint_of_this_machine_is_accepted(endpoint: str) -> None:
+    assert endpoint_mistake(endpoint) == ""
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["tcp://0.0.0.0:5571", "tcp://*:5571", "tcp://[::]:5571", "tcp://10.0.0.5:5571", "tcp://192.168.1.2:5571",
+     "tcp://[2001:db8::1]:5571", "tcp://[fe80::1%eth0]:5571", "tcp://example.com:5571", "tcp://eth0:5571",
+     "tcp://localhost.example.com:5571", "tcp://127.0.0.1.example.com:5571", "tcp://127.0.0.1@example.com:5571",
+     "tcp://eth0;127.0.0.1:5571", "tcp://LOCALHOST.:5571", "tcp://128.0.0.1:5571", "tcp://0:5571"],
+)  # fmt: skip
+def test_an_endpoint_that_others_can_reach_is_refused(endpoint: str) -> None:
+    assert "can be reached from other machines" in endpoint_mistake(endpoint)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["", "5571", "127.0.0.1:5571", "tcp://127.0.0.1", "tcp://127.0.0.1:", "tcp://127.0.0.1:65536",
+     "tcp://127.0.0.1:-1", "tcp://127.0.0.1:http", "tcp://:5571", "tcp://::1:5571", "udp://127.0.0.1:5571",
+     "pgm://127.0.0.1:5571", "http://127.0.0.1:5571", "tcp://127.0.0.1:5571 ", "tcp://127.0.0.1:5571\n",
+     "TCP://127.0.0.1:5571", "ipc://", "inproc://"],
+)  # fmt: skip
+def test_what_is_no_endpoint_is_refused_with_what_was_expected(endpoint: str) -> None:
+    assert endpoint_mistake(endpoint).startswith("expected ")
+
+
+@given(st.text(), st.integers(0, 99_999))
+def test_whatever_host_is_named_only_loopback_passes(host: str, port: int) -> None:
+    if endpoint_mistake(f"tcp://{host}:{port}") == "":
+        assert port <= 65_535
+        assert host == "localhost" or host.startswith(("127.", "[127.", "[::1", "[0"))
+
+
+def test_the_defaults_of_a_cluster_have_no_mistake() -> None:
+    assert cluster_mistakes(ClusterSettings()) == []
+
+
+# --- anything at all -----------------------------------------------------------------------------
+
+
+def toml(value: object) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # TOML's escapes are JSON's, but for a lone surrogate, which text of Hypothesis here never holds.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, cast('list[object]', value)))}]"
+    if isinstance(value, dict):
+        table = cast("dict[str, object]", value)
+        return "{" + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in table.items()) + "}"
+    return repr(value)
+
+
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12) | st.sampled_from(
+    [
+        "kraken",
+        "okx",
+        "K_API_KEY",
+        "tcp://127.0.0.1:1",
+        "USD",
+        "good.key",
+        ".",
+        "guarded",
+        "~x/y",
+        "~",
+        "sqlite:///a",
+        "postgresql://h/d",
+    ]
+)
+scalars = (
+    st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats()
+    | words
+    | st.dates()
+    | st.times()
+    | st.datetimes()
+)
+values = scalars | st.lists(scalars, max_size=3) | st.dictionaries(words, scalars, max_size=3)
+
+
+def tables(*keys: str) -> st.SearchStrategy[dict[str, object]]:
+    """A table of known and of unknown keys, with any values."""
+    return st.dictionaries(st.sampled_from(keys) | words, values, max_size=5)
+
+
+brokers = tables(
+    "exchange", "poll_interval_s", "fetch_deadline_s", "max_consecutive_errors", "cash_currencies", "labels",
+    "ccxt", "api_key_env", "secret_file", "api_key", "private_key_env",
+    "policy", "requests_per_s", "request_burst", "read_funding",
+) | st.fixed_dictionaries({"rules": tables(*RULES)})  # fmt: skip
+clusters = tables(
+    "name",
+    "health_endpoint",
+    "broker_endpoint",
+    "heartbeat_s",
+    "publish_balances",
+    "state",
+    "store",
+    "remember",
+)
+documents = st.fixed_dictionaries(
+    {},
+    optional={
+        "version": st.just(1) | scalars,
+        "cluster": clusters | scalars,
+        "brokers": st.dictionaries(st.sampled_from(["k", "k-2"]) | words, brokers | scalars, max_size=3)
+        | scalars,
+        "wat": values,
+    },
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(document=documents, keep_going=st.booleans())
+def test_any_toml_loads_or_is_a_config_error_and_nothing_else(
+    tmp_path: Path, document: dict[str, object], keep_going: bool
+) -> None:
+    path = tmp_path / "any.toml"
+    path.write_text(
+        "".join(f"{toml(key)} = {toml(value)}\n" for key, value in document.items()), encoding="utf-8"
+    )
+    try:
+        found = load(path, Known(), environment=ENVIRONMENT, keep_going=keep_going)
+    except ConfigError as error:
+        problems = error.problems
+    else:
+        assert found.brokers or (keep_going and found.broken)
+        assert all(spec.poll_interval_s > 0 for spec in found.brokers)
+        return
+    assert problems
+    assert all(problem.where == str(path) for problem in problems)
+    assert not any("is not TOML" in problem.expected for problem in problems), path.read_text()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary() | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_any_bytes_load_or_are_a_config_error_and_nothing_else(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "any.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError):
+        load(path, Known(), environment={})
+
+
+# --- the real catalogue ----------------------------------------------------------------------------
+
+
+def test_the_real_catalogue_knows_the_exchanges_we_promise() -> None:
+    known = Catalogue.exchanges()
+    assert {"kraken", "coinbase", "okx", "myokx", "okxus"} <= known
+    assert len(known) > 90
+
+
+def test_every_credential_that_any_exchange_requires_can_be_configured() -> None:
+    catalogue = Catalogue()
+    required = {one: catalogue.required_credentials(one) for one in catalogue.exchanges()}
+    assert {one: names for one, names in required.items() if not set(names) <= set(CREDENTIALS)} == {}
+    assert set(required["kraken"]) == {"api_key", "secret"}
+    assert set(required["okx"]) == {"api_key", "secret", "password"}
+
+
+def test_every_credential_that_ccxt_has_can_be_configured() -> None:
+    catalogue = Catalogue()
+    seen = {name for one in catalogue.exchanges() for name in catalogue.required_credentials(one)}
+    assert {"api_key", "secret", "password", "uid", "private_key", "wallet_address"} <= seen
+
+
+def test_a_file_for_real_exchanges_loads_with_the_real_catalogue(tmp_path: Path) -> None:
+    path = tmp_path / "real.toml"
+    path.write_text('version = 1\n[brokers.o]\nexchange = "myokx"\n[brokers.c]\nexchange = "coinbase"\n')
+    environment = {
+        "O_API_KEY": "a", "O_API_SECRET": "b", "O_API_PASSPHRASE": "c", "C_API_KEY": "d",
+        "C_API_SECRET": pem(),
+    }  # fmt: skip
+    found = load(path, Catalogue(), environment=environment)
+    assert [spec.exchange for spec in found.brokers] == ["myokx", "coinbase"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "poll_interval_s = 1" + "0" * 400,
+        "poll_interval_s = 1" + "0" * 5_000,
+        'api_key_file = "a\\u0000b"',
+        "x = " + "[" * 3_000,
+    ],
+    ids=["400 digits", "5,000 digits", "NUL in a path", "deep brackets"],
+)
+def test_a_file_beyond_what_python_reads_is_a_mistake_and_no_crash(mistakes: Mistakes, line: str) -> None:
+    assert mistakes(SMALLEST + line + "\n")
+
+
+@pytest.mark.parametrize("line", ['poll_interval_s = "a\\nb"', '"a\\nb" = 1'])
+def test_each_mistake_is_one_line_whatever_stands_in_the_file(mistakes: Mistakes, line: str) -> None:
+    found = mistakes(SMALLEST + line + "\n")
+    assert len("\n".join(map(str, found)).splitlines()) == len(found)
+
+
+@pytest.mark.parametrize("text", ["version = 1\n[brokers.k]\nexchange = 5\n", "version = 1\nbrokers = 5\n"])
+def test_a_wrong_type_is_one_mistake_and_not_two(mistakes: Mistakes, text: str) -> None:
+    assert len(mistakes(text)) == 1
+
+
+@pytest.mark.parametrize("name", ["Kraken", "KRAKEN", "OKX", "cionbase"])
+def test_a_name_that_is_nearly_right_gets_a_hint(mistakes: Mistakes, name: str) -> None:
+    (problem,) = mistakes(f'version = 1\n[brokers.k]\nexchange = "{name}"\n')
+    assert "did you mean" in problem.expected
+
+
+def test_a_secret_that_stands_where_a_variable_should_is_not_repeated(mistakes: Mistakes) -> None:
+    (problem,) = mistakes(SMALLEST + 'secret_env = "c2VjcmV0/+aa=="\n')
+    assert problem.key == "brokers.k.secret_env"
+    assert "c2VjcmV0" not in str(problem)
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:*", "tcp://127.0.0.1:0"])
+def test_the_brokers_endpoint_cannot_be_any_port(mistakes: Mistakes, endpoint: str) -> None:
+    (problem,) = mistakes(SMALLEST + f'[cluster]\nbroker_endpoint = "{endpoint}"\n')
+    assert problem.key == "cluster.broker_endpoint"
+
+
+@pytest.mark.parametrize(
+    "labels", ['{ note = "' + "x" * 257 + '" }', "{ " + ", ".join(f"k{n} = ''" for n in range(33)) + " }"]
+)
+def test_labels_are_bounded_because_receivers_bound_every_length(mistakes: Mistakes, labels: str) -> None:
+    (problem,) = mistakes(SMALLEST + f"labels = {labels}\n")
+    assert problem.key == "brokers.k.labels"
+
+
+def test_a_currency_listed_twice_would_count_twice(mistakes: Mistakes) -> None:
+    (problem,) = mistakes(SMALLEST + 'cash_currencies = ["USD", "USD"]\n')
+    assert problem.key == "brokers.k.cash_currencies"
+
+
+@pytest.mark.parametrize("key", ["apiKey", "secret", "privateKey", "verbose"])
+def test_nothing_secret_and_nothing_that_prints_secrets_goes_to_ccxt_from_the_file(
+    mistakes: Mistakes, key: str
+) -> None:
+    (problem,) = mistakes(SMALLEST + f'[brokers.k.ccxt]\n{key} = "c2VjcmV0"\n')
+    assert problem.key == f"brokers.k.ccxt.{key}"
+    assert "c2VjcmV0" not in str(problem)
+
+
+def test_many_accounts_give_fewer_signs_of_life_unless_the_configuration_says_how_many() -> None:
+    unsaid = ClusterSettings()
+    assert [unsaid.heartbeat_of(accounts) for accounts in (1, 250, 1_000, 5_000)] == [1.0, 1.0, 4.0, 20.0]
+    assert unsaid.heartbeat_of(10**9) == HEARTBEAT_RANGE_S[1]
+    assert ClusterSettings(heartbeat_s=1.0).heartbeat_of(5_000) == 1.0
+
+
+@pytest.mark.parametrize("library", [ccxt, ccxt.async_support])
+def test_a_guarded_instance_is_refused_with_what_to_pass_in_its_place(library: Any) -> None:
+    mine = library.kraken({"apiKey": "key", "secret": "c2VjcmV0"})
+    with pytest.raises(ConfigError, match=r"brokers\.mine\.exchange: expected the ccxt instance itself"):
+        BrokerSpec("mine", exchange=guard(mine))
+    assert BrokerSpec("mine", exchange=mine).instance is mine

@@ -1,0 +1,1 @@
+"""Tests of the whole: real ccxt, real HTTP, real sockets."""

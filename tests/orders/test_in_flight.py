@@ -1,0 +1,218 @@
+"""The ledger of a key's orders: what is written down before it is sent, and what an id was used for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import Future
+from decimal import Decimal
+from typing import Final
+
+import pytest
+
+from brokerwatch.clock import ManualClock
+from brokerwatch.exchanges.order_answers import FoundOrder
+from brokerwatch.exchanges.order_request import OrderRequest
+from brokerwatch.messages import Product, Side
+from brokerwatch.orders.in_flight import (
+    CUT_OFF,
+    KEPT_ORDERS,
+    LOST_AFTER_S,
+    Ledger,
+    another_order,
+    another_request,
+)
+from brokerwatch.storage.records import SentOrder
+
+PRODUCT: Final = Product(symbol="BTC/USD", base="BTC", quote="USD", id="XXBTZUSD")
+
+
+class Paper:
+    """What is written down; `slow` is never answered."""
+
+    def __init__(self, *, slow: bool = False) -> None:
+        self.marks: dict[tuple[str, str], SentOrder] = {}
+        self.slow = slow
+
+    def order(self, order: SentOrder) -> Future[bool]:
+        self.marks[order.fingerprint, order.client_order_id] = order
+        done: Future[bool] = Future()
+        if not self.slow:
+            done.set_result(True)
+        return done
+
+    def order_ended(self, fingerprint: str, client_order_id: str) -> None:
+        del self.marks[fingerprint, client_order_id]
+
+
+def request(name: str = "one", *, side: Side = Side.BUY, amount: str = "50") -> OrderRequest:
+    return OrderRequest(PRODUCT, side, None, Decimal(amount), name)
+
+
+def found(
+    market: str = "",
+    side: Side | None = None,
+    ordered_base: str | None = None,
+    ordered_quote: str | None = None,
+) -> FoundOrder:
+    return FoundOrder(
+        order_id="O-1",
+        market=market,
+        side=side,
+        ordered_base=None if ordered_base is None else Decimal(ordered_base),
+        ordered_quote=None if ordered_quote is None else Decimal(ordered_quote),
+        filled_base=None,
+        ended="",
+    )
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+def test_an_order_is_written_down_before_it_is_sent_and_crossed_out_once_it_is_known(
+    clock: ManualClock,
+) -> None:
+    paper = Paper()
+    ledger = Ledger("key", clock, paper)
+    asyncio.run(ledger.send(request()))
+    [mark] = paper.marks.values()
+    assert (mark.fingerprint, mark.client_order_id, mark.sent_us) == ("key", "one", clock.now().wall_us)
+    assert ledger.lost() == (), "it is under way"
+    ledger.lose("one", "no answer")
+    assert [sent.why for sent in ledger.lost()] == ["no answer"]
+    ledger.end("one", "O-1")
+    assert (paper.marks, ledger.lost()) == ({}, ())
+    assert ledger.used_for("one") == request()
+    ledger.end("one", None)  # twice is harmless
+    assert ledger.used_for("one") == request()
+
+
+def test_an_order_that_was_not_placed_has_not_used_its_id(clock: ManualClock) -> None:
+    ledger = Ledger("key", clock, Paper())
+    asyncio.run(ledger.send(request()))
+    assert ledger.used_for("one") == request()
+    ledger.end("one", None)
+    assert ledger.used_for("one") is None
+
+
+def test_a_disk_that_does_not_answer_stops_no_order(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brokerwatch.orders.in_flight.MARK_WAIT_S", 0.01)
+    ledger = Ledger("key", clock, Paper(slow=True))
+    asyncio.run(ledger.send(request()))
+    assert ledger.sent("one") is not None
+
+
+def test_the_next_process_knows_them_and_gives_each_a_minute_to_arrive(clock: ManualClock) -> None:
+    paper = Paper()
+    before = Ledger("key", clock, paper)
+    asyncio.run(before.send(request("one")))
+    asyncio.run(before.send(request("two", side=Side.SELL, amount="0.10")))
+    clock.advance(20.0)
+    after = Ledger("key", clock, paper)
+    after.recall(list(paper.marks.values()))
+    one, two = after.lost()
+    assert (one.request, two.request) == (request("one"), request("two", side=Side.SELL, amount="0.10"))
+    assert {one.why, two.why} == {CUT_OFF}
+    assert one.left_s(clock.now()) == pytest.approx(LOST_AFTER_S)
+    after.end("one", None)
+    assert list(paper.marks) == [("key", "two")]
+
+
+def test_a_minute_goes_on_over_as_many_starts_as_there_are(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper = Paper()
+    first = Ledger("key", clock, paper)
+    asyncio.run(first.send(request()))
+    first.lose("one", "no answer")
+    for left_s in (40.0, 20.0, 0.0):
+        clock.advance(20.0)
+        again = Ledger("key", clock, paper)
+        again.recall(list(paper.marks.values()))
+        [sent] = again.lost()
+        assert sent.left_s(clock.now()) == pytest.approx(left_s)
+    monkeypatch.setattr("brokerwatch.orders.in_flight.boot_id", lambda: "another boot")
+    elsewhere = Ledger("key", clock, paper)
+    elsewhere.recall(list(paper.marks.values()))
+    assert elsewhere.lost()[0].left_s(clock.now()) == pytest.approx(LOST_AFTER_S)
+
+
+@pytest.mark.parametrize("jump_s", [-3_600.0, 3_600.0])
+def test_a_wall_clock_that_jumped_makes_no_order_a_lost_one(clock: ManualClock, jump_s: float) -> None:
+    paper = Paper()
+    asyncio.run(Ledger("key", clock, paper).send(request()))
+    clock.jump_wall(jump_s)
+    after = Ledger("key", clock, paper)
+    after.recall(list(paper.marks.values()))
+    [sent] = after.lost()
+    assert sent.left_s(clock.now()) == pytest.approx(LOST_AFTER_S)
+
+
+def test_what_cannot_be_read_is_said_and_the_rest_is_known(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    paper = Paper()
+    asyncio.run(Ledger("key", clock, paper).send(request()))
+    broken = SentOrder("key", "broken", 0, '{"product": 1}')
+    ledger = Ledger("key", clock, paper)
+    with caplog.at_level(logging.ERROR):
+        ledger.recall([broken, *paper.marks.values()])
+    assert "broken" in caplog.text
+    assert [sent.request.client_order_id for sent in ledger.lost()] == ["one"]
+
+
+def test_what_is_under_way_here_is_newer_than_what_is_remembered(clock: ManualClock) -> None:
+    paper = Paper()
+    ledger = Ledger("key", clock, paper)
+    asyncio.run(ledger.send(request()))
+    ledger.recall(list(paper.marks.values()))
+    assert ledger.lost() == ()
+
+
+def test_no_more_ids_are_kept_than_said(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert KEPT_ORDERS > 1_000
+    monkeypatch.setattr("brokerwatch.orders.in_flight.KEPT_ORDERS", 2)
+    ledger = Ledger("key", clock, Paper())
+    for name in ("one", "two", "three"):
+        asyncio.run(ledger.send(request(name)))
+        ledger.end(name, "O-1")
+    assert [ledger.used_for(name) is None for name in ("one", "two", "three")] == [True, False, False]
+
+
+def test_a_request_differs_in_market_side_and_amount() -> None:
+    before = request()
+    assert not another_request(before, PRODUCT, Side.BUY, request(amount="50.0"))
+    assert not another_request(before, PRODUCT, Side.BUY, None)
+    assert another_request(before, PRODUCT, Side.SELL, None) == "buy BTC/USD"
+    assert another_request(before, PRODUCT, Side.BUY, request(amount="51")) == "buy 50 of BTC/USD"
+    ether = Product(symbol="ETH/USD", base="ETH", quote="USD", id="XETHZUSD")
+    assert another_request(before, ether, Side.BUY, None) == "buy BTC/USD"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "same"),
+    [
+        (found(), True),
+        (found("XXBTZUSD", Side.BUY, None, "50.00"), True),
+        (found(ordered_base="0.001"), True),
+        (found("XETHZUSD"), False),
+        (found(side=Side.SELL), False),
+        (found(ordered_quote="51"), False),
+    ],
+)
+def test_what_the_exchange_has_differs_only_in_what_it_says(theirs: FoundOrder, *, same: bool) -> None:
+    assert bool(another_order(theirs, PRODUCT, Side.BUY, request())) is not same
+
+
+def test_a_uuid_is_one_id_in_each_spelling_and_what_only_resembles_one_is_another(clock: ManualClock) -> None:
+    name, spelt = "6f1f0c2e6d3c4b8f9a550e8a3c9d1f42", "6F1F0C2E-6D3C-4B8F-9A55-0E8A3C9D1F42"
+    ledger = Ledger("key", clock, Paper())
+    asyncio.run(ledger.send(request(name)))
+    assert ledger.used_for(spelt) == request(name)
+    resembling = "6_1f0c2e6d3c4b8f9a550e8a3c9d1f42"
+    asyncio.run(ledger.send(request(resembling)))
+    assert ledger.used_for("0" + resembling.replace("_", "")) is None
