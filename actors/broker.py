@@ -22,16 +22,16 @@ from brokerwatch.actors.board import Slot
 from brokerwatch.actors.protocol import (
     LATE_S,
     Alarms,
+    BrokerMessage,
     Called,
     Fetched,
     FetchNow,
     Journal,
-    Message,
     Observed,
     Ordered,
     Poll,
     Recall,
-    Report,
+    ReportNow,
     Reset,
     Stated,
     Tick,
@@ -42,7 +42,7 @@ from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health import backoff
 from brokerwatch.health.capabilities import READ, Capabilities, is_open
 from brokerwatch.health.empty_answers import EmptyAnswers
-from brokerwatch.health.outcome import Fetching, NotAsked, Outcome, Source
+from brokerwatch.health.outcome import Fetching, FetchOutcome, NotAsked, Source
 from brokerwatch.health.reading import evidence
 from brokerwatch.health.state_machine import Health
 from brokerwatch.messages import (
@@ -68,7 +68,7 @@ _OUT: Final = frozenset({HealthState.UNAVAILABLE, HealthState.RECOVERING, Health
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class BrokerContext:
     """What a broker actor needs from outside; the same for each of its lives."""
 
     source: Source
@@ -88,7 +88,7 @@ class BrokerActor(Actor):
         spec: BrokerSpec,
         epoch: str,
         health: Health,
-        around: Surroundings,
+        around: BrokerContext,
         publish: Callable[[BrokerEvent], None],
         on_death: Callable[[str], None],
     ) -> None:
@@ -132,7 +132,7 @@ class BrokerActor(Actor):
 
     def handle(self, message: Any) -> None:
         """One message; see the classes above."""
-        known: Message = message
+        known: BrokerMessage = message
         match known:
             case Poll(ticket):
                 if ticket == self._schedule:
@@ -147,7 +147,7 @@ class BrokerActor(Actor):
                 self._later(self._around.heartbeat_s, Tick())
                 self._give_up_a_lost_fetch()
                 self._beat()
-            case Report():
+            case ReportNow():
                 self._report()
             case Reset():
                 now = self._now()
@@ -255,13 +255,13 @@ class BrokerActor(Actor):
         if said is not None and _states(said.capabilities) != _states(self._told):
             self._show(BrokerAlive, self._health.ignored(self._now()))
 
-    def _fold(self, outcome: Outcome) -> None:
+    def _fold(self, outcome: FetchOutcome) -> None:
         self._fetching = None
         self._count(outcome)
         self._plan(self._now())
         self._answer()
 
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, outcome: FetchOutcome) -> None:
         """Fold an outcome, and show and remember what it makes of us."""
         now, before = self._now(), self._health
         if isinstance(outcome, Balance):
@@ -369,7 +369,7 @@ class BrokerActor(Actor):
             _log.warning("%s: %s", self._spec.name, why)
         self._not_asked = why
 
-    def _later(self, delay_s: float, message: Message) -> None:
+    def _later(self, delay_s: float, message: BrokerMessage) -> None:
         me = self.actor_ref
         self._around.alarms.after(delay_s, lambda: tell(me, message))
 

@@ -11,7 +11,7 @@ import pykka
 
 from brokerwatch.clock import Instant
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.health.outcome import Outcome
+from brokerwatch.health.outcome import FetchOutcome
 from brokerwatch.health.state_machine import Health, utc_time
 from brokerwatch.messages import Balance, Fault, Reading, Roster
 from brokerwatch.messages.trading import Status
@@ -62,7 +62,7 @@ class Fetched:
     """A fetch has ended. `ticket` says which: an outcome that comes too late is not counted twice."""
 
     ticket: int
-    outcome: Outcome
+    outcome: FetchOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReportNow:
     """Say how you are, now."""
 
 
@@ -130,12 +130,12 @@ class Unanswered:
     fault: Fault
 
 
-Message = (
+BrokerMessage = (
     Poll
     | FetchNow
     | Fetched
     | Tick
-    | Report
+    | ReportNow
     | Reset
     | Recall
     | Called
@@ -173,7 +173,7 @@ class RestartDue:
 
 
 @dataclass(frozen=True, slots=True)
-class Obey:
+class OperatorCommand:
     """An operator's command; `reply` is told in words what was done, or ControlError why not."""
 
     verb: str
@@ -196,7 +196,7 @@ class Life:
     ref: pykka.ActorRef[Any]
 
 
-class Births(Protocol):
+class StartBroker(Protocol):
     """Starts broker actors."""
 
     def __call__(self, broker: str) -> Life:

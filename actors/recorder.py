@@ -53,7 +53,7 @@ class Retry:
     """The wait after a failed attempt is over."""
 
 
-Message = Write | Gather | Gathered | Retry
+RecorderMessage = Write | Gather | Gathered | Retry
 
 
 class Recorder(Actor):
@@ -101,7 +101,7 @@ class Recorder(Actor):
 
     def handle(self, message: Any) -> None:
         """One message; see the classes above."""
-        known: Message = message
+        known: RecorderMessage = message
         match known:
             case Write():
                 if self._failures:

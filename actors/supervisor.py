@@ -18,21 +18,21 @@ from brokerwatch.actors.board import Board
 from brokerwatch.actors.protocol import (
     ITS_END,
     Alarms,
-    Births,
     Died,
     Drain,
     HealthTopic,
     Life,
     LookRound,
-    Obey,
-    Report,
+    OperatorCommand,
+    ReportNow,
     Reset,
     RestartDue,
+    StartBroker,
     held_words,
 )
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.errors import ControlError
-from brokerwatch.health.reading import told, ttl_s
+from brokerwatch.health.reading import comparison_key, ttl_s
 from brokerwatch.health.restarts import Restarts
 from brokerwatch.health.supervision import View, cut_off, look_round
 from brokerwatch.messages import Reading, Reason, Roster
@@ -45,7 +45,7 @@ NOT_STORED: Final = "it could not be stored yet: until it is, a restart would no
 GIVEN_UP: Final = frozenset({Reason.CONFIG, Reason.FAILED})
 """Under these vetoes there is no actor to hear of and none to restart."""
 
-Message = Drain | LookRound | Died | RestartDue | Obey
+SupervisorMessage = Drain | LookRound | Died | RestartDue | OperatorCommand
 
 
 class Journal(Protocol):
@@ -72,7 +72,7 @@ class HealthSupervisor(Actor):
         views: Mapping[str, View],
         lives: dict[str, Life],
         *,
-        births: Births,
+        births: StartBroker,
         take: Callable[[], Mapping[str, Reading]],
         topic: HealthTopic,
         journal: Journal,
@@ -108,13 +108,13 @@ class HealthSupervisor(Actor):
         for name, view in self._views.items():
             self._board.slot(name).write_vetoes(view.vetoes)
         for life in self._lives.values():
-            tell(life.ref, Report())
+            tell(life.ref, ReportNow())
         self._publish_all()
         self._arm(self._clock.now())
 
     def handle(self, message: Any) -> None:
         """One message; see the classes above."""
-        known: Message = message
+        known: SupervisorMessage = message
         now = self._clock.now()
         match known:
             case Drain():
@@ -137,7 +137,7 @@ class HealthSupervisor(Actor):
             case RestartDue(broker):
                 if broker in self._exempt:  # an operator may have been quicker
                     self._start(broker, now)
-            case Obey():
+            case OperatorCommand():
                 self._obey(known, now)
             case _:
                 assert_never(known)
@@ -159,7 +159,7 @@ class HealthSupervisor(Actor):
         for name, view in found.views.items():
             self._change(name, view)
         for name in found.to_ask:
-            tell(self._lives[name].ref, Report())
+            tell(self._lives[name].ref, ReportNow())
         for name in found.to_replace:
             self._replace(name, "its actor hangs: nothing was heard of it", now)
         # The sweep: an actor that ended without anybody saying so.
@@ -179,7 +179,7 @@ class HealthSupervisor(Actor):
                 _log.warning("%s is no longer held out %s", name, words)
                 self._change(name, replace(view, vetoes=vetoes))
 
-    def _obey(self, command: Obey, now: Instant) -> None:
+    def _obey(self, command: OperatorCommand, now: Instant) -> None:
         name = command.broker
         if not command.reply.set_running_or_notify_cancel():
             return  # whoever asked has thought better of it
@@ -210,7 +210,7 @@ class HealthSupervisor(Actor):
                 lambda done: command.reply.set_result(said if done.result() else f"{said}; {NOT_STORED}")
             )
 
-    def _hold(self, command: Obey, now: Instant) -> tuple[str, Future[bool] | None]:
+    def _hold(self, command: OperatorCommand, now: Instant) -> tuple[str, Future[bool] | None]:
         name, until = command.broker, command.until
         if not command.why.strip():
             raise ControlError("a hold needs a reason, so that others know: --why TEXT")
@@ -302,7 +302,7 @@ class HealthSupervisor(Actor):
         before, after = old.reading, view.reading
         if view.vetoes.strongest is not old.vetoes.strongest:
             self._journal.overruled(before, after, self._clock.now())
-        if told(before) != told(after):
+        if comparison_key(before) != comparison_key(after):
             self._topic.publish(after)
             if (before.state, before.verdict) != (after.state, after.verdict):
                 self._publish_part(self._part[name])

@@ -28,17 +28,17 @@ from benchmarks.elsewhere import Elsewhere
 from benchmarks.exchanges import spec
 from benchmarks.measure import Numbers, Row, run
 from brokerwatch.actors.board import Slot
-from brokerwatch.actors.broker import BrokerActor, Surroundings
+from brokerwatch.actors.broker import BrokerActor, BrokerContext
 from brokerwatch.actors.protocol import FetchNow
 from brokerwatch.clock import SystemClock
 from brokerwatch.cluster.cluster import Cluster
-from brokerwatch.cluster.observation import Teller
+from brokerwatch.cluster.observation import CallReporter
 from brokerwatch.cluster.timers import Timers
 from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.gateway.gateway import Gateway
 from brokerwatch.gateway.loop import LoopThread
-from brokerwatch.health.outcome import Outcome
+from brokerwatch.health.outcome import FetchOutcome
 from brokerwatch.health.reading import evidence
 from brokerwatch.health.state_machine import NO_VETOES, Health
 from brokerwatch.messages import Balance, Reading
@@ -117,11 +117,11 @@ def gateway() -> Generator[tuple[Gateway, LoopThread]]:
 def read(account: BrokerSpec, times: int) -> float:
     """Lane, gateway and strict parse, one fetch started by the end of the other."""
     with gateway() as (gate, _):
-        source = gate.account(account, Teller(_nobody)).source
+        source = gate.account(account, CallReporter(_nobody)).source
         left, ended = times, threading.Event()
         before, after = 0.0, 0.0
 
-        def done(outcome: Outcome) -> None:
+        def done(outcome: FetchOutcome) -> None:
             nonlocal left, before, after
             if not isinstance(outcome, Balance):
                 raise TypeError(repr(outcome))
@@ -143,10 +143,10 @@ def acted(account: BrokerSpec, times: int) -> float:
     """The same, asked by the account's actor, which folds each outcome and shows it on the board."""
     clock = SystemClock()
     with gateway() as (gate, loop):
-        source = gate.account(account, Teller(_nobody)).source
+        source = gate.account(account, CallReporter(_nobody)).source
         health = Health.begin(clock.now())
         slot = Slot(evidence(account, "", health, clock.now(), clock, 1.0), health, NO_VETOES)
-        around = Surroundings(
+        around = BrokerContext(
             source=source, slot=slot, alarms=Timers(loop), clock=clock, heartbeat_s=1.0, journal=Journal(None)
         )
         actor = BrokerActor.start(account, "1", health, around, _nobody, print)

@@ -28,7 +28,7 @@ from brokerwatch.actors.protocol import Drain, Life
 from brokerwatch.actors.supervisor import HealthSupervisor
 from brokerwatch.bus.inbox import Inbox
 from brokerwatch.bus.publisher import Publisher
-from brokerwatch.bus.publishing import HealthVoice, Voice
+from brokerwatch.bus.publishing import HealthPublishing, Publishing
 from brokerwatch.bus.sockets import Bus
 from brokerwatch.clock import Instant, SystemClock
 from brokerwatch.cluster.timers import Timers
@@ -150,7 +150,7 @@ class Unwritten:
 class Counted:
     """The real health topic, and how far every broker has come on it."""
 
-    def __init__(self, inner: HealthVoice, last: int) -> None:
+    def __init__(self, inner: HealthPublishing, last: int) -> None:
         self._inner = inner
         self._last = last
         self._open = {f"broker-{number}" for number in range(BROKERS)}
@@ -186,8 +186,8 @@ def supervised(other: Elsewhere, endpoint: str, events: int, *, flips: bool) -> 
     specs = [BrokerSpec(f"broker-{number}", exchange="kraken") for number in range(BROKERS)]
     health = Health.begin(now)
     blank = {spec.name: evidence(spec, "", health, now, clock, HEARTBEAT_S) for spec in specs}
-    voice = Voice(out, "supervisor/main", EPOCH, clock, ttl_s(HEARTBEAT_S))
-    topic = Counted(HealthVoice(voice, publish_balances=True), events // BROKERS)
+    voice = Publishing(out, "supervisor/main", EPOCH, clock, ttl_s(HEARTBEAT_S))
+    topic = Counted(HealthPublishing(voice, publish_balances=True), events // BROKERS)
 
     def no_birth(broker: str) -> Life:
         raise RuntimeError(f"{broker} was taken for dead")

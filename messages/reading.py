@@ -38,7 +38,7 @@ _OUR_WORDS: Final = frozenset(
 """The reasons whose detail we write ourselves. Any other may quote an exchange, amounts and all."""
 
 
-class HoldingsHeard(Mapping[str, "Holding"]):
+class LazyHoldings(Mapping[str, "Holding"]):
     """The holdings of a reading that came in: a holding is made of its texts when somebody asks for it.
 
     Most readings are looked at for their answer and then replaced, and what is passed on leaves as it came.
@@ -65,7 +65,7 @@ class HoldingsHeard(Mapping[str, "Holding"]):
         return len(self.said)
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, HoldingsHeard) and self.said == other.said:
+        if isinstance(other, LazyHoldings) and self.said == other.said:
             return True
         return super().__eq__(other)  # the same amount may be written with more zeros
 
@@ -231,7 +231,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             fault=data.fault,
             as_of=as_of,
             cash=None if data.cash is None else amount(data.cash),
-            balance=None if held is None else HoldingsHeard(held),
+            balance=None if held is None else LazyHoldings(held),
             labels=data.labels,
             valid_until_s=valid_until_s,
             clock=clock,
@@ -267,7 +267,7 @@ class Roster(msgspec.Struct, frozen=True):
 
 
 def _said(holdings: Mapping[str, Holding]) -> dict[str, HoldingData]:
-    if isinstance(holdings, HoldingsHeard):
+    if isinstance(holdings, LazyHoldings):
         return dict(holdings.said)
     return {code: _holding_data(held) for code, held in holdings.items()}
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.errors import ClusterStopped
-from brokerwatch.health.changes import NEVER_S, Change, Untold
+from brokerwatch.health.changes import NEVER_S, Change, PendingChanges
 from brokerwatch.messages import Reading
 
 _log: Final = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class _Subscription:
             self.failure = ""
 
 
-class Changes:
+class ChangeDispatcher:
     """The dispatcher: `put` from any thread, and one daemon thread that calls whoever subscribed.
 
     `readings` gives what stands when the first one subscribes, so that a reading which nobody ever renews is
@@ -55,7 +55,7 @@ class Changes:
         self._subscriptions: tuple[_Subscription, ...] = ()
         self._listening = False
         self._closed = False
-        self._untold = Untold()
+        self._untold = PendingChanges()
         self._thread: threading.Thread | None = None
 
     def put(self, before: Reading, after: Reading) -> None:
@@ -88,7 +88,7 @@ class Changes:
         loop = asyncio.get_running_loop()
         stirred = asyncio.Event()
         lock = threading.Lock()
-        untold = Untold()
+        untold = PendingChanges()
         over = False
 
         def stir() -> None:
@@ -169,7 +169,7 @@ class Changes:
             self._subscriptions = tuple(one for one in self._subscriptions if one is not subscription)
             if not self._subscriptions:
                 self._listening = False
-                self._untold = Untold()
+                self._untold = PendingChanges()
 
     def _run(self) -> None:
         try:

@@ -13,18 +13,13 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
-from brokerwatch.bus.change_dispatcher import Changes
-from brokerwatch.bus.reception import Heard
+from brokerwatch.bus.change_dispatcher import ChangeDispatcher
+from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.bus.sockets import Bus
 from brokerwatch.bus.station import Station
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.config.cluster_settings import DEFAULT_HEALTH_ENDPOINT, endpoint_mistake
-from brokerwatch.errors import (
-    ConfigError,
-    ListenerStopped,
-    Problem,
-    UnknownBroker,
-)
+from brokerwatch.errors import ConfigError, ListenerStopped, Problem, UnknownBroker
 from brokerwatch.health.changes import Change
 from brokerwatch.messages import Reading
 from brokerwatch.routing.objections import Candidate
@@ -58,7 +53,7 @@ class Listener:
         self._own_bus = bus is None
         self._bus = Bus() if bus is None else bus
         self._lock = threading.Lock()
-        self._newest: dict[_Key, Heard] = {}
+        self._newest: dict[_Key, ReceivedReading] = {}
         self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
         """Those who were not let go of: whoever drops the loop over his changes is not told any more."""
         self._readings: dict[str, Reading] = {}
@@ -67,7 +62,7 @@ class Listener:
         self.complete = threading.Event()
         """Set once every endpoint has sent a roster, and then every broker that it names."""
         self._stations = [Station(endpoint, self._bus, self._clock, self) for endpoint in chosen]
-        self._told = Changes(self._clock, readings=lambda: tuple(self._readings.values()))
+        self._told = ChangeDispatcher(self._clock, readings=lambda: tuple(self._readings.values()))
         self.board: Final = HeardBoard(self.readings)
         """Every broker's newest reading, as a cluster's own board has it."""
         self.router: Final = Router(self._candidates, self._told, strict_products=False)
@@ -108,7 +103,7 @@ class Listener:
         """The newest reading of each broker; each turns unavailable by itself when it is not renewed."""
         return self._readings
 
-    def heard(self) -> tuple[Heard, ...]:
+    def heard(self) -> tuple[ReceivedReading, ...]:
         """The newest reading of each broker of each cluster, with the message that brought it."""
         return tuple(heard for station in self._stations for heard in station.heard())
 
@@ -131,7 +126,9 @@ class Listener:
         """Messages that were none of ours."""
         return sum(station.undecodable for station in self._stations)
 
-    def changes(self, *, wait_s: float | None = None, known: bool = False) -> Iterator[Heard | None]:
+    def changes(
+        self, *, wait_s: float | None = None, known: bool = False
+    ) -> Iterator[ReceivedReading | None]:
         """Each reading from this call on that differs from the one before, until the listener stops.
 
         With `known`, first the newest of each broker of each cluster that was heard before. Who is slow is
@@ -162,7 +159,7 @@ class Listener:
         if all(station.complete for station in self._stations):
             self.complete.set()
 
-    def station_heard(self, endpoint: str, heard: Heard, *, changed: bool) -> None:
+    def station_heard(self, endpoint: str, heard: ReceivedReading, *, changed: bool) -> None:
         """The station of an endpoint has something new. Called on its thread."""
         reading = heard.reading
         key = (endpoint, heard.stamp.src, reading.broker)
@@ -182,7 +179,7 @@ class Listener:
                 reader.put(key, heard, changed=changed)
 
 
-class _Reader(Iterator["Heard | None"]):
+class _Reader(Iterator["ReceivedReading | None"]):
     """What waits for one reader of changes: of each broker of each cluster only the newest, or he would be
     told of a time that is over after he saw what came of it."""
 
@@ -190,11 +187,11 @@ class _Reader(Iterator["Heard | None"]):
         self._ended = ended
         self._lock = lock
         self._wait_s = wait_s
-        self._untaken: dict[_Key, Heard] = {}
+        self._untaken: dict[_Key, ReceivedReading] = {}
         self._called: queue.SimpleQueue[_Key] = queue.SimpleQueue()
         """The keys of what waits, in the order in which they began to."""
 
-    def put(self, key: _Key, heard: Heard, *, changed: bool) -> None:
+    def put(self, key: _Key, heard: ReceivedReading, *, changed: bool) -> None:
         """Something was heard. Under the lock, under which the readings are written too."""
         waits = key in self._untaken
         if changed or waits:  # what waits is renewed, or it would run out before it is taken
@@ -202,7 +199,7 @@ class _Reader(Iterator["Heard | None"]):
         if changed and not waits:
             self._called.put(key)
 
-    def __next__(self) -> Heard | None:
+    def __next__(self) -> ReceivedReading | None:
         while not self._ended():
             try:
                 key = self._called.get(timeout=GLANCE_S if self._wait_s is None else self._wait_s)

@@ -28,7 +28,7 @@ ROSTER_GAP_S = 0.1
 """The roster names everybody, so one in so many seconds is enough."""
 
 
-class Voice:
+class Publishing:
     """One life of one speaker on a publisher. `say` may be called from any thread."""
 
     def __init__(self, publisher: Publisher, src: str, epoch: str, clock: Clock, ttl_s: float) -> None:
@@ -69,10 +69,10 @@ class Voice:
         self._publisher.put(topic, pack, gap_s=gap_s)
 
 
-class BrokerVoice:
+class BrokerPublishing:
     """A broker's events to the supervisor."""
 
-    def __init__(self, voice: Voice) -> None:
+    def __init__(self, voice: Publishing) -> None:
         self._voice = voice
 
     def publish(self, event: BrokerEvent) -> None:
@@ -93,10 +93,10 @@ def _roster_topic(part: int) -> str:
     return topics.ROSTER if part == 1 else f"{topics.ROSTER}{part}/"
 
 
-class HealthVoice:
+class HealthPublishing:
     """The supervisor's readings to whoever listens."""
 
-    def __init__(self, voice: Voice, *, publish_balances: bool) -> None:
+    def __init__(self, voice: Publishing, *, publish_balances: bool) -> None:
         self._voice = voice
         self._publish_balances = publish_balances
 

@@ -29,7 +29,7 @@ class Accepted:
 
 
 @dataclass(slots=True)
-class Speaker:
+class Sender:
     """One `src` as a receiver knows it."""
 
     epoch: str = ""
@@ -59,20 +59,20 @@ class Speaker:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReceivedReading:
     """One broker's reading, and the message that brought it."""
 
     reading: Reading
     stamp: Stamp
 
 
-class Ear:
+class Receiver:
     """Everything that one receiver knows. Fed with messages and with the time; keeps no thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._speakers: dict[str, Speaker] = {}
-        self._heard: dict[tuple[str, str], Heard] = {}
+        self._speakers: dict[str, Sender] = {}
+        self._heard: dict[tuple[str, str], ReceivedReading] = {}
         self._soonest_s = float("inf")
         """Nothing runs out before this monotonic second. What was renewed may leave it too early."""
         self.lost = 0
@@ -81,14 +81,14 @@ class Ear:
         """Messages that were old, doubled, or from a zombie."""
 
     @property
-    def heard(self) -> dict[tuple[str, str], Heard]:
+    def heard(self) -> dict[tuple[str, str], ReceivedReading]:
         """(src, broker) to the newest reading."""
         return self._heard
 
-    def hear(self, topic: str, envelope: Envelope) -> Heard | None:
+    def hear(self, topic: str, envelope: Envelope) -> ReceivedReading | None:
         """A message came in: the reading, if it counts and is one."""
         now_s = self._clock.up_s()
-        speaker = self._speakers.setdefault(envelope.stamp.src, Speaker())
+        speaker = self._speakers.setdefault(envelope.stamp.src, Sender())
         accepted = speaker.hear(topic, envelope.stamp, now_s)
         if accepted is None:
             self.dropped += 1
@@ -99,15 +99,15 @@ class Ear:
         reading = Reading.received(
             envelope.data, clock=self._clock, sent_up_s=accepted.sent_s, valid_until_s=accepted.valid_until_s
         )
-        heard = Heard(reading, envelope.stamp)
+        heard = ReceivedReading(reading, envelope.stamp)
         self._heard[envelope.stamp.src, reading.broker] = heard
         self._soonest_s = min(self._soonest_s, reading.valid_until_s)
         return heard
 
-    def expire(self) -> list[Heard]:
+    def expire(self) -> list[ReceivedReading]:
         """Turn what has run out into `unknown`, once: nobody vouches for it any more."""
         now = self._clock.now()
-        turned: list[Heard] = []
+        turned: list[ReceivedReading] = []
         if now.up_s < self._soonest_s:
             return turned  # not each message of thousands of brokers shall look at all of them
         for key, heard in self._heard.items():
@@ -120,7 +120,7 @@ class Ear:
                     since_us=now.wall_us,
                     detail="nothing heard from the cluster",
                 )
-                turned.append(Heard(unknown, heard.stamp))
+                turned.append(ReceivedReading(unknown, heard.stamp))
                 self._heard[key] = turned[-1]
         self._soonest_s = min(
             (

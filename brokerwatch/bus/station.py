@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from typing import Final, Protocol
 
-from brokerwatch.bus.reception import Ear, Heard
+from brokerwatch.bus.reception import ReceivedReading, Receiver
 from brokerwatch.bus.sockets import Bus, Waker
 from brokerwatch.bus.subscriber import Subscriber
 from brokerwatch.clock import Clock
 from brokerwatch.errors import CodecError, EndpointUnavailable
-from brokerwatch.health.reading import heartbeat_s, told
+from brokerwatch.health.reading import comparison_key, heartbeat_s
 from brokerwatch.messages import RosterData, topics
 from brokerwatch.messages.codec import decode
 
@@ -33,7 +33,7 @@ WAIT_S: Final = 1.0
 class Hearer(Protocol):
     """What is told of an endpoint: the listener."""
 
-    def station_heard(self, endpoint: str, heard: Heard, *, changed: bool) -> None: ...
+    def station_heard(self, endpoint: str, heard: ReceivedReading, *, changed: bool) -> None: ...
 
     def station_is_complete(self) -> None: ...
 
@@ -57,7 +57,7 @@ class Station:
         self._missing: set[str] = set()
         """Who was named and not heard."""
         self._thread = threading.Thread(target=self._run, name="brokerwatch-listener", daemon=True)
-        self.ear = Ear(clock)
+        self.ear = Receiver(clock)
         self.undecodable = 0
         self.complete = False
 
@@ -76,7 +76,7 @@ class Station:
         self._thread.join(deadline_s)
         return not self._thread.is_alive()
 
-    def heard(self) -> tuple[Heard, ...]:
+    def heard(self) -> tuple[ReceivedReading, ...]:
         return tuple(self.ear.heard.copy().values())  # a copy, since the thread may add to it
 
     def _run(self) -> None:
@@ -132,7 +132,7 @@ class Station:
         if isinstance(envelope.data, RosterData) and not self.complete:
             self._learn_names(envelope.data)
         if heard is not None:
-            changed = before is None or told(before.reading) != told(heard.reading)
+            changed = before is None or comparison_key(before.reading) != comparison_key(heard.reading)
             self._listener.station_heard(self._endpoint, heard, changed=changed)
         if not self.complete:
             if heard is not None:

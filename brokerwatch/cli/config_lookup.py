@@ -73,9 +73,7 @@ def _settings(config: Path | None) -> ClusterSettings:
     path = _found(config)
     if path is None:
         return ClusterSettings()
-    from brokerwatch.config.loader import (
-        load_cluster,  # who has no configuration does not pay for reading one
-    )
+    from brokerwatch.config.loader import load_cluster
 
     return load_cluster(path)
 

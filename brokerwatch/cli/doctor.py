@@ -15,12 +15,12 @@ from typing import Final, TextIO
 
 from brokerwatch.cli.config_lookup import config_path
 from brokerwatch.cli.output import LOOK_UP_S
-from brokerwatch.cli.output import Lines as Out
+from brokerwatch.cli.output import LineWriter as Out
 from brokerwatch.cli.signals import Stop, stop_signals
 from brokerwatch.config.loader import examine
 from brokerwatch.gateway.catalogue import Catalogue
 from brokerwatch.preflight.diagnosis import Line, count, exit_status, written, written_json
-from brokerwatch.preflight.doctor import Looks
+from brokerwatch.preflight.doctor import Diagnostics
 
 INTERRUPTED: Final = 2
 """The exit status of a look that was stopped: it did not come to its end."""
@@ -33,7 +33,7 @@ def run(config: Path | None, *, as_json: bool, environment: Mapping[str, str] | 
     with stop_signals() as stopped, ExitStack() as stack:
         examined = examine(path, Catalogue(), environment=environment)
         emit = _to_terminal if sys.stdout.isatty() else stack.enter_context(Out(stopped.is_set)).emit
-        looks = Looks(path, examined)
+        looks = Diagnostics(path, examined)
         said: list[Line] = []
         for line in _as_they_come(looks, stopped):
             said.append(line)
@@ -51,7 +51,7 @@ def _to_terminal(line: str) -> None:
     sys.stdout.flush()
 
 
-def _as_they_come(looks: Looks, stopped: Stop) -> Iterator[Line]:
+def _as_they_come(looks: Diagnostics, stopped: Stop) -> Iterator[Line]:
     """The lines, each as soon as it is there, until the end or until somebody says stop."""
     coming: queue.SimpleQueue[Line | BaseException | None] = queue.SimpleQueue()
 

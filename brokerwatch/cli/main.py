@@ -24,6 +24,7 @@ from brokerwatch.verification.checklist import CHECKLIST, MAXIMUM
 if TYPE_CHECKING:
     from brokerwatch.config.cluster_settings import ClusterSettings
 
+
 YES, NO, USAGE, WARNINGS, NOTHING_HEARD = 0, 1, 2, 3, 4
 
 STATUS_PATIENCE_S: Final = 5.0

@@ -26,7 +26,7 @@ FLUSH_S: Final = 1.0
 """What is written within so long after a stop is still written."""
 
 
-class Lines:
+class LineWriter:
     """Standard output, one line at a time and at once, on a thread of its own.
 
     A pipe that nobody reads blocks who writes to it, and a program that is blocked cannot be stopped.
@@ -86,6 +86,6 @@ class Lines:
 
 def emit_all(lines: Iterable[str]) -> None:
     """The lines of a program that says a few and ends; waits for its reader. Raises ReaderGone."""
-    with Lines(lambda: False) as out:
+    with LineWriter(lambda: False) as out:
         for line in lines:
             out.emit(line)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
-from brokerwatch.config.toml_table import Section, typed
+from brokerwatch.config.toml_table import TomlTable, typed
 from brokerwatch.errors import Problem
 from brokerwatch.simulator import FAULTS, BalanceSpec, SimulatedExchange
 from brokerwatch.simulator.account import checked_balance
@@ -133,7 +133,7 @@ def read_script(
     except (ValueError, RecursionError) as error:  # also numbers and nesting beyond what Python reads
         problems.append(Problem(where, "", f"is not TOML: {error}"))
         return iter(())
-    top = Section(where, "", content, problems)
+    top = TomlTable(where, "", content, problems)
     repeat = top.switch("repeat", default=False)
     tables = top.take("scene")
     top.end("repeat and [[scene]]")
@@ -142,7 +142,7 @@ def read_script(
         top.wrong("scene", "expected at least one [[scene]] table")
         return iter(())
     scenes = [
-        _scene(Section(where, f"scene #{number}", said, problems), said.keys(), exchange, accounts)
+        _scene(TomlTable(where, f"scene #{number}", said, problems), said.keys(), exchange, accounts)
         for number, said in enumerate(cast("list[dict[str, Any]]", listed), 1)
     ]
     if repeat and not any(scene.after_s for scene in scenes):
@@ -151,7 +151,7 @@ def read_script(
 
 
 def _scene(
-    table: Section, given: Collection[str], exchange: SimulatedExchange, accounts: Sequence[str]
+    table: TomlTable, given: Collection[str], exchange: SimulatedExchange, accounts: Sequence[str]
 ) -> Scene:
     after_s = _seconds(table, "after_s", table.number("after_s", 0.0))
     mend = table.switch("mend", default=False)
@@ -188,21 +188,21 @@ def _scene(
     return scene
 
 
-def _seconds(table: Section, key: str, number: float) -> float:
+def _seconds(table: TomlTable, key: str, number: float) -> float:
     if math.isfinite(number) and number >= 0:
         return number
     table.wrong(key, f"expected a number of seconds, 0 or more, not {number:g}")
     return 0.0
 
 
-def _times(table: Section) -> int:
+def _times(table: TomlTable) -> int:
     times = table.whole("times", 1)
     if times < 1:
         table.wrong("times", f"expected 1 or more answers, not {times}; left out, it is until it is mended")
     return times
 
 
-def _path(table: Section, exchange: SimulatedExchange) -> str:
+def _path(table: TomlTable, exchange: SimulatedExchange) -> str:
     path = table.text("path", "")
     routes = {**exchange.public_routes, **exchange.private_routes}
     if not any(find_route(routes, method, path) for method in ("GET", "POST")) and path not in {
@@ -213,7 +213,7 @@ def _path(table: Section, exchange: SimulatedExchange) -> str:
     return path
 
 
-def _balance(table: Section) -> BalanceSpec:
+def _balance(table: TomlTable) -> BalanceSpec:
     balance: dict[str, tuple[str, str]] = {}
     for currency, amounts in table.table("balance").items():
         match amounts:

@@ -17,14 +17,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from brokerwatch.verification.checklist import CHECKLIST, Check, Outcome
+from brokerwatch.verification.checklist import CHECKLIST, Check, CheckOutcome
 from brokerwatch.verification.report import CheckReport, Finding, Report, Verdict
 
 _STYLE: Final = {
-    Outcome.PASS: "green",
-    Outcome.WARN: "yellow",
-    Outcome.FAIL: "bold red",
-    Outcome.SKIP: "cyan",
+    CheckOutcome.PASS: "green",
+    CheckOutcome.WARN: "yellow",
+    CheckOutcome.FAIL: "bold red",
+    CheckOutcome.SKIP: "cyan",
 }
 _VERDICT: Final = {
     Verdict.PASSED: "PASSED",
@@ -127,10 +127,10 @@ def _table(report: Report, width: int) -> Table:
 
 
 def _word(check: CheckReport) -> str:
-    return check.outcome.upper() if check.outcome is Outcome.FAIL else str(check.outcome)
+    return check.outcome.upper() if check.outcome is CheckOutcome.FAIL else str(check.outcome)
 
 
-class Lines:
+class LineScorecard:
     """A line for each check as it ends, for pipes, logs and screen readers."""
 
     def __init__(self, emit: Callable[[str], None]) -> None:
@@ -151,7 +151,9 @@ class Lines:
     def ended(self, finding: Finding) -> None:
         """See `Scorecard`."""
         check, judgement = finding.check, finding.judgement
-        outcome = judgement.outcome.upper() if judgement.outcome is Outcome.FAIL else str(judgement.outcome)
+        outcome = (
+            judgement.outcome.upper() if judgement.outcome is CheckOutcome.FAIL else str(judgement.outcome)
+        )
         self._emit(f"{outcome:<4}  {finding.points}/{check.points}  {check.name:<29} {judgement.evidence}")
 
     def show(self, report: Report) -> None:
@@ -174,14 +176,14 @@ def conclusion(report: Report) -> Iterator[str]:
     """What the checks come to, in words."""
     checks = [check for category in report.categories for check in category.checks]
     counts = Counter(check.outcome for check in checks)
-    words = {Outcome.FAIL: "failed", Outcome.WARN: "with a warning", Outcome.SKIP: "skipped"}
+    words = {CheckOutcome.FAIL: "failed", CheckOutcome.WARN: "with a warning", CheckOutcome.SKIP: "skipped"}
     aside = ", ".join(f"{counts[outcome]} {word}" for outcome, word in words.items() if counts[outcome])
     yield (
         f"{report.broker} at {report.exchange}: {report.points} of {report.maximum} points, "
         f"{_VERDICT[report.verdict]}{f' ({aside})' if aside else ''}"
     )
     for check in checks:
-        if check.outcome is Outcome.FAIL:
+        if check.outcome is CheckOutcome.FAIL:
             yield f"FAIL  {check.name}: {check.evidence}"
     if report.elsewhere:
         yield "at another address than the exchange's own: this says nothing about the exchange itself"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from brokerwatch.bus.listener import Listener
-from brokerwatch.cli.output import Lines
+from brokerwatch.cli.output import LineWriter
 from brokerwatch.cli.text import change_line, json_object, nothing_heard_object
 from brokerwatch.messages import Reading
 
@@ -60,7 +60,7 @@ class Screen:
         shown = 0
         last: dict[str, tuple[object, ...]] = {}
         quiet_at_s = self.up_s() + self.quiet_after_s
-        with Lines(self.stopping) as lines:
+        with LineWriter(self.stopping) as lines:
             if not self.as_json:
                 lines.emit(self.title)
             for heard in self.listener.changes(wait_s=REFRESH_S, known=True):

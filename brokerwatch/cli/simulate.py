@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from brokerwatch.cli.output import LOOK_UP_S, Lines, emit_all
+from brokerwatch.cli.output import LOOK_UP_S, LineWriter, emit_all
 from brokerwatch.cli.scenario import balance_mistake, fault_mistake, read_script, tell_story
 from brokerwatch.cli.signals import stop_signals
 from brokerwatch.config.broker_spec import CCXT_NAMES
@@ -25,10 +25,10 @@ from brokerwatch.errors import ConfigError, Problem, ReaderGone
 from brokerwatch.simulator import (
     EXCHANGES,
     FAULTS,
-    Answered,
     BalanceSpec,
     Broken,
     PortUnavailable,
+    ServedCall,
     SimulatedExchange,
     serve,
     steady_credentials,
@@ -69,7 +69,7 @@ def run(
     if fault is not None:
         exchange.set_fault(fault)
     live = sys.stdout.isatty() and not as_json
-    with stop_signals() as stopped, Lines(stopped.is_set) as lines:
+    with stop_signals() as stopped, LineWriter(stopped.is_set) as lines:
 
         def tell(sentence: str) -> None:
             if live:
@@ -130,7 +130,7 @@ def _balance(texts: Sequence[str], problems: list[Problem]) -> BalanceSpec | Non
     return balance if texts else None
 
 
-def _call_words(answered: Answered) -> str:
+def _call_words(answered: ServedCall) -> str:
     answer = answered.answer
     what = "no whole answer" if isinstance(answer, Broken) else str(answer.status)
     met = f"  ({answered.trouble.fault})" if answered.trouble.fault else ""

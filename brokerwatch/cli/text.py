@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from brokerwatch.bus.reception import Heard
+from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.messages import HealthState, Reading, Reason
 from brokerwatch.money import plain
 from brokerwatch.storage.records import Transition
@@ -18,7 +18,7 @@ from brokerwatch.storage.records import Transition
 _WIDE: Final = Context(prec=100)  # the ordinary one fails on amounts of more than 26 digits
 
 
-def json_object(heard: Heard) -> str:
+def json_object(heard: ReceivedReading) -> str:
     """One reading as a JSON object: the wire's own map, with who said it and when beside it."""
     stamp = heard.stamp
     said = {"src": stamp.src, "epoch": stamp.epoch, "seq": stamp.seq, "ts_us": stamp.ts_us}
@@ -54,7 +54,7 @@ def nothing_heard_object(detail: str) -> str:
     return json.dumps(said)
 
 
-def change_line(heard: Heard) -> str:
+def change_line(heard: ReceivedReading) -> str:
     """One reading as a line for a log or a pipe, with the time at which it was said or ran out."""
     reading = heard.reading
     shown_age = f" ({age(reading)})" if reading.as_of is not None else ""

@@ -21,8 +21,8 @@ from typing import Final
 
 from brokerwatch.cli.config_lookup import config_path
 from brokerwatch.cli.output import LOOK_UP_S, STDOUT
-from brokerwatch.cli.output import Lines as Out
-from brokerwatch.cli.scorecard import Lines, Scorecard, Terminal
+from brokerwatch.cli.output import LineWriter as Out
+from brokerwatch.cli.scorecard import LineScorecard, Scorecard, Terminal
 from brokerwatch.cli.signals import Stop, stop_signals
 from brokerwatch.config.broker_spec import BrokerSpec, Origin
 from brokerwatch.config.cluster_settings import ClusterSettings
@@ -165,9 +165,9 @@ def _scorecard(stack: ExitStack, stopped: Stop, *, aside: bool) -> Scorecard:
             reconfigure(errors="replace")  # a terminal that is not UTF-8 has neither spinner nor dash
         card: Scorecard = Terminal(stream)
     elif aside:
-        card = Lines(lambda line: print(line, file=sys.stderr))  # noqa: T201 - that is what it is for
+        card = LineScorecard(lambda line: print(line, file=sys.stderr))  # noqa: T201 - that is what it is for
     else:
-        card = Lines(_patient(stack.enter_context(Out(stopped.is_set)).emit))
+        card = LineScorecard(_patient(stack.enter_context(Out(stopped.is_set)).emit))
     return stack.enter_context(card)
 
 

@@ -17,20 +17,14 @@ from decimal import Decimal
 from typing import Any, Final
 
 from brokerwatch.actors.board import Slot
-from brokerwatch.actors.protocol import LATE_S, FetchNow, Message
+from brokerwatch.actors.protocol import LATE_S, BrokerMessage, FetchNow
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.aio_broker import AioBroker
 from brokerwatch.cluster.observation import asked_at, explained, judged, observed
 from brokerwatch.cluster.queries import Calls
 from brokerwatch.cluster.requests import GRACE_S, MOST_QUESTIONS, T, not_in_a_loop, run_shielded
 from brokerwatch.config.broker_spec import MARKETS_DEADLINE_S, BrokerSpec
-from brokerwatch.errors import (
-    BalanceUnknown,
-    ClusterStopped,
-    CouldNotAsk,
-    NotSupported,
-    UnknownBroker,
-)
+from brokerwatch.errors import BalanceUnknown, ClusterStopped, CouldNotAsk, NotSupported, UnknownBroker
 from brokerwatch.exchanges.balances import own_holdings
 from brokerwatch.gateway.lane_turn import LaneTurn, refuse_inside
 from brokerwatch.health.capabilities import ALL, READ
@@ -46,7 +40,7 @@ class Broker:
         spec: BrokerSpec,
         slot: Slot,
         clock: Clock,
-        send: Callable[[Message], bool],
+        send: Callable[[BrokerMessage], bool],
         calls: Callable[[], Calls | None] = lambda: None,
         queue_s: float = 0.0,
     ) -> None:

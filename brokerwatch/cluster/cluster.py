@@ -27,21 +27,21 @@ import pykka
 
 from brokerwatch.actors.base import stop_soon, tell, wait_for_end
 from brokerwatch.actors.board import Board, Slot
-from brokerwatch.actors.broker import BrokerActor, Surroundings
-from brokerwatch.actors.protocol import Died, Drain, Life, Message, Obey, Recall, Stated
+from brokerwatch.actors.broker import BrokerActor, BrokerContext
+from brokerwatch.actors.protocol import BrokerMessage, Died, Drain, Life, OperatorCommand, Recall, Stated
 from brokerwatch.actors.supervisor import HealthSupervisor
-from brokerwatch.bus.change_dispatcher import Changes
+from brokerwatch.bus.change_dispatcher import ChangeDispatcher
 from brokerwatch.bus.inbox import Inbox
 from brokerwatch.bus.listener import Listener
 from brokerwatch.bus.publisher import Publisher
-from brokerwatch.bus.publishing import BrokerVoice, HealthVoice, Voice
+from brokerwatch.bus.publishing import BrokerPublishing, HealthPublishing, Publishing
 from brokerwatch.bus.sockets import Bus
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.cluster.broker import Broker
 from brokerwatch.cluster.exchange_watch import watch
-from brokerwatch.cluster.observation import Teller
+from brokerwatch.cluster.observation import CallReporter
 from brokerwatch.cluster.operators import Operators
-from brokerwatch.cluster.persistence import State
+from brokerwatch.cluster.persistence import Persistence
 from brokerwatch.cluster.queries import Calls
 from brokerwatch.cluster.restore import balances, missed_holds, restored
 from brokerwatch.cluster.timers import Timers
@@ -108,15 +108,15 @@ class Cluster:
         self._broken = broken
         self._clock = SystemClock() if clock is None else clock
         self._check(specs)
-        self._state = State(self._settings, self._clock)
+        self._state = Persistence(self._settings, self._clock)
         self._heartbeat_s = self._settings.heartbeat_of(len(self._specs))
         self._ttl_s = ttl_s(self._heartbeat_s)
-        self._changes = Changes(self._clock, readings=self.readings)
+        self._changes = ChangeDispatcher(self._clock, readings=self.readings)
         self._board = Board((*map(self._slot, self._specs.values()), *self._broken_slots()))
         self._lock = threading.RLock()
         self._running = False
         self._used = False
-        self._surroundings: dict[str, Surroundings] = {}
+        self._surroundings: dict[str, BrokerContext] = {}
         self._lives: dict[str, Life] = {}
         self._home: asyncio.AbstractEventLoop | None = None
         """The trader's own event loop, where there is one."""
@@ -126,7 +126,7 @@ class Cluster:
         self._supervisor: pykka.ActorRef[HealthSupervisor] | None = None
         self._supervisor_restarts = Restarts()
         self._supervisor_epoch = ""
-        self._health: HealthVoice | None = None
+        self._health: HealthPublishing | None = None
         self._gateway: Gateway | None = None
         self._sources: LoopThread | None = None
         self._loops: list[LoopThread] = []
@@ -399,7 +399,7 @@ class Cluster:
         """What was final for a broker is mended: ask its exchange again. Raises ControlError."""
         return self._operators.reset(broker)
 
-    def _obey(self, command: Obey) -> bool:
+    def _obey(self, command: OperatorCommand) -> bool:
         return self._supervisor is not None and tell(self._supervisor, command)
 
     def _slot(self, spec: BrokerSpec) -> Slot:
@@ -445,8 +445,8 @@ class Cluster:
         self._loops.append(loop)
         return loop
 
-    def _around(self, spec: BrokerSpec) -> Surroundings:
-        return Surroundings(
+    def _around(self, spec: BrokerSpec) -> BrokerContext:
+        return BrokerContext(
             source=self._source(spec),
             slot=self._board.slot(spec.name),
             alarms=self._alarms,
@@ -476,7 +476,7 @@ class Cluster:
                 self._home,
             )
         send = partial(self._tell, spec.name)
-        access = self._gateway.account(spec, Teller(send))
+        access = self._gateway.account(spec, CallReporter(send))
         patience_s = self._clock.up_s() + LOST_AFTER_S
 
         def remembers() -> bool:
@@ -517,8 +517,8 @@ class Cluster:
     def _born(self, name: str, health: Health, epoch: str) -> Life:
         """Start an actor for this broker, with this health and a voice of its own."""
         spec = self._specs[name]
-        voice = BrokerVoice(
-            Voice(self._broker_out, f"broker/{spec.exchange}/{name}", epoch, self._clock, self._ttl_s)
+        voice = BrokerPublishing(
+            Publishing(self._broker_out, f"broker/{spec.exchange}/{name}", epoch, self._clock, self._ttl_s)
         )
 
         def died(why: str) -> None:
@@ -554,8 +554,8 @@ class Cluster:
         now = self._clock.now()
         self._supervisor_epoch = self._next_epoch(self._supervisor_epoch)
         src = f"supervisor/{self._settings.name}"
-        voice = Voice(self._health_out, src, self._supervisor_epoch, self._clock, self._ttl_s)
-        health = HealthVoice(voice, publish_balances=self._settings.publish_balances)
+        voice = Publishing(self._health_out, src, self._supervisor_epoch, self._clock, self._ttl_s)
+        health = HealthPublishing(voice, publish_balances=self._settings.publish_balances)
         self._health = health
         self._supervisor = HealthSupervisor.start(
             {name: unheard(*said, now) for name, said in self._board.said().items()},
@@ -601,12 +601,12 @@ class Cluster:
             if self._running:
                 self._start_supervisor()
 
-    def _ask(self, name: str, message: Message) -> bool:
+    def _ask(self, name: str, message: BrokerMessage) -> bool:
         if not self._running:
             raise ClusterStopped("the cluster is not running, so nobody can ask the exchange")
         return self._tell(name, message)
 
-    def _tell(self, name: str, message: Message) -> bool:
+    def _tell(self, name: str, message: BrokerMessage) -> bool:
         life = self._lives.get(name)
         return life is not None and tell(life.ref, message)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Final, cast
 
-from brokerwatch.actors.protocol import Called, Message, Observed, Ordered, Unanswered
+from brokerwatch.actors.protocol import BrokerMessage, Called, Observed, Ordered, Unanswered
 from brokerwatch.clock import Instant
 from brokerwatch.exchanges.faults import Failure, classify
 from brokerwatch.health.capabilities import READ
@@ -98,10 +98,10 @@ UNREACHED: Final = frozenset({FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN})
 """Faults that are about no question in particular."""
 
 
-class Teller:
+class CallReporter:
     """Tells a broker's actor how its calls ended; see `brokerwatch.orders.executor.Teller`."""
 
-    def __init__(self, send: Callable[[Message], bool]) -> None:
+    def __init__(self, send: Callable[[BrokerMessage], bool]) -> None:
         self._send = send
 
     def called(self, capability: str, fault: Fault | None) -> None:

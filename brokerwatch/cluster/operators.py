@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from brokerwatch.actors.protocol import Obey
+from brokerwatch.actors.protocol import OperatorCommand
 from brokerwatch.clock import Clock, moment
 from brokerwatch.cluster.control import PATIENCE_S, SOCKET_NAME, Command, ControlServer, checked
 from brokerwatch.errors import ControlError
@@ -26,7 +26,7 @@ _log: Final = logging.getLogger(__name__)
 class Operators:
     """The way of commands to the supervisor; `obey` hands one over, and is False when nobody is there."""
 
-    def __init__(self, obey: Callable[[Obey], bool], clock: Clock) -> None:
+    def __init__(self, obey: Callable[[OperatorCommand], bool], clock: Clock) -> None:
         self._obey = obey
         self._clock = clock
         self._control: ControlServer | None = None
@@ -85,7 +85,7 @@ class Operators:
     def _asked(self, command: Command, by: str) -> Future[str]:
         """Hand a command to the supervisor; the future is what it says."""
         until = moment(command.until_us, self._clock.now())
-        asked = Obey(command.verb, command.broker, by, command.why, until, Future())
+        asked = OperatorCommand(command.verb, command.broker, by, command.why, until, Future())
         if not self._obey(asked):
             asked.reply.set_exception(ControlError("the supervisor is not running; try again"))
         return asked.reply

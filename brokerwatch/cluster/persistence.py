@@ -42,7 +42,7 @@ from brokerwatch.storage.state_folder import (
 _log: Final = logging.getLogger(__name__)
 
 
-class State:
+class Persistence:
     """One cluster's memory. `open`, then `record`, then `close`."""
 
     def __init__(self, settings: ClusterSettings, clock: Clock) -> None:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from brokerwatch.actors.board import Slot
-from brokerwatch.actors.protocol import LATE_S, FetchNow, Message
+from brokerwatch.actors.protocol import LATE_S, BrokerMessage, FetchNow
 from brokerwatch.clock import Instant
 from brokerwatch.cluster.observation import asked_at, judged, observed
 from brokerwatch.config.broker_spec import BrokerSpec
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from brokerwatch.gateway.gateway import Access
     from brokerwatch.orders.gate import Gate
 
-from brokerwatch.cluster.observation import Teller
+from brokerwatch.cluster.observation import CallReporter
 from brokerwatch.cluster.order_entry import ENTRY_ATTEMPTS
 
 _log: Final = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Calls:
         spec: BrokerSpec,
         slot: Slot,
         access: Access,
-        send: Callable[[Message], bool],
+        send: Callable[[BrokerMessage], bool],
         remembers: Callable[[], bool] = lambda: True,
         gate: Gate | None = None,
     ) -> None:
@@ -71,7 +71,7 @@ class Calls:
         """Whether it is known what was ordered before this start."""
         self._gate = gate
         """Where entries need a verification; None: they need none."""
-        self._teller = Teller(send)
+        self._teller = CallReporter(send)
 
     @property
     def unverified(self) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 
 from brokerwatch.actors.board import Board
-from brokerwatch.actors.protocol import ITS_END, Obey, held_words
+from brokerwatch.actors.protocol import ITS_END, OperatorCommand, held_words
 from brokerwatch.clock import Clock, Instant, moment
-from brokerwatch.cluster.persistence import State
+from brokerwatch.cluster.persistence import Persistence
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.reading import evidence
 from brokerwatch.health.state_machine import Health
@@ -17,7 +17,7 @@ from brokerwatch.storage.records import Remembered
 
 
 def restored(
-    specs: Mapping[str, BrokerSpec], board: Board, state: State, clock: Clock, heartbeat_s: float
+    specs: Mapping[str, BrokerSpec], board: Board, state: Persistence, clock: Clock, heartbeat_s: float
 ) -> dict[str, Health]:
     """The health with which each broker begins; it and the holds that go on are shown on the board."""
     now, remembered = clock.now(), state.remembered
@@ -40,7 +40,7 @@ def restored(
 
 
 def balances(
-    specs: Mapping[str, BrokerSpec], remembered: Remembered, state: State, now: Instant
+    specs: Mapping[str, BrokerSpec], remembered: Remembered, state: Persistence, now: Instant
 ) -> dict[str, Balance]:
     """The balances of before that could be read only after the start, by broker."""
     found: dict[str, Balance] = {}
@@ -51,11 +51,11 @@ def balances(
     return found
 
 
-def missed_holds(board: Board, remembered: Remembered, now: Instant) -> Iterator[Obey]:
+def missed_holds(board: Board, remembered: Remembered, now: Instant) -> Iterator[OperatorCommand]:
     """The holds of before that could be read only after the start, as commands; nobody waits for a word."""
     for name, hold in remembered.holds.items():
         until = moment(hold.until_us, now)
         if name not in board or (until is not None and until.up_s <= now.up_s):
             continue
         if Reason.HELD_OUT not in board.slot(name).said()[1].laid:
-            yield Obey("hold", name, hold.by, hold.why, until, Future())
+            yield OperatorCommand("hold", name, hold.by, hold.why, until, Future())

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final, Protocol, cast
 
 from brokerwatch.config.broker_spec import CREDENTIALS, Origin
-from brokerwatch.config.toml_table import Section, type_name
+from brokerwatch.config.toml_table import TomlTable, type_name
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ _DEFAULT_VARIABLE: Final = {"api_key": "API_KEY", "secret": "API_SECRET", "passw
 def credentials_of(
     name: str,
     exchange: str,
-    table: Section,
+    table: TomlTable,
     folder: Path,
     catalogue: Catalogue,
     environment: Mapping[str, str],
@@ -180,7 +180,7 @@ def _secret_path(source: str, folder: Path, environment: Mapping[str, str]) -> P
     return Path(given) / source if given and not path.exists() else path
 
 
-def _read_secret(path: Path, key: str, table: Section) -> str:
+def _read_secret(path: Path, key: str, table: TomlTable) -> str:
     try:
         value = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:

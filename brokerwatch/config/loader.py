@@ -20,13 +20,9 @@ from typing import Any, Final, cast
 
 from brokerwatch.config.broker_spec import CUSTOM, BrokerSpec, default_rules
 from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings, Settings, cluster_mistakes
-from brokerwatch.config.credentials import (
-    NOT_FOR_CCXT,
-    Catalogue,
-    credentials_of,
-)
+from brokerwatch.config.credentials import NOT_FOR_CCXT, Catalogue, credentials_of
 from brokerwatch.config.policy import POLICIES, Rules
-from brokerwatch.config.toml_table import Section, typed
+from brokerwatch.config.toml_table import TomlTable, typed
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.messages import topics
 
@@ -82,12 +78,12 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
     where = str(path)
     content = _content(path)
     problems: list[Problem] = []
-    top = Section(where, "", content, problems)
+    top = TomlTable(where, "", content, problems)
     version = top.take("version")
     if type(version) is not int or version != 1:
         top.wrong("version", "expected version = 1 at the top of the file")
     before = len(problems)
-    cluster = _cluster(Section(where, "cluster", top.table("cluster"), problems), path.parent)
+    cluster = _cluster(TomlTable(where, "cluster", top.table("cluster"), problems), path.parent)
     is_sound = len(problems) == before
     before = len(problems)
     sections = top.table("brokers")
@@ -99,7 +95,7 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
     for name, section in sections.items():
         mistakes: list[Problem] = []
         if isinstance(section, dict):
-            table = Section(where, f"brokers.{name}", cast("dict[str, Any]", section), mistakes)
+            table = TomlTable(where, f"brokers.{name}", cast("dict[str, Any]", section), mistakes)
             spec = _broker(name, table, path.parent, catalogue, environment)
         else:
             mistakes.append(Problem(where, f"brokers.{name}", f"expected a table, not {typed(section)}"))
@@ -114,8 +110,8 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
 def load_cluster(path: Path) -> ClusterSettings:
     """The [cluster] table alone: what an operator's command needs, without anybody's credentials."""
     problems: list[Problem] = []
-    top = Section(str(path), "", _content(path), problems)
-    settings = _cluster(Section(str(path), "cluster", top.table("cluster"), problems), path.parent)
+    top = TomlTable(str(path), "", _content(path), problems)
+    settings = _cluster(TomlTable(str(path), "cluster", top.table("cluster"), problems), path.parent)
     if problems:
         raise ConfigError(tuple(problems))
     return settings
@@ -152,7 +148,7 @@ def _store(folder: Path, url: str) -> str:
     return url if path in (url, "", ":memory:") else SQLITE + _beside(folder, path)
 
 
-def _cluster(table: Section, folder: Path) -> ClusterSettings:
+def _cluster(table: TomlTable, folder: Path) -> ClusterSettings:
     settings = ClusterSettings(
         name=table.text("name", _CLUSTER.name),
         health_endpoint=table.text("health_endpoint", _CLUSTER.health_endpoint),
@@ -175,7 +171,7 @@ def _cluster(table: Section, folder: Path) -> ClusterSettings:
 
 
 def _broker(
-    name: str, table: Section, folder: Path, catalogue: Catalogue, environment: Mapping[str, str]
+    name: str, table: TomlTable, folder: Path, catalogue: Catalogue, environment: Mapping[str, str]
 ) -> BrokerSpec | None:
     exchange = table.text("exchange", "", needed="a ccxt id such as kraken")
     if exchange and exchange not in catalogue.exchanges():
@@ -202,7 +198,7 @@ def _broker(
         "labels": MappingProxyType({key: str(value) for key, value in labels.items()}),
     }
     if values["policy"] in POLICIES:
-        rules = Section(table.where, f"brokers.{name}.rules", table.table("rules"), table.problems)
+        rules = TomlTable(table.where, f"brokers.{name}.rules", table.table("rules"), table.problems)
         values["rules"] = _rules(
             rules,
             default_rules(
@@ -233,7 +229,7 @@ def _broker(
         return None
 
 
-def _rules(table: Section, policy: Rules) -> Rules:
+def _rules(table: TomlTable, policy: Rules) -> Rules:
     """The rules of the policy, with what the configuration says otherwise."""
     rules = Rules(
         start_unknown=table.switch("start_unknown", default=policy.start_unknown),
@@ -253,7 +249,7 @@ def _rules(table: Section, policy: Rules) -> Rules:
     return rules
 
 
-def _range(table: Section, key: str, default: tuple[float, float] | None) -> tuple[float, float] | None:
+def _range(table: TomlTable, key: str, default: tuple[float, float] | None) -> tuple[float, float] | None:
     found = table.numbers(key, () if default is None else default)
     match found:
         case ():

@@ -13,7 +13,7 @@ from typing import Any, cast
 from brokerwatch.errors import Problem
 
 
-class Section:
+class TomlTable:
     """One TOML table while it is read. What is not taken when it ends is unknown."""
 
     def __init__(self, where: str, path: str, content: Mapping[str, Any], problems: list[Problem]) -> None:

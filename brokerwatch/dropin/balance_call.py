@@ -14,14 +14,14 @@ from brokerwatch.dropin.lent_instance import is_ccxts, lend
 from brokerwatch.dropin.proof import Proof
 from brokerwatch.exchanges import balances
 from brokerwatch.exchanges.balances import FAMILIES
-from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.messages import Balance, Fault, FaultKind
 
 SPEC_NAME: Final = "guard"
 
 
-class Question:
+class BalanceCall:
     """One call of `fetch_balance`: the copy that it asks through, and what came of it."""
 
     def __init__(self, watch: Watch, params: Mapping[str, Any], *, fresh: bool) -> None:
@@ -63,15 +63,15 @@ class Question:
     def keep_markets(self) -> None:
         """They were loaded."""
         if not self.lent.markets:
-            raise NotProof("the list of markets is empty")
+            raise UnprovenAnswer("the list of markets is empty")
         kept = copy.copy(self.lent)
         kept.brokerwatch_answers, kept.last_body = [], ""  # some megabytes
         self._watch.markets = kept
 
     def proven(self, structure: object) -> dict[str, Any]:
-        """The balance, when the answers prove it; raises NotProof."""
+        """The balance, when the answers prove it; raises UnprovenAnswer."""
         if not isinstance(structure, dict):
-            raise NotProof(f"fetch_balance gave {type(structure).__name__}, not a balance")
+            raise UnprovenAnswer(f"fetch_balance gave {type(structure).__name__}, not a balance")
         found = cast("dict[str, Any]", structure)
         by_hand = self._family == "coinbase" and "cursor" in self.params
         proof = Proof(self._family, self._connection.code)
@@ -81,15 +81,15 @@ class Question:
             # Whatever was asked, its envelope is none that we know.
             proof.holdings = balances.unified(balances.exact(found))
         elif proof.goes_on and not by_hand:
-            raise NotProof("ccxt stopped before the last page of accounts")
+            raise UnprovenAnswer("ccxt stopped before the last page of accounts")
         elif is_ccxts(self._watch.owner):
             proof.agree(found)
         elif proof.holdings and not found.get("total"):
-            raise NotProof("the exchange states a balance, and what fetch_balance gave has none")
+            raise UnprovenAnswer("the exchange states a balance, and what fetch_balance gave has none")
         try:
             balance = Balance(holdings=proof.holdings, as_of=self._asked, stated=proof.stated)
         except ValueError as error:
-            raise NotProof(str(error)) from error
+            raise UnprovenAnswer(str(error)) from error
         return self._watch.succeeded(self._account, balance, found)
 
     def failed(self, error: Exception) -> dict[str, Any]:

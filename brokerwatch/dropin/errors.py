@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final, cast
 
 from brokerwatch.errors import BalanceUnknown, CouldNotAsk
-from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.gateway import strict_ccxt
 from brokerwatch.messages import FaultKind
 
@@ -29,7 +29,7 @@ class Unproven(BalanceUnknown, CouldNotAsk):
     """
 
 
-class Doubted(NotProof):
+class Doubted(UnprovenAnswer):
     """An empty answer that may be believed when it comes again."""
 
 
@@ -46,7 +46,7 @@ _ALSO: Final[Mapping[FaultKind, str]] = MappingProxyType(
 )
 """ccxt's class for a kind of fault; all others pass by themselves: NetworkError."""
 _STAND_INS: Final = (
-    (NotProof, "BadResponse"),
+    (UnprovenAnswer, "BadResponse"),
     (TimeoutError, "RequestTimeout"),
     (LockedOut, "RateLimitExceeded"),
 )

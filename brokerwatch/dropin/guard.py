@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.dropin.balance_call import SPEC_NAME, Question
+from brokerwatch.dropin.balance_call import SPEC_NAME, BalanceCall
 from brokerwatch.dropin.errors import Unproven
 from brokerwatch.dropin.last_known import MARK, Watch
 from brokerwatch.errors import ConfigError, Problem
@@ -150,7 +150,7 @@ class _AsyncGuarded(_Guarded):
     fetchTotalBalance = fetch_total_balance  # noqa: N815
 
     async def _ask(self, params: dict[str, Any], *, fresh: bool = False) -> dict[str, Any]:
-        question = Question(self._watch, params, fresh=fresh)
+        question = BalanceCall(self._watch, params, fresh=fresh)
         try:
             async with asyncio.timeout(self._deadline_s):
                 if question.needs_markets():
@@ -192,7 +192,7 @@ class _SyncGuarded(_Guarded):
     fetchTotalBalance = fetch_total_balance  # noqa: N815
 
     def _ask(self, params: dict[str, Any], *, fresh: bool = False) -> dict[str, Any]:
-        question = Question(self._watch, params, fresh=fresh)
+        question = BalanceCall(self._watch, params, fresh=fresh)
         try:
             if question.needs_markets():
                 question.lent.load_markets()

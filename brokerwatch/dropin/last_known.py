@@ -81,7 +81,7 @@ class Watch:
     def succeeded(
         self, params: Mapping[str, Any], balance: Balance, structure: dict[str, Any]
     ) -> dict[str, Any]:
-        """Fold a proven answer; raises NotProof for an empty one that is not to be believed yet."""
+        """Fold a proven answer; raises UnprovenAnswer for an empty one that is not to be believed yet."""
         with self._lock:
             known = self._account(params)
             doubt = known.empties.doubt(balance, known.balance, funded=known.funded)

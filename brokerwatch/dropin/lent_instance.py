@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 from brokerwatch.dropin.errors import CCXT
 from brokerwatch.exchanges import json_text
-from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.gateway import strict_ccxt
 from brokerwatch.gateway.owner_instance import Unredirected, opened
 
@@ -18,7 +18,7 @@ MAX_REQUESTS: Final = 500
 """Requests of one call; pages that never end are a broken answer."""
 
 
-class _Lent:
+class _LentInstance:
     """Mixed in before a strict class: a copy that shares with its owner's instance what must be shared."""
 
     brokerwatch_owner: Any
@@ -46,7 +46,7 @@ class _Lent:
     def fetch(self, *request: Any, **named: Any) -> Any:
         self.brokerwatch_requests += 1
         if self.brokerwatch_requests > MAX_REQUESTS:
-            raise NotProof(f"the balance does not end after {MAX_REQUESTS} requests")
+            raise UnprovenAnswer(f"the balance does not end after {MAX_REQUESTS} requests")
         return cast("Any", super()).fetch(*request, **named)
 
     def on_json_response(self, text: str) -> Any:
@@ -85,7 +85,7 @@ def lend(owner: Any) -> Any:
     found = strict_ccxt.clone(owner)
     of = strict_ccxt.strict_class(owner.__class__)
     if of not in _lent_classes:
-        _lent_classes[of] = type(of.__name__, (_Lent, of), {})
+        _lent_classes[of] = type(of.__name__, (_LentInstance, of), {})
     found.__class__ = _lent_classes[of]
     found.brokerwatch_owner = owner
     found.brokerwatch_answers = []

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from brokerwatch.exchanges import balances, json_text
 from brokerwatch.exchanges.balances import Unstated
-from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.messages import Holding, amount
 from brokerwatch.messages import total as summed
 
@@ -43,7 +43,7 @@ class Proof:
         self._envelopes = known.get(family, {})
 
     def take(self, url: str, body: str) -> None:
-        """One answer; whatever it is not about the balance is passed over. Raises NotProof."""
+        """One answer; whatever it is not about the balance is passed over. Raises UnprovenAnswer."""
         where = urlsplit(url)
         for path, envelope in self._envelopes.items():
             if where.path.endswith(path):
@@ -51,15 +51,15 @@ class Proof:
                 self.taken = True
 
     def agree(self, structure: Mapping[str, Any]) -> None:
-        """That ccxt has left out nothing. Raises NotProof."""
+        """That ccxt has left out nothing. Raises UnprovenAnswer."""
         totals = structure.get("total")
         if not isinstance(totals, dict):
-            raise NotProof("what fetch_balance gave has no total")
+            raise UnprovenAnswer("what fetch_balance gave has no total")
         stated = cast("dict[str, Any]", totals)
         for currency, held in self.holdings.items() if self._one_by_one else ():
             theirs = stated.get(currency)
             if theirs is None or not math.isclose(float(theirs), float(held.total), rel_tol=1e-9):
-                raise NotProof(f"ccxt reads {theirs} {currency}, and the exchange states {held.total}")
+                raise UnprovenAnswer(f"ccxt reads {theirs} {currency}, and the exchange states {held.total}")
 
     def _kraken(self, answer: object, query: object) -> None:
         del query
@@ -70,7 +70,7 @@ class Proof:
             return
         assets = list(cast("dict[str, dict[str, Any]]", answer)["result"])
         if len({self._code(asset) for asset in assets}) < len(assets):
-            raise NotProof("two assets of one code: ccxt would keep one of them")
+            raise UnprovenAnswer("two assets of one code: ccxt would keep one of them")
 
     def _coinbase_page(self, answer: object, query: Mapping[str, list[str]]) -> None:
         if "cursor" not in query:
@@ -98,38 +98,38 @@ OLDER_LEFT_OUT: Final = frozenset({"vault", "multisig", "multisig_vault"})
 
 
 def coinbase_older(answer: Any, code: Callable[[str], str]) -> dict[str, Holding]:
-    """The holdings of Coinbase's /v2/accounts, which states no holds. Raises NotProof.
+    """The holdings of Coinbase's /v2/accounts, which states no holds. Raises UnprovenAnswer.
 
     ccxt reads its first page alone, so an answer that has a next one is a part of a balance.
     ("List accounts" and "Pagination" of the Coinbase App API.)
     """
     match answer:
         case {"errors": errors} if errors:
-            raise NotProof("the answer carries errors")
+            raise UnprovenAnswer("the answer carries errors")
         case {"data": list(), "pagination": {"next_uri": None | ""}}:
             rows: list[Any] = answer["data"]
         case {"data": list(), "pagination": {"next_uri": str()}}:
-            raise NotProof(
+            raise UnprovenAnswer(
                 "this is the first page of the accounts and ccxt reads no further; expected the option "
                 "fetchBalance = v3PrivateGetBrokerageAccounts, or params {'v3': True}, which read all"
             )
         case _:
-            raise NotProof("the answer has no data, or does not say whether it is all of it")
+            raise UnprovenAnswer("the answer has no data, or does not say whether it is all of it")
     found: dict[str, Holding] = {}
     for row in rows:
         match row:
             case {"type": str(kind), "balance": {"amount": str(stated), "currency": str(currency)}}:
                 pass
             case _:
-                raise NotProof("an account without type, amount or currency")
+                raise UnprovenAnswer("an account without type, amount or currency")
         if kind in OLDER_LEFT_OUT:
             continue
         if kind not in OLDER_COUNTED:
-            raise NotProof(f"an account is of a type that we do not know: {kind[:40]!r}")
+            raise UnprovenAnswer(f"an account is of a type that we do not know: {kind[:40]!r}")
         try:
             held = amount(stated)
         except ValueError as error:
-            raise NotProof(f"amount of {currency[:40]}: {error}") from error
+            raise UnprovenAnswer(f"amount of {currency[:40]}: {error}") from error
         before = found.get(code(currency))
         held = held if before is None else summed((before.total, held))
         found[code(currency)] = Holding(free=held, used=_ZERO, total=held)

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, cast
 
 from brokerwatch.errors import InvalidOrder, NotSupported
 from brokerwatch.exchanges import candles, envelope, order_answers, order_request, positions
-from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.order_answers import FoundOrder
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.exchanges.positions import Named
@@ -35,8 +35,8 @@ SKEW_US: Final = 300_000_000
 """So far the exchange's clock may be behind ours. (From 2 minutes on Coinbase refuses what we sign.)"""
 
 
-class Dialect(Protocol):
-    """One exchange's way of saying it. All raise NotProof, NotTaken, or whatever ccxt raises."""
+class ExchangeAdapter(Protocol):
+    """One exchange's way of saying it. All raise UnprovenAnswer, NotTaken, or whatever ccxt raises."""
 
     has_dry_run: bool
     """Whether it can check an order without placing it."""
@@ -164,9 +164,9 @@ class Coinbase:
             if found is not None or cursor is None:
                 return found
             if cursor == wanted.get("cursor"):
-                raise NotProof("the list of orders does not go on: a page names itself as the next one")
+                raise UnprovenAnswer("the list of orders does not go on: a page names itself as the next one")
             wanted["cursor"] = cursor
-        raise NotProof(
+        raise UnprovenAnswer(
             f"not among the newest {MOST_PAGES * ORDERS_PER_PAGE} in {product.id}, and there are more"
         )
 
@@ -337,13 +337,13 @@ class Unified:
         return None
 
 
-_DIALECTS: Final[dict[str, Callable[[Connection], Dialect]]] = {
+_DIALECTS: Final[dict[str, Callable[[Connection], ExchangeAdapter]]] = {
     "kraken": Kraken,
     "coinbase": Coinbase,
     "okx": Okx,
 }
 
 
-def dialect(connection: Connection) -> Dialect:
+def adapter_for(connection: Connection) -> ExchangeAdapter:
     """The way of speaking to the exchange of this connection."""
     return _DIALECTS.get(connection.family, Unified)(connection)

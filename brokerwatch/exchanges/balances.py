@@ -1,7 +1,7 @@
 """Which answers of an exchange prove a balance, and what they say.
 
 An answer is proof when it is in the exchange's own envelope, whole, and every amount in it can be
-read. Anything else is `NotProof`, never an empty or a partial balance: an unknown balance is
+read. Anything else is `UnprovenAnswer`, never an empty or a partial balance: an unknown balance is
 not zero. A zero that the exchange states is a balance like any other. (The envelopes:
 Kraken REST "Get Extended Balance", Coinbase Advanced Trade "List Accounts", OKX v5 "Get Balance".)
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, cast
 
-from brokerwatch.exchanges.envelope import NotProof, listing, mapping, short, text
+from brokerwatch.exchanges.envelope import UnprovenAnswer, listing, mapping, short, text
 from brokerwatch.messages import Holding, amount
 from brokerwatch.messages import total as summed
 from brokerwatch.messages.balance import FRACTION_DIGITS, NOTHING, is_code, less
@@ -50,7 +50,7 @@ _USUAL: Final = re.compile(rf"-?[0-9]{{1,{MOST_DIGITS}}}(?:\.[0-9]{{1,{FRACTION_
 """How amounts are usually written; one that is written so passes every check below, and needs no cut."""
 
 
-class Unstated(NotProof):
+class Unstated(UnprovenAnswer):
     """Kraken's `{"error": []}`: all is well, and no account is stated. See `EmptyAnswers`."""
 
 
@@ -64,7 +64,7 @@ def kraken(answer: object, code: Code) -> dict[str, Holding]:
     envelope = mapping(answer, "the answer")
     errors = listing(envelope.get("error"), "error")
     if errors:
-        raise NotProof(f"the answer carries {short(errors)}")
+        raise UnprovenAnswer(f"the answer carries {short(errors)}")
     if set(envelope) == {"error"}:
         raise Unstated("result is missing")
     found: dict[str, Holding] = {}
@@ -102,13 +102,13 @@ def coinbase_page(answer: object, code: Code, found: dict[str, Holding], seen: s
         uuid = row.get("uuid")
         if isinstance(uuid, str) and uuid:
             if uuid in seen:
-                raise NotProof(f"the account {uuid} comes twice")
+                raise UnprovenAnswer(f"the account {uuid} comes twice")
             seen.add(uuid)
         kind = text(row.get("type", "ACCOUNT_TYPE_CRYPTO"), "type of an account")
         if kind in COINBASE_LEFT_OUT:
             continue
         if kind not in COINBASE_COUNTED:
-            raise NotProof(f"an account is of a type that we do not know: {short(kind)}")
+            raise UnprovenAnswer(f"an account is of a type that we do not know: {short(kind)}")
         available = mapping(row.get("available_balance"), "available_balance")
         currency = text(available.get("currency"), "available_balance.currency")
         free = _amount(available, "value", currency)
@@ -116,11 +116,11 @@ def coinbase_page(answer: object, code: Code, found: dict[str, Holding], seen: s
         used = _held(hold, "value", currency)
         for other in (row.get("currency", currency), hold.get("currency", currency)):
             if other != currency:
-                raise NotProof(f"an account is in {short(other)} and in {currency}")
+                raise UnprovenAnswer(f"an account is in {short(other)} and in {currency}")
         _add(found, code(currency), free=free, used=used, total=summed((free, used)))
     more = page.get("has_next")
     if not isinstance(more, bool):
-        raise NotProof("has_next is missing, so nobody knows whether this is the last page")
+        raise UnprovenAnswer("has_next is missing, so nobody knows whether this is the last page")
     if not more:
         return None
     return text(page.get("cursor"), "cursor of the next page")
@@ -131,7 +131,7 @@ def okx(answer: object, code: Code) -> dict[str, Holding]:
     envelope = _okx_envelope(answer)
     rows = listing(envelope.get("data"), "data")
     if not rows:
-        raise NotProof("data is empty: an account has one row even when it holds nothing")
+        raise UnprovenAnswer("data is empty: an account has one row even when it holds nothing")
     found: dict[str, Holding] = {}
     seen: set[str] = set()
     for row in rows:
@@ -139,7 +139,7 @@ def okx(answer: object, code: Code) -> dict[str, Holding]:
             detail = mapping(entry, "a row of details")
             currency = text(detail.get("ccy"), "ccy")
             if currency in seen:
-                raise NotProof(f"{currency} comes twice in one account")
+                raise UnprovenAnswer(f"{currency} comes twice in one account")
             seen.add(currency)
             total = _amount(detail, "eq", currency)
             free_key = "availEq" if detail.get("availEq") not in (None, "") else "availBal"
@@ -153,9 +153,9 @@ def okx(answer: object, code: Code) -> dict[str, Holding]:
 def _okx_envelope(answer: object) -> Mapping[str, Any]:
     envelope = mapping(answer, "the answer")
     if envelope.get("code") not in ("0", 0):
-        raise NotProof(f"the answer's code is {short(envelope.get('code'))}, not 0")
+        raise UnprovenAnswer(f"the answer's code is {short(envelope.get('code'))}, not 0")
     if envelope.get("msg"):
-        raise NotProof(f"the answer carries {short(envelope.get('msg'))}")
+        raise UnprovenAnswer(f"the answer carries {short(envelope.get('msg'))}")
     return envelope
 
 
@@ -168,7 +168,7 @@ def okx_funding(answer: object, code: Code) -> dict[str, Holding]:
         row = mapping(entry, "a row of data")
         currency = text(row.get("ccy"), "ccy")
         if currency in seen:
-            raise NotProof(f"{currency} comes twice in one account")
+            raise UnprovenAnswer(f"{currency} comes twice in one account")
         seen.add(currency)
         total, free = _amount(row, "bal", currency), _amount(row, "availBal", currency)
         _add(found, code(currency), free=free, used=_amount(row, "frozenBal", currency), total=total)
@@ -183,7 +183,9 @@ def unified(answer: object) -> dict[str, Holding]:
     structure = mapping(answer, "the balance")
     total = mapping(structure.get("total"), "total")
     if not total:
-        raise NotProof("no currency in the answer; an empty account cannot be told from a broken answer")
+        raise UnprovenAnswer(
+            "no currency in the answer; an empty account cannot be told from a broken answer"
+        )
     free, used = mapping(structure.get("free"), "free"), mapping(structure.get("used"), "used")
     found: dict[str, Holding] = {}
     for currency in total:
@@ -216,7 +218,9 @@ def own_holdings(answer: object) -> dict[str, Holding]:
     found: dict[str, Holding] = {}
     for currency, entry in mapping(answer, "what fetch returned").items():
         if is_money(currency.upper()) and not is_money(currency):
-            raise NotProof(f"{currency}: expected {currency.upper()}, or it would count as another currency")
+            raise UnprovenAnswer(
+                f"{currency}: expected {currency.upper()}, or it would count as another currency"
+            )
         if isinstance(entry, Holding):
             _add(
                 found,
@@ -254,7 +258,7 @@ def _add(
     earning: Decimal = NOTHING,
 ) -> None:
     if not is_code(currency):
-        raise NotProof(f"not a currency code: {currency[:40]!r}")
+        raise UnprovenAnswer(f"not a currency code: {currency[:40]!r}")
     before = found.get(currency)
     if before is not None:
         free, used = summed((before.free, free)), summed((before.used, used))
@@ -263,7 +267,7 @@ def _add(
     try:
         found[currency] = Holding(free=free, used=used, total=total, staked=staked, earning=earning)
     except ValueError as error:
-        raise NotProof(f"{currency}: {error}") from error
+        raise UnprovenAnswer(f"{currency}: {error}") from error
 
 
 def _amount(row: Mapping[str, Any], key: str, currency: str, *, absent: Decimal | None = None) -> Decimal:
@@ -273,13 +277,13 @@ def _amount(row: Mapping[str, Any], key: str, currency: str, *, absent: Decimal 
     if value is None and absent is not None:
         return absent
     if value is None:
-        raise NotProof(f"{currency} has no {key}")
+        raise UnprovenAnswer(f"{currency} has no {key}")
     try:
         number = amount(value)
     except ValueError as error:
-        raise NotProof(f"{key} of {currency}: {error}") from error
+        raise UnprovenAnswer(f"{key} of {currency}: {error}") from error
     if number.adjusted() >= MOST_DIGITS:
-        raise NotProof(f"{key} of {currency}: more than {MOST_DIGITS} digits before the point")
+        raise UnprovenAnswer(f"{key} of {currency}: more than {MOST_DIGITS} digits before the point")
     return number
 
 
@@ -287,5 +291,5 @@ def _held(row: Mapping[str, Any], key: str, currency: str) -> Decimal:
     """An amount that orders hold, which cannot be less than nothing: it would be money made up."""
     number = _amount(row, key, currency)
     if number < NOTHING:
-        raise NotProof(f"{key} of {currency} is negative: {number}")
+        raise UnprovenAnswer(f"{key} of {currency} is negative: {number}")
     return number

@@ -1,4 +1,4 @@
-"""What exchanges answer about prices: every candle whole and in order, or `NotProof`.
+"""What exchanges answer about prices: every candle whole and in order, or `UnprovenAnswer`.
 
 One bad row makes the answer worthless: who reckons with prices does not see a gap, nor a price of zero.
 An empty list in a whole envelope is what it says: there was no trade in that time.
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from brokerwatch.errors import NotSupported
 from brokerwatch.exchanges.envelope import (
-    NotProof,
+    UnprovenAnswer,
     kraken_result,
     listing,
     mapping,
@@ -108,23 +108,23 @@ def _word(family: str, timeframe: str) -> str:
 
 
 def kraken_candles(answer: object, count: int, pair: str = "") -> tuple[Candle, ...]:
-    """The newest `count` candles of an OHLC answer, oldest first. Raises NotProof.
+    """The newest `count` candles of an OHLC answer, oldest first. Raises UnprovenAnswer.
 
     `pair`: the id that was asked for, which the answer must be about; empty: whichever it is about.
     """
     result = kraken_result(answer)
     pairs = [name for name in result if name != "last"]
     if len(pairs) != 1:
-        raise NotProof(f"candles of {len(pairs)} pairs, not of one")
+        raise UnprovenAnswer(f"candles of {len(pairs)} pairs, not of one")
     if pair and pairs[0] != pair:
-        raise NotProof(f"candles of {short(pairs[0])}, and {pair} was asked for")
+        raise UnprovenAnswer(f"candles of {short(pairs[0])}, and {pair} was asked for")
     rows = listing(result[pairs[0]], "the candles")
     # time, open, high, low, close, average, volume, trades
     return _newest([_candle(_row(row, 8), (0, 1, 2, 3, 4, 6), 1) for row in rows], count)
 
 
 def coinbase_candles(answer: object, count: int) -> tuple[Candle, ...]:
-    """The newest `count` candles of a product, oldest first. Raises NotProof."""
+    """The newest `count` candles of a product, oldest first. Raises UnprovenAnswer."""
     keys = ("start", "open", "high", "low", "close", "volume")
     rows = [
         mapping(row, "a candle") for row in listing(mapping(answer, "the answer").get("candles"), "candles")
@@ -133,13 +133,13 @@ def coinbase_candles(answer: object, count: int) -> tuple[Candle, ...]:
 
 
 def okx_candles(answer: object, count: int) -> tuple[Candle, ...]:
-    """The newest `count` candles of a spot instrument, oldest first. Raises NotProof."""
+    """The newest `count` candles of a spot instrument, oldest first. Raises UnprovenAnswer."""
     # time, open, high, low, close, volume in the base currency, and in others
     return _newest([_candle(_row(row, 6), range(6), 1_000) for row in okx_data(answer)], count)
 
 
 def unified_candles(rows: object) -> tuple[Candle, ...]:
-    """The candles in what ccxt's `fetch_ohlcv` gives, oldest first. Raises NotProof."""
+    """The candles in what ccxt's `fetch_ohlcv` gives, oldest first. Raises UnprovenAnswer."""
     given = [_row(row, 6) for row in listing(rows, "the candles")]
     exact = [[repr(value) if isinstance(value, float) else value for value in row] for row in given]
     return _newest([_candle(row, range(6), 1_000) for row in exact], len(exact))
@@ -148,7 +148,7 @@ def unified_candles(rows: object) -> tuple[Candle, ...]:
 def _row(value: object, length: int) -> list[Any]:
     row = listing(value, "a candle")
     if len(row) < length:
-        raise NotProof(f"a candle of {len(row)} values, not of {length}")
+        raise UnprovenAnswer(f"a candle of {len(row)} values, not of {length}")
     return row
 
 
@@ -156,24 +156,24 @@ def _candle(row: Sequence[object], at: Sequence[int], units_per_s: int) -> Candl
     """One candle; `at` says where in a row are its start, open, high, low, close and volume."""
     start = positive(row[at[0]], "the start of a candle")
     if start != start.to_integral_value() or start >= NEWEST_S * units_per_s:
-        raise NotProof(f"the start of a candle is {start}")
+        raise UnprovenAnswer(f"the start of a candle is {start}")
     opened, high, low, closed = (positive(row[place], "a price") for place in at[1:5])
     volume = number(row[at[5]], "a volume")
     if high < max(opened, closed) or low > min(opened, closed):
-        raise NotProof(f"a candle from {low} to {high} opens at {opened} and closes at {closed}")
+        raise UnprovenAnswer(f"a candle from {low} to {high} opens at {opened} and closes at {closed}")
     if volume < 0:
-        raise NotProof(f"a volume is negative: {volume}")
+        raise UnprovenAnswer(f"a volume is negative: {volume}")
     start_us = int(start) * (1_000_000 // units_per_s)
     return Candle(start_us=start_us, open=opened, high=high, low=low, close=closed, volume=volume)
 
 
 def _newest(candles: list[Candle], count: int) -> tuple[Candle, ...]:
-    """The newest of them, oldest first; NotProof if one span comes twice or they are in no order."""
+    """The newest of them, oldest first; UnprovenAnswer if one span comes twice or they are in no order."""
     times = [candle.start_us for candle in candles]
     if times == sorted(times, reverse=True):
         candles = candles[::-1]  # some exchanges begin with the newest
     elif times != sorted(times):
-        raise NotProof(OUT_OF_ORDER)
+        raise UnprovenAnswer(OUT_OF_ORDER)
     if len(set(times)) < len(times):
-        raise NotProof(TWICE)
+        raise UnprovenAnswer(TWICE)
     return tuple(candles[-count:]) if count > 0 else ()

@@ -1,4 +1,4 @@
-"""The exchanges' envelopes and the parts in them: there and whole, or `NotProof`.
+"""The exchanges' envelopes and the parts in them: there and whole, or `UnprovenAnswer`.
 
 Numbers are `Decimal` from the exchange's own text, since a float has lost digits already.
 """
@@ -16,78 +16,78 @@ from brokerwatch.messages.trading import Status, StatusWord
 _TEXT: Final = {str}
 
 
-class NotProof(ValueError):
+class UnprovenAnswer(ValueError):
     """An answer arrived and does not prove a balance; the text says what is wrong with it."""
 
 
 def kraken_envelope(answer: object) -> Mapping[str, Any]:
-    """Kraken's envelope, if it says that all is well; `result` is for the caller to read. Raises NotProof."""
+    """Kraken's envelope, if it says that all is well; the caller reads `result`. Raises UnprovenAnswer."""
     envelope = mapping(answer, "the answer")
     errors = listing(envelope.get("error"), "error")
     if errors:
-        raise NotProof(f"the answer carries {short(errors)}")
+        raise UnprovenAnswer(f"the answer carries {short(errors)}")
     return envelope
 
 
 def kraken_result(answer: object) -> Mapping[str, Any]:
-    """The result in Kraken's envelope. Raises NotProof."""
+    """The result in Kraken's envelope. Raises UnprovenAnswer."""
     return mapping(kraken_envelope(answer).get("result"), "result")
 
 
 def okx_rows(answer: object) -> list[Mapping[str, Any]]:
-    """The rows in OKX's envelope, each a map. Raises NotProof."""
+    """The rows in OKX's envelope, each a map. Raises UnprovenAnswer."""
     return [mapping(row, "a row of data") for row in okx_data(answer)]
 
 
 def okx_data(answer: object) -> list[Any]:
-    """The data in OKX's envelope. Raises NotProof."""
+    """The data in OKX's envelope. Raises UnprovenAnswer."""
     envelope = mapping(answer, "the answer")
     code, message = envelope.get("code"), envelope.get("msg")
     if str(code) != "0" or message:
-        raise NotProof(f"the answer's code is {short(code)}, with {short(message)}")
+        raise UnprovenAnswer(f"the answer's code is {short(code)}, with {short(message)}")
     return listing(envelope.get("data"), "data")
 
 
 def mapping(value: object, what: str) -> Mapping[str, Any]:
-    """A map with keys of text. Raises NotProof, which names `what` it should be."""
+    """A map with keys of text. Raises UnprovenAnswer, which names `what` it should be."""
     if type(value) is dict:
         known = cast("dict[str, Any]", value)
         if set(map(type, known)) <= _TEXT:
             return known
     if not isinstance(value, Mapping):
-        raise NotProof(f"{what} is {short(value)}, not a map")
+        raise UnprovenAnswer(f"{what} is {short(value)}, not a map")
     if not all(isinstance(key, str) for key in cast("Mapping[object, Any]", value)):
-        raise NotProof(f"{what} has a key that is not text")
+        raise UnprovenAnswer(f"{what} has a key that is not text")
     return cast("Mapping[str, Any]", value)
 
 
 def listing(value: object, what: str) -> list[Any]:
-    """A list. Raises NotProof."""
+    """A list. Raises UnprovenAnswer."""
     if not isinstance(value, list):
-        raise NotProof(f"{what} is {short(value)}, not a list")
+        raise UnprovenAnswer(f"{what} is {short(value)}, not a list")
     return list(cast("list[object]", value))
 
 
 def text(value: object, what: str) -> str:
-    """A text that is not empty. Raises NotProof."""
+    """A text that is not empty. Raises UnprovenAnswer."""
     if not isinstance(value, str) or not value:
-        raise NotProof(f"{what} is {short(value)}, not text")
+        raise UnprovenAnswer(f"{what} is {short(value)}, not text")
     return value
 
 
 def number(value: object, what: str) -> Decimal:
-    """A finite number, exactly. Raises NotProof."""
+    """A finite number, exactly. Raises UnprovenAnswer."""
     try:
         return amount(value)
     except ValueError as error:
-        raise NotProof(f"{what}: {error}") from error
+        raise UnprovenAnswer(f"{what}: {error}") from error
 
 
 def positive(value: object, what: str) -> Decimal:
-    """A number that is more than zero. Raises NotProof."""
+    """A number that is more than zero. Raises UnprovenAnswer."""
     found = number(value, what)
     if found <= 0:
-        raise NotProof(f"{what} is not more than zero: {found}")
+        raise UnprovenAnswer(f"{what} is not more than zero: {found}")
     return found
 
 
@@ -115,12 +115,12 @@ _SHOWN: Final = 200
 def kraken_status(answer: object) -> Status:
     """Kraken's SystemStatus. What is announced, or going on beside it, leaves the word as it is.
 
-    Raises NotProof. https://docs.kraken.com/api/docs/rest-api/get-system-status
+    Raises UnprovenAnswer. https://docs.kraken.com/api/docs/rest-api/get-system-status
     """
     result = kraken_result(answer)
     word = text(result.get("status"), "status")
     if word not in {str(each) for each in StatusWord}:
-        raise NotProof(f"a status that we do not know: {short(word)}")
+        raise UnprovenAnswer(f"a status that we do not know: {short(word)}")
     told = [
         f"{about}: {_title(notice)}"
         for key, about in (("emergency", "now"), ("upcoming_maintenance", "announced"))
@@ -132,7 +132,7 @@ def kraken_status(answer: object) -> Status:
 def okx_status(answer: object, now_us: int) -> Status:
     """OKX's "Get Status": maintenance that goes on, as against what is announced for later than `now_us`.
 
-    While only resting orders are taken (`pre_open`) it is post-only. Raises NotProof.
+    While only resting orders are taken (`pre_open`) it is post-only. Raises UnprovenAnswer.
     https://www.okx.com/docs-v5/en/#status-get-status
     """
     word, told = StatusWord.ONLINE, list[str]()
@@ -142,7 +142,7 @@ def okx_status(answer: object, now_us: int) -> Status:
         if not is_ours or state in ("completed", "canceled"):
             continue
         if state not in ("scheduled", "ongoing", "pre_open"):
-            raise NotProof(f"a state that we do not know: {short(state)}")
+            raise UnprovenAnswer(f"a state that we do not know: {short(state)}")
         begin_us, end_us = (_moment_us(row.get(key), key) for key in ("begin", "end"))
         if state == "scheduled":
             if end_us > now_us:
@@ -175,7 +175,7 @@ def _moment_us(value: object, what: str) -> int:
     """A moment that is written in milliseconds, as µs."""
     moment = positive(value, what)
     if moment >= LATEST_S * 1_000:
-        raise NotProof(f"{what} is no moment: {moment}")
+        raise UnprovenAnswer(f"{what} is no moment: {moment}")
     return int(moment) * 1_000
 
 

@@ -178,7 +178,7 @@ STATUSES: Final[Mapping[int, FaultKind]] = MappingProxyType(
 
 CLASSES: Final[Mapping[str, FaultKind]] = MappingProxyType(
     {
-        "NotProof": BAD,
+        "UnprovenAnswer": BAD,
         "AccountNotEnabled": PERMISSION,
         "PermissionDenied": PERMISSION,
         "AccountSuspended": PERMISSION,
@@ -228,7 +228,7 @@ UNSPECIFIC: Final = frozenset(
         "OperationFailed",
         "BadResponse",
         "NullResponse",
-        "NotProof",
+        "UnprovenAnswer",
     }
     | {"TypeError", "AttributeError", "NameError"}
 )

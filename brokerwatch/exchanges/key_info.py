@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from brokerwatch.exchanges.envelope import (
-    NotProof,
+    UnprovenAnswer,
     kraken_result,
     listing,
     mapping,
@@ -56,7 +56,7 @@ _WITHDRAW: Final = "withdraw"
 
 
 def kraken_key(answer: object) -> KeyFacts:
-    """The facts in a GetApiKeyInfo answer. Raises NotProof.
+    """The facts in a GetApiKeyInfo answer. Raises UnprovenAnswer.
 
     https://docs.kraken.com/api-reference/account-data/get-api-key-info
     """
@@ -72,7 +72,7 @@ def kraken_key(answer: object) -> KeyFacts:
     # A key that does not end is valid until 0.
     ends_s = number("0" if ends in (None, "") else ends, "validUntil")
     if ends_s < 0:
-        raise NotProof(f"validUntil is {ends_s}")
+        raise UnprovenAnswer(f"validUntil is {ends_s}")
     return KeyFacts(
         account=", ".join(part for part in parts if part),
         api_key="" if told in (None, "") else text(told, "apiKey"),
@@ -95,7 +95,7 @@ def _may_withdraw(rights: list[str]) -> bool:
 
 
 def coinbase_key(answer: object) -> KeyFacts:
-    """The facts in a key_permissions answer. Raises NotProof.
+    """The facts in a key_permissions answer. Raises UnprovenAnswer.
 
     https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/data-api/get-api-key-permissions
     """
@@ -115,27 +115,27 @@ def coinbase_key(answer: object) -> KeyFacts:
 def _flag(row: Mapping[str, Any], name: str) -> bool:
     value = row.get(name)
     if not isinstance(value, bool):
-        raise NotProof(f"{name} is {short(value)}")
+        raise UnprovenAnswer(f"{name} is {short(value)}")
     return value
 
 
 def okx_key(answer: object) -> KeyFacts:
-    """The facts in an account/config answer. Raises NotProof.
+    """The facts in an account/config answer. Raises UnprovenAnswer.
 
     https://www.okx.com/docs-v5/en/#trading-account-rest-api-get-account-configuration
     """
     rows = okx_rows(answer)
     if len(rows) != 1:
-        raise NotProof(f"the configuration of {len(rows)} accounts, not of one")
+        raise UnprovenAnswer(f"the configuration of {len(rows)} accounts, not of one")
     row = rows[0]
     perm = text(row.get("perm"), "perm")
     rights = [part.strip() for part in perm.split(",") if part.strip()]
     if not rights:
-        raise NotProof(f"perm is {short(perm)}")
+        raise UnprovenAnswer(f"perm is {short(perm)}")
     uid, main, label = row.get("uid"), row.get("mainUid"), row.get("label")
     bound = row.get("ip")
     if not isinstance(bound, str | None):
-        raise NotProof(f"ip is {short(bound)}, not text")
+        raise UnprovenAnswer(f"ip is {short(bound)}, not text")
     of_main = f", a sub-account of {main}" if isinstance(main, str) and main and main != uid else ""
     return KeyFacts(
         account=f"account {uid}{of_main}{f', key {label!r}' if label else ''}" if uid else "",

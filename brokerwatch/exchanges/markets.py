@@ -1,4 +1,4 @@
-"""The markets of an exchange, from what ccxt makes of its list: exact steps and minimums, or `NotProof`.
+"""The markets of an exchange, from ccxt's list of them: exact steps and minimums, or `UnprovenAnswer`.
 
 A step that is wrong by one digit makes orders that are refused, or other ones than were asked for. What
 the exchange does not say is None, never zero.
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, cast
 
-from brokerwatch.exchanges.envelope import NotProof, mapping, short, text
+from brokerwatch.exchanges.envelope import UnprovenAnswer, mapping, short, text
 from brokerwatch.messages import Product
 
 DECIMAL_PLACES: Final = 2
@@ -25,15 +25,15 @@ MOST_PLACES: Final = 64
 def products_from(markets: Mapping[str, Any], precision_mode: int = TICK_SIZE) -> tuple[Product, ...]:
     """The markets in what ccxt's `load_markets` gives, with exact steps and minimums.
 
-    `precision_mode` is the instance's `precisionMode`. Raises NotProof for a map that is empty or broken:
+    `precision_mode` is the instance's `precisionMode`. Raises UnprovenAnswer for an empty or broken map:
     no exchange has no markets. A market whose currencies ccxt does not know is left out.
     """
     rows = [mapping(market, "a market") for market in mapping(markets, "the list of markets").values()]
     found = tuple(_product(row, precision_mode) for row in rows if row.get("base") and row.get("quote"))
     if not found:
-        raise NotProof("no markets in the answer")
+        raise UnprovenAnswer("no markets in the answer")
     if len({each.symbol for each in found}) < len(found):
-        raise NotProof("a symbol comes twice in the list of markets")
+        raise UnprovenAnswer("a symbol comes twice in the list of markets")
     return found
 
 
@@ -46,7 +46,7 @@ def _product(row: Mapping[str, Any], mode: int) -> Product:
     info = cast("object", row.get("info"))
     active = row.get("active")
     if not isinstance(active, bool | None):
-        raise NotProof(f"active {about} is neither true nor false")
+        raise UnprovenAnswer(f"active {about} is neither true nor false")
     return Product(
         symbol=symbol,
         base=text(row.get("base"), f"base {about}"),
@@ -98,10 +98,10 @@ def _step(value: object, mode: int, what: str) -> Decimal | None:
         return None
     if mode == DECIMAL_PLACES:
         if number != number.to_integral_value() or abs(number) > MOST_PLACES:
-            raise NotProof(f"{what} is no number of digits: {number}")
+            raise UnprovenAnswer(f"{what} is no number of digits: {number}")
         return Decimal(1).scaleb(-int(number))
     if number < 0:
-        raise NotProof(f"{what} is negative: {number}")
+        raise UnprovenAnswer(f"{what} is negative: {number}")
     return number or None  # a step of zero is no step
 
 
@@ -109,7 +109,7 @@ def _least(limits: Mapping[str, Any], name: str, about: str) -> Decimal | None:
     """The smallest order; None when there is no limit."""
     number = _number(_part(limits, name, about).get("min"), f"limits.{name}.min {about}")
     if number is not None and number < 0:
-        raise NotProof(f"limits.{name}.min {about} is negative: {number}")
+        raise UnprovenAnswer(f"limits.{name}.min {about} is negative: {number}")
     return number or None
 
 
@@ -123,11 +123,11 @@ def _number(value: object, what: str) -> Decimal | None:
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        raise NotProof(f"{what} is no number: {short(value)}")
+        raise UnprovenAnswer(f"{what} is no number: {short(value)}")
     try:
         number = Decimal(repr(value) if isinstance(value, float) else value)
     except InvalidOperation:
-        raise NotProof(f"{what} is no number: {short(value)}") from None
+        raise UnprovenAnswer(f"{what} is no number: {short(value)}") from None
     if not number.is_finite() or abs(number.adjusted()) > MOST_PLACES:
-        raise NotProof(f"{what} is no number that can be: {short(value)}")
+        raise UnprovenAnswer(f"{what} is no number that can be: {short(value)}")
     return number

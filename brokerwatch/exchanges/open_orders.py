@@ -1,4 +1,4 @@
-"""What an account has ordered and what is still open: each order read whole, or `NotProof`.
+"""What an account has ordered and what is still open: each order read whole, or `UnprovenAnswer`.
 
 An order that is left out would make money look free that is not. The list is read to hold a balance and
 positions against it, so it says of each order what it must be holding, where that can be said.
@@ -12,7 +12,7 @@ from decimal import Context, Decimal
 from typing import Any, Final
 
 from brokerwatch.exchanges.envelope import (
-    NotProof,
+    UnprovenAnswer,
     kraken_result,
     listing,
     mapping,
@@ -49,7 +49,7 @@ class OpenOrder:
 
 
 def kraken_open(answer: object, market: Market) -> tuple[OpenOrder, ...]:
-    """The orders of an OpenOrders answer. Raises NotProof.
+    """The orders of an OpenOrders answer. Raises UnprovenAnswer.
 
     https://docs.kraken.com/api/docs/rest-api/get-open-orders
     """
@@ -74,7 +74,7 @@ def _kraken_order(order_id: str, row: Mapping[str, Any], market: Market) -> Open
 
 
 def coinbase_open(page: object, market: Market) -> tuple[OpenOrder, ...]:
-    """The orders on one page of "List Orders" that asked for open ones. Raises NotProof."""
+    """The orders on one page of "List Orders" that asked for open ones. Raises UnprovenAnswer."""
     rows = [mapping(row, "an order") for row in listing(mapping(page, "the answer").get("orders"), "orders")]
     return tuple(_coinbase_order(row, market) for row in rows)
 
@@ -84,7 +84,7 @@ def _coinbase_order(row: Mapping[str, Any], market: Market) -> OpenOrder:
     told = mapping(row.get("order_configuration"), f"order_configuration of {order_id}")
     kinds = [(kind, size) for kind, size in told.items() if size is not None]
     if len(kinds) != 1:
-        raise NotProof(f"{order_id} is an order of {len(kinds)} kinds, not of one")
+        raise UnprovenAnswer(f"{order_id} is an order of {len(kinds)} kinds, not of one")
     kind, size = kinds[0][0], mapping(kinds[0][1], f"order_configuration of {order_id}")
     ordered, filled = size.get("base_size"), row.get("filled_size")
     left = None
@@ -104,7 +104,7 @@ def _coinbase_order(row: Mapping[str, Any], market: Market) -> OpenOrder:
 
 
 def okx_open(answer: object, market: Market) -> tuple[OpenOrder, ...]:
-    """The orders of one page of "Order List". Raises NotProof."""
+    """The orders of one page of "Order List". Raises UnprovenAnswer."""
     return tuple(_okx_order(row, market) for row in okx_rows(answer))
 
 
@@ -126,7 +126,7 @@ def _okx_order(row: Mapping[str, Any], market: Market) -> OpenOrder:
 
 
 def unified_open(rows: object, market: Market) -> tuple[OpenOrder, ...]:
-    """The orders in what ccxt's `fetch_open_orders` gives, exact. Raises NotProof."""
+    """The orders in what ccxt's `fetch_open_orders` gives, exact. Raises UnprovenAnswer."""
     found: list[OpenOrder] = []
     for entry in listing(rows, "the orders"):
         row = mapping(entry, "an order")
@@ -134,7 +134,7 @@ def unified_open(rows: object, market: Market) -> tuple[OpenOrder, ...]:
         remaining, price = row.get("remaining"), row.get("price")
         left = None if remaining is None else number(_exact(remaining), f"remaining of {order_id}")
         if left is not None and left < 0:
-            raise NotProof(f"of {order_id} {left} remains")
+            raise UnprovenAnswer(f"of {order_id} {left} remains")
         # An order that waits for a trigger has the type of what it will be then.
         waits = any(row.get(key) not in (None, "", 0, "0") for key in ("triggerPrice", "stopPrice"))
         found.append(
@@ -161,7 +161,7 @@ def _left(ordered: object, filled: object, order_id: str) -> Decimal:
     done = number(filled, f"filled of {order_id}")
     left = less(size, done)
     if size <= 0 or done < 0 or left < 0:
-        raise NotProof(f"{order_id} is of {size}, and {done} of it is filled")
+        raise UnprovenAnswer(f"{order_id} is of {size}, and {done} of it is filled")
     return left
 
 
@@ -177,7 +177,7 @@ def _order(
 ) -> OpenOrder:
     """`plain`: it rests in the book at `price`, by the account's own means; only then its hold is known."""
     if side not in ("buy", "sell"):
-        raise NotProof(f"the side of the order {order_id} is {short(side)}")
+        raise UnprovenAnswer(f"the side of the order {order_id} is {short(side)}")
     product = market(name)
     holds: tuple[str, Decimal] | None = None
     if product is not None and product.kind == "spot" and left is not None and plain:

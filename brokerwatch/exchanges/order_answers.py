@@ -1,6 +1,6 @@
 """What the answers to orders prove: placed, checked, or found again; and which of them prove nothing.
 
-Two ways to fail are kept apart. `NotTaken`: the exchange says no, so nothing was placed. `NotProof`: the
+Two failures are kept apart. `NotTaken`: the exchange says no, so nothing was placed. `UnprovenAnswer`: the
 answer cannot be read, so nobody knows; an order that it was about must be looked up before anything
 else is sent. Nothing is "placed" without the exchange's id of it, and nothing is "not there" unless the
 exchange was asked for exactly this and answered whole.
@@ -14,7 +14,7 @@ from decimal import Decimal, localcontext
 from typing import Any, Final, cast
 
 from brokerwatch.exchanges.envelope import (
-    NotProof,
+    UnprovenAnswer,
     kraken_result,
     listing,
     mapping,
@@ -57,19 +57,19 @@ class FoundOrder:
 
 
 def kraken_placed(answer: object) -> str:
-    """The id of the order that AddOrder placed. Raises NotTaken, NotProof."""
+    """The id of the order that AddOrder placed. Raises NotTaken, UnprovenAnswer."""
     placed = listing(_kraken_result(answer).get("txid"), "txid")
     if len(placed) != 1:
-        raise NotProof(f"the answer to one order names {len(placed)}")
+        raise UnprovenAnswer(f"the answer to one order names {len(placed)}")
     return text(placed[0], "txid")
 
 
-class PlacedAfterAll(NotProof):
+class PlacedAfterAll(UnprovenAnswer):
     """A dry run was answered with an order: what was only to be checked may have been placed."""
 
 
 def kraken_validated(answer: object) -> None:
-    """AddOrder would take the order. Raises NotTaken, NotProof; PlacedAfterAll."""
+    """AddOrder would take the order. Raises NotTaken, UnprovenAnswer; PlacedAfterAll."""
     result = _kraken_result(answer)
     if result.get("txid"):
         raise PlacedAfterAll(f"a dry run was answered with an order: {short(result['txid'])}")
@@ -94,7 +94,7 @@ def kraken_found(
 ) -> FoundOrder | None:
     """Our order among those that OpenOrders and then ClosedOrders gave for our id; None: there is none.
 
-    `code` gives the common code of a currency of Kraken's. Raises NotProof; also when only other orders came:
+    `code` gives the common code of a Kraken currency. Raises UnprovenAnswer, also when only others came:
     then they were not chosen by the id, and more of them may stand on further pages.
     """
     ours: dict[str, FoundOrder] = {}
@@ -110,10 +110,10 @@ def kraken_found(
             else:
                 others += 1
         if not rows and result.get("count") is not None and number(result["count"], "count"):
-            raise NotProof(f"{short(result['count'])} {name} orders are counted, and none is there")
+            raise UnprovenAnswer(f"{short(result['count'])} {name} orders are counted, and none is there")
     found = _only(ours, client_order_id)
     if found is None and others:
-        raise NotProof(f"{others} orders that were not asked for, and not {client_order_id}")
+        raise UnprovenAnswer(f"{others} orders that were not asked for, and not {client_order_id}")
     return found
 
 
@@ -188,13 +188,13 @@ _COINBASE_SIDES: Final = {"BUY": "buy", "SELL": "sell"}
 
 
 def coinbase_placed(answer: object, request: OrderRequest) -> str:
-    """The id of the order that was created for this request. Raises NotTaken, NotProof.
+    """The id of the order that was created for this request. Raises NotTaken, UnprovenAnswer.
 
     Whoever sends an id a second time gets the order of that id, whatever he asks for now. ("Create Order")
     """
     envelope = _coinbase_envelope(answer)
     if envelope.get("success") is not True:
-        raise NotProof(f"success is {short(envelope.get('success'))}")
+        raise UnprovenAnswer(f"success is {short(envelope.get('success'))}")
     row = mapping(envelope.get("success_response"), "success_response")
     expected = {
         "product_id": request.product.id,
@@ -203,16 +203,18 @@ def coinbase_placed(answer: object, request: OrderRequest) -> str:
     }
     for key, value in expected.items():
         if row.get(key) != value:
-            raise NotProof(f"{key} of the order is {short(row.get(key))}, not {value}")
+            raise UnprovenAnswer(f"{key} of the order is {short(row.get(key))}, not {value}")
     sizes = _coinbase_sizes(envelope).items()
     wanted = {"ordered_base": request.base_amount, "ordered_quote": request.quote_amount}
     if any(number(size, "the size of the order") != wanted[unit] for unit, size in sizes):
-        raise NotProof(f"the order of this id has another size: {short(envelope['order_configuration'])}")
+        raise UnprovenAnswer(
+            f"the order of this id has another size: {short(envelope['order_configuration'])}"
+        )
     return text(row.get("order_id"), "order_id")
 
 
 def coinbase_previewed(answer: object) -> None:
-    """Coinbase would take the order. Raises NotTaken, NotProof; PlacedAfterAll."""
+    """Coinbase would take the order. Raises NotTaken, UnprovenAnswer; PlacedAfterAll."""
     envelope = _coinbase_envelope(answer)
     for key in ("order_id", "success_response"):
         if envelope.get(key):
@@ -222,20 +224,20 @@ def coinbase_previewed(answer: object) -> None:
         raise NotTaken(", ".join(map(str, errors)))
     sizes = [number(envelope.get(key), key) for key in ("base_size", "quote_size")]
     if not any(sizes):
-        raise NotProof("a preview of nothing: both sizes are zero")
+        raise UnprovenAnswer("a preview of nothing: both sizes are zero")
 
 
 def coinbase_found(page: object, client_order_id: str) -> FoundOrder | None:
     """Our order, on one page of "List Orders"; None if it is not on this page.
 
-    Coinbase does not choose by our id: see `coinbase_cursor` for whether there are more. Raises NotProof.
+    Coinbase does not choose by our id: `coinbase_cursor` says whether there are more. Raises UnprovenAnswer.
     """
     ours: dict[str, FoundOrder] = {}
     for entry in listing(_coinbase_envelope(page).get("orders"), "orders"):
         row = mapping(entry, "an order")
         told = row.get("client_order_id")
         if not isinstance(told, str):
-            raise NotProof(f"the client_order_id of an order is {short(told)}")
+            raise UnprovenAnswer(f"the client_order_id of an order is {short(told)}")
         if told == client_order_id:
             order_id = text(row.get("order_id"), "order_id")
             ours[order_id] = _order(
@@ -262,7 +264,7 @@ def _coinbase_sizes(row: Mapping[str, Any]) -> dict[str, object]:
     if len(found) > 1 or (
         isinstance(in_quote, bool) and found and in_quote is not ("ordered_quote" in found)
     ):
-        raise NotProof(f"the size of an order contradicts itself: {short(sizes)}")
+        raise UnprovenAnswer(f"the size of an order contradicts itself: {short(sizes)}")
     return found
 
 
@@ -272,11 +274,11 @@ def _coinbase_reasons(row: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def coinbase_cursor(page: object) -> str | None:
-    """The cursor of the next page of "List Orders"; None when this is the last. Raises NotProof."""
+    """The cursor of the next page of "List Orders"; None when this is the last. Raises UnprovenAnswer."""
     envelope = _coinbase_envelope(page)
     more = envelope.get("has_next")
     if not isinstance(more, bool):
-        raise NotProof("has_next is missing, so nobody knows whether this is the last page")
+        raise UnprovenAnswer("has_next is missing, so nobody knows whether this is the last page")
     return text(envelope.get("cursor"), "cursor of the next page") if more else None
 
 
@@ -286,10 +288,10 @@ def _coinbase_envelope(answer: object) -> Mapping[str, Any]:
 
 
 def okx_placed(answer: object) -> str:
-    """The id of the order that was placed. Raises NotTaken, NotProof."""
+    """The id of the order that was placed. Raises NotTaken, UnprovenAnswer."""
     row = _okx_row(answer)
     if str(row.get("sCode")) != "0":
-        raise NotProof(f"sCode is {short(row.get('sCode'))}")
+        raise UnprovenAnswer(f"sCode is {short(row.get('sCode'))}")
     return text(row.get("ordId"), "ordId")
 
 
@@ -304,14 +306,14 @@ _OKX_UNITS: Final = {"base_ccy": "ordered_base", "quote_ccy": "ordered_quote"}
 
 
 def okx_found(answer: object, client_order_id: str) -> FoundOrder:
-    """The order that was asked for by our id. Raises NotProof.
+    """The order that was asked for by our id. Raises UnprovenAnswer.
 
     That there is none OKX says by an error; see `brokerwatch.exchanges.refusals.no_such_order`.
     https://www.okx.com/docs-v5/en/#order-book-trading-trade-get-order-details
     """
     row = _okx_row(answer)
     if row.get("clOrdId") != client_order_id:
-        raise NotProof(f"another order than {client_order_id}")
+        raise UnprovenAnswer(f"another order than {client_order_id}")
     unit = _OKX_UNITS.get(str(row.get("tgtCcy")))
     return _order(
         text(row.get("ordId"), "ordId"),
@@ -328,7 +330,7 @@ def _okx_row(answer: object) -> Mapping[str, Any]:
     _admit("okx", answer)
     rows = okx_rows(answer)
     if len(rows) != 1:
-        raise NotProof(f"the answer to one order has {len(rows)} rows")
+        raise UnprovenAnswer(f"the answer to one order has {len(rows)} rows")
     return rows[0]
 
 
@@ -348,7 +350,7 @@ def unified_found(
     """Our order in ccxt's lists of the market's orders, given as they were asked for; None: it is in none.
 
     Each comes with how many rows its page holds: a page that is full may be followed by another, and
-    proves the absence of nothing. Raises NotProof; also when a row of the lists says no id.
+    proves the absence of nothing. Raises UnprovenAnswer; also when a row of the lists says no id.
     """
     ours: dict[str, FoundOrder] = {}
     doubt = ""
@@ -356,7 +358,7 @@ def unified_found(
         rows = [mapping(row, "an order") for row in listing(answer, "the orders")]
         for row in rows:
             if row.get("symbol") not in (None, product.symbol):
-                raise NotProof(f"an order in {short(row['symbol'])} among those in {product.symbol}")
+                raise UnprovenAnswer(f"an order in {short(row['symbol'])} among those in {product.symbol}")
             if row.get("clientOrderId") == client_order_id:
                 order_id = text(row.get("id"), "the id of an order")
                 ours[order_id] = _unified_order(order_id, row, product)
@@ -366,7 +368,7 @@ def unified_found(
             doubt = f"the page is full with {len(rows)} orders, and there may be more"
     found = _only(ours, client_order_id)
     if found is None and doubt:
-        raise NotProof(f"{doubt}, so {client_order_id} may exist")
+        raise UnprovenAnswer(f"{doubt}, so {client_order_id} may exist")
     return found
 
 
@@ -380,7 +382,7 @@ def _unified_order(order_id: str, row: Mapping[str, Any], product: Product) -> F
 
 
 def unified_placed(answer: object) -> str:
-    """The id of the order that ccxt says was placed. Raises NotProof."""
+    """The id of the order that ccxt says was placed. Raises UnprovenAnswer."""
     return text(mapping(answer, "the answer to an order").get("id"), "the id of the order")
 
 
@@ -394,14 +396,14 @@ def _order(
 ) -> FoundOrder:
     """The order that a row tells of; `state`: what the exchange's words mean, its word, and its reasons.
 
-    What is None the row does not say. Raises NotProof for what cannot be read or contradicts itself.
+    What is None the row does not say. Raises UnprovenAnswer for what cannot be read or contradicts itself.
     """
     meanings, word, reasons = state
     meaning = meanings.get(word) if isinstance(word, str) else None
     if meaning is None:
-        raise NotProof(f"the state of the order {order_id} is {short(word)}")
+        raise UnprovenAnswer(f"the state of the order {order_id} is {short(word)}")
     if side not in ("buy", "sell", None):
-        raise NotProof(f"the side of the order {order_id} is {short(side)}")
+        raise UnprovenAnswer(f"the side of the order {order_id} is {short(side)}")
     size = {
         unit: positive(value, f"the size of {order_id}")
         for unit, value in ordered.items()
@@ -410,7 +412,7 @@ def _order(
     base, done = size.get("ordered_base"), None if filled is None else number(filled, f"filled of {order_id}")
     too_little = meaning == _FILLED and done is not None and (done == 0 or (base is not None and done < base))
     if done is not None and (done < 0 or too_little or (base is not None and done > base)):
-        raise NotProof(f"{order_id} is {word}, {done} of {'its size' if base is None else base} filled")
+        raise UnprovenAnswer(f"{order_id} is {word}, {done} of {'its size' if base is None else base} filled")
     words = dict.fromkeys((str(word), *(str(reason) for reason in reasons if reason)))
     return FoundOrder(
         order_id=order_id,
@@ -424,9 +426,9 @@ def _order(
 
 
 def _only(ours: Mapping[str, FoundOrder], client_order_id: str) -> FoundOrder | None:
-    """The one order that has our id. Raises NotProof for a second one: nobody knows which is meant."""
+    """The one order that has our id. Raises UnprovenAnswer for a second one: nobody knows which is meant."""
     if len(ours) > 1:
-        raise NotProof(f"{len(ours)} orders have the id {client_order_id}: {', '.join(sorted(ours))}")
+        raise UnprovenAnswer(f"{len(ours)} orders have the id {client_order_id}: {', '.join(sorted(ours))}")
     return next(iter(ours.values()), None)
 
 

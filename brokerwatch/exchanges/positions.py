@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Final, cast
 
 from brokerwatch.exchanges.envelope import (
-    NotProof,
+    UnprovenAnswer,
     kraken_envelope,
     listing,
     mapping,
@@ -51,7 +51,7 @@ def held_positions(
 
 
 def kraken_positions(answer: object, named: Named = str) -> tuple[Position, ...]:
-    """The margin positions of an OpenPositions answer, one for each opening trade. Raises NotProof."""
+    """The margin positions of an OpenPositions answer, one for each opening trade. Raises UnprovenAnswer."""
     result = kraken_envelope(answer).get("result")
     # With consolidation=market it is a list.
     rows = cast("object", result) if isinstance(result, list) else [*mapping(result, "result").values()]
@@ -64,7 +64,7 @@ def kraken_positions(answer: object, named: Named = str) -> tuple[Position, ...]
 
 
 def coinbase_positions(answer: object, named: Named = str) -> tuple[Position, ...]:
-    """The futures positions of Coinbase, counted in contracts. Raises NotProof."""
+    """The futures positions of Coinbase, counted in contracts. Raises UnprovenAnswer."""
     found: list[Position] = []
     for row in _rows(mapping(answer, "the answer").get("positions")):
         product = text(row.get("product_id"), "the product of a position")
@@ -74,13 +74,15 @@ def coinbase_positions(answer: object, named: Named = str) -> tuple[Position, ..
 
 
 def okx_positions(answer: object, named: Named = str) -> tuple[Position, ...]:
-    """The margin and derivative positions of OKX, in what OKX counts them in. Raises NotProof."""
+    """The margin and derivative positions of OKX, in what OKX counts them in. Raises UnprovenAnswer."""
     found: list[Position] = []
     for row in okx_rows(answer):
         instrument = text(row.get("instId"), "the instrument of a position")
         kind = _OKX_KINDS.get(str(row.get("instType")))
         if kind is None:
-            raise NotProof(f"{instrument} is of a type that we do not know: {short(row.get('instType'))}")
+            raise UnprovenAnswer(
+                f"{instrument} is of a type that we do not know: {short(row.get('instType'))}"
+            )
         size = number(row.get("pos"), f"pos of {instrument}")
         side = row.get("posSide")
         if side == "net" and kind == "margin":
@@ -90,7 +92,7 @@ def okx_positions(answer: object, named: Named = str) -> tuple[Position, ...]:
         elif side == "net":
             side = "long" if size > 0 else "short"
         if side not in ("long", "short"):
-            raise NotProof(f"the side of {instrument} is {short(side)}")
+            raise UnprovenAnswer(f"the side of {instrument} is {short(side)}")
         free = row.get("availPos")
         closable = size if free in (None, "") else number(free, f"availPos of {instrument}")
         found += _position(named(instrument), kind, side, size.copy_abs(), closable.copy_abs())
@@ -98,7 +100,7 @@ def okx_positions(answer: object, named: Named = str) -> tuple[Position, ...]:
 
 
 def unified_positions(rows: object) -> tuple[Position, ...]:
-    """The positions in what ccxt's `fetch_positions` gives. Raises NotProof."""
+    """The positions in what ccxt's `fetch_positions` gives. Raises UnprovenAnswer."""
     found: list[Position] = []
     for row in _rows(rows):
         symbol = text(row.get("symbol"), "the symbol of a position")
@@ -107,7 +109,7 @@ def unified_positions(rows: object) -> tuple[Position, ...]:
         size = number(exact, f"contracts of {symbol}").copy_abs()
         side = row.get("side")
         if side not in ("long", "short") and size:
-            raise NotProof(f"the side of {symbol} is {short(side)}")
+            raise UnprovenAnswer(f"the side of {symbol} is {short(side)}")
         found += _position(symbol, _kind(symbol), str(side), size)
     return tuple(found)
 
@@ -129,7 +131,7 @@ def _kind(symbol: str) -> str:
 
 def _side(told: object, about: str) -> str:
     if told not in _SIDES:
-        raise NotProof(f"the side of {about} is {short(told)}")
+        raise UnprovenAnswer(f"the side of {about} is {short(told)}")
     return _SIDES[str(told)]
 
 
@@ -138,7 +140,7 @@ def _position(
 ) -> tuple[Position, ...]:
     """One position, or none if nothing of it is open any more."""
     if size < 0:
-        raise NotProof(f"less than nothing of {symbol} is open: {size}")
+        raise UnprovenAnswer(f"less than nothing of {symbol} is open: {size}")
     closable = size if free is None else free
     held = Position(symbol=symbol, kind=kind, side=side, base_amount=size, free=closable)
     return (held,) if size else ()

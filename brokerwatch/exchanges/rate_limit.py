@@ -40,7 +40,7 @@ STAND_IN: Final = Budget(1_000.0, 1_000.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class RateLimiter:
     """One key's counter. Immutable: every call gives the next one."""
 
     budget: Budget
@@ -56,11 +56,11 @@ class Pace:
         over = self._used(now_s) + 1.0 - max(1.0, self.budget.burst)
         return max(0.0, over / self.budget.per_s, self.not_before_s - now_s)
 
-    def taken(self, now_s: float) -> Pace:
+    def taken(self, now_s: float) -> RateLimiter:
         """One call goes out."""
-        return Pace(self.budget, self._used(now_s) + 1.0, now_s, self.not_before_s)
+        return RateLimiter(self.budget, self._used(now_s) + 1.0, now_s, self.not_before_s)
 
-    def refused(self, now_s: float, retry_after_s: float = 0.0) -> Pace:
+    def refused(self, now_s: float, retry_after_s: float = 0.0) -> RateLimiter:
         """The exchange said that it is asked too often."""
         pause_s = min(max(0.0, retry_after_s), LONGEST_RETRY_S)
         return replace(

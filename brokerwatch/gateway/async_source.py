@@ -19,10 +19,10 @@ from typing import Any, Final
 
 from brokerwatch.clock import Clock
 from brokerwatch.exchanges.balances import own_holdings
-from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import Failure, classify
 from brokerwatch.gateway.loop import Loop
-from brokerwatch.health.outcome import Fetching, NotAsked, Outcome
+from brokerwatch.health.outcome import Fetching, FetchOutcome, NotAsked
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Wallet
 
 
@@ -35,7 +35,7 @@ class Refrained(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FetchedBalance:
     """What one fetch read; see `brokerwatch.messages.Balance`."""
 
     holdings: Mapping[str, Holding]
@@ -62,7 +62,7 @@ class AsyncSource:
     def __init__(
         self,
         loop: Loop,
-        read: Callable[[float], Awaitable[Found]],
+        read: Callable[[float], Awaitable[FetchedBalance]],
         explain: Callable[[BaseException], Awaitable[Fault]],
         clock: Clock,
         *,
@@ -77,7 +77,7 @@ class AsyncSource:
         self.queue_s = queue_s
         self._excused = 0
 
-    def fetch(self, deadline_s: float, done: Callable[[Outcome], object]) -> Fetching:
+    def fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object]) -> Fetching:
         """Start one fetch; see `Source`."""
         try:
             return self._loop.hand_over(self._fetch(deadline_s, done))
@@ -87,7 +87,7 @@ class AsyncSource:
             ended: concurrent.futures.Future[None] = concurrent.futures.Future()
             return ended
 
-    async def _fetch(self, deadline_s: float, done: Callable[[Outcome], object]) -> None:
+    async def _fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object]) -> None:
         until_s = self._loop.asyncio_loop.time() + self.queue_s
         try:
             async with self._turn():
@@ -96,7 +96,7 @@ class AsyncSource:
             outcome = refrained.outcome
         done(outcome)
 
-    async def _in_place(self, until_s: float, deadline_s: float) -> Outcome:
+    async def _in_place(self, until_s: float, deadline_s: float) -> FetchOutcome:
         """Fetch within the limit of the loop. Who waits for it has not asked the exchange yet."""
         if not self.queue_s:
             return await self._outcome(deadline_s)
@@ -110,7 +110,7 @@ class AsyncSource:
         finally:
             places.give_back(ticket)
 
-    async def _outcome(self, deadline_s: float) -> Outcome:
+    async def _outcome(self, deadline_s: float) -> FetchOutcome:
         pulse = self._loop.pulse
         listened = pulse.listen()
         try:
@@ -128,7 +128,7 @@ class AsyncSource:
         finally:
             pulse.leave()
 
-    async def _answer(self, deadline_s: float) -> tuple[Outcome, bool]:
+    async def _answer(self, deadline_s: float) -> tuple[FetchOutcome, bool]:
         """How the fetch ended, and whether that is because nobody answered in time."""
         as_of = self._clock.now()  # the answer is at least as new as the question
         deadline = asyncio.timeout(deadline_s)
@@ -169,17 +169,17 @@ def callable_source(
     so is anything else that it returns.
     """
 
-    async def read(deadline_s: float) -> Found:
+    async def read(deadline_s: float) -> FetchedBalance:
         del deadline_s  # the loop ends it in time
         answer = fetch()
         if not inspect.isawaitable(answer):
             raise TypeError(
                 f"fetch returned {type(answer).__name__} and nothing to await: declare it `async def`"
             )
-        return Found(own_holdings(await answer))
+        return FetchedBalance(own_holdings(await answer))
 
     async def explain(error: BaseException) -> Fault:
-        if isinstance(error, NotProof):
+        if isinstance(error, UnprovenAnswer):
             return Fault(FaultKind.BAD_RESPONSE, str(error))
         return classify(Failure.of(error))
 

@@ -17,8 +17,8 @@ from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.exchanges import balances
 from brokerwatch.exchanges.balances import Unstated
-from brokerwatch.exchanges.envelope import NotProof
-from brokerwatch.gateway.async_source import Found
+from brokerwatch.exchanges.envelope import UnprovenAnswer
+from brokerwatch.gateway.async_source import FetchedBalance
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.gateway.lane import Lane
 from brokerwatch.messages import Fault, FaultKind, Holding, Wallet
@@ -38,7 +38,7 @@ SKEW_WORTH_MS: Final = 1_000
 """A smaller difference of the clocks explains nothing."""
 
 
-class Account:
+class BalanceReader:
     """One broker's balance at its exchange."""
 
     def __init__(self, spec: BrokerSpec, connection: Connection, lane: Lane, clock: Clock) -> None:
@@ -52,7 +52,7 @@ class Account:
         """The newest answer that was proof, as it was written."""
         self._proven: Mapping[str, Holding] = MappingProxyType({})
         """What it proved."""
-        readers: Mapping[str, Callable[[float], Awaitable[Found]]] = {
+        readers: Mapping[str, Callable[[float], Awaitable[FetchedBalance]]] = {
             "kraken": self._read_kraken,
             "coinbase": self._read_coinbase,
             "okx": self._read_okx,
@@ -63,8 +63,8 @@ class Account:
         """This account's turn in its lane."""
         return self._lane.turn()
 
-    async def read(self, deadline_s: float) -> Found:
-        """What the account holds. Raises NotProof or whatever ccxt raises."""
+    async def read(self, deadline_s: float) -> FetchedBalance:
+        """What the account holds. Raises UnprovenAnswer or whatever ccxt raises."""
         until_s = self._clock.up_s() + deadline_s
         try:
             return await self._read_family(until_s)
@@ -121,20 +121,20 @@ class Account:
         if len(body) <= LONGEST_KEPT:
             self._body, self._proven = body, found
 
-    async def _read_kraken(self, until_s: float) -> Found:
+    async def _read_kraken(self, until_s: float) -> FetchedBalance:
         del until_s
         answer = await self._connection.call("privatePostBalanceEx")
         try:
-            return Found(self._holdings(answer, balances.kraken))
+            return FetchedBalance(self._holdings(answer, balances.kraken))
         except Unstated:
-            return Found({}, stated=False)
+            return FetchedBalance({}, stated=False)
 
-    async def _read_okx(self, until_s: float) -> Found:
+    async def _read_okx(self, until_s: float) -> FetchedBalance:
         answer = await self._connection.call("privateGetAccountBalance")
         holdings = self._holdings(answer, balances.okx)
         if not self._spec.read_funding:
-            return Found(holdings)
-        return Found(holdings, MappingProxyType({"funding": await self._funding(until_s)}))
+            return FetchedBalance(holdings)
+        return FetchedBalance(holdings, MappingProxyType({"funding": await self._funding(until_s)}))
 
     async def _funding(self, until_s: float) -> Wallet:
         """OKX's funding account: asked for beside the trading account, and never at its cost."""
@@ -158,7 +158,7 @@ class Account:
             self._funding_trouble = f"{fault.kind}: {fault.detail}"
             return Wallet(holdings=None, as_of=None, trouble=self._funding_trouble)
 
-    async def _read_coinbase(self, until_s: float) -> Found:
+    async def _read_coinbase(self, until_s: float) -> FetchedBalance:
         del until_s
         found: dict[str, Holding] = {}
         request: dict[str, Any] = {"limit": 250}
@@ -167,19 +167,19 @@ class Account:
         for _ in range(MAX_PAGES):
             page = await self._connection.call("v3PrivateGetBrokerageAccounts", request)
             if not cursors and self._is_proven:
-                return Found(self._proven)
+                return FetchedBalance(self._proven)
             cursor = balances.coinbase_page(page, self._connection.code, found, accounts)
             if cursor is None:
                 if not cursors:
                     self._prove(found)
-                return Found(found)
+                return FetchedBalance(found)
             if cursor in cursors:
-                raise NotProof("the list of accounts comes round to a page that was read already")
+                raise UnprovenAnswer("the list of accounts comes round to a page that was read already")
             cursors.add(cursor)
             request = {"limit": 250, "cursor": cursor}
             await self._lane.another()
-        raise NotProof(f"the list of accounts does not end after {MAX_PAGES} pages")
+        raise UnprovenAnswer(f"the list of accounts does not end after {MAX_PAGES} pages")
 
-    async def _read_unified(self, until_s: float) -> Found:
+    async def _read_unified(self, until_s: float) -> FetchedBalance:
         del until_s
-        return Found(balances.unified(balances.exact(await self._connection.call("fetch_balance"))))
+        return FetchedBalance(balances.unified(balances.exact(await self._connection.call("fetch_balance"))))

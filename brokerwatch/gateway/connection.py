@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import Failure, classify
 from brokerwatch.gateway.redaction import SHORTEST_TOKEN, SIGNED, spellings, without
 from brokerwatch.gateway.strict_ccxt import Rehearsed, clone
@@ -141,7 +141,7 @@ class Connection:
 
     def fault(self, error: BaseException) -> Fault:
         """The fault that `error` is, from what the last answer said."""
-        if isinstance(error, NotProof):
+        if isinstance(error, UnprovenAnswer):
             return Fault(FaultKind.BAD_RESPONSE, self.redacted(str(error)))
         if isinstance(error, binascii.Error):
             # Raised while signing: the exchange was not even asked.

@@ -27,7 +27,7 @@ from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.exchanges.balances import FAMILIES
 from brokerwatch.exchanges.rate_limit import BUDGETS, STAND_IN, Budget
 from brokerwatch.gateway.async_source import AsyncSource
-from brokerwatch.gateway.balance_reader import Account
+from brokerwatch.gateway.balance_reader import BalanceReader
 from brokerwatch.gateway.call_thread import CallThread
 from brokerwatch.gateway.catalogue import Catalogue, call_spacing_ms, is_elsewhere, key_of
 from brokerwatch.gateway.ccxt_instances import Instances
@@ -38,7 +38,7 @@ from brokerwatch.gateway.loop import Loop
 from brokerwatch.gateway.nonces import KeyBook
 from brokerwatch.gateway.owner_instance import is_async
 from brokerwatch.gateway.venue import Venue
-from brokerwatch.orders.executor import Desk, Teller
+from brokerwatch.orders.executor import OrderExecutor, Teller
 from brokerwatch.storage.locks import Claim, claim
 from brokerwatch.storage.records import KeyState, Remembered
 
@@ -54,7 +54,7 @@ class Access:
 
     source: AsyncSource
     """Its balance."""
-    desk: Desk
+    desk: OrderExecutor
     """Everything else that it can be asked or told."""
     loop: Loop
     """Where all of it runs."""
@@ -123,14 +123,14 @@ class Gateway:
         )
         if spec.instance is None:
             self._connections.append(connection)
-        account = Account(spec, connection, lane, self._clock)
+        account = BalanceReader(spec, connection, lane, self._clock)
         source = AsyncSource(
             loop, account.read, account.explain, self._clock, turn=account.turn, queue_s=LANE_WAIT_S
         )
         venue = self._venue(spec, family, loop, blocks=blocks)
         return Access(
             source,
-            Desk(spec, connection, lane, venue, self._clock, teller, loop),
+            OrderExecutor(spec, connection, lane, venue, self._clock, teller, loop),
             loop,
             lane,
             venue,

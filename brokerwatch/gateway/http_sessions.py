@@ -31,7 +31,7 @@ CONNECTION_ERROR: Final = aiohttp.ClientConnectionError
 """The ones where nothing was answered."""
 
 
-class Answered(NamedTuple):
+class HttpAnswer(NamedTuple):
     """An answer as it came."""
 
     status: int
@@ -40,7 +40,7 @@ class Answered(NamedTuple):
     body: str
 
 
-Ask = Callable[[str, str, str | None, Mapping[str, str], float], Awaitable[Answered]]
+Ask = Callable[[str, str, str | None, Mapping[str, str], float], Awaitable[HttpAnswer]]
 """Sends one request: method, address, body, headers, and the seconds that it may take."""
 
 
@@ -111,7 +111,7 @@ async def _ask(
     body: str | None,
     headers: Mapping[str, str],
     allowed_s: float,
-) -> Answered:
+) -> HttpAnswer:
     """What ccxt's own `fetch` asks and gets, without what it does for proxies, files and logs."""
     data = None if body is None else body.encode()
     async with session.request(
@@ -122,7 +122,7 @@ async def _ask(
             text = read.decode("utf-8", "replace")
         else:
             text = await answer.text(errors="replace")
-        return Answered(answer.status, answer.reason or "", answer.headers, text)
+        return HttpAnswer(answer.status, answer.reason or "", answer.headers, text)
 
 
 _UTF_8: Final = frozenset({None, "utf-8", "UTF-8"})

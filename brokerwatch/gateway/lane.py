@@ -17,13 +17,13 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from brokerwatch.clock import Clock, Instant
-from brokerwatch.exchanges.rate_limit import Budget, Pace
+from brokerwatch.exchanges.rate_limit import Budget, RateLimiter
 from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.nonces import KeyBook, Nonces
 from brokerwatch.health.backoff import LONGEST_WAIT_S
 from brokerwatch.health.outcome import NotAsked
 from brokerwatch.messages import Fault, FaultKind
-from brokerwatch.orders.in_flight import Ledger
+from brokerwatch.orders.in_flight import InFlightOrders
 from brokerwatch.storage.records import KeyState
 
 LANE_WAIT_S: Final = LONGEST_WAIT_S
@@ -51,13 +51,13 @@ class Lane:
         self.ordered_s = float("-inf")
         """When the newest order of this key ended, in monotonic seconds; infinite while one is under way: no
         balance that was asked for before is fresh, whichever broker of the key asked. Any thread may look."""
-        self.ledger = Ledger(fingerprint, clock, book)
+        self.ledger = InFlightOrders(fingerprint, clock, book)
         """The orders of this key, for all brokers that share it."""
         self.counts_nonces = False
         """Whether the exchange wants rising nonces; set by the account that uses the lane."""
         self._clock = clock
         self._book = book
-        self._pace = Pace(budget)
+        self._pace = RateLimiter(budget)
         self._taken = False
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._ordinary: deque[asyncio.Future[None]] = deque()
@@ -84,7 +84,7 @@ class Lane:
     def budget_at_most(self, budget: Budget) -> None:
         """Somebody else on this key has a budget too: the smaller one holds."""
         have = self._pace.budget
-        self._pace = Pace(Budget(min(have.burst, budget.burst), min(have.per_s, budget.per_s)))
+        self._pace = RateLimiter(Budget(min(have.burst, budget.burst), min(have.per_s, budget.per_s)))
 
     @asynccontextmanager
     async def turn(self, *, urgent: bool = False, first: bool = False) -> AsyncGenerator[None]:

@@ -26,7 +26,7 @@ BUSY_S: Final = 0.02
 TRIFLE_S: Final = 0.001
 
 
-class Places:
+class CallLimiter:
     """A limit on what is under way on one loop at once: in the order of coming, on the loop's thread alone.
 
     It is there for the loop's own sake. What only waits for an answer does not need it, so a place is for
@@ -102,7 +102,7 @@ NOISE_S: Final = 0.05
 """A beat that is no later than this is on time."""
 
 
-class Pulse:
+class LagMonitor:
     """How long a loop was held up: something blocked it, or it had more to do than it can.
 
     It beats only while somebody listens, and is used on the loop's thread alone.

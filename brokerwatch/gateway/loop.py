@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from brokerwatch.gateway.load import Places, Pulse
+from brokerwatch.gateway.load import CallLimiter, LagMonitor
 
 T = TypeVar("T")
 
@@ -29,9 +29,9 @@ class Loop:
         """What was started and has not ended; for `Run` alone."""
         self._handed: deque[Run] = deque()
         self._woken = False
-        self.places = Places(loop)
+        self.places = CallLimiter(loop)
         """For what everybody does at once."""
-        self.pulse = Pulse(loop)
+        self.pulse = LagMonitor(loop)
         """Whether the loop itself is late."""
 
     def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import MARKETS_DEADLINE_S
 from brokerwatch.errors import CouldNotAsk, NotAllowed, NotSupported
-from brokerwatch.exchanges.adapter import Dialect, dialect
+from brokerwatch.exchanges.adapter import ExchangeAdapter, adapter_for
 from brokerwatch.exchanges.markets import products_from
 from brokerwatch.exchanges.symbols import Products
 from brokerwatch.gateway.connection import Connection
@@ -46,7 +46,7 @@ class Venue:
     @property
     def says_its_status(self) -> bool:
         """Whether the exchange has a word about itself that we know how to read."""
-        return dialect(self._connection).says_its_status
+        return adapter_for(self._connection).says_its_status
 
     async def products(self) -> Products:
         """The markets: loaded once for whoever asks meanwhile, and later renewed in the background.
@@ -105,9 +105,9 @@ class Venue:
         fresh = self._connection.copy()
         return await self._answered(fresh, question(fresh))
 
-    def _fresh(self) -> tuple[Connection, Dialect]:
+    def _fresh(self) -> tuple[Connection, ExchangeAdapter]:
         fresh = self._connection.copy()
-        return fresh, dialect(fresh)
+        return fresh, adapter_for(fresh)
 
     async def _answered(self, fresh: Connection, call: Awaitable[T], deadline_s: float = 0.0) -> T:
         return await answered(fresh, call, deadline_s or self._deadline_s)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from brokerwatch.clock import Instant
-from brokerwatch.health.reading import composed, told
+from brokerwatch.health.reading import comparison_key, composed
 from brokerwatch.health.state_machine import NO_VETOES
 from brokerwatch.messages import Reading, Reason
 
@@ -51,7 +51,7 @@ class Change:
         return self.after.verdict.available and not self.before.verdict.available
 
 
-class Untold:
+class PendingChanges:
     """What waits to be told: for each broker at most one change. Knows no thread and no clock."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Untold:
         """Let a change wait, joined to the one that waits already. Whether one waits now."""
         waiting = self._waiting.get(after.broker)
         first = before if waiting is None else waiting.before
-        if told(first) == told(after):
+        if comparison_key(first) == comparison_key(after):
             self._waiting.pop(after.broker, None)
             return False
         self._waiting[after.broker] = Change(first, after)

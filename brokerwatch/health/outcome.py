@@ -20,7 +20,7 @@ class NotAsked:
     """The end of the lockout that forbids it; None when there is none."""
 
 
-Outcome = Balance | Fault | NotAsked
+FetchOutcome = Balance | Fault | NotAsked
 """How a fetch ends."""
 
 
@@ -40,6 +40,6 @@ class Source(Protocol):
         """How long a fetch may wait for its turn before its deadline begins."""
         ...
 
-    def fetch(self, deadline_s: float, done: Callable[[Outcome], object]) -> Fetching:
+    def fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object]) -> Fetching:
         """Start one fetch and return without waiting. `done` is called once, on any thread."""
         ...

@@ -110,7 +110,7 @@ def composed(evidence: Reading, vetoes: Vetoes) -> Reading:
     )
 
 
-def told(reading: Reading) -> tuple[object, ...]:
+def comparison_key(reading: Reading) -> tuple[object, ...]:
     """What makes a reading worth telling: everything but ages, the count of events, and the detail."""
     return (
         reading.broker_epoch,

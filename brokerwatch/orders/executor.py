@@ -28,7 +28,7 @@ from brokerwatch.errors import (
     OrderStateUnknown,
     ValidationNotSupported,
 )
-from brokerwatch.exchanges.adapter import dialect
+from brokerwatch.exchanges.adapter import adapter_for
 from brokerwatch.exchanges.order_answers import PlacedAfterAll
 from brokerwatch.exchanges.order_request import OrderRequest, client_id_mistake
 from brokerwatch.exchanges.positions import Named
@@ -77,7 +77,7 @@ class OvertakenOrder(Exception):
     """The exchange refused an order's number, and nobody can say that it has not taken the order."""
 
 
-class Desk:
+class OrderExecutor:
     """See the module."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Desk:
         self._clock = clock
         self._teller = teller
         self._loop = loop
-        self._speaks = dialect(connection)
+        self._speaks = adapter_for(connection)
         self._ledger = lane.ledger
         self.closed = False
         """Whether no order goes out any more. Set by whoever stops the cluster, from any thread."""

@@ -85,7 +85,7 @@ class Placed:
     """As the exchange had it when it was looked up; None: it answered at once."""
 
 
-class Ledger:
+class InFlightOrders:
     """See the module."""
 
     def __init__(self, fingerprint: str, clock: Clock, book: OrderBook) -> None:

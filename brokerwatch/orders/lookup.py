@@ -21,7 +21,7 @@ from brokerwatch.errors import (
     OrderRefused,
     OrderStateUnknown,
 )
-from brokerwatch.exchanges.adapter import Dialect
+from brokerwatch.exchanges.adapter import ExchangeAdapter
 from brokerwatch.exchanges.order_answers import FoundOrder, canonical_id
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.gateway.async_source import Refrained
@@ -48,7 +48,13 @@ class Lookup:
     """See the module."""
 
     def __init__(
-        self, spec: BrokerSpec, connection: Connection, speaks: Dialect, lane: Lane, clock: Clock, told: Told
+        self,
+        spec: BrokerSpec,
+        connection: Connection,
+        speaks: ExchangeAdapter,
+        lane: Lane,
+        clock: Clock,
+        told: Told,
     ) -> None:
         self._spec = spec
         self._connection = connection

@@ -32,7 +32,7 @@ from brokerwatch.exchanges.symbols import Products
 from brokerwatch.gateway.lane import LANE_WAIT_S
 from brokerwatch.gateway.nonces import RESERVED_MS
 from brokerwatch.messages import Candle, DetailedBalance, FaultKind, Position, Product
-from brokerwatch.preflight.exchange_probe import Inspection, Timing
+from brokerwatch.preflight.exchange_probe import ExchangeProbe, Timing
 from brokerwatch.storage.records import KeyState
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class once(Generic[T]):  # noqa: N801 - stands where `property` would
         return cast("T", value)
 
 
-class Sight:
+class AccountProbe:
     """See the module. It blocks, and is used by one thread. `did_pass`: whether that check has passed."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Sight:
         self.broker = broker
         self.clock = clock
         self.access = broker.asks().access
-        self.inspection = Inspection(spec, self.access, clock)
+        self.inspection = ExchangeProbe(spec, self.access, clock)
         self._did_pass = did_pass
         self.wait: Final = wait
         """Waits for so many seconds; ends sooner when the verification is stopped."""

@@ -28,11 +28,11 @@ from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.gateway.catalogue import Catalogue
 from brokerwatch.messages import Candle, FaultKind
 from brokerwatch.money import plain
-from brokerwatch.preflight.account_probe import CANDLES, NotDone, Sight, once
-from brokerwatch.preflight.dry_run import Rehearsal
+from brokerwatch.preflight.account_probe import CANDLES, AccountProbe, NotDone, once
+from brokerwatch.preflight.dry_run import DryRun
 from brokerwatch.verification import account_findings, market_findings, outage_findings
 from brokerwatch.verification.checklist import Judgement, failed, passed, skipped, warned
-from brokerwatch.verification.outage_findings import Answered, Provocation
+from brokerwatch.verification.outage_findings import AnswerSeen, Provocation
 
 IN_A_ROW: Final = 3
 """Signed questions that are asked one after the other."""
@@ -40,20 +40,20 @@ MOST_READS: Final = 40
 """Fetches that are let through until an account under any policy must be back."""
 
 
-class Examiner:
+class Checks:
     """See the module. Made for one verification; the cluster around the account polls nobody by itself.
 
     `trading`: whether the account is configured to trade; `used_by`: who else uses its key now, or nobody;
     `own_cluster`: who runs the cluster of this account, or nobody.
     """
 
-    def __init__(self, sight: Sight, *, trading: bool, used_by: str, own_cluster: str) -> None:
+    def __init__(self, sight: AccountProbe, *, trading: bool, used_by: str, own_cluster: str) -> None:
         self._sight = sight
         self._trading = trading
         self._used_by = used_by
         self._own_cluster = own_cluster
         self._family = FAMILIES.get(sight.spec.exchange, "")
-        self.rehearsal = Rehearsal(sight, trading=trading)
+        self.rehearsal = DryRun(sight, trading=trading)
         """The orders that were sent as dry runs."""
         self._overtaken = ""
         """How the exchange refused the number of a question; empty: it did not."""
@@ -225,14 +225,14 @@ class Examiner:
             during = tuple(self._answered(fetch=True) for _ in range(threshold))
         finally:
             connection.severed = ""
-        after: list[Answered] = []
+        after: list[AnswerSeen] = []
         while len(after) < MOST_READS and not (len(after) >= needed and after[-1].available):
             after.append(self._answered(fetch=True))
             if after[-1].fault:
                 break  # that is the exchange itself
         return Provocation(threshold, before, during, tuple(after), needed)
 
-    def _answered(self, *, fetch: bool = False) -> Answered:
+    def _answered(self, *, fetch: bool = False) -> AnswerSeen:
         cash: Decimal | None = None
         if fetch:
             try:
@@ -240,7 +240,7 @@ class Examiner:
             except BalanceUnknown:
                 cash = None
         reading = self._sight.broker.reading()
-        return Answered(
+        return AnswerSeen(
             cash=cash if fetch else reading.cash,
             as_of_us=0 if reading.as_of is None else reading.as_of.wall_us,
             error_count=self._sight.broker.get_error_count(),

@@ -27,7 +27,7 @@ FILES_BESIDE: Final = 256
 ARROW: Final = " -> "
 
 
-class Outcome(StrEnum):
+class LineOutcome(StrEnum):
     """How one look ended."""
 
     OK = "ok"
@@ -43,7 +43,7 @@ class Outcome(StrEnum):
 class Line:
     """One thing that was looked at."""
 
-    outcome: Outcome
+    outcome: LineOutcome
     subject: str
     """What it is about: `broker NAME`, `exchange ID`, `store`, …"""
     check: str
@@ -55,22 +55,22 @@ class Line:
 
 def ok(subject: str, check: str, evidence: str) -> Line:
     """As it should be."""
-    return Line(Outcome.OK, subject, check, evidence)
+    return Line(LineOutcome.OK, subject, check, evidence)
 
 
 def warn(subject: str, check: str, evidence: str, advice: str) -> Line:
     """It works, with a remark."""
-    return Line(Outcome.WARN, subject, check, evidence, advice)
+    return Line(LineOutcome.WARN, subject, check, evidence, advice)
 
 
 def fail(subject: str, check: str, evidence: str, advice: str) -> Line:
     """It would not work."""
-    return Line(Outcome.FAIL, subject, check, evidence, advice)
+    return Line(LineOutcome.FAIL, subject, check, evidence, advice)
 
 
 def skip(subject: str, check: str, because: str, advice: str) -> Line:
     """Not looked at."""
-    return Line(Outcome.SKIP, subject, check, f"not looked at: {because}", advice)
+    return Line(LineOutcome.SKIP, subject, check, f"not looked at: {because}", advice)
 
 
 # --- how it is written ----------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def skip(subject: str, check: str, because: str, advice: str) -> Line:
 
 def written(line: Line, width: int) -> str:
     """The line for people; `width` is that of the widest subject."""
-    word = "FAIL" if line.outcome is Outcome.FAIL else str(line.outcome)
+    word = "FAIL" if line.outcome is LineOutcome.FAIL else str(line.outcome)
     text = f"{word:<4}  {line.subject:<{width}}  {line.check}: {line.evidence}"
     return _plain(text + (f"{ARROW}{line.advice}" if line.advice else ""), keeps_spaces=True)
 
@@ -91,10 +91,10 @@ def written_json(line: Line) -> str:
 def count(lines: Iterable[Line]) -> str:
     """The last line: how many ended how."""
     counts = Counter(line.outcome for line in lines)
-    warnings, failures = counts[Outcome.WARN], counts[Outcome.FAIL]
-    skipped = f", {counts[Outcome.SKIP]} skipped" if counts[Outcome.SKIP] else ""
+    warnings, failures = counts[LineOutcome.WARN], counts[LineOutcome.FAIL]
+    skipped = f", {counts[LineOutcome.SKIP]} skipped" if counts[LineOutcome.SKIP] else ""
     return (
-        f"{counts[Outcome.OK]} ok, {warnings} warning{'' if warnings == 1 else 's'}, "
+        f"{counts[LineOutcome.OK]} ok, {warnings} warning{'' if warnings == 1 else 's'}, "
         f"{failures} failure{'' if failures == 1 else 's'}{skipped}"
     )
 
@@ -102,9 +102,9 @@ def count(lines: Iterable[Line]) -> str:
 def exit_status(lines: Collection[Line]) -> int:
     """0: all is well; 1: something failed; 3: it works, with warnings."""
     outcomes = {line.outcome for line in lines}
-    if Outcome.FAIL in outcomes:
+    if LineOutcome.FAIL in outcomes:
         return 1
-    return 3 if Outcome.WARN in outcomes else 0
+    return 3 if LineOutcome.WARN in outcomes else 0
 
 
 def _plain(text: str, *, keeps_spaces: bool = False) -> str:
@@ -250,7 +250,7 @@ _HEARD: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ExchangeFacts:
     """What one exchange answered to public questions. A fault in place of an answer; None: it has no such."""
 
     name: str
@@ -264,7 +264,7 @@ class Told:
     """How many markets it lists; asked where it has no clock and no word about itself."""
 
 
-def exchange(told: Told) -> tuple[Line, ...]:
+def exchange(told: ExchangeFacts) -> tuple[Line, ...]:
     """Whether it can be reached, whether the clocks agree, and what it says of itself."""
     subject = f"exchange {told.name}"
     answers = [told.skew_ms, told.status, told.markets]
@@ -282,7 +282,7 @@ def exchange(told: Told) -> tuple[Line, ...]:
     return (_reached(subject, told, faults, heard=heard), _clock(subject, told), _status(subject, told))
 
 
-def _reached(subject: str, told: Told, faults: list[Fault], *, heard: bool) -> Line:
+def _reached(subject: str, told: ExchangeFacts, faults: list[Fault], *, heard: bool) -> Line:
     limited = [fault for fault in faults if fault.kind is FaultKind.RATE_LIMITED]
     if limited and not heard:
         return warn(subject, "reachable", f"{limited[0].kind}: {limited[0].detail}", _ASK_AGAIN)
@@ -293,7 +293,7 @@ def _reached(subject: str, told: Told, faults: list[Fault], *, heard: bool) -> L
     return ok(subject, "reachable", "it answers")
 
 
-def _clock(subject: str, told: Told) -> Line:
+def _clock(subject: str, told: ExchangeFacts) -> Line:
     skew = told.skew_ms
     if skew is None:
         return warn(
@@ -323,7 +323,7 @@ def _clock(subject: str, told: Told) -> Line:
     return ok(subject, "clock", f"no difference to be seen, by a question that took {told.took_ms:.0f} ms")
 
 
-def _status(subject: str, told: Told) -> Line:
+def _status(subject: str, told: ExchangeFacts) -> Line:
     status = told.status
     if isinstance(told.skew_ms, Fault) and told.skew_ms.kind is FaultKind.MAINTENANCE and not _word(status):
         status = told.skew_ms

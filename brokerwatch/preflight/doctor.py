@@ -24,7 +24,7 @@ from brokerwatch.errors import StoreError
 from brokerwatch.preflight import store_checks
 from brokerwatch.preflight.diagnosis import (
     Line,
-    Outcome,
+    LineOutcome,
     credentials,
     fail,
     ok,
@@ -52,7 +52,7 @@ _PASSWORD: Final = re.compile(r"(//[^/@\s:]*):[^/@\s]+@")
 """A password in an address."""
 
 
-class Looks:
+class Diagnostics:
     """Everything that is looked at, in its order. Used by one thread; what it waits for, any may ask."""
 
     def __init__(self, path: Path, examined: Examined) -> None:
@@ -65,7 +65,7 @@ class Looks:
         """Of the widest subject that is known."""
         self._secrets = _secrets(examined)
 
-    def __enter__(self) -> Looks:
+    def __enter__(self) -> Diagnostics:
         self._outside.__enter__()
         subjects = [f"broker {spec.name}" for spec in self._examined.brokers]
         subjects += [f"exchange {name}" for name in self._outside.names]
@@ -125,7 +125,7 @@ class Looks:
         self.waits_for = "this machine"
         folder = state_folder(cluster, own_cluster)
         yield from folder
-        is_sound = folder[0].outcome is not Outcome.FAIL
+        is_sound = folder[0].outcome is not LineOutcome.FAIL
         self.waits_for = "the store"
         yield self._store(cluster, own_cluster, is_sound=is_sound)
         self.waits_for = "the endpoints"

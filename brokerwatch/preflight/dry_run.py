@@ -17,7 +17,7 @@ from brokerwatch.exchanges.positions import held_positions
 from brokerwatch.messages import FaultKind, Holding, Order, OrderState, Product, Side
 from brokerwatch.money import plain
 from brokerwatch.orders.ticket import new_order_id
-from brokerwatch.preflight.account_probe import NotDone, Sight
+from brokerwatch.preflight.account_probe import AccountProbe, NotDone
 from brokerwatch.verification.checklist import Judgement, failed, passed, warned
 from brokerwatch.verification.dry_run_findings import Snapshot, traces
 
@@ -25,10 +25,10 @@ SOME_MORE: Final = Decimal("1.2")
 """The rehearsed order is larger than the smallest one by so much: prices move while we ask."""
 
 
-class Rehearsal:
+class DryRun:
     """See the module. `trading`: whether the account is configured to trade."""
 
-    def __init__(self, sight: Sight, *, trading: bool) -> None:
+    def __init__(self, sight: AccountProbe, *, trading: bool) -> None:
         self._sight = sight
         self._trading = trading
         self.accepted: bool | None = None

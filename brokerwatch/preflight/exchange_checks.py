@@ -24,8 +24,8 @@ from brokerwatch.gateway.gateway import Access, Gateway
 from brokerwatch.gateway.loop import LoopThread
 from brokerwatch.messages import Fault, FaultKind
 from brokerwatch.messages.trading import Status
-from brokerwatch.preflight.diagnosis import Line, Told, exchange
-from brokerwatch.preflight.exchange_probe import Inspection, Timing
+from brokerwatch.preflight.diagnosis import ExchangeFacts, Line, exchange
+from brokerwatch.preflight.exchange_probe import ExchangeProbe, Timing
 from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.records import Remembered
 
@@ -56,7 +56,7 @@ class _Asked:
     """What one address was asked."""
 
     name: str
-    told: Future[Told]
+    told: Future[ExchangeFacts]
 
 
 class Reachability:
@@ -80,7 +80,7 @@ class Reachability:
                 access = self._gateway.account(spec, _Nobody())
                 found.setdefault(id(access.venue), (_address(spec), spec, access))
                 if FAMILIES.get(spec.exchange) and spec.credentials:
-                    question = Inspection(spec, access, self._clock).signed()
+                    question = ExchangeProbe(spec, access, self._clock).signed()
                     self._signed[spec.name] = self._loop.submit(question)
         names = [spec.exchange for _, spec, _ in found.values()]
         for address, spec, access in found.values():
@@ -121,15 +121,15 @@ class Reachability:
                 told = asked.told.result(2 * (ASK_S + GRACE_S))
             except TimeoutError:
                 fault = Fault(FaultKind.NETWORK, "no answer in time")
-                told = Told(asked.name, fault, 0.0, None)
+                told = ExchangeFacts(asked.name, fault, 0.0, None)
             yield from exchange(told)
 
-    async def _told(self, name: str, spec: BrokerSpec, access: Access) -> Told:
+    async def _told(self, name: str, spec: BrokerSpec, access: Access) -> ExchangeFacts:
         venue = access.venue
         timing: Timing | Fault | None
         status: Status | Fault | None
         timing, status = await asyncio.gather(
-            _answer(Inspection(spec, access, self._clock).time()),
+            _answer(ExchangeProbe(spec, access, self._clock).time()),
             _answer(venue.status()) if venue.says_its_status else _nothing(),
         )
         markets: int | Fault | None = None
@@ -138,8 +138,8 @@ class Reachability:
             listed = await _answer(venue.products())
             markets = listed if listed is None or isinstance(listed, Fault) else len(listed.by_symbol)
         if isinstance(timing, Timing):
-            return Told(name, timing.skew_ms, timing.took_ms, status, markets)
-        return Told(name, timing, 0.0, status, markets)
+            return ExchangeFacts(name, timing.skew_ms, timing.took_ms, status, markets)
+        return ExchangeFacts(name, timing, 0.0, status, markets)
 
 
 async def _nothing() -> None:

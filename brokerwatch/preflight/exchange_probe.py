@@ -91,7 +91,7 @@ class Timing:
         return self.received_ms - self.sent_ms
 
 
-class Inspection:
+class ExchangeProbe:
     """See the module. Its coroutines run on the account's loop."""
 
     def __init__(self, spec: BrokerSpec, access: Access, clock: Clock) -> None:
@@ -291,7 +291,7 @@ class Inspection:
         return await self._private(lambda rows: unified_open(rows, market), "fetch_open_orders")
 
     async def _private(self, read: Callable[[object], T], method: str, *arguments: object) -> T:
-        """What one private call proves; NotProof of `read` is a `bad_response`."""
+        """What one private call proves; UnprovenAnswer of `read` is a `bad_response`."""
 
         async def ask() -> T:
             return read(await self._connection.call(method, *arguments))

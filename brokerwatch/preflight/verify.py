@@ -22,13 +22,21 @@ from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.errors import BrokerwatchError, ClusterStopped, CouldNotAsk, NotSupported
 from brokerwatch.gateway.catalogue import is_elsewhere, key_of
-from brokerwatch.preflight.account_probe import NotDone, Sight
-from brokerwatch.preflight.checks import Examiner
-from brokerwatch.preflight.dry_run import Rehearsal
+from brokerwatch.preflight.account_probe import AccountProbe, NotDone
+from brokerwatch.preflight.checks import Checks
+from brokerwatch.preflight.dry_run import DryRun
 from brokerwatch.storage.locks import Claim, claim, state_root
 from brokerwatch.storage.records import KeyState
 from brokerwatch.storage.state_folder import KEYS_NAME
-from brokerwatch.verification.checklist import BY_NAME, CHECKLIST, Check, Judgement, Outcome, failed, skipped
+from brokerwatch.verification.checklist import (
+    BY_NAME,
+    CHECKLIST,
+    Check,
+    CheckOutcome,
+    Judgement,
+    failed,
+    skipped,
+)
 from brokerwatch.verification.report import Finding, Report, one_line, report
 
 _log: Final = logging.getLogger(__name__)
@@ -41,7 +49,7 @@ REHEARSED: Final = tuple(check for check in CHECKLIST if check.category == "trad
 """What is looked at once more at the end."""
 
 
-class Told(Protocol):
+class Progress(Protocol):
     """Who is told how a verification goes on."""
 
     def begins(self, check: Check, number: int) -> object:
@@ -80,7 +88,7 @@ class Verification:
     def __init__(
         self,
         spec: BrokerSpec,
-        told: Told,
+        told: Progress,
         *,
         clock: Clock | None = None,
         known: Mapping[str, KeyState] = MappingProxyType({}),
@@ -135,10 +143,10 @@ class Verification:
 
     def _examine(self, used_by: str) -> None:
         broker = self._cluster.broker(self._spec.name)
-        sight = Sight(
+        sight = AccountProbe(
             verification_spec(self._spec), broker, self._clock, self._did_pass, self._known, self._ended.wait
         )
-        examiner = Examiner(sight, trading=self._spec.trading, used_by=used_by, own_cluster=self._own_cluster)
+        examiner = Checks(sight, trading=self._spec.trading, used_by=used_by, own_cluster=self._own_cluster)
         for number, check in enumerate(CHECKLIST, 1):
             if self._ended.is_set():
                 raise Stopped
@@ -161,7 +169,7 @@ class Verification:
             return ""
         return f" (tried with {MOST_PROVOKED} in place of the configured {configured})"
 
-    def _look_back(self, rehearsal: Rehearsal, sight: Sight) -> None:
+    def _look_back(self, rehearsal: DryRun, sight: AccountProbe) -> None:
         """Look again for what seemed to place nothing: an exchange may be slow to do what it must not."""
         if not rehearsal.has_sent:
             return
@@ -195,7 +203,7 @@ class Verification:
 
     def _did_pass(self, name: str) -> bool:
         finding = self._found.get(BY_NAME[name].name)
-        return finding is not None and finding.judgement.outcome in (Outcome.PASS, Outcome.WARN)
+        return finding is not None and finding.judgement.outcome in (CheckOutcome.PASS, CheckOutcome.WARN)
 
 
 def _claimed(fingerprint: str) -> Claim | str:

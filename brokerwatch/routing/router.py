@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from brokerwatch.bus.change_dispatcher import Changes
+from brokerwatch.bus.change_dispatcher import ChangeDispatcher
 from brokerwatch.health.changes import Change
 from brokerwatch.routing.need import Need
 from brokerwatch.routing.objections import Candidate
@@ -23,7 +23,11 @@ class Router:
     """
 
     def __init__(
-        self, candidates: Callable[[], Iterable[Candidate]], changes: Changes, *, strict_products: bool = True
+        self,
+        candidates: Callable[[], Iterable[Candidate]],
+        changes: ChangeDispatcher,
+        *,
+        strict_products: bool = True,
     ) -> None:
         self._candidates = candidates
         self._changes = changes
@@ -47,7 +51,7 @@ class Router:
         return self.pick(need).ranked
 
     def on_change(self, callback: Callable[[Change], object]) -> Callable[[], None]:
-        """Call `callback` with each change from now on, on the one dispatcher thread; see `Changes`.
+        """Call `callback` with each change from now on, on the dispatcher thread (`bus.change_dispatcher`).
 
         Returns what ends it. Raises ClusterStopped after the end.
         """

@@ -16,16 +16,16 @@ from brokerwatch.simulator.exchange import SimulatedExchange
 from brokerwatch.simulator.faults import FAULTS
 from brokerwatch.simulator.kraken import SimulatedKraken
 from brokerwatch.simulator.okx import SimulatedOkx
-from brokerwatch.simulator.server import Answered, PortUnavailable, serve
+from brokerwatch.simulator.server import PortUnavailable, ServedCall, serve
 
 __all__ = [
     "EXCHANGES",
     "FAULTS",
-    "Answered",
     "BalanceSpec",
     "Broken",
     "Ending",
     "PortUnavailable",
+    "ServedCall",
     "SimulatedCoinbase",
     "SimulatedExchange",
     "SimulatedKraken",

@@ -13,7 +13,7 @@ H = TypeVar("H")
 
 
 @dataclass(frozen=True, slots=True)
-class Found(Generic[H]):
+class MatchedRoute(Generic[H]):
     """A handler, the path as it stands in the table, and what the parts in braces are in this call."""
 
     handler: H
@@ -21,13 +21,13 @@ class Found(Generic[H]):
     parts: Mapping[str, str]
 
 
-def find_route(routes: Mapping[Route, H], method: str, path: str) -> Found[H] | None:
+def find_route(routes: Mapping[Route, H], method: str, path: str) -> MatchedRoute[H] | None:
     """The handler of a call, or None. A path that stands in the table as it is goes before a pattern."""
     if (method, path) in routes:
-        return Found(routes[method, path], path, {})
+        return MatchedRoute(routes[method, path], path, {})
     for (route_method, pattern), handler in routes.items():
         if route_method == method and "{" in pattern and (parts := _parts(pattern, path)) is not None:
-            return Found(handler, pattern, parts)
+            return MatchedRoute(handler, pattern, parts)
     return None
 
 

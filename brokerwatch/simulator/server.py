@@ -44,7 +44,7 @@ class PortUnavailable(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class ServedCall:
     """One call to a simulated exchange: what was asked, what it met, and what it is answered."""
 
     exchange: SimulatedExchange
@@ -53,7 +53,7 @@ class Answered:
     answer: Answer | Broken
 
 
-Watcher = Callable[[Answered], None]
+Watcher = Callable[[ServedCall], None]
 """Told of each call before its answer is sent, on the server's own thread; must not block nor raise."""
 
 
@@ -156,7 +156,7 @@ async def _handle(
     trouble = exchange.receive(call)
     answer = exchange.respond(call, trouble)
     if watcher is not None:
-        watcher(Answered(exchange, call, trouble, answer))
+        watcher(ServedCall(exchange, call, trouble, answer))
     if isinstance(answer, Broken):
         return await _act_out(request, answer)
     headers = {"Content-Type": answer.content_type, **answer.headers}

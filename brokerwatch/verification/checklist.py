@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 
-class Outcome(StrEnum):
+class CheckOutcome(StrEnum):
     """How one check ended."""
 
     PASS = "pass"  # noqa: S105 - an outcome, no secret
@@ -46,28 +46,28 @@ class Check:
 class Judgement:
     """How a check ended, and its evidence in one line."""
 
-    outcome: Outcome
+    outcome: CheckOutcome
     evidence: str
 
 
 def passed(evidence: str) -> Judgement:
     """It is as it should be."""
-    return Judgement(Outcome.PASS, evidence)
+    return Judgement(CheckOutcome.PASS, evidence)
 
 
 def warned(evidence: str) -> Judgement:
     """It has passed, with a remark."""
-    return Judgement(Outcome.WARN, evidence)
+    return Judgement(CheckOutcome.WARN, evidence)
 
 
 def failed(evidence: str) -> Judgement:
     """Something is wrong."""
-    return Judgement(Outcome.FAIL, evidence)
+    return Judgement(CheckOutcome.FAIL, evidence)
 
 
 def skipped(why: str) -> Judgement:
     """It was not done."""
-    return Judgement(Outcome.SKIP, why)
+    return Judgement(CheckOutcome.SKIP, why)
 
 
 CATEGORIES: Final = MappingProxyType(

@@ -14,7 +14,7 @@ from brokerwatch.verification.checklist import Judgement, failed, passed, skippe
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnswerSeen:
     """What a trader was told after one fetch."""
 
     cash: Decimal | None
@@ -39,10 +39,10 @@ class Provocation:
     """Fetches that were made to fail on our own side, until the threshold, and what was answered then."""
 
     threshold: int
-    before: Answered
-    during: tuple[Answered, ...]
+    before: AnswerSeen
+    during: tuple[AnswerSeen, ...]
     """After each fetch that was made to fail."""
-    after: tuple[Answered, ...]
+    after: tuple[AnswerSeen, ...]
     """After each fetch that was let through again, until the account was available."""
     needed: int
     """So many successes in a row bring it back."""

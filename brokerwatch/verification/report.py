@@ -15,14 +15,14 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from brokerwatch.verification.checklist import CATEGORIES, CHECKLIST, MAXIMUM, Check, Judgement, Outcome
+from brokerwatch.verification.checklist import CATEGORIES, CHECKLIST, MAXIMUM, Check, CheckOutcome, Judgement
 
 FORMAT: Final = "brokerwatch.verification"
 VERSION: Final = 1
 """Grows when what a field means changes, or one goes away; a new field is no new version."""
 SCHEMA_ID: Final = "urn:brokerwatch:verification-report:1"
 
-DONE: Final = frozenset({Outcome.PASS, Outcome.WARN})
+DONE: Final = frozenset({CheckOutcome.PASS, CheckOutcome.WARN})
 """What was done and has passed."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -72,7 +72,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """`category.what`; fixed."""
     title: str
-    outcome: Outcome
+    outcome: CheckOutcome
     points: int
     """What it gave."""
     maximum: int
@@ -138,17 +138,17 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def failures(self) -> tuple[str, ...]:
         """The names of the checks that failed, and of those of our list that the report does not have."""
         names = {check.name for check in self._checks()}
-        failed = [check.name for check in self._checks() if check.outcome is Outcome.FAIL]
+        failed = [check.name for check in self._checks() if check.outcome is CheckOutcome.FAIL]
         return (*failed, *(check.name for check in CHECKLIST if check.name not in names))
 
     def _checks(self) -> Iterator[CheckReport]:
         return (check for category in self.categories for check in category.checks)
 
 
-def _nothing_wrong(outcomes: Iterable[Outcome]) -> bool:
+def _nothing_wrong(outcomes: Iterable[CheckOutcome]) -> bool:
     """Whether nothing failed, and something was done: nothing done is no pass."""
     found = set(outcomes)
-    return Outcome.FAIL not in found and not DONE.isdisjoint(found)
+    return CheckOutcome.FAIL not in found and not DONE.isdisjoint(found)
 
 
 def verdict(findings: Sequence[Finding]) -> Verdict:
@@ -156,7 +156,7 @@ def verdict(findings: Sequence[Finding]) -> Verdict:
     outcomes = {finding.judgement.outcome for finding in findings}
     if not _nothing_wrong(outcomes):
         return Verdict.FAILED
-    return Verdict.PASSED if outcomes == {Outcome.PASS} else Verdict.PASSED_WITH_REMARKS
+    return Verdict.PASSED if outcomes == {CheckOutcome.PASS} else Verdict.PASSED_WITH_REMARKS
 
 
 def report(

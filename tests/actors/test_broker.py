@@ -24,7 +24,7 @@ from brokerwatch import (
     UnknownBroker,
 )
 from brokerwatch.actors.board import Slot
-from brokerwatch.actors.broker import BrokerActor, Surroundings
+from brokerwatch.actors.broker import BrokerActor, BrokerContext
 from brokerwatch.actors.protocol import Called, Observed, Tick
 from brokerwatch.clock import ManualClock
 from brokerwatch.config.broker_spec import BrokerSpec
@@ -366,7 +366,7 @@ class Driven:
         health = Health.begin(now)
         self.slot = Slot(evidence(spec, "", health, now, self.clock, heartbeat_s), health, NO_VETOES)
         nothing: Any = Nothing()
-        around = Surroundings(
+        around = BrokerContext(
             source=nothing,
             slot=self.slot,
             alarms=nothing,

@@ -16,7 +16,7 @@ from brokerwatch.bus.listener import Listener
 from brokerwatch.cluster.cluster import STOP_S, Cluster
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.errors import BalanceUnknown
-from brokerwatch.health.outcome import Fetching, Outcome, Source
+from brokerwatch.health.outcome import Fetching, FetchOutcome, Source
 from brokerwatch.health.restarts import RESTART_LIMIT
 from brokerwatch.messages import HealthState, Reading, Reason
 from tests.support.clusters import ONLY_WHEN_ASKED, PATIENCE_S, Till, cluster_of, wait_for_reading
@@ -33,7 +33,7 @@ class Trap:
         self.hanging = threading.Event()
         self.let_go = threading.Event()
 
-    def fetch(self, deadline_s: float, done: Callable[[Outcome], object]) -> Fetching:
+    def fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object]) -> Fetching:
         if self.error is not None:
             raise self.error
         if self.hang:

@@ -16,7 +16,7 @@ import pytest
 
 from brokerwatch import BalanceUnknown, ConfigError, Listener, ListenerStopped, UnknownBroker
 from brokerwatch.bus.publisher import Publisher
-from brokerwatch.bus.reception import Heard
+from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.bus.sockets import Bus
 from brokerwatch.clock import ManualClock
 from brokerwatch.cluster.cluster import Cluster
@@ -245,7 +245,9 @@ def test_a_cluster_forgets_the_listeners_that_were_left() -> None:
 HELD: Final = Verdict(available=False, reason=Reason.HELD_OUT)
 
 
-def heard(clock: ManualClock, verdict: Verdict, version: int, *, src: str = "supervisor/main") -> Heard:
+def heard(
+    clock: ManualClock, verdict: Verdict, version: int, *, src: str = "supervisor/main"
+) -> ReceivedReading:
     """A reading of broker `a` as a station brings it."""
     stamp = Stamp(src=src, epoch="0000000000000001-00000000", seq=version, ts_us=1, up_us=1, ttl_ms=5_000)
     reading = Reading(
@@ -267,7 +269,7 @@ def heard(clock: ManualClock, verdict: Verdict, version: int, *, src: str = "sup
         valid_until_s=clock.up_s() + 5.0,
         clock=clock,
     )
-    return Heard(reading, stamp)
+    return ReceivedReading(reading, stamp)
 
 
 @pytest.fixture

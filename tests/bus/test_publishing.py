@@ -10,7 +10,7 @@ import pytest
 
 from brokerwatch.bus.listener import Listener
 from brokerwatch.bus.publisher import Publisher
-from brokerwatch.bus.publishing import HealthVoice, Voice
+from brokerwatch.bus.publishing import HealthPublishing, Publishing
 from brokerwatch.bus.sockets import Bus
 from brokerwatch.clock import ManualClock, SystemClock
 from brokerwatch.health.state_machine import verdict
@@ -64,9 +64,9 @@ def bus() -> Iterator[Bus]:
     bus.close()
 
 
-def voice_on(out: Any) -> HealthVoice:
-    voice = Voice(out, "supervisor/main", EPOCH, SystemClock(), 5.0)
-    return HealthVoice(voice, publish_balances=True)
+def voice_on(out: Any) -> HealthPublishing:
+    voice = Publishing(out, "supervisor/main", EPOCH, SystemClock(), 5.0)
+    return HealthPublishing(voice, publish_balances=True)
 
 
 def parts_of(bodies: dict[str, bytes]) -> dict[str, RosterData]:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brokerwatch.bus.reception import Ear, Heard, Speaker
+from brokerwatch.bus.reception import ReceivedReading, Receiver, Sender
 from brokerwatch.clock import ManualClock
-from brokerwatch.health.reading import told
+from brokerwatch.health.reading import comparison_key
 from brokerwatch.health.state_machine import verdict
 from brokerwatch.health.supervision import View
 from brokerwatch.messages import (
@@ -79,7 +79,7 @@ def goodbye(said: Stamp) -> Envelope:
 
 
 def test_a_greater_epoch_is_taken_and_counts_its_messages_anew() -> None:
-    speaker = Speaker()
+    speaker = Sender()
     assert speaker.hear(TOPIC, stamp(7), 0.0) is not None
     accepted = speaker.hear(TOPIC, stamp(1, epoch=NEW), 1.0)
     assert accepted is not None
@@ -89,7 +89,7 @@ def test_a_greater_epoch_is_taken_and_counts_its_messages_anew() -> None:
 
 def test_a_smaller_epoch_is_a_zombie_while_the_known_one_is_fresh_and_is_dropped_and_counted() -> None:
     clock = ManualClock()
-    ear = Ear(clock)
+    ear = Receiver(clock)
     assert ear.hear(TOPIC, message(stamp())) is not None
     clock.advance(4.999)
     zombie = message(stamp(9, epoch=OLD, up_s=100.0), verdict=Verdict(available=False, reason=Reason.ERRORS))
@@ -100,7 +100,7 @@ def test_a_smaller_epoch_is_a_zombie_while_the_known_one_is_fresh_and_is_dropped
 
 
 def test_a_zombie_does_not_prolong_or_shorten_the_life_of_what_is_known() -> None:
-    speaker = Speaker()
+    speaker = Sender()
     speaker.hear(TOPIC, stamp(), 0.0)
     before = (speaker.epoch, speaker.fresh_until_s, speaker.shortest_s, dict(speaker.seq))
     speaker.hear(TOPIC, stamp(9, epoch=OLD, up_s=50.0), 4.0)
@@ -109,7 +109,7 @@ def test_a_zombie_does_not_prolong_or_shorten_the_life_of_what_is_known() -> Non
 
 @pytest.mark.parametrize(("after_s", "taken"), [(4.999, False), (5.0, True), (60.0, True)])
 def test_a_smaller_epoch_is_taken_after_the_known_one_expired(after_s: float, taken: bool) -> None:
-    speaker = Speaker()
+    speaker = Sender()
     speaker.hear(TOPIC, stamp(3), 0.0)
     accepted = speaker.hear(TOPIC, stamp(1, epoch=OLD), after_s)
     assert (accepted is not None) is taken
@@ -117,7 +117,7 @@ def test_a_smaller_epoch_is_taken_after_the_known_one_expired(after_s: float, ta
 
 
 def test_any_topic_of_a_speaker_keeps_its_epoch_fresh() -> None:
-    speaker = Speaker()
+    speaker = Sender()
     speaker.hear(TOPIC, stamp(), 0.0)
     speaker.hear(OTHER_TOPIC, stamp(up_s=4.0), 4.0)
     assert speaker.hear(TOPIC, stamp(9, epoch=OLD), 8.0) is None
@@ -125,7 +125,7 @@ def test_any_topic_of_a_speaker_keeps_its_epoch_fresh() -> None:
 
 
 def test_old_news_on_another_topic_does_not_shorten_the_time_that_a_speaker_is_fresh() -> None:
-    speaker = Speaker()
+    speaker = Sender()
     speaker.hear(TOPIC, stamp(up_s=10.0), 10.0)
     delayed = speaker.hear(OTHER_TOPIC, stamp(up_s=6.0), 12.0)
     assert delayed is not None
@@ -135,7 +135,7 @@ def test_old_news_on_another_topic_does_not_shorten_the_time_that_a_speaker_is_f
 
 
 def test_how_long_an_epoch_is_fresh_is_its_own_word_and_not_its_predecessors() -> None:
-    speaker = Speaker()
+    speaker = Sender()
     speaker.hear(TOPIC, stamp(1, ttl_ms=60_000), 0.0)
     speaker.hear(TOPIC, stamp(1, epoch=NEW, ttl_ms=1_000), 1.0)
     assert speaker.hear(TOPIC, stamp(2), 1.9) is None
@@ -143,14 +143,14 @@ def test_how_long_an_epoch_is_fresh_is_its_own_word_and_not_its_predecessors() -
 
 
 def test_once_a_smaller_epoch_was_taken_the_greater_one_may_come_back() -> None:
-    speaker = Speaker()
+    speaker = Sender()
     speaker.hear(TOPIC, stamp(3), 0.0)
     speaker.hear(TOPIC, stamp(1, epoch=OLD), 6.0)
     assert speaker.hear(TOPIC, stamp(1), 6.1) is not None, "its counting began anew as well"
 
 
 def test_two_speakers_do_not_disturb_one_another() -> None:
-    ear = Ear(ManualClock())
+    ear = Receiver(ManualClock())
     ear.hear(TOPIC, message(stamp(5)))
     theirs = msgspec.structs.replace(stamp(1, epoch=OLD), src="supervisor/other")
     assert ear.hear(TOPIC, message(theirs)) is not None
@@ -162,7 +162,7 @@ def test_two_speakers_do_not_disturb_one_another() -> None:
 
 
 def test_a_gap_is_counted_and_the_message_taken_for_whole_state_heals() -> None:
-    ear = Ear(ManualClock())
+    ear = Receiver(ManualClock())
     ear.hear(TOPIC, message(stamp(1)))
     heard = ear.hear(TOPIC, message(stamp(5), version=9))
     assert heard is not None
@@ -172,7 +172,7 @@ def test_a_gap_is_counted_and_the_message_taken_for_whole_state_heals() -> None:
 
 @pytest.mark.parametrize("seq", [1, 2, 3])
 def test_a_message_that_is_doubled_or_late_is_dropped(seq: int) -> None:
-    ear = Ear(ManualClock())
+    ear = Receiver(ManualClock())
     ear.hear(TOPIC, message(stamp(3), version=7))
     assert ear.hear(TOPIC, message(stamp(seq), version=1)) is None
     assert (ear.lost, ear.dropped) == (0, 1)
@@ -180,7 +180,7 @@ def test_a_message_that_is_doubled_or_late_is_dropped(seq: int) -> None:
 
 
 def test_each_topic_is_counted_by_itself() -> None:
-    ear = Ear(ManualClock())
+    ear = Receiver(ManualClock())
     for seq in (1, 2, 3):
         ear.hear(TOPIC, message(stamp(seq)))
     assert ear.hear(OTHER_TOPIC, message(stamp(1), broker="b")) is not None
@@ -189,7 +189,7 @@ def test_each_topic_is_counted_by_itself() -> None:
 
 
 def test_who_joins_late_has_lost_nothing() -> None:
-    ear = Ear(ManualClock())
+    ear = Receiver(ManualClock())
     ear.hear(TOPIC, message(stamp(4_711)))
     assert ear.lost == 0
 
@@ -197,7 +197,7 @@ def test_who_joins_late_has_lost_nothing() -> None:
 @settings(max_examples=our.examples(80))
 @given(arriving=st.lists(st.integers(1, 12), min_size=1, max_size=15))
 def test_losses_and_drops_are_counted_as_the_arrivals_say(arriving: list[int]) -> None:
-    ear = Ear(ManualClock())
+    ear = Receiver(ManualClock())
     for seq in arriving:
         ear.hear(TOPIC, message(stamp(seq)))
     taken = [seq for place, seq in enumerate(arriving) if all(seq > before for before in arriving[:place])]
@@ -210,7 +210,7 @@ def test_losses_and_drops_are_counted_as_the_arrivals_say(arriving: list[int]) -
 
 def test_old_news_is_not_fresh_news() -> None:
     clock = ManualClock()
-    ear = Ear(clock)
+    ear = Receiver(clock)
     assert ear.hear(TOPIC, message(stamp(1, up_s=10.0))) is not None
     # The receiver slept for a minute; what it finds was sent right after the first.
     clock.advance(60.0)
@@ -229,7 +229,7 @@ def test_old_news_is_not_fresh_news() -> None:
 
 
 def test_a_quicker_delivery_teaches_how_old_the_others_were() -> None:
-    speaker = Speaker()
+    speaker = Sender()
     first = speaker.hear(TOPIC, stamp(1, up_s=0.0), 102.0)  # on its way for 2 s, and nobody can know
     quick = speaker.hear(TOPIC, stamp(2, up_s=3.0), 103.0)  # at once
     slow = speaker.hear(TOPIC, stamp(3, up_s=4.0), 106.0)
@@ -242,7 +242,7 @@ def test_a_quicker_delivery_teaches_how_old_the_others_were() -> None:
 
 
 def test_a_new_epoch_has_a_clock_of_its_own() -> None:
-    speaker = Speaker()
+    speaker = Sender()
     speaker.hear(TOPIC, stamp(1, up_s=1_000.0), 5.0)
     accepted = speaker.hear(TOPIC, stamp(1, epoch=NEW, up_s=0.5), 6.0)
     assert accepted is not None
@@ -251,7 +251,7 @@ def test_a_new_epoch_has_a_clock_of_its_own() -> None:
 
 def test_the_age_of_a_balance_goes_on_from_when_it_was_sent() -> None:
     sender, clock = ManualClock(up_s=50.0), ManualClock(up_s=9_000.0)
-    ear = Ear(clock)
+    ear = Receiver(clock)
     asked = sender.now()
     sender.advance(2.0)
     ear.hear(TOPIC, message(stamp(1, up_s=0.0), as_of=asked, clock=sender))
@@ -272,7 +272,7 @@ def test_no_message_holds_longer_than_its_time_to_live_after_the_quickest_delive
     for seq, (gap_us, way_us) in enumerate(sent, start=1):
         at_us += gap_us
         arrivals.append((at_us + way_us, seq, at_us, way_us))
-    speaker, shortest_us, newest = Speaker(), 10**12, 0
+    speaker, shortest_us, newest = Sender(), 10**12, 0
     for arrives_us, seq, up_us, way_us in sorted(arrivals):
         accepted = speaker.hear(TOPIC, stamp(seq, up_s=up_us / 1e6), 700.0 + arrives_us / 1e6)
         assert (accepted is not None) is (seq > newest)
@@ -290,7 +290,7 @@ def test_no_message_holds_longer_than_its_time_to_live_after_the_quickest_delive
 
 def test_goodbye_ends_what_was_said_at_once() -> None:
     clock = ManualClock()
-    ear = Ear(clock)
+    ear = Receiver(clock)
     ear.hear(TOPIC, message(stamp(1)))
     clock.advance(1.0)
     heard = ear.hear(TOPIC, goodbye(stamp(2, up_s=1.0)))
@@ -306,14 +306,14 @@ def test_goodbye_ends_what_was_said_at_once() -> None:
 
 
 def test_who_says_that_it_leaves_makes_room_at_once_for_a_successor_with_a_smaller_epoch() -> None:
-    speaker = Speaker()
+    speaker = Sender()
     speaker.hear(TOPIC, stamp(1), 0.0)
     speaker.hear(TOPIC, stamp(2, up_s=1.0, ttl_ms=0), 1.0)
     assert speaker.hear(TOPIC, stamp(1, epoch=OLD), 1.0) is not None
 
 
 def test_what_says_it_holds_for_no_time_is_never_available() -> None:
-    ear = Ear(ManualClock())
+    ear = Receiver(ManualClock())
     heard = ear.hear(TOPIC, message(stamp(1, ttl_ms=0)))
     assert heard is not None
     assert not heard.reading.available
@@ -321,7 +321,7 @@ def test_what_says_it_holds_for_no_time_is_never_available() -> None:
 
 def test_what_ran_out_turns_unknown_exactly_once() -> None:
     clock = ManualClock()
-    ear = Ear(clock)
+    ear = Receiver(clock)
     ear.hear(TOPIC, message(stamp(1), version=3))
     assert ear.next_expiry_s() == clock.up_s() + 5.0
     clock.advance(4.999)
@@ -343,7 +343,7 @@ def test_what_ran_out_turns_unknown_exactly_once() -> None:
 
 def test_an_unavailable_reading_runs_out_as_well() -> None:
     clock = ManualClock()
-    ear = Ear(clock)
+    ear = Receiver(clock)
     ear.hear(TOPIC, message(stamp(1), verdict=Verdict(available=False, reason=Reason.ERRORS)))
     clock.advance(5.0)
     assert [one.reading.reason for one in ear.expire()] == [Reason.NOTHING_HEARD]
@@ -351,7 +351,7 @@ def test_an_unavailable_reading_runs_out_as_well() -> None:
 
 def test_the_last_known_balance_outlives_the_silence() -> None:
     clock = ManualClock()
-    ear = Ear(clock)
+    ear = Receiver(clock)
     told_by = ManualClock()
     ear.hear(TOPIC, message(stamp(1), as_of=told_by.now(), balance={}, clock=told_by))
     clock.advance(6.0)
@@ -363,7 +363,7 @@ def test_the_last_known_balance_outlives_the_silence() -> None:
 
 def test_a_word_after_the_silence_restores_and_may_run_out_again() -> None:
     clock = ManualClock()
-    ear = Ear(clock)
+    ear = Receiver(clock)
     ear.hear(TOPIC, message(stamp(1, up_s=0.0)))
     clock.advance(6.0)
     assert len(ear.expire()) == 1
@@ -376,7 +376,7 @@ def test_a_word_after_the_silence_restores_and_may_run_out_again() -> None:
 
 def test_each_broker_runs_out_by_itself() -> None:
     clock = ManualClock()
-    ear = Ear(clock)
+    ear = Receiver(clock)
     start_s = clock.up_s()
     ear.hear(TOPIC, message(stamp(1, up_s=0.0)))
     clock.advance(2.0)
@@ -391,7 +391,7 @@ def test_each_broker_runs_out_by_itself() -> None:
 
 def test_what_is_due_to_run_out_is_never_overlooked_and_not_waited_for_once_it_has() -> None:
     clock = ManualClock()
-    ear = Ear(clock)
+    ear = Receiver(clock)
     ear.hear(TOPIC, message(stamp(1)))
     clock.advance(2.0)
     ear.hear(OTHER_TOPIC, message(stamp(1, up_s=2.0), "b"))
@@ -406,14 +406,14 @@ def test_what_is_due_to_run_out_is_never_overlooked_and_not_waited_for_once_it_h
 
 
 def test_nothing_runs_out_where_nothing_was_heard() -> None:
-    ear = Ear(ManualClock())
+    ear = Receiver(ManualClock())
     assert ear.expire() == []
     assert ear.next_expiry_s() == float("inf")
 
 
 def test_a_jump_of_the_wall_clock_lets_nothing_run_out() -> None:
     clock = ManualClock()
-    ear = Ear(clock)
+    ear = Receiver(clock)
     ear.hear(TOPIC, message(stamp(1)))
     for jump_s in (-1e9, 2e9):
         clock.jump_wall(jump_s)
@@ -426,7 +426,7 @@ def test_a_jump_of_the_wall_clock_lets_nothing_run_out() -> None:
 
 def test_a_roster_keeps_its_speaker_fresh_and_is_no_reading() -> None:
     clock = ManualClock()
-    ear = Ear(clock)
+    ear = Receiver(clock)
     ear.hear(TOPIC, message(stamp(1)))
     clock.advance(4.0)
     roster = Envelope(type=MessageType.ROSTER, stamp=stamp(1, up_s=4.0), data=Roster((evidence("b"),)).data())
@@ -452,12 +452,12 @@ def test_who_joins_late_agrees_with_the_supervisor_after_one_heartbeat(
         views[name] = View(known, ours.up_s())
         if data.draw(st.booleans()):
             views[name] = views[name].vetoed(Reason.SILENT, "quiet", ours.now())
-    ear = Ear(theirs)
+    ear = Receiver(theirs)
     for name, view in views.items():
         said = Envelope(type=MessageType.READING, stamp=stamp(4_711, up_s=30.0), data=view.reading.data())
         heard = ear.hear(topics.state(view.newest.exchange, name), decode(encode(said)))
         assert heard is not None
-        assert isinstance(heard, Heard)
+        assert isinstance(heard, ReceivedReading)
         assert _shown(heard.reading) == _shown(view.reading)
         assert heard.reading.available is view.reading.available
         assert heard.reading.reason is view.reading.reason
@@ -467,4 +467,4 @@ def test_who_joins_late_agrees_with_the_supervisor_after_one_heartbeat(
 def _shown(reading: Reading) -> tuple[object, ...]:
     """What must be the same for both: all that is worth telling; an age of no balance is none."""
     held = None if reading.balance is None else dict(reading.balance)
-    return told(msgspec.structs.replace(reading, balance=held))
+    return comparison_key(msgspec.structs.replace(reading, balance=held))

@@ -35,8 +35,8 @@ from brokerwatch.gateway import gateway as gateway
 from brokerwatch.simulator import (
     EXCHANGES,
     FAULTS,
-    Answered,
     PortUnavailable,
+    ServedCall,
     SimulatedExchange,
     SimulatedKraken,
     SimulatedOkx,
@@ -118,7 +118,7 @@ def test_what_is_no_port_is_refused_before_anything_starts(ports: list[int], wor
 
 
 def test_a_watcher_is_told_of_every_call_with_what_it_met() -> None:
-    kraken, seen = SimulatedKraken(), list[Answered]()
+    kraken, seen = SimulatedKraken(), list[ServedCall]()
     with serve(kraken, watcher=seen.append):
         bot = bot_of("kraken", ccxt_config(kraken))
         bot.fetch_time()
@@ -570,7 +570,7 @@ def test_an_order_can_be_carried_out_although_its_answer_is_lost() -> None:
 
 
 def test_a_scene_may_reach_public_calls_and_say_when_to_come_back() -> None:
-    kraken, seen = SimulatedKraken(), list[Answered]()
+    kraken, seen = SimulatedKraken(), list[ServedCall]()
     with serve(kraken, watcher=seen.append):
         bot = bot_of("kraken", ccxt_config(kraken))
         for public in (False, True):

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
-from brokerwatch.bus.reception import Heard
+from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.cli import text
 from brokerwatch.cli.live_table import table
 from brokerwatch.clock import ManualClock
@@ -19,7 +19,7 @@ from brokerwatch.health.state_machine import Health
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Reading, Stamp
 
 
-def heard(cash: Decimal | None, *, age_s: float = 0.0, words: str = "") -> Heard:
+def heard(cash: Decimal | None, *, age_s: float = 0.0, words: str = "") -> ReceivedReading:
     clock = ManualClock()
     health = Health.begin(clock.now())
     if cash is not None:
@@ -30,7 +30,7 @@ def heard(cash: Decimal | None, *, age_s: float = 0.0, words: str = "") -> Heard
     clock.advance(age_s)
     reading: Reading = evidence(BrokerSpec("a"), "", health, clock.now(), clock, 1.0)
     stamp = Stamp(src="supervisor/main", epoch="0", seq=7, ts_us=8, up_us=9, ttl_ms=10)
-    return Heard(reading, stamp)
+    return ReceivedReading(reading, stamp)
 
 
 @pytest.mark.parametrize(

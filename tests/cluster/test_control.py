@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from brokerwatch.actors.protocol import Obey
+from brokerwatch.actors.protocol import OperatorCommand
 from brokerwatch.actors.supervisor import HealthSupervisor
 from brokerwatch.cli.config_lookup import meant_cluster
 from brokerwatch.cluster import control
@@ -381,7 +381,7 @@ def test_a_command_is_answered_although_the_supervisor_is_dead(
     dead = threading.Event()
 
     def dying(supervisor: HealthSupervisor, message: Any) -> None:
-        if isinstance(message, Obey) and not dead.is_set():
+        if isinstance(message, OperatorCommand) and not dead.is_set():
             dead.set()
             raise RuntimeError("a bug in the supervisor")
         handle(supervisor, message)

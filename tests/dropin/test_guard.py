@@ -23,7 +23,7 @@ from brokerwatch.dropin.guard import guard
 from brokerwatch.dropin.last_known import MAX_ACCOUNTS
 from brokerwatch.dropin.proof import coinbase_older
 from brokerwatch.errors import BalanceUnknown, ConfigError, CouldNotAsk
-from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.health.empty_answers import EMPTY_OVER_S, EMPTY_READS
 from brokerwatch.simulator import (
     FAULTS,
@@ -1070,7 +1070,7 @@ NO_OLDER_LISTS: Final[list[Any]] = [
 
 @pytest.mark.parametrize("answer", NO_OLDER_LISTS)
 def test_what_the_older_list_does_not_state_is_no_proof(answer: object) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         coinbase_older(answer, str)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import pytest
 
 from brokerwatch.errors import NotSupported
-from brokerwatch.exchanges.adapter import ORDERS_PER_PAGE, SHORTEST_PAGE, SKEW_US, dialect
+from brokerwatch.exchanges.adapter import ORDERS_PER_PAGE, SHORTEST_PAGE, SKEW_US, adapter_for
 from brokerwatch.exchanges.candles import (
     coinbase_candles,
     coinbase_granularity,
@@ -24,7 +24,7 @@ from brokerwatch.exchanges.candles import (
     okx_bar,
     okx_candles,
 )
-from brokerwatch.exchanges.envelope import NotProof, kraken_status, okx_status
+from brokerwatch.exchanges.envelope import UnprovenAnswer, kraken_status, okx_status
 from brokerwatch.exchanges.faults import Failure
 from brokerwatch.exchanges.order_answers import FoundOrder, coinbase_previewed, kraken_validated
 from brokerwatch.exchanges.order_request import OrderRequest, coinbase_preview, kraken_order, requested
@@ -89,10 +89,10 @@ class Venue:
         return str(self.client.safe_currency_code(currency))
 
     async def place(self, request: OrderRequest) -> str:
-        return await dialect(cast("Any", self)).place(request)
+        return await adapter_for(cast("Any", self)).place(request)
 
     async def find(self, product: Product, ours: str, since_us: int | None = None) -> FoundOrder | None:
-        return await dialect(cast("Any", self)).find(product, ours, since_us)
+        return await adapter_for(cast("Any", self)).find(product, ours, since_us)
 
     async def cancel(self, order_id: str) -> None:
         match self.family:
@@ -231,7 +231,7 @@ def test_an_order_that_coinbase_took_is_found_behind_many_newer_ones(
         assert await venue.find(venue.product, ours()) is None
         monkeypatch.setattr("brokerwatch.exchanges.adapter.MOST_PAGES", 4)
         for wanted in (request.client_order_id, ours()):
-            with pytest.raises(NotProof, match="not among the newest 8 in BTC-USD, and there are more"):
+            with pytest.raises(UnprovenAnswer, match="not among the newest 8 in BTC-USD, and there are more"):
                 await venue.find(venue.product, wanted)
 
     run(coinbase, use)
@@ -258,13 +258,13 @@ def test_coinbase_places_nothing_under_an_id_that_it_knows_and_another_order_is_
     coinbase: SimulatedCoinbase,
 ) -> None:
     async def use(venue: Venue) -> None:
-        assert dialect(cast("Any", venue)).ids_are_final
+        assert adapter_for(cast("Any", venue)).ids_are_final
         request = buy(venue.product, venue.family)
         placed = await venue.place(request)
         assert await venue.place(request) == placed
         sold = requested(venue.product, "sell", Decimal("0.01"), None, request.client_order_id)
         for other in (sold, replace(request, quote_amount=Decimal(200))):
-            with pytest.raises(NotProof):
+            with pytest.raises(UnprovenAnswer):
                 await venue.place(other)
 
     run(coinbase, use)
@@ -468,7 +468,7 @@ class Listing:
         return self.rows.get(method, [])
 
     def find(self, since_us: int | None = None) -> FoundOrder | None:
-        return asyncio.run(dialect(cast("Any", self)).find(PRODUCT, "a", since_us))
+        return asyncio.run(adapter_for(cast("Any", self)).find(PRODUCT, "a", since_us))
 
 
 PRODUCT: Final = Product(symbol="BTC/USD", base="BTC", quote="USD", id="btcusd")
@@ -531,7 +531,7 @@ def test_a_full_page_of_ccxt_hides_what_comes_after_it(page: int | None, full: i
     exchange = Listing("fetchOrders", page=page, fetchOrders=OTHERS[: full - 1])
     assert exchange.find() is None
     exchange.rows = {"fetchOrders": OTHERS[:full]}
-    with pytest.raises(NotProof, match="the page is full"):
+    with pytest.raises(UnprovenAnswer, match="the page is full"):
         exchange.find()
 
 
@@ -561,7 +561,7 @@ def test_an_order_that_kraken_fills_between_the_two_questions_is_not_missed() ->
         def code(self, currency: str) -> str:
             return currency
 
-    found = asyncio.run(dialect(cast("Any", Filling())).find(PRODUCT, "a", None))
+    found = asyncio.run(adapter_for(cast("Any", Filling())).find(PRODUCT, "a", None))
     assert found is not None
     assert found.order_id == "O1"
 
@@ -573,12 +573,12 @@ def test_a_list_of_coinbase_that_does_not_go_on_proves_nothing() -> None:
 
     pages: list[object] = []
     stuck: Any = SimpleNamespace(family="coinbase", call=call)
-    with pytest.raises(NotProof, match="does not go on"):
-        asyncio.run(dialect(stuck).find(PRODUCT, "a", None))
+    with pytest.raises(UnprovenAnswer, match="does not go on"):
+        asyncio.run(adapter_for(stuck).find(PRODUCT, "a", None))
     assert pages == [None, "same"]
 
 
 @pytest.mark.parametrize("family", ["kraken", "okx", ""])
 def test_only_coinbase_itself_keeps_an_id_from_being_used_twice(family: str) -> None:
     unused: Any = SimpleNamespace(family=family, call=None, code=None, failure=None)
-    assert not dialect(unused).ids_are_final
+    assert not adapter_for(unused).ids_are_final

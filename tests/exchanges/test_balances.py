@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from brokerwatch.clock import Instant
 from brokerwatch.exchanges import balances, json_text
-from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import Failure, classify
 from brokerwatch.health import empty_answers
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding, total
@@ -153,7 +153,7 @@ NO_ANSWERS: Final = [None, "", "ok", 0, 1.5, True, [], [1], {}, {"status": "ok"}
 def test_what_is_not_the_envelope_of_the_exchange_proves_nothing(
     read: Read, answer: dict[str, Any], expected: Mapping[str, Holding], junk: object
 ) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         read(junk)
 
 
@@ -254,7 +254,7 @@ def test_a_spoiled_answer_is_refused_or_says_the_same_and_is_never_partial_or_em
         changed = spoiled(changed, path, junk)
     try:
         found = read(changed)
-    except NotProof:
+    except UnprovenAnswer:
         return
     assert found == expected, f"{changed} was read as {found}"
 
@@ -275,7 +275,7 @@ def test_every_single_amount_that_cannot_be_read_refuses_the_whole_answer(
     assert len(amounts) >= 4
     for path in amounts:
         for junk in UNREADABLE:
-            with pytest.raises(NotProof):
+            with pytest.raises(UnprovenAnswer):
                 read(spoiled(answer, path, junk))
 
 
@@ -291,7 +291,7 @@ def test_any_json_is_read_or_is_no_proof_and_nothing_else(
     for key in answer:
         try:
             found = read({**answer, key: junk})
-        except NotProof:
+        except UnprovenAnswer:
             continue
         assert found == expected or junk in ({}, [])
 
@@ -304,7 +304,7 @@ def test_an_empty_kraken_account_is_a_balance() -> None:
 
 
 def test_a_kraken_answer_without_a_result_is_not_an_empty_account() -> None:
-    with pytest.raises(NotProof, match="result is missing"):
+    with pytest.raises(UnprovenAnswer, match="result is missing"):
         kraken({"error": []})
 
 
@@ -312,7 +312,7 @@ def test_a_kraken_answer_without_a_result_is_not_an_empty_account() -> None:
     "said", [["EService:Busy"], ["WGeneral:Some balances may be delayed"], [""], ["a", "b"]]
 )
 def test_a_kraken_answer_with_an_error_or_a_warning_beside_the_result_proves_nothing(said: list[str]) -> None:
-    with pytest.raises(NotProof, match="the answer carries"):
+    with pytest.raises(UnprovenAnswer, match="the answer carries"):
         kraken({**KRAKEN, "error": said})
 
 
@@ -324,7 +324,7 @@ def test_a_kraken_credit_line_can_be_spent_as_far_as_it_is_not_used() -> None:
 @pytest.mark.parametrize("key", ["credit", "credit_used"])
 def test_a_kraken_credit_line_that_cannot_be_read_proves_nothing(key: str) -> None:
     row = {"balance": "100", "credit": "50", "credit_used": "20", "hold_trade": "10", key: "n/a"}
-    with pytest.raises(NotProof, match=f"{key} of ZUSD"):
+    with pytest.raises(UnprovenAnswer, match=f"{key} of ZUSD"):
         kraken({"error": [], "result": {"ZUSD": row}})
 
 
@@ -383,13 +383,13 @@ def test_the_pages_of_coinbase_are_one_balance() -> None:
 
 @pytest.mark.parametrize("cursor", [None, "", 7, []], ids=repr)
 def test_a_coinbase_page_that_promises_another_and_does_not_say_where_proves_nothing(cursor: object) -> None:
-    with pytest.raises(NotProof, match="cursor of the next page"):
+    with pytest.raises(UnprovenAnswer, match="cursor of the next page"):
         balances.coinbase_page({**COINBASE, "has_next": True, "cursor": cursor}, as_it_is, {}, set())
 
 
 @pytest.mark.parametrize("has_next", [None, "false", 0, 1, []], ids=repr)
 def test_a_coinbase_page_that_does_not_say_whether_it_is_the_last_proves_nothing(has_next: object) -> None:
-    with pytest.raises(NotProof, match="has_next"):
+    with pytest.raises(UnprovenAnswer, match="has_next"):
         balances.coinbase_page({**COINBASE, "has_next": has_next}, as_it_is, {}, set())
 
 
@@ -426,7 +426,7 @@ def test_okx_without_a_frozen_amount_holds_what_is_not_free(empty: object) -> No
     "free", [{"availEq": "", "availBal": ""}, {"availEq": None, "availBal": None}], ids=repr
 )
 def test_okx_that_states_nothing_as_free_proves_nothing(free: dict[str, object]) -> None:
-    with pytest.raises(NotProof, match="USDT"):
+    with pytest.raises(UnprovenAnswer, match="USDT"):
         okx({**OKX, "data": [{"details": [okx_detail("USDT", **free)]}]})
 
 
@@ -434,21 +434,21 @@ def test_several_rows_of_okx_are_one_balance() -> None:
     data = [{"details": [okx_detail("USDT")]}, {"details": [okx_detail("ETH")]}]
     assert okx({**OKX, "data": data}) == {"USDT": held("3", "2", "5"), "ETH": held("3", "2", "5")}
     doubled = [{"details": [okx_detail("USDT")]}, {"details": [okx_detail("USDT")]}]
-    with pytest.raises(NotProof, match="USDT comes twice"):
+    with pytest.raises(UnprovenAnswer, match="USDT comes twice"):
         okx({**OKX, "data": doubled})
 
 
 def test_a_coinbase_account_that_speaks_of_two_currencies_proves_neither() -> None:
     for wrong in ({"currency": "EUR"}, {"hold": {"value": "1", "currency": "EUR"}}):
         account = {**coinbase_account("USD", "1", "1"), **wrong}
-        with pytest.raises(NotProof, match="an account is in 'EUR' and in USD"):
+        with pytest.raises(UnprovenAnswer, match="an account is in 'EUR' and in USD"):
             coinbase({**COINBASE, "accounts": [account]})
 
 
 def test_an_okx_balance_with_a_message_beside_it_proves_nothing() -> None:
     answer = {**OKX, "data": [{"details": [okx_detail("USDT")]}]}
     assert okx({**answer, "msg": ""})
-    with pytest.raises(NotProof, match="carries 'Systems are busy'"):
+    with pytest.raises(UnprovenAnswer, match="carries 'Systems are busy'"):
         okx({**answer, "msg": "Systems are busy"})
 
 
@@ -480,32 +480,32 @@ def test_what_is_taken_away_is_taken_away_to_the_last_digit(entry: object, free:
 
 def test_a_bound_asset_with_a_broken_credit_proves_nothing() -> None:
     entry = {"balance": "1", "hold_trade": "0", "credit": "x", "credit_used": "0"}
-    with pytest.raises(NotProof, match="credit"):
+    with pytest.raises(UnprovenAnswer, match="credit"):
         kraken({"error": [], "result": {"DOT.S": entry}})
 
 
 def test_nobody_holds_less_than_nothing() -> None:
-    with pytest.raises(NotProof, match="hold_trade of ZUSD is negative"):
+    with pytest.raises(UnprovenAnswer, match="hold_trade of ZUSD is negative"):
         kraken({"error": [], "result": {"ZUSD": {"balance": "10", "hold_trade": "-5"}}})
-    with pytest.raises(NotProof, match="value of USD is negative"):
+    with pytest.raises(UnprovenAnswer, match="value of USD is negative"):
         coinbase({**COINBASE, "accounts": [coinbase_account("USD", "1", "-1")]})
 
 
 def test_okx_data_without_a_row_is_not_an_empty_account() -> None:
-    with pytest.raises(NotProof, match="data is empty"):
+    with pytest.raises(UnprovenAnswer, match="data is empty"):
         okx({**OKX, "data": []})
 
 
 def test_an_okx_row_without_details_is_an_empty_account_and_one_that_lacks_them_is_not() -> None:
     nothing: list[object] = []
     assert okx({**OKX, "data": [{"details": nothing}]}) == {}
-    with pytest.raises(NotProof, match="details is missing"):
+    with pytest.raises(UnprovenAnswer, match="details is missing"):
         okx({**OKX, "data": [{"totalEq": "0"}]})
 
 
 @pytest.mark.parametrize("code", ["2", "1", "50001", "", None, "00", 2], ids=repr)
 def test_an_okx_answer_with_another_code_than_0_proves_nothing(code: object) -> None:
-    with pytest.raises(NotProof, match="the answer's code is"):
+    with pytest.raises(UnprovenAnswer, match="the answer's code is"):
         okx({**OKX, "code": code})
 
 
@@ -541,14 +541,14 @@ def test_every_digit_of_an_amount_is_kept() -> None:
 
 
 def test_an_empty_structure_of_ccxt_proves_nothing() -> None:
-    with pytest.raises(NotProof, match="cannot be told from a broken answer"):
+    with pytest.raises(UnprovenAnswer, match="cannot be told from a broken answer"):
         balances.unified({"free": {}, "used": {}, "total": {}})
 
 
 @pytest.mark.parametrize("missing", ["free", "total"])
 def test_a_currency_that_ccxt_knows_only_in_part_proves_nothing(missing: str) -> None:
     structure: dict[str, Any] = {**UNIFIED, missing: {**UNIFIED[missing], "BTC": None}}
-    with pytest.raises(NotProof, match=f"BTC has no {missing}"):
+    with pytest.raises(UnprovenAnswer, match=f"BTC has no {missing}"):
         balances.unified(structure)
 
 
@@ -564,7 +564,7 @@ def test_what_ccxt_says_is_in_orders_is_used_and_what_it_leaves_out_is_nothing()
 @pytest.mark.parametrize("part", ["free", "used", "total"])
 def test_a_part_that_ccxt_could_not_read_is_named_with_its_currency(part: str) -> None:
     structure: dict[str, Any] = {**UNIFIED, part: {**UNIFIED[part], "BTC": "x"}}
-    with pytest.raises(NotProof, match=f"^{part} of BTC: not an amount: 'x'$"):
+    with pytest.raises(UnprovenAnswer, match=f"^{part} of BTC: not an amount: 'x'$"):
         balances.unified(structure)
 
 
@@ -599,7 +599,7 @@ NO_HOLDINGS: Final[list[object]] = [
 
 @pytest.mark.parametrize("returned", NO_HOLDINGS, ids=str)
 def test_what_a_traders_own_callable_returns_otherwise_proves_nothing(returned: object) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         balances.own_holdings(returned)
 
 
@@ -611,7 +611,7 @@ def test_an_empty_account_of_a_traders_own_callable_is_a_balance() -> None:
     "kind", [None, "", "ACCOUNT_TYPE_UNSPECIFIED", "ACCOUNT_TYPE_NEW", 5, {}, []], ids=repr
 )
 def test_a_coinbase_account_of_a_type_nobody_knows_proves_nothing(kind: object) -> None:
-    with pytest.raises(NotProof, match="type"):
+    with pytest.raises(UnprovenAnswer, match="type"):
         coinbase({"accounts": [coinbase_account("USD", "1", "0", type=kind)], "has_next": False})
 
 
@@ -621,12 +621,12 @@ def test_a_coinbase_account_that_comes_twice_is_not_counted_twice() -> None:
     seen: set[str] = set()
     first = {"accounts": [account], "has_next": True, "cursor": "next"}
     assert balances.coinbase_page(first, as_it_is, found, seen) == "next"
-    with pytest.raises(NotProof, match="comes twice"):
+    with pytest.raises(UnprovenAnswer, match="comes twice"):
         balances.coinbase_page({"accounts": [account], "has_next": False}, as_it_is, found, seen)
 
 
 def test_an_okx_currency_that_comes_twice_is_not_counted_twice() -> None:
-    with pytest.raises(NotProof, match="comes twice"):
+    with pytest.raises(UnprovenAnswer, match="comes twice"):
         okx({"code": "0", "data": [{"details": [okx_detail("USDT"), okx_detail("USDT")]}]})
 
 
@@ -642,7 +642,7 @@ def test_no_digit_is_lost_in_a_sum() -> None:
 
 def test_half_a_kraken_credit_line_proves_nothing() -> None:
     for half in ("credit", "credit_used"):
-        with pytest.raises(NotProof, match="credit"):
+        with pytest.raises(UnprovenAnswer, match="credit"):
             kraken({"error": [], "result": {"ZUSD": {"balance": "1", "hold_trade": "0", half: "50"}}})
 
 
@@ -675,12 +675,12 @@ def test_what_earns_or_is_staked_at_kraken_belongs_to_its_asset() -> None:
 @pytest.mark.parametrize("code", ["", " ", "x" * 65, "\ud800", "A\nB"], ids=repr)
 def test_a_currency_that_cannot_be_named_proves_nothing(code: str) -> None:
     row = {"balance": "1", "hold_trade": "0"}
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         kraken({"error": [], "result": {code: row}})
 
 
 def test_an_amount_beyond_all_money_proves_nothing() -> None:
-    with pytest.raises(NotProof, match="more than 27 digits"):
+    with pytest.raises(UnprovenAnswer, match="more than 27 digits"):
         kraken({"error": [], "result": {"ZUSD": {"balance": "1" + "0" * 27, "hold_trade": "0"}}})
 
 
@@ -709,7 +709,7 @@ def test_an_answer_of_kraken_without_a_result_is_unstated_and_no_other_is() -> N
         kraken({"error": []})
     others: list[dict[str, object]] = [{}, {"error": list[str](), "result": None}]
     for other in (*others, {"error": ["EAPI:Invalid key"]}, {"error": list[str](), "x": 1}):
-        with pytest.raises(NotProof) as error:
+        with pytest.raises(UnprovenAnswer) as error:
             kraken(other)
         assert not isinstance(error.value, balances.Unstated), other
     assert kraken({"error": [], "result": {}}) == {}, "an empty result is stated"
@@ -734,17 +734,17 @@ def test_a_funding_account_of_okx_states_what_it_has_and_nothing_when_it_has_not
 )
 def test_a_funding_account_of_okx_that_cannot_be_read_proves_nothing(key: str, wrong: object) -> None:
     row: dict[str, object] = {"ccy": "USDT", "bal": "1", "availBal": "1", "frozenBal": "0"}
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         okx_wallet({**row, key: wrong})
-    with pytest.raises(NotProof, match="USDT comes twice"):
+    with pytest.raises(UnprovenAnswer, match="USDT comes twice"):
         okx_wallet(row, row)
-    with pytest.raises(NotProof, match="the answer's code is '50011', not 0"):
+    with pytest.raises(UnprovenAnswer, match="the answer's code is '50011', not 0"):
         okx_wallet(row, code="50011")
 
 
 @pytest.mark.parametrize("junk", [*NO_ANSWERS, {"code": "0"}, {"code": "0", "data": [1]}], ids=repr)
 def test_what_is_no_funding_account_of_okx_proves_nothing(junk: object) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         balances.okx_funding(junk, as_it_is)
 
 
@@ -965,7 +965,7 @@ def test_what_json_does_not_say_once_and_clearly_is_no_answer(text: str, why: st
     ],
 )
 def test_a_trader_is_told_what_is_wrong_with_what_was_returned(returned: object, words: str) -> None:
-    with pytest.raises(NotProof) as error:
+    with pytest.raises(UnprovenAnswer) as error:
         balances.own_holdings(returned)
     assert str(error.value) == words
 
@@ -1019,7 +1019,7 @@ WRONG_AND_WHY: Final[list[tuple[Read, object, str]]] = [
 
 @pytest.mark.parametrize(("read", "answer", "why"), WRONG_AND_WHY, ids=[why for _, _, why in WRONG_AND_WHY])
 def test_what_proves_nothing_says_what_is_wrong_with_it(read: Read, answer: object, why: str) -> None:
-    with pytest.raises(NotProof) as error:
+    with pytest.raises(UnprovenAnswer) as error:
         read(answer)
     assert str(error.value) == why
 

@@ -19,7 +19,7 @@ from brokerwatch.exchanges.candles import (
     okx_candles,
     unified_candles,
 )
-from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.messages import Candle
 from brokerwatch.simulator.coinbase import GRANULARITIES_S
 from brokerwatch.simulator.kraken import INTERVALS_MIN
@@ -140,7 +140,7 @@ BAD_VALUES: Final[list[tuple[int | str, Any]]] = [
 def test_one_bad_row_makes_the_answer_worthless(exchange: Exchange, at: int | str, value: object) -> None:
     row = exchange.row(1)
     row[exchange.volume_at if isinstance(at, str) else at] = value
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         exchange.read(exchange.row(0), row, exchange.row(2))
 
 
@@ -149,7 +149,7 @@ def test_a_start_that_is_no_moment_proves_nothing(exchange: Exchange) -> None:
     for start in (f"{exchange.row(0)[0]}.5", f"{exchange.row(0)[0]}00000000"):
         row = exchange.row(0)
         row[0] = start
-        with pytest.raises(NotProof):
+        with pytest.raises(UnprovenAnswer):
             exchange.read(row)
 
 
@@ -166,7 +166,7 @@ def test_a_candle_may_stand_still_and_have_no_volume(exchange: Exchange) -> None
 def test_candles_in_no_order_or_twice_prove_nothing(exchange: Exchange) -> None:
     first, second, third = (exchange.row(number) for number in range(3))
     for rows in ((first, third, second), (first, first), (first, second, second), (third, third, first)):
-        with pytest.raises(NotProof):
+        with pytest.raises(UnprovenAnswer):
             exchange.read(*rows)
 
 
@@ -175,7 +175,7 @@ def test_candles_in_no_order_or_twice_prove_nothing(exchange: Exchange) -> None:
 )
 def test_a_row_that_is_cut_or_none_proves_nothing(exchange: Exchange) -> None:
     for broken in (exchange.row(0)[:5], *NO_ROWS):
-        with pytest.raises(NotProof):
+        with pytest.raises(UnprovenAnswer):
             exchange.read(exchange.row(1), broken)
 
 
@@ -209,14 +209,14 @@ BROKEN: Final[list[tuple[Any, list[Any]]]] = [
 @pytest.mark.parametrize(("read", "answers"), BROKEN, ids=["kraken", "coinbase", "okx"])
 def test_an_answer_that_is_no_whole_envelope_proves_nothing(read: Any, answers: list[Any]) -> None:
     for answer in (*NO_ENVELOPES, *answers):
-        with pytest.raises(NotProof):
+        with pytest.raises(UnprovenAnswer):
             read(copy.deepcopy(answer), 10)
 
 
 def test_rows_of_ccxt_that_are_no_list_prove_nothing() -> None:
     for rows in NO_ENVELOPES:
         if rows != []:
-            with pytest.raises(NotProof):
+            with pytest.raises(UnprovenAnswer):
                 unified_candles(rows)
 
 
@@ -245,5 +245,5 @@ def test_a_timeframe_that_is_not_there_names_those_that_are() -> None:
 def test_candles_of_another_pair_than_the_one_that_was_asked_for_are_refused() -> None:
     answer: dict[str, Any] = {"error": [], "result": {"XETHZUSD": [kraken_row(60)], "last": 0}}
     assert len(kraken_candles(answer, 5)) == len(kraken_candles(answer, 5, "XETHZUSD")) == 1
-    with pytest.raises(NotProof, match="XXBTZUSD was asked for"):
+    with pytest.raises(UnprovenAnswer, match="XXBTZUSD was asked for"):
         kraken_candles(answer, 5, "XXBTZUSD")

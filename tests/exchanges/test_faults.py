@@ -20,7 +20,7 @@ from brokerwatch.clock import SystemClock
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.exchanges import faults
 from brokerwatch.exchanges.balances import FAMILIES
-from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import (
     CAUSES,
     CLASSES,
@@ -81,7 +81,7 @@ def test_every_error_class_of_ccxt_is_classified_by_a_listed_name(name: str) -> 
 
 
 def test_every_listed_class_exists() -> None:
-    known = {*hierarchy(), "NotProof", "gaierror"}
+    known = {*hierarchy(), "UnprovenAnswer", "gaierror"}
     assert [name for name in CLASSES if name not in known and not hasattr(builtins, name)] == []
 
 
@@ -108,7 +108,7 @@ def test_a_class_alone_is_classified_by_its_meaning(name: str, kind: FaultKind) 
     [
         (TypeError("x"), BUG), (AttributeError("x"), BUG), (NameError("x"), BUG), (TimeoutError(), NETWORK),
         (ConnectionResetError("x"), NETWORK), (BrokenPipeError("x"), NETWORK),
-        (socket.gaierror(-2, "x"), NETWORK), (NotProof("x"), BAD), (RuntimeError("x"), BAD),
+        (socket.gaierror(-2, "x"), NETWORK), (UnprovenAnswer("x"), BAD), (RuntimeError("x"), BAD),
         (KeyError("x"), BAD), (Exception(), BAD),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
@@ -440,7 +440,7 @@ def test_no_secret_stands_in_a_fault_however_it_was_written(name: str, credentia
     for shown in shown_as(SECRETS[credential]):
         for error in (
             ccxt_error("ExchangeError", f"bad {shown} here"),
-            NotProof(f"amount {shown}"),
+            UnprovenAnswer(f"amount {shown}"),
             KeyError(shown),
         ):
             fault = ours.fault(error)
@@ -479,7 +479,7 @@ def test_every_family_that_we_know_has_its_table() -> None:
 
 
 def test_what_is_no_proof_is_a_bad_response() -> None:
-    fault = account("kraken", {}).fault(NotProof("result is missing, not a map"))
+    fault = account("kraken", {}).fault(UnprovenAnswer("result is missing, not a map"))
     assert (fault.kind, fault.detail) == (BAD, "result is missing, not a map")
 
 

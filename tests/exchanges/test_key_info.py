@@ -1,4 +1,4 @@
-"""What an exchange says about a key: read whole, or `NotProof`; and what it does not say is None."""
+"""What an exchange says about a key: read whole, or `UnprovenAnswer`; and what it does not say is None."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.key_info import KeyFacts, coinbase_key, kraken_key, okx_key
 
 # https://docs.kraken.com/api-reference/account-data/get-api-key-info
@@ -203,7 +203,7 @@ SPOILED: Final[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
     ],
 )
 def test_a_part_that_cannot_be_read_is_no_proof(family: str, field: str, value: object) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         facts(family, **{field: value})
 
 
@@ -233,7 +233,7 @@ NO_ANSWERS: Final[tuple[Any, ...]] = (None, "", [], {}, 5, {5: 1})
 def test_an_answer_without_its_envelope_is_no_proof(
     read: Callable[[object], KeyFacts], answer: object
 ) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         read(answer)
 
 

@@ -1,4 +1,4 @@
-"""Open orders as the exchanges document them: each read whole with what it must be holding, or `NotProof`."""
+"""Open orders as the exchanges document them: each read with what it must be holding, or `UnprovenAnswer`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.open_orders import (
     OpenOrder,
     coinbase_open,
@@ -293,14 +293,14 @@ def malformed() -> list[Any]:
 def test_an_order_with_a_part_that_cannot_be_read_is_no_proof(
     family: str, way: tuple[str, ...], value: object
 ) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         one(family, (way, value))
 
 
 @pytest.mark.parametrize("family", ROWS)
 @pytest.mark.parametrize("row", [None, [], "order", 5, {}, {1: "x"}])
 def test_a_row_that_is_no_order_is_no_proof(family: str, row: Any) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         READ[family](row)
 
 
@@ -313,7 +313,7 @@ def test_a_row_that_is_no_order_is_no_proof(family: str, row: Any) -> None:
     ],
 )  # fmt: skip
 def test_a_coinbase_order_of_no_kind_or_of_two_is_no_proof(configuration: object) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         one("coinbase", (("order_configuration",), configuration))
 
 
@@ -337,7 +337,7 @@ NO_ENVELOPES: Final[tuple[tuple[Any, tuple[Any, ...]], ...]] = (
 @pytest.mark.parametrize(("read", "answers"), NO_ENVELOPES)
 def test_an_envelope_without_its_list_is_no_proof(read: Any, answers: tuple[object, ...]) -> None:
     for answer in (*answers, None, "", 5, "[]"):
-        with pytest.raises(NotProof):
+        with pytest.raises(UnprovenAnswer):
             read(answer, market)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.order_answers import (
     FoundOrder,
     PlacedAfterAll,
@@ -103,7 +103,7 @@ def test_a_placed_order_is_known_by_the_exchanges_id() -> None:
 )
 @pytest.mark.parametrize("answer", UNREADABLE)
 def test_an_answer_that_cannot_be_read_proves_nothing(proof: Any, answer: object) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         proof(answer)
 
 
@@ -125,7 +125,7 @@ def test_an_answer_that_cannot_be_read_proves_nothing(proof: Any, answer: object
     ],
 )
 def test_kraken_without_one_id_and_no_error_proves_nothing(path: str, value: object) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         kraken_placed(changed(KRAKEN, path, value))
 
 
@@ -143,7 +143,7 @@ def test_kraken_without_one_id_and_no_error_proves_nothing(path: str, value: obj
     ],
 )
 def test_coinbase_without_success_and_an_id_proves_nothing(path: str, value: object) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         by_coinbase(changed(COINBASE, path, value))
 
 
@@ -162,7 +162,7 @@ def test_coinbase_without_success_and_an_id_proves_nothing(path: str, value: obj
 def test_another_order_that_coinbase_has_under_the_id_is_not_the_one_that_was_sent(
     path: str, value: object
 ) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         by_coinbase(changed(COINBASE, path, value))
 
 
@@ -193,7 +193,7 @@ def test_coinbase_may_write_the_size_in_its_own_way_or_not_at_all() -> None:
     ],
 )
 def test_okx_without_both_codes_and_one_id_proves_nothing(path: str, value: object) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         okx_placed(changed(OKX, path, value))
 
 
@@ -221,7 +221,7 @@ def test_a_dry_run_of_kraken_is_proven_by_its_description_and_disproven_by_an_or
     with pytest.raises(PlacedAfterAll, match="answered with an order"):
         kraken_validated(KRAKEN)
     for path in ("result.descr", "result.descr.order"):
-        with pytest.raises(NotProof):
+        with pytest.raises(UnprovenAnswer):
             kraken_validated(changed(changed(KRAKEN, "result.txid", ...), path, ...))
 
 
@@ -236,7 +236,7 @@ def test_a_preview_of_coinbase_is_proven_by_no_errors_and_sizes() -> None:
         ("quote_size", "many"),
         ("base_size", "NaN"),
     ):
-        with pytest.raises(NotProof):
+        with pytest.raises(UnprovenAnswer):
             coinbase_previewed(changed(PREVIEW, path, value))
 
 
@@ -300,7 +300,7 @@ def test_kraken_finds_an_order_that_is_open_or_closed() -> None:
 
 def test_a_short_id_of_kraken_is_compared_letter_by_letter() -> None:
     for ours, told in (("a-b", "ab"), ("AB", "ab")):
-        with pytest.raises(NotProof):
+        with pytest.raises(UnprovenAnswer):
             of_kraken(NONE_OPEN, kraken_orders("closed", O2=kraken_row(told)), ours)
 
 
@@ -325,7 +325,7 @@ def test_a_short_id_of_kraken_is_compared_letter_by_letter() -> None:
 def test_kraken_has_no_such_order_only_if_both_lists_came_whole_and_empty(
     still_open: object, closed: object
 ) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         of_kraken(still_open, closed)
 
 
@@ -429,7 +429,7 @@ def test_coinbase_finds_an_order_on_a_page_and_says_whether_there_are_more() -> 
     assert coinbase_cursor({**page, "has_next": True, "cursor": "789"}) == "789"
     missing: Any = {"orders": []}
     for broken in ({**page, "has_next": "false"}, {**page, "has_next": True}, missing):
-        with pytest.raises(NotProof):
+        with pytest.raises(UnprovenAnswer):
             coinbase_cursor(broken)
     for unreadable in (
         *UNREADABLE,
@@ -440,7 +440,7 @@ def test_coinbase_finds_an_order_on_a_page_and_says_whether_there_are_more() -> 
         {"orders": [coinbase_row(order_id="")]},
         {"orders": [COINBASE_ROW, coinbase_row(order_id="3")]},
     ):
-        with pytest.raises(NotProof):
+        with pytest.raises(UnprovenAnswer):
             coinbase_found(unreadable, "a")
 
 
@@ -490,7 +490,7 @@ def test_okx_finds_the_one_order_that_was_asked_for() -> None:
         changed(answer, "data.0.ordId", ""),
         changed(answer, "code", "1"),
     ):
-        with pytest.raises(NotProof):
+        with pytest.raises(UnprovenAnswer):
             okx_found(broken, "a")
 
 
@@ -570,7 +570,7 @@ def test_ccxt_finds_an_order_in_a_list_of_the_market() -> None:
     ],
 )
 def test_a_list_of_ccxt_that_is_full_or_says_no_ids_proves_the_absence_of_nothing(lists: Any) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         unified_found(lists, "a", MARKET)
 
 
@@ -621,24 +621,24 @@ def test_a_row_that_contradicts_itself_or_cannot_be_read_proves_nothing(
         (None, "0.5"),
         (7, "0.5"),
     ):
-        with pytest.raises(NotProof):
+        with pytest.raises(UnprovenAnswer):
             row(word, done)
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         row(filled, "0", size=None)
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         row(still, "0", "0.0")
     for size in ("many", "-1", "NaN", ["0.5"]):
-        with pytest.raises(NotProof):
+        with pytest.raises(UnprovenAnswer):
             row(filled, "0.5", size)
-    with pytest.raises(NotProof, match="side"):
+    with pytest.raises(UnprovenAnswer, match="side"):
         row(filled, "0.5", side="hold")
 
 
 def test_a_size_of_coinbase_that_contradicts_its_currency_proves_nothing() -> None:
     both = {"market_market_ioc": {"base_size": "0.5", "quote_size": "100"}}
     for configuration, in_quote in ((both, True), (both, ...), (BY_BASE, True)):
-        with pytest.raises(NotProof, match="contradicts itself"):
+        with pytest.raises(UnprovenAnswer, match="contradicts itself"):
             at_coinbase(order_configuration=configuration, size_in_quote=in_quote)
     for unreadable in ("x", ["x"], {"market_market_ioc": "x"}):
-        with pytest.raises(NotProof):
+        with pytest.raises(UnprovenAnswer):
             at_coinbase(order_configuration=unreadable)

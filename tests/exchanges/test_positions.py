@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from brokerwatch.exchanges.envelope import NotProof
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.positions import (
     coinbase_positions,
     held_positions,
@@ -204,12 +204,12 @@ def test_nothing_open_in_a_whole_envelope_is_none() -> None:
     ],
 )
 def test_a_position_that_cannot_be_read_makes_the_answer_worthless(read: Any, answer: Any) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         read(copy.deepcopy(answer))
 
 
 @pytest.mark.parametrize("read", [kraken_positions, coinbase_positions, okx_positions, unified_positions])
 def test_what_is_no_envelope_proves_nothing(read: Any) -> None:
     for answer in NO_ENVELOPES:
-        with pytest.raises(NotProof):
+        with pytest.raises(UnprovenAnswer):
             read(answer)

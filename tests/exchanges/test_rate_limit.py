@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from brokerwatch.exchanges import rate_limit
 from brokerwatch.exchanges.faults import LONGEST_RETRY_S
-from brokerwatch.exchanges.rate_limit import BUDGETS, STAND_IN, Budget, Pace
+from brokerwatch.exchanges.rate_limit import BUDGETS, STAND_IN, Budget, RateLimiter
 from tests.support import strategies as our
 
 BUDGETS_DRAWN: Final = st.sampled_from(
@@ -41,7 +41,7 @@ def allowed(budget: Budget, window_s: Fraction) -> Fraction:
 def test_no_window_of_any_length_ever_sees_more_calls_than_the_budget(
     budget: Budget, steps: list[tuple[float, int]], began_s: float
 ) -> None:
-    at_s, kept = began_s, Pace(budget)
+    at_s, kept = began_s, RateLimiter(budget)
     calls: list[Fraction] = []
     waits = 0
     for step_s, calls_wanted in steps:
@@ -62,7 +62,7 @@ def test_no_window_of_any_length_ever_sees_more_calls_than_the_budget(
 
 @pytest.mark.parametrize("budget", [*BUDGETS.values(), Budget(1.0, 1.0)])
 def test_the_budget_is_used_to_its_end_and_no_call_waits_needlessly(budget: Budget) -> None:
-    kept, at_s = Pace(budget), 50.0
+    kept, at_s = RateLimiter(budget), 50.0
     for _ in range(int(budget.burst)):
         assert kept.wait_s(at_s) == 0.0
         kept = kept.taken(at_s)
@@ -75,7 +75,7 @@ def test_the_budget_is_used_to_its_end_and_no_call_waits_needlessly(budget: Budg
 
 
 def test_a_key_that_rested_has_its_whole_burst_again_and_no_more() -> None:
-    kept = Pace(Budget(3.0, 1.0))
+    kept = RateLimiter(Budget(3.0, 1.0))
     for _ in range(3):
         kept = kept.taken(10.0)
     for _ in range(3):
@@ -85,7 +85,7 @@ def test_a_key_that_rested_has_its_whole_burst_again_and_no_more() -> None:
 
 
 def test_a_budget_below_one_call_still_lets_one_call_through() -> None:
-    kept = Pace(Budget(0.5, 0.25))
+    kept = RateLimiter(Budget(0.5, 0.25))
     assert kept.wait_s(0.0) == 0.0
     assert kept.taken(0.0).wait_s(0.0) == 4.0
     assert kept.refused(0.0).wait_s(0.0) == 4.0
@@ -107,7 +107,7 @@ def test_a_budget_below_one_call_still_lets_one_call_through() -> None:
 def test_the_exchanges_not_before_is_never_undercut_and_no_counter_is_negative(
     budget: Budget, steps: list[tuple[float, str, float]]
 ) -> None:
-    at_s, kept = 100.0, Pace(budget)
+    at_s, kept = 100.0, RateLimiter(budget)
     told: list[float] = []
     for step_s, what, retry_after_s in steps:
         at_s += step_s
@@ -126,7 +126,7 @@ def test_the_exchanges_not_before_is_never_undercut_and_no_counter_is_negative(
 
 
 def test_after_a_refusal_the_counter_is_full_whatever_was_counted() -> None:
-    fresh = Pace(Budget(10.0, 2.0))
+    fresh = RateLimiter(Budget(10.0, 2.0))
     assert fresh.refused(0.0).wait_s(0.0) == 0.5
     assert fresh.refused(0.0, 30.0).wait_s(10.0) == 20.0
     assert fresh.refused(0.0, 30.0).refused(1.0, 2.0).wait_s(1.0) == 29.0, "the later one counts"
@@ -143,7 +143,7 @@ def test_after_a_refusal_the_counter_is_full_whatever_was_counted() -> None:
 def test_waiting_makes_no_wait_longer_and_asking_changes_nothing(
     budget: Budget, calls: int, moments_s: list[float]
 ) -> None:
-    kept = Pace(budget)
+    kept = RateLimiter(budget)
     for _ in range(calls):
         kept = kept.taken(0.0)
     for sooner_s, later_s in pairwise(sorted(moments_s)):
@@ -154,7 +154,7 @@ def test_waiting_makes_no_wait_longer_and_asking_changes_nothing(
 
 @given(back_s=st.floats(0.0, 1e6), calls=st.integers(0, 20))
 def test_a_moment_before_the_last_call_gives_nothing_back(back_s: float, calls: int) -> None:
-    kept = Pace(Budget(5.0, 1.0))
+    kept = RateLimiter(Budget(5.0, 1.0))
     for _ in range(calls):
         kept = kept.taken(1e6)
     assert kept.wait_s(1e6 - back_s) == kept.wait_s(1e6)
@@ -176,4 +176,4 @@ def test_a_pace_knows_no_clock() -> None:
     }
     assert "dataclasses" in imported
     assert imported.isdisjoint({"time", "datetime", "random", "threading"})
-    assert all("wall" not in name for name in Pace.__dataclass_fields__)
+    assert all("wall" not in name for name in RateLimiter.__dataclass_fields__)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from brokerwatch.exchanges.envelope import NotProof, kraken_status, okx_status
+from brokerwatch.exchanges.envelope import UnprovenAnswer, kraken_status, okx_status
 from brokerwatch.messages.trading import Status, StatusWord
 
 NOW_US: Final = 1_700_000_000_000_000
@@ -69,7 +69,7 @@ def test_what_kraken_announces_is_told_and_leaves_it_online() -> None:
     ],
 )
 def test_a_word_that_nobody_knows_is_no_status(answer: object) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         kraken_status(answer)
 
 
@@ -148,7 +148,7 @@ def test_maintenance_of_a_part_of_the_accounts_is_told_and_stops_nothing(service
     ],
 )
 def test_an_event_that_cannot_be_read_is_no_status(broken: object) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         okx(broken)
 
 
@@ -156,5 +156,5 @@ def test_an_event_that_cannot_be_read_is_no_status(broken: object) -> None:
     "answer", [None, [], {}, {"code": "1", "msg": "", "data": []}, {"code": "0", "msg": ""}]
 )
 def test_what_is_no_envelope_of_okx_is_no_status(answer: object) -> None:
-    with pytest.raises(NotProof):
+    with pytest.raises(UnprovenAnswer):
         okx_status(answer, NOW_US)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from brokerwatch.clock import ManualClock
-from brokerwatch.gateway.async_source import EXCUSES, AsyncSource, Found
-from brokerwatch.gateway.load import AT_ONCE, LONG_S, SHORT_S, Places, Pulse
+from brokerwatch.gateway.async_source import EXCUSES, AsyncSource, FetchedBalance
+from brokerwatch.gateway.load import AT_ONCE, LONG_S, SHORT_S, CallLimiter, LagMonitor
 from brokerwatch.gateway.loop import Loop, Run
-from brokerwatch.health.outcome import NotAsked, Outcome
+from brokerwatch.health.outcome import FetchOutcome, NotAsked
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding, amount
 
 
@@ -57,7 +57,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def begin(places: Places, count: int, wait_s: float = 30.0) -> list[asyncio.Task[int]]:
+def begin(places: CallLimiter, count: int, wait_s: float = 30.0) -> list[asyncio.Task[int]]:
     return [asyncio.ensure_future(places.take(wait_s)) for _ in range(count)]
 
 
@@ -67,7 +67,7 @@ def number_of(tasks: list[asyncio.Task[int]]) -> int:
 
 def test_no_more_than_the_limit_are_under_way_and_each_end_lets_in_the_next_who_came() -> None:
     async def work(loop: PushedLoop) -> None:
-        places = Places(loop)
+        places = CallLimiter(loop)
         first, second = begin(places, AT_ONCE), begin(places, 3)
         await settled()
         assert (number_of(first), number_of(second)) == (AT_ONCE, 0)
@@ -83,7 +83,7 @@ def test_no_more_than_the_limit_are_under_way_and_each_end_lets_in_the_next_who_
 
 def test_exchanges_that_hang_hold_up_the_others_for_a_short_time_only() -> None:
     async def work(loop: PushedLoop) -> None:
-        places, began_s = Places(loop), loop.time()
+        places, began_s = CallLimiter(loop), loop.time()
         hanging, others = begin(places, 3 * AT_ONCE), begin(places, 1)
         await asyncio.gather(*others)
         assert number_of(hanging) == 3 * AT_ONCE
@@ -94,7 +94,7 @@ def test_exchanges_that_hang_hold_up_the_others_for_a_short_time_only() -> None:
 
 def test_a_busy_loop_lets_nobody_in_for_age_until_they_have_had_their_places_for_long() -> None:
     async def work(loop: PushedLoop) -> None:
-        places, began_s = Places(loop), loop.time()
+        places, began_s = CallLimiter(loop), loop.time()
         first, others = begin(places, AT_ONCE), begin(places, 1)
         await settled()
         while not number_of(others):
@@ -109,7 +109,7 @@ def test_a_busy_loop_lets_nobody_in_for_age_until_they_have_had_their_places_for
 
 def test_who_finds_no_place_in_time_is_told_so_and_stands_in_nobodys_way() -> None:
     async def work(loop: PushedLoop) -> None:
-        places = Places(loop)
+        places = CallLimiter(loop)
         first, given_up, others = begin(places, AT_ONCE), begin(places, 1, SHORT_S / 2), begin(places, 1)
         with pytest.raises(TimeoutError):
             await given_up[0]
@@ -123,7 +123,7 @@ def test_who_finds_no_place_in_time_is_told_so_and_stands_in_nobodys_way() -> No
 
 def test_a_place_that_comes_to_somebody_who_has_just_gone_is_passed_on() -> None:
     async def work(loop: PushedLoop) -> None:
-        places = Places(loop)
+        places = CallLimiter(loop)
         first, gone, others = begin(places, AT_ONCE), begin(places, 1), begin(places, 1)
         await settled()
         places.give_back(first[0].result())
@@ -136,7 +136,7 @@ def test_a_place_that_comes_to_somebody_who_has_just_gone_is_passed_on() -> None
 
 def test_a_place_that_was_taken_away_cannot_be_given_back_a_second_time() -> None:
     async def work(loop: PushedLoop) -> None:
-        places = Places(loop)
+        places = CallLimiter(loop)
         first = begin(places, AT_ONCE)
         later = begin(places, AT_ONCE)
         await asyncio.gather(*later)
@@ -153,7 +153,7 @@ def test_a_place_that_was_taken_away_cannot_be_given_back_a_second_time() -> Non
 
 def test_the_pulse_counts_what_blocks_the_loop_and_nothing_else() -> None:
     async def work(loop: PushedLoop) -> None:
-        pulse = Pulse(loop)
+        pulse = LagMonitor(loop)
         since = pulse.listen()
         await asyncio.sleep(5.0)
         assert pulse.held_up_s(since) == 0.0
@@ -172,7 +172,7 @@ def test_the_pulse_counts_what_blocks_the_loop_and_nothing_else() -> None:
 
 def test_nobody_wakes_the_machine_when_nobody_listens() -> None:
     loop = PushedLoop()
-    pulse = Pulse(loop)
+    pulse = LagMonitor(loop)
     pulse.listen()
     pulse.leave()
     with pytest.raises(AssertionError, match="everybody waits"):
@@ -269,12 +269,12 @@ def test_a_loop_that_was_closed_takes_nothing_over_and_says_so_each_time() -> No
 
 # --- a source on such a loop --------------------------------------------------------------------------
 
-FOUND = Found({"USD": Holding(free=amount("1"), used=amount("0"), total=amount("1"))})
+FOUND = FetchedBalance({"USD": Holding(free=amount("1"), used=amount("0"), total=amount("1"))})
 DEADLINE_S = 8.0
 
 
 def source_of(
-    loop: PushedLoop, read: Callable[[float], Awaitable[Found]], *, queue_s: float = 30.0
+    loop: PushedLoop, read: Callable[[float], Awaitable[FetchedBalance]], *, queue_s: float = 30.0
 ) -> AsyncSource:
     async def explain(error: BaseException) -> Fault:
         return Fault(FaultKind.NETWORK, repr(error))
@@ -282,12 +282,12 @@ def source_of(
     return AsyncSource(Loop(loop), read, explain, ManualClock(), queue_s=queue_s)
 
 
-async def outcomes_of(source: AsyncSource, fetches: int = 1) -> list[Outcome]:
+async def outcomes_of(source: AsyncSource, fetches: int = 1) -> list[FetchOutcome]:
     """How so many fetches that begin together end."""
-    found: list[Outcome] = []
+    found: list[FetchOutcome] = []
     ended = asyncio.Event()
 
-    def done(outcome: Outcome) -> None:
+    def done(outcome: FetchOutcome) -> None:
         found.append(outcome)
         if len(found) == fetches:
             ended.set()
@@ -301,10 +301,10 @@ async def outcomes_of(source: AsyncSource, fetches: int = 1) -> list[Outcome]:
 def test_more_accounts_than_the_loop_can_serve_at_once_are_served_one_after_the_other() -> None:
     """Five thousand at once each met their deadline: the loop had begun them all and ended none."""
     under_way, most = 0, 0
-    outcomes: list[Outcome] = []
+    outcomes: list[FetchOutcome] = []
 
     async def work(loop: PushedLoop) -> None:
-        async def read(deadline_s: float) -> Found:
+        async def read(deadline_s: float) -> FetchedBalance:
             nonlocal under_way, most
             del deadline_s
             under_way += 1
@@ -323,10 +323,10 @@ def test_more_accounts_than_the_loop_can_serve_at_once_are_served_one_after_the_
 
 
 def test_who_finds_no_place_has_not_asked_and_that_is_no_fault() -> None:
-    outcomes: list[Outcome] = []
+    outcomes: list[FetchOutcome] = []
 
     async def work(loop: PushedLoop) -> None:
-        async def read(deadline_s: float) -> Found:
+        async def read(deadline_s: float) -> FetchedBalance:
             await asyncio.sleep(deadline_s / 2)
             return FOUND
 
@@ -344,10 +344,10 @@ def test_who_finds_no_place_has_not_asked_and_that_is_no_fault() -> None:
 def test_a_time_out_while_our_own_loop_was_held_up_is_no_fault_of_the_exchange(
     held_up_s: float, kind: type[object]
 ) -> None:
-    outcomes: list[Outcome] = []
+    outcomes: list[FetchOutcome] = []
 
     async def work(loop: PushedLoop) -> None:
-        async def read(deadline_s: float) -> Found:
+        async def read(deadline_s: float) -> FetchedBalance:
             await asyncio.sleep(1.0)
             loop.now_s += held_up_s
             await asyncio.sleep(2 * deadline_s)
@@ -362,12 +362,12 @@ def test_a_time_out_while_our_own_loop_was_held_up_is_no_fault_of_the_exchange(
 
 
 def test_a_loop_that_is_held_up_for_ever_excuses_nothing_for_ever() -> None:
-    outcomes: list[Outcome] = []
+    outcomes: list[FetchOutcome] = []
 
     async def work(loop: PushedLoop) -> None:
         answers = iter([False] * EXCUSES + [True] + [False] * (EXCUSES + 1))
 
-        async def read(deadline_s: float) -> Found:
+        async def read(deadline_s: float) -> FetchedBalance:
             if next(answers):
                 return FOUND
             loop.now_s += deadline_s
@@ -385,10 +385,10 @@ def test_a_loop_that_is_held_up_for_ever_excuses_nothing_for_ever() -> None:
 
 
 def test_an_error_that_is_no_time_out_counts_though_the_loop_was_held_up() -> None:
-    outcomes: list[Outcome] = []
+    outcomes: list[FetchOutcome] = []
 
     async def work(loop: PushedLoop) -> None:
-        async def read(deadline_s: float) -> Found:
+        async def read(deadline_s: float) -> FetchedBalance:
             del deadline_s
             await asyncio.sleep(1.0)
             loop.now_s += 5.0
@@ -402,10 +402,10 @@ def test_an_error_that_is_no_time_out_counts_though_the_loop_was_held_up() -> No
 
 
 def test_a_time_out_of_the_call_itself_is_as_neutral_when_the_loop_was_held_up() -> None:
-    outcomes: list[Outcome] = []
+    outcomes: list[FetchOutcome] = []
 
     async def work(loop: PushedLoop) -> None:
-        async def read(deadline_s: float) -> Found:
+        async def read(deadline_s: float) -> FetchedBalance:
             del deadline_s
             await asyncio.sleep(1.0)
             loop.now_s += 5.0

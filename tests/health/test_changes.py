@@ -15,11 +15,11 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from brokerwatch.bus.change_dispatcher import Changes
+from brokerwatch.bus.change_dispatcher import ChangeDispatcher
 from brokerwatch.clock import Clock, Instant, ManualClock, SystemClock
 from brokerwatch.errors import ClusterStopped
-from brokerwatch.health.changes import Change, Untold, lapsed
-from brokerwatch.health.reading import told
+from brokerwatch.health.changes import Change, PendingChanges, lapsed
+from brokerwatch.health.reading import comparison_key
 from brokerwatch.messages import FaultKind, HealthState, Reading, Reason, Verdict
 from tests.support import strategies as our
 
@@ -62,7 +62,7 @@ class Desk:
         self.used: Clock = self.clock if clock is None else clock
         self.board: dict[str, Reading] = {}
         self.looks = 0
-        self.changes = Changes(self.used, readings=self.look)
+        self.changes = ChangeDispatcher(self.used, readings=self.look)
         self.heard: queue.Queue[Change] = queue.Queue()
 
     def look(self) -> list[Reading]:
@@ -140,7 +140,7 @@ def errors_of(changes: list[Change]) -> list[tuple[str, int, int]]:
 def test_what_is_told_of_a_broker_is_one_unbroken_chain_that_ends_at_the_newest(
     steps: list[tuple[str, str, int, float]],
 ) -> None:
-    clock, untold = ManualClock(), Untold()
+    clock, untold = ManualClock(), PendingChanges()
     board = {name: reading(name, clock=clock) for name in "abc"}
     known = dict(board)
     for one in board.values():
@@ -150,8 +150,10 @@ def test_what_is_told_of_a_broker_is_one_unbroken_chain_that_ends_at_the_newest(
         change = untold.take()
         if change is None:
             return
-        assert told(change.before) == told(known[change.broker]), "it goes on from what was told last"
-        assert told(change.before) != told(change.after), "there is something to tell"
+        assert comparison_key(change.before) == comparison_key(known[change.broker]), (
+            "it goes on from what was told last"
+        )
+        assert comparison_key(change.before) != comparison_key(change.after), "there is something to tell"
         known[change.broker] = change.after
 
     for what, name, errors, seconds in steps:
@@ -182,7 +184,7 @@ def test_what_is_told_of_a_broker_is_one_unbroken_chain_that_ends_at_the_newest(
     event("somebody ran out" if any(one.expired for one in board.values()) else "all were renewed")
 
 
-def waiting_in(untold: Untold) -> set[str]:
+def waiting_in(untold: PendingChanges) -> set[str]:
     """Who waits; the changes are put back as they were."""
     found: list[Change] = []
     while (change := untold.take()) is not None:
@@ -193,7 +195,7 @@ def waiting_in(untold: Untold) -> set[str]:
 
 
 def test_what_returned_to_what_was_told_last_is_not_told() -> None:
-    clock, untold = ManualClock(), Untold()
+    clock, untold = ManualClock(), PendingChanges()
     well, ill = reading("a", clock=clock), reading("a", 1, clock=clock)
     assert untold.put(well, ill)
     assert not untold.put(ill, well)
@@ -201,7 +203,7 @@ def test_what_returned_to_what_was_told_last_is_not_told() -> None:
 
 
 def test_who_waits_longest_is_told_first_however_often_he_changed_since() -> None:
-    clock, untold = ManualClock(), Untold()
+    clock, untold = ManualClock(), PendingChanges()
     for broker, errors in (("b", 1), ("a", 1), ("b", 2), ("c", 1), ("b", 3)):
         untold.put(reading(broker, errors - 1, clock=clock), reading(broker, errors, clock=clock))
     taken = [untold.take() for _ in range(3)]
@@ -209,7 +211,7 @@ def test_who_waits_longest_is_told_first_however_often_he_changed_since() -> Non
 
 
 def test_a_renewal_wakes_nobody_and_a_sooner_expiry_does() -> None:
-    clock, untold = ManualClock(), Untold()
+    clock, untold = ManualClock(), PendingChanges()
     first = reading("a", clock=clock)
     assert untold.put(first, first), "the first reading sets the alarm"
     clock.advance(1.0)
@@ -219,7 +221,7 @@ def test_a_renewal_wakes_nobody_and_a_sooner_expiry_does() -> None:
 
 
 def test_after_one_ran_out_the_alarm_is_set_for_the_next_one() -> None:
-    clock, untold = ManualClock(), Untold()
+    clock, untold = ManualClock(), PendingChanges()
     for broker, left_s in (("a", 1.0), ("b", 3.0), ("c", 9.0)):
         untold.learn(reading(broker, clock=clock, left_s=left_s), clock.now())
     began_s = clock.up_s()
@@ -478,7 +480,7 @@ def test_a_callback_may_end_it_all_and_what_comes_after_that_is_not_told() -> No
 
 
 def test_what_nobody_ever_subscribed_to_ends_at_once() -> None:
-    assert Changes().close(0.0)
+    assert ChangeDispatcher().close(0.0)
 
 
 # --- readings that run out ---------------------------------------------------------------------------
@@ -556,7 +558,7 @@ def test_who_ran_out_and_is_renewed_is_told_to_be_back_though_he_says_the_same_a
         gone = {change.broker: change for change in desk.settled()}
         before = desk.board["a"]
         after = desk.write("a")
-        assert told(before) == told(after)
+        assert comparison_key(before) == comparison_key(after)
         change = desk.next()
         assert (change.broker, change.regained) == ("a", True)
         assert change.before is gone["a"].after

@@ -42,7 +42,7 @@ from brokerwatch.messages import (
 from brokerwatch.messages.balance import MAX_CURRENCIES, amount_text, is_amount_text
 from brokerwatch.messages.codec import MAX_BODY_BYTES, decode, encode, words
 from brokerwatch.messages.health import MAX_DETAIL
-from brokerwatch.messages.reading import HoldingsHeard
+from brokerwatch.messages.reading import LazyHoldings
 from brokerwatch.messages.wire import HoldingData
 from tests.support import strategies as our
 
@@ -890,7 +890,7 @@ def test_what_came_in_is_passed_on_as_it_came_and_is_the_same_money() -> None:
     heard = Reading.received(data, clock=ManualClock(), sent_up_s=1.0, valid_until_s=9.0)
     assert heard.data().balance == data.balance
     assert heard.balance is not None
-    assert isinstance(heard.balance, HoldingsHeard)
+    assert isinstance(heard.balance, LazyHoldings)
     same = {code: heard.balance[code] for code in heard.balance}
     assert all(isinstance(held.free, Decimal) for held in same.values())
     shown: object = heard.balance
@@ -900,10 +900,10 @@ def test_what_came_in_is_passed_on_as_it_came_and_is_the_same_money() -> None:
         code: msgspec.structs.replace(held, free=held.free + ("0" if "." in held.free else ".0"))
         for code, held in data.balance.items()
     }
-    assert HoldingsHeard(zeros) == heard.balance, "more zeros are the same amount"
+    assert LazyHoldings(zeros) == heard.balance, "more zeros are the same amount"
     code = next(iter(data.balance))
     other = {**data.balance, code: msgspec.structs.replace(data.balance[code], used="7")}
-    assert HoldingsHeard(other) != heard.balance
+    assert LazyHoldings(other) != heard.balance
     with pytest.raises(KeyError):
         heard.balance["XYZ"]
 

@@ -36,7 +36,7 @@ from brokerwatch.orders.gate import FOLDER_NAME, SILENT_S, Gate, keep
 from brokerwatch.routing.need import Need
 from brokerwatch.routing.objections import RefusalCode
 from brokerwatch.simulator import SimulatedExchange, SimulatedKraken, serve
-from brokerwatch.verification.checklist import CHECKLIST, Judgement, Outcome
+from brokerwatch.verification.checklist import CHECKLIST, CheckOutcome, Judgement
 from brokerwatch.verification.report import Finding, Report, decoded, encoded, report
 from tests.support.clusters import ONLY_WHEN_ASKED, Till, cluster_of, simulated_spec, until
 
@@ -50,13 +50,16 @@ NOW_US: Final = 1_800_000_000_000_000
 def made(
     key: str = KEY,
     ended_us: int = NOW_US,
-    outcomes: Mapping[str, Outcome] = MappingProxyType({}),
+    outcomes: Mapping[str, CheckOutcome] = MappingProxyType({}),
     *,
     elsewhere: bool = True,
 ) -> Report:
     """A report in which everything passed but for `outcomes`."""
     return report(
-        [Finding(check, Judgement(outcomes.get(check.name, Outcome.PASS), "seen"), 1) for check in CHECKLIST],
+        [
+            Finding(check, Judgement(outcomes.get(check.name, CheckOutcome.PASS), "seen"), 1)
+            for check in CHECKLIST
+        ],
         broker="main",
         exchange="kraken",
         key=key,
@@ -67,7 +70,7 @@ def made(
     )
 
 
-FAILED: Final = {"safety.withdraw": Outcome.FAIL}
+FAILED: Final = {"safety.withdraw": CheckOutcome.FAIL}
 
 
 @pytest.fixture
@@ -119,9 +122,9 @@ def test_an_account_without_an_api_key_is_told_so(tmp_path: Path, gate: Gate) ->
             keep(tmp_path, made(key=key))
 
 
-@pytest.mark.parametrize("outcome", [Outcome.WARN, Outcome.SKIP])
+@pytest.mark.parametrize("outcome", [CheckOutcome.WARN, CheckOutcome.SKIP])
 def test_a_report_that_has_passed_lets_through_also_with_remarks(
-    tmp_path: Path, gate: Gate, outcome: Outcome
+    tmp_path: Path, gate: Gate, outcome: CheckOutcome
 ) -> None:
     keep(tmp_path, made(outcomes={"trade.close": outcome}))
     assert trouble(gate) == ""
@@ -130,13 +133,13 @@ def test_a_report_that_has_passed_lets_through_also_with_remarks(
 def test_a_report_that_failed_lets_nobody_through_and_names_what_failed(tmp_path: Path, gate: Gate) -> None:
     keep(tmp_path, made(outcomes=FAILED))
     assert "the newest one failed: safety.withdraw;" in trouble(gate)
-    keep(tmp_path, made(outcomes={check.name: Outcome.FAIL for check in CHECKLIST[:5]}))
+    keep(tmp_path, made(outcomes={check.name: CheckOutcome.FAIL for check in CHECKLIST[:5]}))
     named = ", ".join(check.name for check in CHECKLIST[:3])
     assert f"the newest one failed: {named} and 2 more;" in trouble(gate)
 
 
 def test_a_report_of_which_nothing_was_done_lets_nobody_through(tmp_path: Path, gate: Gate) -> None:
-    keep(tmp_path, made(outcomes={check.name: Outcome.SKIP for check in CHECKLIST}))
+    keep(tmp_path, made(outcomes={check.name: CheckOutcome.SKIP for check in CHECKLIST}))
     assert "nothing has passed" in trouble(gate)
 
 
@@ -494,8 +497,8 @@ def test_entries_wait_for_a_verification_and_exits_do_not(
         assert found.exits()
 
 
-@pytest.mark.parametrize("outcome", [Outcome.PASS, Outcome.WARN, Outcome.SKIP])
-def test_entries_pass_after_a_verification_at_the_start(tmp_path: Path, outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [CheckOutcome.PASS, CheckOutcome.WARN, CheckOutcome.SKIP])
+def test_entries_pass_after_a_verification_at_the_start(tmp_path: Path, outcome: CheckOutcome) -> None:
     def kept(folder: Path, key: str) -> None:
         keep(folder, made(key, now_us(), {"trade.close": outcome}))
 

@@ -18,7 +18,7 @@ from brokerwatch.orders.in_flight import (
     CUT_OFF,
     KEPT_ORDERS,
     LOST_AFTER_S,
-    Ledger,
+    InFlightOrders,
     another_order,
     another_request,
 )
@@ -75,7 +75,7 @@ def test_an_order_is_written_down_before_it_is_sent_and_crossed_out_once_it_is_k
     clock: ManualClock,
 ) -> None:
     paper = Paper()
-    ledger = Ledger("key", clock, paper)
+    ledger = InFlightOrders("key", clock, paper)
     asyncio.run(ledger.send(request()))
     [mark] = paper.marks.values()
     assert (mark.fingerprint, mark.client_order_id, mark.sent_us) == ("key", "one", clock.now().wall_us)
@@ -90,7 +90,7 @@ def test_an_order_is_written_down_before_it_is_sent_and_crossed_out_once_it_is_k
 
 
 def test_an_order_that_was_not_placed_has_not_used_its_id(clock: ManualClock) -> None:
-    ledger = Ledger("key", clock, Paper())
+    ledger = InFlightOrders("key", clock, Paper())
     asyncio.run(ledger.send(request()))
     assert ledger.used_for("one") == request()
     ledger.end("one", None)
@@ -101,18 +101,18 @@ def test_a_disk_that_does_not_answer_stops_no_order(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("brokerwatch.orders.in_flight.MARK_WAIT_S", 0.01)
-    ledger = Ledger("key", clock, Paper(slow=True))
+    ledger = InFlightOrders("key", clock, Paper(slow=True))
     asyncio.run(ledger.send(request()))
     assert ledger.sent("one") is not None
 
 
 def test_the_next_process_knows_them_and_gives_each_a_minute_to_arrive(clock: ManualClock) -> None:
     paper = Paper()
-    before = Ledger("key", clock, paper)
+    before = InFlightOrders("key", clock, paper)
     asyncio.run(before.send(request("one")))
     asyncio.run(before.send(request("two", side=Side.SELL, amount="0.10")))
     clock.advance(20.0)
-    after = Ledger("key", clock, paper)
+    after = InFlightOrders("key", clock, paper)
     after.recall(list(paper.marks.values()))
     one, two = after.lost()
     assert (one.request, two.request) == (request("one"), request("two", side=Side.SELL, amount="0.10"))
@@ -126,17 +126,17 @@ def test_a_minute_goes_on_over_as_many_starts_as_there_are(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paper = Paper()
-    first = Ledger("key", clock, paper)
+    first = InFlightOrders("key", clock, paper)
     asyncio.run(first.send(request()))
     first.lose("one", "no answer")
     for left_s in (40.0, 20.0, 0.0):
         clock.advance(20.0)
-        again = Ledger("key", clock, paper)
+        again = InFlightOrders("key", clock, paper)
         again.recall(list(paper.marks.values()))
         [sent] = again.lost()
         assert sent.left_s(clock.now()) == pytest.approx(left_s)
     monkeypatch.setattr("brokerwatch.orders.in_flight.boot_id", lambda: "another boot")
-    elsewhere = Ledger("key", clock, paper)
+    elsewhere = InFlightOrders("key", clock, paper)
     elsewhere.recall(list(paper.marks.values()))
     assert elsewhere.lost()[0].left_s(clock.now()) == pytest.approx(LOST_AFTER_S)
 
@@ -144,9 +144,9 @@ def test_a_minute_goes_on_over_as_many_starts_as_there_are(
 @pytest.mark.parametrize("jump_s", [-3_600.0, 3_600.0])
 def test_a_wall_clock_that_jumped_makes_no_order_a_lost_one(clock: ManualClock, jump_s: float) -> None:
     paper = Paper()
-    asyncio.run(Ledger("key", clock, paper).send(request()))
+    asyncio.run(InFlightOrders("key", clock, paper).send(request()))
     clock.jump_wall(jump_s)
-    after = Ledger("key", clock, paper)
+    after = InFlightOrders("key", clock, paper)
     after.recall(list(paper.marks.values()))
     [sent] = after.lost()
     assert sent.left_s(clock.now()) == pytest.approx(LOST_AFTER_S)
@@ -156,9 +156,9 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_known(
     clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     paper = Paper()
-    asyncio.run(Ledger("key", clock, paper).send(request()))
+    asyncio.run(InFlightOrders("key", clock, paper).send(request()))
     broken = SentOrder("key", "broken", 0, '{"product": 1}')
-    ledger = Ledger("key", clock, paper)
+    ledger = InFlightOrders("key", clock, paper)
     with caplog.at_level(logging.ERROR):
         ledger.recall([broken, *paper.marks.values()])
     assert "broken" in caplog.text
@@ -167,7 +167,7 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_known(
 
 def test_what_is_under_way_here_is_newer_than_what_is_remembered(clock: ManualClock) -> None:
     paper = Paper()
-    ledger = Ledger("key", clock, paper)
+    ledger = InFlightOrders("key", clock, paper)
     asyncio.run(ledger.send(request()))
     ledger.recall(list(paper.marks.values()))
     assert ledger.lost() == ()
@@ -176,7 +176,7 @@ def test_what_is_under_way_here_is_newer_than_what_is_remembered(clock: ManualCl
 def test_no_more_ids_are_kept_than_said(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     assert KEPT_ORDERS > 1_000
     monkeypatch.setattr("brokerwatch.orders.in_flight.KEPT_ORDERS", 2)
-    ledger = Ledger("key", clock, Paper())
+    ledger = InFlightOrders("key", clock, Paper())
     for name in ("one", "two", "three"):
         asyncio.run(ledger.send(request(name)))
         ledger.end(name, "O-1")
@@ -210,7 +210,7 @@ def test_what_the_exchange_has_differs_only_in_what_it_says(theirs: FoundOrder, 
 
 def test_a_uuid_is_one_id_in_each_spelling_and_what_only_resembles_one_is_another(clock: ManualClock) -> None:
     name, spelt = "6f1f0c2e6d3c4b8f9a550e8a3c9d1f42", "6F1F0C2E-6D3C-4B8F-9A55-0E8A3C9D1F42"
-    ledger = Ledger("key", clock, Paper())
+    ledger = InFlightOrders("key", clock, Paper())
     asyncio.run(ledger.send(request(name)))
     assert ledger.used_for(spelt) == request(name)
     resembling = "6_1f0c2e6d3c4b8f9a550e8a3c9d1f42"

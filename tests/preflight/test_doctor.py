@@ -31,9 +31,9 @@ from brokerwatch.gateway.catalogue import Catalogue
 from brokerwatch.messages import Fault, FaultKind
 from brokerwatch.preflight.diagnosis import (
     LEAST_ROOM_BYTES,
+    ExchangeFacts,
     Line,
-    Outcome,
-    Told,
+    LineOutcome,
     count,
     exchange,
     exit_status,
@@ -45,7 +45,7 @@ from brokerwatch.preflight.diagnosis import (
     warn,
     written,
 )
-from brokerwatch.preflight.doctor import Looks
+from brokerwatch.preflight.doctor import Diagnostics
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from brokerwatch.storage.locks import Claim, claim, holder, state_root
 from brokerwatch.storage.state_folder import KEYS_NAME, store_of
@@ -58,7 +58,7 @@ __all__ = ["postgresql"]
 
 PATIENCE_S: Final = 25.0
 STOP_S: Final = 5.0
-WRONG: Final = (Outcome.WARN, Outcome.FAIL)
+WRONG: Final = (LineOutcome.WARN, LineOutcome.FAIL)
 
 
 @dataclass
@@ -106,7 +106,7 @@ class World:
 
     def looked(self) -> list[Line]:
         """Every line of a look at it."""
-        with Looks(self.path, examine(self.path, Catalogue(), environment=self.environment)) as looks:
+        with Diagnostics(self.path, examine(self.path, Catalogue(), environment=self.environment)) as looks:
             return list(looks.lines())
 
 
@@ -132,8 +132,8 @@ Said = tuple[str, str, str]
 def wrong(lines: list[Line]) -> list[Said]:
     """What is not ok, without the addresses: outcome, subject, check."""
     found = [line for line in lines if line.outcome in WRONG]
-    assert all(line.advice for line in lines if line.outcome is not Outcome.OK), "it says what to do"
-    assert not any(line.advice for line in lines if line.outcome is Outcome.OK)
+    assert all(line.advice for line in lines if line.outcome is not LineOutcome.OK), "it says what to do"
+    assert not any(line.advice for line in lines if line.outcome is LineOutcome.OK)
     return [(str(line.outcome), line.subject.partition(" at ")[0], line.check) for line in found]
 
 
@@ -170,7 +170,7 @@ def test_a_sound_configuration_is_ok_in_every_line_and_in_order(world: World) ->
         world.account("second", okx)
         world.account("third", coinbase)
         lines = world.looked()
-    assert {line.outcome for line in lines} == {Outcome.OK}
+    assert {line.outcome for line in lines} == {LineOutcome.OK}
     assert exit_status(lines) == 0
     subjects = list(dict.fromkeys(line.subject.partition(" at ")[0] for line in lines))
     assert subjects == [
@@ -582,7 +582,9 @@ def test_all_exchanges_are_asked_at_once(world: World) -> None:
             each.set_fault("hang", public=True)
             world.account(f"b{number}", each)["fetch_deadline_s"] = 2.0
         lines = world.looked()
-    assert len([line for line in lines if line.check == "reachable" and line.outcome is Outcome.FAIL]) == 20
+    assert (
+        len([line for line in lines if line.check == "reachable" and line.outcome is LineOutcome.FAIL]) == 20
+    )
 
 
 # --- PostgreSQL ----------------------------------------------------------------------------------------
@@ -673,14 +675,14 @@ def test_the_count_and_the_status_are_those_of_the_lines() -> None:
 
 
 def test_a_disk_that_is_nearly_full_is_a_warning() -> None:
-    assert room("/x", LEAST_ROOM_BYTES - 1).outcome is Outcome.WARN
-    assert room("/x", LEAST_ROOM_BYTES).outcome is Outcome.OK
+    assert room("/x", LEAST_ROOM_BYTES - 1).outcome is LineOutcome.WARN
+    assert room("/x", LEAST_ROOM_BYTES).outcome is LineOutcome.OK
 
 
 def test_too_few_open_files_are_a_warning() -> None:
-    assert open_files(255 + 4 * 10, 10).outcome is Outcome.WARN
-    assert open_files(256 + 4 * 10, 10).outcome is Outcome.OK
-    assert open_files(None, 10_000).outcome is Outcome.OK
+    assert open_files(255 + 4 * 10, 10).outcome is LineOutcome.WARN
+    assert open_files(256 + 4 * 10, 10).outcome is LineOutcome.OK
+    assert open_files(None, 10_000).outcome is LineOutcome.OK
 
 
 @pytest.mark.parametrize(
@@ -695,20 +697,20 @@ def test_too_few_open_files_are_a_warning() -> None:
     ],
 )
 def test_how_far_the_clocks_may_be_apart(skew_ms: float, outcome: str, side: str) -> None:
-    line = exchange(Told("kraken", skew_ms, 20.0, None))[1]
+    line = exchange(ExchangeFacts("kraken", skew_ms, 20.0, None))[1]
     assert (str(line.outcome), line.check) == (outcome, "clock")
     if outcome != "ok" or skew_ms == 0.0:
         assert side in line.evidence
 
 
 def test_a_clock_that_cannot_be_asked_has_not_passed() -> None:
-    lines = exchange(Told("rare", None, 0.0, None, markets=12))
+    lines = exchange(ExchangeFacts("rare", None, 0.0, None, markets=12))
     assert [str(line.outcome) for line in lines] == ["ok", "warn", "ok"]
 
 
 def test_an_exchange_that_asks_us_to_wait_was_reached_and_has_not_passed() -> None:
     fault = Fault(FaultKind.RATE_LIMITED, "429")
-    lines = exchange(Told("kraken", fault, 0.0, fault))
+    lines = exchange(ExchangeFacts("kraken", fault, 0.0, fault))
     assert [str(line.outcome) for line in lines] == ["warn", "skip", "skip"]
 
 

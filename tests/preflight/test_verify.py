@@ -29,14 +29,14 @@ from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, Simulate
 from brokerwatch.simulator.exchange import Call
 from brokerwatch.simulator.kraken_pairs import PAIR_LIST
 from brokerwatch.simulator.markets import MARKETS
-from brokerwatch.verification.checklist import CHECKLIST, MAXIMUM, Check, Outcome
+from brokerwatch.verification.checklist import CHECKLIST, MAXIMUM, Check, CheckOutcome
 from brokerwatch.verification.report import Finding, Report, encoded
 from tests.support.clusters import simulated_spec
 
 KINDS: Final = (SimulatedKraken, SimulatedCoinbase, SimulatedOkx)
 K, C, X = "kraken", "coinbase", "okx"
 WITH_DRY_RUN: Final = (K, C)
-PASS: Final = Outcome.PASS
+PASS: Final = CheckOutcome.PASS
 
 
 class Nobody:
@@ -77,7 +77,7 @@ def verified(exchange: SimulatedExchange, **values: Any) -> Report:
     assert [check.name for check in checks] == [check.name for check in CHECKLIST]
     assert all(check.evidence for check in checks)
     assert found.points == sum(
-        check.maximum for check in checks if check.outcome in (Outcome.PASS, Outcome.WARN)
+        check.maximum for check in checks if check.outcome in (CheckOutcome.PASS, CheckOutcome.WARN)
     )
     assert found.maximum == MAXIMUM
     return found

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from brokerwatch.bus.change_dispatcher import Changes
+from brokerwatch.bus.change_dispatcher import ChangeDispatcher
 from brokerwatch.clock import ManualClock
 from brokerwatch.health.changes import Change
 from brokerwatch.messages import HealthState, Holding, Product, Reading, Reason, Verdict
@@ -30,7 +30,9 @@ class Venue:
         self.clock = ManualClock()
         self.asked = 0
         self.known = {name: self.candidate(name) for name in ("kraken", "okx")}
-        self.changes = Changes(self.clock, readings=lambda: [one.reading for one in self.known.values()])
+        self.changes = ChangeDispatcher(
+            self.clock, readings=lambda: [one.reading for one in self.known.values()]
+        )
         self.router = Router(self.candidates, self.changes, strict_products=strict_products)
 
     def candidate(self, broker: str, *, available: bool = True) -> Candidate:

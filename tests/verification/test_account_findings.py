@@ -31,10 +31,10 @@ from brokerwatch.verification.account_findings import (
     skew_ms,
     withdraw,
 )
-from brokerwatch.verification.checklist import Outcome
+from brokerwatch.verification.checklist import CheckOutcome
 from tests.support import strategies as our
 
-PASS, WARN, FAIL, SKIP = Outcome.PASS, Outcome.WARN, Outcome.FAIL, Outcome.SKIP
+PASS, WARN, FAIL, SKIP = CheckOutcome.PASS, CheckOutcome.WARN, CheckOutcome.FAIL, CheckOutcome.SKIP
 CASH: Final = ("USD", "USDT")
 BTC: Final = Product(symbol="BTC/USD", base="BTC", quote="USD", id="XXBTZUSD")
 ETH: Final = Product(symbol="ETH/USD", base="ETH", quote="USD", id="XETHZUSD")
@@ -134,7 +134,7 @@ def test_the_sign_of_a_skew_says_who_is_ahead(answer: tuple[float, float, float]
     ],
 )
 def test_clocks_agree_within_a_second_and_fail_beyond_two(
-    skew: float, took_ms: float, outcome: Outcome, words: str
+    skew: float, took_ms: float, outcome: CheckOutcome, words: str
 ) -> None:
     found = clock(skew, took_ms)
     assert found.outcome is outcome
@@ -171,7 +171,7 @@ CLOSED: Final = Product(symbol="BTC/USD", base="BTC", quote="USD", id="x", activ
     ],
 )
 def test_trading_is_open_where_somebody_says_so_and_nobody_else_denies_it(
-    status: Status | None, market: Product | None, outcome: Outcome
+    status: Status | None, market: Product | None, outcome: CheckOutcome
 ) -> None:
     found = opened("kraken", status, market)
     assert found.outcome is outcome
@@ -191,7 +191,7 @@ def test_trading_is_open_where_somebody_says_so_and_nobody_else_denies_it(
     ],
 )
 def test_a_key_passes_only_if_it_is_known_that_it_cannot_withdraw(
-    facts: KeyFacts, outcome: Outcome, words: str
+    facts: KeyFacts, outcome: CheckOutcome, words: str
 ) -> None:
     found = withdraw("kraken", facts)
     assert found.outcome is outcome
@@ -206,7 +206,7 @@ ENDS_S: Final = (None, FAR_S, FAR_S - 1, NOW_S - 9e8, -1e20)
 
 
 def test_the_rights_of_a_key_are_judged_in_every_combination() -> None:
-    seen: set[Outcome] = set()
+    seen: set[CheckOutcome] = set()
     for some in combined(KNOWN, KNOWN, KNOWN, (True, False), BOUND, ENDS_S):
         query, trade, dry_run, trading, addresses, ends_s = some
         facts = KeyFacts(query=query, trade=trade, addresses=addresses, ends_s=ends_s, rights="these")
@@ -254,7 +254,7 @@ def test_the_rights_of_a_key_are_judged_in_every_combination() -> None:
     ],
 )
 def test_every_currency_adds_up_and_so_does_the_cash(
-    holdings: Any, cash: str | None, simple: str, may_owe: bool, outcome: Outcome, words: str
+    holdings: Any, cash: str | None, simple: str, may_owe: bool, outcome: CheckOutcome, words: str
 ) -> None:
     found = detailed(balance(holdings, cash), Decimal(simple), CASH, may_owe=may_owe)
     assert found.outcome is outcome
@@ -296,7 +296,7 @@ def test_cash_is_added_up_exactly_whatever_the_thread_reckons_with(free: list[De
     ],
 )
 def test_what_open_orders_hold_is_said_to_be_held(
-    holdings: Mapping[str, Holding], orders: Sequence[OpenOrder], outcome: Outcome, words: str
+    holdings: Mapping[str, Holding], orders: Sequence[OpenOrder], outcome: CheckOutcome, words: str
 ) -> None:
     found = held(balance(holdings), orders)
     assert found.outcome is outcome
@@ -335,7 +335,9 @@ WHOLE: Final = (coin("BTC/USD", "0.5", "0.4"), coin("FOO", "3"))
         ((*WHOLE, coin("BTC/USD", "2", "-1", kind="swap")), FAIL, "-1 free"),
     ],
 )
-def test_positions_are_what_the_balance_says(found: Sequence[Position], outcome: Outcome, words: str) -> None:
+def test_positions_are_what_the_balance_says(
+    found: Sequence[Position], outcome: CheckOutcome, words: str
+) -> None:
     judged = positions(found, HELD, LISTED, CASH)
     assert judged.outcome is outcome
     assert words in judged.evidence
@@ -369,7 +371,7 @@ def test_an_account_without_coins_has_no_positions(gone: Mapping[str, Holding]) 
     ],
 )
 def test_what_is_being_sold_is_there_and_is_not_free(
-    orders: Sequence[OpenOrder], outcome: Outcome, words: str
+    orders: Sequence[OpenOrder], outcome: CheckOutcome, words: str
 ) -> None:
     judged = against_orders(WHOLE, LISTED, orders)
     assert judged.outcome is outcome

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from brokerwatch.errors import SymbolError
 from brokerwatch.exchanges.symbols import Products
 from brokerwatch.messages import Candle, Product
-from brokerwatch.verification.checklist import Judgement, Outcome
+from brokerwatch.verification.checklist import CheckOutcome, Judgement
 from brokerwatch.verification.market_findings import (
     WELL_KNOWN,
     candles_fresh,
@@ -28,7 +28,7 @@ from brokerwatch.verification.market_findings import (
 )
 from tests.support import strategies as our
 
-PASS, WARN, FAIL = Outcome.PASS, Outcome.WARN, Outcome.FAIL
+PASS, WARN, FAIL = CheckOutcome.PASS, CheckOutcome.WARN, CheckOutcome.FAIL
 
 
 def spot(base: str, quote: str, product_id: str = "", *, active: bool = True) -> Product:
@@ -77,7 +77,7 @@ def listed(found: Sequence[Product] = MANY, family: str = "kraken", **more: Any)
         ({"doubled": ("BTC/USD",)}, FAIL, "BTC/USD is there twice"),
     ],
 )
-def test_the_list_of_markets_is_whole_by_each_witness(more: Any, outcome: Outcome, words: str) -> None:
+def test_the_list_of_markets_is_whole_by_each_witness(more: Any, outcome: CheckOutcome, words: str) -> None:
     found = listed(**more)
     assert found.outcome is outcome
     assert words in found.evidence
@@ -152,7 +152,7 @@ def at(*minutes: float) -> list[Candle]:
         (-1e6, FAIL),
     ],
 )
-def test_the_newest_candle_began_at_most_five_minutes_ago(age_s: float, outcome: Outcome) -> None:
+def test_the_newest_candle_began_at_most_five_minutes_ago(age_s: float, outcome: CheckOutcome) -> None:
     candles = at(-9, -3, 0)
     assert candles_fresh(candles, START_S + age_s, "BTC/USD").outcome is outcome
     assert candles_fresh(candles[-1:], START_S + age_s, "BTC/USD").outcome is outcome
@@ -187,7 +187,7 @@ HUNDRED: Final = tuple(range(100))
         ((*HUNDRED[:-1], 99 + 1 / 120_000), FAIL, "does not begin with one"),
     ],
 )
-def test_candles_follow_one_another(minutes: Sequence[float], outcome: Outcome, words: str) -> None:
+def test_candles_follow_one_another(minutes: Sequence[float], outcome: CheckOutcome, words: str) -> None:
     found = candles_ordered(at(*minutes), 100)
     assert found.outcome is outcome
     assert words in found.evidence
@@ -235,7 +235,7 @@ TICKER: Final = ("its ticker", Decimal(100))
     ],
 )
 def test_prices_move_as_prices_do_and_agree_with_another_answer(
-    candles: Sequence[Candle], other: tuple[str, Decimal] | None, outcome: Outcome, words: str
+    candles: Sequence[Candle], other: tuple[str, Decimal] | None, outcome: CheckOutcome, words: str
 ) -> None:
     found = candles_plausible(candles, "BTC/USD", other)
     assert found.outcome is outcome
@@ -327,7 +327,7 @@ def test_only_the_name_of_another_listed_market_is_a_wrong_name(
     ],
 )
 def test_busd_is_refused_and_nothing_is_put_in_its_place(
-    product: Product | None, meant: str, outcome: Outcome
+    product: Product | None, meant: str, outcome: CheckOutcome
 ) -> None:
     found = refused(product, meant, "it is not listed")
     assert found.outcome is outcome

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brokerwatch.verification import outage_findings
-from brokerwatch.verification.checklist import Judgement, Outcome
-from brokerwatch.verification.outage_findings import Answered, Provocation
+from brokerwatch.verification.checklist import CheckOutcome, Judgement
+from brokerwatch.verification.outage_findings import AnswerSeen, Provocation
 from tests.support import strategies as our
 
-PASS, FAIL, SKIP = Outcome.PASS, Outcome.FAIL, Outcome.SKIP
+PASS, FAIL, SKIP = CheckOutcome.PASS, CheckOutcome.FAIL, CheckOutcome.SKIP
 
 
 def outage(threshold: int, needed: int) -> Provocation:
     """What the right product answers: it counts, flips at the threshold, and comes back when it may."""
-    known = Answered(Decimal("100.5"), 1_000, 0, available=True, fault="")
+    known = AnswerSeen(Decimal("100.5"), 1_000, 0, available=True, fault="")
     during = tuple(
         replace(known, error_count=number, available=number < threshold, fault="network", stale=True)
         for number in range(1, threshold + 1)

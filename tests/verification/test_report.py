@@ -22,8 +22,8 @@ from brokerwatch.verification.checklist import (
     CHECKLIST,
     MAXIMUM,
     Check,
+    CheckOutcome,
     Judgement,
-    Outcome,
     failed,
     passed,
     skipped,
@@ -62,12 +62,12 @@ POINTS: Final = {
 }
 NOW_US: Final = 1_800_000_000_123_456
 NINE_THOUSAND_YEARS_US: Final = 253_402_300_799_999_999
-PASS, WARN, FAIL, SKIP = Outcome.PASS, Outcome.WARN, Outcome.FAIL, Outcome.SKIP
-SETS: Final = [set(some) for size in range(1, 5) for some in combinations(Outcome, size)]
+PASS, WARN, FAIL, SKIP = CheckOutcome.PASS, CheckOutcome.WARN, CheckOutcome.FAIL, CheckOutcome.SKIP
+SETS: Final = [set(some) for size in range(1, 5) for some in combinations(CheckOutcome, size)]
 """Every combination of outcomes that can come together."""
 
 
-def findings_of(outcomes: Sequence[Outcome], evidence: str = "seen") -> list[Finding]:
+def findings_of(outcomes: Sequence[CheckOutcome], evidence: str = "seen") -> list[Finding]:
     return [
         Finding(check, Judgement(outcome, evidence), number)
         for number, (check, outcome) in enumerate(zip(CHECKLIST, outcomes, strict=True))
@@ -87,13 +87,13 @@ def made(findings: Sequence[Finding], started_us: int = NOW_US, ended_us: int = 
     )
 
 
-def outcomes_of(some: set[Outcome]) -> list[Outcome]:
+def outcomes_of(some: set[CheckOutcome]) -> list[CheckOutcome]:
     """As many as there are checks, and each of `some` among them."""
     listed = sorted(some)
     return [listed[number % len(listed)] for number in range(len(CHECKLIST))]
 
 
-def all_outcomes() -> st.SearchStrategy[list[Outcome]]:
+def all_outcomes() -> st.SearchStrategy[list[CheckOutcome]]:
     """Outcomes of all checks; often of few kinds, or a failure would nearly always be among them."""
     kinds = st.sampled_from(SETS).map(lambda some: st.sampled_from(sorted(some)))
     return kinds.flatmap(lambda kind: st.lists(kind, min_size=len(CHECKLIST), max_size=len(CHECKLIST)))
@@ -150,7 +150,7 @@ def test_each_way_to_judge_is_the_outcome_of_its_name() -> None:
 
 @given(outcomes=all_outcomes())
 @settings(max_examples=our.examples(100))
-def test_points_are_summed_and_only_what_was_done_and_is_right_has_any(outcomes: list[Outcome]) -> None:
+def test_points_are_summed_and_only_what_was_done_and_is_right_has_any(outcomes: list[CheckOutcome]) -> None:
     found = made(findings_of(outcomes))
     for category in found.categories:
         assert category.points == sum(check.points for check in category.checks)
@@ -166,7 +166,7 @@ def test_points_are_summed_and_only_what_was_done_and_is_right_has_any(outcomes:
     assert found.maximum == sum(category.maximum for category in found.categories) == MAXIMUM
 
 
-def expected(outcomes: set[Outcome]) -> tuple[Verdict, int]:
+def expected(outcomes: set[CheckOutcome]) -> tuple[Verdict, int]:
     """Written down, and not reckoned as the product does."""
     if FAIL in outcomes or outcomes == {SKIP}:
         return Verdict.FAILED, 1
@@ -176,7 +176,7 @@ def expected(outcomes: set[Outcome]) -> tuple[Verdict, int]:
 
 
 @pytest.mark.parametrize("some", SETS, ids=lambda some: "-".join(sorted(some)))
-def test_each_combination_of_outcomes_has_its_verdict_and_exit_status(some: set[Outcome]) -> None:
+def test_each_combination_of_outcomes_has_its_verdict_and_exit_status(some: set[CheckOutcome]) -> None:
     found = made(findings_of(outcomes_of(some)))
     assert (found.verdict, found.exit_status) == expected(some)
     assert found.has_passed == (found.verdict is not Verdict.FAILED)
@@ -184,7 +184,7 @@ def test_each_combination_of_outcomes_has_its_verdict_and_exit_status(some: set[
 
 @given(outcomes=all_outcomes())
 @settings(max_examples=our.examples(200))
-def test_one_outcome_anywhere_decides_as_many_do(outcomes: list[Outcome]) -> None:
+def test_one_outcome_anywhere_decides_as_many_do(outcomes: list[CheckOutcome]) -> None:
     found = made(findings_of(outcomes))
     assert (found.verdict, found.exit_status) == expected(set(outcomes))
     assert found.has_passed == (found.verdict is not Verdict.FAILED)
@@ -253,7 +253,7 @@ def test_findings_that_are_not_the_whole_list_in_its_order_are_no_report(found: 
     took_us=st.integers(-(10**9), 10**13),
 )
 def test_a_report_is_read_as_it_was_written(
-    outcomes: list[Outcome], evidence: str, started_us: int, took_us: int
+    outcomes: list[CheckOutcome], evidence: str, started_us: int, took_us: int
 ) -> None:
     ended_us = min(max(0, started_us + took_us), NINE_THOUSAND_YEARS_US)
     found = made(findings_of(outcomes, evidence), started_us, ended_us)
