@@ -65,9 +65,11 @@ def table(readings: Iterable[Reading], *, caption: str, width: int) -> Table:
     shown.add_column(answer, no_wrap=True, min_width=len(answer))
     shown.add_column("status", no_wrap=True, min_width=11)
     shown.add_column("reason", no_wrap=True, min_width=13)
+    with_errors = room >= 0
     with_since, with_detail = room >= _SINCE, room >= _SINCE + _DETAIL
+    left_out = {"since": not with_since, "errors": not with_errors}
     for name, least in (("since", 8), ("errors", 6), ("cash", cash_width), ("age", 6)):
-        if name != "since" or with_since:
+        if not left_out.get(name):
             shown.add_column(name, justify="right", no_wrap=True, min_width=least)
     if with_detail:
         left = room - _SINCE - 3
@@ -81,7 +83,7 @@ def table(readings: Iterable[Reading], *, caption: str, width: int) -> Table:
             Text(state.name.lower(), style=style),
             Text(str(reading.reason), style="" if reading.available else style),
             *([clock_time(reading.since_us)] if with_since else []),
-            str(reading.error_count),
+            *([str(reading.error_count)] if with_errors else []),
             cash(reading),
             age(reading),
             *([Text(reading.detail)] if with_detail else []),

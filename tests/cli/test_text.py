@@ -19,7 +19,7 @@ from brokerwatch.health.state_machine import Health
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Reading, Stamp
 
 
-def heard(cash: Decimal | None, *, age_s: float = 0.0, words: str = "") -> ReceivedReading:
+def heard(cash: Decimal | None, *, age_s: float = 0.0, words: str = "", name: str = "a") -> ReceivedReading:
     clock = ManualClock()
     health = Health.begin(clock.now())
     if cash is not None:
@@ -28,7 +28,7 @@ def heard(cash: Decimal | None, *, age_s: float = 0.0, words: str = "") -> Recei
     if words:
         health = health.failed(Fault(FaultKind.NETWORK, words), clock.now())
     clock.advance(age_s)
-    reading: Reading = evidence(BrokerSpec("a"), "", health, clock.now(), clock, 1.0)
+    reading: Reading = evidence(BrokerSpec(name), "", health, clock.now(), clock, 1.0)
     stamp = Stamp(src="supervisor/main", epoch="0", seq=7, ts_us=8, up_us=9, ttl_ms=10)
     return ReceivedReading(reading, stamp)
 
@@ -83,3 +83,14 @@ def test_the_table_fits_the_terminal_and_never_cuts_a_name(width: int) -> None:
     assert row.rstrip().endswith("│"), "the right edge is there"
     assert "12,500.00" in row
     assert ("BadResponse" in row) == (width >= 120)
+
+
+@pytest.mark.parametrize("name", ["a", "kraken-main", "coinbase-demo", "coinbase-main-desk"])
+def test_a_table_of_longer_names_fits_eighty_columns_too(name: str) -> None:
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(table([heard(Decimal("12500"), words="down", name=name).reading], caption="c", width=80))
+    drawn = console.export_text().splitlines()
+    row = next(line for line in drawn if "degraded" in line)
+    assert row.startswith(f"│ {name} ")
+    assert row.rstrip().endswith("0.0 s │"), "the age is whole, and the right edge is there"
+    assert ("errors" in "".join(drawn)) == (len(name) <= 9), "what matters least is left out"
