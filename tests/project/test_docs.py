@@ -203,11 +203,17 @@ def check(program: Program, expected: Mapping[int, str]) -> None:
 # --- the pages ---------------------------------------------------------------------------------------
 
 
-def test_the_code_in_the_readme_runs(tmp_path: Path, exchanges: Exchanges) -> None:
-    (toml,) = blocks(page("README.md"), "toml")
+def test_the_code_in_the_readme_runs_and_prints_what_it_says(tmp_path: Path, exchanges: Exchanges) -> None:
+    (toml,) = blocks(page("docs/running.md"), "toml")  # the configuration that the README links to
     with running("README.md", tmp_path, configure(tmp_path, toml, exchanges)) as (program, expected):
         check(program, expected)
+    assert len(expected) == len(blocks(page("README.md"), "python"))
     assert "300 to trade with" in program.text
+    assert "ccxt: {} guard: {'USD': 250.0}" in program.text
+
+
+def test_the_readme_is_short() -> None:
+    assert len(page("README.md").split()) <= 600
 
 
 def test_the_code_on_the_page_for_embedding_runs_and_prints_what_it_says(
@@ -377,4 +383,4 @@ def test_the_page_about_verifying_names_every_check_with_its_points() -> None:
     rows = re.findall(r"^\| `([a-z_.]+)` \| (\d+) \| (.*?) \| ", text, re.MULTILINE)
     assert rows == [(check.name, str(check.points), check.title) for check in CHECKLIST]
     assert f"That is {MAXIMUM} points." in text
-    assert f"{len(CHECKLIST)} checks, {MAXIMUM} points" in page("README.md")
+    assert f"{len(CHECKLIST)} checks, {MAXIMUM} points" in page("docs/running.md")
