@@ -18,6 +18,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Generator, Iterator, Mapping
+from configparser import ConfigParser
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -384,3 +385,20 @@ def test_the_page_about_verifying_names_every_check_with_its_points() -> None:
     assert rows == [(check.name, str(check.points), check.title) for check in CHECKLIST]
     assert f"That is {MAXIMUM} points." in text
     assert f"{len(CHECKLIST)} checks, {MAXIMUM} points" in page("docs/running.md")
+
+
+def test_the_page_about_the_architecture_puts_each_package_on_its_level() -> None:
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    layers = config["importlinter:contract:layers"]["layers"].split("\n")[1:]
+    levels = {
+        name.strip(): level for level, line in enumerate(reversed(layers), 1) for name in line.split("|")
+    }
+    rows = re.findall(
+        r"^\| (\d+) \| (.*?) \| .*? \| (.*?) \| .*? \|$", page("docs/architecture.md"), re.MULTILINE
+    )
+    shown = {name: int(level) for level, names, _ in rows for name in re.findall(r"`(\w+)/?`", names)}
+    assert shown == levels
+    for level, names, imports in rows:
+        for name in re.findall(r"`(\w+)`", imports):
+            assert {**levels, "simulator": 0}[name] < int(level), f"{names} imports {name}"
