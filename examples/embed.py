@@ -28,7 +28,7 @@ def tell(change: Change) -> None:
 
 
 def advice(cluster: Cluster, *names: str) -> str:
-    """Your strategy: "buy", "sell" or "wait". This one runs after the last minute's price."""
+    """Your strategy: "buy", "sell" or "wait". This one follows the price of the last minute."""
     for broker in map(cluster.broker, names):  # the first that has prices
         try:
             candles = broker.get_candles(SYMBOL, "1m", 2, timeout_s=2.0)
@@ -41,12 +41,12 @@ def advice(cluster: Cluster, *names: str) -> str:
 
 
 def enter(cluster: Cluster) -> str | None:
-    """Buy, if that is the advice. The account that may hold something now; None when nobody does."""
+    """Buy, if that is the advice. The account that may hold something now; None when none does."""
     choice = cluster.router.pick(Need(symbol=SYMBOL, side="buy", quote_amount=STAKE))  # from memory
     if choice.broker is None:
         log.info("%s", choice.why())
         return None
-    # No order where there are no prices: the next best then.
+    # No order at an exchange without prices: the next best account instead.
     name = next((one.broker for one in choice.ranked if advice(cluster, one.broker) == "buy"), None)
     if name is None:
         return None
@@ -58,7 +58,7 @@ def enter(cluster: Cluster) -> str | None:
         return broker.name  # it may have been bought, so it is not bought again
     except BrokerwatchError as error:
         log.info("%s: nothing was bought: %s", broker.name, error)
-        return None  # the next round picks again, perhaps somebody else
+        return None  # the next round picks again, perhaps another account
     log.info("%s: buy for %s: %s", broker.name, STAKE, order.state)
     return broker.name if LIVE else None
 
@@ -66,7 +66,7 @@ def enter(cluster: Cluster) -> str | None:
 def leave(cluster: Cluster, name: str) -> str | None:
     """Sell all that the account has, if that is the advice. The account, as long as it may hold something."""
     others = [reading.broker for reading in cluster.readings() if reading.broker != name]
-    if advice(cluster, name, *others) != "sell":  # anybody's prices will do
+    if advice(cluster, name, *others) != "sell":  # the prices of any exchange will do
         return name
     try:
         order = cluster.broker(name).close_position(SYMBOL, validate_only=not LIVE)
@@ -81,7 +81,7 @@ def leave(cluster: Cluster, name: str) -> str | None:
 
 
 def main() -> None:
-    """Trade until somebody ends it."""
+    """Trade until Ctrl-C or SIGTERM."""
     running = True
 
     def end(*_: object) -> None:
