@@ -334,6 +334,9 @@ def test_the_bot_buys_once_and_sells_once_when_the_answer_to_its_sale_is_lost_in
     kraken = exchanges["kraken-main"]
     with bot(LIVE="yes") as program:
         line = program.says("kraken-main: buy for 50: accepted")
+        # Until the balance was read again after the order, no coin is known that could be sold.
+        looked = kraken.calls_to("/0/public/OHLC")
+        until(lambda: kraken.calls_to("/0/public/OHLC") >= looked + 5)
         kraken.set_fault("http_502_html", public=True, executed=True)
         exchanges["coinbase-main"].set_candles("BTC/USD", prices(step=-1))
         line = program.says("nobody knows whether it was taken", line)
