@@ -49,10 +49,11 @@ class ClusterSettings:
     broker_endpoint: str = DEFAULT_BROKER_ENDPOINT
     """Brokers to supervisor."""
     heartbeat_s: float | None = None
-    """Seconds from one sign of life to the next; four of them and a second of silence convict. None: a
-    second up to 250 accounts, and with more 4 ms for each: a sign of life costs the machine something."""
+    """Seconds from one heartbeat to the next. A broker that sends none for four heartbeats and one second
+    becomes unavailable. None: one second up to 250 accounts, and with more accounts 4 ms for each
+    of them, because each heartbeat costs CPU."""
     status_interval_s: float = 30.0
-    """Seconds between two questions to an exchange about itself, for all accounts there; inf: never."""
+    """Seconds between two questions to an exchange about its status, for all accounts there; inf: never."""
     publish_balances: bool = True
     """False keeps amounts out of what others can hear."""
     state: str = ""

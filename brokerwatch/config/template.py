@@ -8,7 +8,7 @@ version = 1
 [cluster]
 name = "main"
 health_endpoint = "tcp://127.0.0.1:5571"   # where others listen: brokerwatch listen
-# heartbeat_s = 1.0                        # four of them and a second of silence: not available
+# heartbeat_s = 1.0                        # a broker that misses four, and a second: not available
 publish_balances = true                    # false keeps amounts inside this process
 # state = "brokerwatch-state"              # the folder that remembers; default: the platform's own
 # store = "postgresql+psycopg://user@host/db"  # default: SQLite in that folder

@@ -1,12 +1,14 @@
-"""Telling a trader that a reading changed: one thread for all callbacks, and nobody waits for a slow one.
+"""Changes of readings that a trader has to be called back for, merged so that a slow callback delays nothing.
 
-Whoever writes a reading puts the one before and the one after here, and goes on. What waits to be told is
-bounded by the number of brokers: of each broker the oldest `before` and the newest `after` are kept, so a
-slow callback misses what lay between and never the outcome. When what comes last is told the same as
-what was told last (`view.told`), there is nothing to tell, and nothing is told.
+The writer of a reading puts the reading before and the reading after here, and goes on. The number of
+pending changes is bounded by the number of brokers: of each broker the oldest `before` and the newest
+`after` are kept. A slow callback gets only the newest reading of each broker. Readings in between are
+dropped; the last one never is. A change whose newest reading equals the one last delivered (by
+`reading.comparison_key`) is dropped too.
 
-That nobody renews a reading is a change as well, and no message says it. So the thread wakes when
-the first of the newest readings runs out, and tells that this broker is not available any more.
+A reading that is not renewed is a change as well, and no message announces it. So the dispatcher's thread
+(`bus/change_dispatcher.py`) wakes when the first of the newest readings expires, and reports that this
+broker is not available any more.
 """
 
 from __future__ import annotations
