@@ -68,7 +68,7 @@ def main() -> None:
 
 def serve_here(accounts: int) -> None:
     """The other process: say where the exchanges are and who has an account there, and serve them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     with simulated("kraken") as kraken, simulated("coinbase") as coinbase, simulated("okx") as okx:
         told: dict[str, dict[str, Any]] = {}
         for place, exchange in enumerate((kraken, coinbase, okx)):
@@ -107,7 +107,7 @@ def specs_of(name: str, told: Mapping[str, Any], poll_s: float) -> list[BrokerSp
 
 
 def watch(cluster: Cluster, running: Callable[[], bool]) -> None:
-    """One line, every second anew. Everything in it is read from memory; nobody is asked for it."""
+    """One line, every second anew. All of it is read from memory; no exchange is asked for it."""
     known: dict[str, int | None] = {}
     polled: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=round(OVER_S / LOOK_S))
     live = sys.stdout.isatty()

@@ -28,13 +28,13 @@ NEVER_S: Final = float("inf")
 class Change:
     """One broker's reading before and after.
 
-    Both know their term, and renewals are no changes: whoever keeps a change sees its `after` run out,
-    however well the broker does. So `lost` and `regained` say what the change was about, and how the broker
-    is later its own newest reading says.
+    Both readings expire, and a renewal is no change: the `after` of a change that is kept expires, however
+    healthy the broker is. So `lost` and `regained` say what the change was about; the state of the broker
+    later on is in its own newest reading.
     """
 
     before: Reading
-    """What was told last, or the newest when the subscription began."""
+    """The reading that was delivered last, or the newest when the subscription began."""
     after: Reading
 
     @property
@@ -54,36 +54,36 @@ class Change:
 
 
 class PendingChanges:
-    """What waits to be told: for each broker at most one change. Knows no thread and no clock."""
+    """The changes that wait for delivery: at most one for each broker. Knows no thread and no clock."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, Change] = {}
         self._newest: dict[str, Reading] = {}
-        """Readings that say available and have not run out yet, by broker."""
+        """Readings that say available and have not expired yet, by broker."""
         self._lapsed: dict[str, Reading] = {}
-        """What was told of brokers whose reading ran out, until they are heard of again."""
+        """The reading that was delivered when a broker's reading expired, until that broker has a new one."""
         self.next_expiry_s = NEVER_S
-        """No reading runs out before this monotonic second. One that was renewed may leave it too early."""
+        """No reading expires before this monotonic second. A renewed reading may leave it too early."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def learn(self, reading: Reading, now: Instant) -> None:
-        """What stands when watching begins: no change by itself, but it may run out or come back."""
+        """A reading at the start of the subscription: no change by itself, but it may expire or come back."""
         if reading.verdict.available and reading.valid_until_s <= now.up_s:
             self._lapsed[reading.broker] = lapsed(reading, now)
         else:
             self._keep(reading)
 
     def put(self, before: Reading, after: Reading) -> bool:
-        """A reading was written. Whether somebody must wake: there is a change, or a sooner expiry."""
+        """A reading was written. Returns whether the dispatcher must wake: a change or a sooner expiry."""
         began_s = self.next_expiry_s
         self._keep(after)
         before = self._lapsed.pop(after.broker, before)
         return self.change(before, after) or self.next_expiry_s < began_s
 
     def change(self, before: Reading, after: Reading) -> bool:
-        """Let a change wait, joined to the one that waits already. Whether one waits now."""
+        """Keep a change, joined to the pending one of its broker. Returns whether one is pending now."""
         waiting = self._waiting.get(after.broker)
         first = before if waiting is None else waiting.before
         if comparison_key(first) == comparison_key(after):
@@ -93,7 +93,7 @@ class PendingChanges:
         return True
 
     def expire(self, now: Instant) -> None:
-        """Turn what has run out into changes."""
+        """Turn expired readings into changes."""
         if now.up_s < self.next_expiry_s:
             return
         gone = [reading for reading in self._newest.values() if reading.valid_until_s <= now.up_s]
@@ -104,7 +104,7 @@ class PendingChanges:
         self.next_expiry_s = min((one.valid_until_s for one in self._newest.values()), default=NEVER_S)
 
     def take(self) -> Change | None:
-        """The change of the broker that waits longest; None when nothing waits."""
+        """The change of the broker that waits longest; None when no change is pending."""
         for broker in self._waiting:
             return self._waiting.pop(broker)
         return None
@@ -118,7 +118,7 @@ class PendingChanges:
 
 
 def lapsed(reading: Reading, now: Instant) -> Reading:
-    """What is told of a reading that ran out: what the reading itself says from then on, said for good."""
+    """The reading that is delivered when `reading` expired: what it answers from then on, fixed."""
     late_s = max(0.0, now.up_s - reading.valid_until_s)
     since = Instant(now.wall_us - round(late_s * 1_000_000), now.up_s - late_s)
     return composed(reading, NO_VETOES.lay(Reason.SILENT, "nobody has renewed this reading", since))
