@@ -26,7 +26,6 @@ from brokerwatch.actors.protocol import (
     Called,
     Fetched,
     FetchNow,
-    Journal,
     Observed,
     Ordered,
     Poll,
@@ -57,6 +56,7 @@ from brokerwatch.messages import (
     HealthState,
     Reading,
 )
+from brokerwatch.storage.journal import Journal
 
 _log: Final = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class BrokerActor(Actor):
         spec: BrokerSpec,
         epoch: str,
         health: Health,
-        around: BrokerContext,
+        context: BrokerContext,
         publish: Callable[[BrokerEvent], None],
         on_death: Callable[[str], None],
     ) -> None:
@@ -96,7 +96,7 @@ class BrokerActor(Actor):
         self._spec = spec
         self._epoch = epoch
         self._health = health
-        self._around = around
+        self._context = context
         self._publish = publish
         self._waiters: list[Future[Reading]] = []
         self._empty = EmptyAnswers()
@@ -119,14 +119,14 @@ class BrokerActor(Actor):
         """When the newest order ended, in monotonic seconds; infinite while one is under way."""
 
     def begin(self) -> None:
-        now, before = self._now(), self._around.slot.reading
+        now, before = self._now(), self._context.slot.reading
         self._learn(Capabilities.resumed(before.capabilities, now))
         if before.overtaken:
             self._ordered_s = now.up_s
         self._show(BrokerAlive, self._health.ignored(now))
         # From here on this broker has lived: another start is no first life.
-        self._around.journal.health(self._spec, self._epoch, self._health, now)
-        self._later(self._around.heartbeat_s, Tick())
+        self._context.journal.health(self._spec, self._epoch, self._health, now)
+        self._later(self._context.heartbeat_s, Tick())
         if self._spec.poll_interval_s < float("inf"):
             self._fetch()
 
@@ -144,7 +144,7 @@ class BrokerActor(Actor):
                 if ticket == self._ticket and self._fetching is not None:
                     self._fold(outcome)
             case Tick():
-                self._later(self._around.heartbeat_s, Tick())
+                self._later(self._context.heartbeat_s, Tick())
                 self._give_up_a_lost_fetch()
                 self._beat()
             case ReportNow():
@@ -152,12 +152,12 @@ class BrokerActor(Actor):
             case Reset():
                 now = self._now()
                 self._show(BrokerAlive, self._health.reset(now))
-                self._around.journal.health(self._spec, self._epoch, self._health, now)
+                self._context.journal.health(self._spec, self._epoch, self._health, now)
                 self._fetch()
             case Recall(balance):
                 now = self._now()
                 self._show(BrokerAlive, self._health.remembered(balance, now))
-                self._around.journal.health(self._spec, self._epoch, self._health, now)
+                self._context.journal.health(self._spec, self._epoch, self._health, now)
             case Called(capability, fault):
                 now = self._now()
                 self._learn(
@@ -198,7 +198,7 @@ class BrokerActor(Actor):
             said is not None
             and said.capabilities is self._told
             and self._health.woken(now) is self._health
-            and now.up_s - self._counted_s < self._around.heartbeat_s
+            and now.up_s - self._counted_s < self._context.heartbeat_s
         )
         if not nothing_new:
             self._report()
@@ -223,13 +223,13 @@ class BrokerActor(Actor):
         self._ticket += 1
         ticket, me = self._ticket, self.actor_ref
         self._started = now
-        self._fetching = self._around.source.fetch(
+        self._fetching = self._context.source.fetch(
             self._spec.fetch_deadline_s, lambda outcome: tell(me, Fetched(ticket, outcome))
         )
 
     def _give_up_a_lost_fetch(self) -> None:
         waited_s = self._now().up_s - self._started.up_s
-        limit_s = self._around.source.queue_s + self._spec.fetch_deadline_s + LATE_S
+        limit_s = self._context.source.queue_s + self._spec.fetch_deadline_s + LATE_S
         if self._fetching is not None and waited_s > limit_s:
             self._fetching.cancel()
             self._fold(Fault(FaultKind.NETWORK, f"the fetch never ended; given up after {waited_s:.1f} s"))
@@ -291,7 +291,7 @@ class BrokerActor(Actor):
         if not isinstance(outcome, NotAsked) or outcome.locked_until is not None:
             # The same amounts once more may wait for others like it; a kill then costs some of their age.
             news = not (isinstance(outcome, Balance) and self._unchanged)
-            self._around.journal.health(self._spec, self._epoch, self._health, now, news=news)
+            self._context.journal.health(self._spec, self._epoch, self._health, now, news=news)
         self._log_flip(before, self._health)
 
     def _plan(self, now: Instant, *, since: Instant | None = None) -> None:
@@ -299,13 +299,13 @@ class BrokerActor(Actor):
         began = self._started if since is None else since
         spec = self._spec
         interval_s = backoff.eased_s(spec.poll_interval_s, spec.quiet_poll_interval_s, self._unchanged)
-        wait_s = backoff.wait_s(self._health, interval_s, now, self._around.uniform)
+        wait_s = backoff.wait_s(self._health, interval_s, now, self._context.uniform)
         if wait_s == interval_s:
             # The usual poll keeps its pace, however long the fetch took.
             wait_s -= now.up_s - began.up_s
             if not self._schedule and SPREAD_FROM_S < wait_s < float("inf"):
                 # A thousand accounts that start together shall not all ask together for ever.
-                wait_s = self._around.uniform(wait_s / 10, wait_s)
+                wait_s = self._context.uniform(wait_s / 10, wait_s)
         self._schedule += 1
         self._later(wait_s, Poll(self._schedule))
 
@@ -318,16 +318,16 @@ class BrokerActor(Actor):
             self._epoch,
             health,
             now,
-            self._around.clock,
-            self._around.heartbeat_s,
+            self._context.clock,
+            self._context.heartbeat_s,
             capabilities=self._told,
             ordered_s=self._ordered_s,
         )
         self._said = reading
-        if self._around.slot.write_evidence(reading, health):
+        if self._context.slot.write_evidence(reading, health):
             self._publish(kind(reading))
             if before is not None and (before.state, before.verdict) != (reading.state, reading.verdict):
-                self._around.journal.moved(before, reading, now)
+                self._context.journal.moved(before, reading, now)
         else:
             # A newer incarnation has the place. This one hung, was replaced, and woke up.
             _log.warning("%s: a replaced actor woke up and ends", self._spec.name)
@@ -337,7 +337,7 @@ class BrokerActor(Actor):
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if waiter.set_running_or_notify_cancel():
-                waiter.set_result(self._around.slot.reading)
+                waiter.set_result(self._context.slot.reading)
 
     def _log_flip(self, before: Health, after: Health) -> None:
         name = self._spec.name
@@ -371,10 +371,10 @@ class BrokerActor(Actor):
 
     def _later(self, delay_s: float, message: BrokerMessage) -> None:
         me = self.actor_ref
-        self._around.alarms.after(delay_s, lambda: tell(me, message))
+        self._context.alarms.after(delay_s, lambda: tell(me, message))
 
     def _now(self) -> Instant:
-        return self._around.clock.now()
+        return self._context.clock.now()
 
 
 def _states(told: Mapping[str, Capability]) -> list[tuple[str, str, str]]:

@@ -10,9 +10,8 @@ from typing import Any, Final, Protocol
 import pykka
 
 from brokerwatch.clock import Instant
-from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.outcome import FetchOutcome
-from brokerwatch.health.state_machine import Health, utc_time
+from brokerwatch.health.state_machine import utc_time
 from brokerwatch.messages import Balance, Fault, Reading, Roster
 from brokerwatch.messages.trading import Status
 from brokerwatch.storage.records import Hold
@@ -22,24 +21,14 @@ LATE_S: Final = 1.0
 
 
 class Alarms(Protocol):
-    """Something that calls a function later."""
+    """Calls functions later, on a thread of its own.
+
+    A protocol, because the class that does it (`cluster.timers.Timers`) stands above the actors and needs an
+    event loop. The tests of the actors fire their alarms by hand.
+    """
 
     def after(self, delay_s: float, function: Callable[[], object]) -> None:
         """Call `function` after `delay_s` seconds, from any thread."""
-        ...
-
-
-class Journal(Protocol):
-    """Where a broker's health is remembered. Nobody waits for it."""
-
-    def health(
-        self, spec: BrokerSpec, epoch: str, health: Health, now: Instant, *, news: bool = True
-    ) -> None:
-        """Its newest health."""
-        ...
-
-    def moved(self, before: Reading, after: Reading, now: Instant) -> None:
-        """Its evidence, or what the broker itself lays over it, has changed."""
         ...
 
 
@@ -196,16 +185,11 @@ class Life:
     ref: pykka.ActorRef[Any]
 
 
-class StartBroker(Protocol):
-    """Starts broker actors."""
-
-    def __call__(self, broker: str) -> Life:
-        """Start the next life of `broker`, with all that the one before knew. Does not wait."""
-        ...
-
-
 class HealthTopic(Protocol):
-    """Where readings go."""
+    """Publishes readings.
+
+    A protocol, so that the actors know no socket: `bus.publishing.HealthPublishing` satisfies it.
+    """
 
     def publish(self, reading: Reading) -> None:
         """One broker's reading."""

@@ -8,10 +8,11 @@ silence, death, a broken configuration. `brokerwatch.health.supervision` decides
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
-from typing import Any, Final, Protocol, assert_never
+from dataclasses import dataclass, replace
+from typing import Any, Final, assert_never
 
 from brokerwatch.actors.base import Actor, stop_soon, tell
 from brokerwatch.actors.board import Board
@@ -27,7 +28,6 @@ from brokerwatch.actors.protocol import (
     ReportNow,
     Reset,
     RestartDue,
-    StartBroker,
     held_words,
 )
 from brokerwatch.clock import Clock, Instant
@@ -37,6 +37,7 @@ from brokerwatch.health.restarts import Restarts
 from brokerwatch.health.supervision import View, cut_off, look_round
 from brokerwatch.messages import Reading, Reason, Roster
 from brokerwatch.messages.reading import ROSTER_PART
+from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.records import Hold
 
 _log: Final = logging.getLogger(__name__)
@@ -48,60 +49,53 @@ GIVEN_UP: Final = frozenset({Reason.CONFIG, Reason.FAILED})
 SupervisorMessage = Drain | LookRound | Died | RestartDue | OperatorCommand
 
 
-class Journal(Protocol):
-    """Where what the supervisor does is remembered."""
+@dataclass(frozen=True, slots=True)
+class SupervisorContext:
+    """What the supervisor needs from outside; the same for each of its lives.
 
-    def overruled(self, before: Reading, after: Reading, now: Instant) -> None:
-        """A veto changed the answer or its reason."""
-        ...
+    `start_broker` starts the next life of a broker, with the health that the previous life had, and does not
+    wait. `take_newest` gives the newest evidence of each broker that arrived since the last call.
+    """
 
-    def commanded(self, verb: str, by: str, reading: Reading, detail: str, now: Instant) -> None:
-        """An operator said something."""
-        ...
-
-    def held(self, broker: str, hold: Hold | None) -> Future[bool] | None:
-        """A hold begins, or with None ends; the future says whether a restart would know of it."""
-        ...
+    start_broker: Callable[[str], Life]
+    take_newest: Callable[[], Mapping[str, Reading]]
+    topic: HealthTopic
+    journal: Journal
+    board: Board
+    alarms: Alarms
+    clock: Clock
+    heartbeat_s: float
+    uniform: Callable[[float, float], float] = random.uniform
 
 
 class HealthSupervisor(Actor):
-    """The one who watches the brokers. `lives` are those that run when it starts."""
+    """Watches the broker actors of one cluster. All of its methods run on its own thread.
+
+    `views` has one entry per broker. `lives` are the broker actors that run when the supervisor starts.
+    """
 
     def __init__(
         self,
         views: Mapping[str, View],
         lives: dict[str, Life],
-        *,
-        births: StartBroker,
-        take: Callable[[], Mapping[str, Reading]],
-        topic: HealthTopic,
-        journal: Journal,
-        board: Board,
-        alarms: Alarms,
-        clock: Clock,
-        heartbeat_s: float,
-        uniform: Callable[[float, float], float],
+        context: SupervisorContext,
         on_death: Callable[[str], None],
     ) -> None:
         super().__init__(on_death)
         self._views = dict(views)
         self._lives = lives
-        self._births = births
-        self._take = take
-        self._topic = topic
-        self._journal = journal
-        self._board = board
-        self._alarms = alarms
-        self._clock = clock
-        self._heartbeat_s = heartbeat_s
-        self._uniform = uniform
+        self._context = context
+        self._board = context.board
+        self._journal = context.journal
         self._restarts = {name: Restarts() for name in views}
         self._exempt = {name for name, view in views.items() if view.vetoes.laid.keys() & GIVEN_UP}
+        """Brokers that have no running actor: given up, or waiting for their restart."""
         self._due_s = 0.0
+        """When the next round is due, in monotonic seconds."""
         self._cut_off = False
         names = tuple(views)
         self._parts = tuple(names[at : at + ROSTER_PART] for at in range(0, len(names), ROSTER_PART)) or ((),)
-        """Who stands in which part of the roster."""
+        """The names in each part of the roster."""
         self._part = {name: number for number, part in enumerate(self._parts, start=1) for name in part}
 
     def begin(self) -> None:
@@ -110,16 +104,16 @@ class HealthSupervisor(Actor):
         for life in self._lives.values():
             tell(life.ref, ReportNow())
         self._publish_all()
-        self._arm(self._clock.now())
+        self._arm(self._context.clock.now())
 
     def handle(self, message: Any) -> None:
         """One message; see the classes above."""
         known: SupervisorMessage = message
-        now = self._clock.now()
+        now = self._context.clock.now()
         match known:
             case Drain():
                 moved = False
-                for name, evidence in self._take().items():
+                for name, evidence in self._context.take_newest().items():
                     life = self._lives.get(name)
                     # Only the life that was started here: where the bus is tcp, anybody may speak on it.
                     if life is not None and life.epoch == evidence.broker_epoch:
@@ -146,13 +140,13 @@ class HealthSupervisor(Actor):
         """Nothing to close: sockets and timers have owners of their own."""
 
     def _arm(self, now: Instant) -> None:
-        self._due_s = now.up_s + self._heartbeat_s
+        self._due_s = now.up_s + self._context.heartbeat_s
         me = self.actor_ref
-        self._alarms.after(self._heartbeat_s, lambda: tell(me, LookRound()))
+        self._context.alarms.after(self._context.heartbeat_s, lambda: tell(me, LookRound()))
 
     def _look_round(self, now: Instant) -> None:
         found = look_round(
-            self._views, now, due_s=self._due_s, limit_s=ttl_s(self._heartbeat_s), exempt=self._exempt
+            self._views, now, due_s=self._due_s, limit_s=ttl_s(self._context.heartbeat_s), exempt=self._exempt
         )
         if not found.on_time:
             _log.warning("the supervisor was held up for %.1f s and judges nobody", now.up_s - self._due_s)
@@ -269,7 +263,7 @@ class HealthSupervisor(Actor):
         """Order a restart, unless the actor has used up what it may have."""
         self._exempt.add(name)
         stop_soon(self._lives[name].ref)
-        self._restarts[name], wait_s = self._restarts[name].died(now.up_s, self._uniform)
+        self._restarts[name], wait_s = self._restarts[name].died(now.up_s, self._context.uniform)
         if wait_s is None:
             limit = self._restarts[name]
             text = f"gave up after {limit.limit} restarts within {limit.window_s:g} s; the last: {why}"
@@ -279,11 +273,11 @@ class HealthSupervisor(Actor):
         _log.warning("%s is restarted in %.1f s: %s", name, wait_s, why)
         self._change(name, self._views[name].vetoed(Reason.RESTARTING, why, now))
         me = self.actor_ref
-        self._alarms.after(wait_s, lambda: tell(me, RestartDue(name)))
+        self._context.alarms.after(wait_s, lambda: tell(me, RestartDue(name)))
 
     def _start(self, name: str, now: Instant) -> None:
         try:
-            self._lives[name] = self._births(name)
+            self._lives[name] = self._context.start_broker(name)
         except RuntimeError as error:  # the system gives no thread just now
             self._exempt.discard(name)
             self._replace(name, f"could not be started: {error}", now)
@@ -301,20 +295,20 @@ class HealthSupervisor(Actor):
             self._board.slot(name).write_vetoes(view.vetoes)
         before, after = old.reading, view.reading
         if view.vetoes.strongest is not old.vetoes.strongest:
-            self._journal.overruled(before, after, self._clock.now())
+            self._journal.overruled(before, after, self._context.clock.now())
         if comparison_key(before) != comparison_key(after):
-            self._topic.publish(after)
+            self._context.topic.publish(after)
             if (before.state, before.verdict) != (after.state, after.verdict):
                 self._publish_part(self._part[name])
 
     def _publish_all(self) -> None:
         for view in self._views.values():
-            self._topic.publish(view.reading)
+            self._context.topic.publish(view.reading)
         for number in range(1, len(self._parts) + 1):
             self._publish_part(number)
 
     def _publish_part(self, number: int) -> None:
-        self._topic.publish_part(number, lambda: self._roster(number))
+        self._context.topic.publish_part(number, lambda: self._roster(number))
 
     def _roster(self, number: int) -> Roster:
         """As it is now. Called on the publisher's thread: the names are fixed, and a view never changes."""

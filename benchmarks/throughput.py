@@ -7,12 +7,10 @@ ends when the supervisor has published the last state of every broker on the rea
 
 from __future__ import annotations
 
-import random
 import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +23,7 @@ from benchmarks.elsewhere import Elsewhere, answer, heard
 from benchmarks.measure import Numbers, Row, run
 from brokerwatch.actors.board import Board, Slot
 from brokerwatch.actors.protocol import Drain, Life
-from brokerwatch.actors.supervisor import HealthSupervisor
+from brokerwatch.actors.supervisor import HealthSupervisor, SupervisorContext
 from brokerwatch.bus.inbox import Inbox
 from brokerwatch.bus.publisher import Publisher
 from brokerwatch.bus.publishing import HealthPublishing, Publishing
@@ -50,7 +48,7 @@ from brokerwatch.messages import (
 )
 from brokerwatch.messages.codec import encode
 from brokerwatch.messages.envelope import Envelope
-from brokerwatch.storage.records import Hold
+from brokerwatch.storage.journal import Journal
 
 ROWS: Final = (
     Row("bare", "a bare loop of recv and unpackb", "events/s"),
@@ -134,19 +132,6 @@ class Nobody(pykka.ThreadingActor):
         """Listen to nothing."""
 
 
-class Unwritten:
-    """A journal without a disk."""
-
-    def overruled(self, before: Reading, after: Reading, now: Instant) -> None:
-        """Forget it."""
-
-    def commanded(self, verb: str, by: str, reading: Reading, detail: str, now: Instant) -> None:
-        """Forget it."""
-
-    def held(self, broker: str, hold: Hold | None) -> Future[bool] | None:
-        """Forget it."""
-
-
 class Counted:
     """The real health topic, and how far every broker has come on it."""
 
@@ -195,16 +180,17 @@ def supervised(other: Elsewhere, endpoint: str, events: int, *, flips: bool) -> 
     supervisor = HealthSupervisor.start(
         {name: View(reading, now.up_s) for name, reading in blank.items()},
         {spec.name: Life(EPOCH, stand_in) for spec in specs},
-        births=no_birth,
-        take=inbox.take,
-        topic=topic,
-        journal=Unwritten(),
-        board=Board(Slot(reading, health, NO_VETOES) for reading in blank.values()),
-        alarms=Timers(loop),
-        clock=clock,
-        heartbeat_s=HEARTBEAT_S,
-        uniform=random.uniform,
-        on_death=print,
+        SupervisorContext(
+            start_broker=no_birth,
+            take_newest=inbox.take,
+            topic=topic,
+            journal=Journal(None),
+            board=Board(Slot(reading, health, NO_VETOES) for reading in blank.values()),
+            alarms=Timers(loop),
+            clock=clock,
+            heartbeat_s=HEARTBEAT_S,
+        ),
+        print,
     )
     inbox.call(lambda: supervisor.tell(Drain()))
     began_ns = other.ask(endpoint=endpoint, events=events, flips=flips)

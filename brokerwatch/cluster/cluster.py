@@ -29,7 +29,7 @@ from brokerwatch.actors.base import stop_soon, tell, wait_for_end
 from brokerwatch.actors.board import Board, Slot
 from brokerwatch.actors.broker import BrokerActor, BrokerContext
 from brokerwatch.actors.protocol import BrokerMessage, Died, Drain, Life, OperatorCommand, Recall, Stated
-from brokerwatch.actors.supervisor import HealthSupervisor
+from brokerwatch.actors.supervisor import HealthSupervisor, SupervisorContext
 from brokerwatch.bus.change_dispatcher import ChangeDispatcher
 from brokerwatch.bus.inbox import Inbox
 from brokerwatch.bus.listener import Listener
@@ -560,16 +560,17 @@ class Cluster:
         self._supervisor = HealthSupervisor.start(
             {name: unheard(*said, now) for name, said in self._board.said().items()},
             dict(self._lives),
-            births=self._reborn,
-            take=self._inbox.take,
-            topic=health,
-            journal=self._state.journal,
-            board=self._board,
-            alarms=self._alarms,
-            clock=self._clock,
-            heartbeat_s=self._heartbeat_s,
-            uniform=random.uniform,
-            on_death=self._supervisor_died,
+            SupervisorContext(
+                start_broker=self._reborn,
+                take_newest=self._inbox.take,
+                topic=health,
+                journal=self._state.journal,
+                board=self._board,
+                alarms=self._alarms,
+                clock=self._clock,
+                heartbeat_s=self._heartbeat_s,
+            ),
+            self._supervisor_died,
         )
         supervisor = self._supervisor
         self._inbox.call(lambda: tell(supervisor, Drain()))
