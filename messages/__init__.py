@@ -1,4 +1,4 @@
-"""What is said inside brokerwatch and to the outside: values only, nothing here acts."""
+"""The values that threads and processes exchange: balances, readings, orders, and their form on the wire."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Money as it was read: exact, finite, and with the moment it was read.
 
-An amount is a `Decimal` from the exchange's own text and never a float. An amount that cannot be
-read is an error here, so that nothing further in can mistake it for zero.
+An amount is a `Decimal` from the exchange's own text and never a float. An amount that cannot be read is an
+error here, so that no later step can mistake it for zero.
 """
 
 from __future__ import annotations
@@ -19,32 +19,35 @@ from brokerwatch.clock import Instant
 WHOLE_DIGITS: Final = 30
 """Digits before the point; more than any currency has units."""
 FRACTION_DIGITS: Final = 18
-"""Digits after the point; one wei is 10^-18. What is finer is cut off, towards zero."""
+"""Digits after the point; one wei is 10^-18. Finer digits are cut off, towards zero."""
 AMOUNT_PATTERN: Final = r"^-?[0-9]{1,30}(\.[0-9]{1,18})?$(?!\n)"
 """How an amount is written on the wire. (`$` alone would let a line end through in Python.)"""
 MAX_WRITTEN: Final = 200
 """Characters in which an exchange may write one amount."""
 MAX_CODE_BYTES: Final = 64
-"""A currency code as it is sent, in UTF-8; some exchanges list names that are not ASCII."""
+"""A currency code in UTF-8; some exchanges list names that are not ASCII."""
 MAX_CURRENCIES: Final = 4_000
 """Currencies in one account; the wire's own limit for a map is a little higher."""
 
 _AMOUNT: Final = re.compile(AMOUNT_PATTERN)
 _WRITTEN: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,7})?\Z")
-"""How an exchange may write an amount: ASCII digits, and an exponent at the most."""
+"""How an exchange may write an amount: ASCII digits, with at most a sign, a point and an exponent."""
 _FINEST: Final = Decimal(1).scaleb(-FRACTION_DIGITS)
 _EXACT: Final = Context(prec=2 * (WHOLE_DIGITS + FRACTION_DIGITS))
 _CUT: Final = Context(prec=WHOLE_DIGITS + FRACTION_DIGITS, rounding=ROUND_DOWN)
 
 
 def amount(value: object) -> Decimal:
-    """The amount that `value` says, exactly, with at most 18 digits after the point.
+    """The amount that `value` states, exactly, with at most 18 digits after the point.
 
-    Raises ValueError for what is not a finite number of at most 30 whole digits: an amount that
-    cannot be read is unknown, not zero. Floats are refused: they are not what the exchange wrote.
+    Args:
+        value: text, an integer or a Decimal. A float is refused: it is not what the exchange wrote.
+
+    Raises:
+        ValueError: it is not a finite number of at most 30 whole digits. Such an amount is unknown, not zero.
     """
     if type(value) is str and _AMOUNT.match(value) is not None:
-        # As the wire writes it, and as nearly every exchange does: nothing is left to check or to cut.
+        # As the wire writes it, and nearly every exchange: nothing is left to check or to cut.
         return Decimal(value)
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         raise ValueError(f"an amount must be text, an integer or a Decimal, not {type(value).__name__}")  # noqa: TRY004 - one kind of error for every amount that cannot be read
@@ -61,13 +64,13 @@ def amount(value: object) -> Decimal:
         raise ValueError(f"more than {WHOLE_DIGITS} digits before the point: {str(value)[:40]!r}")
     exponent = number.as_tuple().exponent
     if isinstance(exponent, int) and not -FRACTION_DIGITS <= exponent <= 0:
-        # Too fine for any wallet, or written as 1E+5: both get a form that the wire can carry.
+        # It is too fine for any wallet, or written as 1E+5. Both get a form that the wire can carry.
         number = number.quantize(_FINEST if exponent < 0 else Decimal(1), context=_CUT)
     return number
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:
-    """The exact sum, whatever precision the caller's thread computes with."""
+    """The exact sum, whatever decimal context the caller's thread has."""
     found = Decimal(0)
     for number in amounts:
         found = _EXACT.add(found, number)
@@ -75,7 +78,7 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
 
 
 def less(amount: Decimal, part: Decimal) -> Decimal:
-    """The exact difference, as `total` is the exact sum."""
+    """The exact difference, whatever decimal context the caller's thread has."""
     return _EXACT.subtract(amount, part)
 
 
@@ -102,18 +105,25 @@ NOTHING: Final = Decimal(0)
 
 
 class Holding(msgspec.Struct, frozen=True, kw_only=True):
-    """One currency of one account. Exchanges differ in which of the three they state; see answers.py."""
+    """What an account holds of one currency. All amounts are in units of that currency.
+
+    Exchanges differ in which of the first three amounts they state; the others are computed
+    (`brokerwatch.exchanges.balances`).
+
+    Raises:
+        ValueError: an amount is no Decimal, or the wire cannot carry it.
+    """
 
     free: Decimal
-    """Can be spent now."""
+    """The part that can be spent now."""
     used: Decimal
-    """Held by open orders and the like."""
+    """The part that open orders and other obligations hold."""
     total: Decimal
-    """All of it, as the exchange says; not always free + used."""
+    """The whole, as the exchange states it. Not always `free + used`."""
     staked: Decimal = NOTHING
-    """The part of `used` that is staked or bonded: no order can spend it."""
+    """The part of `used` that is staked or bonded. No order can spend it."""
     earning: Decimal = NOTHING
-    """The part of `free` that earns by itself and can be traded all the same."""
+    """The part of `free` that earns interest and can be traded all the same."""
 
     def __post_init__(self) -> None:
         for number in (self.free, self.used, self.total, self.staked, self.earning):
@@ -135,17 +145,18 @@ def _checked(holdings: Mapping[str, Holding]) -> Mapping[str, Holding]:
 
 
 class Wallet(msgspec.Struct, frozen=True, kw_only=True):
-    """Money of the same account that lies elsewhere and that no order can spend: OKX's funding account.
+    """Money of the same owner that no order of the account can spend, such as OKX's funding account.
 
-    It is asked for apart, so it can fail apart: then the last known stays, and `trouble` says why.
+    It is read by a call of its own, which can fail by itself. Then the last known holdings stay, and
+    `trouble` says why.
     """
 
     holdings: Mapping[str, Holding] | None
     """Currency code to holding; None when it was never read."""
     as_of: Instant | None
-    """When the holdings were asked for."""
+    """When the holdings were asked for; None when they were never read."""
     trouble: str = ""
-    """Why the newest attempt to read it failed; empty when it did not."""
+    """Why the newest attempt to read it failed; empty when it succeeded."""
 
     def __post_init__(self) -> None:
         if self.holdings is not None:
@@ -158,11 +169,11 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     holdings: Mapping[str, Holding]
     """Currency code to holding."""
     as_of: Instant
-    """When it was asked for: the answer may be newer than this, never older."""
+    """When it was asked for. The answer may be newer than this, never older."""
     wallets: Mapping[str, Wallet] = MappingProxyType({})
-    """What lies apart, by name; never part of `holdings` nor of the cash."""
+    """Name to wallet. Wallets are never part of `holdings` nor of the cash."""
     stated: bool = True
-    """False: the exchange said that all is well and stated no account at all; see `EmptyAnswers`."""
+    """False when the exchange reported success and named no account at all; see `health.empty_answers`."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "holdings", _checked(self.holdings))
@@ -181,11 +192,14 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, wallets=kept)
 
     def cash(self, currencies: Iterable[str]) -> Decimal:
-        """The free amount over `currencies`, which must be pegged to one unit. None held is a true zero."""
+        """The sum of the free amounts of `currencies`, which must be pegged to one unit.
+
+        A currency that the account does not hold counts as zero.
+        """
         return total(held.free for held in self._of(currencies))
 
     def held(self, currencies: Iterable[str]) -> Decimal:
-        """What open orders and the like hold of `currencies`; staked parts apart."""
+        """How much of `currencies` open orders and other obligations hold, without the staked parts."""
         return total(part for held in self._of(currencies) for part in (held.used, held.staked.copy_negate()))
 
     def _of(self, currencies: Iterable[str]) -> Iterator[Holding]:
@@ -193,26 +207,30 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DetailedBalance(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is known of an account's money at one moment, and how far it can be trusted."""
+    """All that is known of an account's money at one moment, and whether it can be trusted.
+
+    It is a snapshot: nothing in it changes after it was made.
+    """
 
     broker: str
+    """The name of the account, as configured."""
     holdings: Mapping[str, Holding]
-    """Currency to free, used, total, and the staked and earning parts."""
+    """Currency code to holding."""
     cash: Decimal
-    """The free amount of the cash currencies."""
+    """The sum of the free amounts of the configured cash currencies."""
     held: Decimal
-    """What open orders and the like hold of the cash currencies; staked parts apart."""
+    """How much of the cash currencies open orders and other obligations hold, without the staked parts."""
     wallets: Mapping[str, Wallet]
-    """What no order can spend, by name: OKX's `funding` account. Never part of the above."""
+    """Name to money that no order can spend, such as OKX's `funding` account. Never part of the above."""
     as_of: Instant
     """When the holdings were asked for."""
     age_ms: int
-    """How old they were when you asked for this."""
+    """How old the holdings were when this snapshot was made."""
     stale: bool
-    """Whether they are the last known and not the newest truth."""
+    """Whether the holdings are the last known and not the newest truth."""
     available: bool
-    """Whether the account could be trusted when you asked for this."""
+    """Whether the account could be trusted when this snapshot was made."""
     fault: str | None
-    """The kind of the newest fault, when the newest fetch met one."""
+    """The kind of fault that the newest fetch met; None when it met none."""
     detail: str
     """For people: the exchange's words about that fault, or money that is not counted as cash."""

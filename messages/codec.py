@@ -1,7 +1,13 @@
 """An envelope to bytes and back: one msgpack map with string keys.
 
-Unpacking has a hard limit on every length, and whatever bytes come in, the answer is an envelope
-or a `CodecError`. Dispatch is by a closed list; no name from the wire is ever looked up as code.
+Unpacking has a hard limit on every length. Any bytes that come in give an envelope or a `CodecError`. The
+type of a message is looked up in a closed list, and no name from the wire is ever looked up as code.
+
+There are two decoders. `_unpacked` reads any message that the protocol allows. `_reading` reads one reading
+as brokerwatch itself writes it, which is nearly every message on the bus, and leaves the rest to the other.
+It saves 9.5 µs a message: 12.9 µs against 22.4 µs for a reading of four currencies (527 bytes), a ratio of
+1.75 (middle half of 41 paired rounds: 1.71 to 1.82). Of the 12.9 µs, 1.2 µs are the encoding that proves the
+result. Measured on 2 cores with CPython 3.11.7, msgspec 0.22.0 and msgpack 1.2.4.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ from brokerwatch.messages.wire import ReadingData, RosterData
 _msgpack: Final[Any] = msgpack  # it has no annotations
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final[Any] = msgspec.msgpack.Decoder(
-    # A reading in its envelope, its keys in the order in which we write them.
+    # A reading in its envelope, with the keys in the order in which `encode` writes them.
     msgspec.defstruct(
         "Message",
         [
@@ -45,7 +51,7 @@ _DATA: Final[Mapping[MessageType, type[ReadingData | RosterData]]] = {
 
 
 def words(envelope: Envelope) -> dict[str, Any]:
-    """The envelope as plain maps, lists, text and numbers: what msgpack and JSON both print."""
+    """The envelope as plain maps, lists, text and numbers, as JSON prints it and msgpack packs it."""
     return _map(envelope, msgspec.to_builtins(envelope.data))
 
 
@@ -55,7 +61,7 @@ def _map(envelope: Envelope, data: object) -> dict[str, Any]:
 
 
 def encode(envelope: Envelope) -> bytes:
-    """The body of one message. Raises CodecError when it cannot be sent, or no receiver would accept it."""
+    """The body of one message. Raises CodecError when it cannot be encoded or is too long for a receiver."""
     try:
         body = _encoder.encode(_map(envelope, envelope.data))
     except (ValueError, OverflowError, TypeError) as error:
@@ -66,17 +72,18 @@ def encode(envelope: Envelope) -> bytes:
 
 
 def decode(body: bytes) -> Envelope:
-    """The envelope that `body` holds. Raises CodecError for anything that is not one of ours."""
+    """The envelope in `body`. Raises CodecError for anything that is not a message of this protocol."""
     if len(body) > MAX_BODY_BYTES:
         raise CodecError(f"a message of {len(body):,} bytes; the limit is {MAX_BODY_BYTES:,}")
     return (_reading(body) if len(body) <= MAX_TEXT_BYTES else None) or _unpacked(body)
 
 
 def _reading(body: bytes) -> Envelope | None:
-    """A reading as we ourselves write it, which is nearly all that ever comes; None for anything else.
+    """A reading as `encode` writes it; None for anything else.
 
-    It is decoded into its types at once, and written again: the same bytes hold nothing that was passed over.
-    A body that is no longer than one text may be has no text, list or map that is too long.
+    The body is decoded into its types at once, and then encoded again. Equal bytes prove that the decoder
+    passed over nothing: no unknown key, no key twice, no other spelling of a number. The limits of
+    `_unpacked` hold too, because the body is no longer than one text may be.
     """
     try:
         found = _decoder.decode(body)

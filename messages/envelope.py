@@ -1,4 +1,5 @@
-"""Who says it, in which life, how often, and when: what surrounds every message on the bus."""
+"""What surrounds every message on the bus: its type, its sender, the sender's epoch, its number and its
+times."""
 
 from __future__ import annotations
 
@@ -27,24 +28,24 @@ class MessageType(StrEnum):
 
 
 class Stamp(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of an envelope that is the sender's."""
+    """The part of an envelope that identifies the sender and its times."""
 
     src: Annotated[str, Meta(min_length=1, max_length=128)]
     """`supervisor/<cluster>` or `broker/<exchange>/<broker>`."""
     epoch: Annotated[str, Meta(pattern=EPOCH_PATTERN)]
     """The sender's incarnation; a later one compares greater as text."""
     seq: Annotated[int, Meta(ge=1)]
-    """+1 per message of this epoch and topic, from 1: it counts losses and nothing else."""
+    """+1 per message of this epoch and topic, from 1. A receiver counts lost messages with it."""
     ts_us: int
     """Wall clock, µs since 1970. Not ns: above 2^53 JavaScript rounds integers."""
     up_us: Annotated[int, Meta(ge=0)]
     """Monotonic µs since the epoch began: age without synchronised clocks."""
     ttl_ms: Annotated[int, Meta(ge=0)]
-    """Valid this long after receipt; 0 says "I am leaving"."""
+    """Valid this long after receipt; 0 is a farewell."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """One message, whole."""
+    """One whole message."""
 
     type: MessageType
     stamp: Stamp
@@ -52,10 +53,12 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def next_epoch(start_us: int, predecessor: str, entropy: str) -> str:
-    """The epoch of a new incarnation: later than `predecessor` whatever the wall clock says.
+    """The epoch of a new incarnation: later than `predecessor`, even if the wall clock was set back.
 
-    `start_us` is the wall clock in µs, `predecessor` an epoch or empty, `entropy` eight hex digits
-    that keep two incarnations apart which began in the same microsecond.
+    Args:
+        start_us: the wall clock, µs since 1970.
+        predecessor: the epoch of the incarnation before, or empty.
+        entropy: eight hex digits that keep two incarnations of the same microsecond apart.
     """
     before = int(predecessor[:16]) if predecessor else 0
     return f"{max(start_us, before + 1):016d}-{entropy}"

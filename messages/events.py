@@ -1,7 +1,7 @@
-"""A broker's own word, each with the broker's whole state.
+"""A broker's events. Each carries the broker's whole state; its class says what happened last.
 
-Whole state makes loss harmless: whoever missed ten events and gets the eleventh knows all. So a
-receiver keeps the newest by (epoch, version) and never counts. The class says what happened last.
+Whole state makes loss harmless: a receiver that missed ten events and gets the eleventh has everything. It
+keeps the newest by (epoch, version).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class FetchFailed(msgspec.Struct, frozen=True):
 
 
 class BrokerAlive(msgspec.Struct, frozen=True):
-    """Nothing happened, and the broker is there to say so."""
+    """A heartbeat: nothing happened, and the broker is alive."""
 
     reading: Reading
 

@@ -1,9 +1,7 @@
-"""How a broker is: the words of health, and the reading that answers "can I trust this account?".
+"""The vocabulary of health: states, kinds of fault, reasons, and the verdict.
 
-A `Reading` is immutable and says what was known when it was made. What depends on the hour, its
-age and whether it is still valid, it computes when asked, so a reading that somebody keeps turns
-unavailable by itself when nobody renews it. `ReadingData` is the same as it stands on the wire,
-where the hour is the sender's. The numbers of `HealthState` are fixed for ever.
+All of it goes over the wire and into the store. The numbers of `HealthState` and the words of the others are
+fixed: one may be added, and none is renamed or reused.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,47}$(?!\n)"
 
 
 class HealthState(IntEnum):
-    """The evidence. Never renumbered, never reused."""
+    """The state of an account by its own evidence. The numbers are never changed and never reused."""
 
     UNKNOWN = 0
     HEALTHY = 1
@@ -67,21 +65,21 @@ class Reason(StrEnum):
 
 
 def clipped(words: str) -> str:
-    """Words for people, as a detail may hold them: at most 256 characters, all of which can be sent."""
-    # An exchange's own words may hold half a character, which no wire can carry.
+    """A text for people, as a detail may hold it: at most 256 characters, each of which can be encoded."""
+    # An exchange's own text may hold half of a surrogate pair, which UTF-8 cannot encode.
     sound = words.encode("utf-8", "replace").decode()
     return sound if len(sound) <= MAX_DETAIL else sound[: MAX_DETAIL - 1] + "…"
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One failed fetch: its kind, and the exchange's own words about it."""
+    """One failed call: what kind of failure it was, and the exchange's own words about it."""
 
     kind: FaultKind
     detail: str = ""
     retry_after_s: float = 0.0
-    """The exchange asks not to be asked again before; 0 when it says nothing."""
+    """The exchange asks for a pause of so many seconds; 0 when it does not."""
     lockout_s: float = 0.0
-    """The exchange has shut the key out for so long; 0 when it has not."""
+    """The exchange has locked the key out for so many seconds; 0 when it has not."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "detail", clipped(self.detail))

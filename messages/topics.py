@@ -1,4 +1,4 @@
-"""Every topic there is, built by functions.
+"""Every topic of the bus, built by functions.
 
 A subscription is a prefix match, so each topic ends in `/`: without it `health.ok` would also
 receive `health.okx`.
@@ -15,7 +15,7 @@ NAME_RULE: Final = "1 to 48 of a-z, 0-9, - and _, beginning with a letter or a d
 _NAME: Final = re.compile(NAME_PATTERN)
 
 ALL_BROKERS: Final = "broker/1/"
-"""The prefix of everything that brokers say."""
+"""The prefix of all events of brokers."""
 ALL_STATES: Final = "health/1/state/"
 """The prefix of every single reading."""
 ROSTER: Final = "health/1/all/"
@@ -28,7 +28,7 @@ def is_name(text: str) -> bool:
 
 
 def state(exchange: str, broker: str) -> str:
-    """One broker's reading."""
+    """The topic of one broker's reading."""
     return f"{ALL_STATES}{exchange}/{broker}/"
 
 

@@ -1,4 +1,4 @@
-"""What can be traded, what was ordered, and what an account has open: the same values for each exchange.
+"""Markets, orders, positions and candles: the same values for every exchange.
 
 Amounts are `Decimal` from the exchange's own text. A symbol is written as ccxt writes it: `BTC/USD`,
 and `BTC/USDT:USDT` for what is no spot market.
@@ -14,17 +14,21 @@ import msgspec
 
 
 class Side(StrEnum):
-    """Which way an order goes."""
+    """The direction of an order."""
 
     BUY = "buy"
     SELL = "sell"
 
 
 class Product(msgspec.Struct, frozen=True, kw_only=True):
-    """One market of an exchange."""
+    """One market of an exchange: its names, and the steps and minimums of an order there.
+
+    brokerwatch rounds the amount of an order down to the step of its currency, and refuses an order below the
+    minimum. A limit that the exchange does not state is None, and is not checked.
+    """
 
     symbol: str
-    """`BTC/USD`."""
+    """The name as ccxt writes it, such as `BTC/USD`."""
     base: str
     """The currency that is bought or sold."""
     quote: str
@@ -34,7 +38,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = "spot"
     """`spot`, `margin`, `swap`, `future` or `option`."""
     active: bool = True
-    """False: listed, and not open for trading just now."""
+    """Whether it is open for trading now. A market that is listed and closed is not active."""
     base_step: Decimal | None = None
     """Amounts of the base currency are multiples of this; None when the exchange does not say."""
     quote_step: Decimal | None = None
@@ -48,76 +52,90 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Candle(msgspec.Struct, frozen=True, kw_only=True):
-    """The prices of one span of time. The newest one of an answer may still be going on."""
+    """The prices of one interval of time. The interval of the newest candle of an answer may not be over
+    yet."""
 
     start_us: int
-    """Wall clock of the exchange, µs since 1970: when the span begins."""
+    """When the interval begins: the wall clock of the exchange, µs since 1970."""
     open: Decimal
+    """The first price, in the quote currency."""
     high: Decimal
+    """The highest price."""
     low: Decimal
+    """The lowest price."""
     close: Decimal
+    """The last price, so far if the interval is not over."""
     volume: Decimal
-    """In the base currency."""
+    """How much was traded, in the base currency."""
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that an account has and that is no cash: a coin it holds, or a derivative it has open."""
+    """What an account has besides cash: a coin that it holds, or a derivative that it has open."""
 
     symbol: str
-    """The market it would be closed on; the bare currency code where the exchange has none in our cash."""
+    """The market to close it on. The bare currency code where no market of it is quoted in the cash
+    currencies."""
     kind: str
-    """`spot` for a coin that is held; else `margin`, `swap`, `future` or `option`."""
+    """`spot` for a coin that the account holds; else `margin`, `swap`, `future` or `option`."""
     side: str
-    """`long` or `short`; a coin that is held is `long`."""
+    """`long` or `short`. A coin is `long`."""
     base_amount: Decimal
-    """How much, in the base currency (of derivatives in what the exchange counts in); never negative."""
+    """Its size in the base currency; of a derivative, in the unit that the exchange counts in. Never
+    negative."""
     free: Decimal
-    """The part that no open order holds and that can be sold now."""
+    """The part that no open order holds: so much can be sold now. In the same unit."""
 
 
 class OrderState(StrEnum):
-    """What became of an order."""
+    """How an order ended, as far as it is known."""
 
     VALIDATED = "validated"
     """A dry run: the exchange would take it. Nothing was placed."""
     ACCEPTED = "accepted"
-    """The exchange took it, and it is being filled or was."""
+    """The exchange took it, and has filled it or is filling it."""
     CANCELLED = "cancelled"
-    """The exchange took it and ended it before it was filled whole: `detail` says why, `filled_base` what
-    was filled."""
+    """The exchange took it and ended it before it was filled completely. `detail` says why, `filled_base` how
+    much was filled."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """A market order that an exchange has taken, or in a dry run would take."""
+    """A market order that the exchange took, or in a dry run would take.
+
+    An order whose outcome is not known is never an `Order`: it raises `OrderStateUnknown`.
+    """
 
     broker: str
+    """The name of the account, as configured."""
     symbol: str
+    """The market, as ccxt writes it: `BTC/USD`."""
     side: Side
+    """Whether the base currency is bought or sold."""
     base_amount: Decimal | None
     """What was ordered in the base currency, after rounding; None when it was ordered by `quote_amount`."""
     quote_amount: Decimal | None
     """What was ordered in the quote currency, after rounding; None when it was ordered by `base_amount`."""
     client_order_id: str
-    """Ours: by it the order can be looked up, and sending it twice places one order."""
+    """The id that brokerwatch gave the order. It is looked up by it, and an exchange takes no id twice."""
     order_id: str
-    """The exchange's; empty for a dry run."""
+    """The exchange's id; empty for a dry run."""
     state: OrderState
+    """How it ended."""
     filled_base: Decimal | None = None
-    """How much was filled when it was looked up, in the base currency; None: not asked, or not said."""
+    """How much was filled when it was looked up, in the base currency. None: not looked up, or not stated."""
     detail: str = ""
-    """Why it is cancelled, in the exchange's words."""
+    """Why it was cancelled, in the exchange's words."""
 
 
 class CapabilityState(StrEnum):
-    """How one kind of call does."""
+    """Whether one kind of call works."""
 
     UNKNOWN = "unknown"
-    """Not tried yet: nothing speaks against it."""
+    """Not tried yet; there is no evidence against it."""
     OK = "ok"
     LIMITED = "limited"
-    """The exchange takes it in part: only cancels, or only resting orders. A market order is refused."""
+    """The exchange accepts only cancels, or only resting orders. It refuses market orders."""
     DOWN = "down"
-    """It fails, or the exchange says that it is closed."""
+    """It fails, or the exchange states that it is closed."""
 
 
 class Capability(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,15 +143,15 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
 
     state: CapabilityState
     reason: str
-    """`not_tried`, `ok`, a kind of fault, or what the exchange says of itself, such as `cancel_only`."""
+    """`not_tried`, `ok`, a kind of fault, or the exchange's own status, such as `cancel_only`."""
     detail: str
     """For people."""
     since_us: int
-    """Wall clock, µs: since when it is so."""
+    """Wall clock, µs since 1970: since when this is its state."""
 
 
 class StatusWord(StrEnum):
-    """What an exchange says of itself."""
+    """The state of an exchange, as its own status endpoint gives it."""
 
     ONLINE = "online"
     MAINTENANCE = "maintenance"
@@ -143,8 +161,8 @@ class StatusWord(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """An exchange's own word about itself. Maintenance that is only announced leaves it online."""
+    """The answer of an exchange's status endpoint. Maintenance that is only announced leaves it online."""
 
     word: StatusWord
     detail: str = ""
-    """For people: what is going on, or what is announced."""
+    """For people: what is under way, or what is announced."""

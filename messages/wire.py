@@ -12,7 +12,7 @@ from brokerwatch.messages.health import MAX_DETAIL, NAME_PATTERN, FaultKind, Hea
 from brokerwatch.messages.trading import CapabilityState
 
 MAX_PARTS: Final = 1_000
-"""Parts that a receiver believes a roster to have: it waits for all of them."""
+"""The most parts that a roster may have: a receiver waits for all of them."""
 
 
 class HoldingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -26,13 +26,13 @@ class HoldingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class CapabilityData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How one kind of call does, on the wire."""
+    """A capability on the wire."""
 
     state: CapabilityState
     reason: Annotated[str, Meta(max_length=32)]
     """`not_tried`, `ok`, a kind of fault, or the exchange's own status."""
     since_us: int
-    """Wall clock, µs: since when it is so."""
+    """Wall clock, µs: since when this is its state."""
     detail: Annotated[str, Meta(max_length=MAX_DETAIL)] = ""
     """For people."""
 
@@ -45,9 +45,9 @@ class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     exchange: Annotated[str, Meta(pattern=NAME_PATTERN)]
     """The ccxt id, or `custom`."""
     simulated: bool
-    """Whether the exchange behind it is a simulated one of ours."""
+    """Whether its exchange is a simulator."""
     broker_epoch: Annotated[str, Meta(max_length=25)]
-    """The broker's incarnation; compares as text; empty when it never spoke."""
+    """The broker's incarnation; compares as text; empty before its first event."""
     version: Annotated[int, Meta(ge=0)]
     """+1 for every event of this broker in this epoch."""
     state: HealthState
@@ -77,13 +77,13 @@ class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     balance: Annotated[dict[str, HoldingData], Meta(max_length=MAX_CURRENCIES)] | None
     """Currency to holding; null when unknown, and in the roster."""
     labels: dict[str, str]
-    """The operator's own."""
+    """The operator's own labels."""
     max_age_ms: Annotated[int, Meta(ge=0)] | None = None
     """A balance older than this is stale; null: no limit."""
     overtaken: bool = False
     """Whether an order was sent after the balance was asked for: then it is stale, whatever its age."""
     capabilities: Annotated[dict[str, CapabilityData], Meta(max_length=16)] = {}
-    """`read`, `trade` and `data`: how these calls do; empty in the roster."""
+    """`read`, `trade` and `data`: the state of these kinds of call; empty in the roster."""
 
 
 class RosterData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

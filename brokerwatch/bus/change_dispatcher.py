@@ -1,4 +1,4 @@
-"""Callbacks and iterators over the changes of readings, each on a thread or loop of its own."""
+"""Hands each change of a reading to callbacks, on one thread, and to async iterators in their own loops."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class _Subscription:
-    """One callback, by itself: the same function may be subscribed twice."""
+    """One subscription. It is compared by identity, since the same function may be subscribed twice."""
 
     __slots__ = ("active", "callback", "ended", "failure")
 
@@ -30,9 +30,9 @@ class _Subscription:
     def tell(self, change: Change) -> None:
         try:
             self.callback(change)
-        except BaseException as error:  # noqa: BLE001 - one trader's callback must not silence all the others
+        except BaseException as error:  # noqa: BLE001 - one callback of the trader must not silence all the others
             failure = f"{type(error).__name__}: {error}"
-            if failure != self.failure:  # the same again would fill his log, and says nothing new
+            if failure != self.failure:  # the same error again would fill the log
                 _log.exception("a callback for changes raised, and stays subscribed (%s)", change.broker)
             self.failure = failure
         else:
@@ -40,10 +40,10 @@ class _Subscription:
 
 
 class ChangeDispatcher:
-    """The dispatcher: `put` from any thread, and one daemon thread that calls whoever subscribed.
+    """Hands changes to subscribers. `put` is for any thread; one daemon thread calls the callbacks.
 
-    `readings` gives what stands when the first one subscribes, so that a reading which nobody ever renews is
-    told too. It must take no lock under which somebody calls `put`.
+    `readings` gives the readings at the moment of the first subscription, so that the expiry of a reading
+    that is never renewed is a change too. It must take no lock under which `put` is called.
     """
 
     def __init__(
@@ -55,80 +55,91 @@ class ChangeDispatcher:
         self._subscriptions: tuple[_Subscription, ...] = ()
         self._listening = False
         self._closed = False
-        self._untold = PendingChanges()
+        self._pending = PendingChanges()
         self._thread: threading.Thread | None = None
 
     def put(self, before: Reading, after: Reading) -> None:
-        """A reading took the place of another. Never waits and never raises; nearly free when nobody listens.
+        """Note that `after` replaced `before`. Never waits, never raises; nearly free without a subscriber.
 
-        To be called for renewals too, and in the order of the writing: so under the lock of whoever writes.
+        It is to be called for renewals too, and in the order of the writing: under the lock of the writer.
         """
         if not self._listening:
             return
         with self._changed:
-            if self._listening and self._untold.put(before, after):
+            if self._listening and self._pending.put(before, after):
                 self._changed.notify()
 
     def subscribe(self, callback: Callable[[Change], object]) -> Callable[[], None]:
-        """Call `callback` with every change from now on; the thread is started by the first who asks.
+        """Call `callback` with every change from now on. The first subscription starts the thread.
 
-        Changes are told one after the other, and a callback that takes long delays all the others. One that
-        raises is logged and stays subscribed. Returns what ends the subscription: it may be called from
-        any thread, within the callback, and twice. It never waits, so a call that was under way at that
-        moment still ends; no later change is told. Raises ClusterStopped after `close`.
+        The callbacks are called one after the other: a slow one delays the others. One that raises is
+        logged and stays subscribed.
+
+        Returns:
+            A function that ends the subscription. It may be called from any thread, within the callback,
+            and twice. It never waits: a call that is under way at that moment runs to its end, and no
+            other follows.
+
+        Raises:
+            ClusterStopped: `close` was called before.
         """
         return self._subscribe(callback, _nothing)
 
     async def stream(self) -> AsyncGenerator[Change, None]:
-        """Every change from the first `async for` on, in the running loop, which never waits for anybody.
+        """Iterate over every change from the first `async for` on, in the running event loop.
 
-        While the reader is slow, each broker's changes are joined as for a callback. Ends after `close`.
-        Leaving the loop, a cancellation or `aclose()` end the subscription.
+        The dispatcher never waits for the reader. While the reader is slow, the changes of each broker are
+        joined, as for a callback. The iterator ends after `close`. Leaving the `async for`, a cancellation
+        or `aclose()` end the subscription.
         """
         loop = asyncio.get_running_loop()
-        stirred = asyncio.Event()
+        ready = asyncio.Event()
         lock = threading.Lock()
-        untold = PendingChanges()
+        pending = PendingChanges()
         over = False
 
-        def stir() -> None:
+        def wake() -> None:
             try:
-                loop.call_soon_threadsafe(stirred.set)
-            except RuntimeError:  # the loop was closed under its reader: nobody is left to be told
+                loop.call_soon_threadsafe(ready.set)
+            except RuntimeError:  # the loop was closed under its reader, so there is no reader any more
                 unsubscribe()
 
         def tell(change: Change) -> None:
             with lock:
-                alone = not len(untold)
-                waits = untold.change(change.before, change.after)
+                alone = not len(pending)
+                waits = pending.change(change.before, change.after)
             if waits and alone:
-                stir()
+                wake()
 
         def end() -> None:
             nonlocal over
             over = True
-            stir()
+            wake()
 
         unsubscribe = self._subscribe(tell, end)
         try:
             while True:
-                stirred.clear()
-                ended = over  # asked before what waits, or the last change might be left
+                ready.clear()
+                ended = over  # read before `pending`, or the last change might be left in it
                 with lock:
-                    change = untold.take()
+                    change = pending.take()
                 if change is not None:
                     yield change
                 elif ended:
                     return
                 else:
-                    await stirred.wait()
+                    await ready.wait()
         finally:
             unsubscribe()
 
     def close(self, deadline_s: float = 1.0) -> bool:
-        """Tell what still waits, and end. False when a callback hangs: its thread is left behind.
+        """Hand out what still waits, and end the thread.
 
-        May be called twice, and within a callback, where it waits for nobody and returns False.
+        It may be called twice, and within a callback, where it does not wait.
+
+        Returns:
+            False when a callback did not end within `deadline_s`, or when it was called within a callback.
+            The thread is left behind.
         """
         with self._changed:
             self._closed = True
@@ -154,11 +165,11 @@ class ChangeDispatcher:
                 thread.start()
                 self._thread = thread
             if not self._listening:
-                # First listen, then look: what is written meanwhile waits at the lock and comes after.
+                # First listen, then read: a `put` that comes meanwhile waits at the lock and comes after.
                 self._listening = True
                 now = self._clock.now()
                 for reading in self._readings():
-                    self._untold.learn(reading, now)
+                    self._pending.learn(reading, now)
             self._subscriptions = (*self._subscriptions, subscription)
             self._changed.notify()
         return lambda: self._unsubscribe(subscription)
@@ -169,7 +180,7 @@ class ChangeDispatcher:
             self._subscriptions = tuple(one for one in self._subscriptions if one is not subscription)
             if not self._subscriptions:
                 self._listening = False
-                self._untold = PendingChanges()
+                self._pending = PendingChanges()
 
     def _run(self) -> None:
         try:
@@ -182,17 +193,17 @@ class ChangeDispatcher:
             self._end()
 
     def _next(self) -> tuple[Change, tuple[_Subscription, ...]] | None:
-        """Wait for the next change, and who is to be told; None at the end."""
+        """Wait for the next change, and the subscriptions at that moment; None at the end."""
         with self._changed:
             while True:
                 now = self._clock.now()
-                self._untold.expire(now)
-                change = self._untold.take()
+                self._pending.expire(now)
+                change = self._pending.take()
                 if change is not None:
                     return change, self._subscriptions
                 if self._closed:
                     return None
-                wait_s = self._untold.next_expiry_s - now.up_s
+                wait_s = self._pending.next_expiry_s - now.up_s
                 self._changed.wait(None if wait_s == NEVER_S else min(wait_s, threading.TIMEOUT_MAX))
 
     def _end(self) -> None:
@@ -205,4 +216,4 @@ class ChangeDispatcher:
 
 
 def _nothing() -> None:
-    """Nobody wants to know of the end."""
+    """A callback needs no notice of the end."""

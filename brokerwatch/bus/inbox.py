@@ -1,8 +1,8 @@
-"""The supervisor's ears: a thread that reads the brokers' bus and keeps the newest state of each.
+"""The supervisor's side of the brokers' bus: a thread that reads it and keeps each broker's newest state.
 
-An actor's inbox cannot be bounded without losing messages at random. So what comes in is thinned
-before it: of each broker only the newest state waits, and the supervisor is told once that
-there is something, until it has taken it.
+An actor's inbox cannot be bounded without losing messages at random. So the states are conflated before it:
+of each broker only the newest waits, and the supervisor gets one message that states wait, until it takes
+them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ WAIT_S: Final = 1.0
 
 
 class Inbox:
-    """The bound SUB end of the brokers' bus."""
+    """The bound SUB end of the brokers' bus, on a thread of its own. `call` and `take` are for any thread.
+
+    What conflation saves: under a flood of events of 100 brokers, 25 µs an event against 182 µs when each one
+    is decoded and reported, a ratio of 7.3 (middle half of 9 paired rounds: 6.1 to 8.2). Then 1 to 3 % of the
+    events are decoded. Measured with the bench `throughput` on 2 cores, CPython 3.11.7, pyzmq 27.3.0, msgspec
+    0.22.0.
+    """
 
     def __init__(self, bus: Bus, endpoint: str, clock: Clock, ttl_s: float) -> None:
         self._bus = bus
@@ -34,8 +40,9 @@ class Inbox:
         self._clock = clock
         self._ttl_s = ttl_s
         self._newest: dict[str, tuple[ReadingData, float]] = {}
-        """What waits, and in which monotonic second it came: a reading is made only of what is taken."""
-        self._told = False
+        """Broker to its newest state, and the monotonic second in which it came. `take` makes the reading."""
+        self._notified = False
+        """Whether the owner was notified of what waits."""
         self._lock = threading.Lock()
         self._notify: Callable[[], object] = lambda: None
         self._stopping = threading.Event()
@@ -45,7 +52,7 @@ class Inbox:
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self._ready = threading.Event()
         self.refused = 0
-        """Messages that were none of ours."""
+        """Messages that are none of brokerwatch's."""
         self.superseded = 0
         """States that a newer one of the same broker replaced before they were taken."""
 
@@ -58,22 +65,22 @@ class Inbox:
             raise self._failure
 
     def call(self, notify: Callable[[], object]) -> None:
-        """From now on call this when something waits; once, until it is taken."""
+        """From now on call `notify` when a state waits: once, and again after each `take`."""
         with self._lock:
             self._notify = notify
-            self._told = bool(self._newest)
-        if self._told:
+            self._notified = bool(self._newest)
+        if self._notified:
             notify()
 
     def take(self) -> Mapping[str, Reading]:
-        """The newest state of each broker that has said anything since the last time."""
+        """The newest state of each broker that sent one since the last call."""
         with self._lock:
-            taken, self._newest, self._told = self._newest, {}, False
+            taken, self._newest, self._notified = self._newest, {}, False
         return {
             broker: Reading.received(
-                said, clock=self._clock, sent_up_s=came_s, valid_until_s=came_s + self._ttl_s
+                state, clock=self._clock, sent_up_s=came_s, valid_until_s=came_s + self._ttl_s
             )
-            for broker, (said, came_s) in taken.items()
+            for broker, (state, came_s) in taken.items()
         }
 
     def stop(self, deadline_s: float) -> bool:
@@ -95,7 +102,7 @@ class Inbox:
         try:
             while not self._stopping.is_set():
                 for bodies in incoming.take(WAIT_S).values():
-                    # Of one topic only the last can be the newest; the others still count as loss-free.
+                    # Of one topic only the last can be the newest, so the others are not decoded.
                     self.superseded += len(bodies) - 1
                     self._keep(bodies[-1])
                 self._tell()
@@ -124,8 +131,8 @@ class Inbox:
 
     def _tell(self) -> None:
         with self._lock:
-            tell = bool(self._newest) and not self._told
-            self._told = self._told or tell
+            tell = bool(self._newest) and not self._notified
+            self._notified = self._notified or tell
             notify = self._notify
         if tell:
             notify()

@@ -1,7 +1,7 @@
-"""The external subscriber: what a process that only listens needs, without ccxt and without actors.
+"""`Listener`: the readings of a cluster in any other process, without ccxt, actors or a database.
 
-It keeps a board of its own from the health topic, by the rules of reception.py. A broker is
-available only if it was heard, is not expired, and was said to be available.
+It keeps a board of its own from the health topic, by the rules of `brokerwatch.bus.reception`. A broker is
+available only if its newest reading says so and has not expired.
 """
 
 from __future__ import annotations
@@ -29,17 +29,28 @@ GLANCE_S: Final = 0.1
 """How often a reader of changes looks whether the listener stopped."""
 
 _Key: TypeAlias = tuple[str, str, str]
-"""An endpoint, who speaks there, and the broker that he speaks of."""
+"""An endpoint, the sender there, and the broker that it reports on."""
 
 
 class Listener:
-    """Listens to the health topic of one or several clusters, on a thread for each endpoint.
+    """Listens to the health topic of one or several clusters, on one thread per endpoint.
 
         with Listener("tcp://127.0.0.1:5571") as listener:
-            for heard in listener.changes():
-                print(heard.reading.broker, heard.reading.available)
+            for received in listener.changes():
+                print(received.reading.broker, received.reading.available)
 
-    When two clusters have a broker of one name, it is as good as the worse of the two.
+    `start` and `stop` are for the thread that owns the listener; every other method may be called from any
+    thread and takes no answer from the network. When two clusters have a broker of the same name, the
+    listener shows the reading that is not available, if there is one.
+
+    Args:
+        *endpoints: health endpoints, `tcp://host:port` or `ipc://path`; one cluster's default when there is
+            none.
+        clock: the clock that ages and expiry are measured with. For tests.
+        bus: a ZeroMQ context to share. The listener makes and closes its own by default.
+
+    Raises:
+        ConfigError: an endpoint is written wrongly.
     """
 
     def __init__(self, *endpoints: str, clock: Clock | None = None, bus: Bus | None = None) -> None:
@@ -55,18 +66,27 @@ class Listener:
         self._lock = threading.Lock()
         self._newest: dict[_Key, ReceivedReading] = {}
         self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
-        """Those who were not let go of: whoever drops the loop over his changes is not told any more."""
+        """The iterators that the program still holds: one that was dropped gets no more changes."""
         self._readings: dict[str, Reading] = {}
         self._started = False
         self._stopped = False
         self.complete = threading.Event()
         """Set once every endpoint has sent a roster, and then every broker that it names."""
-        self._stations = [Station(endpoint, self._bus, self._clock, self) for endpoint in chosen]
-        self._told = ChangeDispatcher(self._clock, readings=lambda: tuple(self._readings.values()))
+        self._stations = [
+            Station(
+                endpoint,
+                self._bus,
+                self._clock,
+                on_reading=self._receive,
+                on_complete=self._note_completeness,
+            )
+            for endpoint in chosen
+        ]
+        self._dispatcher = ChangeDispatcher(self._clock, readings=lambda: tuple(self._readings.values()))
         self.board: Final = HeardBoard(self.readings)
-        """Every broker's newest reading, as a cluster's own board has it."""
-        self.router: Final = Router(self._candidates, self._told, strict_products=False)
-        """Which broker to use, as a cluster's own router says; markets are not known here."""
+        """The newest reading of each broker, with the methods of a cluster's own board."""
+        self.router: Final = Router(self._candidates, self._dispatcher, strict_products=False)
+        """Chooses a broker for an order, as a cluster's own router does, but without knowing the markets."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -78,7 +98,12 @@ class Listener:
         self.stop()
 
     def start(self) -> None:
-        """Connect and begin to listen, once. Nobody needs to be there yet. Raises EndpointUnavailable."""
+        """Connect and begin to listen. The cluster may be started later.
+
+        Raises:
+            EndpointUnavailable: an endpoint cannot be used.
+            ListenerStopped: the listener was started or stopped before.
+        """
         if self._stopped or self._started:
             raise ListenerStopped("a listener can be started once; make a new one")
         self._started = True
@@ -90,79 +115,97 @@ class Listener:
             raise
 
     def stop(self, deadline_s: float = 2.0) -> None:
-        """End the threads; `changes` ends too. May be called twice."""
+        """End the threads, and with them every iterator of `changes` and `stream`. May be called twice.
+
+        Args:
+            deadline_s: seconds to wait for each thread.
+        """
         if self._stopped:
             return
         self._stopped = True
         ended = [station.stop(deadline_s) for station in self._stations]
-        self._told.close(deadline_s)
+        self._dispatcher.close(deadline_s)
         if self._own_bus and all(ended):
             self._bus.close()
 
     def readings(self) -> Mapping[str, Reading]:
-        """The newest reading of each broker; each turns unavailable by itself when it is not renewed."""
+        """The newest reading of each broker, by its name.
+
+        A reading turns unavailable by itself when it is not renewed. Brokers without a reading are missing.
+        """
         return self._readings
 
     def heard(self) -> tuple[ReceivedReading, ...]:
-        """The newest reading of each broker of each cluster, with the message that brought it."""
-        return tuple(heard for station in self._stations for heard in station.heard())
+        """The newest reading of each broker of each cluster, with the stamp of its message."""
+        return tuple(received for station in self._stations for received in station.readings())
 
     def reading(self, broker: str) -> Reading:
-        """One broker's newest reading. Raises UnknownBroker as long as it was never heard."""
+        """The newest reading of one broker.
+
+        Raises:
+            UnknownBroker: no reading of a broker of this name arrived yet.
+        """
         return self.board.reading(broker)
 
     def is_available(self, broker: str) -> bool:
-        """Whether this broker was heard, is not expired, and is said to be available."""
+        """Whether this broker can be trusted right now. False, too, for a broker without a reading."""
         known = self._readings.get(broker)
         return known is not None and known.available
 
     @property
     def lost(self) -> int:
-        """Messages that are known to be missing; the next one healed what they would have said."""
-        return sum(station.ear.lost for station in self._stations)
+        """How many messages are known to be missing. Each has the whole state, so the next one mends it."""
+        return sum(station.receiver.lost for station in self._stations)
 
     @property
     def undecodable(self) -> int:
-        """Messages that were none of ours."""
+        """How many messages were none of brokerwatch's."""
         return sum(station.undecodable for station in self._stations)
 
     def changes(
         self, *, wait_s: float | None = None, known: bool = False
     ) -> Iterator[ReceivedReading | None]:
-        """Each reading from this call on that differs from the one before, until the listener stops.
+        """Iterate over each reading that differs from the previous one, until the listener stops.
 
-        With `known`, first the newest of each broker of each cluster that was heard before. Who is slow is
-        told the newest of each: he misses what lay between and never the outcome, and nothing is told that
-        is older than what he could read by then. With `wait_s`, a None whenever so long nothing changed. A
-        reading that ran out comes with the reason `nothing_heard`. Each call gives a loop of its own.
+        A slow reader gets only the newest reading of each broker. Readings in between are dropped; the last
+        one never is. Order is kept. A reading that expired comes once more, with the reason `nothing_heard`.
+        Each call gives an iterator of its own, which waits and is for one thread.
+
+        Args:
+            wait_s: give None whenever no reading changed for so many seconds; None waits without an end.
+            known: begin with the newest reading of each broker of each cluster that arrived before this call.
+
+        Returns:
+            An iterator over readings, each with the stamp of its message.
         """
         reader = _Reader(lambda: self._stopped, self._lock, wait_s)
         with self._lock:
             if known:
-                for key, heard in self._newest.items():
-                    reader.put(key, heard, changed=True)
+                for key, received in self._newest.items():
+                    reader.put(key, received, changed=True)
             self._readers.add(reader)
         return reader
 
     def stream(self) -> AsyncGenerator[Change]:
-        """Each change of a reading from the first `async for` on, in the running event loop, as
-        `Cluster.changes` tells it: `async for change in listener.stream()`."""
-        return self._told.stream()
+        """Iterate over changes in the running event loop: `async for change in listener.stream()`.
+
+        It begins with the first `async for`. The changes are those of `Cluster.changes`.
+        """
+        return self._dispatcher.stream()
 
     def _candidates(self) -> Iterator[Candidate]:
-        # A sender names its brokers in the order of its configuration; of several senders nobody knows one.
+        # One sender names its brokers in the order of its configuration. Several have no common order.
         for place, reading in enumerate(tuple(self._readings.values())):
             yield Candidate(reading=reading, listed=place)
 
-    def station_is_complete(self) -> None:
-        """A station has heard everybody whom its roster names."""
+    def _note_completeness(self) -> None:
         if all(station.complete for station in self._stations):
             self.complete.set()
 
-    def station_heard(self, endpoint: str, heard: ReceivedReading, *, changed: bool) -> None:
-        """The station of an endpoint has something new. Called on its thread."""
-        reading = heard.reading
-        key = (endpoint, heard.stamp.src, reading.broker)
+    def _receive(self, endpoint: str, received: ReceivedReading, *, changed: bool) -> None:
+        """Take a reading from a station, on the station's thread."""
+        reading = received.reading
+        key = (endpoint, received.stamp.src, reading.broker)
         with self._lock:
             if len(self._stations) > 1:
                 named = [one.reading for one in self.heard() if one.reading.broker == reading.broker]
@@ -170,50 +213,52 @@ class Listener:
             before = self._readings.get(reading.broker)
             if before is not None:
                 self._readings[reading.broker] = reading
-                self._told.put(before, reading)
+                self._dispatcher.put(before, reading)
             else:
-                # A new key in a dict that somebody iterates over would be an error in his thread.
+                # A new key in a dict that another thread iterates over would raise in that thread.
                 self._readings = {**self._readings, reading.broker: reading}
-            self._newest[key] = heard
+            self._newest[key] = received
             for reader in self._readers:
-                reader.put(key, heard, changed=changed)
+                reader.put(key, received, changed=changed)
 
 
 class _Reader(Iterator["ReceivedReading | None"]):
-    """What waits for one reader of changes: of each broker of each cluster only the newest, or he would be
-    told of a time that is over after he saw what came of it."""
+    """The iterator of one call of `changes`. Of each broker of each cluster only the newest reading waits.
+
+    A queue of all readings would give a slow reader old states after it has seen the newer ones on the board.
+    """
 
     def __init__(self, ended: Callable[[], bool], lock: threading.Lock, wait_s: float | None) -> None:
         self._ended = ended
         self._lock = lock
         self._wait_s = wait_s
-        self._untaken: dict[_Key, ReceivedReading] = {}
-        self._called: queue.SimpleQueue[_Key] = queue.SimpleQueue()
-        """The keys of what waits, in the order in which they began to."""
+        self._waiting: dict[_Key, ReceivedReading] = {}
+        self._keys: queue.SimpleQueue[_Key] = queue.SimpleQueue()
+        """The keys of `_waiting`, in the order in which they came."""
 
-    def put(self, key: _Key, heard: ReceivedReading, *, changed: bool) -> None:
-        """Something was heard. Under the lock, under which the readings are written too."""
-        waits = key in self._untaken
-        if changed or waits:  # what waits is renewed, or it would run out before it is taken
-            self._untaken[key] = heard
+    def put(self, key: _Key, received: ReceivedReading, *, changed: bool) -> None:
+        """Add a reading. To be called under the lock under which the listener writes its readings."""
+        waits = key in self._waiting
+        if changed or waits:  # a renewal replaces what waits, which would otherwise expire before it is taken
+            self._waiting[key] = received
         if changed and not waits:
-            self._called.put(key)
+            self._keys.put(key)
 
     def __next__(self) -> ReceivedReading | None:
         while not self._ended():
             try:
-                key = self._called.get(timeout=GLANCE_S if self._wait_s is None else self._wait_s)
+                key = self._keys.get(timeout=GLANCE_S if self._wait_s is None else self._wait_s)
             except queue.Empty:
                 if self._wait_s is not None:
                     return None
             else:
                 with self._lock:
-                    return self._untaken.pop(key)
+                    return self._waiting.pop(key)
         raise StopIteration
 
 
 class HeardBoard:
-    """What was heard, with the questions of a cluster's own board."""
+    """The readings of a listener, with the methods of a cluster's own board. For any thread."""
 
     def __init__(self, readings: Callable[[], Mapping[str, Reading]]) -> None:
         self._readings = readings
@@ -222,16 +267,16 @@ class HeardBoard:
         return broker in self._readings()
 
     def reading(self, broker: str) -> Reading:
-        """One broker's reading. Raises UnknownBroker as long as it was never heard."""
+        """The newest reading of one broker. Raises UnknownBroker when none arrived yet."""
         try:
             return self._readings()[broker]
         except KeyError:
             raise UnknownBroker(f"nothing was heard of a broker named {broker!r}") from None
 
     def is_available(self, broker: str) -> bool:
-        """Whether this broker can be trusted right now. Raises UnknownBroker when it was never heard."""
+        """Whether this broker can be trusted right now. Raises UnknownBroker when no reading arrived yet."""
         return self.reading(broker).available
 
     def readings(self) -> tuple[Reading, ...]:
-        """Every broker that was heard, in the order in which they were."""
+        """The newest reading of every broker, in the order in which the brokers were first seen."""
         return tuple(self._readings().values())

@@ -1,4 +1,9 @@
-"""One PUB socket on one thread; of each topic only the newest message waits."""
+"""One PUB socket on one thread. Of each topic only the newest message waits, so a backlog cannot grow.
+
+A message is packed only when it is sent: its ages are then those of the moment. The publisher remembers the
+newest message of each topic and sends it again when a subscription comes, so a late subscriber has everything
+within one gathering interval.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +20,15 @@ import zmq
 from brokerwatch.bus.sockets import DRAIN_LIMIT, HIGH_WATER_MARK, Bus, PathLock, Waker, is_ipv6, unavailable
 from brokerwatch.errors import EndpointUnavailable
 
-_log = logging.getLogger(__name__)
-
+_log: Final = logging.getLogger(__name__)
 
 GATHER_S: Final = 0.1
 """Subscriptions of this long are answered together, so that a storm of them is bounded."""
-
-
 HEALTH_LINGER_MS: Final = 500
 """How long a closing publisher still tries to deliver its farewell."""
 
-
 Pack = Callable[[str], bytes]
-"""Makes the body of one message at the moment it is sent; it is given the topic."""
+"""Makes the body of one message at the moment it is sent. Its argument is the topic."""
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Publisher:
     _pending: dict[str, None] = field(default_factory=dict[str, None])
     """The topics to send, in the order in which they were put."""
     _wanted: set[bytes] = field(default_factory=set[bytes])
-    """What somebody subscribes to."""
+    """The prefixes that have a subscriber."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopping: bool = False
     _failure: EndpointUnavailable | None = None
@@ -75,7 +76,7 @@ class Publisher:
             raise self._failure
 
     def put(self, topic: str, pack: Pack, *, gap_s: float = 0.0) -> None:
-        """Send this as soon as possible, in place of what waits under the same topic.
+        """Send this as soon as possible, in place of the message that waits under the same topic.
 
         With `gap_s` the topic is sent at most once in so many seconds.
         """
@@ -89,7 +90,7 @@ class Publisher:
         self._waker.wake()
 
     def stop(self, deadline_s: float) -> bool:
-        """Send what waits, close the socket, end the thread. False when that took too long."""
+        """Send what waits, close the socket, end the thread. False after `deadline_s` seconds."""
         self._stopping = True
         self._waker.wake()
         self._thread.join(deadline_s)
@@ -138,7 +139,7 @@ class Publisher:
                         wanted += asked
                         answer_at_s = min(answer_at_s, time.monotonic() + self.gather_s)
                 else:
-                    self._waker.heard()
+                    self._waker.clear()
             stopping = self._stopping
             now_s = time.monotonic()
             if now_s >= answer_at_s or (wanted and stopping):
@@ -159,12 +160,12 @@ class Publisher:
                     asked.append(frame[1:])
                     self._wanted.add(frame[1:])
                 elif frame[:1] == b"\x00":
-                    # Said once the last one who wanted it has gone.
+                    # Arrives once the last subscriber of this prefix has gone.
                     self._wanted.discard(frame[1:])
         return asked
 
     def _replay(self, prefixes: Iterable[bytes]) -> None:
-        """Everything that matches goes out again, to everybody: whole state hurts nobody."""
+        """Send everything that matches again, to all subscribers. A state that comes twice does no harm."""
         wanted = tuple(set(prefixes))
         with self._lock:
             for name in self._topics:
@@ -189,7 +190,7 @@ class Publisher:
         wanted = tuple(self._wanted)
         for name, pack in due:
             if not name.encode().startswith(wanted):
-                continue  # packing is most of the work, and who subscribes later gets a replay
+                continue  # packing is most of the work, and a later subscriber gets a replay
             try:
                 out.send_multipart((name.encode(), pack(name)))
             except Exception:  # noqa: BLE001 - one message that cannot be sent must not silence all the others

@@ -1,4 +1,4 @@
-"""What a publisher says, stamped: who speaks, in which life, which message of it, and how long it holds."""
+"""Readings and rosters as stamped messages: the sender, its epoch, the message's number, and its validity."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from brokerwatch.messages.codec import encode
 from brokerwatch.messages.reading import ROSTER_PART
 
 ROSTER_GAP_S = 0.1
-"""The roster names everybody, so one in so many seconds is enough."""
+"""A roster names all brokers, so one message in so many seconds is enough."""
 
 
 class Publishing:
-    """One life of one speaker on a publisher. `say` may be called from any thread."""
+    """Stamps and publishes the messages of one sender in one epoch. `send` may be called from any thread."""
 
     def __init__(self, publisher: Publisher, src: str, epoch: str, clock: Clock, ttl_s: float) -> None:
         self._publisher = publisher
@@ -40,7 +40,7 @@ class Publishing:
         self._ttl_ms = round(ttl_s * 1_000)
         self._seq: dict[str, int] = {}
 
-    def say(
+    def send(
         self,
         topic: str,
         kind: MessageType,
@@ -49,11 +49,15 @@ class Publishing:
         gap_s: float = 0.0,
         ttl_ms: int | None = None,
     ) -> None:
-        """Publish soon. `data` is asked when the message is packed, so that its ages are of that moment."""
-        holds_ms = self._ttl_ms if ttl_ms is None else ttl_ms
+        """Publish soon. `data` is called when the message is packed, so that its ages are of that moment.
+
+        With `gap_s` the topic is published at most once in so many seconds. `ttl_ms` is how long the message
+        is valid after it arrives; 0 is a farewell.
+        """
+        valid_ms = self._ttl_ms if ttl_ms is None else ttl_ms
 
         def pack(topic: str) -> bytes:
-            # Only the publisher's thread packs, so the counting needs no lock.
+            # Only the publisher's thread packs, so the counters need no lock.
             self._seq[topic] = self._seq.get(topic, 0) + 1
             now = self._clock.now()
             stamp = Stamp(
@@ -62,7 +66,7 @@ class Publishing:
                 seq=self._seq[topic],
                 ts_us=now.wall_us,
                 up_us=max(0, round((now.up_s - self._began_s) * 1_000_000)),
-                ttl_ms=holds_ms,
+                ttl_ms=valid_ms,
             )
             return encode(Envelope(type=kind, stamp=stamp, data=data()))
 
@@ -70,10 +74,10 @@ class Publishing:
 
 
 class BrokerPublishing:
-    """A broker's events to the supervisor."""
+    """Publishes a broker's events, for the supervisor. For any thread."""
 
-    def __init__(self, voice: Publishing) -> None:
-        self._voice = voice
+    def __init__(self, publishing: Publishing) -> None:
+        self._publishing = publishing
 
     def publish(self, event: BrokerEvent) -> None:
         """One event, with the broker's whole state."""
@@ -85,24 +89,19 @@ class BrokerPublishing:
                 topic, kind = topics.error(reading.exchange, reading.broker), MessageType.FETCH_FAILED
             case BrokerAlive():
                 topic, kind = topics.alive(reading.exchange, reading.broker), MessageType.BROKER_ALIVE
-        self._voice.say(topic, kind, reading.data)
-
-
-def _roster_topic(part: int) -> str:
-    """The first part has the topic of the whole; the prefix of that subscribes to the others too."""
-    return topics.ROSTER if part == 1 else f"{topics.ROSTER}{part}/"
+        self._publishing.send(topic, kind, reading.data)
 
 
 class HealthPublishing:
-    """The supervisor's readings to whoever listens."""
+    """Publishes the supervisor's readings, for every listener. For any thread."""
 
-    def __init__(self, voice: Publishing, *, publish_balances: bool) -> None:
-        self._voice = voice
+    def __init__(self, publishing: Publishing, *, publish_balances: bool) -> None:
+        self._publishing = publishing
         self._publish_balances = publish_balances
 
     def publish(self, reading: Reading, *, ttl_ms: int | None = None) -> None:
         """One broker's reading, whole."""
-        self._voice.say(
+        self._publishing.send(
             topics.state(reading.exchange, reading.broker),
             MessageType.READING,
             lambda: reading.data(with_cash=self._publish_balances),
@@ -110,8 +109,8 @@ class HealthPublishing:
         )
 
     def publish_part(self, part: int, roster: Callable[[], Roster], *, ttl_ms: int | None = None) -> None:
-        """One part of the roster, which is made when it is sent, on the publisher's thread."""
-        self._voice.say(
+        """One part of the roster. `roster` is called when it is sent, on the publisher's thread."""
+        self._publishing.send(
             _roster_topic(part),
             MessageType.ROSTER,
             lambda: roster().data(with_cash=self._publish_balances),
@@ -120,8 +119,13 @@ class HealthPublishing:
         )
 
     def publish_roster(self, roster: Roster, *, ttl_ms: int | None = None) -> None:
-        """All readings as they are, in as many messages as it takes."""
+        """All readings of `roster`, in as many messages as it takes."""
         readings = roster.readings
         chunks = [readings[at : at + ROSTER_PART] for at in range(0, len(readings), ROSTER_PART)] or [()]
         for part, chunk in enumerate(chunks, start=1):
             self.publish_part(part, partial(Roster, chunk, part, len(chunks)), ttl_ms=ttl_ms)
+
+
+def _roster_topic(part: int) -> str:
+    """The first part has the topic of the whole. Its prefix subscribes to the other parts too."""
+    return topics.ROSTER if part == 1 else f"{topics.ROSTER}{part}/"

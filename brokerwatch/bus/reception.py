@@ -1,9 +1,15 @@
-"""What a receiver believes: the rules for whoever listens to the health topic, in any language.
+"""Which messages of the health topic count: the rules of a receiver, in any language.
 
-Messages may be lost, late, doubled, or come from a publisher that was replaced. A later epoch is a
-publisher that started again; an earlier one, while the known one is still valid, is a zombie. A
-message is only as fresh as it was when it was sent: at its high-water mark ZeroMQ keeps the
-oldest messages, so a receiver that stalled wakes up to old news, and old news is not fresh news.
+A message may be lost, late or doubled, and its publisher may have been replaced. The rules:
+
+* A later epoch means that the publisher started again. Its counters begin anew.
+* A message with an earlier epoch is dropped while the known epoch is still valid. It comes from a publisher
+  that was replaced and still runs.
+* A message whose number is not above the last one of its topic is dropped. A gap in the numbers is a loss.
+* A message is as fresh as it was when it was sent. ZeroMQ keeps the oldest messages when its queue is full,
+  so a receiver that stalled reads old messages first. The time that they waited shortens their validity.
+
+The module is pure but for the clock that `Receiver` is given. It keeps no thread and no socket.
 """
 
 from __future__ import annotations
@@ -23,23 +29,25 @@ class Accepted:
     sent_s: float
     """When it was sent, in the receiver's monotonic seconds, as nearly as can be known."""
     valid_until_s: float
-    """Until when it holds."""
+    """Until when it is valid, in the receiver's monotonic seconds."""
     lost: int
     """How many messages of its topic are missing before it."""
 
 
 @dataclass(slots=True)
 class Sender:
-    """One `src` as a receiver knows it."""
+    """One `src` as a receiver knows it. Used by the receiver's thread alone."""
 
     epoch: str = ""
     fresh_until_s: float = float("-inf")
+    """Until this monotonic second a message of an earlier epoch is dropped."""
     shortest_s: float = float("inf")
-    """The smallest difference seen between the receiver's clock and the speaker's: the quickest delivery."""
+    """The smallest difference seen between the receiver's clock and the sender's: the quickest delivery."""
     seq: dict[str, int] = field(default_factory=dict[str, int])
+    """Topic to the number of its last message in this epoch."""
 
-    def hear(self, topic: str, stamp: Stamp, now_s: float) -> Accepted | None:
-        """Whether a message counts; None drops it."""
+    def accept(self, topic: str, stamp: Stamp, now_s: float) -> Accepted | None:
+        """Whether a message counts; None when it is to be dropped."""
         if stamp.epoch < self.epoch and now_s < self.fresh_until_s:
             return None
         if stamp.epoch != self.epoch:
@@ -49,47 +57,53 @@ class Sender:
         if last is not None and stamp.seq <= last:
             return None
         self.seq[topic] = stamp.seq
+        # Two clocks differ by a constant. What exceeds the smallest difference is the time under way.
         difference_s = now_s - stamp.up_us / 1_000_000
         self.shortest_s = min(self.shortest_s, difference_s)
         age_s = difference_s - self.shortest_s
         valid_until_s = now_s + stamp.ttl_ms / 1_000 - age_s
-        # Who says that he leaves is no zombie's rival: his successor may have a clock that was set back.
+        # A ttl of 0 is a farewell. Any epoch may follow it: the wall clock of the next publisher, from which
+        # its epoch is made, may have been set back.
         self.fresh_until_s = max(self.fresh_until_s, valid_until_s) if stamp.ttl_ms else now_s
         return Accepted(now_s - age_s, valid_until_s, 0 if last is None else stamp.seq - last - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedReading:
-    """One broker's reading, and the message that brought it."""
+    """One broker's reading, and the stamp of the message that brought it."""
 
     reading: Reading
     stamp: Stamp
 
 
 class Receiver:
-    """Everything that one receiver knows. Fed with messages and with the time; keeps no thread."""
+    """All that one receiver knows: its senders, and the newest reading of each broker.
+
+    It is fed with messages, and reads the time from `clock`. One thread may call it; `newest` may be copied
+    from any thread.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._speakers: dict[str, Sender] = {}
-        self._heard: dict[tuple[str, str], ReceivedReading] = {}
+        self._senders: dict[str, Sender] = {}
+        self._newest: dict[tuple[str, str], ReceivedReading] = {}
         self._soonest_s = float("inf")
-        """Nothing runs out before this monotonic second. What was renewed may leave it too early."""
+        """No reading expires before this monotonic second. It may be too early, and is never too late."""
         self.lost = 0
         """Messages that are known to be missing."""
         self.dropped = 0
-        """Messages that were old, doubled, or from a zombie."""
+        """Messages that were old, doubled, or from a publisher that was replaced."""
 
     @property
-    def heard(self) -> dict[tuple[str, str], ReceivedReading]:
+    def newest(self) -> dict[tuple[str, str], ReceivedReading]:
         """(src, broker) to the newest reading."""
-        return self._heard
+        return self._newest
 
-    def hear(self, topic: str, envelope: Envelope) -> ReceivedReading | None:
-        """A message came in: the reading, if it counts and is one."""
+    def take(self, topic: str, envelope: Envelope) -> ReceivedReading | None:
+        """Take in one message. Returns its reading; None when it has none or does not count."""
         now_s = self._clock.up_s()
-        speaker = self._speakers.setdefault(envelope.stamp.src, Sender())
-        accepted = speaker.hear(topic, envelope.stamp, now_s)
+        sender = self._senders.setdefault(envelope.stamp.src, Sender())
+        accepted = sender.accept(topic, envelope.stamp, now_s)
         if accepted is None:
             self.dropped += 1
             return None
@@ -99,19 +113,19 @@ class Receiver:
         reading = Reading.received(
             envelope.data, clock=self._clock, sent_up_s=accepted.sent_s, valid_until_s=accepted.valid_until_s
         )
-        heard = ReceivedReading(reading, envelope.stamp)
-        self._heard[envelope.stamp.src, reading.broker] = heard
+        received = ReceivedReading(reading, envelope.stamp)
+        self._newest[envelope.stamp.src, reading.broker] = received
         self._soonest_s = min(self._soonest_s, reading.valid_until_s)
-        return heard
+        return received
 
     def expire(self) -> list[ReceivedReading]:
-        """Turn what has run out into `unknown`, once: nobody vouches for it any more."""
+        """Turn each reading that has expired into `unknown`, once. Returns those."""
         now = self._clock.now()
         turned: list[ReceivedReading] = []
         if now.up_s < self._soonest_s:
-            return turned  # not each message of thousands of brokers shall look at all of them
-        for key, heard in self._heard.items():
-            reading = heard.reading
+            return turned  # this runs after each message, and there may be thousands of brokers
+        for key, received in self._newest.items():
+            reading = received.reading
             if reading.expired and reading.verdict.reason not in (Reason.NOTHING_HEARD, Reason.SHUTDOWN):
                 unknown = msgspec.structs.replace(
                     reading,
@@ -120,18 +134,18 @@ class Receiver:
                     since_us=now.wall_us,
                     detail="nothing heard from the cluster",
                 )
-                turned.append(ReceivedReading(unknown, heard.stamp))
-                self._heard[key] = turned[-1]
+                turned.append(ReceivedReading(unknown, received.stamp))
+                self._newest[key] = turned[-1]
         self._soonest_s = min(
             (
-                heard.reading.valid_until_s
-                for heard in self._heard.values()
-                if heard.reading.verdict.reason not in (Reason.NOTHING_HEARD, Reason.SHUTDOWN)
+                received.reading.valid_until_s
+                for received in self._newest.values()
+                if received.reading.verdict.reason not in (Reason.NOTHING_HEARD, Reason.SHUTDOWN)
             ),
             default=float("inf"),
         )
         return turned
 
     def next_expiry_s(self) -> float:
-        """A monotonic second before which nothing runs out; infinite when nothing will."""
+        """A monotonic second before which no reading expires; infinite when none will."""
         return self._soonest_s

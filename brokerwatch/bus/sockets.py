@@ -1,10 +1,7 @@
-"""The ZeroMQ ends: who publishes and who subscribes. The only file that imports zmq.
+"""What both ends of the bus share: the ZeroMQ context, the waker of a waiting thread, the lock of a path.
 
-A socket is made, used and closed by one thread. So actors hand values to a `Publisher`, which has a
-thread and a socket of its own and packs a message only when it sends it: its ages are then those
-of the moment. It remembers the newest message of each topic and says it again to whoever
-subscribes, so a late joiner knows everything within one gathering interval. What was not sent yet
-is replaced by what is newer: a backlog cannot grow.
+A socket is made, used and closed by one thread. So actors never touch one: they hand values to a `Publisher`,
+which has a thread and a socket of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ _log: Final = logging.getLogger(__name__)
 HIGH_WATER_MARK: Final = 10_000
 """Messages that a socket holds for a peer that does not keep up; then it drops."""
 DRAIN_LIMIT: Final = 20_000
-"""Messages taken in one go, so that a flood cannot keep a reader from looking up."""
+"""Messages taken in one go, so that a flood cannot keep a reader from its other work."""
 
 
 class Bus:
@@ -31,56 +28,56 @@ class Bus:
 
     def __init__(self) -> None:
         self._context = zmq.Context()
-        # The default, for ever, would make a process that is ending hang on a peer that is gone.
+        # The default is for ever: a process that ends would hang on a peer that is gone.
         self._context.linger = 0
         self._context.max_sockets = min(65_535, self._context.get(zmq.SOCKET_LIMIT))
 
     def socket(self, kind: int) -> zmq.Socket[bytes]:
-        """A socket for the calling thread."""
+        """Make a socket for the calling thread."""
         return self._context.socket(kind)
 
     def close(self) -> None:
-        """End it. Every socket must have been closed by its own thread before."""
+        """End the context. Every socket must have been closed by its own thread before."""
         self._context.term()
 
 
 class Waker:
-    """Wakes a thread that waits for its socket. `wake` may be called from any thread, also after `close`."""
+    """Wakes a thread that waits in a poller. `wake` may be called from any thread, also after `close`."""
 
     def __init__(self) -> None:
-        self._ears, self._mouth = socket.socketpair()
-        self._ears.setblocking(False)
-        self._mouth.setblocking(False)
-        self._called = False
+        self._receiving, self._sending = socket.socketpair()
+        self._receiving.setblocking(False)
+        self._sending.setblocking(False)
+        self._pending = False
 
     def wake(self) -> None:
-        """Let the thread look up. What it shall see must be there before."""
-        if self._called:
-            return  # it was called already, and looks after it has heard
-        self._called = True
-        # Full means that it was woken already; closed, that it has ended.
+        """Wake the thread. What it is to find must have been written before."""
+        if self._pending:
+            return  # it is awake or will be, and reads what was written after it calls `clear`
+        self._pending = True
+        # A full buffer means that it was woken already; a closed one, that it has ended.
         with contextlib.suppress(OSError):
-            self._mouth.send(b"\0")
+            self._sending.send(b"\0")
 
-    def heard(self) -> None:
-        """Forget how often it was woken. To be called when its poller has said that it was."""
-        # A byte of each thread that called at one moment: what is left wakes once more, for nothing.
+    def clear(self) -> None:
+        """Forget all calls of `wake` so far. To be called when the poller reports this waker."""
+        # Threads that call at one moment send a byte each. What is left wakes once more, for nothing.
         with contextlib.suppress(OSError):
-            self._ears.recv(4_096)
-        self._called = False
+            self._receiving.recv(4_096)
+        self._pending = False
 
     def fileno(self) -> int:
-        """What the poller watches."""
-        return self._ears.fileno()
+        """The descriptor for the poller."""
+        return self._receiving.fileno()
 
     def close(self) -> None:
-        """No more waking."""
-        self._ears.close()
-        self._mouth.close()
+        """Close both ends. `wake` does nothing from then on."""
+        self._receiving.close()
+        self._sending.close()
 
 
 class PathLock:
-    """Keeps a second process from stealing an ipc path: binding one that is in use succeeds silently."""
+    """Keeps a second process from stealing an ipc path: ZeroMQ binds one that is in use without an error."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -102,17 +99,17 @@ class PathLock:
         return cls(descriptor)
 
     def release(self) -> None:
-        """Let others have the path. The file stays: removing it would let two processes hold one each."""
+        """Release the path. The file stays: without it two processes could each lock a file of that name."""
         os.close(self._descriptor)
 
 
 def is_ipv6(endpoint: str) -> int:
-    # Not for every endpoint: an IPv4 address would come back as ::ffff:127.0.0.1.
+    """The value of ZeroMQ's IPV6 option: 1 for an IPv6 address only, so that IPv4 is not shown as ::ffff:…"""
     return int(endpoint.startswith("tcp://["))
 
 
 def unavailable(endpoint: str, error: Exception) -> str:
-    """What to tell somebody whose endpoint cannot be used."""
+    """Why an endpoint cannot be used, and what to do, as a sentence for the user."""
     if isinstance(error, zmq.ZMQError) and error.errno == zmq.EADDRINUSE:
         return (
             f"{endpoint} is in use: another cluster runs here, or another program has the port; "

@@ -13,8 +13,11 @@ from brokerwatch.messages.codec import MAX_BODY_BYTES
 
 
 class Subscriber:
-    """A SUB socket. Make it, use it and close it on one thread, and go on polling: it is then that
-    a reconnected publisher hears of the subscriptions again."""
+    """A SUB socket. It is made, used and closed by one thread.
+
+    That thread has to go on polling: a bound socket sends its subscriptions to a reconnected publisher while
+    it is polled.
+    """
 
     def __init__(
         self,
@@ -60,13 +63,13 @@ class Subscriber:
         return incoming
 
     def take(self, wait_s: float) -> Mapping[str, list[bytes]]:
-        """Wait up to `wait_s` for a message or the waker, then all that are there: topic to bodies, in order.
+        """Wait up to `wait_s` for a message or the waker. Returns all messages: topic to bodies, in order.
 
         Frames after the second are ignored, and so is a message that has only one.
         """
         taken: dict[str, list[bytes]] = {}
         if any(ready is not self._socket for ready, _ in self._poller.poll(max(0, round(wait_s * 1_000)))):
-            self._waker.heard()
+            self._waker.clear()
         with contextlib.suppress(zmq.Again):
             for _ in range(DRAIN_LIMIT):
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)
@@ -75,7 +78,7 @@ class Subscriber:
         return taken
 
     def reopen(self) -> None:
-        """A fresh socket: some errors end a ZeroMQ connection for good without a retry."""
+        """Take a fresh socket: some errors end a ZeroMQ connection for good, without a retry."""
         self._socket.close()
         self._socket = self._open()
 

@@ -272,6 +272,11 @@ def heard(
     return ReceivedReading(reading, stamp)
 
 
+def feed(listener: Listener, endpoint: str, received: ReceivedReading, *, changed: bool) -> None:
+    """What the station of an endpoint does on its thread."""
+    listener._receive(endpoint, received, changed=changed)  # pyright: ignore[reportPrivateUsage]
+
+
 @pytest.fixture
 def fed() -> Iterator[Listener]:
     """A listener that hears only what the test gives it."""
@@ -284,7 +289,7 @@ def test_who_saw_a_hold_is_never_told_of_the_time_before_it(fed: Listener) -> No
     """What waited since before the hold was older than what the readings said already."""
     clock, changes = ManualClock(), fed.changes(wait_s=0.01)
     for version, verdict in enumerate((Verdict(available=True, reason=Reason.OK), HELD), start=1):
-        fed.station_heard("tcp://one", heard(clock, verdict, version), changed=True)
+        feed(fed, "tcp://one", heard(clock, verdict, version), changed=True)
     assert fed.reading("a").reason is Reason.HELD_OUT
     told = next(changes)
     assert told is not None
@@ -297,29 +302,29 @@ def test_who_takes_changes_slowly_is_told_the_newest_of_each_cluster_as_it_was_r
 ) -> None:
     clock, changes = ManualClock(), fed.changes(wait_s=0.01)
     well = Verdict(available=True, reason=Reason.OK)
-    fed.station_heard("tcp://one", heard(clock, HELD, 1), changed=True)
-    fed.station_heard("tcp://two", heard(clock, well, 1), changed=True)
+    feed(fed, "tcp://one", heard(clock, HELD, 1), changed=True)
+    feed(fed, "tcp://two", heard(clock, well, 1), changed=True)
     clock.advance(4.0)
-    fed.station_heard("tcp://two", heard(clock, well, 1), changed=False)
+    feed(fed, "tcp://two", heard(clock, well, 1), changed=False)
     clock.advance(4.0)
     one, two = next(changes), next(changes)
     assert one is not None
     assert two is not None
     assert (one.reading.verdict, two.reading.available) == (HELD, True)
-    fed.station_heard("tcp://two", heard(clock, well, 1), changed=False)
+    feed(fed, "tcp://two", heard(clock, well, 1), changed=False)
     assert next(changes) is None, "a renewal by itself is no change"
 
 
 def test_changes_begin_with_the_call_and_each_call_is_told_all_of_them(fed: Listener) -> None:
     clock = ManualClock()
-    fed.station_heard("tcp://one", heard(clock, HELD, 1), changed=True)
+    feed(fed, "tcp://one", heard(clock, HELD, 1), changed=True)
     first = fed.changes(wait_s=0.01)
     assert next(first) is None, "what was before the call was told"
     second = fed.changes(wait_s=0.01, known=True)
     told = next(second)
     assert told is not None
     assert told.reading.version == 1
-    fed.station_heard("tcp://one", heard(clock, HELD, 2), changed=True)
+    feed(fed, "tcp://one", heard(clock, HELD, 2), changed=True)
     for changes in (first, second):
         told = next(changes)
         assert told is not None

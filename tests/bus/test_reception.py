@@ -79,130 +79,130 @@ def goodbye(said: Stamp) -> Envelope:
 
 
 def test_a_greater_epoch_is_taken_and_counts_its_messages_anew() -> None:
-    speaker = Sender()
-    assert speaker.hear(TOPIC, stamp(7), 0.0) is not None
-    accepted = speaker.hear(TOPIC, stamp(1, epoch=NEW), 1.0)
+    sender = Sender()
+    assert sender.accept(TOPIC, stamp(7), 0.0) is not None
+    accepted = sender.accept(TOPIC, stamp(1, epoch=NEW), 1.0)
     assert accepted is not None
     assert accepted.lost == 0
-    assert speaker.epoch == NEW
+    assert sender.epoch == NEW
 
 
 def test_a_smaller_epoch_is_a_zombie_while_the_known_one_is_fresh_and_is_dropped_and_counted() -> None:
     clock = ManualClock()
-    ear = Receiver(clock)
-    assert ear.hear(TOPIC, message(stamp())) is not None
+    receiver = Receiver(clock)
+    assert receiver.take(TOPIC, message(stamp())) is not None
     clock.advance(4.999)
     zombie = message(stamp(9, epoch=OLD, up_s=100.0), verdict=Verdict(available=False, reason=Reason.ERRORS))
-    assert ear.hear(TOPIC, zombie) is None
-    assert ear.hear(OTHER_TOPIC, zombie) is None, "on every topic: it is the speaker that was replaced"
-    assert (ear.dropped, ear.lost) == (2, 0)
-    assert ear.heard["supervisor/main", "a"].reading.available
+    assert receiver.take(TOPIC, zombie) is None
+    assert receiver.take(OTHER_TOPIC, zombie) is None, "on every topic: it is the sender that was replaced"
+    assert (receiver.dropped, receiver.lost) == (2, 0)
+    assert receiver.newest["supervisor/main", "a"].reading.available
 
 
 def test_a_zombie_does_not_prolong_or_shorten_the_life_of_what_is_known() -> None:
-    speaker = Sender()
-    speaker.hear(TOPIC, stamp(), 0.0)
-    before = (speaker.epoch, speaker.fresh_until_s, speaker.shortest_s, dict(speaker.seq))
-    speaker.hear(TOPIC, stamp(9, epoch=OLD, up_s=50.0), 4.0)
-    assert (speaker.epoch, speaker.fresh_until_s, speaker.shortest_s, speaker.seq) == before
+    sender = Sender()
+    sender.accept(TOPIC, stamp(), 0.0)
+    before = (sender.epoch, sender.fresh_until_s, sender.shortest_s, dict(sender.seq))
+    sender.accept(TOPIC, stamp(9, epoch=OLD, up_s=50.0), 4.0)
+    assert (sender.epoch, sender.fresh_until_s, sender.shortest_s, sender.seq) == before
 
 
 @pytest.mark.parametrize(("after_s", "taken"), [(4.999, False), (5.0, True), (60.0, True)])
 def test_a_smaller_epoch_is_taken_after_the_known_one_expired(after_s: float, taken: bool) -> None:
-    speaker = Sender()
-    speaker.hear(TOPIC, stamp(3), 0.0)
-    accepted = speaker.hear(TOPIC, stamp(1, epoch=OLD), after_s)
+    sender = Sender()
+    sender.accept(TOPIC, stamp(3), 0.0)
+    accepted = sender.accept(TOPIC, stamp(1, epoch=OLD), after_s)
     assert (accepted is not None) is taken
-    assert speaker.epoch == (OLD if taken else KNOWN)
+    assert sender.epoch == (OLD if taken else KNOWN)
 
 
-def test_any_topic_of_a_speaker_keeps_its_epoch_fresh() -> None:
-    speaker = Sender()
-    speaker.hear(TOPIC, stamp(), 0.0)
-    speaker.hear(OTHER_TOPIC, stamp(up_s=4.0), 4.0)
-    assert speaker.hear(TOPIC, stamp(9, epoch=OLD), 8.0) is None
-    assert speaker.hear(TOPIC, stamp(9, epoch=OLD), 9.0) is not None
+def test_any_topic_of_a_sender_keeps_its_epoch_fresh() -> None:
+    sender = Sender()
+    sender.accept(TOPIC, stamp(), 0.0)
+    sender.accept(OTHER_TOPIC, stamp(up_s=4.0), 4.0)
+    assert sender.accept(TOPIC, stamp(9, epoch=OLD), 8.0) is None
+    assert sender.accept(TOPIC, stamp(9, epoch=OLD), 9.0) is not None
 
 
-def test_old_news_on_another_topic_does_not_shorten_the_time_that_a_speaker_is_fresh() -> None:
-    speaker = Sender()
-    speaker.hear(TOPIC, stamp(up_s=10.0), 10.0)
-    delayed = speaker.hear(OTHER_TOPIC, stamp(up_s=6.0), 12.0)
+def test_old_news_on_another_topic_does_not_shorten_the_time_that_a_sender_is_fresh() -> None:
+    sender = Sender()
+    sender.accept(TOPIC, stamp(up_s=10.0), 10.0)
+    delayed = sender.accept(OTHER_TOPIC, stamp(up_s=6.0), 12.0)
     assert delayed is not None
     assert delayed.valid_until_s == 11.0
-    assert speaker.hear(TOPIC, stamp(9, epoch=OLD), 14.0) is None
-    assert speaker.hear(TOPIC, stamp(9, epoch=OLD), 15.0) is not None
+    assert sender.accept(TOPIC, stamp(9, epoch=OLD), 14.0) is None
+    assert sender.accept(TOPIC, stamp(9, epoch=OLD), 15.0) is not None
 
 
 def test_how_long_an_epoch_is_fresh_is_its_own_word_and_not_its_predecessors() -> None:
-    speaker = Sender()
-    speaker.hear(TOPIC, stamp(1, ttl_ms=60_000), 0.0)
-    speaker.hear(TOPIC, stamp(1, epoch=NEW, ttl_ms=1_000), 1.0)
-    assert speaker.hear(TOPIC, stamp(2), 1.9) is None
-    assert speaker.hear(TOPIC, stamp(2), 2.0) is not None
+    sender = Sender()
+    sender.accept(TOPIC, stamp(1, ttl_ms=60_000), 0.0)
+    sender.accept(TOPIC, stamp(1, epoch=NEW, ttl_ms=1_000), 1.0)
+    assert sender.accept(TOPIC, stamp(2), 1.9) is None
+    assert sender.accept(TOPIC, stamp(2), 2.0) is not None
 
 
 def test_once_a_smaller_epoch_was_taken_the_greater_one_may_come_back() -> None:
-    speaker = Sender()
-    speaker.hear(TOPIC, stamp(3), 0.0)
-    speaker.hear(TOPIC, stamp(1, epoch=OLD), 6.0)
-    assert speaker.hear(TOPIC, stamp(1), 6.1) is not None, "its counting began anew as well"
+    sender = Sender()
+    sender.accept(TOPIC, stamp(3), 0.0)
+    sender.accept(TOPIC, stamp(1, epoch=OLD), 6.0)
+    assert sender.accept(TOPIC, stamp(1), 6.1) is not None, "its counting began anew as well"
 
 
-def test_two_speakers_do_not_disturb_one_another() -> None:
-    ear = Receiver(ManualClock())
-    ear.hear(TOPIC, message(stamp(5)))
+def test_two_senders_do_not_disturb_one_another() -> None:
+    receiver = Receiver(ManualClock())
+    receiver.take(TOPIC, message(stamp(5)))
     theirs = msgspec.structs.replace(stamp(1, epoch=OLD), src="supervisor/other")
-    assert ear.hear(TOPIC, message(theirs)) is not None
-    assert set(ear.heard) == {("supervisor/main", "a"), ("supervisor/other", "a")}
-    assert (ear.lost, ear.dropped) == (0, 0)
+    assert receiver.take(TOPIC, message(theirs)) is not None
+    assert set(receiver.newest) == {("supervisor/main", "a"), ("supervisor/other", "a")}
+    assert (receiver.lost, receiver.dropped) == (0, 0)
 
 
 # Gaps and doubles -----------------------------------------------------------------------------------
 
 
 def test_a_gap_is_counted_and_the_message_taken_for_whole_state_heals() -> None:
-    ear = Receiver(ManualClock())
-    ear.hear(TOPIC, message(stamp(1)))
-    heard = ear.hear(TOPIC, message(stamp(5), version=9))
+    receiver = Receiver(ManualClock())
+    receiver.take(TOPIC, message(stamp(1)))
+    heard = receiver.take(TOPIC, message(stamp(5), version=9))
     assert heard is not None
     assert heard.reading.version == 9
-    assert (ear.lost, ear.dropped) == (3, 0)
+    assert (receiver.lost, receiver.dropped) == (3, 0)
 
 
 @pytest.mark.parametrize("seq", [1, 2, 3])
 def test_a_message_that_is_doubled_or_late_is_dropped(seq: int) -> None:
-    ear = Receiver(ManualClock())
-    ear.hear(TOPIC, message(stamp(3), version=7))
-    assert ear.hear(TOPIC, message(stamp(seq), version=1)) is None
-    assert (ear.lost, ear.dropped) == (0, 1)
-    assert ear.heard["supervisor/main", "a"].reading.version == 7
+    receiver = Receiver(ManualClock())
+    receiver.take(TOPIC, message(stamp(3), version=7))
+    assert receiver.take(TOPIC, message(stamp(seq), version=1)) is None
+    assert (receiver.lost, receiver.dropped) == (0, 1)
+    assert receiver.newest["supervisor/main", "a"].reading.version == 7
 
 
 def test_each_topic_is_counted_by_itself() -> None:
-    ear = Receiver(ManualClock())
+    receiver = Receiver(ManualClock())
     for seq in (1, 2, 3):
-        ear.hear(TOPIC, message(stamp(seq)))
-    assert ear.hear(OTHER_TOPIC, message(stamp(1), broker="b")) is not None
-    assert ear.hear(OTHER_TOPIC, message(stamp(2), broker="b")) is not None
-    assert (ear.lost, ear.dropped) == (0, 0)
+        receiver.take(TOPIC, message(stamp(seq)))
+    assert receiver.take(OTHER_TOPIC, message(stamp(1), broker="b")) is not None
+    assert receiver.take(OTHER_TOPIC, message(stamp(2), broker="b")) is not None
+    assert (receiver.lost, receiver.dropped) == (0, 0)
 
 
 def test_who_joins_late_has_lost_nothing() -> None:
-    ear = Receiver(ManualClock())
-    ear.hear(TOPIC, message(stamp(4_711)))
-    assert ear.lost == 0
+    receiver = Receiver(ManualClock())
+    receiver.take(TOPIC, message(stamp(4_711)))
+    assert receiver.lost == 0
 
 
 @settings(max_examples=our.examples(80))
 @given(arriving=st.lists(st.integers(1, 12), min_size=1, max_size=15))
 def test_losses_and_drops_are_counted_as_the_arrivals_say(arriving: list[int]) -> None:
-    ear = Receiver(ManualClock())
+    receiver = Receiver(ManualClock())
     for seq in arriving:
-        ear.hear(TOPIC, message(stamp(seq)))
+        receiver.take(TOPIC, message(stamp(seq)))
     taken = [seq for place, seq in enumerate(arriving) if all(seq > before for before in arriving[:place])]
-    assert ear.dropped == len(arriving) - len(taken)
-    assert ear.lost == taken[-1] - taken[0] - (len(taken) - 1)
+    assert receiver.dropped == len(arriving) - len(taken)
+    assert receiver.lost == taken[-1] - taken[0] - (len(taken) - 1)
 
 
 # Age ------------------------------------------------------------------------------------------------
@@ -210,16 +210,16 @@ def test_losses_and_drops_are_counted_as_the_arrivals_say(arriving: list[int]) -
 
 def test_old_news_is_not_fresh_news() -> None:
     clock = ManualClock()
-    ear = Receiver(clock)
-    assert ear.hear(TOPIC, message(stamp(1, up_s=10.0))) is not None
+    receiver = Receiver(clock)
+    assert receiver.take(TOPIC, message(stamp(1, up_s=10.0))) is not None
     # The receiver slept for a minute; what it finds was sent right after the first.
     clock.advance(60.0)
-    late = ear.hear(TOPIC, message(stamp(2, up_s=11.0)))
+    late = receiver.take(TOPIC, message(stamp(2, up_s=11.0)))
     assert late is not None
     assert not late.reading.available
     assert late.reading.reason is Reason.SILENT
     # The one that was sent just now is fresh.
-    now = ear.hear(TOPIC, message(stamp(3, up_s=70.0)))
+    now = receiver.take(TOPIC, message(stamp(3, up_s=70.0)))
     assert now is not None
     assert now.reading.available
     clock.advance(4.999)
@@ -229,10 +229,10 @@ def test_old_news_is_not_fresh_news() -> None:
 
 
 def test_a_quicker_delivery_teaches_how_old_the_others_were() -> None:
-    speaker = Sender()
-    first = speaker.hear(TOPIC, stamp(1, up_s=0.0), 102.0)  # on its way for 2 s, and nobody can know
-    quick = speaker.hear(TOPIC, stamp(2, up_s=3.0), 103.0)  # at once
-    slow = speaker.hear(TOPIC, stamp(3, up_s=4.0), 106.0)
+    sender = Sender()
+    first = sender.accept(TOPIC, stamp(1, up_s=0.0), 102.0)  # on its way for 2 s, and nobody can know
+    quick = sender.accept(TOPIC, stamp(2, up_s=3.0), 103.0)  # at once
+    slow = sender.accept(TOPIC, stamp(3, up_s=4.0), 106.0)
     assert first is not None
     assert quick is not None
     assert slow is not None
@@ -242,21 +242,21 @@ def test_a_quicker_delivery_teaches_how_old_the_others_were() -> None:
 
 
 def test_a_new_epoch_has_a_clock_of_its_own() -> None:
-    speaker = Sender()
-    speaker.hear(TOPIC, stamp(1, up_s=1_000.0), 5.0)
-    accepted = speaker.hear(TOPIC, stamp(1, epoch=NEW, up_s=0.5), 6.0)
+    sender = Sender()
+    sender.accept(TOPIC, stamp(1, up_s=1_000.0), 5.0)
+    accepted = sender.accept(TOPIC, stamp(1, epoch=NEW, up_s=0.5), 6.0)
     assert accepted is not None
     assert accepted.sent_s == 6.0, "against the old epoch's difference it would be hundreds of seconds old"
 
 
 def test_the_age_of_a_balance_goes_on_from_when_it_was_sent() -> None:
     sender, clock = ManualClock(up_s=50.0), ManualClock(up_s=9_000.0)
-    ear = Receiver(clock)
+    receiver = Receiver(clock)
     asked = sender.now()
     sender.advance(2.0)
-    ear.hear(TOPIC, message(stamp(1, up_s=0.0), as_of=asked, clock=sender))
+    receiver.take(TOPIC, message(stamp(1, up_s=0.0), as_of=asked, clock=sender))
     clock.advance(3.0)
-    reading = ear.heard["supervisor/main", "a"].reading
+    reading = receiver.newest["supervisor/main", "a"].reading
     assert (reading.age_ms, reading.as_of_us) == (5_000, asked.wall_us)
 
 
@@ -272,9 +272,9 @@ def test_no_message_holds_longer_than_its_time_to_live_after_the_quickest_delive
     for seq, (gap_us, way_us) in enumerate(sent, start=1):
         at_us += gap_us
         arrivals.append((at_us + way_us, seq, at_us, way_us))
-    speaker, shortest_us, newest = Sender(), 10**12, 0
+    sender, shortest_us, newest = Sender(), 10**12, 0
     for arrives_us, seq, up_us, way_us in sorted(arrivals):
-        accepted = speaker.hear(TOPIC, stamp(seq, up_s=up_us / 1e6), 700.0 + arrives_us / 1e6)
+        accepted = sender.accept(TOPIC, stamp(seq, up_s=up_us / 1e6), 700.0 + arrives_us / 1e6)
         assert (accepted is not None) is (seq > newest)
         if accepted is None:
             continue
@@ -290,10 +290,10 @@ def test_no_message_holds_longer_than_its_time_to_live_after_the_quickest_delive
 
 def test_goodbye_ends_what_was_said_at_once() -> None:
     clock = ManualClock()
-    ear = Receiver(clock)
-    ear.hear(TOPIC, message(stamp(1)))
+    receiver = Receiver(clock)
+    receiver.take(TOPIC, message(stamp(1)))
     clock.advance(1.0)
-    heard = ear.hear(TOPIC, goodbye(stamp(2, up_s=1.0)))
+    heard = receiver.take(TOPIC, goodbye(stamp(2, up_s=1.0)))
     assert heard is not None
     assert (heard.reading.available, heard.reading.reason, heard.reading.expired) == (
         False,
@@ -301,61 +301,61 @@ def test_goodbye_ends_what_was_said_at_once() -> None:
         True,
     )
     clock.advance(100.0)
-    assert ear.expire() == [], "it said itself that it was leaving"
-    assert ear.next_expiry_s() == float("inf")
+    assert receiver.expire() == [], "it said itself that it was leaving"
+    assert receiver.next_expiry_s() == float("inf")
 
 
 def test_who_says_that_it_leaves_makes_room_at_once_for_a_successor_with_a_smaller_epoch() -> None:
-    speaker = Sender()
-    speaker.hear(TOPIC, stamp(1), 0.0)
-    speaker.hear(TOPIC, stamp(2, up_s=1.0, ttl_ms=0), 1.0)
-    assert speaker.hear(TOPIC, stamp(1, epoch=OLD), 1.0) is not None
+    sender = Sender()
+    sender.accept(TOPIC, stamp(1), 0.0)
+    sender.accept(TOPIC, stamp(2, up_s=1.0, ttl_ms=0), 1.0)
+    assert sender.accept(TOPIC, stamp(1, epoch=OLD), 1.0) is not None
 
 
 def test_what_says_it_holds_for_no_time_is_never_available() -> None:
-    ear = Receiver(ManualClock())
-    heard = ear.hear(TOPIC, message(stamp(1, ttl_ms=0)))
+    receiver = Receiver(ManualClock())
+    heard = receiver.take(TOPIC, message(stamp(1, ttl_ms=0)))
     assert heard is not None
     assert not heard.reading.available
 
 
 def test_what_ran_out_turns_unknown_exactly_once() -> None:
     clock = ManualClock()
-    ear = Receiver(clock)
-    ear.hear(TOPIC, message(stamp(1), version=3))
-    assert ear.next_expiry_s() == clock.up_s() + 5.0
+    receiver = Receiver(clock)
+    receiver.take(TOPIC, message(stamp(1), version=3))
+    assert receiver.next_expiry_s() == clock.up_s() + 5.0
     clock.advance(4.999)
-    assert ear.expire() == []
+    assert receiver.expire() == []
     clock.advance(0.001)
-    (turned,) = ear.expire()
+    (turned,) = receiver.expire()
     assert turned.reading.state is HealthState.UNKNOWN
     assert turned.reading.verdict == Verdict(available=False, reason=Reason.NOTHING_HEARD)
     assert turned.reading.reason is Reason.NOTHING_HEARD
     assert turned.reading.since_us == clock.now().wall_us
     assert turned.reading.version == 3
     assert turned.stamp == stamp(1)
-    assert ear.heard["supervisor/main", "a"] is turned
-    assert ear.expire() == []
+    assert receiver.newest["supervisor/main", "a"] is turned
+    assert receiver.expire() == []
     clock.advance(1_000.0)
-    assert ear.expire() == []
-    assert ear.next_expiry_s() == float("inf")
+    assert receiver.expire() == []
+    assert receiver.next_expiry_s() == float("inf")
 
 
 def test_an_unavailable_reading_runs_out_as_well() -> None:
     clock = ManualClock()
-    ear = Receiver(clock)
-    ear.hear(TOPIC, message(stamp(1), verdict=Verdict(available=False, reason=Reason.ERRORS)))
+    receiver = Receiver(clock)
+    receiver.take(TOPIC, message(stamp(1), verdict=Verdict(available=False, reason=Reason.ERRORS)))
     clock.advance(5.0)
-    assert [one.reading.reason for one in ear.expire()] == [Reason.NOTHING_HEARD]
+    assert [one.reading.reason for one in receiver.expire()] == [Reason.NOTHING_HEARD]
 
 
 def test_the_last_known_balance_outlives_the_silence() -> None:
     clock = ManualClock()
-    ear = Receiver(clock)
+    receiver = Receiver(clock)
     told_by = ManualClock()
-    ear.hear(TOPIC, message(stamp(1), as_of=told_by.now(), balance={}, clock=told_by))
+    receiver.take(TOPIC, message(stamp(1), as_of=told_by.now(), balance={}, clock=told_by))
     clock.advance(6.0)
-    (turned,) = ear.expire()
+    (turned,) = receiver.expire()
     assert turned.reading.balance == {}
     assert turned.reading.age_ms == 6_000
     assert turned.reading.stale
@@ -363,62 +363,62 @@ def test_the_last_known_balance_outlives_the_silence() -> None:
 
 def test_a_word_after_the_silence_restores_and_may_run_out_again() -> None:
     clock = ManualClock()
-    ear = Receiver(clock)
-    ear.hear(TOPIC, message(stamp(1, up_s=0.0)))
+    receiver = Receiver(clock)
+    receiver.take(TOPIC, message(stamp(1, up_s=0.0)))
     clock.advance(6.0)
-    assert len(ear.expire()) == 1
-    heard = ear.hear(TOPIC, message(stamp(2, up_s=6.0)))
+    assert len(receiver.expire()) == 1
+    heard = receiver.take(TOPIC, message(stamp(2, up_s=6.0)))
     assert heard is not None
     assert heard.reading.available
     clock.advance(5.0)
-    assert len(ear.expire()) == 1
+    assert len(receiver.expire()) == 1
 
 
 def test_each_broker_runs_out_by_itself() -> None:
     clock = ManualClock()
-    ear = Receiver(clock)
+    receiver = Receiver(clock)
     start_s = clock.up_s()
-    ear.hear(TOPIC, message(stamp(1, up_s=0.0)))
+    receiver.take(TOPIC, message(stamp(1, up_s=0.0)))
     clock.advance(2.0)
-    ear.hear(OTHER_TOPIC, message(stamp(1, up_s=2.0), broker="b"))
-    assert ear.next_expiry_s() == start_s + 5.0
+    receiver.take(OTHER_TOPIC, message(stamp(1, up_s=2.0), broker="b"))
+    assert receiver.next_expiry_s() == start_s + 5.0
     clock.advance(3.0)
-    assert [one.reading.broker for one in ear.expire()] == ["a"]
-    assert ear.next_expiry_s() == start_s + 7.0
+    assert [one.reading.broker for one in receiver.expire()] == ["a"]
+    assert receiver.next_expiry_s() == start_s + 7.0
     clock.advance(2.0)
-    assert [one.reading.broker for one in ear.expire()] == ["b"]
+    assert [one.reading.broker for one in receiver.expire()] == ["b"]
 
 
 def test_what_is_due_to_run_out_is_never_overlooked_and_not_waited_for_once_it_has() -> None:
     clock = ManualClock()
-    ear = Receiver(clock)
-    ear.hear(TOPIC, message(stamp(1)))
+    receiver = Receiver(clock)
+    receiver.take(TOPIC, message(stamp(1)))
     clock.advance(2.0)
-    ear.hear(OTHER_TOPIC, message(stamp(1, up_s=2.0), "b"))
-    ear.hear(TOPIC, message(stamp(2, up_s=2.0)))
-    assert ear.next_expiry_s() <= clock.up_s() + 5.0
+    receiver.take(OTHER_TOPIC, message(stamp(1, up_s=2.0), "b"))
+    receiver.take(TOPIC, message(stamp(2, up_s=2.0)))
+    assert receiver.next_expiry_s() <= clock.up_s() + 5.0
     clock.advance(3.5)
-    assert ear.expire() == [], "it was renewed"
-    assert ear.next_expiry_s() == clock.up_s() + 1.5
+    assert receiver.expire() == [], "it was renewed"
+    assert receiver.next_expiry_s() == clock.up_s() + 1.5
     clock.advance(1.5)
-    assert len(ear.expire()) == 2
-    assert ear.next_expiry_s() == float("inf")
+    assert len(receiver.expire()) == 2
+    assert receiver.next_expiry_s() == float("inf")
 
 
 def test_nothing_runs_out_where_nothing_was_heard() -> None:
-    ear = Receiver(ManualClock())
-    assert ear.expire() == []
-    assert ear.next_expiry_s() == float("inf")
+    receiver = Receiver(ManualClock())
+    assert receiver.expire() == []
+    assert receiver.next_expiry_s() == float("inf")
 
 
 def test_a_jump_of_the_wall_clock_lets_nothing_run_out() -> None:
     clock = ManualClock()
-    ear = Receiver(clock)
-    ear.hear(TOPIC, message(stamp(1)))
+    receiver = Receiver(clock)
+    receiver.take(TOPIC, message(stamp(1)))
     for jump_s in (-1e9, 2e9):
         clock.jump_wall(jump_s)
-        assert ear.expire() == []
-        assert ear.heard["supervisor/main", "a"].reading.available
+        assert receiver.expire() == []
+        assert receiver.newest["supervisor/main", "a"].reading.available
 
 
 # Rosters, and agreement -----------------------------------------------------------------------------
@@ -426,17 +426,17 @@ def test_a_jump_of_the_wall_clock_lets_nothing_run_out() -> None:
 
 def test_a_roster_keeps_its_speaker_fresh_and_is_no_reading() -> None:
     clock = ManualClock()
-    ear = Receiver(clock)
-    ear.hear(TOPIC, message(stamp(1)))
+    receiver = Receiver(clock)
+    receiver.take(TOPIC, message(stamp(1)))
     clock.advance(4.0)
     roster = Envelope(type=MessageType.ROSTER, stamp=stamp(1, up_s=4.0), data=Roster((evidence("b"),)).data())
-    assert ear.hear(topics.ROSTER, roster) is None
-    assert (ear.lost, ear.dropped) == (0, 0)
-    assert set(ear.heard) == {("supervisor/main", "a")}
+    assert receiver.take(topics.ROSTER, roster) is None
+    assert (receiver.lost, receiver.dropped) == (0, 0)
+    assert set(receiver.newest) == {("supervisor/main", "a")}
     clock.advance(4.0)
-    assert ear.hear(TOPIC, message(stamp(9, epoch=OLD))) is None
-    assert ear.dropped == 1
-    assert len(ear.expire()) == 1, "but what the roster did not renew has run out"
+    assert receiver.take(TOPIC, message(stamp(9, epoch=OLD))) is None
+    assert receiver.dropped == 1
+    assert len(receiver.expire()) == 1, "but what the roster did not renew has run out"
 
 
 @settings(max_examples=our.examples(60))
@@ -452,16 +452,16 @@ def test_who_joins_late_agrees_with_the_supervisor_after_one_heartbeat(
         views[name] = View(known, ours.up_s())
         if data.draw(st.booleans()):
             views[name] = views[name].vetoed(Reason.SILENT, "quiet", ours.now())
-    ear = Receiver(theirs)
+    receiver = Receiver(theirs)
     for name, view in views.items():
         said = Envelope(type=MessageType.READING, stamp=stamp(4_711, up_s=30.0), data=view.reading.data())
-        heard = ear.hear(topics.state(view.newest.exchange, name), decode(encode(said)))
+        heard = receiver.take(topics.state(view.newest.exchange, name), decode(encode(said)))
         assert heard is not None
         assert isinstance(heard, ReceivedReading)
         assert _shown(heard.reading) == _shown(view.reading)
         assert heard.reading.available is view.reading.available
         assert heard.reading.reason is view.reading.reason
-    assert {broker for _, broker in ear.heard} == set(names)
+    assert {broker for _, broker in receiver.newest} == set(names)
 
 
 def _shown(reading: Reading) -> tuple[object, ...]:

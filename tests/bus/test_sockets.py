@@ -156,7 +156,7 @@ def test_a_waker_can_be_woken_by_anybody_at_any_time() -> None:
     waker = Waker()
     for _ in range(100_000):
         waker.wake()
-    waker.heard()
+    waker.clear()
     waker.close()
     waker.wake()
 

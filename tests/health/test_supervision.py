@@ -548,7 +548,7 @@ def test_who_hears_nothing_from_a_cluster_any_more_says_so() -> None:
     ear = Receiver(CLOCK)
     stamp = Stamp(src="supervisor/main", epoch=EPOCHS[0], seq=1, ts_us=0, up_us=0, ttl_ms=0)
     said = Envelope(type=MessageType.READING, stamp=stamp, data=evidence().data())
-    assert ear.hear("health/1/state/kraken/a/", said) is not None
+    assert ear.take("health/1/state/kraken/a/", said) is not None
     turned = ear.expire()
     assert [one.reading.detail for one in turned] == ["nothing heard from the cluster"]
     assert turned[0].reading.verdict == Verdict(available=False, reason=Reason.NOTHING_HEARD)
