@@ -1,4 +1,9 @@
-"""Who acts: one Pykka actor a file, each a thin driver around a pure core."""
+"""The Pykka actors: one per file, each a thin driver around a pure core.
+
+Public face: `broker.BrokerActor`, `supervisor.HealthSupervisor`, `recorder.Recorder`, `board.Board`, and the
+messages in `protocol`.
+May import: `storage`, `health`, `config`, `messages`, `money`, `errors`, `clock`; no exchange and no socket.
+"""
 
 from __future__ import annotations
 

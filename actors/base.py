@@ -1,11 +1,11 @@
-"""What every actor of ours does: typed messages, and closing however it ends.
+"""The base of every actor: typed messages, and a `close` that runs once, however the actor ends.
 
-Pykka calls `on_stop` after an orderly stop, `on_failure` after an exception in a handler, and
-nothing at all after one in `on_start`; here all three end in `close`, once. A `SystemExit` in a
-handler would stop every actor of the process, so it is turned into an ordinary failure.
+Pykka calls `on_stop` after an orderly stop, `on_failure` after an exception in a handler, and nothing after
+an exception in `on_start`. Here all three end in `close`. A `SystemExit` in a handler would stop every actor
+of the process, so it is turned into an ordinary failure.
 
-Messages go up and sideways with `tell`. No actor uses `ask`: an ask that races with a stop may never
-be answered, and two actors that ask each other stand still for ever.
+Messages go up and sideways with `tell`. No actor uses `ask`: an ask that races with a stop may never be
+answered, and two actors that ask each other are deadlocked.
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ _log: Final = logging.getLogger(__name__)
 
 
 class HandlerExited(Exception):
-    """A handler raised SystemExit, KeyboardInterrupt or the like, which must end one actor and not all."""
+    """A handler raised SystemExit or KeyboardInterrupt. It ends this actor, and not every actor."""
 
 
 class Actor(pykka.ThreadingActor):
-    """An actor with one handler, one beginning and one end."""
+    """An actor with one handler, one beginning and one end, all of which run on its own thread.
 
-    # What does not stop in time is named and left behind; it must not keep the process alive.
+    `on_death` is called on that thread, with the reason, when the actor ends by an exception.
+    """
+
+    # An actor that does not stop in time is logged and left behind; it must not keep the process alive.
     use_daemon_thread = True
 
     @staticmethod
@@ -44,15 +47,15 @@ class Actor(pykka.ThreadingActor):
 
     @abstractmethod
     def begin(self) -> None:
-        """Runs first, on the actor's own thread."""
+        """Run first."""
 
     @abstractmethod
     def handle(self, message: Any) -> None:
-        """One message. An exception ends the actor; faults of the outside are not exceptions."""
+        """Handle one message. An exception ends the actor. A fault of an exchange is a value."""
 
     @abstractmethod
     def close(self) -> None:
-        """Runs last, once, however the actor ends."""
+        """Run last, once, however the actor ends."""
 
     def on_start(self) -> None:
         try:
@@ -89,7 +92,7 @@ class Actor(pykka.ThreadingActor):
 
 
 def tell(ref: pykka.ActorRef[Any], message: object) -> bool:
-    """Tell an actor something. False when it has ended: that is no error of the one who tells."""
+    """Send an actor a message. False when the actor has ended, which is no error of the sender."""
     try:
         ref.tell(message)
     except pykka.ActorDeadError:
@@ -104,7 +107,7 @@ def stop_soon(ref: pykka.ActorRef[Any]) -> None:
 
 
 def wait_for_end(ref: pykka.ActorRef[Any], deadline_s: float) -> bool:
-    """Stop an actor and wait. False when it hangs: it is left behind, and the others are still told."""
+    """Stop an actor and wait. False when it has not ended within `deadline_s`: it is left behind."""
     try:
         ref.stop(block=True, timeout=deadline_s)
     except pykka.ActorDeadError:

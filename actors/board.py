@@ -1,10 +1,10 @@
-"""The notice board: the newest reading of each broker, for a trading thread that must not wait.
+"""The board: the newest reading of each broker, for a trading thread that must not wait.
 
-Two write here, the broker its evidence and the supervisor its vetoes. Whoever writes recomputes the
-whole reading under that broker's lock and swaps one reference, so a reader takes no lock and sees
-either the old truth or the new one. A reading has a term (`valid_until_s`): when everybody who could
-renew it has died, it turns unavailable by itself. The board refuses what an older incarnation of
-a broker writes, so an actor that hung and was replaced changes nothing when it wakes.
+Two actors write here: the broker its evidence, and the supervisor its vetoes. Each write computes the whole
+reading anew under that broker's lock and swaps one reference. So a reader takes no lock, and sees either the
+old reading or the new one. A reading expires (`valid_until_s`): when the actors that would renew it have
+died, it turns unavailable by itself. The board refuses the writes of an older incarnation of a broker, so an
+actor that hung and was replaced changes nothing when it wakes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from brokerwatch.messages import Balance, Reading, Reason
 
 
 class Slot:
-    """One broker's place on the board. Reading it is one attribute access."""
+    """One broker's place on the board, for any thread. To read it is one attribute access, without a lock."""
 
     __slots__ = ("_changed", "_evidence", "_health", "_lock", "_vetoes", "available_until_s", "reading")
 
@@ -42,7 +42,7 @@ class Slot:
         self.available_until_s = self.reading.available_until_s
 
     def write_evidence(self, evidence: Reading, health: Health) -> bool:
-        """The broker's own word. False, and nothing changes, when a newer word stands here."""
+        """Write the broker's evidence. False, and nothing changes, when newer evidence stands here."""
         with self._lock:
             have = self._evidence
             if (evidence.broker_epoch, evidence.version) < (have.broker_epoch, have.version):
@@ -53,31 +53,31 @@ class Slot:
             return True
 
     def write_vetoes(self, vetoes: Vetoes) -> None:
-        """The supervisor's word."""
+        """Write the supervisor's vetoes."""
         with self._lock:
             self._vetoes = vetoes
             self._compose()
             self._lock.notify_all()
 
     def said(self) -> tuple[Reading, Vetoes]:
-        """What the two wrote, apart: the evidence and the vetoes."""
+        """The evidence and the vetoes, as they were written."""
         with self._lock:
             return self._evidence, self._vetoes
 
     def known(self) -> tuple[Reading, Balance | None]:
-        """The reading, and the last known balance in full, of one moment."""
+        """The reading and the whole last known balance, both of one moment."""
         with self._lock:
             return self.reading, self._health.balance
 
     def wait_until_lifted(self, reason: Reason, deadline_s: float) -> bool:
-        """Wait until this veto is not laid. False when it still is after `deadline_s`."""
+        """Wait until this veto is not laid. False when it still is after `deadline_s` seconds."""
         with self._lock:
             return self._lock.wait_for(lambda: reason not in self._vetoes.laid, deadline_s)
 
     def supersede(self, epoch: str, now: Instant) -> Health:
-        """Hand the place to a new incarnation, which `epoch` names: from here on the old one is refused.
+        """Hand the place to a new incarnation with this epoch. From now on writes of the old one are refused.
 
-        Returns the health that the new one starts with: all that was known, and nothing proven.
+        Returns the health that the new one starts with: all that was known, and no proof of health.
         """
         with self._lock:
             self._health = self._health.restarted(now)
@@ -94,8 +94,8 @@ class Slot:
     def _compose(self) -> None:
         before, reading = self.reading, composed(self._evidence, self._vetoes)
         until_s = reading.available_until_s
-        # Next to each other, with no call between them at which another thread could look: it must not read
-        # that this broker is out and then be told that it is available.
+        # There is no call between these two, at which another thread could run: it must not read that this
+        # broker is unavailable and then see it as available.
         self.reading = reading
         self.available_until_s = until_s
         if self._changed is not None:
@@ -103,7 +103,7 @@ class Slot:
 
 
 class Board:
-    """All slots. The set of brokers is fixed when the board is made."""
+    """All slots, for any thread. The set of brokers is fixed when the board is made."""
 
     def __init__(self, slots: Iterable[Slot]) -> None:
         self._slots = {slot.reading.broker: slot for slot in slots}
@@ -128,7 +128,7 @@ class Board:
         return self.slot(broker).reading.available
 
     def said(self) -> dict[str, tuple[Reading, Vetoes]]:
-        """What was written on every slot: evidence and vetoes, apart."""
+        """Broker to its evidence and its vetoes, as they were written."""
         return {name: slot.said() for name, slot in self._slots.items()}
 
     def readings(self) -> tuple[Reading, ...]:

@@ -1,11 +1,11 @@
 """BrokerActor: owns the balance and the health of one account.
 
-It starts fetches and is told how they ended; it never waits for the network. Each outcome is folded
-into `Health` (brokerwatch/health/state_machine.py decides, nothing here does), and then, in this order, the
-reading on the board is swapped, the event is published with the whole state, the journal takes note,
-and whoever waits is answered. So the call that meets the third fault finds the broker unavailable
-when it returns. When to ask again is brokerwatch/health/backoff.py's to say. How orders and other calls ended
-is told to it too, and folded apart (brokerwatch/health/capabilities.py).
+It starts fetches and gets their outcomes as messages; it never waits for the network. Each outcome is folded
+into `Health` (`brokerwatch.health.state_machine` decides, and this file does not). Then, in this order, the
+reading on the board is swapped, the event is published with the whole state, the journal records it, and the
+waiters are answered. So a call that meets the third fault finds the broker unavailable when it returns.
+`brokerwatch.health.backoff` says when to fetch again. The outcomes of orders and other calls are folded apart
+(`brokerwatch.health.capabilities`).
 """
 
 from __future__ import annotations
@@ -61,8 +61,7 @@ from brokerwatch.storage.journal import Journal
 _log: Final = logging.getLogger(__name__)
 
 SPREAD_FROM_S: Final = 2.0
-"""Accounts that are polled less often than this are spread over the interval after their first poll."""
-
+"""Accounts with a longer poll interval than this are spread over the interval after their first poll."""
 
 _OUT: Final = frozenset({HealthState.UNAVAILABLE, HealthState.RECOVERING, HealthState.MAINTENANCE})
 
@@ -81,7 +80,7 @@ class BrokerContext:
 
 
 class BrokerActor(Actor):
-    """One account."""
+    """The actor of one account. All of its methods run on its own thread; other threads send it messages."""
 
     def __init__(
         self,
@@ -103,18 +102,18 @@ class BrokerActor(Actor):
         self._not_asked = ""
         """Why the newest fetch was not made; empty when it was."""
         self._unchanged = 0
-        """Reads in a row that found the same holdings."""
+        """How many reads in a row found the same holdings."""
         self._schedule = 0
         self._ticket = 0
         self._fetching: Fetching | None = None
         self._started = health.since
         """When the fetch under way was started."""
         self._counted_s = float("-inf")
-        """When an outcome was last said, in monotonic seconds."""
-        self._said: Reading | None = None
-        """What this life last said of itself."""
+        """When an outcome was last published, in monotonic seconds."""
+        self._published: Reading | None = None
+        """The reading that this life published last."""
         self._calls = Capabilities.begin(health.since)
-        self._told = self._calls.told
+        self._capabilities = self._calls.published
         self._ordered_s = float("-inf")
         """When the newest order ended, in monotonic seconds; infinite while one is under way."""
 
@@ -124,14 +123,14 @@ class BrokerActor(Actor):
         if before.overtaken:
             self._ordered_s = now.up_s
         self._show(BrokerAlive, self._health.ignored(now))
-        # From here on this broker has lived: another start is no first life.
+        # Once a health is stored, the next start is no first life.
         self._context.journal.health(self._spec, self._epoch, self._health, now)
         self._later(self._context.heartbeat_s, Tick())
         if self._spec.poll_interval_s < float("inf"):
             self._fetch()
 
     def handle(self, message: Any) -> None:
-        """One message; see the classes above."""
+        """Handle one message of `BrokerMessage`."""
         known: BrokerMessage = message
         match known:
             case Poll(ticket):
@@ -165,12 +164,12 @@ class BrokerActor(Actor):
                     if fault is None
                     else self._calls.failed(capability, fault, now)
                 )
-                self._tell_of_calls()
+                self._publish_capabilities()
             case Stated(status):
-                self._learn(self._calls.said(status, self._now()))
-                self._tell_of_calls()
+                self._learn(self._calls.with_status(status, self._now()))
+                self._publish_capabilities()
                 if self._health.state is HealthState.MAINTENANCE and is_open(status):
-                    self._fetch()  # only an answer ends it, and now there may be one
+                    self._fetch()  # only an answer ends maintenance, and now there may be one
             case Ordered():
                 self._order(known)
             case Observed(outcome):
@@ -179,7 +178,7 @@ class BrokerActor(Actor):
                 self._plan(now, since=now)
             case Unanswered(fault):
                 self._count(fault)
-                self._fetch()  # the balance itself decides, if it is answered
+                self._fetch()  # the balance decides, if it is answered
             case _:
                 assert_never(known)
 
@@ -189,14 +188,14 @@ class BrokerActor(Actor):
         self._answer()
 
     def _beat(self) -> None:
-        """Report, unless an outcome of this heartbeat has said the same: it proves that we live as well.
+        """Publish a heartbeat, unless an outcome was published within it: that proves life as well.
 
-        Two words are then about two heartbeats apart at most, and silence is four of them and a second.
+        Two messages are then at most about two heartbeats apart. Silence begins after four and a second.
         """
-        now, said = self._now(), self._said
+        now, published = self._now(), self._published
         nothing_new = (
-            said is not None
-            and said.capabilities is self._told
+            published is not None
+            and published.capabilities is self._capabilities
             and self._health.woken(now) is self._health
             and now.up_s - self._counted_s < self._context.heartbeat_s
         )
@@ -208,7 +207,7 @@ class BrokerActor(Actor):
         self._show(BrokerAlive, self._health.ignored(now).woken(now))
 
     def _fetch(self) -> None:
-        """Start a fetch, unless one is under way: whoever asks meanwhile shares its outcome."""
+        """Start a fetch, unless one is under way: all waiters share its outcome."""
         if self._fetching is not None:
             return
         now = self._now()
@@ -216,7 +215,7 @@ class BrokerActor(Actor):
         if awake is not self._health:
             self._show(BrokerAlive, awake)
         if self._health.barred:
-            # Not one private call goes out: who waits gets the last known.
+            # No private call goes out. The waiters get the last known balance.
             self._plan(now)
             self._answer()
             return
@@ -235,7 +234,7 @@ class BrokerActor(Actor):
             self._fold(Fault(FaultKind.NETWORK, f"the fetch never ended; given up after {waited_s:.1f} s"))
 
     def _order(self, order: Ordered) -> None:
-        """Whatever is known of the money is overtaken, until it was asked for after the order's end."""
+        """The known balance is overtaken until one is read that was asked for after the order's end."""
         now = self._now()
         self._ordered_s = now.up_s if order.ended else float("inf")
         self._unchanged = 0
@@ -247,12 +246,12 @@ class BrokerActor(Actor):
 
     def _learn(self, calls: Capabilities) -> None:
         if calls is not self._calls:
-            self._calls, self._told = calls, calls.told
+            self._calls, self._capabilities = calls, calls.published
 
-    def _tell_of_calls(self) -> None:
-        """Say it when a capability has changed; else the next heartbeat does."""
-        said = self._said
-        if said is not None and _states(said.capabilities) != _states(self._told):
+    def _publish_capabilities(self) -> None:
+        """Publish at once when the state of a capability has changed; else the next heartbeat does it."""
+        published = self._published
+        if published is not None and _states(published.capabilities) != _states(self._capabilities):
             self._show(BrokerAlive, self._health.ignored(self._now()))
 
     def _fold(self, outcome: FetchOutcome) -> None:
@@ -262,7 +261,7 @@ class BrokerActor(Actor):
         self._answer()
 
     def _count(self, outcome: FetchOutcome) -> None:
-        """Fold an outcome, and show and remember what it makes of us."""
+        """Fold an outcome, and publish and record the new health."""
         now, before = self._now(), self._health
         if isinstance(outcome, Balance):
             doubt = self._empty.doubt(outcome, before.balance, funded=before.funded)
@@ -289,30 +288,30 @@ class BrokerActor(Actor):
         if not isinstance(outcome, NotAsked):
             self._not_asked = ""
         if not isinstance(outcome, NotAsked) or outcome.locked_until is not None:
-            # The same amounts once more may wait for others like it; a kill then costs some of their age.
+            # The same amounts once more are not urgent to store; after a kill the balance is a little older.
             news = not (isinstance(outcome, Balance) and self._unchanged)
             self._context.journal.health(self._spec, self._epoch, self._health, now, news=news)
         self._log_flip(before, self._health)
 
     def _plan(self, now: Instant, *, since: Instant | None = None) -> None:
-        """Arm the next poll; whatever was armed before is void. `since`: when the account was last asked."""
+        """Schedule the next poll, in place of an earlier one. `since`: when the account was last asked."""
         began = self._started if since is None else since
         spec = self._spec
         interval_s = backoff.eased_s(spec.poll_interval_s, spec.quiet_poll_interval_s, self._unchanged)
         wait_s = backoff.wait_s(self._health, interval_s, now, self._context.uniform)
         if wait_s == interval_s:
-            # The usual poll keeps its pace, however long the fetch took.
+            # The usual poll keeps its interval, however long the fetch took.
             wait_s -= now.up_s - began.up_s
             if not self._schedule and SPREAD_FROM_S < wait_s < float("inf"):
-                # A thousand accounts that start together shall not all ask together for ever.
+                # A thousand accounts that start together must not be polled together for ever.
                 wait_s = self._context.uniform(wait_s / 10, wait_s)
         self._schedule += 1
         self._later(wait_s, Poll(self._schedule))
 
     def _show(self, kind: Callable[[Reading], BrokerEvent], health: Health) -> None:
-        """Make this the truth: first on the board, then on the bus."""
+        """Take this health: first on the board, then on the bus."""
         self._health = health
-        now, before = self._now(), self._said
+        now, before = self._now(), self._published
         reading = evidence(
             self._spec,
             self._epoch,
@@ -320,16 +319,16 @@ class BrokerActor(Actor):
             now,
             self._context.clock,
             self._context.heartbeat_s,
-            capabilities=self._told,
+            capabilities=self._capabilities,
             ordered_s=self._ordered_s,
         )
-        self._said = reading
+        self._published = reading
         if self._context.slot.write_evidence(reading, health):
             self._publish(kind(reading))
             if before is not None and (before.state, before.verdict) != (reading.state, reading.verdict):
                 self._context.journal.moved(before, reading, now)
         else:
-            # A newer incarnation has the place. This one hung, was replaced, and woke up.
+            # A newer incarnation has the slot. This actor hung, was replaced, and woke up.
             _log.warning("%s: a replaced actor woke up and ends", self._spec.name)
             self.stop()
 
@@ -377,5 +376,5 @@ class BrokerActor(Actor):
         return self._context.clock.now()
 
 
-def _states(told: Mapping[str, Capability]) -> list[tuple[str, str, str]]:
-    return [(name, can.state, can.reason) for name, can in told.items()]
+def _states(capabilities: Mapping[str, Capability]) -> list[tuple[str, str, str]]:
+    return [(name, can.state, can.reason) for name, can in capabilities.items()]

@@ -1,4 +1,4 @@
-"""What the actors tell each other, and the little that they need of the parts around them."""
+"""The messages between the actors, and the protocols of the parts around them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from brokerwatch.messages.trading import Status
 from brokerwatch.storage.records import Hold
 
 LATE_S: Final = 1.0
-"""A fetch that has not ended so long after its deadline is lost: its source does not keep its promise."""
+"""A fetch that has not ended so long after its deadline is lost: its source is broken."""
 
 
 class Alarms(Protocol):
@@ -34,21 +34,21 @@ class Alarms(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """Fetch, as the schedule says. `ticket` says which: a newer schedule replaces the older."""
+    """Fetch, because the schedule says so. `ticket` numbers the schedule: a newer one replaces the older."""
 
     ticket: int
 
 
 @dataclass(frozen=True, slots=True)
 class FetchNow:
-    """Fetch, and tell `waiter` the reading when it has ended. Joins a fetch that is under way."""
+    """Fetch, and resolve `waiter` with the reading when the fetch has ended. Joins a fetch under way."""
 
     waiter: Future[Reading]
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A fetch has ended. `ticket` says which: an outcome that comes too late is not counted twice."""
+    """A fetch has ended. `ticket` numbers the fetch: an outcome that comes too late is not counted twice."""
 
     ticket: int
     outcome: FetchOutcome
@@ -61,24 +61,24 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class ReportNow:
-    """Say how you are, now."""
+    """Publish the state now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """An operator says that what was final is mended: ask again."""
+    """An operator has removed the cause of a final refusal: ask again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """A balance from before the restart has come to light."""
+    """A balance from before the restart was found in the store."""
 
     balance: Balance
 
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """A call other than the balance's has ended: of which kind, and with which fault; None is an answer."""
+    """A call other than the balance's has ended: its kind, and its fault; None when it was answered."""
 
     capability: str
     fault: Fault | None
@@ -86,16 +86,16 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """The exchange says how it is; None: it does not say any more."""
+    """The exchange stated its status; None: it states none any more."""
 
     status: Status | None
 
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """An order goes out, or has just ended: no balance that was asked for before counts as fresh.
+    """An order goes out, or has just ended: a balance that was asked for before it is stale.
 
-    `shown` is set once the reading says so; with `ended` the balance is asked for again.
+    `shown` is resolved once the reading says so. With `ended` the balance is fetched again.
     """
 
     ended: bool
@@ -104,16 +104,16 @@ class Ordered:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The trader asked by himself, and this is how it ended: evidence like any other, and no request."""
+    """The outcome of a call of the trader's own. It is evidence like any other, and cost no request."""
 
     outcome: Balance | Fault
 
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """Another private question than the balance met a fault of the exchange itself, or of the way to it.
+    """A private call other than the balance's met a fault of the exchange itself or of the network.
 
-    That says of the account what a fetch would: while orders hang, no poll may have its turn.
+    It is evidence about the account, as a fetch would be: while orders hang, no poll may get its turn.
     """
 
     fault: Fault
@@ -142,7 +142,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class LookRound:
-    """A tick: who is silent?"""
+    """A round is due: which brokers are silent?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class RestartDue:
 
 @dataclass(frozen=True, slots=True)
 class OperatorCommand:
-    """An operator's command; `reply` is told in words what was done, or ControlError why not."""
+    """An operator's command. `reply` is resolved with a sentence of what was done, or with a ControlError."""
 
     verb: str
     broker: str
@@ -174,7 +174,7 @@ class OperatorCommand:
 
 
 ITS_END: Final = "its own end"
-"""Who ends a hold that had a time."""
+"""The name in the history for the end of a hold that had a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +201,6 @@ class HealthTopic(Protocol):
 
 
 def held_words(hold: Hold) -> str:
-    """A hold as everybody is shown it: by whom, why, until when."""
+    """A hold as a text for people: by whom, why, until when."""
     end = "" if hold.until_us is None else f", until {utc_time(hold.until_us)}"
     return f"by {hold.by}: {hold.why}{end}"

@@ -1,12 +1,12 @@
-"""Recorder: the only one who waits for the disk. It empties the backlog into the store, and outlives outages.
+"""Recorder: empties the backlog into the store. It is the only actor that waits for the disk.
 
-Everybody else adds to the backlog and goes on. A balance that is the same as before waits a second for
-others like it, so that a thousand accounts cost one transaction and not a thousand. When the store cannot
-be written, the batch goes back, whoever waits for it is told False, and a timer asks again, ever more
-seldom. An outage is said once when it begins and once when it ends, however many attempts lie between.
+All other parts add to the backlog and go on. A balance that equals the previous one waits a second for others
+like it, so that a thousand accounts cost one transaction and not a thousand. When the store cannot be
+written, the batch goes back, its waiters are answered with False, and the next attempt comes after a backoff.
+An outage is logged once when it begins and once when it ends.
 
-When the store could not be read at the start, its first reading comes before any writing: the
-cluster hears what was remembered before anything can take its place.
+When the store could not be read at the start, the recorder reads it before its first write: the cluster gets
+what was stored before anything can replace it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from brokerwatch.storage.store import Store
 _log: Final = logging.getLogger(__name__)
 
 GATHER_S: Final = 1.0
-"""How long what is no news waits for more of it: so much older a balance may be after a kill."""
+"""How long an entry that is not urgent waits for more. A balance may be so much older after a kill."""
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 30.0
-"""The waits between two attempts: doubled from the first to the longest."""
+"""The first and the longest wait between two attempts; it doubles in between."""
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Something waits in the backlog and is to be written now."""
+    """An entry waits in the backlog and is to be written now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gather:
-    """Something waits in the backlog, and may wait a little longer."""
+    """An entry waits in the backlog, and may wait a little longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,10 @@ RecorderMessage = Write | Gather | Gathered | Retry
 
 
 class Recorder(Actor):
-    """Owns `store` and empties `backlog`, which a recorder after this one goes on with.
+    """Owns `store` and empties `backlog`, with which the next recorder goes on. Runs on its own thread.
 
-    `loaded` says whether the store was read when the cluster started. If not, `on_opened` is given what
-    is stored as soon as it can be read, on this actor's thread and before the first writing.
+    `loaded` says whether the store was read when the cluster started. If not, `on_opened` is called with what
+    is stored as soon as it can be read, on this actor's thread and before the first write.
     """
 
     def __init__(
@@ -81,22 +81,23 @@ class Recorder(Actor):
         self._loaded = loaded
         self._holds = holds
         self._holds_written: dict[str, Hold | None] = {}
-        """What waits for the database and is in the holds' own file already."""
+        """Holds that wait for the database and are in their own file already."""
         self._on_opened = on_opened
         self._gathering = False
-        """A timer runs at whose end everything is written."""
+        """Whether a timer runs at whose end all entries are written."""
         self._failures = 0
-        """Attempts that failed in a row; a timer runs while there are any."""
-        self._said = ""
+        """How many attempts failed in a row; a timer runs while there are any."""
+        self._logged = ""
         """The error of this outage that was logged."""
         self._dropped = backlog.dropped
-        """How many lost transitions were spoken of."""
+        """How many dropped transitions were logged."""
 
     def begin(self) -> None:
         me = self.actor_ref
         self._backlog.call(lambda urgent: tell(me, Write() if urgent else Gather()))
         if not self._loaded:
-            # Behind the one of whoever waits already: if nothing can be read, this one answers them.
+            # It comes after the message for entries that wait already: if the store cannot be read, this one
+            # answers their waiters.
             tell(me, Write())
 
     def handle(self, message: Any) -> None:
@@ -123,7 +124,7 @@ class Recorder(Actor):
                 assert_never(known)
 
     def close(self) -> None:
-        """One last attempt, in whatever time the one who stops us gives; then nobody waits any more."""
+        """Make one last attempt, then answer all waiters."""
         try:
             self._record()
         except StoreError as error:
@@ -144,10 +145,10 @@ class Recorder(Actor):
         if self._backlog.dropped > self._dropped:
             lost = self._backlog.dropped - self._dropped
             _log.warning("%d transitions were dropped: too many waited; the history has a gap", lost)
-        self._failures, self._said, self._dropped = 0, "", self._backlog.dropped
+        self._failures, self._logged, self._dropped = 0, "", self._backlog.dropped
 
     def _record(self) -> int:
-        """Read what is remembered, if nobody did; then write all that waits, and say how much it was."""
+        """Read the store, unless that was done; then write all that waits. Returns the number of entries."""
         self._write_holds()
         if not self._loaded:
             remembered = self._store.load()
@@ -159,14 +160,14 @@ class Recorder(Actor):
         try:
             self._store.write(batch)
         except BaseException:
-            # Also when it is a mistake of ours: the recorder after this one goes on with it.
+            # Any exception, also one of a mistake in the code: the next recorder goes on with the batch.
             self._put_back(batch)
             raise
         answer(batch.waiters, durable=True)
         return len(batch)
 
     def _write_holds(self) -> None:
-        """The holds go into their own file too, first and whatever becomes of the database."""
+        """Write the holds into their own file too, first, and whether or not the database can be written."""
         if self._holds is None:
             return
         changes = self._backlog.waiting_holds()
@@ -179,7 +180,7 @@ class Recorder(Actor):
                 self._holds_written = changes
 
     def _answer_without_writing(self) -> None:
-        """Nobody waits for a disk that does not answer; what they gave is written when it does."""
+        """Answer the waiters with False while the store fails. Their entries are written later."""
         self._put_back(self._backlog.take())
 
     def _put_back(self, batch: Batch) -> None:
@@ -188,9 +189,9 @@ class Recorder(Actor):
         answer(waiters, durable=False)
 
     def _try_later(self, why: str) -> None:
-        if why != self._said:
+        if why != self._logged:
             _log.error("nothing can be recorded, it is kept and tried again: %s", why)
-            self._said = why
+            self._logged = why
         wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(self._failures, 10))
         self._failures += 1
         me = self.actor_ref

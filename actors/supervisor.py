@@ -1,8 +1,8 @@
-"""HealthSupervisor: hears every broker, lays vetoes, publishes the verdicts, restarts the dead.
+"""HealthSupervisor: watches the brokers, lays vetoes, publishes readings, restarts dead actors.
 
-It knows a broker only by what arrives on the bus, and adds what a broker cannot know of itself:
-silence, death, a broken configuration. `brokerwatch.health.supervision` decides who is silent and
-`brokerwatch.health.restarts` how often an actor may come back; this is the driver of the two.
+It knows a broker only by what arrives on the bus, and adds what a broker cannot know of itself: silence,
+death, a broken configuration. `brokerwatch.health.supervision` decides which brokers are silent, and
+`brokerwatch.health.restarts` how often an actor may be restarted. This is the driver of the two.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.records import Hold
 
 _log: Final = logging.getLogger(__name__)
-NOT_STORED: Final = "it could not be stored yet: until it is, a restart would not know of it"
 
 GIVEN_UP: Final = frozenset({Reason.CONFIG, Reason.FAILED})
-"""Under these vetoes there is no actor to hear of and none to restart."""
+"""Under these vetoes there is no running actor and none to restart."""
+NOT_STORED: Final = "it could not be stored yet: until it is, a restart would not know of it"
 
 SupervisorMessage = Drain | LookRound | Died | RestartDue | OperatorCommand
 
@@ -107,7 +107,7 @@ class HealthSupervisor(Actor):
         self._arm(self._context.clock.now())
 
     def handle(self, message: Any) -> None:
-        """One message; see the classes above."""
+        """Handle one message of `SupervisorMessage`."""
         known: SupervisorMessage = message
         now = self._context.clock.now()
         match known:
@@ -115,7 +115,7 @@ class HealthSupervisor(Actor):
                 moved = False
                 for name, evidence in self._context.take_newest().items():
                     life = self._lives.get(name)
-                    # Only the life that was started here: where the bus is tcp, anybody may speak on it.
+                    # Only the life that was started here: on a tcp bus any process may publish.
                     if life is not None and life.epoch == evidence.broker_epoch:
                         moved = moved or self._views[name].newest.fault is not evidence.fault
                         self._change(name, self._views[name].heard(evidence, now))
@@ -137,7 +137,7 @@ class HealthSupervisor(Actor):
                 assert_never(known)
 
     def close(self) -> None:
-        """Nothing to close: sockets and timers have owners of their own."""
+        """Nothing to close: sockets and timers have other owners."""
 
     def _arm(self, now: Instant) -> None:
         self._due_s = now.up_s + self._context.heartbeat_s
@@ -156,7 +156,7 @@ class HealthSupervisor(Actor):
             tell(self._lives[name].ref, ReportNow())
         for name in found.to_replace:
             self._replace(name, "its actor hangs: nothing was heard of it", now)
-        # The sweep: an actor that ended without anybody saying so.
+        # The sweep finds actors that ended without a `Died`.
         for name, life in self._lives.items():
             if name not in self._exempt and not life.ref.is_alive():
                 self._replace(name, "its actor is gone", now)
@@ -176,7 +176,7 @@ class HealthSupervisor(Actor):
     def _obey(self, command: OperatorCommand, now: Instant) -> None:
         name = command.broker
         if not command.reply.set_running_or_notify_cancel():
-            return  # whoever asked has thought better of it
+            return  # the operator cancelled the command
         try:
             if name not in self._views:
                 known = ", ".join(sorted(self._views)) or "none"
@@ -199,7 +199,7 @@ class HealthSupervisor(Actor):
         if durable is None:
             command.reply.set_result(said)
         else:
-            # Whoever is told that it is done relies on it, also after a kill.
+            # The operator relies on the reply, also after a kill: it comes when the store has the hold.
             durable.add_done_callback(
                 lambda done: command.reply.set_result(said if done.result() else f"{said}; {NOT_STORED}")
             )
@@ -247,7 +247,7 @@ class HealthSupervisor(Actor):
                 return f"nothing was final for {name}; it asks its exchange now"
 
     def _suspect_ourselves(self) -> None:
-        """When nobody can be reached, say once that it is our own network, and not n outages."""
+        """When no exchange can be reached, report our own network once, and not an outage of each broker."""
         watched = {name: view for name, view in self._views.items() if name not in self._exempt}
         found = cut_off(watched)
         if found != self._cut_off:
@@ -260,7 +260,7 @@ class HealthSupervisor(Actor):
                 self._change(name, replace(view, vetoes=replace(view.vetoes, cut_off=found)))
 
     def _replace(self, name: str, why: str, now: Instant) -> None:
-        """Order a restart, unless the actor has used up what it may have."""
+        """Schedule a restart, unless the actor has used up its restarts."""
         self._exempt.add(name)
         stop_soon(self._lives[name].ref)
         self._restarts[name], wait_s = self._restarts[name].died(now.up_s, self._context.uniform)
@@ -286,7 +286,7 @@ class HealthSupervisor(Actor):
         self._views[name] = replace(self._views[name], heard_s=now.up_s)
 
     def _change(self, name: str, view: View) -> None:
-        """Take the new view, and tell everybody when there is something to tell."""
+        """Take the new view. Write its vetoes to the board, and publish its reading if that has changed."""
         old = self._views[name]
         if view is old:
             return
@@ -311,6 +311,6 @@ class HealthSupervisor(Actor):
         self._context.topic.publish_part(number, lambda: self._roster(number))
 
     def _roster(self, number: int) -> Roster:
-        """As it is now. Called on the publisher's thread: the names are fixed, and a view never changes."""
+        """One part of the roster. Runs on the publisher's thread: names are fixed, and views immutable."""
         names = self._parts[number - 1]
         return Roster(tuple(self._views[name].reading for name in names), number, len(self._parts))

@@ -1,4 +1,4 @@
-"""What brokerwatch raises, as one tree.
+"""Every exception that brokerwatch raises, as one tree.
 
     BrokerwatchError
     ├── ConfigError           the configuration cannot be used; lists every problem it has
@@ -14,25 +14,26 @@
     ├── SymbolError           a symbol that cannot be used (also a ValueError)
     │   ├── InvalidSymbol     it cannot be read
     │   └── UnknownSymbol     it can be read, and this exchange has no such market
-    ├── OrderError            an order that was not placed, or of which nobody knows
+    ├── OrderError            an order that was not placed, or whose outcome is not known
     │   ├── TradingDisabled   the configuration does not say `trading = true`; nothing was sent
-    │   ├── InvalidOrder      an argument cannot be; names it; nothing was sent (also a ValueError)
+    │   ├── InvalidOrder      an argument is not possible; names it; nothing was sent (also a ValueError)
     │   ├── ValidationNotSupported  the exchange has no dry run; nothing was sent
     │   ├── EntryRefused      the account is not available, or its balance too old; nothing was sent
     │   │   └── VerificationRequired  its key was not verified, or too long ago
     │   ├── OrderNotSent      its turn did not come, or the connection was never made; nothing was sent
-    │   ├── OrderRefused      the exchange said no; nothing was placed
-    │   └── OrderStateUnknown sent, and nobody knows what became of it: look it up, do not send it again
+    │   │   └── EarlierOrderUnknown  the outcome of an earlier order is not known
+    │   ├── OrderRefused      the exchange refused it; nothing was placed
+    │   └── OrderStateUnknown it was sent, and its outcome is not known: look it up, do not send it again
     ├── EndpointUnavailable   a ZeroMQ endpoint could not be bound
     ├── StoreError            the database that remembers cannot be read or written
     ├── StateFolderTaken      another running cluster has the state folder
     ├── ControlError          an operator's command could not be carried out
-    └── CodecError            bytes that are not a message of ours (also a ValueError)
+    └── CodecError            bytes that are not a message of the protocol (also a ValueError)
 
 `ReaderGone` stands apart: a pipe that was closed is no error.
 
-Faults of an exchange are not here: they are expected, so they are values
-(`brokerwatch.messages.Fault`), and a broker answers through them with its last known balance.
+Faults of an exchange are not here. They are expected, so they are values (`brokerwatch.messages.Fault`), and
+during a fault a broker still gives its last known balance.
 """
 
 from __future__ import annotations
@@ -42,16 +43,19 @@ from typing import Any
 
 
 class BrokerwatchError(Exception):
-    """Any error that brokerwatch raises on purpose."""
+    """The base of every exception that brokerwatch raises on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong in a configuration: where, which key, and what was expected."""
+    """One mistake in a configuration."""
 
     where: str
+    """The table or the account, such as `broker 'kraken-1'`; empty for the whole file."""
     key: str
+    """The key or the value that is wrong."""
     expected: str
+    """What was expected there."""
 
     def __str__(self) -> str:
         text = ": ".join(part for part in (self.where, self.key, self.expected) if part)
@@ -59,7 +63,11 @@ class Problem:
 
 
 class ConfigError(BrokerwatchError):
-    """The configuration cannot be used. `problems` holds every problem, not only the first."""
+    """The configuration cannot be used. Correct it and start again.
+
+    Args:
+        problems: every mistake in it, not only the first. Kept as `problems`; the text has a line for each.
+    """
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -67,11 +75,14 @@ class ConfigError(BrokerwatchError):
 
 
 class BalanceUnknown(BrokerwatchError):
-    """The account never answered, so its balance is unknown, which is not the same as zero."""
+    """The account never answered, so its balance is unknown. That is not the same as zero.
+
+    Wait for the first answer, or ask `is_available` first.
+    """
 
 
 class UnknownBroker(BrokerwatchError, KeyError):
-    """There is no broker of that name."""
+    """There is no broker of that name. The text lists those that exist, where they are known."""
 
     def __str__(self) -> str:
         # A KeyError would print the repr of its message.
@@ -79,34 +90,43 @@ class UnknownBroker(BrokerwatchError, KeyError):
 
 
 class ClusterStopped(BrokerwatchError):
-    """The cluster is not running, so nobody could ask the exchange."""
+    """The cluster is not running, so it cannot ask the exchange."""
 
 
 class ListenerStopped(BrokerwatchError):
-    """A listener is started once; this one was, or has ended."""
+    """A listener can be started once, and this one was started or stopped before. Make a new one."""
 
 
 class BlockingCallInLoop(BrokerwatchError, RuntimeError):
-    """A call that waits was made inside a running event loop and would have stalled it."""
+    """A call that waits was made on the thread of a running event loop, and would have stalled it.
+
+    Use the awaited methods (`broker.aio`) there, or call it from another thread.
+    """
 
 
 class CouldNotAsk(BrokerwatchError):
-    """A question to an exchange met a fault: there is no answer, which is not the same as an empty one."""
+    """A question to an exchange met a fault, so there is no answer. That is not the same as an empty answer.
+
+    Args:
+        text: what was asked, and what happened.
+        kind: the kind of fault; empty when the exchange was not asked.
+        fault: the fault itself; None when the exchange was not asked.
+    """
 
     def __init__(self, text: str, kind: str = "", fault: Any = None) -> None:
         super().__init__(text)
         self.kind = kind
-        """The kind of fault; see `brokerwatch.messages.FaultKind`. Empty: the exchange was not asked."""
+        """The kind of fault, as in `brokerwatch.messages.FaultKind`. Empty: the exchange was not asked."""
         self.fault = fault
         """The `brokerwatch.messages.Fault` itself; None: the exchange was not asked."""
 
 
 class NotAllowed(CouldNotAsk):
-    """The exchange says that this API key may not ask this."""
+    """The exchange says that this API key may not ask this. Give the key the permission at the exchange."""
 
 
 class NotSupported(BrokerwatchError):
-    """This exchange has no such thing, or the account is read by a callable of your own."""
+    """The exchange does not offer this, or the account is read by a callable of your own."""
 
 
 class SymbolError(BrokerwatchError, ValueError):
@@ -118,11 +138,14 @@ class InvalidSymbol(SymbolError):
 
 
 class UnknownSymbol(SymbolError):
-    """A symbol that can be read, and that this exchange does not have."""
+    """A symbol that can be read, but the exchange has no such market."""
 
 
 class OrderError(BrokerwatchError):
-    """An order that was not placed, or of which nobody knows."""
+    """An order that was not placed, or whose outcome is not known.
+
+    The subclass says which. Only after `OrderStateUnknown` may the order exist at the exchange.
+    """
 
 
 class TradingDisabled(OrderError):
@@ -130,7 +153,12 @@ class TradingDisabled(OrderError):
 
 
 class InvalidOrder(OrderError, ValueError):
-    """An argument that cannot be. Nothing was sent."""
+    """An argument of an order is not possible. Nothing was sent.
+
+    Args:
+        argument: the name of the argument.
+        expected: what was expected of it.
+    """
 
     def __init__(self, argument: str, expected: str) -> None:
         super().__init__(f"{argument}: {expected}")
@@ -139,7 +167,7 @@ class InvalidOrder(OrderError, ValueError):
 
 
 class ValidationNotSupported(OrderError):
-    """The exchange has no dry run: any order would be a real one. Nothing was sent."""
+    """The exchange has no dry run, so the order would have been a real one. Nothing was sent."""
 
 
 class EntryRefused(OrderError):
@@ -147,10 +175,10 @@ class EntryRefused(OrderError):
 
 
 class VerificationRequired(EntryRefused):
-    """Entries need a verification (`require_verification_max_age_s`), and there is none of this key that
-    passed and is young enough.
+    """The account's entries need a verification, and its key has none that passed and is young enough.
 
-    Nothing was sent. `brokerwatch verify BROKER` makes one; exits pass without.
+    `require_verification_max_age_s` sets the age. Nothing was sent. `brokerwatch verify BROKER` makes a
+    verification. Exits need none.
     """
 
 
@@ -159,62 +187,77 @@ class OrderNotSent(OrderError):
 
 
 class InsideLane(CouldNotAsk, OrderNotSent):
-    """A call that needs the lane was made inside `broker.lane()`, and would have waited for its own end.
+    """A call that needs the lane was made inside `broker.lane()`, and would have waited for itself.
 
-    Nothing was sent. Make it outside the block; other threads and tasks wait for the end of the turn.
+    Nothing was sent. Make the call outside the block; calls of other threads and tasks wait for its end.
     """
 
 
 class EarlierOrderUnknown(OrderNotSent):
-    """Nobody knows what became of an earlier order, so this one was not sent: it might buy twice."""
+    """The outcome of an earlier order is not known, so this one was not sent: it might buy twice.
+
+    Args:
+        text: what is known.
+        client_order_id: the id of the earlier order, to look it up with `broker.find_order`.
+    """
 
     def __init__(self, text: str, client_order_id: str) -> None:
         super().__init__(text)
         self.client_order_id = client_order_id
-        """The earlier one's."""
+        """The id of the earlier order."""
 
 
 class OrderRefused(OrderError):
-    """The exchange said no, in its own words. Nothing was placed."""
+    """The exchange refused the order. Nothing was placed.
+
+    Args:
+        text: the exchange's own words.
+        kind: the kind of fault.
+    """
 
     def __init__(self, text: str, kind: str = "") -> None:
         super().__init__(text)
         self.kind = kind
-        """The kind of fault; see `brokerwatch.messages.FaultKind`."""
+        """The kind of fault, as in `brokerwatch.messages.FaultKind`."""
 
 
 class OrderStateUnknown(OrderError):
-    """An order was sent, and nobody knows what became of it.
+    """An order was sent, and its outcome is not known. It may have been placed.
 
-    Look it up with `broker.find_order(symbol, client_order_id)`; sending another one may buy twice.
+    Look it up with `broker.find_order(symbol, client_order_id)`. Sending another one may buy twice.
+
+    Args:
+        text: what is known.
+        client_order_id: the id of the order.
     """
 
     def __init__(self, text: str, client_order_id: str) -> None:
         super().__init__(text)
         self.client_order_id = client_order_id
+        """The id of the order."""
 
 
 class EndpointUnavailable(BrokerwatchError):
-    """A ZeroMQ endpoint could not be bound: somebody else has it, or it cannot exist here."""
+    """A ZeroMQ endpoint cannot be used: another process has it, or it cannot exist on this machine."""
 
 
 class StateFolderTaken(BrokerwatchError):
-    """Another cluster that runs has the state folder; two would overwrite what the other remembers."""
+    """Another running cluster has the state folder. Two clusters would overwrite each other's records."""
 
 
 class ControlError(BrokerwatchError):
-    """An operator's command could not be carried out, or nobody was there to hear it."""
+    """An operator's command could not be carried out, or no cluster received it."""
 
 
 class StoreError(BrokerwatchError):
-    """The database that remembers cannot be read or written just now: which, why, and what to do about it.
+    """The database cannot be read or written now. The text says which, why, and what to do about it.
 
-    Nothing was written by the call that raised it. It never holds the password of the database's URL.
+    The call that raised it wrote nothing. The text never holds the password of the database's URL.
     """
 
 
 class ReaderGone(Exception):
-    """Whoever read our lines has enough of them: no error, and nothing to say about it."""
+    """The reader of the program's output closed the pipe. The program ends without a message."""
 
 
 class CodecError(BrokerwatchError, ValueError):

@@ -1,7 +1,7 @@
 """When to ask an exchange again, after each outcome.
 
-A healthy broker is asked at its poll interval. A first fault is confirmed quickly where the policy
-says so, one that is down is probed ever more seldom, and one that may not be asked is not. Chance is
+A healthy broker is polled at its interval. A first fault is confirmed quickly where the policy says so. A
+broker that is down is probed with exponential backoff. One that may not be asked is not. The random source is
 an argument: jitter keeps a thousand brokers of one exchange from asking it in one moment.
 """
 
@@ -15,32 +15,35 @@ from brokerwatch.health.state_machine import Health
 from brokerwatch.messages import FaultKind, HealthState, Reason
 
 AUTH_LONGEST_S: Final = 300.0
-"""A refused key is asked ever more seldom, up to this: exchanges lock out keys that insist."""
+"""The longest wait for a key that is refused: exchanges lock out keys that go on asking."""
 SLOW_S: Final = 60.0
-"""Maintenance, and permissions that an operator may be mending, are looked at so often."""
+"""The shortest wait during maintenance, and while an operator may be correcting permissions."""
 AFTER_LOCKOUT_S: Final = 1.0
-"""Brokers on one key do not all ask in the moment in which its lockout ends."""
+"""The range of the random wait after a lockout, so that the brokers of one key do not all ask at its end."""
+LONGEST_WAIT_S: Final = 30.0
+"""The longest pause for which a call waits for its key. A key that may not ask for longer is locked out."""
 EASED_AFTER: Final = 6
-"""Reads without a change after which an account is asked half as often, where the configuration lets it."""
+"""After so many reads without a change an account is polled half as often, where the configuration says
+so."""
 _DOUBLINGS: Final = 30
-"""Beyond this a wait has long reached its limit."""
-
+"""The most doublings of a wait; it has reached its limit long before."""
 _NO_SOONER: Final = frozenset({FaultKind.RATE_LIMITED, FaultKind.CLIENT_BUG})
-"""Asking again soon makes the one worse, and does not mend the other, which is a mistake of ours."""
+"""After these faults an early retry does not help: it adds to the rate, or meets the same mistake again."""
 
 Uniform = Callable[[float, float], float]
+"""Draws a number between two others, as `random.uniform` does."""
 
 
 def wait_s(health: Health, poll_interval_s: float, now: Instant, uniform: Uniform) -> float:
-    """Seconds from now to the next fetch; infinite when only an operator or a trader asks.
+    """Seconds from now to the next fetch; infinite when only an operator or a trader starts it.
 
-    An exchange's own "not before" is honoured whatever the policy says, and so is the end of a lockout.
+    A pause that the exchange asks for is kept under every policy, and so is the end of a lockout.
     """
     if poll_interval_s == float("inf") or Reason.AUTH in health.vetoes.laid:
         return float("inf")
     wait = _wait_s(health, poll_interval_s, uniform)
     if health.fault is not None and health.fault.retry_after_s <= LONGEST_WAIT_S:
-        # A longer pause is the lane's to say, when it is next asked: then nobody vouches for the account.
+        # The lane answers the next fetch with a longer pause, as a lockout: the account is then unavailable.
         wait = max(wait, health.fault.retry_after_s)
     lockout = health.vetoes.laid.get(Reason.LOCKED_OUT)
     if lockout is not None and lockout.until is not None:
@@ -49,9 +52,10 @@ def wait_s(health: Health, poll_interval_s: float, now: Instant, uniform: Unifor
 
 
 def eased_s(poll_interval_s: float, quiet_poll_interval_s: float | None, unchanged: int) -> float:
-    """The interval of an account in which nothing has moved for `unchanged` reads: ever longer, to a limit.
+    """The poll interval of an account whose balance has not changed for `unchanged` reads.
 
-    None: always the same. A fill, a fault, or any other change begins anew.
+    It doubles up to `quiet_poll_interval_s`; with None it stays the same. A fill, a fault or any other change
+    starts it anew.
     """
     if quiet_poll_interval_s is None:
         return poll_interval_s
@@ -79,7 +83,3 @@ def _wait_s(health: Health, poll_s: float, uniform: Uniform) -> float:
         quick = rules.confirm_after_s[min(health.error_count, len(rules.confirm_after_s)) - 1]
         return min(poll_s, quick)
     return poll_s
-
-
-LONGEST_WAIT_S: Final = 30.0
-"""How long a call waits for its key. A key that may not ask for longer has stopped: that is a lockout."""

@@ -1,11 +1,10 @@
-"""How an account's calls do, apart from its balance: reading, trading, and public prices.
+"""Which kinds of call work for an account, apart from its balance: reading, trading, and public prices.
 
-An exchange that answers for balances may refuse orders, and one whose prices are out still takes exits.
-So each kind of call has an outcome of its own, folded here like the health of the balance: a fault
-that is final for the key (it may not trade) counts at once, any other in a run of three. A fault that
-concerns the whole exchange is over for all of them when one that met it too is answered again. Over that
-lies what the exchange's own status says: in maintenance nothing works, and where only cancels or only
-resting orders are taken, a market order is not.
+An exchange that answers for balances may refuse orders, and one without prices may still take exits. So each
+kind of call has a state of its own, folded here like the health of the balance. A fault that is final for the
+key (it may not trade) counts at once; any other counts in a run of three. A fault of the whole exchange is
+over for all kinds when a kind that met it is answered again. The exchange's own status is laid over that: in
+maintenance no call works, and when it takes only cancels or only resting orders, market orders do not work.
 """
 
 from __future__ import annotations
@@ -32,46 +31,56 @@ NOT_TRIED: Final = "not_tried"
 WORKS: Final = "ok"
 
 FORGOTTEN_S: Final = 60.0
-"""A passing fault of one kind of call is forgotten when the account answers so long after it."""
+"""A transient fault of one kind of call is forgotten when the account answers so many seconds after it."""
 
 _FINAL: Final = frozenset({FaultKind.AUTH, FaultKind.PERMISSION})
-"""What the next attempt will meet again: it counts at once, and no other call's success ends it."""
+"""The next attempt meets these again. They count at once, and no success of another kind of call ends
+them."""
 _NO_EVIDENCE: Final = frozenset({FaultKind.CLIENT_BUG})
-"""A mistake on our side of the connection says nothing about the exchange."""
+"""A mistake of the program or the configuration is no evidence about the exchange."""
 _WHOLE: Final = frozenset(
     {FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN, FaultKind.MAINTENANCE, FaultKind.RATE_LIMITED}
 )
-"""What is wrong with the exchange, the key's allowance or the way there, whichever call has met it."""
+"""Faults of the exchange, the key's rate limit or the network: any kind of call would have met them."""
+
+_OVERLAYS: Final[Mapping[tuple[StatusWord, str], CapabilityState]] = MappingProxyType(
+    {
+        **{(StatusWord.MAINTENANCE, name): CapabilityState.DOWN for name in ALL},
+        (StatusWord.CANCEL_ONLY, TRADE): CapabilityState.LIMITED,
+        (StatusWord.POST_ONLY, TRADE): CapabilityState.LIMITED,
+    }
+)
+"""(the exchange's own status, a kind of call) to its state then, whatever its outcomes were."""
 
 
 def is_open(status: Status | None) -> bool:
-    """Whether the exchange says that it is not in maintenance."""
+    """Whether the exchange has a status that is not maintenance."""
     return status is not None and status.word is not StatusWord.MAINTENANCE
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What the outcomes of one kind of call say."""
+    """The state of one kind of call, from its outcomes."""
 
     state: CapabilityState
     reason: str
     detail: str
     since: Instant
     faults: int = 0
-    """Consecutive ones."""
+    """How many came in a row."""
     failed: Instant | None = None
-    """When the newest of them was met."""
+    """When the newest of them came."""
     whole: bool = False
     """Whether one of them concerned the whole exchange."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """All kinds of calls of one account. Make one with `begin`, then fold."""
+    """All kinds of call of one account. Make one with `begin`, then fold. Immutable."""
 
     runs: Mapping[str, _Run]
     status: Status | None = None
-    """None: the exchange says nothing of itself."""
+    """None when the exchange states none."""
     status_since: Instant = field(default=Instant(0, 0.0))
 
     @classmethod
@@ -81,11 +90,11 @@ class Capabilities:
         return cls(MappingProxyType(dict.fromkeys(ALL, blank)))
 
     @classmethod
-    def resumed(cls, told: Mapping[str, Capability], now: Instant) -> Capabilities:
-        """What was told before the actor was replaced: neither a restart nor a failure launders it."""
+    def resumed(cls, before: Mapping[str, Capability], now: Instant) -> Capabilities:
+        """Go on from what the previous life of the actor published: a restart is no recovery."""
         begun = cls.begin(now)
         runs = dict(begun.runs)
-        for name, can in told.items():
+        for name, can in before.items():
             if name in runs and can.state is not CapabilityState.LIMITED:
                 runs[name] = _Run(
                     can.state,
@@ -104,9 +113,9 @@ class Capabilities:
         runs[name] = _changed(runs[name], CapabilityState.OK, WORKS, "", now)
         for other, run in self.runs.items():
             if other in (name, READ) or run.state is not CapabilityState.DOWN or _is_final(run.reason):
-                continue  # reading is polled: its own answer says how it is
+                continue  # reading is polled, so its own outcomes decide
             old = run.failed is not None and now.up_s - run.failed.up_s >= FORGOTTEN_S
-            # Only who met the outage knows that it is over: reading may go on while no order is taken.
+            # Only a kind of call that met the outage proves its end: reading may work while trading does not.
             if (recovered and run.reason in _WHOLE) or (old and name == READ):
                 detail = f"not tried since: {run.detail}"
                 runs[other] = _changed(run, CapabilityState.UNKNOWN, NOT_TRIED, detail, now)
@@ -120,7 +129,7 @@ class Capabilities:
         count = run.faults + 1
         final, closed = fault.kind in _FINAL, fault.kind is FaultKind.MAINTENANCE
         long = count >= BROKER_MAX_CONSECUTIVE_ERRORS
-        # What passes hides nothing that is final: its end would be taken for the end of both.
+        # A transient fault does not replace a final one: its end would then end both.
         if final or ((closed or long) and not _is_final(run.reason)):
             state, reason = CapabilityState.DOWN, str(fault.kind)
         else:
@@ -133,19 +142,19 @@ class Capabilities:
         )
         return replace(self, runs=MappingProxyType({**self.runs, name: after}))
 
-    def said(self, status: Status | None, now: Instant) -> Capabilities:
-        """The exchange speaks of itself; None: it does not say any more."""
+    def with_status(self, status: Status | None, now: Instant) -> Capabilities:
+        """The exchange stated its status; None: it states none any more."""
         if status == self.status:
             return self
         same = (status and status.word) == (self.status and self.status.word)
         return replace(self, status=status, status_since=self.status_since if same else now)
 
     @property
-    def told(self) -> Mapping[str, Capability]:
-        """What a reading says of each kind."""
-        return MappingProxyType({name: self._told(name, run) for name, run in self.runs.items()})
+    def published(self) -> Mapping[str, Capability]:
+        """Kind of call to its capability, as a reading has it."""
+        return MappingProxyType({name: self._published(name, run) for name, run in self.runs.items()})
 
-    def _told(self, name: str, run: _Run) -> Capability:
+    def _published(self, name: str, run: _Run) -> Capability:
         overlay = _OVERLAYS.get((self.status.word, name)) if self.status is not None else None
         if self.status is not None and overlay is not None and not _is_final(run.reason):
             return Capability(
@@ -158,16 +167,6 @@ class Capabilities:
         return Capability(
             state=run.state, reason=run.reason, detail=run.detail or announced, since_us=run.since.wall_us
         )
-
-
-_OVERLAYS: Final[Mapping[tuple[StatusWord, str], CapabilityState]] = MappingProxyType(
-    {
-        **{(StatusWord.MAINTENANCE, name): CapabilityState.DOWN for name in ALL},
-        (StatusWord.CANCEL_ONLY, TRADE): CapabilityState.LIMITED,
-        (StatusWord.POST_ONLY, TRADE): CapabilityState.LIMITED,
-    }
-)
-"""What the exchange's own status makes of a kind of call, whatever its outcomes were."""
 
 
 def _is_final(reason: str) -> bool:

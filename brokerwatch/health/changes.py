@@ -1,14 +1,12 @@
-"""Changes of readings that a trader has to be called back for, merged so that a slow callback delays nothing.
+"""Changes of readings, and the bounded queue of those that a subscriber has not taken yet.
 
-The writer of a reading puts the reading before and the reading after here, and goes on. The number of
-pending changes is bounded by the number of brokers: of each broker the oldest `before` and the newest
-`after` are kept. A slow callback gets only the newest reading of each broker. Readings in between are
-dropped; the last one never is. A change whose newest reading equals the one last delivered (by
-`reading.comparison_key`) is dropped too.
+The writer of a reading puts the previous one and the new one here, and goes on. The queue is bounded by the
+number of brokers: of each broker it keeps the oldest `before` and the newest `after`. So a slow subscriber
+misses the readings in between, and never the last one. When the last one equals the one that the subscriber
+has (`comparison_key`), there is no change.
 
-A reading that is not renewed is a change as well, and no message announces it. So the dispatcher's thread
-(`bus/change_dispatcher.py`) wakes when the first of the newest readings expires, and reports that this
-broker is not available any more.
+An expiry is a change too, and no message announces it. The queue knows when the first reading expires, and
+turns it into a change then.
 """
 
 from __future__ import annotations
@@ -26,16 +24,16 @@ NEVER_S: Final = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One broker's reading before and after.
+    """A change of one broker's reading.
 
-    Both readings expire, and a renewal is no change: the `after` of a change that is kept expires, however
-    healthy the broker is. So `lost` and `regained` say what the change was about; the state of the broker
-    later on is in its own newest reading.
+    `lost` and `regained` say what changed, and stay as they are. The readings expire by themselves, since a
+    renewal is no change: ask the cluster or the listener for the broker's newest reading later.
     """
 
     before: Reading
-    """The reading that was delivered last, or the newest when the subscription began."""
+    """The `after` of the previous change, or the newest reading when the subscription began."""
     after: Reading
+    """The newest reading."""
 
     @property
     def broker(self) -> str:
@@ -54,36 +52,36 @@ class Change:
 
 
 class PendingChanges:
-    """The changes that wait for delivery: at most one for each broker. Knows no thread and no clock."""
+    """The changes that wait for one subscriber, at most one per broker. Pure; the caller holds the lock."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, Change] = {}
         self._newest: dict[str, Reading] = {}
-        """Readings that say available and have not expired yet, by broker."""
+        """Broker to its newest reading, if that is available and has not expired."""
         self._lapsed: dict[str, Reading] = {}
-        """The reading that was delivered when a broker's reading expired, until that broker has a new one."""
+        """Broker to the reading that its expiry was reported with, until the next reading comes."""
         self.next_expiry_s = NEVER_S
-        """No reading expires before this monotonic second. A renewed reading may leave it too early."""
+        """No reading expires before this monotonic second. It may be too early, and is never too late."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def learn(self, reading: Reading, now: Instant) -> None:
-        """A reading at the start of the subscription: no change by itself, but it may expire or come back."""
+        """Take a reading from before the subscription: no change, but it may expire or come back."""
         if reading.verdict.available and reading.valid_until_s <= now.up_s:
             self._lapsed[reading.broker] = lapsed(reading, now)
         else:
             self._keep(reading)
 
     def put(self, before: Reading, after: Reading) -> bool:
-        """A reading was written. Returns whether the dispatcher must wake: a change or a sooner expiry."""
+        """Take a reading that was written. True when the subscriber must wake, for a change or an expiry."""
         began_s = self.next_expiry_s
         self._keep(after)
         before = self._lapsed.pop(after.broker, before)
         return self.change(before, after) or self.next_expiry_s < began_s
 
     def change(self, before: Reading, after: Reading) -> bool:
-        """Keep a change, joined to the pending one of its broker. Returns whether one is pending now."""
+        """Add a change, joined to the one that waits already. Returns whether one waits now."""
         waiting = self._waiting.get(after.broker)
         first = before if waiting is None else waiting.before
         if comparison_key(first) == comparison_key(after):
@@ -93,7 +91,7 @@ class PendingChanges:
         return True
 
     def expire(self, now: Instant) -> None:
-        """Turn expired readings into changes."""
+        """Turn each reading that has expired into a change."""
         if now.up_s < self.next_expiry_s:
             return
         gone = [reading for reading in self._newest.values() if reading.valid_until_s <= now.up_s]
@@ -104,7 +102,7 @@ class PendingChanges:
         self.next_expiry_s = min((one.valid_until_s for one in self._newest.values()), default=NEVER_S)
 
     def take(self) -> Change | None:
-        """The change of the broker that waits longest; None when no change is pending."""
+        """The change that waits longest; None when there is none."""
         for broker in self._waiting:
             return self._waiting.pop(broker)
         return None
@@ -114,11 +112,11 @@ class PendingChanges:
             self._newest[reading.broker] = reading
             self.next_expiry_s = min(self.next_expiry_s, reading.valid_until_s)
         else:
-            self._newest.pop(reading.broker, None)  # what is not available cannot become so by expiring
+            self._newest.pop(reading.broker, None)  # an expiry changes nothing of what is not available
 
 
 def lapsed(reading: Reading, now: Instant) -> Reading:
-    """The reading that is delivered when `reading` expired: what it answers from then on, fixed."""
+    """An expired reading as a value that stays: `silent`, since the moment it expired."""
     late_s = max(0.0, now.up_s - reading.valid_until_s)
     since = Instant(now.wall_us - round(late_s * 1_000_000), now.up_s - late_s)
     return composed(reading, NO_VETOES.lay(Reason.SILENT, "nobody has renewed this reading", since))

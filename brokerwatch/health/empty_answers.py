@@ -7,25 +7,22 @@ from typing import Final
 from brokerwatch.messages import Balance
 
 EMPTY_READS: Final = 3
-"""So many agreeing answers make an account that held something believably empty …"""
-
-
+"""So many empty answers in a row prove that an account that held something is empty now …"""
 EMPTY_OVER_S: Final = 30.0
-"""… if they came over at least so long: the same broken cache gives two quick ones alike."""
-
-
+"""… if at least so many seconds lie between the first and the last: a broken cache gives equal answers
+quickly."""
 UNSTATED_READS: Final = 2
-"""So many answers without any account make an account that was never funded, over the same time."""
+"""So many answers that name no account, over the same time, prove an account that was never funded."""
 
 
 class EmptyAnswers:
-    """Whether an answer without any currency is to be believed.
+    """Decides when an answer without any currency is believed. Pure but for its own count; one per account.
 
-    An account that held something and now answers with nothing at all was hardly ever emptied to the
-    last trace; it is far more often a broken answer in a whole envelope. (A stated zero is another matter:
-    it names its currency.) So nothing after something is no proof, until it is steady. And an answer
-    that says "no error" and states no account at all is what some never funded accounts get: it is
-    believed only where nothing was ever there, and when it comes again.
+    An account that held something and answers without any currency is rarely empty. Far more often the answer
+    is broken inside a sound envelope. (A stated zero is different: it names its currency.) So an empty answer
+    after a balance is no proof until it is steady. Some accounts that were never funded get an answer with
+    "no error" and no account at all. It is believed only if the account never held anything, and only when it
+    comes again.
     """
 
     def __init__(self) -> None:
@@ -33,9 +30,9 @@ class EmptyAnswers:
         self._reads = 0
 
     def doubt(self, balance: Balance, last: Balance | None, *, funded: bool) -> str:
-        """Take note of an answer, and say why it is not to be believed yet; empty when it is.
+        """Count an answer. Returns why it is not believed yet; empty when it is.
 
-        `last` is the last known; `funded`, whether any balance ever held anything.
+        `last` is the last known balance. `funded` says whether any balance ever held anything.
         """
         emptied = last is not None and bool(last.holdings)
         if balance.holdings or (balance.stated and not emptied):
@@ -56,5 +53,5 @@ class EmptyAnswers:
         return f"{found}; believed after {needed} such answers over {EMPTY_OVER_S:g} s"
 
     def interrupted(self) -> None:
-        """A fetch failed: answers on both sides of it do not agree."""
+        """A fetch failed: the answers before it do not count with those after it."""
         self._reads = 0

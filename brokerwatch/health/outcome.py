@@ -1,4 +1,4 @@
-"""How a fetch ended, and what can be asked for one."""
+"""The outcome of a fetch, and the protocol of what fetches."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from brokerwatch.messages import Balance, Fault
 
 @dataclass(frozen=True, slots=True)
 class NotAsked:
-    """A fetch that was not made: no outcome, so it counts nowhere."""
+    """A fetch that was not made. It is no evidence, so it is not counted."""
 
     why: str
-    """In words; of a lockout the exchange's own."""
+    """Why not, in words; for a lockout in the exchange's own."""
     locked_until: Instant | None = None
     """The end of the lockout that forbids it; None when there is none."""
 
 
 FetchOutcome = Balance | Fault | NotAsked
-"""How a fetch ends."""
+"""What a fetch ends with."""
 
 
 class Fetching(Protocol):
     """A fetch that is under way."""
 
     def cancel(self) -> object:
-        """Give it up; its outcome is not told any more, or nobody listens."""
+        """Give it up. Its outcome may still come, and is then ignored."""
         ...
 
 
 class Source(Protocol):
-    """Whatever fetches a broker's balance."""
+    """Fetches a broker's balance."""
 
     @property
     def queue_s(self) -> float:

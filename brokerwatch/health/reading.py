@@ -1,4 +1,4 @@
-"""A broker's own word as a reading: its health, its last known, and what its other calls say."""
+"""How a reading is made: the evidence of a broker, and the vetoes of the supervisor laid over it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def evidence(
     capabilities: Mapping[str, Capability] = MappingProxyType({}),
     ordered_s: float = float("-inf"),
 ) -> Reading:
-    """What a broker says of itself: the evidence, without anybody's vetoes.
+    """A broker's evidence about itself, with its own vetoes and without the supervisor's.
 
     A balance that was asked for before `ordered_s`, in monotonic seconds, is overtaken by an order.
     """
@@ -58,7 +58,7 @@ def evidence(
 
 
 def _detail(spec: BrokerSpec, health: Health) -> str:
-    """The newest fault; else the money that is there and not in the cash, so that no zero is false."""
+    """The newest fault; else the money that is not counted as cash, so that a zero does not mislead."""
     if health.fault is not None:
         return health.fault.detail
     if health.balance is None:
@@ -84,17 +84,17 @@ def _grouped(number: Decimal) -> str:
 
 
 def ttl_s(heartbeat_s: float) -> float:
-    """How long a broker may be silent: four heartbeats and a second, everywhere the same."""
+    """How many seconds a broker may be silent: four heartbeats and a second, everywhere the same."""
     return 4 * heartbeat_s + 1.0
 
 
 def heartbeat_s(ttl_s: float) -> float:
-    """The heartbeat behind a time to live that somebody announced: `ttl_s` the other way round."""
+    """The heartbeat of a publisher that announces this time to live: the inverse of `ttl_s`."""
     return max(0.0, (ttl_s - 1.0) / 4)
 
 
 def composed(evidence: Reading, vetoes: Vetoes) -> Reading:
-    """What a broker says of itself under the vetoes of others: the reading that everybody is shown."""
+    """The evidence of a broker under the vetoes of the supervisor: the reading that is published."""
     strongest = vetoes.strongest
     own = evidence.verdict.reason if evidence.verdict.reason in OWN_VETOES else None
     if own is not None and (strongest is None or PRECEDENCE.index(own) < PRECEDENCE.index(strongest)):
@@ -111,7 +111,7 @@ def composed(evidence: Reading, vetoes: Vetoes) -> Reading:
 
 
 def comparison_key(reading: Reading) -> tuple[object, ...]:
-    """What makes a reading worth telling: everything but ages, the count of events, and the detail."""
+    """What makes two readings differ for a subscriber: all but ages, the version, and the detail."""
     return (
         reading.broker_epoch,
         reading.state,

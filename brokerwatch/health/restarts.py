@@ -1,10 +1,9 @@
 """How often an actor may be restarted, and how long to wait before: OTP's restart intensity.
 
-An actor that dies at once again and again must not be restarted for ever: it burns the machine and
-hides the reason. So no more than `limit` restarts within any `window_s`; then it has failed, which
-is said once and lasts until an operator resets it. Between two restarts stands a random wait that
-doubles its range, so that many actors that died together do not come back in one burst.
-(Erlang/OTP design principles, "Maximum Restart Intensity".)
+An actor that dies again and again must not be restarted for ever: that takes CPU and hides the reason. So
+there are at most `limit` restarts within any `window_s`. Then it has failed, until an operator resets it.
+Before each restart comes a random wait whose range doubles, so that many actors that died together do not
+come back in one burst. (Erlang/OTP design principles, "Maximum Restart Intensity".)
 """
 
 from __future__ import annotations
@@ -19,11 +18,12 @@ RESTART_WINDOW_S: Final = 60.0
 """The window, and also how long an actor must stay up for its waits to start again from the shortest."""
 SHORTEST_RANGE_S: Final = 0.5
 LONGEST_RANGE_S: Final = 30.0
+"""The first and the longest range of the random wait before a restart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restarts:
-    """The recent restarts of one actor."""
+    """The recent restarts of one actor. Immutable."""
 
     limit: int = RESTART_LIMIT
     window_s: float = RESTART_WINDOW_S
@@ -32,13 +32,13 @@ class Restarts:
     attempt: int = 0
     """Restarts since the actor last stayed up for a window."""
     failed: bool = False
-    """Given up. Nothing restarts it any more."""
+    """Whether it used up its restarts. It is not restarted any more."""
 
     def died(self, now_s: float, uniform: Callable[[float, float], float]) -> tuple[Restarts, float | None]:
-        """The actor died: (the new record, seconds to wait before the restart, or None: give up).
+        """The actor died. Returns the new record, and the seconds to wait before the restart; None: give up.
 
-        `uniform(low, high)` draws the wait; `random.uniform` will do. A death that is answered
-        with a wait counts as a restart at the end of that wait.
+        `uniform(low, high)` draws the wait, as `random.uniform` does. The restart counts from the end of the
+        wait.
         """
         if self.failed:
             return self, None

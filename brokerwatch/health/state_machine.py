@@ -2,34 +2,33 @@
 
 The theory, in the order in which it matters:
 
-*A fetch ends in a balance or in a fault.* A balance becomes the last known and clears the count. A
-fault leaves the last known alone and adds one to the count of consecutive faults. At the
-threshold (`BROKER_MAX_CONSECUTIVE_ERRORS`, three) the broker becomes UNAVAILABLE, and one success
-brings it back. A real zero balance is a success; an answer that could not be read is a fault. So
-"no money" and "could not ask" can never be confused.
+*A fetch ends in a balance or in a fault.* A balance becomes the last known and clears the count. A fault
+leaves the last known alone and adds one to the count of consecutive faults. At the threshold
+(`BROKER_MAX_CONSECUTIVE_ERRORS`, three) the broker becomes UNAVAILABLE, and one success makes it HEALTHY
+again. A true zero balance is a success; an answer that could not be read is a fault. So "no money" and "could
+not ask" can never be confused.
 
-*What is no outcome changes nothing.* A cancelled fetch, a cache hit, a wait in a queue that ran
-out, a heartbeat: they raise `version`, which orders the broker's own events, and nothing else. A
-breaker that resets its count on a cancellation reports an exchange healthy that nobody reached.
+*What is no outcome changes nothing.* A cancelled fetch, a cache hit, a wait in a queue that ran out, a
+heartbeat: they raise `version`, which orders the broker's own events, and nothing else. A breaker that resets
+its count on a cancellation would report an exchange as healthy without an answer from it.
 
-*A restart is not evidence of health.* A broker that starts again knows its last balance and what it
-was convicted of, and has to show a success before anybody calls it available. Only the very first
-life of a broker starts HEALTHY: that is the contract its users know, and it lasts until the
-third fault at the latest.
+*A restart is not evidence of health.* A broker that starts again knows its last balance and its last state,
+and needs a success before it is available. Only the very first life of a broker starts HEALTHY: that is the
+contract that its users know, and it lasts until the third fault at the latest.
 
-*The evidence and the vetoes are kept apart.* What the fetches say is evidence; silence, death, an
-operator's hold are vetoes that somebody else lays, and so are two that the broker lays itself when
-private calls must stop: the exchange shut the key out, or refused it for good. None is written into
-another: silence does not count as errors, and when a hold ends, the state is what it would have been
-without it. `verdict` brings the two together. It is the only function that decides, and everybody calls it.
+*The evidence and the vetoes are kept apart.* The outcomes of fetches are evidence. Silence, death and an
+operator's hold are vetoes of the supervisor. The broker lays two vetoes itself, when private calls must stop:
+the exchange locked the key out, or refused it for good. Neither is written into the other: silence does not
+count as errors, and when a hold ends, the state is what it would have been without it. `verdict` combines the
+two. It is the only function that decides.
 
 *A policy makes the machine stricter and never laxer.* Under `guarded` (`brokerwatch.config.policy` has the
-numbers) a life starts UNKNOWN; maintenance that the exchange itself announces is a state and no
-error; a rolling window of weighted faults trips it too, which catches error, error, success for ever;
-and an unavailable broker must prove itself by more than one success.
+numbers) a life starts UNKNOWN. Maintenance that the exchange itself announces is a state and no error. A
+rolling window of weighted faults trips it too, so that error, error, success, repeated for ever, does not
+pass. An unavailable broker needs more than one success.
 
-Here is the table; the code below reads it and has no second opinion. TRIP is the fault that reaches
-the threshold or the window's share. PARTIAL is a success where more are asked for. A dash cannot be.
+Here is the table, which the code below reads. TRIP is the fault that reaches the threshold or the window's
+share. PARTIAL is a success when more are required. A dash cannot happen.
 
                 SUCCESS  PARTIAL     FAULT        TRIP         CLOSED       NEUTRAL  RESTART
     UNKNOWN     HEALTHY  -           UNKNOWN      UNAVAILABLE  MAINTENANCE  same     UNKNOWN
@@ -56,11 +55,11 @@ from brokerwatch.config.policy import SIMPLE, WEIGHTS, Rules
 from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reason, Verdict, clipped
 
 BROKER_MAX_CONSECUTIVE_ERRORS: Final = 3
-"""Consecutive faults that make a broker unavailable, unless its configuration says another number."""
+"""Consecutive faults that make a broker unavailable, unless its configuration has another number."""
 
 
 class Happening(Enum):
-    """What can befall a broker, as the table's columns."""
+    """What can happen to a broker: the columns of the table."""
 
     SUCCESS = "success"
     PARTIAL = "partial"
@@ -88,7 +87,7 @@ TRANSITIONS: Final[Mapping[tuple[HealthState, Happening], HealthState]] = Mappin
         if target is not None
     }
 )
-"""(state, happening) to the next state. `simple` never meets PARTIAL and CLOSED."""
+"""(state, happening) to the next state. PARTIAL and CLOSED do not occur under `simple`."""
 
 PRECEDENCE: Final = (
     Reason.CONFIG,
@@ -102,7 +101,7 @@ PRECEDENCE: Final = (
     Reason.LOCKED_OUT,
     Reason.AUTH,
 )
-"""The vetoes, strongest first: the first one laid is the reason that is given."""
+"""The vetoes, strongest first: the first one that is laid gives the reason."""
 
 OWN_VETOES: Final = frozenset({Reason.LOCKED_OUT, Reason.AUTH})
 """The vetoes that a broker lays on itself: private calls have stopped. The others are the supervisor's."""
@@ -110,12 +109,12 @@ OWN_VETOES: Final = frozenset({Reason.LOCKED_OUT, Reason.AUTH})
 
 @dataclass(frozen=True, slots=True)
 class Veto:
-    """Why the evidence does not count just now, in words, and since when."""
+    """Why the evidence does not count now, in words, and since when."""
 
     since: Instant
     detail: str = ""
     until: Instant | None = None
-    """When it ends by itself; None: when somebody lifts it."""
+    """When it ends by itself; None: it lasts until it is lifted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ class Vetoes:
     """Every broker meets network faults at once. No veto: it changes the reason and never the answer."""
 
     def lay(self, reason: Reason, detail: str, now: Instant, *, until: Instant | None = None) -> Vetoes:
-        """With one veto more. Laying it again does not move its beginning, and its end only if it has one."""
+        """With this veto. Laying it again keeps its beginning, and changes its end."""
         if reason not in PRECEDENCE:
             raise ValueError(f"{reason} is no veto")
         before = self.laid.get(reason)
@@ -148,7 +147,7 @@ class Vetoes:
         return replace(self, laid=MappingProxyType(kept), lifted_us=now.wall_us)
 
     def lift_ended(self, now: Instant) -> Vetoes:
-        """Without those whose end has come; the same object when there are none."""
+        """Without the vetoes whose end has come; the same object when there are none."""
         ended = [
             reason
             for reason, veto in self.laid.items()
@@ -169,7 +168,7 @@ NO_VETOES: Final = Vetoes()
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Everything that one broker's outcomes say about it. Make one with `begin`, then fold."""
+    """The health of one broker, from its outcomes. Make one with `begin`, then fold. Immutable."""
 
     state: HealthState
     since: Instant
@@ -177,13 +176,13 @@ class Health:
     threshold: int = BROKER_MAX_CONSECUTIVE_ERRORS
     """The number of consecutive faults that trips it; at least 1."""
     rules: Rules = SIMPLE
-    """By which rules it is folded."""
+    """The rules of its policy."""
     error_count: int = 0
-    """The run of counted faults up to now."""
+    """How many counted faults came in a row."""
     fault: Fault | None = None
-    """The newest fault of that run, or the word of the maintenance; None when there is neither."""
+    """The newest of those faults, or the one that announced maintenance; None when there is neither."""
     balance: Balance | None = None
-    """The last known. Only a success changes it, and no fault ever clears it."""
+    """The last known balance. Only a success changes it, and no fault ever clears it."""
     version: int = 0
     """+1 for every event of this life."""
     successes: int = 0
@@ -191,9 +190,9 @@ class Health:
     recent: tuple[FaultKind | None, ...] = ()
     """The outcomes in the rolling window, oldest first; None is a success. Empty without a window."""
     funded: bool = False
-    """Whether any balance ever held anything: from then on an empty answer is suspect."""
+    """Whether any balance ever held anything: from then on an empty answer is doubted."""
     vetoes: Vetoes = NO_VETOES
-    """The broker's own: see `OWN_VETOES`."""
+    """The broker's own vetoes, those of `OWN_VETOES`."""
 
     @classmethod
     def begin(
@@ -206,7 +205,7 @@ class Health:
         return cls(state=state, since=now, threshold=threshold, rules=rules)
 
     def seen(self, balance: Balance, now: Instant) -> Health:
-        """A fetch succeeded. An observation older than the last known proves health but replaces nothing."""
+        """A fetch succeeded. A balance older than the last known proves health and does not replace it."""
         last = self.balance
         older = last is not None and balance.as_of.up_s < last.as_of.up_s
         newest = last if older else balance.after(last)
@@ -224,7 +223,7 @@ class Health:
         )
 
     def failed(self, fault: Fault, now: Instant) -> Health:
-        """A fetch met a fault. The last known stays."""
+        """A fetch met a fault. The last known balance stays."""
         vetoes = self.vetoes
         if fault.lockout_s > 0:
             vetoes = locked_out(vetoes, fault.detail, _later(now, fault.lockout_s), now)
@@ -247,37 +246,37 @@ class Health:
             error_count=count,
             fault=fault,
             successes=0,
-            # What a recovery proves must not be undone by what was before the outage.
+            # The outcomes from before the outage must not count against a recovery.
             recent=() if target is HealthState.UNAVAILABLE else recent,
             vetoes=vetoes,
         )
 
     def ignored(self, now: Instant) -> Health:
-        """Something happened that is no outcome: a cancellation, a heartbeat. Only `version` changes."""
+        """An event that is no outcome: a cancellation, a heartbeat. Only `version` changes."""
         return self._moved(Happening.NEUTRAL, now)
 
     def locked(self, until: Instant, why: str, now: Instant) -> Health:
-        """The key is shut out until then, as somebody else on the same key was told."""
+        """The key is locked out until `until`, as another call with the same key found."""
         return replace(self.ignored(now), vetoes=locked_out(self.vetoes, why, until, now))
 
     def woken(self, now: Instant) -> Health:
-        """Time has passed: a lockout that is over ends. The same object when none has."""
+        """Time has passed: a lockout whose end has come is lifted. The same object when there is none."""
         vetoes = self.vetoes.lift_ended(now)
         return self if vetoes is self.vetoes else replace(self.ignored(now), vetoes=vetoes)
 
     def reset(self, now: Instant) -> Health:
-        """An operator, or new credentials, end what was final. A lockout is the exchange's and stays."""
+        """An operator, or new credentials, end a final refusal. A lockout of the exchange stays."""
         return replace(self.ignored(now), vetoes=self.vetoes.lift(now, Reason.AUTH))
 
     def remembered(self, balance: Balance, now: Instant) -> Health:
-        """An older balance came to light, from before a restart: kept if there is no newer, and no proof."""
+        """A balance from before a restart was found. A newer one is kept. It proves no health."""
         last = self.balance
         newest = balance if last is None or balance.as_of.up_s > last.as_of.up_s else last
         funded = self.funded or bool(balance.holdings)
         return replace(self.ignored(now), balance=newest, funded=funded)
 
     def restarted(self, now: Instant) -> Health:
-        """The first state of the next life: what was known is known, and nothing is proven."""
+        """The health that the next life starts with: all that was known, and no proof."""
         return replace(self._moved(Happening.RESTART, now), version=0, successes=0)
 
     @property
@@ -307,7 +306,7 @@ _ABOUT_CREDENTIALS: Final = frozenset({FaultKind.AUTH, FaultKind.PERMISSION})
 
 
 def locked_out(vetoes: Vetoes, why: str, until: Instant, now: Instant) -> Vetoes:
-    """With the lockout laid. One that is told again ends when the later of the two ends."""
+    """With the lockout laid. A lockout that is reported again lasts until the later of the two ends."""
     before = vetoes.laid.get(Reason.LOCKED_OUT)
     if before is not None and before.until is not None and before.until.up_s >= until.up_s:
         return vetoes
@@ -339,7 +338,7 @@ _EVIDENCE_REASON: Final[Mapping[HealthState, Reason]] = MappingProxyType(
 
 
 def verdict(evidence: HealthState, vetoes: Vetoes = NO_VETOES) -> Verdict:
-    """May this broker be used, and why: the first veto by `PRECEDENCE`, else the evidence."""
+    """Whether this broker may be used, and why: the first veto by `PRECEDENCE`, else the evidence."""
     strongest = vetoes.strongest
     if strongest is not None:
         return Verdict(available=False, reason=strongest)

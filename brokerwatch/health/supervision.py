@@ -1,10 +1,9 @@
-"""What a watcher knows of one broker: the newest evidence it heard, and the vetoes it laid.
+"""What the supervisor knows of each broker, and which brokers are silent: a pure failure detector.
 
-The supervisor sees a broker only through messages, which may be lost, doubled, late or out of
-order. So a view never counts: it keeps the newest whole state by (epoch, version) and drops the
-rest, and any shuffling of the same messages ends in the same view. What the messages cannot say,
-that there are none, is the view's own finding: silence. It lays silence as a veto beside the
-evidence, and only hearing the broker again lifts it.
+The supervisor sees a broker only through messages, which may be lost, doubled, late or out of order. So a
+view never counts them: it keeps the newest whole state by (epoch, version) and drops the rest. Any order of
+the same messages ends in the same view. Silence is what no message can report, so the supervisor finds it
+itself and lays it as a veto beside the evidence. Only a new message of the broker lifts it.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ from brokerwatch.health.state_machine import NO_VETOES, Vetoes
 from brokerwatch.messages import FaultKind, Reading, Reason
 
 TICK_GRACE_S: Final = 5.0
-"""A tick that comes later than this after its time judges nobody: it was the watcher who slept."""
+"""A round that comes later than this after its time finds no broker silent: the supervisor itself was
+late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class View:
     """One broker as the supervisor knows it."""
 
     newest: Reading
-    """The newest evidence; a blank reading with an empty epoch until something is heard."""
+    """The newest evidence; a blank reading with an empty epoch before the first message."""
     heard_s: float
-    """Monotonic seconds: when something new was last heard, or when watching began."""
+    """Monotonic seconds: when the newest evidence arrived, or when the supervisor started."""
     vetoes: Vetoes = NO_VETOES
     _reading: Reading | None = field(default=None, init=False, repr=False, compare=False)
-    """What `reading` gave: it is asked for again and again between two changes."""
+    """The result of `reading`, which is read many times between two changes."""
 
     @property
     def order(self) -> tuple[str, int]:
@@ -41,7 +41,7 @@ class View:
 
     @property
     def reading(self) -> Reading:
-        """What the supervisor publishes."""
+        """The reading that the supervisor publishes."""
         reading = self._reading
         if reading is None:
             reading = composed(self.newest, self.vetoes)
@@ -49,7 +49,7 @@ class View:
         return reading
 
     def heard(self, evidence: Reading, now: Instant) -> View:
-        """A state arrived. An old or doubled one gives this very object back."""
+        """Take a state that arrived. The same object when the state is old or doubled."""
         if (evidence.broker_epoch, evidence.version) <= self.order:
             return self
         vetoes = self.vetoes.lift(now, Reason.SILENT, Reason.NEVER_SEEN, Reason.BLIND)
@@ -58,7 +58,7 @@ class View:
         return View(newest=evidence, heard_s=now.up_s, vetoes=vetoes)
 
     def silent(self, now: Instant, limit_s: float) -> bool:
-        """Whether nothing new was heard for longer than `limit_s`."""
+        """Whether no new evidence arrived for longer than `limit_s`."""
         return now.up_s - self.heard_s > limit_s
 
     def vetoed(self, reason: Reason, detail: str, now: Instant) -> View:
@@ -74,19 +74,20 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one look around found."""
+    """The findings of one round of the supervisor."""
 
     views: dict[str, View]
+    """Every broker's view after the round."""
     to_ask: tuple[str, ...] = ()
-    """Half of the time is over: ask these to report."""
+    """Silent for half of the limit: ask these to report."""
     to_replace: tuple[str, ...] = ()
-    """Silent for good: their actors hang."""
+    """Silent for the whole limit: their actors hang."""
     on_time: bool = True
-    """False when the watcher itself was late and judged nobody."""
+    """False when the round was so late that it found no broker silent."""
 
 
 def cut_off(views: Mapping[str, View]) -> bool:
-    """Whether it is our own network: at least two brokers, and each of them has just met a network fault."""
+    """Whether it is our own network: at least two brokers, and the newest fault of each is `network`."""
     faults = [view.newest.fault for view in views.values()]
     return len(faults) >= 2 and all(fault is FaultKind.NETWORK for fault in faults)
 
@@ -99,15 +100,21 @@ def look_round(
     limit_s: float,
     exempt: Set[str] = frozenset(),
 ) -> Round:
-    """One tick of the watcher: who is silent, whom to ask, whom to replace.
+    """One round of the supervisor: which brokers are silent, which to ask, and which to replace.
 
-    `due_s` is when this tick should have come; a watcher that was asleep convicts nobody. When each
-    of at least two brokers is silent, it is more likely that the watcher hears nothing than
-    that they all died in one moment: the reason is then `blind` and no actor is replaced. Nobody
-    expects a word from the `exempt`: they are not configured rightly, given up, or about to be restarted.
+    When each of at least two brokers is silent, the supervisor itself is more likely deaf than all of them
+    dead in one moment. The veto is then `blind`, and no actor is replaced.
+
+    Args:
+        views: what is known of each broker.
+        now: the time of this round.
+        due_s: when this round should have come, in monotonic seconds. A late round finds no broker silent.
+        limit_s: how long a broker may be silent.
+        exempt: brokers that are expected to be silent: configured wrongly, given up, or about to be
+        restarted.
     """
     if now.up_s - due_s > TICK_GRACE_S:
-        # Whoever spoke while the watcher slept is still in the queue: everybody gets a new start.
+        # Messages that came meanwhile are still in the queue, so the silence of every broker begins anew.
         return Round({name: replace(view, heard_s=now.up_s) for name, view in views.items()}, on_time=False)
     watched = {name: view for name, view in views.items() if name not in exempt}
     quiet = {name: view for name, view in watched.items() if view.silent(now, limit_s)}

@@ -1,8 +1,8 @@
-"""What is to be traded, and on which market: what a trader says, checked before anybody is asked.
+"""What is to be traded, and on which market: the trader's input, checked when it is made.
 
-A market may be written in any spelling that people and exchanges use. Which one is meant is decided by the
-markets that the exchanges list, as for an order; only where nobody knows them, by the letters. What could
-mean two markets is an error that names both, never a guess.
+A market may be written in any spelling that people and exchanges use. The markets that the exchanges list
+decide which one is meant, as for an order. Only without a list the letters decide. A spelling that could mean
+two markets is an error that names both, never a guess.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from brokerwatch.money import plain
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Need:
-    """What is to be traded. Raises InvalidOrder, which names the argument that cannot be.
+    """What is to be traded.
 
-    With neither amount it is only asked that there is something to pay with. Fees are not reckoned
-    with: an order for all that is free may be refused for them by the exchange.
+    Without an amount it only has to be more than nothing that is free to pay with. Fees are not considered:
+    the exchange may refuse an order for all that is free because of them.
+
+    Raises:
+        InvalidOrder: an argument is not possible; the error names it.
     """
 
     symbol: str
@@ -32,17 +35,17 @@ class Need:
     side: Side | str
     """`buy` or `sell`."""
     quote_amount: Decimal | None = None
-    """How much, in the currency that pays (USD of `BTC/USD`). At most one of the two amounts."""
+    """How much, in the currency that pays (USD of `BTC/USD`). At most one of the two amounts may be given."""
     base_amount: Decimal | None = None
     """How much, in the currency that is bought or sold (BTC of `BTC/USD`)."""
     prefer: Sequence[str] = ()
     """Names of brokers, the best first. The others come after them."""
     only: Sequence[str] | None = None
-    """Names of the brokers that may be chosen at all; None: any. An empty one admits nobody."""
+    """Names of the brokers that may be chosen; None: all. An empty sequence admits none."""
     max_age_s: float = 30.0
-    """A balance that is older refuses an entry; infinite: any age."""
+    """The greatest age of a balance for an entry, in seconds; infinite: any age."""
     exit: bool = False
-    """Whether this closes something: then health and age only rank and caution."""
+    """Whether this closes a position. Then health and age are cautions and never refuse."""
 
     def __post_init__(self) -> None:
         _check_symbol(self.symbol)
@@ -62,12 +65,13 @@ class Need:
 
     @property
     def base(self) -> str:
-        """The currency that is bought or sold. Raises InvalidSymbol where only the markets would tell."""
+        """The currency that is bought or sold. Raises InvalidSymbol when only a list of markets could
+        tell."""
         return self._pair()[0]
 
     @property
     def quote(self) -> str:
-        """The currency that pays. Raises InvalidSymbol where only the markets would tell."""
+        """The currency that pays. Raises InvalidSymbol when only a list of markets could tell."""
         return self._pair()[1]
 
     @property
@@ -77,7 +81,7 @@ class Need:
 
     @property
     def spent(self) -> Decimal | None:
-        """How much of it leaves the account; None when only a price would tell, or no amount is asked for."""
+        """How much of it leaves the account; None without an amount, and when it depends on the price."""
         return self.quote_amount if self.side == Side.BUY else self.base_amount
 
     def __str__(self) -> str:
@@ -89,13 +93,17 @@ class Need:
         return f"{'exit, ' if self.exit else ''}{self.side}{amount} on {self.symbol}"
 
     def read(self, markets: Iterable[Mapping[str, Product]]) -> Need:
-        """This need with the symbol as everybody writes it, by the markets that are known; at best itself.
+        """This need with its symbol as ccxt writes it; the same object when it is written so already.
 
-        Raises InvalidSymbol for a spelling that could mean two of them, or that nobody can read.
+        Args:
+            markets: the known markets of each exchange, by symbol.
+
+        Raises:
+            InvalidSymbol: the spelling could mean two markets, or cannot be read.
         """
         common = _is_common(self.symbol)
         if common and not any(part in ALIASES for part in self._pair()):
-            return self  # where nobody lists it, one that differs in case alone is another currency
+            return self  # a code that differs in case alone and is not listed is another currency
         known = tuple({id(one): one for one in markets}.values())
         if common and any(self.symbol in one for one in known):
             return self
@@ -124,7 +132,7 @@ class Need:
 
 
 def _is_common(symbol: str) -> bool:
-    """Whether it is written as ccxt writes most: two codes in capitals with a slash between them."""
+    """Whether it is written as ccxt writes most markets: two codes in capitals with a slash between them."""
     return symbol.count("/") == 1 and symbol.upper() == symbol and not set(symbol) & set("-_")
 
 
@@ -136,7 +144,7 @@ def _check_symbol(symbol: object) -> None:
         parts = checked(symbol)
     except InvalidSymbol:
         parts = ()
-    # Settled in something makes a derivative, of which a balance says too little.
+    # A third part, the settlement currency, means a derivative. A balance says too little about those.
     if not 1 <= len(parts) <= 2 or not all(map(is_code, parts)) or len({*map(str.upper, parts)}) < len(parts):
         raise InvalidOrder("symbol", f"{expected}, not {symbol[:40]!r}")
 

@@ -1,7 +1,7 @@
-"""What speaks against a broker for a need: facts of the market, of the account and of the moment.
+"""The objections to a broker for a need: facts of the market, of the account and of the moment.
 
-Everything is said, what lasts longest first, each with a code for programs and a sentence for people. An
-exit is refused only by the facts of the market and by a fresh balance without the asset.
+All objections are given, the longest-lasting first, each with a code for programs and a sentence for people.
+An exit is refused only by the facts of the market and by a fresh balance without the asset.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ class Candidate:
     listed: int = 0
     """Its place in the configuration."""
     trading: bool | None = None
-    """Whether its configuration lets orders go through us; None where that is nobody's concern: in a
-    process that only listens, and where the trader places his orders himself."""
+    """Whether its configuration lets brokerwatch place orders. None where that does not matter: in a process
+    that only listens, and where the trader places the orders."""
     unaccounted: str = ""
-    """An order of it of which nobody knows, in words; entries wait until that is known."""
+    """An order of this broker whose outcome is not known, in words; entries wait until it is. Else empty."""
     unverified: str = ""
-    """Why its entries need a verification first, in words; empty where they need none."""
+    """Why its entries need a verification first, in words; empty when they need none."""
     knowable: bool = True
-    """Whether its markets can ever be known; not where a callable of the trader's own reads the balance."""
+    """Whether its markets can ever be known. They cannot when a callable of the trader's reads the
+    balance."""
 
     @property
     def is_own(self) -> bool:
-        """Whether nobody can know its markets: no exchange is behind it that anybody could ask."""
+        """Whether its markets cannot be known: there is no exchange behind it that could be asked."""
         return self.products is None and (not self.knowable or self.reading.exchange == CUSTOM)
 
 
@@ -53,35 +54,39 @@ class RefusalCode(StrEnum):
     NO_SUCH_BROKER = "no_such_broker"
     """`Need.prefer` or `Need.only` names it, and there is none of that name here."""
     NO_SUCH_MARKET = "no_such_market"
+    """Its exchange does not list the market."""
     TRADING_DISABLED = "trading_disabled"
     """Its configuration does not say `trading = true`."""
     EXPIRED = "expired"
-    """It was available, and nobody vouches for that any more."""
+    """It was available, and its reading was not renewed in time."""
     NOT_AVAILABLE = "not_available"
+    """It cannot be trusted now; the text has the reason."""
     TRADE_DOWN = "trade_down"
     """Its orders fail, or the exchange says that trading is closed."""
     TRADE_LIMITED = "trade_limited"
     """The exchange takes cancels or resting orders only."""
     ORDER_UNKNOWN = "order_unknown"
-    """Nobody knows what became of an earlier order, and no entry goes out until that is known."""
+    """The outcome of an earlier order is not known, and no entry goes out until it is."""
     VERIFICATION_REQUIRED = "verification_required"
     """Its entries need a passing `brokerwatch verify` that is young enough."""
     PRODUCTS_UNKNOWN = "products_unknown"
+    """The markets of its exchange were not read yet."""
     MARKET_CLOSED = "market_closed"
     """Listed, and not open for trading just now."""
     BELOW_MINIMUM = "below_minimum"
     """Less than the market's smallest order, once rounded down to its steps."""
     BALANCE_UNKNOWN = "balance_unknown"
-    """It never answered, or whoever publishes it keeps the balance to itself."""
+    """It never answered, or its cluster does not publish balances."""
     OVERTAKEN = "overtaken"
     """An order was sent after the balance was read."""
     BALANCE_STALE = "balance_stale"
     """The balance is older than `Need.max_age_s`."""
     NOT_ENOUGH = "not_enough"
+    """Its free amount is below the need's."""
 
 
 MONEY: Final = frozenset({RefusalCode.BALANCE_UNKNOWN, RefusalCode.NOT_ENOUGH})
-"""Whether it has enough is not known, or known not to be so."""
+"""Under these codes it is not known that the broker has enough."""
 _EXIT_REFUSED: Final = frozenset(
     {
         RefusalCode.NOT_WANTED,
@@ -90,7 +95,7 @@ _EXIT_REFUSED: Final = frozenset(
         RefusalCode.NOT_ENOUGH,
     }
 )
-"""What refuses an exit too; `not_enough` only on a fresh balance, since a stale one may be wrong."""
+"""These refuse an exit too; `not_enough` only on a fresh balance, since a stale one may be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +103,15 @@ class Refusal:
     """One broker that cannot be chosen, and the first reason for it."""
 
     broker: str
+    """Its name, as configured."""
     code: RefusalCode
+    """The reason, for programs."""
     text: str
     """A sentence for a person, with the numbers: `has 120.5 USD free, needs 500`."""
 
 
 class Seen(NamedTuple):
-    """A candidate at one moment: each answer that depends on the clock was asked for once."""
+    """A candidate at one moment. Each value that depends on the clock was read once."""
 
     candidate: Candidate
     broker: str
@@ -115,19 +122,19 @@ class Seen(NamedTuple):
 
 
 def seen_of(need: Need, candidate: Candidate) -> Seen:
-    """What is known of a candidate now, as it is judged from here on."""
+    """Read everything of a candidate that depends on the clock, for the judgement that follows."""
     reading = candidate.reading
     stale, age_ms = reading.stale, reading.age_ms
     free = None
     if reading.as_of is not None and reading.balance is not None:
         held = reading.balance.get(need.spends)
         free = Decimal(0) if held is None else held.free  # a stated balance names all that is there
-    # Asked last: of the three answers this is the one that must not be old.
+    # `available` is read last: of the three values this is the one that must not be old.
     return Seen(candidate, reading.broker, stale, age_ms, reading.available, free)
 
 
 def objections(need: Need, seen: Seen, *, strict_products: bool) -> Iterator[Refusal]:
-    """Everything that speaks against this candidate, what lasts longest first."""
+    """All objections to this candidate, the longest-lasting first."""
 
     def because(code: RefusalCode, text: str) -> Refusal:
         return Refusal(seen.broker, code, text)
@@ -195,7 +202,7 @@ def _money(need: Need, seen: Seen) -> Iterator[Refusal]:
 
 
 def _below_minimum(need: Need, product: Product) -> str:
-    """Why the market would not take so little; empty when it would, or when only a price would tell."""
+    """Why the amount is too small for the market; empty when it is not, and when it depends on the price."""
     for wanted, step, minimum, currency in (
         (need.base_amount, product.base_step, product.base_minimum, need.base),
         (need.quote_amount, product.quote_step, product.quote_minimum, need.quote),
@@ -212,7 +219,7 @@ def _below_minimum(need: Need, product: Product) -> str:
 
 
 def refuses_exit(objection: Refusal, seen: Seen) -> bool:
-    """Whether it speaks against an exit as well."""
+    """Whether this objection refuses an exit too."""
     if objection.code is RefusalCode.NOT_ENOUGH:
         return not seen.stale
     return objection.code in _EXIT_REFUSED
@@ -231,5 +238,5 @@ def seconds(age_ms: int) -> str:
 
 
 def _with_detail(text: str, detail: str) -> str:
-    words = " ".join(detail.split())  # a line for each broker, whatever an exchange says
+    words = " ".join(detail.split())  # one line per broker, whatever line ends an exchange sends
     return f"{text} ({words})" if words else text

@@ -1,24 +1,22 @@
 """Which account can take this order, and why each other one cannot: a pure choice among readings.
 
-A `Need` says what is to be traded. Each `Candidate` is asked on its own whether anything speaks against
-it; those against whom nothing does are put in one total order, so the same knowledge always gives the
-same choice, in whatever order it is handed in, and a candidate more never changes how two others stand.
-The order is:
+A `Need` says what is to be traded. Each `Candidate` is judged on its own. Those without an objection are put
+in one total order. So the same readings always give the same choice, in whatever order they come, and one
+candidate more never changes the order of two others. The order is:
 
-1. the place in `prefer`; who is not listed there comes after all who are;
+1. the place in `prefer`; brokers that are not listed there come after all that are;
 2. a fresh balance before a stale one;
 3. healthy evidence before degraded;
 4. fewer errors in a row;
-5. the order of the configuration, and of equals the name.
+5. the order of the configuration, and then the name.
 
-Amounts do not rank. A balance is compared with what the need asks for and with nothing else: a stale
-amount beside a fresh one, or dollars beside a dollar stablecoin, are two different kinds of number, and
-any rule such as "where there is most" would set them against one another. Whoever needs an amount that
-no single account has gets nobody, never a sum.
+Amounts do not rank. A balance is compared with the need's amount and with nothing else: a stale amount and a
+fresh one, or dollars and a dollar stablecoin, are two different kinds of number, and a rule such as "where
+there is most" would compare them. When no single account has the amount, no account is chosen, and amounts
+are never added up.
 
-An exit is never blocked by what we know of health, age or configuration. For an exit only the facts of
-the market and a fresh balance without the asset refuse; all else is a caution, and who has fewer of them
-comes first.
+Health, age and configuration never block an exit. Only the facts of the market and a fresh balance without
+the asset refuse one. Every other objection is a caution, and a broker with fewer cautions comes first.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ from brokerwatch.routing.objections import (
 __all__ = ["NOBODY", "Candidate", "Choice", "Need", "Ranked", "Refusal", "RefusalCode", "choose"]
 
 NOBODY: Final = "nobody"
-"""What stands in `Choice.why()` when there is no choice."""
+"""The text in `Choice.why()` in place of a name when no broker was chosen."""
 
 _EVIDENCE: Final[Mapping[HealthState, int]] = {
     HealthState.HEALTHY: 0,
@@ -65,26 +63,27 @@ class Ranked:
 
     broker: str
     reading: Reading
-    """The very reading that was judged."""
+    """The reading that was judged."""
     stale: bool
-    """Whether its balance is anything but the newest truth; then it was not compared with a fresh one."""
+    """Whether its balance is not the newest truth. Stale and fresh amounts are never compared."""
     free: Decimal | None
-    """What is free of the currency that would leave the account; None when unknown."""
+    """The free amount of the currency that would leave the account; None when unknown."""
     cautions: tuple[str, ...] = ()
-    """What a person should know before he uses it."""
+    """What the trader should know before using it, as sentences."""
     behind: str = ""
     """The first criterion by which it stands behind the one before it; empty for the best."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The answer to a need: true when somebody was found."""
+    """The answer to a `Need`. It is true when at least one broker can take it."""
 
     need: Need
+    """The need, with its symbol as ccxt writes it."""
     ranked: tuple[Ranked, ...]
-    """Those who can take it, the best first."""
+    """The brokers that can take it, the best first."""
     refused: tuple[Refusal, ...]
-    """Those who cannot, in the order of the configuration; then names that are nobody's."""
+    """The brokers that cannot, in the order of the configuration; then names without a broker."""
 
     @property
     def best(self) -> Ranked | None:
@@ -100,7 +99,7 @@ class Choice:
         return bool(self.ranked)
 
     def why(self) -> str:
-        """Who was chosen, and why each other was not: a line for each, for a person or a log."""
+        """Which broker was chosen, and why each other was not: one line per broker, for people and logs."""
         lines = [f"{self.need}: {self.broker or NOBODY}"]
         if not self.ranked and not self.refused:
             lines.append("  there is no broker to choose from")
@@ -118,12 +117,12 @@ class Choice:
 
 
 class _Standing(NamedTuple):
-    """Where somebody stands: compared from the front, and the smaller is the better."""
+    """The rank of one broker. It is compared from the first field on, and the smaller is the better."""
 
     lacks: bool
     """Only of exits: whether it has enough is not known."""
     hindrances: int
-    """Only of exits: how many things would have refused an entry."""
+    """Only of exits: how many objections would have refused an entry."""
     place: int
     stale: bool
     evidence: int
@@ -142,16 +141,25 @@ _BEHIND: Final = (
     "later in the configuration",
     "later by its name",
 )
-"""What is said of whoever stands behind, for each part of `_Standing`."""
+"""For each field of `_Standing`, why a broker ranks behind the previous one."""
 
 
 def choose(need: Need, candidates: Iterable[Candidate], *, strict_products: bool = True) -> Choice:
-    """Who can take `need`, the best first, and why nobody else can.
+    """Choose the brokers that can take `need`.
 
-    `strict_products`: whether a broker whose markets are not known is refused; a process that only listens
-    never knows them, and is told by a caution. So is whoever watches an account of his own with a callable,
-    whose markets nobody can know. The symbol of the choice's need is the one that was read. Raises
-    InvalidSymbol when the need's could mean two markets or none; ValueError for two candidates of one name.
+    Args:
+        need: what is to be traded.
+        candidates: every broker that is known, one candidate each.
+        strict_products: whether a broker with unknown markets is refused. A process that only listens never
+            knows the markets, so there it is a caution. It is one, too, for an account that a callable of the
+            trader's reads, whose markets cannot be known.
+
+    Returns:
+        The choice. The symbol of its need is written as ccxt writes it.
+
+    Raises:
+        InvalidSymbol: the symbol could mean two markets, or cannot be read.
+        ValueError: two candidates have the same name.
     """
     ranked: list[tuple[_Standing, Ranked]] = []
     refused: list[Refusal] = []

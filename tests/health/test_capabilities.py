@@ -23,7 +23,7 @@ BEGUN = Capabilities.begin(at(0))
 
 
 def states(calls: Capabilities) -> dict[str, tuple[CapabilityState, str]]:
-    return {name: (can.state, can.reason) for name, can in calls.told.items()}
+    return {name: (can.state, can.reason) for name, can in calls.published.items()}
 
 
 def failed(calls: Capabilities, name: str, kind: FaultKind, times: int = 1, up_s: float = 1) -> Capabilities:
@@ -42,7 +42,7 @@ def test_three_faults_in_a_row_put_one_kind_of_call_out_and_no_other(name: str) 
     assert states(twice)[name] == (UNKNOWN, "not_tried")
     thrice = failed(twice, name, FaultKind.EXCHANGE_DOWN)
     assert states(thrice)[name] == (DOWN, "exchange_down")
-    assert thrice.told[name].detail == "exchange_down it was"
+    assert thrice.published[name].detail == "exchange_down it was"
     others = {other: state for other, state in states(thrice).items() if other != name}
     assert set(others.values()) == {(UNKNOWN, "not_tried")}
     assert states(thrice.succeeded(name, at(2)))[name] == (OK, "ok")
@@ -69,7 +69,7 @@ def test_a_passing_outage_of_orders_is_forgotten_when_the_account_answers_long_a
     assert states(soon)[TRADE] == (DOWN, "network")
     later = out.succeeded(READ, at(10 + FORGOTTEN_S))
     assert states(later)[TRADE] == (UNKNOWN, "not_tried")
-    assert "network it was" in later.told[TRADE].detail
+    assert "network it was" in later.published[TRADE].detail
 
 
 WHOLE = [FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN, FaultKind.MAINTENANCE, FaultKind.RATE_LIMITED]
@@ -83,7 +83,7 @@ def test_an_outage_of_the_whole_exchange_is_over_for_all_calls_when_reading_is_b
     out = failed(failed(BEGUN, other, kind, 3), READ, kind, up_s=2)
     back = out.succeeded(READ, at(3))
     assert states(back)[other] == (UNKNOWN, "not_tried")
-    assert f"{kind} it was" in back.told[other].detail
+    assert f"{kind} it was" in back.published[other].detail
     assert states(failed(back, other, kind, 3))[other] == (DOWN, str(kind))
 
 
@@ -122,14 +122,14 @@ def test_an_outage_that_comes_over_a_refusal_of_the_key_does_not_hide_it() -> No
 
 
 def test_what_the_exchange_says_of_trading_outlives_the_outage_of_all() -> None:
-    said = BEGUN.said(Status(StatusWord.CANCEL_ONLY), at(1))
+    said = BEGUN.with_status(Status(StatusWord.CANCEL_ONLY), at(1))
     out = failed(failed(said, TRADE, FaultKind.NETWORK, 3), READ, FaultKind.NETWORK, 3)
     assert states(out.succeeded(READ, at(2)))[TRADE] == (LIMITED, "cancel_only")
 
 
 def test_a_restart_in_the_middle_of_an_outage_does_not_keep_orders_out_after_it() -> None:
     out = failed(failed(BEGUN, TRADE, FaultKind.NETWORK, 3), READ, FaultKind.NETWORK, 3)
-    resumed = Capabilities.resumed(out.told, at(9))
+    resumed = Capabilities.resumed(out.published, at(9))
     assert states(resumed.succeeded(READ, at(10)))[TRADE] == (UNKNOWN, "not_tried")
 
 
@@ -147,48 +147,49 @@ def test_the_exchange_s_own_word_lies_over_the_outcomes_and_leaves_them_as_they_
     works = BEGUN
     for name in ALL:
         works = works.succeeded(name, at(1))
-    closed = works.said(Status(StatusWord.MAINTENANCE, "until noon"), at(5))
+    closed = works.with_status(Status(StatusWord.MAINTENANCE, "until noon"), at(5))
     assert states(closed) == dict.fromkeys(ALL, (DOWN, "maintenance"))
-    assert closed.told[TRADE] == Capability(
+    assert closed.published[TRADE] == Capability(
         state=DOWN, reason="maintenance", detail="until noon", since_us=at(5).wall_us
     )
-    assert states(closed.said(Status(StatusWord.ONLINE), at(6))) == states(works)
-    assert states(closed.said(None, at(6))) == states(works)
+    assert states(closed.with_status(Status(StatusWord.ONLINE), at(6))) == states(works)
+    assert states(closed.with_status(None, at(6))) == states(works)
 
 
 @pytest.mark.parametrize("word", [StatusWord.CANCEL_ONLY, StatusWord.POST_ONLY])
 def test_where_a_market_order_is_not_taken_trading_is_limited_and_the_rest_is_not(word: StatusWord) -> None:
-    calls = BEGUN.succeeded(READ, at(1)).said(Status(word), at(2))
+    calls = BEGUN.succeeded(READ, at(1)).with_status(Status(word), at(2))
     assert states(calls) == {READ: (OK, "ok"), TRADE: (LIMITED, str(word)), DATA: (UNKNOWN, "not_tried")}
 
 
 def test_announced_maintenance_is_told_and_changes_nothing() -> None:
-    calls = BEGUN.succeeded(READ, at(1)).said(Status(StatusWord.ONLINE, "maintenance on Sunday"), at(2))
+    announced = Status(StatusWord.ONLINE, "maintenance on Sunday")
+    calls = BEGUN.succeeded(READ, at(1)).with_status(announced, at(2))
     assert states(calls)[READ] == (OK, "ok")
-    assert calls.told[READ].detail == "maintenance on Sunday"
+    assert calls.published[READ].detail == "maintenance on Sunday"
 
 
 def test_a_key_s_own_refusal_is_shown_through_the_exchange_s_status() -> None:
-    calls = failed(BEGUN, TRADE, FaultKind.PERMISSION).said(Status(StatusWord.CANCEL_ONLY), at(2))
+    calls = failed(BEGUN, TRADE, FaultKind.PERMISSION).with_status(Status(StatusWord.CANCEL_ONLY), at(2))
     assert states(calls)[TRADE] == (DOWN, "permission")
 
 
 def test_since_moves_with_the_state_and_not_with_every_outcome() -> None:
     calls = BEGUN.succeeded(READ, at(1)).succeeded(READ, at(2))
-    assert calls.told[READ].since_us == at(1).wall_us
+    assert calls.published[READ].since_us == at(1).wall_us
     out = failed(calls, READ, FaultKind.NETWORK, 3, up_s=7)
-    assert failed(out, READ, FaultKind.NETWORK, up_s=9).told[READ].since_us == at(7).wall_us
-    word = out.said(Status(StatusWord.CANCEL_ONLY, "a"), at(10)).said(
+    assert failed(out, READ, FaultKind.NETWORK, up_s=9).published[READ].since_us == at(7).wall_us
+    word = out.with_status(Status(StatusWord.CANCEL_ONLY, "a"), at(10)).with_status(
         Status(StatusWord.CANCEL_ONLY, "b"), at(11)
     )
-    assert word.told[TRADE].since_us == at(10).wall_us
+    assert word.published[TRADE].since_us == at(10).wall_us
 
 
 def test_a_restart_launders_nothing() -> None:
     out = failed(BEGUN, TRADE, FaultKind.PERMISSION).succeeded(READ, at(2))
-    resumed = Capabilities.resumed(out.told, at(9))
+    resumed = Capabilities.resumed(out.published, at(9))
     assert states(resumed) == states(out)
-    assert resumed.told[TRADE].since_us == out.told[TRADE].since_us
+    assert resumed.published[TRADE].since_us == out.published[TRADE].since_us
     assert states(failed(resumed, READ, FaultKind.NETWORK, 2)) == states(resumed)
 
 
@@ -220,7 +221,7 @@ def test_whatever_happens_a_kind_of_call_works_only_after_an_answer_and_is_out_o
         now = at(number * 0.1)  # never long enough for anything to be forgotten
         if isinstance(what, StatusWord):
             word = what
-            calls = calls.said(Status(what), now)
+            calls = calls.with_status(Status(what), now)
         elif isinstance(what, FaultKind):
             calls = calls.failed(name, Fault(what), now)
         else:
@@ -238,7 +239,7 @@ def test_whatever_happens_a_kind_of_call_works_only_after_an_answer_and_is_out_o
             runs[name].append(what)
     for name in ALL:
         is_out = bool(why_out(runs[name]))
-        can = calls.told[name]
+        can = calls.published[name]
         if can.reason in tuple(StatusWord) and word is not StatusWord.ONLINE and can.reason == word:
             continue  # the exchange's own word lies over it
         assert (can.state is DOWN) == is_out
