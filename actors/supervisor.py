@@ -149,7 +149,7 @@ class HealthSupervisor(Actor):
             self._views, now, due_s=self._due_s, limit_s=ttl_s(self._context.heartbeat_s), exempt=self._exempt
         )
         if not found.on_time:
-            _log.warning("the supervisor was held up for %.1f s and judges nobody", now.up_s - self._due_s)
+            _log.warning("the supervisor was held up for %.1f s and judges no broker", now.up_s - self._due_s)
         for name, view in found.views.items():
             self._change(name, view)
         for name in found.to_ask:

@@ -162,7 +162,7 @@ def _circumstances(began: datetime, load: str, *, quick: bool) -> list[str]:
 
 def _placement() -> str:
     if not CORES:
-        return "wherever the system puts it; this one lets nobody choose"
+        return "wherever the system puts it; this one offers no choice"
     return (
         f"the process that is measured on core {CORES[0]}, all its threads; exchanges, subscribers and "
         f"publishers, each a process of its own, on core {CORES[-1]}"

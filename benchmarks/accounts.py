@@ -56,7 +56,7 @@ def _rows() -> tuple[Row, ...]:
 ROWS: Final = _rows()
 POLL_S: Final = 10.0
 WINDOW_S: Final = 20.0
-"""CPU is counted so long, two polls of everybody."""
+"""CPU is counted for so long: two polls of every account."""
 LATE: Final = 1.5
 """A balance older than so many polls was not read in time."""
 PATIENCE_S: Final = 120.0

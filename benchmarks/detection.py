@@ -45,7 +45,7 @@ class Outage(Exception):
 
 
 class Exchange:
-    """Is up or down, for everybody."""
+    """Is up or down, for all subjects."""
 
     def __init__(self) -> None:
         self.down = False

@@ -1,4 +1,4 @@
-"""How soon a stranger knows: from the third error of an account to `available` False in another process.
+"""How soon another process knows of an outage: from an account's third error to `available` False there.
 
 The clock starts where the account's source raises for the third time, in the trader's process, and stops
 where a consumer of `Listener.changes()` holds the reading; both read CLOCK_MONOTONIC, which is one for the
@@ -255,7 +255,7 @@ def subscriber(arguments: list[str]) -> None:
         threading.Thread(target=hear_changes, daemon=True).start()
         for _ in heard():
             pass
-    os._exit(0)  # the daemons wait in sockets that nobody shall close under them
+    os._exit(0)  # the daemon threads wait in sockets that must not be closed under them
 
 
 def await_words(other: Elsewhere, *wanted: str) -> list[int]:

@@ -96,8 +96,8 @@ def cpu_between(times: int, one: Callable[[], object]) -> float:
     return (time.process_time() - before) / times * 1e6
 
 
-def _nobody(said: object) -> bool:
-    del said
+def _ignore(event: object) -> bool:
+    del event
     return True
 
 
@@ -117,7 +117,7 @@ def gateway() -> Generator[tuple[Gateway, LoopThread]]:
 def read(account: BrokerSpec, times: int) -> float:
     """Lane, gateway and strict parse, one fetch started by the end of the other."""
     with gateway() as (gate, _):
-        source = gate.account(account, CallReporter(_nobody)).source
+        source = gate.account(account, CallReporter(_ignore)).source
         left, ended = times, threading.Event()
         before, after = 0.0, 0.0
 
@@ -143,13 +143,13 @@ def acted(account: BrokerSpec, times: int) -> float:
     """The same, asked by the account's actor, which folds each outcome and shows it on the board."""
     clock = SystemClock()
     with gateway() as (gate, loop):
-        source = gate.account(account, CallReporter(_nobody)).source
+        source = gate.account(account, CallReporter(_ignore)).source
         health = Health.begin(clock.now())
         slot = Slot(evidence(account, "", health, clock.now(), clock, 1.0), health, NO_VETOES)
         around = BrokerContext(
             source=source, slot=slot, alarms=Timers(loop), clock=clock, heartbeat_s=1.0, journal=Journal(None)
         )
-        actor = BrokerActor.start(account, "1", health, around, _nobody, print)
+        actor = BrokerActor.start(account, "1", health, around, _ignore, print)
 
         def one() -> None:
             waiter: Future[Reading] = Future()

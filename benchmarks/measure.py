@@ -1,4 +1,4 @@
-"""What every bench shares: its rows, its own process, its core, and how it is profiled.
+"""What all benches share: rows, a process of their own, the choice of a core, and profiling.
 
 A bench is a module with `ROWS` and `measure(quick)`, which gives a number for each row's key. It runs in a
 process of its own and is repeated by `benchmarks/__main__.py`; numbers are compared only within one process.
@@ -44,7 +44,7 @@ class Row:
 
 
 CORES: Final = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
-"""The cores that this process may use, as it found them; empty where nobody can choose."""
+"""The cores that this process may use, as it found them; empty where the system offers no choice."""
 
 
 def place(core: int) -> None:
@@ -74,7 +74,7 @@ def resident_mb() -> float:
 
 
 def say(words: str) -> None:
-    """Progress, for who watches."""
+    """Print progress to the terminal."""
     print(words, file=sys.stderr, flush=True)
 
 

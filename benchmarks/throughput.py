@@ -103,7 +103,7 @@ def states(events: int, *, flips: bool) -> list[tuple[bytes, bytes]]:
 
 
 def publisher(arguments: list[str]) -> None:
-    """The other process: sends all it has, once for each word, to whoever is at the endpoint by then."""
+    """The other process: sends all its events, once per request, to the subscriber at the endpoint."""
     del arguments
     made: dict[bool, list[tuple[bytes, bytes]]] = {}
     for words in heard():
@@ -123,13 +123,13 @@ def publisher(arguments: list[str]) -> None:
         answer(time.monotonic_ns())
 
 
-class Nobody(pykka.ThreadingActor):
-    """Stands for the brokers' actors, which are somewhere else."""
+class Absent(pykka.ThreadingActor):
+    """Stands for the brokers' actors, which are in another process."""
 
     use_daemon_thread = True
 
     def on_receive(self, message: Any) -> Any:
-        """Listen to nothing."""
+        """Ignore it."""
 
 
 class Counted:
@@ -162,7 +162,7 @@ def supervised(other: Elsewhere, endpoint: str, events: int, *, flips: bool) -> 
     """Events a second, the share that was decoded, and the share that was published."""
     clock = SystemClock()
     now = clock.now()
-    bus, loop, stand_in = Bus(), LoopThread("timers"), Nobody.start()
+    bus, loop, stand_in = Bus(), LoopThread("timers"), Absent.start()
     loop.start()
     inbox = Inbox(bus, endpoint, clock, ttl_s(HEARTBEAT_S))
     out = Publisher(bus, "tcp://127.0.0.1:*", "health", bind=True)

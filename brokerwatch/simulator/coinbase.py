@@ -183,7 +183,7 @@ class SimulatedCoinbase(CoinbaseOrders):
 
     @property
     def _market_data(self) -> Mapping[str, PublicHandler]:
-        """What stands below /market for everybody, and without it for who signs."""
+        """The routes that are public below /market, and need a signature without it."""
         return {
             "products": self._products,
             "products/{product_id}": self._one_product,

@@ -1,6 +1,6 @@
 """Coinbase's orders: JSON in, status 200 for what it refuses, and one order for one client_order_id.
 
-Whoever sends an id a second time gets the first order back and places nothing, so here a client that is
+A client that sends an id a second time gets the first order back and places nothing, so here a client that is
 not sure may send again. https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders
 """
 

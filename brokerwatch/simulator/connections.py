@@ -24,7 +24,7 @@ class Ending(Enum):
     SILENCE = auto()
     """Nothing more comes, and it stays open."""
     REPEAT = auto()
-    """The same bytes come once more a moment later, when nobody has asked, and it stays open."""
+    """The same bytes come once more a moment later, without a request, and it stays open."""
     DRIP = auto()
     """One blank comes each 0.2 s, for ever, in a chunk of its own. (Blanks may stand before any JSON.)"""
 

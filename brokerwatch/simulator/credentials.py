@@ -1,6 +1,6 @@
 """Made-up credentials that are the same every time, so that a client is configured once.
 
-They follow from a name, and anybody can work them out: there is nothing behind them but play money on
+They follow from a name, and can be computed by anyone: there is nothing behind them but play money on
 this machine. Each has the form that its exchange issues.
 """
 

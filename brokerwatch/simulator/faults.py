@@ -116,7 +116,7 @@ PAGES: Mapping[str, Answer] = {
     "wrong_envelope": json_answer({"status": "ok", "service": "gateway"}),
 }
 
-# Where the two redirects lead. They count as no call of anybody.
+# The targets of the two redirects. They are not counted as calls of an account.
 REDIRECT_TARGETS: Mapping[str, Answer] = {
     "/login": html_answer("Log in", 200),
     "/moved": PAGES["redirect_loop"],

@@ -259,7 +259,7 @@ class SimulatedKraken(KrakenOrders):
         return total * price
 
     def _withdraw_info(self, _call: Call, _account: Account, _fault: str) -> Json:
-        # Nobody has an address here. A key without the permission never comes as far as this.
+        # No account has an address here. A key without the permission is refused before this.
         raise Refused(error("EFunding:Unknown withdraw key"))
 
     def _ticker(self, call: Call) -> Json:

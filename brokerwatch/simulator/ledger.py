@@ -113,7 +113,7 @@ class Ledger(Listings, ABC):
         account: str | None = None,
         client_id: str = "",
     ) -> str:
-        """Somebody placed a limit order by hand: it stays open, and what it costs is held. Returns its id.
+        """Place a limit order as if by hand: it stays open, and its cost is held. Returns its id.
 
         It is cancelled like any other; `fill_open_orders` fills it at its own price. ValueError for an
         unknown market or side, and for an order that the exchange would not take.

@@ -33,7 +33,7 @@ class _Swap:
 
 
 class Listings:
-    """The part of a simulated exchange that everybody may ask about.
+    """The public part of a simulated exchange.
 
     `clock_skew_s` is how far the exchange's own clock is ahead of this machine's, in seconds, and
     `candle_lag_s` how far its newest candle is behind that clock.

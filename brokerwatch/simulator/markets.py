@@ -1,7 +1,7 @@
 """The assets and markets that the simulated exchanges list: few, but the awkward ones among them.
 
 Each exchange writes them in its own codes. XTZ and ZRX are here because they begin with the letters
-that Kraken puts before older codes, so whoever strips letters instead of using a table gets them wrong.
+that Kraken puts before older codes, so a client that strips letters instead of using a table gets them wrong.
 """
 
 from __future__ import annotations
