@@ -18,6 +18,8 @@ from brokerwatch.storage.records import Hold
 
 LATE_S: Final = 1.0
 """A fetch that has not ended so long after its deadline is lost: its source is broken."""
+ITS_END: Final = "its own end"
+"""The name in the history for the end of a hold that had a time."""
 
 
 class Alarms(Protocol):
@@ -171,10 +173,6 @@ class OperatorCommand:
     why: str
     until: Instant | None
     reply: Future[str]
-
-
-ITS_END: Final = "its own end"
-"""The name in the history for the end of a hold that had a time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""What many accounts cost in one process: memory, CPU and start-up, at one poll in ten seconds each.
+"""What many accounts cost in one process: memory, CPU and start-up, with a poll of each every ten seconds.
 
-Each number of accounts has a process of its own, a cluster with a store in SQLite, and the three simulated
-exchanges in turn, in another process. Beside it plain ccxt: so many instances of Kraken, each with the
-markets that it loads (made up, as many as the real one lists); a few are measured, and a thousand are said by
-proportion.
+Each number of accounts has a process of its own, with a cluster and its store in SQLite. The accounts are at
+the three simulated exchanges in turn, which run in another process. Plain ccxt stands beside it: instances of
+Kraken, each with the markets that it loads (made up, as many as the real exchange lists). A few instances are
+measured, and the numbers for a thousand are computed from them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """How long an outage, and its end, go unnoticed: both policies beside polling by hand.
 
-Several accounts of each kind at one poll in ten seconds. From some moment on all of them fail, and later they
-answer again. For each account it counts from the first answer that failed until it is called unavailable, and
-from the moment of the mending until it is called available. By hand means a loop that asks, sleeps for the
-poll interval, calls the account out after three failures in a row and back after one answer.
+There are several accounts of each kind, each polled every ten seconds. From some moment on all of them fail,
+and later they answer again. The time of an outage runs from an account's first failure until it is
+unavailable; that of a recovery from the end of the outage until it is available. "By hand" is a loop that
+asks, sleeps for the poll interval, takes the account out after three failures in a row, and takes it back
+after one answer.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ ACCOUNTS: Final = 12
 """Of each kind."""
 STRIKES: Final = 3
 LOOK_S: Final = 0.002
-"""How often it is looked whether an account is available: so exact are the numbers."""
+"""How often the availability of an account is read: the resolution of the numbers."""
 
 
 class Outage(Exception):
@@ -52,7 +53,7 @@ class Exchange:
 
 
 class Account:
-    """An account at it, which notes when it failed first."""
+    """An account at the exchange, which notes when it failed first."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange

@@ -1,6 +1,6 @@
-"""Another process, on another core, that is asked in JSON lines and answers in them.
+"""Another process, on another core, that gets requests as JSON lines and answers in JSON lines.
 
-It ends when its standard input ends, so none is left behind, however the bench ends.
+It ends when its standard input ends, so no process is left behind, however the bench ends.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Elsewhere:
             )
 
     def tell(self, **words: Any) -> None:
-        """Say something, and wait for nothing."""
+        """Send a request, without waiting for an answer."""
         stream = self._process.stdin
         if stream is None:
             raise RuntimeError("it was closed")
@@ -39,7 +39,7 @@ class Elsewhere:
         stream.flush()
 
     def hear(self) -> Any:
-        """What it says next. Raises RuntimeError when it has ended."""
+        """Wait for its next answer. Raises RuntimeError when the process has ended."""
         stream = self._process.stdout
         line = "" if stream is None else stream.readline()
         if not line:
@@ -47,7 +47,7 @@ class Elsewhere:
         return json.loads(line)
 
     def ask(self, **words: Any) -> Any:
-        """Say something and wait for the answer."""
+        """Send a request and wait for the answer."""
         self.tell(**words)
         return self.hear()
 
@@ -69,11 +69,11 @@ class Elsewhere:
 
 
 def heard() -> Iterator[dict[str, Any]]:
-    """In the other process: each thing that it is told, until the bench ends."""
+    """In the other process: each request, until the bench ends."""
     for line in sys.stdin:
         yield json.loads(line)
 
 
 def answer(words: object) -> None:
-    """In the other process: say something back."""
+    """In the other process: send an answer."""
     print(json.dumps(words), flush=True)

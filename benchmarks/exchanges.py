@@ -1,7 +1,7 @@
-"""The simulated exchanges in a process of their own, so that their work is not counted as ours.
+"""The simulated exchanges in a process of their own, so that their work is not counted as brokerwatch's.
 
-Told `{"accounts": {"kraken": 10, ...}}` it says where they are and how to sign; after that it answers
-whatever it is told with the CPU seconds that it used so far and the private calls that came. `fixed` replaces
+The first request, `{"accounts": {"kraken": 10, ...}}`, is answered with the addresses and the credentials.
+Each later one is answered with the CPU seconds used so far and the number of private calls. `fixed` replaces
 what an exchange answers to a path. Signatures and nonces are checked as always.
 """
 

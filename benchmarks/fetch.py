@@ -1,11 +1,11 @@
 """What one read of a balance costs the trader's process, beside plain ccxt and beside bare aiohttp.
 
-CPU of the whole process, all its threads, for each fetch; the simulated exchange runs in another process on
-another core. Plain ccxt is its asynchronous `fetch_balance`, its markets loaded before. Bare aiohttp sends
-ccxt's last request again, to an address that always gives ccxt's last answer, and reads the JSON. Ours comes
-in layers: the reading alone (lane, gateway, strict parse), the same asked by its actor, which folds it, and
-all of a running cluster: board, bus, supervisor and health topic, without a store and with the one in SQLite
-that a cluster has unless it is told otherwise.
+The number is the CPU of the whole process, all its threads, per fetch. The simulated exchange runs in another
+process on another core. Plain ccxt is its asynchronous `fetch_balance`, with the markets loaded before. Bare
+aiohttp sends ccxt's last request again, to an address that always gives ccxt's last answer, and reads the
+JSON. brokerwatch is measured in layers: the read alone (lane, gateway, strict parse); the same asked by the
+account's actor, which folds it; and a whole running cluster with board, bus, supervisor and health topic,
+without a store and with the default store in SQLite.
 """
 
 from __future__ import annotations

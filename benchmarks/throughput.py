@@ -1,8 +1,8 @@
-"""How many events the supervisor takes in a second, beside a loop that only receives and unpacks them.
+"""How many events a second the supervisor takes, beside a loop that only receives and unpacks them.
 
 Another process sends the same bytes to both as fast as it can: whole states of a hundred brokers, each a
-balance that was just read. Ours reads them with the real inbox, which keeps the newest of each broker, and
-ends when the supervisor has published the last state of every broker on the real health topic.
+balance that was just read. brokerwatch reads them with the real inbox, which keeps the newest state of each
+broker. It is done when the supervisor has published the last state of every broker on the real health topic.
 """
 
 from __future__ import annotations

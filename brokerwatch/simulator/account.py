@@ -1,4 +1,4 @@
-"""One simulated account: its credentials, what they allow, what is in it, and what was ordered from it.
+"""One simulated account: its credentials, their permissions, its balances, and its orders.
 
 Amounts never become floats: what a test sets is what the exchange sends, digit for digit.
 """
@@ -20,7 +20,7 @@ PERMISSIONS = frozenset({"query", "trade", "withdraw"})
 EXACT = Context(prec=100)
 
 HOLDS = ("told", "zero", "missing")
-"""What a balance may say of what is held."""
+"""How an answer may state the held part of a balance: as it is, as zero, or not at all."""
 
 # What a spoiled amount reads in the answer; None leaves the field out.
 SPOILED_AMOUNTS: Mapping[str, str | None] = {
@@ -33,7 +33,7 @@ SPOILED_AMOUNTS: Mapping[str, str | None] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One currency of an answer. An amount is None where its field shall be missing."""
+    """One currency of an answer. An amount is None when its field is to be missing."""
 
     currency: str
     free: str | None
@@ -87,16 +87,16 @@ class Account:
         return self.credentials["api_key"]
 
     def free(self, currency: str) -> Decimal:
-        """What can be spent of a currency; 0 for one that is not in the account."""
+        """How much of a currency can be spent; 0 for one that is not in the account."""
         return Decimal(self.balance.get(currency, ("0", "0"))[0])
 
     def move(self, currency: str, *, free: Decimal = Decimal(), held: Decimal = Decimal()) -> None:
-        """Add to what is free and to what is held, exactly; a negative amount takes away."""
+        """Add to the free and to the held amount, exactly; a negative amount takes away."""
         free_now, held_now = self.balance.get(currency, ("0", "0"))
         self.balance[currency] = (_moved(free_now, free), _moved(held_now, held))
 
     def rehearsal(self) -> Self:
-        """A copy on which a call can be tried: what is done to it is not done to the account."""
+        """A copy on which a call can be tried without changing the account."""
         return replace(self, balance=dict(self.balance), orders=dict(self.orders))
 
 
@@ -137,7 +137,7 @@ def rows(balance: BalanceSpec, fault: str) -> list[Row]:
 
 
 def as_told(row: Row, holds: str) -> Row:
-    """The row of a balance that tells of what is held as `holds` says: `told`, `zero` or `missing`."""
+    """The row of a balance whose held part is stated as `holds` says: `told`, `zero` or `missing`."""
     match holds:
         case "zero":
             return replace(row, held="0", total=row.free)

@@ -1,7 +1,7 @@
 """Candles: made from a price so that the same question has the same answer, or set row by row by a test.
 
-A candle belongs to the span of time that its start and the timeframe make, counted from 1970, so two
-questions that overlap agree on what they share, but for the newest one, which always closes at the price.
+A candle belongs to the interval that its start and the timeframe make, counted from 1970. So two overlapping
+answers agree on their common candles, except the newest one, which always closes at the price.
 """
 
 from __future__ import annotations

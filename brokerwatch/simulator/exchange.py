@@ -1,9 +1,9 @@
 """What the three simulated exchanges share: accounts, prices, faults, and the way of a call to its answer.
 
-A call is counted, meets the fault that is set for it, and only then is looked at: a proxy's page does
-not care whether the signature was right. A fault that spoils an answer needs a good one first, so there
+A call is counted, then it meets the fault that is set for it, and only then it is checked: a proxy's page
+comes whether or not the signature is right. A fault that spoils an answer needs a good answer first. There
 the call is verified as usual, and carried out on a copy of the account: a call that meets a fault changes
-nothing, unless the fault says that it is executed. Everything public may be called from any thread.
+nothing, unless the fault says that it is executed. Every public method may be called from any thread.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class SimulatedExchange(Ledger):
             return self._url
 
     def ccxt_options(self) -> dict[str, object]:
-        """What ccxt's constructor needs to come here instead of to the real exchange."""
+        """The arguments with which a ccxt instance calls this server instead of the real exchange."""
         return {"urls": {"api": dict.fromkeys(self.url_names, self.url)}}
 
     def set_fault(
@@ -174,19 +174,19 @@ class SimulatedExchange(Ledger):
     # --- what the server asks -----------------------------------------------------------------------
 
     def opened(self, url: str) -> None:
-        """The server tells where this exchange can be reached. RuntimeError if it is served already."""
+        """Called by the server with the address of this exchange. RuntimeError if it is served already."""
         with self._lock:
             if self._url is not None:
                 raise RuntimeError(f"this simulated {self.ccxt_id} is served already")
             self._url = url
 
     def closed(self) -> None:
-        """The server is gone; accounts, faults and counts stay for the next one."""
+        """Called by the server at its end; accounts, faults and counts stay for the next one."""
         with self._lock:
             self._url = None
 
     def receive(self, call: Call) -> Trouble:
-        """Count the call and tell what it meets."""
+        """Count the call, and return the trouble that it meets."""
         if call.path in REDIRECT_TARGETS:
             return NO_TROUBLE
         key = self.key_of(call)
@@ -266,7 +266,7 @@ class SimulatedExchange(Ledger):
 
     @property
     def in_maintenance(self) -> bool:
-        """Whether the status endpoint shall report maintenance."""
+        """Whether the status endpoint reports maintenance."""
         with self._lock:
             setting = self._settings.get(Scope())
             return setting is not None and setting.trouble.fault == "maintenance" and setting.calls_left != 0

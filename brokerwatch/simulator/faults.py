@@ -1,4 +1,4 @@
-"""The faults that every simulated exchange can be told to have, and how an answer is written down.
+"""The faults that can be set on every simulated exchange, and the bytes of an answer.
 
 Three kinds, which never mix: a page comes from something in front of the exchange (a proxy, a load
 balancer) and looks the same on all three; a refusal is the exchange's own error, in a table beside

@@ -40,12 +40,12 @@ _Stop = tuple[asyncio.AbstractEventLoop, asyncio.Event]
 
 
 class PortUnavailable(OSError):
-    """A port of 127.0.0.1 cannot be had: another program listens there, or this one may not."""
+    """A port of 127.0.0.1 cannot be opened: another program listens there, or it is not permitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServedCall:
-    """One call to a simulated exchange: what was asked, what it met, and what it is answered."""
+    """One call to a simulated exchange: the request, the fault that it met, and the answer."""
 
     exchange: SimulatedExchange
     call: Call
@@ -54,7 +54,7 @@ class ServedCall:
 
 
 Watcher = Callable[[ServedCall], None]
-"""Told of each call before its answer is sent, on the server's own thread; must not block nor raise."""
+"""Called with each call before its answer is sent, on the server's thread. It must not block nor raise."""
 
 
 @contextmanager

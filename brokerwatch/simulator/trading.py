@@ -1,8 +1,7 @@
-"""What becomes of an order, the same on every exchange: checks, the fill, and the account after it.
+"""How an order is executed, the same on every exchange: checks, the fill, and the account after it.
 
-A market order fills at once and whole, at the price that is set, without a fee, so that a test can say
-exactly what is in the account afterwards. How it arrives and how it is answered is each exchange's own
-matter.
+A market order fills at once and completely, at the price that is set, without a fee. So a test knows exactly
+what is in the account afterwards. Each exchange reads the request and writes the answer in its own form.
 """
 
 from __future__ import annotations

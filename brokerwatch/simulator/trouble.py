@@ -1,4 +1,4 @@
-"""What a test has told an exchange to do wrong: which calls meet it, how often, and whether they act."""
+"""The faults that a test has set on an exchange: which calls meet them, how often, and whether they act."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Scope:
 
 @dataclass(slots=True)
 class Setting:
-    """A trouble that a test has set, and for how many calls still."""
+    """A trouble that a test has set, and the number of calls that will still meet it."""
 
     trouble: Trouble
     calls_left: int | None
