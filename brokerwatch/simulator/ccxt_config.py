@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from brokerwatch.config.broker_spec import CCXT_NAMES
 from brokerwatch.simulator import SimulatedExchange
+
+_CCXT_NAMES: Final[Mapping[str, str]] = MappingProxyType({"api_key": "apiKey"})
+"""ccxt's own name of a simulated exchange's credential where it differs from ours. The simulator imports no
+other package, so the configuration's longer table is not used here."""
 
 # Without it ccxt reads Coinbase's older list, which has neither holds nor pages and is not simulated.
 CCXT_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
@@ -23,9 +26,9 @@ def ccxt_config(
     `credentials` are those of the first account, unless given. RuntimeError outside `serve`.
     """
     keys = exchange.credentials if credentials is None else credentials
-    config: dict[str, object] = {CCXT_NAMES.get(name, name): value for name, value in keys.items()}
+    config: dict[str, object] = {_CCXT_NAMES.get(name, name): value for name, value in keys.items()}
     config |= exchange.ccxt_options()
-    # Its limiter would make a client wait seconds between two calls, and nobody limits us here.
+    # ccxt's limiter would make a client wait seconds between two calls. The simulator sets no such limit.
     config["enableRateLimit"] = False
     if options := CCXT_OPTIONS.get(exchange.ccxt_id):
         config["options"] = dict(options)
