@@ -1,194 +1,59 @@
-"""A simulated exchange as a program of its own: `brokerwatch simulate`.
-
-It says what a client needs to come here instead of to the real exchange, and serves until it is
-stopped. Whoever asked for something that cannot be is told all of it at once, and nothing starts.
-"""
+"""The command `simulate`. What it does is in `cli/simulation.py`, which loads the simulators."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import re
-import shlex
-import sys
-import threading
-from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
 
-from brokerwatch.cli.output import LOOK_UP_S, LineWriter, emit_all
-from brokerwatch.cli.scenario import balance_mistake, fault_mistake, read_script, tell_story
-from brokerwatch.cli.signals import stop_signals
-from brokerwatch.config.broker_spec import CCXT_NAMES
-from brokerwatch.errors import ConfigError, Problem, ReaderGone
-from brokerwatch.simulator import (
-    EXCHANGES,
-    FAULTS,
-    BalanceSpec,
-    Broken,
-    PortUnavailable,
-    ServedCall,
-    SimulatedExchange,
-    serve,
-    steady_credentials,
+import click
+
+
+@click.command()
+@click.argument("exchange", required=False)
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=0, metavar="N",
+    help="On this port of 127.0.0.1, with the same keys every time; default: any port that is free.",
+)  # fmt: skip
+@click.option("--fault", metavar="NAME", help="Break it from the beginning.")
+@click.option("--faults", is_flag=True, help="List all faults, and end.")
+@click.option(
+    "--script", type=click.Path(path_type=Path), metavar="FILE", help="TOML file that says what happens when."
 )
-from brokerwatch.simulator.ccxt_config import ccxt_config
-
-_VARIABLES: Final = {"api_key": "API_KEY", "secret": "API_SECRET", "password": "API_PASSPHRASE"}
-_BALANCE: Final = re.compile(r"([^=]*)=([^:]*)(?::(.*))?")
-
-
-def run(
-    name: str | None,
+@click.option(
+    "--balance", "balances", multiple=True, metavar="CUR=FREE[:HELD]",
+    help="What is in the account, such as USD=100.00:5; once for each currency.",
+)  # fmt: skip
+@click.option(
+    "--accounts", type=click.IntRange(1, 10_000), default=1, metavar="N",
+    help="So many accounts, up to 10000; default: 1.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the words.")
+def simulate(
     *,
+    exchange: str | None,
     port: int,
     fault: str | None,
+    faults: bool,
     script: Path | None,
-    balances: Sequence[str],
+    balances: tuple[str, ...],
     accounts: int,
     as_json: bool,
 ) -> None:
-    """Serve one simulated exchange until it is stopped. Raises ConfigError when it cannot be."""
-    if name is None or name not in EXCHANGES:
-        asked = "expected an exchange" if name is None else f"no exchange {name!r} is simulated"
-        raise ConfigError((Problem("", "", f"{asked}; there are: {', '.join(EXCHANGES)}"),))
-    problems: list[Problem] = []
-    exchange = EXCHANGES[name]()
-    keys = _opened(exchange, accounts, port)
-    balance = _balance(balances, problems)
-    if fault is not None and (mistake := fault_mistake(fault)):
-        problems.append(Problem("", "--fault", mistake))
-    api_keys = [one["api_key"] for one in keys]
-    scenes = iter(()) if script is None else read_script(script, exchange, api_keys, problems)
-    if problems:
-        raise ConfigError(tuple(problems))
-    if balance is not None:
-        for api_key in api_keys:
-            exchange.set_balance(balance, account=api_key)
-    if fault is not None:
-        exchange.set_fault(fault)
-    live = sys.stdout.isatty() and not as_json
-    with stop_signals() as stopped, LineWriter(stopped.is_set) as lines:
+    """Be a kraken, coinbase or okx on this machine, for a bot to meet.
 
-        def tell(sentence: str) -> None:
-            if live:
-                with contextlib.suppress(ReaderGone):  # the terminal is gone, and a signal comes with that
-                    lines.emit(f"{datetime.now().astimezone():%H:%M:%S}  {sentence}")
+    It prints what ccxt, or brokerwatch, needs to come here instead of to the real exchange, and serves
+    until Ctrl-C. Keys and money are made up.
+    """
+    from brokerwatch.cli import simulation
 
-        def play() -> None:
-            tell_story(scenes, {exchange.ccxt_id: exchange}, stopped, tell)
-            stopped.wait()
-
-        try:
-            with serve(exchange, ports=[port], watcher=lambda answered: tell(_call_words(answered))):
-                lines.emit(_said_json(exchange, keys) if as_json else "\n".join(_said(exchange, keys)))
-                story = threading.Thread(target=play, name="story", daemon=True)
-                story.start()
-                # With a limit: a signal that comes just before a wait without one is not noticed in it.
-                while story.is_alive():
-                    story.join(LOOK_UP_S)
-        except PortUnavailable as error:
-            raise ConfigError((Problem("", "--port", error.strerror or str(error)),)) from error
-
-
-def list_faults(*, as_json: bool) -> None:
-    """Say every fault there is, with its sentence."""
-    width = max(map(len, FAULTS))
-    emit_all(
-        [json.dumps(dict(FAULTS))]
-        if as_json
-        else [f"{name:<{width}}  {sentence}" for name, sentence in FAULTS.items()]
+    if faults:
+        simulation.list_faults(as_json=as_json)
+        return
+    simulation.run(
+        exchange,
+        port=port,
+        fault=fault,
+        script=script,
+        balances=balances,
+        accounts=accounts,
+        as_json=as_json,
     )
-
-
-def _opened(exchange: SimulatedExchange, accounts: int, port: int) -> list[dict[str, str]]:
-    """The credentials of so many accounts. Whoever chose the port finds the same ones next time."""
-    if port:
-        keys = [
-            exchange.add_account(steady_credentials(exchange.ccxt_id, f"{port}/{number}"))
-            for number in range(1, accounts + 1)
-        ]
-        exchange.credentials = keys[0]
-        return keys
-    return [exchange.credentials, *(exchange.add_account() for _ in range(accounts - 1))]
-
-
-def _balance(texts: Sequence[str], problems: list[Problem]) -> BalanceSpec | None:
-    balance: dict[str, tuple[str, str]] = {}
-    for text in texts:
-        found = _BALANCE.fullmatch(text)
-        if found is None:
-            problems.append(
-                Problem("", "--balance", f"expected CURRENCY=FREE or CURRENCY=FREE:HELD, not {text!r}")
-            )
-            continue
-        one = {found[1]: (found[2], found[3] or "0")}
-        if mistake := balance_mistake(one):
-            problems.append(Problem("", "--balance", mistake))
-        balance |= one
-    return balance if texts else None
-
-
-def _call_words(answered: ServedCall) -> str:
-    answer = answered.answer
-    what = "no whole answer" if isinstance(answer, Broken) else str(answer.status)
-    met = f"  ({answered.trouble.fault})" if answered.trouble.fault else ""
-    # As it was sent: decoded, it could hold what a terminal obeys.
-    return f"{answered.call.method} {answered.call.target.partition('?')[0]}  {what}{met}"
-
-
-def _said_json(exchange: SimulatedExchange, keys: Sequence[Mapping[str, str]]) -> str:
-    return json.dumps(
-        {
-            "exchange": exchange.ccxt_id,
-            "url": exchange.url,
-            "credentials": keys[0],
-            "ccxt": ccxt_config(exchange, keys[0]),
-            "accounts": list(keys),
-        }
-    )
-
-
-def _said(exchange: SimulatedExchange, keys: Sequence[Mapping[str, str]]) -> list[str]:
-    """What people read: Python and TOML to copy."""
-    name = exchange.ccxt_id
-    said = [
-        f"A simulated {name} is at {exchange.url}; its keys and its money are made up. Ctrl-C ends it.",
-        "",
-        "ccxt comes here with:",
-        "",
-        "    import ccxt",
-        "",
-        f"    exchange = ccxt.{name}({{",
-        *(f"        {key!r}: {value!r}," for key, value in ccxt_config(exchange, keys[0]).items()),
-        "    })",
-        "",
-        "brokerwatch comes here with this in its configuration:",
-        "",
-        f"    [brokers.{name}-simulated]",
-        f'    exchange = "{name}"',
-        "",
-        *_toml(f"brokers.{name}-simulated.ccxt", exchange.ccxt_options()),
-        "",
-        "and this in the shell that runs it:",
-        "",
-        *(
-            # One line, also for a PEM key: the configuration reads \n as the end of a line.
-            f"    export {name.upper()}_SIMULATED_{_VARIABLES[key]}="
-            + shlex.quote(value.replace("\n", "\\n"))
-            for key, value in keys[0].items()
-        ),
-    ]
-    for number, one in enumerate(keys[1:], 2):
-        named = {CCXT_NAMES.get(key, key): value for key, value in one.items()}
-        said += ["", f"account {number} has these keys:", ""]
-        said += [f"    {key!r}: {value!r}," for key, value in named.items()]
-    return said
-
-
-def _toml(path: str, options: Mapping[str, Any]) -> list[str]:
-    """A table of texts and tables in TOML."""
-    texts = [f'    {key} = "{value}"' for key, value in options.items() if isinstance(value, str)]
-    inner = [_toml(f"{path}.{key}", value) for key, value in options.items() if not isinstance(value, str)]
-    return [*([f"    [{path}]", *texts] if texts else []), *(line for table in inner for line in table)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final
@@ -97,14 +97,6 @@ def count(lines: Iterable[Line]) -> str:
         f"{counts[LineOutcome.OK]} ok, {warnings} warning{'' if warnings == 1 else 's'}, "
         f"{failures} failure{'' if failures == 1 else 's'}{skipped}"
     )
-
-
-def exit_status(lines: Collection[Line]) -> int:
-    """0: all is well; 1: something failed; 3: it works, with warnings."""
-    outcomes = {line.outcome for line in lines}
-    if LineOutcome.FAIL in outcomes:
-        return 1
-    return 3 if LineOutcome.WARN in outcomes else 0
 
 
 def _plain(text: str, *, keeps_spaces: bool = False) -> str:

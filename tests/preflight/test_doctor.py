@@ -23,6 +23,7 @@ from typing import Any, Final, cast
 
 import pytest
 
+from brokerwatch.cli import exits
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.fingerprint import key_fingerprint
 from brokerwatch.config.loader import examine
@@ -36,7 +37,6 @@ from brokerwatch.preflight.diagnosis import (
     LineOutcome,
     count,
     exchange,
-    exit_status,
     fail,
     ok,
     open_files,
@@ -171,7 +171,7 @@ def test_a_sound_configuration_is_ok_in_every_line_and_in_order(world: World) ->
         world.account("third", coinbase)
         lines = world.looked()
     assert {line.outcome for line in lines} == {LineOutcome.OK}
-    assert exit_status(lines) == 0
+    assert exits.of_lines(lines) == 0
     subjects = list(dict.fromkeys(line.subject.partition(" at ")[0] for line in lines))
     assert subjects == [
         "configuration",
@@ -513,7 +513,7 @@ def test_this_fault_makes_its_own_line_not_ok_and_no_other(
     before = tree(world.folder)
     lines = world.looked()
     assert wrong(lines) == [expected]
-    assert exit_status(lines) == (1 if expected[0] == "fail" else 3)
+    assert exits.of_lines(lines) == (1 if expected[0] == "fail" else 3)
     after = tree(world.folder)
     assert {name: after[name] for name in before if name != "brokerwatch.toml"} == {
         name: before[name] for name in before if name != "brokerwatch.toml"
@@ -671,7 +671,12 @@ def test_the_count_and_the_status_are_those_of_the_lines() -> None:
     odd, aside = warn("a", "b", "c", "d"), skip("a", "b", "c", "d")
     assert count([good, good, odd, bad]) == "2 ok, 1 warning, 1 failure"
     assert count([good, bad, bad, aside]) == "1 ok, 0 warnings, 2 failures, 1 skipped"
-    assert [exit_status(lines) for lines in ([good], [good, odd], [odd, bad], [good, aside])] == [0, 3, 1, 0]
+    assert [exits.of_lines(lines) for lines in ([good], [good, odd], [odd, bad], [good, aside])] == [
+        0,
+        3,
+        1,
+        0,
+    ]
 
 
 def test_a_disk_that_is_nearly_full_is_a_warning() -> None:

@@ -1,0 +1,148 @@
+"""The commands of an operator: `history`, `hold`, `release`, `reset`.
+
+Each command imports what it needs by itself, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from brokerwatch.cli import exits
+
+if TYPE_CHECKING:
+    from brokerwatch.config.cluster_settings import ClusterSettings
+
+
+def _which_cluster(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which cluster is meant."""
+    for option in (
+        click.option(
+            "--state", type=click.Path(path_type=Path), metavar="FOLDER", help="The cluster's state folder."
+        ),
+        click.option(
+            "--cluster", metavar="NAME", help="The cluster's name; default: as configured, else main."
+        ),
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="The cluster's TOML file; default: $BROKERWATCH_CONFIG, else ./brokerwatch.toml.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _meant(config: Path | None, cluster: str | None, state: Path | None) -> ClusterSettings:
+    from brokerwatch.cli.config_lookup import meant_cluster
+
+    return meant_cluster(config, name=cluster, state=state)
+
+
+@click.command()
+@click.argument("broker", required=False)
+@click.option("--since", metavar="WHEN", help="Only what is newer: 30m, 2h, 3d, 18:00, 2026-11-22T18:00Z.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@_which_cluster
+def history(
+    *,
+    broker: str | None,
+    since: str | None,
+    limit: int | None,
+    as_json: bool,
+    config: Path | None,
+    cluster: str | None,
+    state: Path | None,
+) -> None:
+    """Show what happened to BROKER, or to all, oldest first.
+
+    Every change of state, every veto and every operator's command. It reads what was stored, whether
+    the cluster runs or not.
+    """
+    from brokerwatch.cli import output, text
+    from brokerwatch.storage.state_folder import stored_history
+
+    since_us = None if since is None else _moment_us(since, ahead=False)
+    found = stored_history(_meant(config, cluster, state), broker, since_us, limit)
+    shown = [text.history_object(line) if as_json else text.history_line(line) for line in found]
+    if not shown:
+        exits.say(f"nothing is stored{f' of {broker}' if broker else ''}{f' since {since}' if since else ''}")
+    output.emit_all(shown)
+
+
+@click.command()
+@click.argument("broker")
+@click.option("--why", required=True, metavar="TEXT", help="The reason; everybody is shown it.")
+@click.option("--until", metavar="WHEN", help="When it ends by itself: 30m, 2h, 18:00, 2026-11-22T18:00Z.")
+@_which_cluster
+def hold(
+    *, broker: str, why: str, until: str | None, config: Path | None, cluster: str | None, state: Path | None
+) -> None:
+    """Hold BROKER out until you release it.
+
+    It is not available, whatever its exchange says. The hold outlives a restart and is shown everywhere
+    with who and why. It is still watched meanwhile.
+    """
+    until_us = None if until is None else _moment_us(until, ahead=True)
+    _command(_meant(config, cluster, state), "hold", broker, why, until_us)
+    if until_us is not None:
+        # What everybody is shown is in UTC; who set the end wrote it in his own time.
+        local = datetime.fromtimestamp(until_us // 1_000_000, UTC).astimezone()
+        click.echo(f"the end in local time: {local.isoformat(sep=' ')}")
+
+
+@click.command()
+@click.argument("broker")
+@_which_cluster
+def release(*, broker: str, config: Path | None, cluster: str | None, state: Path | None) -> None:
+    """End the hold on BROKER.
+
+    Its state is what it would have been without the hold. Status 1: it was not held out.
+    """
+    _command(_meant(config, cluster, state), "release", broker)
+
+
+@click.command()
+@click.argument("broker")
+@_which_cluster
+def reset(*, broker: str, config: Path | None, cluster: str | None, state: Path | None) -> None:
+    """Ask again for BROKER, after what was final is mended.
+
+    That is credentials that its exchange refused, or whatever made its actor fail. It asks its exchange
+    again at once, and is available when it has proven itself. A lockout by the
+    exchange goes on until its end.
+    """
+    _command(_meant(config, cluster, state), "reset", broker)
+
+
+def _command(
+    settings: ClusterSettings, verb: str, broker: str, why: str = "", until_us: int | None = None
+) -> None:
+    from brokerwatch.cluster.control import SOCKET_NAME, Command, ask
+    from brokerwatch.errors import ControlError
+    from brokerwatch.storage.state_folder import folder_of
+
+    try:
+        click.echo(ask(folder_of(settings) / SOCKET_NAME, Command(verb, broker, why, until_us)))
+    except ControlError as error:
+        if verb == "release" and str(error) == f"{broker} is not held out":
+            # Nothing is wrong with the command: the answer is no. A script that wants it released goes on.
+            exits.say(f"{error}: there was nothing to release")
+            sys.exit(exits.NO)
+        exits.fail(str(error))
+
+
+def _moment_us(text: str, *, ahead: bool) -> int:
+    from brokerwatch.cli.time_arguments import moment
+
+    try:
+        return round(moment(text, datetime.now().astimezone(), ahead=ahead).timestamp() * 1_000_000)
+    except (ValueError, OverflowError) as error:
+        exits.fail(str(error))
