@@ -1,4 +1,4 @@
-"""What a verification has asked of one account, and was answered: each question once, for all checks.
+"""What a verification has asked of one account, and the answers. Each question is asked once, for all checks.
 
 A question that was not answered stays so for the whole verification: it is reported by the check that it
 belongs to, and the checks that build on it are not done.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import concurrent.futures
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final, Generic, Self, TypeVar, cast, overload
+from typing import Any, Final, TypeVar, cast
 
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.broker import Broker
@@ -39,48 +40,29 @@ T = TypeVar("T")
 
 CANDLES: Final = 100
 SLOWER_S: Final = 4.0
-"""So long an exchange is left alone that says that the key asks too often: Kraken forgives a call in 3 s …"""
+"""How long an exchange is left alone that answers that the key asks too often. Kraken forgives a
+call in 3 s."""
 SLOWER_TIMES: Final = 2
-"""… and so often."""
+"""How often that is done for one question."""
 
 
 class NotDone(Exception):
     """A check that could not be done; the text says why."""
 
 
-class once(Generic[T]):  # noqa: N801 - stands where `property` would
-    """A property that asks when it is first wanted, and keeps the answer; or that there was none."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one question: a value, or the error that it ended with."""
 
-    def __init__(self, ask: Callable[[Any], T]) -> None:
-        self._ask = ask
-        self.__doc__ = ask.__doc__
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = f"{name} (asked)"
-
-    @overload
-    def __get__(self, sight: None, owner: type) -> Self: ...
-
-    @overload
-    def __get__(self, sight: object, owner: type) -> T: ...
-
-    def __get__(self, sight: object | None, owner: type) -> Self | T:
-        if sight is None:
-            return self
-        kept = vars(sight)
-        if self._name not in kept:
-            try:
-                kept[self._name] = (self._ask(sight), None)
-            except (BrokerwatchError, NotDone) as error:
-                kept[self._name] = (None, error)
-        value, trouble = kept[self._name]
-        if trouble is not None:
-            raise trouble.with_traceback(None)
-        return cast("T", value)
+    value: Any = None
+    error: BrokerwatchError | NotDone | None = None
 
 
 class AccountProbe:
-    """See the module. It blocks, and is used by one thread. `did_pass`: whether that check has passed."""
+    """Asks one account, each question once, and keeps the answers for all checks.
+
+    It blocks, and is used by one thread. `did_pass` says whether the check of that name has passed.
+    """
 
     def __init__(
         self,
@@ -95,7 +77,9 @@ class AccountProbe:
         self.broker = broker
         self.clock = clock
         self.access = broker.asks().access
-        self.inspection = ExchangeProbe(spec, self.access, clock)
+        self.exchange = ExchangeProbe(spec, self.access, clock)
+        self._answers: dict[str, Answer] = {}
+        """By question; one that ended with an error ends with it again."""
         self._did_pass = did_pass
         self.wait: Final = wait
         """Waits for so many seconds; ends sooner when the verification is stopped."""
@@ -104,6 +88,21 @@ class AccountProbe:
         # A key that is shut out must not be asked. Its numbers are another matter: see `skip_numbers`.
         locked = KeyState(lane.fingerprint, locked_until_us=self._known.locked_until_us)
         self.access.loop.call(partial(lane.recall, locked))
+
+    def once(self, name: str, ask: Callable[[], T]) -> T:
+        """The answer to the question of this name, which is asked at the first call.
+
+        Raises what `ask` raised then, at each call.
+        """
+        if name not in self._answers:
+            try:
+                self._answers[name] = Answer(ask())
+            except (BrokerwatchError, NotDone) as error:
+                self._answers[name] = Answer(error=error)
+        answer = self._answers[name]
+        if answer.error is not None:
+            raise answer.error.with_traceback(None)
+        return cast("T", answer.value)
 
     def ask_again(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The answer to a private question; see `patiently`."""
@@ -125,8 +124,8 @@ class AccountProbe:
     def skip_numbers(self) -> bool:
         """Go on above the numbers that an earlier process may have used up; False where there are none.
 
-        Not from the beginning, and never where somebody else runs with this key: they are up to a minute
-        ahead, and whoever uses lower ones is refused for as long.
+        This is not done from the beginning, and never where another program runs with this key: the numbers
+        are up to a minute ahead, and a program that uses lower ones is refused for as long.
         """
         now_ms = self.clock.now().wall_us // 1_000
         if self._known.nonce_ceiling <= now_ms:
@@ -159,10 +158,10 @@ class AccountProbe:
             if not self._did_pass(name):
                 raise NotDone(f"not done, since {name} did not pass")
 
-    @once
+    @property
     def timing(self) -> Timing:
         """What the exchange's clock said. Raises CouldNotAsk, NotSupported."""
-        return self.ask(self.inspection.time())
+        return self.once("timing", lambda: self.ask(self.exchange.time()))
 
     @property
     def theirs_s(self) -> float:
@@ -173,14 +172,18 @@ class AccountProbe:
         except (CouldNotAsk, NotSupported):
             return now_s
 
-    @once
+    @property
     def key_facts(self) -> KeyFacts:
         """What the exchange says of the key. Raises CouldNotAsk, NotAllowed, NotSupported."""
-        self.need("connection.authentication")
-        return self.ask_again(self.inspection.key)
+
+        def ask() -> KeyFacts:
+            self.need("connection.authentication")
+            return self.ask_again(self.exchange.key)
+
+        return self.once("key_facts", ask)
 
     def fetched(self) -> Decimal:
-        """The cash as a trader is told it; only if the exchange has just answered. Raises CouldNotAsk."""
+        """The cash as a trader is given it; only if the exchange has just answered. Raises CouldNotAsk."""
         return self.patiently(lambda: self._just_answered(self.broker.get_account_balance))
 
     def _just_answered(self, ask: Callable[[], T]) -> T:
@@ -194,31 +197,43 @@ class AccountProbe:
             raise CouldNotAsk(f"{reading.fault}: {reading.detail}", reading.fault)
         return found
 
-    @once
+    @property
     def cash(self) -> Decimal:
-        """The cash as a trader is told it."""
-        self.need("connection.authentication")
-        return self.fetched()
+        """The cash as a trader is given it."""
+
+        def ask() -> Decimal:
+            self.need("connection.authentication")
+            return self.fetched()
+
+        return self.once("cash", ask)
 
     def read_detailed(self) -> DetailedBalance:
         """All that is in the account, only if the exchange has just answered. Raises CouldNotAsk."""
         return self.patiently(lambda: self._just_answered(self.broker.get_account_balance_detailed))
 
-    @once
+    @property
     def detailed(self) -> DetailedBalance:
-        """The same, read once."""
-        self.need("connection.authentication", "balance.simple")
-        return self.read_detailed()
+        """The same as `read_detailed`, read once."""
 
-    @once
+        def ask() -> DetailedBalance:
+            self.need("connection.authentication", "balance.simple")
+            return self.read_detailed()
+
+        return self.once("detailed", ask)
+
+    @property
     def orders(self) -> tuple[OpenOrder, ...]:
         """Every open order."""
-        self.need("connection.authentication")
-        return self.read_orders()
+
+        def ask() -> tuple[OpenOrder, ...]:
+            self.need("connection.authentication")
+            return self.read_orders()
+
+        return self.once("orders", ask)
 
     def read_orders(self) -> tuple[OpenOrder, ...]:
         """Every open order now. Raises CouldNotAsk, NotSupported."""
-        return self.ask_again(lambda: self.inspection.open_orders(self.named))
+        return self.ask_again(lambda: self.exchange.open_orders(self.named))
 
     def denied(self, name: str) -> str:
         """Why the exchange said that the key may not ask this, a property of this class; else nothing."""
@@ -240,14 +255,18 @@ class AccountProbe:
         except SymbolError:
             return None
 
-    @once
+    @property
     def products(self) -> Products:
         """The markets."""
-        self.broker.get_all_products()
-        found = self.access.venue.known
-        if found is None:
-            raise CouldNotAsk("the list of markets was given up again")
-        return found
+
+        def ask() -> Products:
+            self.broker.get_all_products()
+            found = self.access.venue.known
+            if found is None:
+                raise CouldNotAsk("the list of markets was given up again")
+            return found
+
+        return self.once("products", ask)
 
     def known_products(self) -> Products:
         """The markets, for a check that is about something else."""
@@ -266,16 +285,19 @@ class AccountProbe:
                 return product
         raise NotDone("not done: no market of BTC in dollars or in one of the cash currencies")
 
-    @once
+    @property
     def candles(self) -> list[Candle]:
         """The newest candles of `market`."""
-        return self.broker.get_candles(self.market.symbol, "1m", CANDLES)
+        return self.once("candles", lambda: self.broker.get_candles(self.market.symbol, "1m", CANDLES))
 
-    @once
+    @property
     def price(self) -> tuple[str, Decimal] | None:
         """What BTC costs by another answer than the candles of its market; None where there is none."""
+        return self.once("price", self._other_price)
+
+    def _other_price(self) -> tuple[str, Decimal] | None:
         try:
-            return "its ticker", self.ask(self.inspection.last_price(self.market))
+            return "its ticker", self.ask(self.exchange.last_price(self.market))
         except (CouldNotAsk, NotSupported):
             pass
         listed = self.known_products()
@@ -291,9 +313,13 @@ class AccountProbe:
                 return f"the candles of {other.symbol}", candles[-1].close
         return None
 
-    @once
+    @property
     def positions(self) -> list[Position]:
         """What is held and open."""
-        self.need("connection.authentication", "balance.simple")
-        self.known_products()
-        return self.broker.get_positions()
+
+        def ask() -> list[Position]:
+            self.need("connection.authentication", "balance.simple")
+            self.known_products()
+            return self.broker.get_positions()
+
+        return self.once("positions", ask)

@@ -28,7 +28,7 @@ from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.gateway.catalogue import Catalogue
 from brokerwatch.messages import Candle, FaultKind
 from brokerwatch.money import plain
-from brokerwatch.preflight.account_probe import CANDLES, AccountProbe, NotDone, once
+from brokerwatch.preflight.account_probe import CANDLES, AccountProbe, NotDone
 from brokerwatch.preflight.dry_run import DryRun
 from brokerwatch.verification import account_findings, market_findings, outage_findings
 from brokerwatch.verification.checklist import Judgement, failed, passed, skipped, warned
@@ -41,23 +41,28 @@ MOST_READS: Final = 40
 
 
 class Checks:
-    """See the module. Made for one verification; the cluster around the account polls nobody by itself.
+    """The checks of one verification, each a method. One thread calls them, in the order of the checklist.
 
-    `trading`: whether the account is configured to trade; `used_by`: who else uses its key now, or nobody;
-    `own_cluster`: who runs the cluster of this account, or nobody.
+    The cluster around the account polls no account by itself.
+
+    Args:
+        probe: What asks the account.
+        trading: Whether the account is configured to trade.
+        used_by: The process that uses the account's key now; empty where there is none.
+        own_cluster: The process that runs the cluster of this account; empty where there is none.
     """
 
-    def __init__(self, sight: AccountProbe, *, trading: bool, used_by: str, own_cluster: str) -> None:
-        self._sight = sight
+    def __init__(self, probe: AccountProbe, *, trading: bool, used_by: str, own_cluster: str) -> None:
+        self._probe = probe
         self._trading = trading
         self._used_by = used_by
         self._own_cluster = own_cluster
-        self._family = FAMILIES.get(sight.spec.exchange, "")
-        self.rehearsal = DryRun(sight, trading=trading)
+        self._family = FAMILIES.get(probe.spec.exchange, "")
+        self.dry_run = DryRun(probe, trading=trading)
         """The orders that were sent as dry runs."""
         self._overtaken = ""
         """How the exchange refused the number of a question; empty: it did not."""
-        self.checks: Mapping[str, Callable[[], Judgement]] = {
+        self.by_name: Mapping[str, Callable[[], Judgement]] = {
             "credentials.present": self._present,
             "credentials.kept": self._kept,
             "credentials.signs": self._signs,
@@ -82,9 +87,9 @@ class Checks:
             "symbols.usd_supported": self._usd_supported,
             "positions.structure": self._structure,
             "positions.open_orders": self._against_orders,
-            "trade.market_order": self.rehearsal.market_order,
-            "trade.close": self.rehearsal.close,
-            "safety.withdraw": lambda: account_findings.withdraw(sight.spec.exchange, sight.key_facts),
+            "trade.market_order": self.dry_run.market_order,
+            "trade.close": self.dry_run.close,
+            "safety.withdraw": lambda: account_findings.withdraw(probe.spec.exchange, probe.key_facts),
             "safety.rights": self._rights,
             "safety.clock": self._clock_agrees,
             "safety.nonce": self._in_a_row,
@@ -92,24 +97,24 @@ class Checks:
         """Every check by its name."""
 
     def _present(self) -> Judgement:
-        needed = Catalogue.required_credentials(self._sight.spec.exchange)
+        needed = Catalogue.required_credentials(self._probe.spec.exchange)
         missing = [
             name
             for name in needed
-            if not self._sight.spec.credentials.get(name)
-            and not self._sight.spec.ccxt.get(CCXT_NAMES.get(name, name))
+            if not self._probe.spec.credentials.get(name)
+            and not self._probe.spec.ccxt.get(CCXT_NAMES.get(name, name))
         ]
         if missing:
-            return failed(f"{self._sight.spec.exchange} needs {', '.join(missing)}")
-        origins = self._sight.spec.origins
+            return failed(f"{self._probe.spec.exchange} needs {', '.join(missing)}")
+        origins = self._probe.spec.origins
         given = [
             f"{name} from {origins[name]}" if name in origins else name
-            for name in self._sight.spec.credentials
+            for name in self._probe.spec.credentials
         ]
-        return passed(", ".join(given) or f"{self._sight.spec.exchange} needs none")
+        return passed(", ".join(given) or f"{self._probe.spec.exchange} needs none")
 
     def _kept(self) -> Judgement:
-        origins = self._sight.spec.origins
+        origins = self._probe.spec.origins
         if not origins:
             return warned("given by a program: where it keeps them is not known")
         remarks: list[str] = []
@@ -125,7 +130,7 @@ class Checks:
 
     def _signs(self) -> Judgement:
         try:
-            request = self._sight.ask(self._sight.inspection.signed())
+            request = self._probe.ask(self._probe.exchange.signed())
         except CouldNotAsk as error:
             return failed(f"no request can be signed: {error}")
         if not request:
@@ -134,46 +139,46 @@ class Checks:
 
     def _reach(self) -> Judgement:
         try:
-            timing = self._sight.timing
+            timing = self._probe.timing
         except NotSupported:
             # Somewhere it must be heard of all the same.
-            count = len(self._sight.known_products())
-            return passed(f"{self._sight.spec.exchange} has no clock to ask; it lists {count} markets")
+            count = len(self._probe.known_products())
+            return passed(f"{self._probe.spec.exchange} has no clock to ask; it lists {count} markets")
         there = account_findings.moment(timing.theirs_ms / 1_000)
         return passed(f"answered in {timing.took_ms:.0f} ms; it was {there} there")
 
     def _open(self) -> Judgement:
-        says = self._sight.access.venue.says_its_status
-        status = self._sight.ask(self._sight.access.venue.status()) if says else None
+        says = self._probe.access.venue.says_its_status
+        status = self._probe.ask(self._probe.access.venue.status()) if says else None
         try:
-            market = self._sight.market
+            market = self._probe.market
         except (CouldNotAsk, NotDone):
             market = None  # the list of markets has a check of its own
-        return account_findings.opened(self._sight.spec.exchange, status, market)
+        return account_findings.opened(self._probe.spec.exchange, status, market)
 
     def _authentication(self) -> Judgement:
         try:
-            self._sight.ask_again(self._sight.inspection.ask_balance)
+            self._probe.ask_again(self._probe.exchange.ask_balance)
         except CouldNotAsk as error:
             if error.kind == FaultKind.PERMISSION:
                 return failed(f"it knows the key, which may not read the balance: {error}")
-            if error.kind != FaultKind.NONCE_CLOCK or not self._sight.access.lane.counts_nonces:
+            if error.kind != FaultKind.NONCE_CLOCK or not self._probe.access.lane.counts_nonces:
                 raise
             # A cluster that was killed may have used up numbers that are still to come. Else another program
             # uses the key, and safety.nonce is about that.
-            skipped_some = not self._used_by and self._sight.skip_numbers()
+            skipped_some = not self._used_by and self._probe.skip_numbers()
             self._overtaken = "" if skipped_some else str(error)
-            self._sight.ask_again(self._sight.inspection.ask_balance)
+            self._probe.ask_again(self._probe.exchange.ask_balance)
         return passed("a signed question about the balance was answered")
 
     def _account(self) -> Judgement:
-        self._sight.need("connection.authentication")
-        name = self._sight.access.lane.fingerprint[:8]
+        self._probe.need("connection.authentication")
+        name = self._probe.access.lane.fingerprint[:8]
         try:
-            facts = self._sight.key_facts
+            facts = self._probe.key_facts
         except NotSupported:
             facts = KeyFacts()
-        ours = self._sight.spec.credentials.get("api_key", "")
+        ours = self._probe.spec.credentials.get("api_key", "")
         if facts.api_key and facts.api_key != ours:
             return failed("the exchange says that the question came with another key than ours")
         if facts.account:
@@ -182,44 +187,47 @@ class Checks:
             return failed(f"no answer: {facts.unsaid}")
         # Where it has no name, it is known by what it holds, which an operator can compare.
         try:
-            holds = ", ".join(self._sight.read_detailed().holdings) or "nothing"
+            holds = ", ".join(self._probe.read_detailed().holdings) or "nothing"
         except (BalanceUnknown, CouldNotAsk):
             raise NotDone("not done: it has no name, and its balance could not be read either") from None
         judge = passed if self._family else warned
-        return judge(f"{self._sight.spec.exchange} gives it no name here; key {name}, which holds {holds}")
+        return judge(f"{self._probe.spec.exchange} gives it no name here; key {name}, which holds {holds}")
 
     def _simple(self) -> Judgement:
-        cash = self._sight.cash
-        return passed(f"{plain(cash)} {'/'.join(self._sight.spec.cash_currencies)}, read just now")
+        cash = self._probe.cash
+        return passed(f"{plain(cash)} {'/'.join(self._probe.spec.cash_currencies)}, read just now")
 
     def _adds_up(self) -> Judgement:
         may_owe = self._family not in ("kraken", "coinbase")
         return account_findings.detailed(
-            self._sight.detailed, self._sight.cash, self._sight.spec.cash_currencies, may_owe=may_owe
+            self._probe.detailed, self._probe.cash, self._probe.spec.cash_currencies, may_owe=may_owe
         )
 
     def _held(self) -> Judgement:
-        self._sight.need("balance.simple")
-        self._sight.known_products()
-        orders = self._sight.orders
+        self._probe.need("balance.simple")
+        self._probe.known_products()
+        orders = self._probe.orders
         # Asked for after the orders: one that was placed in between is no contradiction.
-        return account_findings.held(self._sight.read_detailed(), orders)
+        return account_findings.held(self._probe.read_detailed(), orders)
 
     def _available(self) -> Judgement:
-        self._sight.need("balance.simple")
-        reading = self._sight.broker.reading()
-        if not (self._sight.broker.is_available() and reading.available):
+        self._probe.need("balance.simple")
+        reading = self._probe.broker.reading()
+        if not (self._probe.broker.is_available() and reading.available):
             return failed(f"it is not: {reading.reason}: {reading.detail}".rstrip(": "))
         return passed(f"is_available() is True; {reading.status}, {reading.reason}")
 
-    @once
+    @property
     def _provoked(self) -> Provocation:
         """Fetches made to fail on our side, until the threshold, and let through again."""
-        self._sight.need("balance.simple")
-        self._sight.fetched()
-        before, threshold = self._answered(), self._sight.spec.max_consecutive_errors
-        needed = self._sight.spec.rules.successes_to_recover
-        connection = self._sight.access.connection
+        return self._probe.once("provoked", self._provoke)
+
+    def _provoke(self) -> Provocation:
+        self._probe.need("balance.simple")
+        self._probe.fetched()
+        before, threshold = self._answered(), self._probe.spec.max_consecutive_errors
+        needed = self._probe.spec.rules.successes_to_recover
+        connection = self._probe.access.connection
         connection.severed = "cut on our own side, by the verification"
         try:
             during = tuple(self._answered(fetch=True) for _ in range(threshold))
@@ -236,52 +244,52 @@ class Checks:
         cash: Decimal | None = None
         if fetch:
             try:
-                cash = self._sight.broker.get_account_balance()
+                cash = self._probe.broker.get_account_balance()
             except BalanceUnknown:
                 cash = None
-        reading = self._sight.broker.reading()
+        reading = self._probe.broker.reading()
         return AnswerSeen(
             cash=cash if fetch else reading.cash,
             as_of_us=0 if reading.as_of is None else reading.as_of.wall_us,
-            error_count=self._sight.broker.get_error_count(),
-            available=self._sight.broker.is_available(),
+            error_count=self._probe.broker.get_error_count(),
+            available=self._probe.broker.is_available(),
             fault=reading.fault or "",
             stale=reading.stale,
         )
 
     def _listed(self) -> Judgement:
-        listed = self._sight.products
+        listed = self._probe.products
         try:
             # A list of nothing is no witness.
-            second = self._sight.ask(self._sight.inspection.listed_elsewhere()) or None
+            second = self._probe.ask(self._probe.exchange.listed_elsewhere()) or None
         except (CouldNotAsk, NotSupported):
             second = None  # then there is one witness less, and the evidence says so
         try:
-            counted: int | None = self._sight.ask(self._sight.inspection.counted())
+            counted: int | None = self._probe.ask(self._probe.exchange.counted())
         except (CouldNotAsk, NotSupported):
             counted = None
         try:
             holdings: tuple[str, ...] = tuple(
-                code for code, held in self._sight.detailed.holdings.items() if held.total > 0
+                code for code, held in self._probe.detailed.holdings.items() if held.total > 0
             )
-            strange = {order.market for order in self._sight.orders if not order.listed}
+            strange = {order.market for order in self._probe.orders if not order.listed}
         except (BrokerwatchError, NotDone):
             holdings, strange = (), set[str]()
         return market_findings.products(
-            self._sight.spec.exchange,
+            self._probe.spec.exchange,
             self._family,
             listed,
             holdings=holdings,
             second=second,
             counted=counted,
             unlisted=strange,
-            doubled=self._sight.ask(self._sight.inspection.doubled()),
+            doubled=self._probe.ask(self._probe.exchange.doubled()),
         )
 
     def _seen_candles(self, mine: tuple[str, ...], others: tuple[str, ...]) -> list[Candle]:
         """The candles; NotDone where what is wrong with them is another check's to say."""
         try:
-            return self._sight.candles
+            return self._probe.candles
         except CouldNotAsk as error:
             said = "" if error.fault is None else error.fault.detail
             if not mine:
@@ -293,33 +301,33 @@ class Checks:
             raise
 
     def _fresh(self) -> Judgement:
-        market = self._sight.market
+        market = self._probe.market
         candles = self._seen_candles((), (*DISORDER, *NO_PRICE))
-        return market_findings.candles_fresh(candles, self._sight.theirs_s, market.symbol)
+        return market_findings.candles_fresh(candles, self._probe.theirs_s, market.symbol)
 
     def _ordered(self) -> Judgement:
         return market_findings.candles_ordered(self._seen_candles(DISORDER, ()), CANDLES)
 
     def _plausible(self) -> Judgement:
         candles = self._seen_candles(NO_PRICE, ())
-        return market_findings.candles_plausible(candles, self._sight.market.symbol, self._sight.price)
+        return market_findings.candles_plausible(candles, self._probe.market.symbol, self._probe.price)
 
     def _normalised(self) -> Judgement:
         read: dict[str, str] = {}
-        for text in market_findings.spellings(self._sight.market):
+        for text in market_findings.spellings(self._probe.market):
             try:
-                read[text] = self._sight.broker.normalize_symbol(text)
+                read[text] = self._probe.broker.normalize_symbol(text)
             except SymbolError as error:
                 read[text] = f"nothing ({error})"
-        wrong_names = self._sight.ask(self._sight.inspection.misnamed())
-        return market_findings.normalised(self._sight.market, read, wrong_names)
+        wrong_names = self._probe.ask(self._probe.exchange.misnamed())
+        return market_findings.normalised(self._probe.market, read, wrong_names)
 
     def _busd_refused(self) -> Judgement:
-        listed = self._sight.known_products()
+        listed = self._probe.known_products()
         try:
-            meant = self._sight.broker.normalize_symbol("BTC/BUSD")
+            meant = self._probe.broker.normalize_symbol("BTC/BUSD")
         except UnknownSymbol as error:
-            if self._sight.broker.supports_symbol("BTC/BUSD"):
+            if self._probe.broker.supports_symbol("BTC/BUSD"):
                 return failed("it is refused, and supports_symbol() says that it is supported")
             return market_findings.refused(None, "", str(error))
         except InvalidSymbol as error:
@@ -327,59 +335,59 @@ class Checks:
         return market_findings.refused(listed.by_symbol.get(meant), meant, "")
 
     def _usd_supported(self) -> Judgement:
-        listed = self._sight.known_products()
-        if self._sight.broker.supports_symbol("BTC/USD"):
+        listed = self._probe.known_products()
+        if self._probe.broker.supports_symbol("BTC/USD"):
             product = listed.product("BTC/USD")
             if (product.base, product.quote) != ("BTC", "USD"):
                 return failed(f"BTC/USD is read as {product.symbol}")
             return passed(f"BTC/USD is {product.id} there")
         if self._family in ("kraken", "coinbase"):
-            return failed(f"{self._sight.spec.exchange} does not list BTC/USD")
-        return skipped(f"{self._sight.spec.exchange} lists no BTC/USD here")
+            return failed(f"{self._probe.spec.exchange} does not list BTC/USD")
+        return skipped(f"{self._probe.spec.exchange} lists no BTC/USD here")
 
     def _structure(self) -> Judgement:
-        found = self._sight.positions
-        balance = self._sight.broker.reading().balance or {}
+        found = self._probe.positions
+        balance = self._probe.broker.reading().balance or {}
         return account_findings.positions(
-            found, balance, self._sight.products, self._sight.spec.cash_currencies
+            found, balance, self._probe.products, self._probe.spec.cash_currencies
         )
 
     def _against_orders(self) -> Judgement:
-        self._sight.need("balance.simple")
-        listed = self._sight.known_products()
+        self._probe.need("balance.simple")
+        listed = self._probe.known_products()
         try:
-            found = self._sight.positions
+            found = self._probe.positions
         except CouldNotAsk:
             raise NotDone("not done, since positions.structure did not pass") from None
-        return account_findings.against_orders(found, listed, self._sight.orders)
+        return account_findings.against_orders(found, listed, self._probe.orders)
 
     def _rights(self) -> Judgement:
         unsaid = "not done: what the key may do could not be asked"
         try:
-            facts = self._sight.key_facts
+            facts = self._probe.key_facts
         except CouldNotAsk:
             raise NotDone(unsaid) from None
         if facts.unsaid:
             raise NotDone(unsaid)
-        if self._trading and self.rehearsal.accepted is False:
+        if self._trading and self.dry_run.accepted is False:
             return failed("trading is on, and the key was denied an order in a dry run")
         for what in ("orders", "positions"):
-            denied = self._sight.denied(what)
+            denied = self._probe.denied(what)
             if denied:
                 return failed(f"the key may not read {what}: {denied}")
-        if self._trading and self.rehearsal.look_up_denied:
-            return warned(f"the key may not look orders up: {self.rehearsal.look_up_denied}")
+        if self._trading and self.dry_run.look_up_denied:
+            return warned(f"the key may not look orders up: {self.dry_run.look_up_denied}")
         return account_findings.rights(
             facts,
             trading=self._trading,
-            dry_run=self.rehearsal.accepted,
-            now_s=self._sight.clock.now().wall_us / 1_000_000,
-            exchange=self._sight.spec.exchange,
+            dry_run=self.dry_run.accepted,
+            now_s=self._probe.clock.now().wall_us / 1_000_000,
+            exchange=self._probe.spec.exchange,
         )
 
     def _clock_agrees(self) -> Judgement:
         try:
-            timing = self._sight.timing
+            timing = self._probe.timing
         except CouldNotAsk:
             raise NotDone("not done: the exchange's clock could not be asked") from None
         return account_findings.clock(timing.skew_ms, timing.took_ms)
@@ -387,10 +395,10 @@ class Checks:
     def _in_a_row(self) -> Judgement:
         if self._overtaken:
             return failed(f"the number of a question was refused: {self._overtaken}")
-        self._sight.need("connection.authentication")
+        self._probe.need("connection.authentication")
         for number in range(1, IN_A_ROW + 1):
             try:
-                self._sight.ask_again(self._sight.inspection.ask_balance)
+                self._probe.ask_again(self._probe.exchange.ask_balance)
             except CouldNotAsk as error:
                 return failed(f"of {IN_A_ROW} signed questions in a row number {number} was refused: {error}")
         said = f"{IN_A_ROW} signed questions in a row, each accepted"

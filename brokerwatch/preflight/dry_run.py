@@ -1,6 +1,6 @@
 """Orders that are rehearsed: checked by the exchange itself, and placed nowhere.
 
-Only where an exchange has a dry run; where it has none a rehearsal would be a real order, so nothing is
+Only where an exchange has a dry run; where it has none, a trial would be a real order, so nothing is
 sent. And an exchange's word for it is not enough: afterwards the order is looked for, and the balance read.
 """
 
@@ -28,8 +28,8 @@ SOME_MORE: Final = Decimal("1.2")
 class DryRun:
     """See the module. `trading`: whether the account is configured to trade."""
 
-    def __init__(self, sight: AccountProbe, *, trading: bool) -> None:
-        self._sight = sight
+    def __init__(self, probe: AccountProbe, *, trading: bool) -> None:
+        self._probe = probe
         self._trading = trading
         self.accepted: bool | None = None
         """Whether the exchange took an order in a dry run; None: none was sent, or nobody knows."""
@@ -41,28 +41,28 @@ class DryRun:
 
     def _rehearsable(self) -> None:
         """Raise NotDone unless an order may be rehearsed: nothing may ever be executed here."""
-        if not self._sight.access.desk.has_dry_run:
+        if not self._probe.access.desk.has_dry_run:
             raise NotDone(
-                f"{self._sight.spec.exchange} has no dry run: any order would be a real one, so none is sent"
+                f"{self._probe.spec.exchange} has no dry run: any order would be a real one, so none is sent"
             )
         if self._executed:
             raise NotDone("not done, since the dry run before it placed a real order")
-        self._sight.need("connection.authentication", "balance.simple")
-        self._sight.known_products()
+        self._probe.need("connection.authentication", "balance.simple")
+        self._probe.known_products()
 
     def market_order(self) -> Judgement:
         """Buy a little more than the smallest amount of BTC there is."""
         self._rehearsable()
         before = self._looked()
-        if not self._sight.broker.is_available():
-            raise NotDone(f"the account is not available: {self._sight.broker.reading().reason}")
+        if not self._probe.broker.is_available():
+            raise NotDone(f"the account is not available: {self._probe.broker.reading().reason}")
         product, base, cost = self._affordable(before.holdings)
         order_id = new_order_id()
         # By the amount of coins where an exchange has its own way of saying the cost; Coinbase buys by cost.
-        by_cost = base is None or self._sight.access.desk.family == "coinbase"
+        by_cost = base is None or self._probe.access.desk.family == "coinbase"
         what = f"{plain(cost)} {product.quote}" if by_cost else f"{plain(base or cost)} {product.base}"
         return self._rehearsed(
-            lambda: self._sight.broker.place_market_order(
+            lambda: self._probe.broker.place_market_order(
                 product.symbol,
                 Side.BUY,
                 base_amount=None if by_cost else base,
@@ -83,13 +83,13 @@ class DryRun:
         """A market, and an amount a little above its smallest order that the account can pay: in coins, where
         it is known what they cost, and in money."""
         try:
-            price = None if self._sight.price is None else self._sight.price[1]
+            price = None if self._probe.price is None else self._probe.price[1]
         except (CouldNotAsk, NotDone):
             price = None
         wanted: list[str] = []
-        for quote in dict.fromkeys(("USD", *self._sight.spec.cash_currencies)):
-            product = self._sight.products.pair("BTC", quote)
-            if product is None or not product.active or quote not in self._sight.spec.cash_currencies:
+        for quote in dict.fromkeys(("USD", *self._probe.spec.cash_currencies)):
+            product = self._probe.products.pair("BTC", quote)
+            if product is None or not product.active or quote not in self._probe.spec.cash_currencies:
                 continue
             if product.base_minimum is not None and price is None:
                 continue
@@ -113,7 +113,7 @@ class DryRun:
         product, free = self._sellable(before.holdings)
         order_id = new_order_id()
         return self._rehearsed(
-            lambda: self._sight.broker.close_position(
+            lambda: self._probe.broker.close_position(
                 product.symbol, validate_only=True, client_order_id=order_id
             ),
             _Sent(product, Side.SELL, order_id, f"sell all {plain(free)} {product.base} at market", before),
@@ -121,8 +121,8 @@ class DryRun:
 
     def _sellable(self, holdings: Mapping[str, Holding]) -> tuple[Product, Decimal]:
         """A coin that is held, by its market, and how much of it is free."""
-        listed = self._sight.products
-        for position in held_positions(holdings, listed, self._sight.spec.cash_currencies):
+        listed = self._probe.products
+        for position in held_positions(holdings, listed, self._probe.spec.cash_currencies):
             product = listed.by_symbol.get(position.symbol)
             if product is None or not product.active:
                 continue
@@ -134,7 +134,7 @@ class DryRun:
         """What became of an order that was only to be checked; and proof that nothing else became of it."""
         refused, denied = "", False
         try:
-            state = self._sight.patiently(order).state
+            state = self._probe.patiently(order).state
             refused = "" if state is OrderState.VALIDATED else f"the order is {state}"
         except OrderRefused as error:
             refused, denied = str(error), error.kind == FaultKind.PERMISSION
@@ -158,16 +158,16 @@ class DryRun:
     def _looked(self) -> Snapshot:
         """How the account is. Raises BalanceUnknown, CouldNotAsk."""
         try:
-            orders: tuple[OpenOrder, ...] | None = self._sight.read_orders()
+            orders: tuple[OpenOrder, ...] | None = self._probe.read_orders()
         except (CouldNotAsk, NotSupported):
             orders = None
-        return Snapshot(self._sight.read_detailed().holdings, orders)
+        return Snapshot(self._probe.read_detailed().holdings, orders)
 
     def _what_happened(self, sent: _Sent) -> tuple[str, str]:
         """What a dry run has really done, or nothing; and why that is not known, where it is not."""
         doubts: list[str] = []
         try:
-            found = self._sight.broker.find_order(sent.product.symbol, sent.order_id)
+            found = self._probe.broker.find_order(sent.product.symbol, sent.order_id)
             if found is not None:
                 return f"order {found.order_id}", ""
         except NotAllowed as error:

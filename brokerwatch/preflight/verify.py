@@ -143,24 +143,24 @@ class Verification:
 
     def _examine(self, used_by: str) -> None:
         broker = self._cluster.broker(self._spec.name)
-        sight = AccountProbe(
+        probe = AccountProbe(
             verification_spec(self._spec), broker, self._clock, self._did_pass, self._known, self._ended.wait
         )
-        examiner = Checks(sight, trading=self._spec.trading, used_by=used_by, own_cluster=self._own_cluster)
+        checks = Checks(probe, trading=self._spec.trading, used_by=used_by, own_cluster=self._own_cluster)
         for number, check in enumerate(CHECKLIST, 1):
             if self._ended.is_set():
                 raise Stopped
             self._told.begins(check, number)
             before_s = self._clock.up_s()
-            judgement = self._judged(examiner.checks[check.name])
+            judgement = self._judged(checks.by_name[check.name])
             if self._ended.is_set():
                 raise Stopped
             took_ms = round((self._clock.up_s() - before_s) * 1_000)
-            evidence = one_line(sight.redacted(judgement.evidence + self._reservation(check)))
+            evidence = one_line(probe.redacted(judgement.evidence + self._reservation(check)))
             finding = Finding(check, Judgement(judgement.outcome, evidence), took_ms)
             self._found[check.name] = finding
             self._told.ended(finding)
-        self._look_back(examiner.rehearsal, sight)
+        self._look_back(checks.dry_run, probe)
 
     def _reservation(self, check: Check) -> str:
         """How the check differs from what is configured, to end a sentence with; empty: not at all."""
@@ -169,17 +169,17 @@ class Verification:
             return ""
         return f" (tried with {MOST_PROVOKED} in place of the configured {configured})"
 
-    def _look_back(self, rehearsal: DryRun, sight: AccountProbe) -> None:
+    def _look_back(self, dry_run: DryRun, probe: AccountProbe) -> None:
         """Look again for what seemed to place nothing: an exchange may be slow to do what it must not."""
-        if not rehearsal.has_sent:
+        if not dry_run.has_sent:
             return
         self._told.begins(REHEARSED[-1], len(CHECKLIST))
         if self._ended.wait(self._settle_s):
             raise Stopped
-        placed = rehearsal.last_look()
+        placed = dry_run.last_look()
         for check in REHEARSED if placed else ():
             before = self._found[check.name]
-            judgement = failed(one_line(sight.redacted(placed)))
+            judgement = failed(one_line(probe.redacted(placed)))
             self._found[check.name] = Finding(check, judgement, before.took_ms)
             self._told.ended(self._found[check.name])
 
