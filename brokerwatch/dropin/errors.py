@@ -1,9 +1,9 @@
 """What is raised where no balance was proven: an error of ours that is one of ccxt's as well.
 
 It is `BalanceUnknown` and `CouldNotAsk`, with the fault, and the class that ccxt raised, so that the handlers
-of a bot go on working. Where ccxt would have been silent there is no such class, and a bot has no handler for
-what never happened; so all faults that pass by themselves can be caught as `ccxt.NetworkError`, "try again
-later", as well.
+of a bot go on working. Where plain ccxt would not have raised at all, there is no such class, and a bot has
+no handler for it. So every fault that passes by itself can also be caught as `ccxt.NetworkError`, which
+means "try again later".
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from brokerwatch.gateway import strict_ccxt
 from brokerwatch.messages import FaultKind
 
 CCXT: Final[Any] = sys.modules[cast("Any", strict_ccxt).BadResponse.__module__]
-"""ccxt's exception classes. strict.py alone imports them."""
+"""ccxt's exception classes. strict_ccxt.py alone imports them."""
 
 
 class Unproven(BalanceUnknown, CouldNotAsk):
@@ -51,7 +51,6 @@ _STAND_INS: Final = (
     (LockedOut, "RateLimitExceeded"),
 )
 """ccxt's class for what ccxt has none for; all else, such as a secret that cannot sign: ExchangeError."""
-_raised_classes: dict[tuple[type[Any], ...], type[Unproven]] = {}
 
 
 def raised(error: Exception, kind: FaultKind) -> type[Unproven]:
@@ -66,7 +65,4 @@ def raised(error: Exception, kind: FaultKind) -> type[Unproven]:
         bases = (theirs,)
     elif issubclass(meant, theirs):
         bases = (meant,)
-    if bases not in _raised_classes:
-        named = {"__module__": __name__, "__doc__": Unproven.__doc__}
-        _raised_classes[bases] = type(bases[0].__name__, (Unproven, *bases), named)
-    return _raised_classes[bases]
+    return strict_ccxt.mixed(Unproven, *bases)

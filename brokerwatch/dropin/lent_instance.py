@@ -1,7 +1,7 @@
-"""What a guarded instance asks through: a strict copy of it for one call, which shares what must be shared.
+"""The strict copy of a guarded instance that makes one call, and shares what must be shared.
 
-The session, the nonces and the turn in the rate limit are those of the owner's instance; what the copy saw is
-about its one call alone.
+The session, the nonces and the turn in the rate limit are those of the owner's instance. What the copy
+recorded is about its one call alone.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _LentInstance:
         return self.brokerwatch_owner.nonce()
 
     def incrementing_nonce(self) -> Any:
-        """The owner's counter, as if he asked himself: one that rises for each key."""
+        """The owner's counter, which rises for each key."""
         return self.brokerwatch_owner.incrementing_nonce()
 
     def get_socks_proxy_session(self, proxy: Any) -> Any:
@@ -62,7 +62,7 @@ class _LentInstance:
         except CCXT.BaseError as refused:
             if not str(refused).startswith("HTTP "):
                 raise
-            # Refused by strict.py before ccxt could: a bot's handlers know the class that ccxt has for it.
+            # strict_ccxt.py refused it before ccxt could. A bot's handlers know ccxt's class for it.
             try:
                 cast("Any", self).handle_http_status_code(code, reason, url, method, body)
             except CCXT.BaseError as theirs:
@@ -75,18 +75,12 @@ class _LentInstance:
         return found
 
 
-_lent_classes: dict[type[Any], type[Any]] = {}
-
-
 def lend(owner: Any) -> Any:
-    """A strict copy of the owner's instance for one call: what it saw is about this call alone."""
+    """A strict copy of the owner's instance for one call."""
     if hasattr(owner, "own_session"):
         opened(owner)
     found = strict_ccxt.clone(owner)
-    of = strict_ccxt.strict_class(owner.__class__)
-    if of not in _lent_classes:
-        _lent_classes[of] = type(of.__name__, (_LentInstance, of), {})
-    found.__class__ = _lent_classes[of]
+    found.__class__ = strict_ccxt.mixed(_LentInstance, found.__class__)
     found.brokerwatch_owner = owner
     found.brokerwatch_answers = []
     found.brokerwatch_requests = 0
@@ -97,5 +91,5 @@ def lend(owner: Any) -> Any:
 
 
 def is_ccxts(owner: Any) -> bool:
-    """Whether its class is ccxt's own: a trader's subclass may change what is read, and need markets."""
+    """Whether its class is ccxt's own. A trader's subclass may change what is read, and need markets."""
     return str(owner.__class__.__module__).startswith("ccxt.")

@@ -1,8 +1,27 @@
-"""A strict copy of a trader's own ccxt instance, for calls that we make.
+"""A strict copy of a trader's own ccxt instance, for the calls that brokerwatch makes.
 
-His instance is never changed and never closed. The session is his too: he may close it or put another in
-its place at any moment, so it is taken anew for each request. Of what it would do by itself it does
-nothing for us: it follows no redirect, and repeats nothing.
+The owner's instance is never changed and never closed. Its session stays the owner's too. The owner may close
+it or replace it at any moment, so it is read anew for each request. The copy follows no redirect and repeats
+no request.
+
+It relies on internals of ccxt that no documentation promises. They are as they were seen in ccxt 4.5.90. When
+one of them moves, these tests of gateway/test_owner_instance fail:
+
+    what of ccxt                       used for                              test
+    `session` of a blocking instance   the owner's connections               [1] [2]
+    `session` of an awaited instance   the same                              [3]
+    `own_session`, `open(lazy)`        whether the owner chose the session   [3] [4]
+    `closed_by_user`, `ssl_context`    no session of ccxt's own is made      [5]
+    `verify`, `cafile`                 whether one of our sessions will do   [5]
+    an instance has a `__dict__`, and  the copy gets the class of `mixed`    [1] [5]
+    its `__class__` can be assigned
+    `get_socks_proxy_session(proxy)`   no redirect through a proxy           none of its own (dropin has one)
+
+    [1] test_a_synchronous_instance_is_read_exactly_and_left_as_it_was
+    [2] test_the_session_of_a_synchronous_instance_is_the_one_that_it_has_now
+    [3] test_the_owner_may_close_his_session_and_put_another_in_its_place
+    [4] test_an_instance_that_its_owner_closed_is_not_opened_again
+    [5] test_an_asynchronous_instance_is_asked_on_its_owner_s_loop_and_never_closed
 """
 
 from __future__ import annotations
@@ -14,18 +33,20 @@ from typing import Any, Final
 
 from brokerwatch.gateway.call_thread import NeverStarted
 from brokerwatch.gateway.http_sessions import CERTIFICATES, Sessions, unredirected
-from brokerwatch.gateway.strict_ccxt import clone
+from brokerwatch.gateway.strict_ccxt import clone, mixed
 
 _METHODS: Final = frozenset({"request", "get", "post", "put", "delete", "patch"})
 
 
 class SessionClosed(NeverStarted, RuntimeError):
-    """The owner has closed the session of his instance, so nothing was sent."""
+    """The owner has closed the session of the instance, so nothing was sent."""
 
 
 class Unredirected:
-    """An owner's session, by which no redirect is followed: it would carry key and signature to a stranger,
-    and his answer would be believed."""
+    """An owner's session that follows no redirect.
+
+    A redirect would carry key and signature to another server, and that server's answer would be believed.
+    """
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -42,17 +63,19 @@ def is_async(instance: Any) -> bool:
 
 
 def opened(owner: Any) -> None:
-    """Open the session of an asynchronous instance as a call of the owner's own would: one that he closed
-    stays closed, and ccxt raises."""
+    """Open the session of an asynchronous instance as a call of the owner's own would.
+
+    A session that the owner closed stays closed, and ccxt raises.
+    """
     owner.open(*((True,) if "lazy" in inspect.signature(owner.open).parameters else ()))
 
 
 def borrow_async(owner: Any, sessions: Sessions) -> Any:
-    """A copy of an asynchronous instance. Where he chose no session of his own it uses one of ours."""
+    """A copy of an asynchronous instance. It uses a session of ours where the owner chose none."""
     made = _borrow(owner, _Async)
     made.own_session, made.closed_by_user = False, False
     if made.ssl_context is None:
-        made.ssl_context = False  # the sessions have one, and ccxt would make another that nobody uses
+        made.ssl_context = False  # our sessions have one, and ccxt would make another that is never used
     made.brokerwatch_sessions = sessions
     return made
 
@@ -64,16 +87,10 @@ def borrow_sync(owner: Any) -> Any:
     return made
 
 
-_classes: dict[tuple[type[Any], type[Any]], type[Any]] = {}
-
-
 def _borrow(owner: Any, mixed_in: type[Any]) -> Any:
     made = clone(owner)
-    of: type[Any] = made.__class__
-    if (mixed_in, of) not in _classes:
-        _classes[mixed_in, of] = type(of.__name__, (mixed_in, of), {})
-    made.__class__ = _classes[mixed_in, of]
-    made.__dict__.pop("session", None)
+    made.__class__ = mixed(mixed_in, made.__class__)
+    made.__dict__.pop("session", None)  # the class has a property of that name
     made.brokerwatch_owner = owner
     return made
 
@@ -109,14 +126,14 @@ class _Async:
 
 
 class _Seen:
-    """The session of an owner that was seen last, and what was made of it: a new copy has no connections."""
+    """Keeps what was made of the owner's newest session, since a new copy would have no connections."""
 
     def __init__(self) -> None:
         self._parts: tuple[Any, ...] = ()
         self._made: Any = None
 
     def of(self, session: Any) -> Any:
-        """What was made of this session, anew when anything in it is another than before."""
+        """What was made of this session. It is made again when any part of the session was replaced."""
         held: dict[str, Any] = session.__dict__
         parts: tuple[Any, ...] = (session, *held.values(), *session.adapters.values())
         if len(parts) != len(self._parts) or not all(map(is_, parts, self._parts)):
@@ -125,7 +142,7 @@ class _Seen:
 
 
 class _Sync:
-    """The same for a synchronous one; used in one thread at a time."""
+    """Mixed in before a strict class of a synchronous instance. One thread at a time uses it."""
 
     brokerwatch_owner: Any
     brokerwatch_seen: _Seen
@@ -139,4 +156,4 @@ class _Sync:
 
     @session.setter
     def session(self, ignored: object) -> None:
-        """It is the owner's."""
+        """Ignored: the session is the owner's."""

@@ -3,12 +3,35 @@
 For HTML, an empty body, cut JSON or a status that it does not know ccxt gives an empty balance without
 an error. Mixed in before any ccxt class, asynchronous or not, this lets nothing pass but whole
 JSON under a status of success, with every number as it was written.
+
+It relies on internals of ccxt that no documentation promises. They are as they were seen in ccxt 4.5.90. When
+one of them moves, these tests fail:
+
+    what of ccxt                                  used for                     test
+    `fetch(url, method, headers, body)`           sees that a request goes     [1] [2]
+    `fetch2(path, api, method, params, …)`        our own way of asking        [1]
+    `sign`, `prepare_request_headers`             the same                     [1]
+    `handle_errors` and its eight arguments       every refusal                [1] [2]
+    `handle_http_status_code`                     a status of failure          [1]
+    `on_json_response`, `on_rest_response`        exact numbers                [1] [2]
+    `jwt(request, secret, hash, is_rsa, header)`  ES256, signed more quickly   [3]
+    `ec`, `hashes`, `decode_dss_signature`        the same                     [3]
+    `nonce`                                       numbers that only rise       [4]
+    `options["maxRetriesOnFailure"]`              no order is sent twice       [5]
+    `enableRateLimit`, `verbose`, `logger`        no second limiter, no log    none of its own
+
+    [1] gateway/test_strict_ccxt: test_our_own_way_of_asking_sees_and_says_what_ccxts_does
+    [2] gateway/test_owner_instance: test_a_synchronous_instance_is_read_exactly_and_left_as_it_was
+    [3] gateway/test_strict_ccxt: test_a_token_says_what_ccxts_own_says_and_is_signed_with_the_key
+    [4] gateway/test_owner_instance: test_calls_of_the_trader_s_own_share_nonces_and_the_lane
+    [5] cluster/test_order_entry: test_no_option_of_ccxt_sends_an_order_again
 """
 
 from __future__ import annotations
 
 import base64
 import copy
+import functools
 import json
 import logging
 import socket
@@ -44,7 +67,7 @@ class Strict:
     """Mixed into a ccxt class: refuses answers that ccxt would call empty, and keeps what it saw."""
 
     asked: bool = False
-    """Whether a request went out since somebody made this False."""
+    """Whether a request went out since this was last set to False."""
     last_status: int | None = None
     last_body: str = ""
     last_retry_after: str = ""
@@ -54,18 +77,18 @@ class Strict:
     """Where the exchange wants them to rise: the key's own, which outlive the process."""
 
     _signs: tuple[bytes, Any] | None = None
-    """A secret and the key that it is; None in its place when it is not of the kind that ES256 needs."""
+    """A secret and the key made of it; None for the key when it is not of the kind that ES256 needs."""
     ask: Ask | None = None
     """How requests are sent through a session of ours; None: ccxt sends them."""
 
     def __del__(self) -> None:
-        """Nothing: the session is somebody else's, and ccxt would complain that nobody closed it."""
+        """Nothing. The session has another owner, and ccxt would complain that it was not closed."""
 
     def nonce(self) -> int:
         return int(cast("Any", super()).nonce()) if self.nonces is None else self.nonces.next()
 
     def fetch(self, *request: Any, **named: Any) -> Any:
-        # What the page before said must not explain why this one never came.
+        # The answer to the page before must not explain why this one never came.
         self.last_status, self.last_body, self.last_retry_after = None, "", ""
         if self.rehearses:
             raise Rehearsed(*_signed(*request, **named))
@@ -185,7 +208,7 @@ def _whole(body: str) -> str:
 
 
 def _shown(body: str) -> str:
-    # Not cut to what people are shown yet: half a secret would not be recognised any more.
+    # It is cut later to what is shown: redaction would not recognise half a secret.
     return repr(body[:MAX_SHOWN]) if body else "an empty body"
 
 
@@ -204,14 +227,26 @@ def _base64(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
 
 
-_classes: dict[type[Any], type[Any]] = {}
+def mixed(*bases: type[Any]) -> type[Any]:
+    """The class of these bases, which goes by the name of the second; the same class at each call.
+
+    A class is made at run time because the ccxt class in it is not known before: each exchange has one, for
+    calls that block and for calls that are awaited, and a trader's own subclass is known only when an
+    instance of it is given. It is kept because an instance is copied for each call, and a class would
+    otherwise be made for each copy.
+    """
+    return _mixed(bases)
+
+
+@functools.cache
+def _mixed(bases: tuple[type[Any], ...]) -> type[Any]:
+    first, named, *_ = bases
+    return type(named.__name__, bases, {"__module__": first.__module__, "__doc__": first.__doc__})
 
 
 def strict_class(of: type[Any]) -> type[Any]:
     """A ccxt class, or a trader's own subclass of one, with the refusals of this module before it."""
-    if of not in _classes:
-        _classes[of] = type(of.__name__, (Strict, of), {})
-    return _classes[of]
+    return mixed(Strict, of)
 
 
 def clone(instance: Any) -> Any:
@@ -223,7 +258,7 @@ def clone(instance: Any) -> Any:
     of: type[Any] = instance.__class__
     if not issubclass(of, Strict):
         found.__class__ = strict_class(of)
-    # What a call changes must not be shared; the tables that no call changes may be.
+    # What a call changes must not be shared. Tables that no call changes may be.
     found.options = {
         name: _once(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
         for name, value in instance.options.items()
@@ -231,7 +266,7 @@ def clone(instance: Any) -> Any:
     # An order that is sent again by itself is placed twice.
     found.options["maxRetriesOnFailure"] = 0
     found.headers = dict(instance.headers)
-    # ccxt's throttle would wait by the wall clock; whoever asks through a clone has a budget of his own.
+    # ccxt's throttle would wait by the wall clock. Calls through a clone have a budget of their own.
     found.enableRateLimit = False
     found.verbose = False
     found.logger = QUIET

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from brokerwatch.gateway.http_sessions import Sessions
-from brokerwatch.gateway.strict_ccxt import clone, strict_class
+from brokerwatch.gateway.strict_ccxt import Strict, clone, mixed, strict_class
 from tests.gateway.test_async_source import GOOD, stranger
 
 REQUEST = {"iss": "coinbase-cloud", "uri": "GET host/path", "exp": 120}
@@ -182,3 +182,11 @@ def test_what_goes_through_a_proxy_is_left_to_ccxt(name: str) -> None:
         await sessions.close()
 
     asyncio.run(lend())
+
+
+def test_a_mixed_class_is_made_once_and_goes_by_the_name_of_ccxts() -> None:
+    made = mixed(Strict, ccxt.okx)
+    assert made is mixed(Strict, ccxt.okx)
+    assert made is not mixed(Strict, ccxt.kraken)
+    assert made.__name__ == "okx"
+    assert issubclass(made, ccxt.okx)
