@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, cast
 
 from brokerwatch.config.policy import POLICIES, SIMPLE, Rules, rule_mistakes
+from brokerwatch.config.toml_table import TomlTable
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.messages import topics
 from brokerwatch.money import DEFAULT_CASH, units
@@ -44,7 +45,6 @@ MARKETS_DEADLINE_S: Final = 60.0
 """A list of markets is megabytes at some exchanges, in several requests."""
 ENTRY_AGE_S: Final = 30.0
 """How old a balance may be that sizes an entry, where polls are quicker than that."""
-FEWEST_REQUESTS: Final[Mapping[str, float]] = MappingProxyType({"requests_per_s": 0.01, "request_burst": 1.0})
 MOST_REQUESTS: Final = 10_000.0
 POLLS_UNTIL_STALE: Final = 3.0
 MAX_LABELS: Final = 32
@@ -164,73 +164,164 @@ def default_rules(policy: str, poll_interval_s: float) -> Rules:
 
 
 def _is_label(text: object) -> bool:
-    # Labels come from TOML, where they are checked, and from Python, where nobody did.
+    # The loader checks labels of a file. Labels from Python come unchecked.
     return isinstance(text, str) and len(text) <= MAX_LABEL_CHARACTERS and text.isprintable()
 
 
 def _spec_mistakes(spec: BrokerSpec) -> list[tuple[str, str]]:
     """(key, what was expected) for each value of a broker that cannot be."""
-    found: list[tuple[str, str]] = []
+    found = [(key.name, expected) for key in KEYS for expected in key.rule(spec)]
+    return [*found, *((f"rules.{key}", expected) for key, expected in rule_mistakes(spec.rules))]
+
+
+# --- how a key is read from a file ----------------------------------------------------------------
+
+
+def _exchange_id(table: TomlTable, key: str, _: object) -> str:
+    return table.text(key, "", needed="a ccxt id such as kraken")
+
+
+def _limit(table: TomlTable, key: str, _: object) -> float | None:
+    return table.limit(key)
+
+
+def _switch(table: TomlTable, key: str, default: bool) -> bool:  # noqa: FBT001 - as every reader
+    return table.switch(key, default=default)
+
+
+def _table(table: TomlTable, key: str, _: object) -> Mapping[str, Any]:
+    return MappingProxyType(dict(table.table(key)))
+
+
+def _texts_by_name(table: TomlTable, key: str, _: object) -> Mapping[str, str]:
+    found = table.table(key)
+    if not all(isinstance(value, str) for value in found.values()):
+        table.wrong(key, "expected texts as values")
+    return MappingProxyType({name: str(value) for name, value in found.items()})
+
+
+# --- what each value must be: every rule gives what was expected, and nothing where the value can be -----
+
+
+def _anything(_: BrokerSpec) -> Iterator[str]:
+    yield from ()
+
+
+def _name_rule(spec: BrokerSpec) -> Iterator[str]:
     if not topics.is_name(spec.name):
-        found.append(("name", f"expected {topics.NAME_RULE}, not {spec.name!r}"))
+        yield f"expected {topics.NAME_RULE}, not {spec.name!r}"
+
+
+def _exchange_rule(spec: BrokerSpec) -> Iterator[str]:
     if not topics.is_name(spec.exchange):
-        found.append(("exchange", f"expected a ccxt id, not {spec.exchange!r}"))
+        yield f"expected a ccxt id, not {spec.exchange!r}"
+
+
+def _fetch_rule(spec: BrokerSpec) -> Iterator[str]:
+    if spec.instance is not None and spec.fetch is not None:
+        yield "expected a callable or an instance of ccxt, not both"
+
+
+def _poll_rule(spec: BrokerSpec) -> Iterator[str]:
     if math.isnan(spec.poll_interval_s) or spec.poll_interval_s <= 0:
-        found.append(
-            ("poll_interval_s", f"expected a number of seconds above 0, not {spec.poll_interval_s:g}")
-        )
+        yield f"expected a number of seconds above 0, not {spec.poll_interval_s:g}"
+
+
+def _quiet_poll_rule(spec: BrokerSpec) -> Iterator[str]:
     quiet_s = spec.quiet_poll_interval_s
     if quiet_s is not None and not spec.poll_interval_s <= quiet_s < float("inf"):
-        found.append(
-            ("quiet_poll_interval_s", f"expected at least poll_interval_s, and an end, not {quiet_s:g}")
-        )
+        yield f"expected at least poll_interval_s, and an end, not {quiet_s:g}"
+
+
+def _deadline_rule(spec: BrokerSpec) -> Iterator[str]:
     if not 0 < spec.fetch_deadline_s <= MAX_DEADLINE_S:
-        found.append(
-            (
-                "fetch_deadline_s",
-                f"expected seconds above 0 and up to {MAX_DEADLINE_S:g}, not {spec.fetch_deadline_s:g}",
-            )
-        )
+        yield f"expected seconds above 0 and up to {MAX_DEADLINE_S:g}, not {spec.fetch_deadline_s:g}"
+
+
+def _errors_rule(spec: BrokerSpec) -> Iterator[str]:
     if not 1 <= spec.max_consecutive_errors <= MAX_CONSECUTIVE_ERRORS:
-        found.append(
-            (
-                "max_consecutive_errors",
-                f"expected from 1 to {MAX_CONSECUTIVE_ERRORS:,}, not {spec.max_consecutive_errors}",
-            )
-        )
-    if spec.policy not in POLICIES:
-        found.append(("policy", f"expected {' or '.join(POLICIES)}, not {spec.policy!r}"))
-    found += [(f"rules.{key}", expected) for key, expected in rule_mistakes(spec.rules)]
-    if spec.entry_max_age_s is not None and not spec.entry_max_age_s > 0:
-        found.append(("entry_max_age_s", f"expected seconds above 0, not {spec.entry_max_age_s:g}"))
-    if spec.instance is not None and spec.fetch is not None:
-        found.append(("fetch", "expected a callable or an instance of ccxt, not both"))
-    for key, value in (("requests_per_s", spec.requests_per_s), ("request_burst", spec.request_burst)):
-        if value is not None and not FEWEST_REQUESTS[key] <= value <= MOST_REQUESTS:
-            least = FEWEST_REQUESTS[key]
-            found.append((key, f"expected from {least:g} to {MOST_REQUESTS:g}, not {value:g}"))
-    if len(spec.labels) > MAX_LABELS or not all(map(_is_label, (*spec.labels.keys(), *spec.labels.values()))):
-        found.append(
-            (
-                "labels",
-                f"expected up to {MAX_LABELS} printable texts of up to {MAX_LABEL_CHARACTERS} characters",
-            )
-        )
-    for name in sorted(spec.credentials.keys() - set(CREDENTIALS)):
-        found.append(
-            ("credentials", f"expected ccxt's credentials in snake_case, such as api_key, not {name!r}")
-        )
+        yield f"expected from 1 to {MAX_CONSECUTIVE_ERRORS:,}, not {spec.max_consecutive_errors}"
+
+
+def _cash_rule(spec: BrokerSpec) -> Iterator[str]:
     if not spec.cash_currencies:
-        found.append(("cash_currencies", "expected at least one currency"))
+        yield "expected at least one currency"
     if len(set(spec.cash_currencies)) < len(spec.cash_currencies):
-        found.append(("cash_currencies", "expected each currency once"))
+        yield "expected each currency once"
     different = units(spec.cash_currencies)
     if len(different) > 1:
-        found.append(
-            (
-                "cash_currencies",
-                f"expected currencies that are pegged to one unit; these are in {' and '.join(different)}, "
-                "and adding them up would be wrong by the exchange rate",
-            )
+        yield (
+            f"expected currencies that are pegged to one unit; these are in {' and '.join(different)}, "
+            "and adding them up would be wrong by the exchange rate"
         )
-    return found
+
+
+def _policy_rule(spec: BrokerSpec) -> Iterator[str]:
+    if spec.policy not in POLICIES:
+        yield f"expected {' or '.join(POLICIES)}, not {spec.policy!r}"
+
+
+def _requests_rule(spec: BrokerSpec) -> Iterator[str]:
+    yield from _requests(spec.requests_per_s, 0.01)
+
+
+def _burst_rule(spec: BrokerSpec) -> Iterator[str]:
+    yield from _requests(spec.request_burst, 1.0)
+
+
+def _requests(value: float | None, least: float) -> Iterator[str]:
+    if value is not None and not least <= value <= MOST_REQUESTS:
+        yield f"expected from {least:g} to {MOST_REQUESTS:g}, not {value:g}"
+
+
+def _entry_age_rule(spec: BrokerSpec) -> Iterator[str]:
+    if spec.entry_max_age_s is not None and not spec.entry_max_age_s > 0:
+        yield f"expected seconds above 0, not {spec.entry_max_age_s:g}"
+
+
+def _labels_rule(spec: BrokerSpec) -> Iterator[str]:
+    if len(spec.labels) > MAX_LABELS or not all(map(_is_label, (*spec.labels.keys(), *spec.labels.values()))):
+        yield f"expected up to {MAX_LABELS} printable texts of up to {MAX_LABEL_CHARACTERS} characters"
+
+
+def _credentials_rule(spec: BrokerSpec) -> Iterator[str]:
+    for name in sorted(spec.credentials.keys() - set(CREDENTIALS)):
+        yield f"expected ccxt's credentials in snake_case, such as api_key, not {name!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One field of a broker: how it is read from a file, and what its value must be."""
+
+    name: str
+    read: Callable[[TomlTable, str, Any], Any] | None = None
+    """Takes it out of its table, where it stands at a key, and else has a default. None: it stands in no file
+    by this name."""
+    rule: Callable[[BrokerSpec], Iterator[str]] = _anything
+    """What was expected, for each mistake."""
+
+
+KEYS: Final = (
+    Key("name", None, _name_rule),
+    Key("exchange", _exchange_id, _exchange_rule),
+    Key("fetch", None, _fetch_rule),
+    Key("poll_interval_s", TomlTable.number, _poll_rule),
+    Key("quiet_poll_interval_s", _limit, _quiet_poll_rule),
+    Key("fetch_deadline_s", TomlTable.number, _deadline_rule),
+    Key("max_consecutive_errors", TomlTable.whole, _errors_rule),
+    Key("cash_currencies", TomlTable.texts, _cash_rule),
+    Key("policy", TomlTable.text, _policy_rule),
+    Key("rules", _table),
+    Key("requests_per_s", _limit, _requests_rule),
+    Key("request_burst", _limit, _burst_rule),
+    Key("read_funding", _switch),
+    Key("trading", _switch),
+    Key("entry_max_age_s", _limit, _entry_age_rule),
+    Key("labels", _texts_by_name, _labels_rule),
+    Key("ccxt", _table),
+    Key("credentials", None, _credentials_rule),
+    Key("origins"),
+    Key("simulated"),
+    Key("instance"),
+)
+"""Every field of a `BrokerSpec`, in the order in which a file's mistakes are named."""

@@ -1,7 +1,7 @@
-"""Credentials: whether a PEM key can be used, and names for them that give nothing away.
+"""Credentials: where each is found, and whether a PEM key can be used.
 
-ccxt would raise a bare ValueError for a broken PEM, at the first fetch and without saying which. The
-only file that imports cryptography.
+ccxt would raise a bare ValueError for a broken PEM, at the first fetch and without the name of the credential.
+This is the only file that imports cryptography.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol, cast
@@ -103,6 +104,28 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DEFAULT_VARIABLE: Final = {"api_key": "API_KEY", "secret": "API_SECRET", "password": "API_PASSPHRASE"}
 
 
+@dataclass(slots=True)
+class _Found:
+    """The credentials of one broker while they are read."""
+
+    values: dict[str, str] = field(default_factory=lambda: {})
+    origins: dict[str, Origin] = field(default_factory=lambda: {})
+    missing: set[str] = field(default_factory=lambda: set())
+    """Those of which a mistake was noted already."""
+
+    def keep(self, credential: str, value: str, origin: Origin) -> None:
+        """One credential, or both where the value is a key file as Coinbase's portal gives it."""
+        from_json = downloaded_key(value)
+        if from_json is not None:
+            self.values = {**from_json, **self.values}
+            self.origins = {**dict.fromkeys(from_json, origin), **self.origins}
+        elif value:
+            self.values[credential] = _normal(value)
+            self.origins[credential] = origin
+        else:
+            self.missing.add(credential)
+
+
 def credentials_of(
     name: str,
     exchange: str,
@@ -111,66 +134,65 @@ def credentials_of(
     catalogue: Catalogue,
     environment: Mapping[str, str],
 ) -> tuple[dict[str, str], dict[str, Origin]]:
-    """The credentials that the keys name, or the variables of the default names; and where they are from."""
-    found: dict[str, str] = {}
-    origins: dict[str, Origin] = {}
-    missing: set[str] = set()
-    pattern = f"({'|'.join(CREDENTIALS)})_(env|file)"
-    for key, source in table.matching(pattern):
-        credential, _, kind = key.rpartition("_")
-        if not isinstance(source, str) or not source or (kind == "env" and not _VARIABLE.fullmatch(source)):
-            # The value is not shown: somebody may have put the secret itself there.
-            what = "a variable" if kind == "env" else "a file"
-            but = "" if isinstance(source, str) else f", not {type_name(source)}"
-            table.wrong(key, f"expected the name of {what}{but}")
-            missing.add(credential)
-            continue
-        if credential in found or credential in missing:
-            table.wrong(key, f"expected one source of {credential}, and there are two")
-        if kind == "env":
-            origin = Origin("variable", source)
-            value = environment.get(source, "")
-            if not value:
-                table.wrong(
-                    key, f"expected the {credential} in the environment variable {source}, which is not set"
-                )
-        else:
-            path = _secret_path(source, folder, environment)
-            origin = Origin("file", str(path))
-            value = _read_secret(path, key, table)
-        from_json = downloaded_key(value)
-        if from_json is not None:
-            found = {**from_json, **found}
-            origins = {**dict.fromkeys(from_json, origin), **origins}
-        elif value:
-            found[credential] = _normal(value)
-            origins[credential] = origin
-        else:
-            missing.add(credential)
+    """The credentials that the keys name, or the variables of the usual names; and where they are from."""
+    found = _Found()
+    for key, source in table.matching(f"({'|'.join(CREDENTIALS)})_(env|file)"):
+        _named(found, key, source, table, folder, environment)
     for key, _ in table.matching("|".join(CREDENTIALS)):
         table.wrong(key, f"secrets do not belong in this file; expected {key}_env or {key}_file")
-        missing.add(key)
-    prefix = re.sub(r"[^A-Z0-9]", "_", name.upper())
+        found.missing.add(key)
     needed = catalogue.required_credentials(exchange) if exchange in catalogue.exchanges() else ()
     for credential in dict.fromkeys((*needed, *_DEFAULT_VARIABLE)):
-        if credential in found or credential in missing:
+        if credential in found.values or credential in found.missing:
             continue
-        variable = f"{prefix}_{_DEFAULT_VARIABLE.get(credential, credential.upper())}"
+        variable = _usual_variable(name, credential)
         value = environment.get(variable, "")
         if value:
-            found[credential] = _normal(value)
-            origins[credential] = Origin("variable", variable)
+            found.values[credential] = _normal(value)
+            found.origins[credential] = Origin("variable", variable)
         elif credential in needed:
             table.wrong(
                 f"{credential}_env",
                 f"expected the {credential} of {exchange} in the environment variable {variable}, "
                 f"which is not set, or a key {credential}_env or {credential}_file",
             )
-    for credential, value in found.items():
+    for credential, value in found.values.items():
         mistake = unreadable_pem(value)
         if mistake:
             table.wrong(credential, mistake)
-    return found, origins
+    return found.values, found.origins
+
+
+def _named(
+    found: _Found, key: str, source: object, table: TomlTable, folder: Path, environment: Mapping[str, str]
+) -> None:
+    """The credential of a key such as `api_key_env` or `secret_file`."""
+    credential, _, kind = key.rpartition("_")
+    if not isinstance(source, str) or not source or (kind == "env" and not _VARIABLE.fullmatch(source)):
+        # The value is not shown, since it may be the secret itself.
+        what = "a variable" if kind == "env" else "a file"
+        but = "" if isinstance(source, str) else f", not {type_name(source)}"
+        table.wrong(key, f"expected the name of {what}{but}")
+        found.missing.add(credential)
+        return
+    if credential in found.values or credential in found.missing:
+        table.wrong(key, f"expected one source of {credential}, and there are two")
+    if kind == "env":
+        value = environment.get(source, "")
+        if not value:
+            table.wrong(
+                key, f"expected the {credential} in the environment variable {source}, which is not set"
+            )
+        found.keep(credential, value, Origin("variable", source))
+    else:
+        path = _secret_path(source, folder, environment)
+        found.keep(credential, _read_secret(path, key, table), Origin("file", str(path)))
+
+
+def _usual_variable(name: str, credential: str) -> str:
+    """The variable of a broker's credential where its table names none: KRAKEN_MAIN_API_KEY."""
+    prefix = re.sub(r"[^A-Z0-9]", "_", name.upper())
+    return f"{prefix}_{_DEFAULT_VARIABLE.get(credential, credential.upper())}"
 
 
 def _secret_path(source: str, folder: Path, environment: Mapping[str, str]) -> Path:

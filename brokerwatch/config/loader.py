@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from brokerwatch.config.broker_spec import CUSTOM, BrokerSpec, default_rules
+from brokerwatch.config.broker_spec import CUSTOM, KEYS, BrokerSpec, default_rules
 from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.config.credentials import NOT_FOR_CCXT, Catalogue, credentials_of
 from brokerwatch.config.policy import POLICIES, Rules
@@ -31,6 +31,8 @@ _log: Final = logging.getLogger(__name__)
 _CLUSTER: Final = ClusterSettings()
 _BROKER: Final = BrokerSpec("default")
 """What a key says that the file leaves out: the settings' own defaults."""
+_BROKER_KEYS: Final = tuple(key.name for key in KEYS if key.read)
+"""The keys of a broker's table, but for those of its credentials."""
 
 
 def load(
@@ -161,10 +163,7 @@ def _cluster(table: TomlTable, folder: Path) -> ClusterSettings:
         require_verification_max_age_s=table.limit("require_verification_max_age_s"),
         remember=table.switch("remember", default=_CLUSTER.remember),
     )
-    table.end(
-        "name, health_endpoint, broker_endpoint, heartbeat_s, status_interval_s, publish_balances, "
-        "state, store, remember, require_verification_max_age_s"
-    )
+    table.end(", ".join(field.name for field in fields(ClusterSettings)))
     for key, expected in cluster_mistakes(settings):
         table.wrong(key, expected)
     return settings
@@ -173,50 +172,27 @@ def _cluster(table: TomlTable, folder: Path) -> ClusterSettings:
 def _broker(
     name: str, table: TomlTable, folder: Path, catalogue: Catalogue, environment: Mapping[str, str]
 ) -> BrokerSpec | None:
-    exchange = table.text("exchange", "", needed="a ccxt id such as kraken")
+    values = {
+        key.name: key.read(table, key.name, getattr(_BROKER, key.name))
+        for key in KEYS
+        if key.read is not None
+    }
+    exchange: str = values["exchange"]
     if exchange and exchange not in catalogue.exchanges():
         table.wrong("exchange", _unknown_exchange(exchange, catalogue.exchanges()))
-    options = table.table("ccxt")
-    for key in sorted(options.keys() & NOT_FOR_CCXT):
+    for key in sorted(values["ccxt"].keys() & NOT_FOR_CCXT):
         table.wrong(f"ccxt.{key}", NOT_FOR_CCXT[key])
-    labels = table.table("labels")
-    if not all(isinstance(value, str) for value in labels.values()):
-        table.wrong("labels", "expected texts as values")
-    values: dict[str, Any] = {
-        "poll_interval_s": table.number("poll_interval_s", _BROKER.poll_interval_s),
-        "quiet_poll_interval_s": table.limit("quiet_poll_interval_s"),
-        "fetch_deadline_s": table.number("fetch_deadline_s", _BROKER.fetch_deadline_s),
-        "max_consecutive_errors": table.whole("max_consecutive_errors", _BROKER.max_consecutive_errors),
-        "cash_currencies": table.texts("cash_currencies", _BROKER.cash_currencies),
-        "policy": table.text("policy", _BROKER.policy),
-        "requests_per_s": table.limit("requests_per_s"),
-        "request_burst": table.limit("request_burst"),
-        "read_funding": table.switch("read_funding", default=_BROKER.read_funding),
-        "trading": table.switch("trading", default=_BROKER.trading),
-        "entry_max_age_s": table.limit("entry_max_age_s"),
-        "ccxt": MappingProxyType(dict(options)),
-        "labels": MappingProxyType({key: str(value) for key, value in labels.items()}),
-    }
+    rules = TomlTable(table.where, f"brokers.{name}.rules", values.pop("rules"), table.problems)
     if values["policy"] in POLICIES:
-        rules = TomlTable(table.where, f"brokers.{name}.rules", table.table("rules"), table.problems)
-        values["rules"] = _rules(
-            rules,
-            default_rules(
-                values["policy"], max(values["poll_interval_s"], values["quiet_poll_interval_s"] or 0.0)
-            ),
-        )
-    else:
-        table.table("rules")
+        slowest_s = max(values["poll_interval_s"], values["quiet_poll_interval_s"] or 0.0)
+        values["rules"] = _rules(rules, default_rules(values["policy"], slowest_s))
     credentials, origins = credentials_of(name, exchange, table, folder, catalogue, environment)
     table.end(
-        "exchange, poll_interval_s, quiet_poll_interval_s, fetch_deadline_s, max_consecutive_errors, "
-        "cash_currencies, policy, rules, requests_per_s, request_burst, read_funding, trading, "
-        "entry_max_age_s, labels, ccxt, and a credential as <name>_env or <name>_file, such as api_key_env"
+        f"{', '.join(_BROKER_KEYS)}, and a credential as <name>_env or <name>_file, such as api_key_env"
     )
     try:
         return BrokerSpec(
             name,
-            exchange=exchange,
             credentials=MappingProxyType(credentials),
             origins=MappingProxyType(origins),
             **values,

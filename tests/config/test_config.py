@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from brokerwatch.config.broker_spec import CREDENTIALS, BrokerSpec, Origin
+from brokerwatch.config.broker_spec import CREDENTIALS, KEYS, BrokerSpec, Origin
 from brokerwatch.config.cluster_settings import (
     HEARTBEAT_RANGE_S,
     ClusterSettings,
@@ -883,6 +883,16 @@ def test_every_key_of_the_documentation_has_its_wrong_type_tried() -> None:
     }
     tried = {*CLUSTER_TYPES, *BROKER_TYPES, *RULE_TYPES, "secret_env"}
     assert keys <= tried
+
+
+def test_every_field_of_a_broker_stands_in_the_table_of_keys() -> None:
+    assert sorted(key.name for key in KEYS) == sorted(one.name for one in fields(BrokerSpec))
+
+
+def test_the_help_names_every_key_that_is_read(mistakes: Mistakes) -> None:
+    (problem,) = mistakes(SMALLEST + "wat = 1\n")
+    known = problem.expected.removeprefix("unknown key; known are: ").partition(", and a ")[0].split(", ")
+    assert known == [key.name for key in KEYS if key.read is not None]
 
 
 DOCUMENTATION: Final = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
