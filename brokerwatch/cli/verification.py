@@ -32,6 +32,7 @@ from brokerwatch.errors import ConfigError, Problem, ReaderGone, StoreError
 from brokerwatch.gateway.catalogue import Catalogue
 from brokerwatch.orders.gate import keep
 from brokerwatch.preflight.verify import Stopped, Verification
+from brokerwatch.storage.atomic import write_whole
 from brokerwatch.storage.records import KeyState
 from brokerwatch.storage.state_folder import folder_of, running, stored_keys
 from brokerwatch.verification.report import Report, encoded
@@ -238,12 +239,4 @@ def _write(path: Path, text: bytes) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(text)
         return
-    descriptor, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    write_whole(path, text, mode=0o644)

@@ -1,6 +1,6 @@
 """Credentials: where each is found, and whether a PEM key can be used.
 
-ccxt would raise a bare ValueError for a broken PEM, at the first fetch and without the name of the credential.
+ccxt would raise a bare ValueError for a broken PEM, at the first fetch and without naming the credential.
 This is the only file that imports cryptography.
 """
 

@@ -11,16 +11,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import tempfile
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future, wait
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from brokerwatch.clock import Clock
+from brokerwatch.storage.atomic import write_whole
 from brokerwatch.storage.locks import private_folder
 from brokerwatch.verification.report import Report, decoded, encoded, one_line
 
@@ -47,17 +46,7 @@ def keep(folder: Path, report: Report) -> Path:
     if not _is_fingerprint(report.key):
         raise OSError(errno.EINVAL, "there is no API key that it could be kept under")
     path = private_folder(private_folder(folder) / FOLDER_NAME) / f"{report.key}.json"
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{report.key}.")  # for its owner alone
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(encoded(report))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
+    write_whole(path, encoded(report))
     return path
 
 

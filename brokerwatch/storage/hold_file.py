@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, cast
 
+from brokerwatch.storage.atomic import write_whole
 from brokerwatch.storage.records import Hold
 
 _log: Final = logging.getLogger(__name__)
@@ -45,13 +45,7 @@ class HoldFile:
         """Write them with these changes; None is a release. Raises OSError."""
         holds = {**self.read(), **changes}
         text = json.dumps([asdict(hold) for hold in holds.values() if hold is not None], indent=1)
-        beside = self._path.with_suffix(".new")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self._path)
+        write_whole(self._path, text.encode())
 
 
 def _hold(entry: object) -> Hold | None:
