@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.config.redaction import SHORTEST_TOKEN, credential_spellings, redacted_answer
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import Failure, classify
-from brokerwatch.gateway.redaction import SHORTEST_TOKEN, SIGNED, spellings, without
 from brokerwatch.gateway.strict_ccxt import Rehearsed, clone
 from brokerwatch.messages import Fault, FaultKind
 
@@ -53,12 +53,7 @@ class Connection:
         """Why no call goes out: it was cut on our own side, on purpose. Empty: nothing is cut. Any thread."""
         self._seen: Any = None
         """The copy of a synchronous instance that made the newest call."""
-        # The longest first: one secret may be a part of another.
-        self._secrets = sorted(
-            (text for value in spec.credentials.values() for text in spellings(value)),
-            key=len,
-            reverse=True,
-        )
+        self._secrets = credential_spellings(spec.credentials.values())
 
     @property
     def instance(self) -> Any:
@@ -179,9 +174,7 @@ class Connection:
 
     def redacted(self, text: str) -> str:
         """A text without the credentials, and without what the newest request carried."""
-        for secret in (*self._secrets, *self._sent()):
-            text = without(text.replace(secret, "[redacted]"), secret)
-        return SIGNED.sub(r"\1[redacted]", text)
+        return redacted_answer(text, (*self._secrets, *self._sent()))
 
     def _sent(self) -> list[str]:
         """What the last request carried in its headers: a server may repeat signatures and tokens."""

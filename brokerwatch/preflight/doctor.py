@@ -8,7 +8,6 @@ own, so that Ctrl-C is heard while somebody lets us wait; what is left behind th
 from __future__ import annotations
 
 import platform
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -17,9 +16,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.config.loader import Examined
+from brokerwatch.config.redaction import (
+    SHORTEST_SECRET,
+    credential_spellings,
+    longest_first,
+    redacted,
+    without_passwords,
+)
 from brokerwatch.errors import StoreError
 from brokerwatch.preflight import store_checks
 from brokerwatch.preflight.diagnosis import (
@@ -46,10 +51,6 @@ from brokerwatch.storage.state_folder import is_in_a_file, running, store_of
 
 HEARD_S: Final = 5.0
 """So long at the most a running cluster is listened for."""
-SHORTEST_SECRET: Final = 4
-"""A shorter credential is no secret, and taking it out of a text would leave none of it."""
-_PASSWORD: Final = re.compile(r"(//[^/@\s:]*):[^/@\s]+@")
-"""A password in an address."""
 
 
 class Diagnostics:
@@ -150,9 +151,7 @@ class Diagnostics:
             return fail("store", "file", str(error), "correct `store` under [cluster]")
 
     def _shown(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "[redacted]")
-        return _PASSWORD.sub(r"\1:***@", text)
+        return without_passwords(redacted(text, self._secrets))
 
 
 @dataclass
@@ -187,15 +186,8 @@ class ServerLook:
 
 
 def _secrets(examined: Examined) -> tuple[str, ...]:
-    """Everything that may stand in no line, the longest first: one secret may be a part of another."""
-    found = {part for spec in examined.brokers for part in _parts(spec)}
+    """Everything that may stand in no line."""
+    found = {*credential_spellings(one for spec in examined.brokers for one in spec.credentials.values())}
     if examined.cluster is not None:
-        found.update(store_checks.passwords(examined.cluster.store))
-    return tuple(sorted((one for one in found if len(one) >= SHORTEST_SECRET), key=len, reverse=True))
-
-
-def _parts(spec: BrokerSpec) -> Iterator[str]:
-    """The secrets of a broker; of a PEM key each line too."""
-    for value in spec.credentials.values():
-        yield value
-        yield from (line for line in value.splitlines() if not line.startswith("-----"))
+        found.update(store_checks.secrets_of(examined.cluster.store))
+    return longest_first(one for one in found if len(one) >= SHORTEST_SECRET)

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, NullPool, create_engine, make_url
+from sqlalchemy import Connection, NullPool, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from brokerwatch.config.redaction import redacted
 from brokerwatch.preflight.diagnosis import Line, fail, ok
+from brokerwatch.storage.database import passwords
 from brokerwatch.storage.tables import VERSION
 
 SUBJECT: Final = "store"
@@ -31,17 +33,12 @@ _NEWER: Final = "use the newer brokerwatch, or name another store"
 _NO_VERSION: Final = -1
 
 
-def passwords(url: str) -> tuple[str, ...]:
+def secrets_of(url: str) -> tuple[str, ...]:
     """What of a store's URL is secret, in every form in which an error may quote it."""
     try:
-        parts = make_url(url) if url else None
+        return passwords(make_url(url)) if url else ()
     except (ArgumentError, ValueError):
         return ()
-    if parts is None:
-        return ()
-    found = [parts.password, *(parts.query.get(name) for name in ("password", "sslpassword"))]
-    texts = {str(secret) for secret in found if secret}
-    return tuple(texts | {quote(text, safe="") for text in texts})
 
 
 # --- SQLite ---------------------------------------------------------------------------------------
@@ -146,9 +143,9 @@ def server_line(url: str, where: str) -> Line:
             connection.exec_driver_sql(f"SET statement_timeout = {STATEMENT_MS}")
             return _rights(connection, where)
     except (SQLAlchemyError, OSError, ValueError) as error:
-        said = _without(parts, str(getattr(error, "orig", None) or error))
+        said = redacted(str(getattr(error, "orig", None) or error), passwords(parts), mark="***")
         return fail(
-            SUBJECT, "database", f"{where}: {said}",
+            SUBJECT, "database", f"{where}: {' '.join(said.split())}",
             "check that the server runs, and the URL's host, user, password and database",
         )  # fmt: skip
     finally:
@@ -161,12 +158,6 @@ def no_answer(where: str) -> Line:
         SUBJECT, "database", f"{where}: no answer within {SERVER_S:g} s",
         "check that the server is well, and not overloaded",
     )  # fmt: skip
-
-
-def _without(url: URL, text: str) -> str:
-    for secret in passwords(url.render_as_string(hide_password=False)):
-        text = text.replace(secret, "***")
-    return " ".join(text.split())
 
 
 _TABLES: Final = (

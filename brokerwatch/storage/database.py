@@ -20,7 +20,6 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 from sqlalchemy import (
     URL,
@@ -42,6 +41,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from brokerwatch.config.redaction import password_spellings, redacted
 from brokerwatch.errors import StoreError
 from brokerwatch.storage.sqlite_file import Damaged, SqliteFile, advice, unwritable
 
@@ -300,15 +300,20 @@ class Database:
             todo = "name a file that this user can make and write"
         elif self._file is None and getattr(cause, "sqlstate", None) is None:
             todo = "check that the server runs, and the URL's host, user, password and database"
-        for secret in filter(None, (self._url.password, self._url.query.get("password"))):
-            for form in (str(secret), quote(str(secret), safe="")):
-                said = said.replace(form, "***")
+        said = redacted(said, passwords(self._url), mark="***")
         return f"{self.where}: {' '.join(said.split())}" + (f"; {todo}" if todo else "")
 
     def _drop(self) -> None:
         engine, self._engine, self._only_read = self._engine, None, False
         if engine is not None:
             engine.dispose()
+
+
+def passwords(url: URL) -> tuple[str, ...]:
+    """What of a store's URL is secret, in every form in which an error may quote it."""
+    named = (url.query.get(name, ()) for name in ("password", "sslpassword"))
+    given = (one for value in named for one in ((value,) if isinstance(value, str) else value))
+    return password_spellings((url.password, *given))
 
 
 _WRITE: Final = "write sqlite:///folder/file.db or postgresql+psycopg://user:password@host/database"
