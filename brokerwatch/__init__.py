@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from brokerwatch.routing.selection import Choice
 
 
+# Written out and not computed: type checkers read it, and they cannot read one that is computed.
 __all__ = [
     "BROKER_MAX_CONSECUTIVE_ERRORS",
     "GUARDED",

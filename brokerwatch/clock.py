@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,30 @@ class Instant:
 def moment(wall_us: int | None, now: Instant) -> Instant | None:
     """A moment that the wall clock named, in this process's seconds; None stays None."""
     return None if wall_us is None else Instant(wall_us, now.up_s + (wall_us - now.wall_us) / 1_000_000)
+
+
+def utc_time(wall_us: int) -> datetime:
+    """The moment so many µs after 1970, in UTC. Raises OverflowError for one that no calendar has."""
+    return _EPOCH + timedelta(microseconds=wall_us)
+
+
+def utc_text(wall_us: int) -> str:
+    """A moment for people, in UTC: `2026-11-22 18:00:00 UTC`. Raises OverflowError."""
+    return f"{utc_time(wall_us):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def utc_iso(wall_us: int, digits: str) -> str:
+    """A moment for programs: `2026-11-22T18:00:00.000Z`. `digits`: milliseconds or microseconds."""
+    return f"{utc_time(wall_us).replace(tzinfo=None).isoformat(timespec=digits)}Z"
+
+
+def local_text(wall_us: int, *, shows_zone: bool = False) -> str:
+    """A moment for people, by the clock of this machine: `2026-11-22 19:00:00`, and `+01:00` with its zone.
+
+    Raises OverflowError.
+    """
+    local = utc_time(wall_us // 1_000_000 * 1_000_000).astimezone()
+    return (local if shows_zone else local.replace(tzinfo=None)).isoformat(sep=" ")
 
 
 class Clock(Protocol):

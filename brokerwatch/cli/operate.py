@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from brokerwatch.cli import exits
+from brokerwatch.clock import local_text
 
 if TYPE_CHECKING:
     from brokerwatch.config.cluster_settings import ClusterSettings
@@ -93,9 +94,8 @@ def hold(
     until_us = None if until is None else _moment_us(until, ahead=True)
     _command(_meant(config, cluster, state), "hold", broker, why, until_us)
     if until_us is not None:
-        # What everybody is shown is in UTC; who set the end wrote it in his own time.
-        local = datetime.fromtimestamp(until_us // 1_000_000, UTC).astimezone()
-        click.echo(f"the end in local time: {local.isoformat(sep=' ')}")
+        # Readings show the end in UTC. The operator wrote it in local time.
+        click.echo(f"the end in local time: {local_text(until_us, shows_zone=True)}")
 
 
 @click.command()

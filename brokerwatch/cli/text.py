@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 from decimal import Context, Decimal
 from typing import Any, Final
 
 import msgspec
 
 from brokerwatch.bus.reception import ReceivedReading
+from brokerwatch.clock import local_text
 from brokerwatch.messages import HealthState, Reading, Reason
 from brokerwatch.money import plain
 from brokerwatch.storage.records import Transition
@@ -19,7 +19,7 @@ _WIDE: Final = Context(prec=100)  # the ordinary one fails on amounts of more th
 
 
 def json_object(heard: ReceivedReading) -> str:
-    """One reading as a JSON object: the wire's own map, with who said it and when beside it."""
+    """One reading as a JSON object: the wire's own map, with its publisher and its time beside it."""
     stamp = heard.stamp
     said = {"src": stamp.src, "epoch": stamp.epoch, "seq": stamp.seq, "ts_us": stamp.ts_us}
     return json.dumps({**msgspec.to_builtins(heard.reading.data()), **said}, ensure_ascii=False)
@@ -32,16 +32,15 @@ def history_object(line: Transition) -> str:
 
 def history_line(line: Transition) -> str:
     """One line of the history for people, in local time."""
-    moment = datetime.fromtimestamp(line.at_us / 1_000_000, UTC).astimezone()
     what = f"{line.after} by {line.before}" if line.event == "operator" else f"{line.before} -> {line.after}"
     answer = "available" if line.available else f"not available: {line.reason}"
     fault = "" if line.fault is None else f"  {line.fault}, error {line.error_count}"
     detail = f"  {line.detail}" if line.detail else ""
-    return f"{moment:%Y-%m-%d %H:%M:%S}  {line.broker:<16} {line.event:<8}  {what}  ({answer}){fault}{detail}"
+    return f"{local_text(line.at_us)}  {line.broker:<16} {line.event:<8}  {what}  ({answer}){fault}{detail}"
 
 
 def nothing_heard_object(detail: str) -> str:
-    """The JSON object of somebody who never heard anything."""
+    """The JSON object that is shown when nothing was ever received."""
     said: dict[str, Any] = {
         "broker": None,
         "exchange": None,
@@ -68,7 +67,7 @@ def change_line(heard: ReceivedReading) -> str:
 
 def clock_time(wall_us: int) -> str:
     """The wall clock for people, in their own zone."""
-    return datetime.fromtimestamp(wall_us / 1_000_000, tz=UTC).astimezone().strftime("%H:%M:%S")
+    return local_text(wall_us).partition(" ")[2]
 
 
 def cash(reading: Reading) -> str:

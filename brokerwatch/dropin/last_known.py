@@ -8,10 +8,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
-from brokerwatch.clock import Clock
+from brokerwatch.clock import Clock, utc_iso
 from brokerwatch.dropin.errors import Doubted
 from brokerwatch.health.empty_answers import EmptyAnswers
 from brokerwatch.health.state_machine import Health, verdict
@@ -134,11 +133,10 @@ class Watch:
     def _marked(
         self, structure: dict[str, Any], balance: Balance, fault: Fault | None, *, stale: bool = False
     ) -> dict[str, Any]:
-        moment = datetime.fromtimestamp(balance.as_of.wall_us / 1_000_000, UTC)
         structure[MARK] = {
             "stale": stale or fault is not None,
             "age_ms": round(self._age_s(balance) * 1_000),
-            "as_of": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "as_of": utc_iso(balance.as_of.wall_us, "milliseconds"),
             "fault": None if fault is None else str(fault.kind),
             "detail": "" if fault is None else fault.detail,
             "error_count": self._health.error_count,

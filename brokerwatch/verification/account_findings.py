@@ -7,10 +7,10 @@ said to be unknown and never taken for good.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
+from brokerwatch.clock import utc_text
 from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.exchanges.open_orders import OpenOrder, held_by
 from brokerwatch.exchanges.symbols import Products
@@ -37,8 +37,8 @@ KEY_ENDS_S: Final = 7 * 86_400.0
 def moment(wall_s: float) -> str:
     """A moment in words, in UTC; one that no calendar has, as a number."""
     try:
-        return f"{datetime.fromtimestamp(wall_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    except (ValueError, OverflowError, OSError):
+        return utc_text(int(wall_s * 1_000_000))
+    except (ValueError, OverflowError):
         return f"{wall_s:g} s after 1970"
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from brokerwatch.clock import utc_iso
 from brokerwatch.verification.checklist import CATEGORIES, CHECKLIST, MAXIMUM, Check, CheckOutcome, Judgement
 
 FORMAT: Final = "brokerwatch.verification"
@@ -181,8 +182,8 @@ def report(
         exchange=exchange,
         key=key,
         elsewhere=elsewhere,
-        started=_moment(started_us),
-        ended=_moment(ended_us),
+        started=utc_iso(started_us, "microseconds"),
+        ended=utc_iso(ended_us, "microseconds"),
         took_ms=max(0, (ended_us - started_us) // 1_000),
         versions=dict(versions),
         verdict=found,
@@ -251,10 +252,6 @@ def one_line(text: str) -> str:
     """A line of evidence: one line, printable, and of a length that a table can show."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return line if len(line) <= LONGEST_EVIDENCE else f"{line[: LONGEST_EVIDENCE - 1]}…"
-
-
-def _moment(wall_us: int) -> str:
-    return (_EPOCH + wall_us * _MICROSECOND).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _us(text: str) -> int:
