@@ -6,8 +6,8 @@
         bot = MyBot(ccxt.kraken(ccxt_config(simulated_kraken)))
         simulated_kraken.set_fault("empty_body")
 
-With `simulated` the same without pytest, which is imported here where it is installed, for the fixtures,
-and is no dependency. Nothing is loaded by itself: a test suite names this module, or does without.
+`simulated` does the same without pytest. pytest is no dependency: it is imported for the fixtures where it is
+installed. Nothing is loaded by itself; a test suite that wants the fixtures names this module.
 
 PYTEST_DONT_REWRITE (nothing is asserted here, and a conftest.py may import this before it names it)
 """
@@ -53,9 +53,17 @@ def simulated(
 def simulated(name: str, *, balance: BalanceSpec | None = None, port: int = 0) -> AbstractContextManager[Any]:
     """A simulated exchange, served on 127.0.0.1 until the block is left.
 
-    `balance` is what its first account has: currency to (free, held), as texts. `port` 0 is one that the
-    kernel picks. ValueError for an exchange that is not simulated; PortUnavailable for a port that
-    somebody has.
+    Args:
+        name: kraken, coinbase or okx.
+        balance: What its first account has: currency to (free, held), as texts in units of the currency.
+        port: The port to listen on; 0: one that the kernel picks.
+
+    Returns:
+        A context manager that gives the exchange.
+
+    Raises:
+        ValueError: No such exchange is simulated.
+        PortUnavailable: Another program has the port. Raised when the block is entered.
     """
     if name not in EXCHANGES:
         raise ValueError(f"no exchange {name!r} is simulated; there are: {', '.join(EXCHANGES)}")
@@ -72,9 +80,15 @@ def _served(exchange: SimulatedExchange, port: int) -> Generator[SimulatedExchan
 
 
 def broker_spec(exchange: SimulatedExchange, name: str = "", **values: Any) -> BrokerSpec:
-    """A broker for a Cluster on a simulated exchange; `values` are what else BrokerSpec takes.
+    """A broker for a Cluster on a simulated exchange. It polls only when it is asked to.
 
-    It is called as its exchange is, unless it is named, and polls only when it is asked to.
+    Args:
+        exchange: The exchange, while it is served.
+        name: The broker's name; empty: the exchange's ccxt id.
+        values: Further fields of `BrokerSpec`, which win over what is chosen here.
+
+    Raises:
+        ConfigError: A value cannot be.
     """
     chosen: dict[str, Any] = {
         "exchange": exchange.ccxt_id,

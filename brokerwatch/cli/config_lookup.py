@@ -1,7 +1,7 @@
 """Which configuration is meant, and where the cluster is that it describes: its name, folder and endpoint.
 
-`run` and the commands beside it look in the same places, so that none of them needs to be told what the
-other one knows. Whoever only listens reads the [cluster] table alone, and pays for nothing else.
+`run` and the commands beside it look in the same places, so that an operator names a cluster
+once. A command that only listens reads the [cluster] table alone, and loads nothing else.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def _to_terminal(line: str) -> None:
 
 
 def _as_they_come(looks: Diagnostics, stopped: Stop) -> Iterator[Line]:
-    """The lines, each as soon as it is there, until the end or until somebody says stop."""
+    """The lines, each as soon as it is there, until the end or until the user stops it."""
     coming: queue.SimpleQueue[Line | BaseException | None] = queue.SimpleQueue()
 
     def work() -> None:

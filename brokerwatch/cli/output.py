@@ -29,8 +29,8 @@ FLUSH_S: Final = 1.0
 class LineWriter:
     """Standard output, one line at a time and at once, on a thread of its own.
 
-    A pipe that nobody reads blocks who writes to it, and a program that is blocked cannot be stopped.
-    So the thread may block, and `emit` waits only as long as `stopping()` is false.
+    A pipe that is not read blocks the thread that writes to it, and a blocked program cannot be stopped.
+    So a thread of its own may block, and `emit` waits only as long as `stopping()` is false.
     """
 
     def __init__(self, stopping: Callable[[], bool]) -> None:

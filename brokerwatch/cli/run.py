@@ -1,4 +1,4 @@
-"""The program: settings, a cluster on them, and a screen, until somebody says stop.
+"""The program: settings, a cluster on them, and a screen, until it is stopped.
 
 `run_cluster.py` and `brokerwatch run` are both this.
 """
@@ -62,7 +62,7 @@ def run(
         if as_json:
             sys.stderr.write(f"{title}\n")
         if begin is not None:
-            # Not before everybody has answered: a slow machine would start with the first outage.
+            # Not before every account has answered: a slow machine would start with the first outage.
             for name in (spec.name for spec in settings.brokers):
                 cluster.broker(name).get_account_balance()
             begin()

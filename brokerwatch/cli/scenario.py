@@ -1,6 +1,6 @@
 """Stories that happen to simulated exchanges: scenes one after the other, in code or from a TOML file.
 
-The demo tells one of its own, and `brokerwatch simulate --script` one that somebody wrote. Reading a
+The demo tells one of its own, and `brokerwatch simulate --script` one from a file. Reading a
 script notes every mistake in it and not only the first.
 """
 

@@ -1,7 +1,7 @@
 """How a verification is shown: its progress and its table in a terminal, a line for each check in a pipe.
 
 In a terminal rich draws it; nothing that matters is said by colour alone. In a pipe a check is a line as
-soon as it has ended, whole, however narrow the terminal is that somebody looks from.
+soon as it has ended, whole, however narrow the terminal is.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Python runs a handler on the main thread, between two steps of whatever that does. If it does something with a
 `threading.Event` just then, the handler waits for a lock that is held by the very thread it interrupts, for
-ever. So the handler here takes no lock at all: it sets a flag and writes a byte into a pipe, and who waits
-waits for that byte, which nobody ever reads.
+ever. So the handler here takes no lock at all: it sets a flag and writes a byte into a pipe. A waiting thread
+polls the pipe for that byte, which stays there unread.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ class Stop:
         self._said = False
         self._ear, self._mouth = os.pipe()
         os.set_blocking(self._mouth, False)
-        # With the object and not with the block: somebody on another thread may still wait.
+        # With the object and not with the block: another thread may still wait.
         weakref.finalize(self, _close, self._ear, self._mouth)
 
     def is_set(self) -> bool:
-        """Whether somebody said stop."""
+        """Whether it was set."""
         return self._said
 
     def set(self) -> None:
-        """Say stop: from any thread, in a handler, and again."""
+        """Set it: from any thread, in a handler, and again."""
         self._said = True
-        with contextlib.suppress(BlockingIOError):  # full: everybody is woken already
+        with contextlib.suppress(BlockingIOError):  # full: every waiting thread is woken already
             os.write(self._mouth, b"\0")
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until somebody says stop, or so many seconds. Whether somebody did."""
+        """Wait until it is set, or so many seconds. Whether it is set."""
         poll = select.poll()
         poll.register(self._ear, select.POLLIN)
         until_s = float("inf") if timeout is None else time.monotonic() + timeout

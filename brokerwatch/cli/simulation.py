@@ -1,7 +1,7 @@
 """A simulated exchange as a program of its own: `brokerwatch simulate`.
 
 It says what a client needs to come here instead of to the real exchange, and serves until it is
-stopped. Whoever asked for something that cannot be is told all of it at once, and nothing starts.
+stopped. Every mistake in what was asked for is named at once, and then nothing starts.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def list_faults(*, as_json: bool) -> None:
 
 
 def _opened(exchange: SimulatedExchange, accounts: int, port: int) -> list[dict[str, str]]:
-    """The credentials of so many accounts. Whoever chose the port finds the same ones next time."""
+    """The credentials of so many accounts. A port that was chosen has the same ones next time."""
     if port:
         keys = [
             exchange.add_account(steady_credentials(exchange.ccxt_id, f"{port}/{number}"))

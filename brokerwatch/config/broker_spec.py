@@ -67,33 +67,39 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class BrokerSpec:
-    """One broker: an account at an exchange that ccxt knows, or anything that `fetch` can read."""
+    """One broker: an account at an exchange that ccxt knows, or anything that `fetch` can read.
+
+    Each field stands below with its unit. A spec is frozen, and checked when it is made.
+
+    Raises:
+        ConfigError: A value cannot be. It names every mistake, with the key and what was expected.
+    """
 
     name: str
     """Topic characters only: a-z, 0-9, - and _."""
     exchange: Any = CUSTOM
-    """The ccxt id; or a ccxt instance of your own, asynchronous or not, which is used and never closed.
-    Afterwards it is the id, and `instance` is yours."""
+    """The ccxt id; or a ccxt instance of your own, asynchronous or not, which is used and never closed. The
+    field is the id afterwards, and `instance` is yours."""
     fetch: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
     """A trader's own async callable, in place of ccxt; see `gateway.async_source.callable_source`."""
     poll_interval_s: float = 10.0
-    """Seconds from one poll to the next; infinite: only when somebody asks."""
+    """Seconds from one poll to the next; infinite: only when a program asks."""
     quiet_poll_interval_s: float | None = None
-    """Up to this the interval grows while nothing in the account moves; None: it stays as it is."""
+    """Seconds up to which the interval grows while nothing in the account moves; None: it stays as it is."""
     fetch_deadline_s: float = 8.0
     """Seconds until a fetch counts as a network fault."""
     max_consecutive_errors: int = 3
     """Consecutive faults that make the broker unavailable."""
     policy: str = "simple"
-    """By which rules its health is folded: `simple` or `guarded`."""
+    """By which rules its health is decided: `simple` or `guarded`."""
     rules: Rules = SIMPLE
-    """The rules and their numbers; those of the policy where the configuration says no other."""
+    """The rules and their numbers; those of the policy unless the configuration has others."""
     requests_per_s: float | None = None
-    """What its API key may ask for, steadily; None: what the exchange publishes."""
+    """Requests a second that its API key may send steadily; None: what the exchange publishes."""
     request_burst: float | None = None
-    """What its API key may ask at once; None: what the exchange publishes."""
+    """Requests that its API key may send at once; None: what the exchange publishes."""
     read_funding: bool = True
-    """OKX: whether the funding account is read too. It is told apart and never part of the cash."""
+    """OKX: whether the funding account is read too. It is kept apart and never part of the cash."""
     cash_currencies: tuple[str, ...] = DEFAULT_CASH
     """Their free amounts are added up as cash; all pegged to one unit."""
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
@@ -109,7 +115,7 @@ class BrokerSpec:
     trading: bool = False
     """Whether orders may be placed at all."""
     entry_max_age_s: float | None = None
-    """A balance older than this sizes no entry; None: 30, or three polls where those take longer."""
+    """Seconds. An older balance sizes no entry. None: 30 s, or three polls where those last longer."""
     instance: Any = field(default=None, repr=False)
     """The trader's own ccxt instance; None: we make one."""
 

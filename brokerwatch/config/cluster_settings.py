@@ -41,7 +41,10 @@ HEARTBEAT_RANGE_S: Final = (0.02, 300.0)
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """What the brokers share."""
+    """What the brokers of one cluster share. Each field stands below with its unit.
+
+    The values are checked when a `Cluster` is made with them, which raises ConfigError.
+    """
 
     name: str = "main"
     health_endpoint: str = DEFAULT_HEALTH_ENDPOINT
@@ -57,12 +60,12 @@ class ClusterSettings:
     publish_balances: bool = True
     """False keeps amounts out of what others can hear."""
     state: str = ""
-    """The folder that remembers; empty: one of the cluster's name where the platform keeps state."""
+    """The state folder; empty: one of the cluster's name where the platform keeps state."""
     store: str = field(default="", repr=False)
     """The URL of the database; empty: SQLite in that folder. Not shown: it may hold a password."""
     require_verification_max_age_s: float | None = None
-    """Entries need a passing report of `brokerwatch verify` for their API key that is not older, in seconds;
-    None: they need none. Exits never do."""
+    """Seconds. An entry needs a passing report of `brokerwatch verify` for its API key that is not older.
+    None: it needs no report. An exit never needs one."""
     remember: bool = True
     """False: nothing is stored, so a restart begins with nothing known, and operators cannot be heard."""
 

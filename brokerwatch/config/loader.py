@@ -1,8 +1,8 @@
 """The configuration file: TOML to settings, and every mistake at once.
 
-The loader never stops at the first mistake: it names each with the file, the key and what was
-expected, so that one edit mends them all. Secrets are not in the file: it names the environment
-variable or the file that holds each.
+The loader does not stop at the first mistake. It names each mistake with the file, the key and what was
+expected, so that one edit mends them all. The file holds no secrets: it names the environment variable or the
+file that has each.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
 
 
 def load_cluster(path: Path) -> ClusterSettings:
-    """The [cluster] table alone: what an operator's command needs, without anybody's credentials."""
+    """The [cluster] table alone: what an operator's command needs, without any credentials."""
     problems: list[Problem] = []
     top = TomlTable(str(path), "", _content(path), problems)
     settings = _cluster(TomlTable(str(path), "cluster", top.table("cluster"), problems), path.parent)
@@ -140,7 +140,7 @@ def _beside(folder: Path, path: str) -> str:
     """A path of the configuration, which counts from the folder that the configuration lies in."""
     try:
         return str(folder.absolute() / Path(path).expanduser()) if path else ""
-    except RuntimeError:  # ~somebody whom this machine does not know: cluster_mistakes says so
+    except RuntimeError:  # the ~ of an unknown user: cluster_mistakes says so
         return path
 
 

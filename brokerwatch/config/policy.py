@@ -22,30 +22,34 @@ LONGEST_S: Final = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a policy decides by. The defaults are `simple`: everything off."""
+    """What a policy decides by: when an account is unavailable, and when it is available again.
+
+    Each field is one rule, with its unit. The defaults are the policy `simple`, in which every rule is off.
+    `GUARDED` has them on. Rules are checked when a `BrokerSpec` is made with them, which raises ConfigError.
+    """
 
     start_unknown: bool = False
-    """Every life starts UNKNOWN; else the very first one starts HEALTHY."""
+    """Every start of an account is in state UNKNOWN; else its very first start is in state HEALTHY."""
     final_auth: bool = False
-    """The exchange's own word against the credentials ends private calls, until an operator's reset or
-    other credentials; its word against their permissions makes the broker unavailable at once."""
+    """Credentials that the exchange refuses end all private calls, until an operator's reset or other
+    credentials. Permissions that it refuses make the broker unavailable at once."""
     maintenance_state: bool = False
-    """The exchange's own word that it is in maintenance is a state and not an error."""
+    """Maintenance that the exchange announces is a state and not an error."""
     window_fetches: int = 0
-    """The newest fetches that the rolling window looks at; 0: no window."""
+    """How many of the newest fetches the rolling window holds; 0: no window."""
     window_minimum: int = 6
-    """So many must be in the window before it decides."""
+    """How many fetches must be in the window before it decides."""
     window_share: float = 0.5
-    """The share of weighted faults in the window that makes the broker unavailable."""
+    """The share of weighted faults in the window, from 0 to 1, that makes the broker unavailable."""
     successes_to_recover: int = 1
     """Consecutive successes that bring an unavailable broker back."""
     confirm_after_s: tuple[float, ...] = ()
-    """After the first fault, ask again after so long; after the second, after the next; empty: at the
-    usual poll."""
+    """Seconds until the exchange is asked again: the first number after the first fault, the next after
+    the second. Empty: it is asked at the usual poll."""
     backoff_s: tuple[float, float] | None = None
-    """(shortest, longest) wait between probes of an unavailable broker; None: at the usual poll."""
+    """(shortest, longest) seconds between two probes of an unavailable broker; None: the usual poll."""
     max_age_s: float | None = None
-    """A balance older than this is stale; None: no limit but the state itself."""
+    """A balance older than this many seconds is stale; None: only the state makes it stale."""
 
 
 SIMPLE: Final = Rules()

@@ -1,9 +1,9 @@
 """A ccxt instance that never says "empty" when it could not ask: `safe = brokerwatch.guard(my_ccxt)`.
 
-`safe` stands where the instance stood. Its `fetch_balance` asks through a strict copy (lent.py), holds
-the raw answers against the exchange's own envelope (proof.py), and then gives what ccxt makes of them,
-to the last float. Everything else goes to the instance itself, which is never changed and never closed
-by us. What is raised is one of ccxt's exceptions too (unproven.py).
+`safe` stands where the instance stood. Its `fetch_balance` asks through a strict copy
+(lent_instance.py), compares the raw answers with the exchange's own envelope (proof.py), and then gives what
+ccxt makes of them, to the last float. Every other call goes to the instance itself, which is never changed
+and never closed here. What is raised is one of ccxt's exceptions too (errors.py).
 """
 
 from __future__ import annotations
@@ -34,23 +34,34 @@ def guard(
     deadline_s: float | None = None,
     clock: Clock | None = None,
 ) -> Any:
-    """What stands in place of a ccxt instance, asynchronous or not, and gives no false balance.
+    """A stand-in for a ccxt instance, asynchronous or not, that never gives a false balance.
 
-    `fetch_balance` raises when the answer proves nothing. With `last_known` it gives the last proven
-    balance of the same `params` instead, if there is one and it is not older than `max_age_s`; then
-    every balance has the key "brokerwatch" with `stale`, `age_ms`, `as_of`, `fault`, `detail` and
-    `error_count`. So that no balance loses its mark, `fetch_free_balance` and its like never give a
-    last known.
+    `fetch_balance` raises when the answer proves nothing. With `last_known` it gives the last proven balance
+    of the same `params` instead, where there is one that is young enough. Every balance then has the key
+    "brokerwatch" with `stale`, `age_ms`, `as_of`, `fault`, `detail` and `error_count`. So that no balance
+    loses its mark, `fetch_free_balance` and its like never give a last known. Every other call goes to
+    `instance`.
 
-    `is_available()` is false after `max_consecutive_errors` in a row and true after one success;
-    `get_error_count()` is their number; `last_known(params)` the newest proven balance, marked, or None.
-    None of them asks the exchange.
+    Three methods are added, and none of them asks the exchange. `is_available()` is false after
+    `max_consecutive_errors` in a row and true after one success. `get_error_count()` is their number.
+    `last_known(params)` is the newest proven balance, marked, or None.
 
-    `deadline_s` ends an asynchronous `fetch_balance`, with its turn in the rate limit and all pages;
-    each of its requests is ended by ccxt's own `timeout` in any case. A synchronous one cannot be ended:
-    there `timeout` is for each read, and a server that drips holds the call.
+    Args:
+        instance: The ccxt instance. It is never changed and never closed.
+        last_known: Whether `fetch_balance` may give the last proven balance in place of an error.
+        max_age_s: Seconds after which a last proven balance is too old for that; None: never.
+        max_consecutive_errors: Consecutive errors that make `is_available()` false.
+        deadline_s: Seconds until an asynchronous `fetch_balance` ends, with its turn in the rate limit and
+            all its pages; None: no end. Each request is ended by ccxt's own `timeout` in any case. A
+            synchronous call cannot be ended: there `timeout` is for each read, and a server that drips
+            holds the call.
+        clock: Where the time comes from; None: the machine's clock.
 
-    Raises ConfigError for what is no ccxt instance, and for numbers that cannot be.
+    Returns:
+        What stands where the instance stood. `isinstance` finds the instance's class in it.
+
+    Raises:
+        ConfigError: It is no ccxt instance, or a number cannot be.
     """
     if issubclass(type(instance), _Guarded):
         raise _mistake("instance", "expected a ccxt instance, not one that is guarded already")
@@ -83,7 +94,7 @@ class _Guarded:
     """Passes on to the owner's instance whatever is not a balance."""
 
     brokerwatch_guarded = True
-    """See GUARDED_MARK in config.py."""
+    """See GUARDED_MARK in config/broker_spec.py."""
     _watch: Watch
     _deadline_s: float | None
 

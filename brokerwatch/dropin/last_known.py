@@ -53,7 +53,7 @@ class Watch:
         self.serves_last_known = serves_last_known
         self.clock = clock
         self.markets: Any = None
-        """A copy of the instance that has loaded them; None while nobody needed to."""
+        """A copy of the instance that has loaded them; None while none was needed."""
         self._max_age_s = max_age_s
         self._lock = threading.Lock()
         self._health = Health.begin(clock.now(), threshold=threshold)

@@ -45,12 +45,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
-from brokerwatch.clock import Instant
+from brokerwatch.clock import Instant, utc_text
 from brokerwatch.config.policy import SIMPLE, WEIGHTS, Rules
 from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reason, Verdict, clipped
 
@@ -315,7 +314,7 @@ def locked_out(vetoes: Vetoes, why: str, until: Instant, now: Instant) -> Vetoes
 
 def utc_time(wall_us: int) -> str:
     """A moment for people, in UTC, with its date."""
-    return f"{datetime.fromtimestamp(wall_us / 1_000_000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return utc_text(wall_us)
 
 
 def _later(now: Instant, seconds: float) -> Instant:

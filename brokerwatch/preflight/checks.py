@@ -1,6 +1,6 @@
 """Does each check of a verification on a running account, by asking what a trader would ask.
 
-Every check ends in a judgement (findings.py, marketfindings.py, provocation.py) on what was really
+Every check ends in a judgement (`verification.*_findings`) on what was really
 answered. What cannot be done because something before it did not pass is `NotDone`: a skip, and no points.
 """
 

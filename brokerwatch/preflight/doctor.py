@@ -2,7 +2,7 @@
 
 One line for each thing, in the order in which an operator mends them. Exchanges and a PostgreSQL are asked
 from the beginning, all at once, and each is waited for at its place. The looks are on a thread of their
-own, so that Ctrl-C is heard while somebody lets us wait; what is left behind then ends with the process.
+own, so that Ctrl-C works while an answer is waited for. A look that is left behind ends with the process.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Diagnostics:
         yield endpoint_line(
             "health_endpoint", health, own_cluster, lambda: is_heard(health, cluster.name, patience_s)
         )
-        # Nobody publishes there to whom one could listen.
+        # It has no publisher that could be listened to.
         yield endpoint_line("broker_endpoint", brokers, own_cluster, lambda: True)
 
     def _store(self, cluster: ClusterSettings, own_cluster: str, *, is_sound: bool) -> Line:

@@ -26,13 +26,13 @@ SOME_MORE: Final = Decimal("1.2")
 
 
 class DryRun:
-    """See the module. `trading`: whether the account is configured to trade."""
+    """Sends orders as dry runs, on one thread. `trading`: whether the account is configured to trade."""
 
     def __init__(self, probe: AccountProbe, *, trading: bool) -> None:
         self._probe = probe
         self._trading = trading
         self.accepted: bool | None = None
-        """Whether the exchange took an order in a dry run; None: none was sent, or nobody knows."""
+        """Whether the exchange took an order in a dry run; None: none was sent, or it is not known."""
         self._executed = ""
         """What a dry run has really done; empty: nothing, for all that was seen."""
         self._sent: list[_Sent] = []

@@ -41,10 +41,10 @@ class _Nobody:
     """Who is told how calls end."""
 
     def called(self, capability: str, fault: Fault | None) -> None:
-        """Nobody is."""
+        """Does nothing."""
 
     def unanswered(self, fault: Fault) -> None:
-        """Nobody is."""
+        """Does nothing."""
 
     def ordered(self, *, ended: bool) -> Future[None]:
         """No order goes out here."""

@@ -1,6 +1,6 @@
 """What `brokerwatch doctor` looks at on this machine: the state folder, claims, endpoints, limits.
 
-Nothing is made or claimed. A port is bound for a moment, to nobody's use, and let go.
+Nothing is made or claimed. A port is bound for a moment, without use, and let go.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _nearest(path: Path) -> Path:
 def endpoint_line(name: str, endpoint: str, own_cluster: str, says_so: Callable[[], bool]) -> Line:
     """Whether an endpoint is free, or rightly taken by our own cluster that runs now.
 
-    `says_so`: whether whoever has it says that it is that cluster; asked where somebody has it.
+    `says_so`: whether the process that has it publishes as that cluster; asked where it is in use.
     """
     if endpoint.startswith("inproc://"):
         return ok(name, "free", f"{endpoint} is inside the process")
@@ -173,7 +173,7 @@ def is_heard(endpoint: str, cluster: str, patience_s: float) -> bool:
 
 
 def _tcp(endpoint: str) -> tuple[bool, str]:
-    """Whether somebody has it, and what is wrong; empty: nothing. `*` is any port."""
+    """Whether it is in use, and what is wrong; empty: nothing. `*` is any port."""
     match = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:]+):([0-9]+|\*)", endpoint)
     if match is None:
         return False, "is none that can be read"

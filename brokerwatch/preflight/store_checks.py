@@ -1,6 +1,6 @@
 """A look at the store that changes nothing: no file is made, no table, not a byte of a file is written.
 
-A SQLite file that nobody has open is read as one that cannot change, since an ordinary reader would make
+A SQLite file that no process has open is read as one that cannot change, since an ordinary reader would make
 a log beside it. Where there is such a log, it is read without a lock and with its index in memory.
 """
 
@@ -27,7 +27,7 @@ STATEMENT_MS: Final = 1_500
 SERVER_S: Final = 5.0
 """A PostgreSQL that has not answered by then is told to be out."""
 TRIES: Final = 3
-"""A file that somebody writes is read again: no lock keeps him from it while we read."""
+"""A file that is written to is read again, since no lock keeps a writer from it meanwhile."""
 _WRITABLE: Final = "make the file and its folder writable for this user"
 _NEWER: Final = "use the newer brokerwatch, or name another store"
 _NO_VERSION: Final = -1

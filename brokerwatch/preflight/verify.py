@@ -1,7 +1,7 @@
 """The end-to-end verification of one account: a cluster of its own, every check, a report.
 
 It runs the product itself on the account that is to go live: the same gateway, lane, actor and supervisor,
-with real questions to the exchange. Nobody is polled meanwhile but by the checks, nothing is stored, and
+with real questions to the exchange. Meanwhile only the checks poll the account, nothing is stored, and
 no order is placed: what could place one is asked only where the exchange has a dry run.
 """
 
@@ -115,7 +115,7 @@ class Verification:
         self._found: dict[str, Finding] = {}
 
     def stop(self) -> None:
-        """End it: whoever waits for an exchange is told so, and `run` raises Stopped."""
+        """End it: every wait for an exchange ends, and `run` raises Stopped."""
         self._ended.set()
         self._cluster.stop()
 
@@ -207,7 +207,7 @@ class Verification:
 
 
 def _claimed(fingerprint: str) -> Claim | str:
-    """This key, for as long as it is verified; or who uses it now. An empty text where nobody can tell."""
+    """This key, for as long as it is verified; or who uses it now. An empty text where that is not known."""
     try:
         return claim(state_root() / KEYS_NAME / f"{fingerprint}.lock")
     except OSError:

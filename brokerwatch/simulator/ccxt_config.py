@@ -23,7 +23,12 @@ def ccxt_config(
 ) -> dict[str, object]:
     """All that ccxt's constructor needs: `ccxt.kraken(ccxt_config(exchange))`.
 
-    `credentials` are those of the first account, unless given. RuntimeError outside `serve`.
+    Args:
+        exchange: The exchange, while it is served.
+        credentials: Those of another account, in snake_case; None: those of the first.
+
+    Raises:
+        RuntimeError: The exchange is not served.
     """
     keys = exchange.credentials if credentials is None else credentials
     config: dict[str, object] = {_CCXT_NAMES.get(name, name): value for name, value in keys.items()}

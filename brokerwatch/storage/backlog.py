@@ -1,9 +1,9 @@
-"""What waits to be written: bounded, and so that nobody who adds to it ever waits for a disk.
+"""What waits to be written: bounded, and without a wait for a disk when something is added.
 
 Of a broker's health only the newest is kept, so a store that is away for a day costs one entry for each
 broker. Transitions are a ring: when it is full the oldest is dropped and counted. What the recorder
 could not write it puts back, and what came meanwhile is newer. Who waits for durability is always
-answered: while nobody records, with False.
+answered: with False while no recorder runs.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Backlog:
         """Transitions that were lost because too many waited."""
 
     def call(self, wake: Callable[[bool], object]) -> None:
-        """Call `wake` whenever something waits and nobody was told yet; at once when it does already."""
+        """Call `wake` whenever something begins to wait; at once when something does already."""
         with self._lock:
             self._wake = wake
             self._deserted = False
@@ -69,7 +69,7 @@ class Backlog:
             wake(True)
 
     def desert(self) -> None:
-        """Nobody records from here on, until the next `call`: whoever waits is told False at once."""
+        """Nothing is recorded from here on, until the next `call`: what waits is answered False at once."""
         with self._lock:
             self._wake = None
             self._deserted = True
@@ -154,7 +154,7 @@ class Backlog:
             return len(self._batch)
 
     def put_back(self, batch: Batch) -> None:
-        """What could not be written waits again, behind nothing that is newer. Nobody is woken."""
+        """What could not be written waits again, behind nothing that is newer. No thread is woken."""
         with self._lock:
             newer = self._batch
             for broker, stored in newer.healths.items():
@@ -184,7 +184,7 @@ class Backlog:
 
 
 def answer(waiters: Iterable[Future[bool]], *, durable: bool) -> None:
-    """Tell everybody who still waits."""
+    """Answer everything that still waits."""
     for waiter in waiters:
         if waiter.set_running_or_notify_cancel():
             waiter.set_result(durable)

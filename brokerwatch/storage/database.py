@@ -1,11 +1,11 @@
 """One database that opens by itself: a SQLite file, or a PostgreSQL of several machines.
 
 After any failure everything is closed, and the next call opens it anew. So an outage needs no special
-care: whoever owns the database tries again. What went wrong is a StoreError of one sentence, with the
+care: the owner of the database tries again. What went wrong is a StoreError of one sentence, with the
 place and what to do, and without a password. Every wait for a database ends after a few seconds. A
 damaged SQLite file is set aside, and a new one begins. One whose disk is full is still read.
 
-What is kept in it is not known here: whoever owns the database brings its tables as a `Schema`.
+What is kept in it is not known here: the owner of the database brings its tables as a `Schema`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _log: Final = logging.getLogger(__name__)
 CONNECT_S: Final = 2
 STATEMENT_MS: Final = 4_000
 TRANSACTION_S: Final = 10.0
-"""A PostgreSQL that has not done by then is frozen, and hangs up on nobody: we do."""
+"""A PostgreSQL that has not done by then is frozen, and does not hang up by itself: this side does."""
 
 _NETWORK: Final[Mapping[str, Any]] = {
     "connect_timeout": CONNECT_S,
@@ -98,7 +98,7 @@ class Database:
         self._lock = threading.RLock()
         self._engine: Engine | None = None
         self._only_read = False
-        """The engine can only read, and nobody else gets at the file while it is there."""
+        """The engine can only read, and no other process gets at the file while it is there."""
         self._line: Any = None
         """The driver's own connection to a PostgreSQL."""
 

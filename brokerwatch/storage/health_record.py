@@ -39,7 +39,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True):
     form: int
     written: Instant
     boot: str
-    """Which boot of which machine it was written in; empty when nobody knows."""
+    """Which boot of which machine it was written in; empty when it is not known."""
     state: HealthState
     since: Instant
     error_count: _Count
@@ -92,7 +92,7 @@ def read(text: str, *, threshold: int, rules: Rules = SIMPLE) -> Written:
     if found.form != FORM:
         raise ValueError(f"written in form {found.form}; this version reads {FORM}")
     if not OWN_VETOES.issuperset(found.vetoes):
-        # Nobody would ever lift it.
+        # Nothing would ever lift it.
         raise ValueError(f"not a health of ours: no broker lays {', '.join(sorted(found.vetoes))} on itself")
     if not _plausible(found):
         raise ValueError("not a health of ours: a moment or a count in it cannot be")

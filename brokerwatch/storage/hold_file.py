@@ -1,8 +1,9 @@
 """The holds, once more, in a small file of their own beside the database.
 
 Held out is out whatever happens, so a hold must not depend on one database that can be lost, damaged or
-away. The file is replaced whole, and a broker is held when the file or the database says so: where
-they differ, an operator's release was lost, which he sees, and not his hold, which he would not.
+away. The file is replaced whole, and a broker is held when the file or the database says so. Where they
+differ, it is an operator's release that was lost, and the operator sees that. The loss of a hold would show
+nowhere.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from platformdirs import user_state_path
 
 PROGRAM: Final = "brokerwatch"
 TRIES: Final = 5
-"""A claim is tried so often, since whoever only looks (`holder`) is in its way …"""
+"""A claim is tried so often, since a process that only looks (`holder`) is in its way …"""
 LOOK_S: Final = 0.01
 """… for less than this, or on a busy machine for some of these."""
 
@@ -63,7 +63,10 @@ def claim(path: Path) -> Claim | str:
 
 
 def _lock(descriptor: int) -> None:
-    """Lock it for this process alone. Raises BlockingIOError when somebody has it, and not only looks."""
+    """Lock it for this process alone. Raises BlockingIOError when another process has it.
+
+    A process that only looks is waited for.
+    """
     for left in range(TRIES - 1, -1, -1):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,7 +79,10 @@ def _lock(descriptor: int) -> None:
 
 
 def holder(path: Path) -> str:
-    """Who has that claim now, in words; empty: nobody. Nothing is claimed or made. Raises OSError."""
+    """The process that has that claim now, in words; empty: none. It claims and makes nothing.
+
+    Raises OSError.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

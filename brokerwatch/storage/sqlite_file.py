@@ -1,7 +1,7 @@
-"""One SQLite file: made for nobody else's eyes, opened so that it is durable, set aside when it is damaged.
+"""One SQLite file: closed to other users, opened so that it is durable, set aside when it is damaged.
 
 A damaged file gets another name and is never deleted. Whether it is still the same file is asked of its
-inode: somebody may take it away, or put another one in its place, while we have it open.
+inode: it may be taken away or replaced while it is open.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class SqliteFile:
         return bool(self.damage)
 
     def set_aside(self) -> None:
-        """Give the damaged file another name, unless somebody was quicker and this is another file."""
+        """Give the damaged file another name, unless it was replaced already and this is another file."""
         if not self.is_the_prepared_one():
             self.damage = ""
             return
@@ -137,7 +137,7 @@ class SqliteFile:
 
 
 def advice(error: sqlite3.Error) -> str:
-    """What to do about an error of SQLite's; empty when nobody knows."""
+    """What to do about an error of SQLite's; empty when there is none."""
     return _ADVICE.get(_code(error), "")
 
 

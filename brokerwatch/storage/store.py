@@ -6,8 +6,8 @@ health gives way only to a later (epoch, version), and a key's numbers only grow
 and woke up can write what it likes.
 
 One batch is one transaction: all of it is there when `write` returns, and none of it when it raises. A
-batch may be written twice, because nobody knows whether a commit arrived whose answer was lost; its
-history is there once. A row that somebody spoilt hides no other: what cannot be in it is left aside with
+batch may be written twice, because a commit whose answer was lost may have arrived; its
+history is there once. A row that was spoilt hides no other: what cannot be in it is left aside with
 a line in the log, and the next writing replaces it. How the database is opened, and what happens when it
 fails, is in `database`.
 """
@@ -134,7 +134,7 @@ class Store:
             if after is not None:
                 lines = lines.where(place > after)
             lines = lines.order_by(HISTORY.c.at_us, HISTORY.c.id).limit(int(min(left, PAGE)))
-            # Each page is a transaction of its own: a slow reader holds nobody up.
+            # Each page is a transaction of its own: a slow reader holds up no writer.
             with self._database.transaction() as connection:
                 rows = connection.execute(lines).mappings().all()
             for row in rows:

@@ -1,6 +1,6 @@
 """What the answers to a verification prove: each judgement takes what was seen, and says it in one line.
 
-Nothing here asks anybody. A judgement passes only on what it was given; what an exchange does not say is
+Nothing here asks an exchange. A judgement passes only on what it was given; what an exchange does not say is
 said to be unknown and never taken for good.
 """
 
@@ -96,7 +96,7 @@ def opened(exchange: str, status: Status | None, market: Product | None) -> Judg
 
 
 def withdraw(exchange: str, facts: KeyFacts) -> Judgement:
-    """Whether the key can withdraw. What nobody knows has not passed."""
+    """Whether the key can withdraw. What is not known has not passed."""
     if facts.withdraw:
         rights = f" (it may: {facts.rights})" if facts.rights else ""
         return failed(

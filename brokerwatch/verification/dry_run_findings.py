@@ -34,7 +34,7 @@ class Traces:
     placed: str
     """What shows that an order was placed; empty: nothing does."""
     moved: str = ""
-    """What else has changed in the currencies of the market: somebody else, or an order after all."""
+    """What else has changed in the currencies of the market: by another program, or by an order after all."""
 
 
 def traces(before: Snapshot, after: Snapshot, product: Product, side: Side) -> Traces:

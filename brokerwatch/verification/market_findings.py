@@ -1,6 +1,6 @@
 """What answers about markets prove: the list of them, their candles, and how they are named.
 
-See findings.py, of which this is the part about what is public.
+See account_findings.py; this is the part about what is public.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def products(
     unlisted: Collection[str],
     doubled: Collection[str] = (),
 ) -> Judgement:
-    """Whether the list of markets is whole: by what everybody knows is there, by what the account holds, by
-    the exchange's own count, and by a second list of it, each where there is one.
+    """Whether the list of markets is whole: by the markets that every exchange has, by what the account
+    holds, by the exchange's own count, and by a second list of it, each where there is one.
 
     `second`: ids of spot markets from another answer; `unlisted`: markets of open orders that it lacks;
     `doubled`: symbols that name two markets of the exchange.
@@ -97,7 +97,7 @@ def products(
         witnesses.append(f"it has {len(second) - len(missing)} of {len(second)} that are quoted a price")
     if counted is not None:
         witnesses.append(f"{exchange} counts {counted}")
-    # Without a witness it stands on what everybody knows and the account holds.
+    # Without a witness it stands on the markets that every exchange has, and on what the account holds.
     return passed(f"{shown}; {' and '.join(witnesses) or 'nothing else says how many there are'}")
 
 

@@ -1,6 +1,6 @@
 """The report of a verification: what was checked, how each check ended, and what follows from it.
 
-It is for an operator, for a pipeline, and for the gate that lets entries through (verified.py), so it is
+It is for an operator, for a pipeline, and for the gate that lets entries through (orders/gate.py), so it is
 versioned and has a published JSON Schema (docs/verification-report.schema.json). It names an API key by its
 fingerprint and holds no secret.
 """
