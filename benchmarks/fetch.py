@@ -32,7 +32,6 @@ from brokerwatch.actors.broker import BrokerActor, BrokerContext
 from brokerwatch.actors.protocol import FetchNow
 from brokerwatch.clock import SystemClock
 from brokerwatch.cluster.cluster import Cluster
-from brokerwatch.cluster.observation import CallReporter
 from brokerwatch.cluster.timers import Timers
 from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
@@ -117,7 +116,7 @@ def gateway() -> Generator[tuple[Gateway, LoopThread]]:
 def read(account: BrokerSpec, times: int) -> float:
     """Lane, gateway and strict parse, one fetch started by the end of the other."""
     with gateway() as (gate, _):
-        source = gate.account(account, CallReporter(_ignore)).source
+        source = gate.account(account).source
         left, ended = times, threading.Event()
         before, after = 0.0, 0.0
 
@@ -143,7 +142,7 @@ def acted(account: BrokerSpec, times: int) -> float:
     """The same, asked by the account's actor, which folds each outcome and shows it on the board."""
     clock = SystemClock()
     with gateway() as (gate, loop):
-        source = gate.account(account, CallReporter(_ignore)).source
+        source = gate.account(account).source
         health = Health.begin(clock.now())
         slot = Slot(evidence(account, "", health, clock.now(), clock, 1.0), health, NO_VETOES)
         around = BrokerContext(

@@ -46,6 +46,7 @@ from brokerwatch.cluster.queries import Calls
 from brokerwatch.cluster.restore import balances, missed_holds, restored
 from brokerwatch.cluster.timers import Timers
 from brokerwatch.cluster.totals import Total, total_cash
+from brokerwatch.cluster.wiring import wired_executor
 from brokerwatch.config.broker_spec import CUSTOM, BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.config.loader import load
@@ -332,7 +333,7 @@ class Cluster:
 
         left: list[str] = []
         for calls in self._calls.values():
-            calls.access.desk.closed = True  # from here on nobody could write an order down
+            calls.executor.closed = True  # from here on nobody could write an order down
         for watching in self._watches:
             watching.cancel()
         if self._gate is not None and not self._gate.close(share()):
@@ -476,14 +477,17 @@ class Cluster:
                 self._home,
             )
         send = partial(self._tell, spec.name)
-        access = self._gateway.account(spec, CallReporter(send))
+        access = self._gateway.account(spec)
+        executor = wired_executor(spec, access, self._clock, CallReporter(send))
         patience_s = self._clock.up_s() + LOST_AFTER_S
 
         def remembers() -> bool:
             # What was lost before has arrived after that time, or never will.
             return self._state.journal.loaded or self._clock.up_s() > patience_s
 
-        self._calls[spec.name] = Calls(spec, self._board.slot(spec.name), access, send, remembers, self._gate)
+        self._calls[spec.name] = Calls(
+            spec, self._board.slot(spec.name), access, executor, send, remembers, self._gate
+        )
         return access.source
 
     def _look_up_verifications(self) -> None:

@@ -41,6 +41,7 @@ from brokerwatch.orders.ticket import Ticket
 
 if TYPE_CHECKING:
     from brokerwatch.gateway.gateway import Access
+    from brokerwatch.orders.executor import OrderExecutor
     from brokerwatch.orders.gate import Gate
 
 from brokerwatch.cluster.observation import CallReporter
@@ -59,11 +60,13 @@ class Calls:
         spec: BrokerSpec,
         slot: Slot,
         access: Access,
+        executor: OrderExecutor,
         send: Callable[[BrokerMessage], bool],
         remembers: Callable[[], bool] = lambda: True,
         gate: Gate | None = None,
     ) -> None:
         self.access = access
+        self.executor = executor
         self._spec = spec
         self._slot = slot
         self._send = send
@@ -90,7 +93,7 @@ class Calls:
     def observe(self, outcome: object, capability: str, asked_s: float | None, now: Instant) -> None:
         """Count the outcome of a call that the trader made himself; see `Broker.observe`."""
         asked = asked_at(asked_s, now, self.access.lane.ordered_s, self._slot.reading)
-        seen = judged(outcome, asked, lambda given: unified(exact(given)), self.access.desk.observed)
+        seen = judged(outcome, asked, lambda given: unified(exact(given)), self.executor.observed)
         self._send(observed(capability, seen))
 
     async def products(self) -> Products:
@@ -140,15 +143,15 @@ class Calls:
             kind = str(reading.fault or "")
             raise CouldNotAsk(f"{self._spec.name}: the balance was not read: {reading.detail}", kind)
         held = held_positions(balance.holdings, products, self._spec.cash_currencies)
-        return [*held, *await self.access.desk.positions(products.named)]
+        return [*held, *await self.executor.positions(products.named)]
 
     async def find(self, symbol: str, client_order_id: str) -> Order | None:
         """An order of ours as the exchange has it; None when it answers that it has none."""
-        return await self.access.desk.find((await self.products()).product(symbol), client_order_id)
+        return await self.executor.find((await self.products()).product(symbol), client_order_id)
 
     async def forget(self, client_order_id: str) -> bool:
         """Do not look for this order any more."""
-        return await self.access.desk.forget(client_order_id)
+        return await self.executor.forget(client_order_id)
 
     async def place(
         self,
@@ -165,7 +168,7 @@ class Calls:
         """Place a market order, or have it checked."""
         product = await self._tradable(symbol)
         request = order_request.requested(
-            product, side, base_amount, quote_amount, client_order_id, family=self.access.desk.family
+            product, side, base_amount, quote_amount, client_order_id, family=self.executor.family
         )
         if self._gate is not None and (
             unknown := await self._gate.looked(self.access.lane.fingerprint, self._spec.name)
@@ -176,7 +179,7 @@ class Calls:
                 await self._read_again()
             self._admit_entry()
             try:
-                return await self.access.desk.order(
+                return await self.executor.order(
                     request, ticket, validate_only=validate_only, repeated=repeated, check=self._admit_entry
                 )
             except EntryRefused:
@@ -196,7 +199,7 @@ class Calls:
         repeated: bool,
     ) -> Order:
         """Sell what is held of a coin, or a part of it. Never refused for the state of the account."""
-        product, desk = await self._tradable(symbol, leaving=True), self.access.desk
+        product, desk = await self._tradable(symbol, leaving=True), self.executor
         if base_amount is None:
             if repeated and not validate_only:
                 # What is held now is what that order left.
@@ -233,7 +236,7 @@ class Calls:
         try:
             products = await self.products()
         except CouldNotAsk as error:
-            named = unlisted(self.access.desk.family, symbol) if leaving else None
+            named = unlisted(self.executor.family, symbol) if leaving else None
             if named is not None:
                 _log.warning("%s: its markets are not known, so an exit goes without", self._spec.name)
                 return named
@@ -277,7 +280,7 @@ class Calls:
             )
         held = balance.holdings.get(product.base)
         if held is None or held.free <= 0:
-            for sent in self.access.desk.lost():
+            for sent in self.executor.lost():
                 earlier = sent.request
                 if (earlier.side, earlier.product.base) == (Side.BUY, product.base):
                     raise EarlierOrderUnknown(

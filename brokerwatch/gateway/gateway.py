@@ -38,7 +38,6 @@ from brokerwatch.gateway.loop import Loop
 from brokerwatch.gateway.nonces import KeyBook
 from brokerwatch.gateway.owner_instance import is_async
 from brokerwatch.gateway.venue import Venue
-from brokerwatch.orders.executor import OrderExecutor, Teller
 from brokerwatch.storage.locks import Claim, claim
 from brokerwatch.storage.records import KeyState, Remembered
 
@@ -52,20 +51,18 @@ _log: Final = logging.getLogger(__name__)
 class Access:
     """The ways to one broker's account."""
 
-    source: AsyncSource
-    """Its balance."""
-    desk: OrderExecutor
-    """Everything else that it can be asked or told."""
-    loop: Loop
-    """Where all of it runs."""
-    lane: Lane
-    """The queue of its API key."""
-    venue: Venue
-    """What is public about its exchange."""
     connection: Connection
     """Its ccxt instance."""
+    venue: Venue
+    """What is public about its exchange."""
+    source: AsyncSource
+    """Its balance."""
+    lane: Lane
+    """The queue of its API key."""
+    loop: Loop
+    """Where all of it runs."""
     elsewhere: bool
-    """Whether that is at another address than the exchange's own."""
+    """Whether it is at another address than the exchange's own."""
 
 
 class Gateway:
@@ -98,8 +95,8 @@ class Gateway:
         self._venues: dict[str, Venue] = {}
         self._threads: dict[str, CallThread] = {}
 
-    def account(self, spec: BrokerSpec, teller: Teller) -> Access:
-        """The ways to one broker's account; `teller` is told how calls end. Makes no request yet.
+    def account(self, spec: BrokerSpec) -> Access:
+        """The ways to one broker's account. Makes no request yet.
 
         Raises ConfigError.
         """
@@ -128,15 +125,7 @@ class Gateway:
             loop, account.read, account.explain, self._clock, turn=account.turn, queue_s=LANE_WAIT_S
         )
         venue = self._venue(spec, family, loop, blocks=blocks)
-        return Access(
-            source,
-            OrderExecutor(spec, connection, lane, venue, self._clock, teller, loop),
-            loop,
-            lane,
-            venue,
-            connection,
-            is_elsewhere(spec),
-        )
+        return Access(connection, venue, source, lane, loop, is_elsewhere(spec))
 
     def _venue(self, spec: BrokerSpec, family: str, loop: Loop, *, blocks: bool) -> Venue:
         """What is public about this broker's exchange; accounts at one address share it."""

@@ -35,10 +35,7 @@ from brokerwatch.exchanges.positions import Named
 from brokerwatch.exchanges.refusals import NotTaken, definitely_not_placed, never_sent, never_started
 from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.call_thread import BUSY
-from brokerwatch.gateway.connection import Connection
-from brokerwatch.gateway.lane import Lane
-from brokerwatch.gateway.loop import Loop
-from brokerwatch.gateway.venue import Venue
+from brokerwatch.gateway.gateway import Access
 from brokerwatch.health.capabilities import READ, TRADE
 from brokerwatch.messages import Fault, FaultKind, Order, OrderState, Position, Product, Side
 from brokerwatch.orders.in_flight import CUT_OFF, Sent, another_order
@@ -83,25 +80,22 @@ class OrderExecutor:
     def __init__(
         self,
         spec: BrokerSpec,
-        connection: Connection,
-        lane: Lane,
-        venue: Venue,
+        access: Access,
         clock: Clock,
         teller: Teller,
-        loop: Loop,
     ) -> None:
         self._spec = spec
-        self._connection = connection
-        self._lane = lane
-        self._venue = venue
+        self._connection = access.connection
+        self._lane = access.lane
+        self._venue = access.venue
         self._clock = clock
         self._teller = teller
-        self._loop = loop
-        self._speaks = adapter_for(connection)
-        self._ledger = lane.ledger
+        self._loop = access.loop
+        self._speaks = adapter_for(access.connection)
+        self._ledger = access.lane.ledger
         self.closed = False
         """Whether no order goes out any more. Set by whoever stops the cluster, from any thread."""
-        self._lookup = Lookup(spec, connection, self._speaks, lane, clock, teller)
+        self._lookup = Lookup(spec, access.connection, self._speaks, access.lane, clock, teller)
 
     @property
     def family(self) -> str:

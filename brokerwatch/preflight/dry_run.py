@@ -12,6 +12,7 @@ from decimal import ROUND_UP, Decimal
 from typing import Final
 
 from brokerwatch.errors import BalanceUnknown, CouldNotAsk, NotAllowed, NotSupported, OrderError, OrderRefused
+from brokerwatch.exchanges.adapter import adapter_for
 from brokerwatch.exchanges.open_orders import OpenOrder
 from brokerwatch.exchanges.positions import held_positions
 from brokerwatch.messages import FaultKind, Holding, Order, OrderState, Product, Side
@@ -41,7 +42,7 @@ class DryRun:
 
     def _rehearsable(self) -> None:
         """Raise NotDone unless an order may be rehearsed: nothing may ever be executed here."""
-        if not self._probe.access.desk.has_dry_run:
+        if not adapter_for(self._probe.access.connection).has_dry_run:
             raise NotDone(
                 f"{self._probe.spec.exchange} has no dry run: any order would be a real one, so none is sent"
             )
@@ -59,7 +60,7 @@ class DryRun:
         product, base, cost = self._affordable(before.holdings)
         order_id = new_order_id()
         # By the amount of coins where an exchange has its own way of saying the cost; Coinbase buys by cost.
-        by_cost = base is None or self._probe.access.desk.family == "coinbase"
+        by_cost = base is None or self._probe.access.connection.family == "coinbase"
         what = f"{plain(cost)} {product.quote}" if by_cost else f"{plain(base or cost)} {product.base}"
         return self._rehearsed(
             lambda: self._probe.broker.place_market_order(

@@ -37,20 +37,6 @@ GRACE_S: Final = 2.0
 STOP_S: Final = 1.0
 
 
-class _Nobody:
-    """Who is told how calls end."""
-
-    def called(self, capability: str, fault: Fault | None) -> None:
-        """Does nothing."""
-
-    def unanswered(self, fault: Fault) -> None:
-        """Does nothing."""
-
-    def ordered(self, *, ended: bool) -> Future[None]:
-        """No order goes out here."""
-        raise AssertionError(f"an order, ended: {ended}")
-
-
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """What one address was asked."""
@@ -77,7 +63,7 @@ class Reachability:
         for each in self._specs:
             spec = replace(each, fetch_deadline_s=min(each.fetch_deadline_s, ASK_S))
             with suppress(ConfigError):  # what ends here was told as a problem of the configuration
-                access = self._gateway.account(spec, _Nobody())
+                access = self._gateway.account(spec)
                 found.setdefault(id(access.venue), (_address(spec), spec, access))
                 if FAMILIES.get(spec.exchange) and spec.credentials:
                     question = ExchangeProbe(spec, access, self._clock).signed()

@@ -539,7 +539,7 @@ def test_an_entry_that_waits_for_its_turn_is_refused_when_a_verification_fails_m
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with guarded(tmp_path, passing) as found:
-        desk = found.broker.asks().access.desk
+        desk = found.broker.asks().executor
         order = desk.order
 
         async def late(*arguments: Any, **named: Any) -> Any:
