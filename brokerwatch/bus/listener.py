@@ -85,7 +85,7 @@ class Listener:
         self._dispatcher = ChangeDispatcher(self._clock, readings=lambda: tuple(self._readings.values()))
         self.board: Final = HeardBoard(self.readings)
         """The newest reading of each broker, with the methods of a cluster's own board."""
-        self.router: Final = Router(self._candidates, self._dispatcher, strict_products=False)
+        self.router: Final = Router(self._candidates, self._dispatcher.subscribe, strict_products=False)
         """Chooses a broker for an order, as a cluster's own router does, but without knowing the markets."""
 
     def __enter__(self) -> Self:

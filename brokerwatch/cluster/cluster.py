@@ -135,7 +135,7 @@ class Cluster:
         max_age_s = self._settings.require_verification_max_age_s
         self._gate = None if max_age_s is None else Gate(folder_of(self._settings), max_age_s, self._clock)
         self._operators = Operators(self._obey, self._clock)
-        self._router = Router(self._candidates, self._changes)
+        self._router = Router(self._candidates, self._changes.subscribe)
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str], *, keep_going: bool = False) -> Cluster:

@@ -1,58 +1,87 @@
-"""Which broker to use, asked by a trader: the choice of `selection.py` on what is known this very moment.
+"""Which broker to use right now: the choice of `selection.py`, made from what is known at this moment.
 
-Everything is read from memory, so nothing here waits. The same class serves a cluster and a process that
-only listens: what differs is where the candidates come from, and whether their markets are known.
+Everything is read from memory, so no call here waits. The same class serves a cluster and a process that
+only listens. The two differ in where the candidates come from, and in whether their markets are known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from brokerwatch.bus.change_dispatcher import ChangeDispatcher
 from brokerwatch.health.changes import Change
 from brokerwatch.routing.need import Need
 from brokerwatch.routing.objections import Candidate
 from brokerwatch.routing.selection import Choice, Ranked, choose
 
+Subscribe = Callable[[Callable[[Change], object]], Callable[[], None]]
+"""Registers a callback for changes, and returns the function that ends the subscription."""
+
 
 class Router:
-    """Picks among the brokers that are known here.
+    """Picks among the brokers that are known here. Any thread may call it, and no call waits.
 
-    `candidates` gives what is known of each of them now and must not wait. `strict_products`: whether a
-    broker whose markets are not known is refused; False where nobody can know them.
+    Get it from `Cluster.router` or `Listener.router`.
+
+    Args:
+        candidates: Gives what is known of each broker at this moment. It must not wait.
+        subscribe: Registers a callback for changes of readings; called once for each `on_change`.
+        strict_products: Whether a broker whose markets are not known is refused. A process that only
+            listens cannot know markets, and passes False.
     """
 
     def __init__(
         self,
         candidates: Callable[[], Iterable[Candidate]],
-        changes: ChangeDispatcher,
+        subscribe: Subscribe,
         *,
         strict_products: bool = True,
     ) -> None:
         self._candidates = candidates
-        self._changes = changes
+        self._subscribe = subscribe
         self._strict_products = strict_products
 
     def pick(self, need: Need) -> Choice:
-        """The best broker for `need`, those behind it, and why each other one was refused. Never waits.
+        """Choose the best broker for `need`.
 
-        The choice is true when somebody was found. It is of this moment: between it and the order the
-        broker may go out, which the order then says. The symbol of `choice.need` is the market that was
-        meant. Raises InvalidSymbol, a ValueError, for a symbol that could mean two markets or none;
-        TypeError for anything but a Need.
+        The choice is of this moment. The broker may become unavailable between it and the order; the order
+        says so then.
+
+        Args:
+            need: What is to be traded: symbol, side, and amount where it is known.
+
+        Returns:
+            The best broker, those behind it, and the reason why each other one was refused. It is true when
+            a broker was found. The symbol of `choice.need` is the market that was meant.
+
+        Raises:
+            InvalidSymbol: The symbol could mean two markets, or none. It is a ValueError.
+            TypeError: `need` is anything but a `Need`.
         """
-        # Whoever has no type checker writes the symbol alone at first.
+        # A program without a type checker often passes the symbol alone at first.
         if not isinstance(need, Need):  # pyright: ignore[reportUnnecessaryIsInstance] - see above
             raise TypeError(f'expected a need, Need(symbol="BTC/USD", side="buy"), not {need!r}'[:200])
         return choose(need, self._candidates(), strict_products=self._strict_products)
 
     def rank(self, need: Need) -> tuple[Ranked, ...]:
-        """All who can take `need`, the best first; empty when nobody can."""
+        """Every broker that can take `need`, the best first; empty when there is none.
+
+        Args and Raises as for `pick`.
+        """
         return self.pick(need).ranked
 
     def on_change(self, callback: Callable[[Change], object]) -> Callable[[], None]:
-        """Call `callback` with each change from now on, on the dispatcher thread (`bus.change_dispatcher`).
+        """Call `callback` with each change of a reading from now on.
 
-        Returns what ends it. Raises ClusterStopped after the end.
+        The calls are made one after the other on a thread of their own, so a callback that takes long delays
+        the others.
+
+        Args:
+            callback: Called with each change. An exception that it raises is logged.
+
+        Returns:
+            A function that ends the subscription. Any thread may call it, also more than once.
+
+        Raises:
+            ClusterStopped: The cluster, or the listener, has ended.
         """
-        return self._changes.subscribe(callback)
+        return self._subscribe(callback)

@@ -33,7 +33,7 @@ class Venue:
         self.changes = ChangeDispatcher(
             self.clock, readings=lambda: [one.reading for one in self.known.values()]
         )
-        self.router = Router(self.candidates, self.changes, strict_products=strict_products)
+        self.router = Router(self.candidates, self.changes.subscribe, strict_products=strict_products)
 
     def candidate(self, broker: str, *, available: bool = True) -> Candidate:
         now = self.clock.now()
