@@ -52,7 +52,7 @@ from brokerwatch.config.cluster_settings import ClusterSettings, Settings, clust
 from brokerwatch.config.loader import load
 from brokerwatch.errors import ClusterStopped, ConfigError, Problem, UnknownBroker
 from brokerwatch.gateway.async_source import callable_source
-from brokerwatch.gateway.loop import LoopThread
+from brokerwatch.gateway.loop import Loop, LoopThread
 from brokerwatch.health.changes import Change
 from brokerwatch.health.outcome import Source
 from brokerwatch.health.reading import evidence, ttl_s
@@ -62,7 +62,7 @@ from brokerwatch.messages import HealthState, Reading, Reason, Roster, next_epoc
 from brokerwatch.messages.trading import Status
 from brokerwatch.money import unit
 from brokerwatch.orders.gate import Gate
-from brokerwatch.orders.in_flight import LOST_AFTER_S
+from brokerwatch.orders.in_flight import LOST_AFTER_S, InFlightOrders
 from brokerwatch.routing.objections import Candidate
 from brokerwatch.routing.router import Router
 from brokerwatch.storage.journal import identity
@@ -70,7 +70,7 @@ from brokerwatch.storage.records import Remembered
 from brokerwatch.storage.state_folder import folder_of
 
 if TYPE_CHECKING:
-    from brokerwatch.gateway.gateway import Gateway
+    from brokerwatch.gateway.gateway import Access, Gateway
     from brokerwatch.gateway.venue import Venue
 
 from brokerwatch.cluster.exchange_watch import MARKETS_AGAIN_S
@@ -122,6 +122,8 @@ class Cluster:
         self._home: asyncio.AbstractEventLoop | None = None
         """The trader's own event loop, where there is one."""
         self._calls: dict[str, Calls] = {}
+        self._in_flight: dict[str, tuple[Loop, InFlightOrders]] = {}
+        """The orders of each API key, by its fingerprint, and the loop that they are for."""
         self._watches: list[Future[Any]] = []
         self._looked_up_s: dict[Venue, float] = {}
         self._supervisor: pykka.ActorRef[HealthSupervisor] | None = None
@@ -307,7 +309,7 @@ class Cluster:
                 products=known,
                 listed=place,
                 trading=trading,
-                unaccounted="" if calls is None else calls.access.lane.ledger.unaccounted,
+                unaccounted="" if calls is None else calls.executor.unaccounted,
                 unverified="" if calls is None or not spec.trading else calls.unverified,
                 knowable=spec.fetch is None,
             )
@@ -383,6 +385,8 @@ class Cluster:
             self._obey(hold)
         if self._gateway is not None:
             self._gateway.recall(remembered)
+        for fingerprint, (loop, orders) in self._in_flight.items():
+            loop.call(partial(orders.recall, remembered.orders.get(fingerprint, ())))
 
     def hold(self, broker: str, why: str, *, until: datetime | None = None) -> str:
         """Hold a broker out: not available whatever its exchange says, until then or until `release`.
@@ -478,7 +482,7 @@ class Cluster:
             )
         send = partial(self._tell, spec.name)
         access = self._gateway.account(spec)
-        executor = wired_executor(spec, access, self._clock, CallReporter(send))
+        executor = wired_executor(spec, access, self._orders_of(access), self._clock, CallReporter(send))
         patience_s = self._clock.up_s() + LOST_AFTER_S
 
         def remembers() -> bool:
@@ -489,6 +493,15 @@ class Cluster:
             spec, self._board.slot(spec.name), access, executor, send, remembers, self._gate
         )
         return access.source
+
+    def _orders_of(self, access: Access) -> InFlightOrders:
+        """The orders of this account's API key; brokers on one key share them."""
+        fingerprint = access.lane.fingerprint
+        if fingerprint not in self._in_flight:
+            orders = InFlightOrders(fingerprint, self._clock, self._state.journal)
+            orders.recall(self._state.remembered.orders.get(fingerprint, ()))
+            self._in_flight[fingerprint] = access.loop, orders
+        return self._in_flight[fingerprint][1]
 
     def _look_up_verifications(self) -> None:
         """Learn who is verified before anybody is handed over, and say who is not."""

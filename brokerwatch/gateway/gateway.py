@@ -35,9 +35,9 @@ from brokerwatch.gateway.connection import Connection
 from brokerwatch.gateway.http_sessions import Sessions
 from brokerwatch.gateway.lane import LANE_WAIT_S, Lane
 from brokerwatch.gateway.loop import Loop
-from brokerwatch.gateway.nonces import KeyBook
 from brokerwatch.gateway.owner_instance import is_async
 from brokerwatch.gateway.venue import Venue
+from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.locks import Claim, claim
 from brokerwatch.storage.records import KeyState, Remembered
 
@@ -76,7 +76,7 @@ class Gateway:
         self,
         loop: Loop,
         clock: Clock,
-        book: KeyBook,
+        journal: Journal,
         known: Remembered,
         claims: Path | None,
         home: asyncio.AbstractEventLoop | None = None,
@@ -84,7 +84,7 @@ class Gateway:
         self._loop = loop
         self._home = home
         self._clock = clock
-        self._book = book
+        self._journal = journal
         self._known = known
         self._claims_folder = claims
         self._instances = Instances(loop, partial(getattr, ccxt))
@@ -168,8 +168,7 @@ class Gateway:
             _log.warning("%s has the API key of another broker here: one account, and one lane", spec.name)
             lane.budget_at_most(budget)
             return lane
-        lane = Lane(name, budget, self._clock, self._book, self._known.keys.get(name, KeyState(name)))
-        lane.ledger.recall(self._known.orders.get(name, ()))
+        lane = Lane(name, budget, self._clock, self._journal, self._known.keys.get(name, KeyState(name)))
         lane.counts_nonces = family in RISING_NONCES
         self._lanes[name] = (loop, lane)
         if spec.credentials and not spec.simulated and self._claims_folder is not None:
@@ -194,10 +193,9 @@ class Gateway:
             )
 
     def recall(self, known: Remembered) -> None:
-        """What is remembered of the keys and their orders could be read only now."""
+        """What is remembered of the keys could be read only now."""
         for name, (loop, lane) in self._lanes.items():
             loop.call(partial(lane.recall, known.keys.get(name, KeyState(name))))
-            loop.call(partial(lane.ledger.recall, known.orders.get(name, ())))
 
     def close(self, deadline_s: float) -> bool:
         """Close the sessions, each on its own loop. False when ours does not answer in time."""

@@ -19,11 +19,11 @@ from typing import Final
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.exchanges.rate_limit import Budget, RateLimiter
 from brokerwatch.gateway.async_source import Refrained
-from brokerwatch.gateway.nonces import KeyBook, Nonces
+from brokerwatch.gateway.nonces import Nonces
 from brokerwatch.health.backoff import LONGEST_WAIT_S
 from brokerwatch.health.outcome import NotAsked
 from brokerwatch.messages import Fault, FaultKind
-from brokerwatch.orders.in_flight import InFlightOrders
+from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.records import KeyState
 
 LANE_WAIT_S: Final = LONGEST_WAIT_S
@@ -44,19 +44,17 @@ class Lane:
     """See the module. Everything here runs on the loop's thread."""
 
     def __init__(
-        self, fingerprint: str, budget: Budget, clock: Clock, book: KeyBook, known: KeyState
+        self, fingerprint: str, budget: Budget, clock: Clock, journal: Journal, known: KeyState
     ) -> None:
         self.fingerprint = fingerprint
-        self.nonces = Nonces(fingerprint, clock, book)
+        self.nonces = Nonces(fingerprint, clock, journal)
         self.ordered_s = float("-inf")
         """When the newest order of this key ended, in monotonic seconds; infinite while one is under way: no
         balance that was asked for before is fresh, whichever broker of the key asked. Any thread may look."""
-        self.ledger = InFlightOrders(fingerprint, clock, book)
-        """The orders of this key, for all brokers that share it."""
         self.counts_nonces = False
         """Whether the exchange wants rising nonces; set by the account that uses the lane."""
         self._clock = clock
-        self._book = book
+        self._journal = journal
         self._pace = RateLimiter(budget)
         self._taken = False
         self._urgent: deque[asyncio.Future[None]] = deque()
@@ -202,7 +200,7 @@ class Lane:
         """Learn from a fault how this key may go on."""
         if fault.lockout_s > 0:
             until = self._lock_out(fault.lockout_s, fault.detail)
-            self._book.key(KeyState(self.fingerprint, locked_until_us=until.wall_us))
+            self._journal.key(KeyState(self.fingerprint, locked_until_us=until.wall_us))
         elif fault.kind is FaultKind.RATE_LIMITED or fault.retry_after_s > 0:
             self._pace = self._pace.refused(self._clock.up_s(), fault.retry_after_s)
             self._paused_why = fault.detail

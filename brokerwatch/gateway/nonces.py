@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import Future
-from typing import Final, Protocol
+from typing import Final
 
 from brokerwatch.clock import Clock
-from brokerwatch.orders.in_flight import OrderBook
+from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.records import KeyState
 
 RESERVED_MS: Final = 60_000
@@ -31,21 +30,13 @@ RESERVE_WAIT_S: Final = 2.0
 """How long a call waits for its reservation: a disk that is full must not blind the watcher."""
 
 
-class KeyBook(OrderBook, Protocol):
-    """Where a key's state is remembered, and its orders."""
-
-    def key(self, state: KeyState) -> Future[bool]:
-        """Remember it; the future says whether it is durable."""
-        ...
-
-
 class Nonces:
     """Strictly rising numbers, milliseconds where the clock allows, below a ceiling that is durable."""
 
-    def __init__(self, fingerprint: str, clock: Clock, book: KeyBook) -> None:
+    def __init__(self, fingerprint: str, clock: Clock, journal: Journal) -> None:
         self._fingerprint = fingerprint
         self._clock = clock
-        self._book = book
+        self._journal = journal
         self._last = 0
         self._ceiling = 0
         # A trader's own instance takes its numbers here too, on whatever thread it is used.
@@ -67,7 +58,7 @@ class Nonces:
             return
         self._ceiling = begin + reserved
         durable = asyncio.wrap_future(
-            self._book.key(KeyState(self._fingerprint, nonce_ceiling=self._ceiling))
+            self._journal.key(KeyState(self._fingerprint, nonce_ceiling=self._ceiling))
         )
         await asyncio.wait({durable}, timeout=RESERVE_WAIT_S)
 

@@ -38,7 +38,7 @@ from brokerwatch.gateway.call_thread import BUSY
 from brokerwatch.gateway.gateway import Access
 from brokerwatch.health.capabilities import READ, TRADE
 from brokerwatch.messages import Fault, FaultKind, Order, OrderState, Position, Product, Side
-from brokerwatch.orders.in_flight import CUT_OFF, Sent, another_order
+from brokerwatch.orders.in_flight import CUT_OFF, InFlightOrders, Sent, another_order
 from brokerwatch.orders.lookup import Lookup, accepted
 from brokerwatch.orders.ticket import Ticket
 
@@ -81,6 +81,7 @@ class OrderExecutor:
         self,
         spec: BrokerSpec,
         access: Access,
+        in_flight: InFlightOrders,
         clock: Clock,
         teller: Teller,
     ) -> None:
@@ -92,10 +93,10 @@ class OrderExecutor:
         self._teller = teller
         self._loop = access.loop
         self._speaks = adapter_for(access.connection)
-        self._ledger = access.lane.ledger
+        self._in_flight = in_flight
         self.closed = False
         """Whether no order goes out any more. Set by whoever stops the cluster, from any thread."""
-        self._lookup = Lookup(spec, access.connection, self._speaks, access.lane, clock, teller)
+        self._lookup = Lookup(spec, access.connection, self._speaks, access.lane, in_flight, clock, teller)
 
     @property
     def family(self) -> str:
@@ -139,11 +140,11 @@ class OrderExecutor:
         await self._ready()
         try:
             async with self._lane.turn(urgent=True):
-                sent = self._ledger.sent(client_order_id)
+                sent = self._in_flight.sent(client_order_id)
                 found = await self._lookup.accounted_for(product, client_order_id)
         except Refrained as refrained:
             raise CouldNotAsk(refrained.outcome.why) from None
-        known = self._ledger.placed(client_order_id)
+        known = self._in_flight.placed(client_order_id)
         if found is None:
             # What the exchange took is there, although its list may be a moment behind.
             return None if known is None else self._lookup.as_known(known)
@@ -161,7 +162,7 @@ class OrderExecutor:
 
     async def look_round(self) -> None:
         """Find out what became of the orders of which nobody knows, as far as that can be found out now."""
-        if not self._ledger.lost():
+        if not self._in_flight.lost():
             return
         try:
             async with asyncio.timeout(LOOK_ROUND_S), self._lane.turn(urgent=True):
@@ -169,17 +170,22 @@ class OrderExecutor:
         except (Refrained, EarlierOrderUnknown, TimeoutError):
             return  # then they are still not known
 
+    @property
+    def unaccounted(self) -> str:
+        """An order of this key whose outcome is not known, in words; empty: none. For any thread."""
+        return self._in_flight.unaccounted
+
     def lost(self) -> tuple[Sent, ...]:
         """The orders of which nobody knows what became of them, oldest first."""
-        return self._ledger.lost()
+        return self._in_flight.lost()
 
     async def forget(self, client_order_id: str) -> bool:
         """Look no more for this order: somebody found out by himself. False: it was not looked for."""
-        sent = self._ledger.sent(client_order_id)
+        sent = self._in_flight.sent(client_order_id)
         if sent is None or not sent.why:
             return False
         _log.warning("%s: the order %s is forgotten, as was asked for", self._spec.name, client_order_id)
-        self._ledger.end(client_order_id, None)
+        self._in_flight.end(client_order_id, None)
         return True
 
     async def order(
@@ -261,14 +267,14 @@ class OrderExecutor:
         name, out = request.client_order_id, False
         try:
             # Both before it goes out: on the board as "overtaken", and where a restart finds it.
-            await asyncio.gather(self._overtake(ended=False), self._ledger.send(request))
+            await asyncio.gather(self._overtake(ended=False), self._in_flight.send(request))
             out = True
             order = await self._sent(request)
         except asyncio.CancelledError:
             if out:
-                self._ledger.lose(name, CUT_OFF)
+                self._in_flight.lose(name, CUT_OFF)
             else:
-                self._ledger.end(name, None)
+                self._in_flight.end(name, None)
             raise
         finally:
             self._lane.ordered_s = self._clock.up_s()
@@ -280,11 +286,11 @@ class OrderExecutor:
         try:
             order_id = await self._attempt(request, self._speaks.place)
         except (Refrained, OrderError):
-            self._ledger.end(request.client_order_id, None)
+            self._in_flight.end(request.client_order_id, None)
             raise  # it was never sent
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the order may have been placed
             return await self._cleared_up(request, error)
-        self._ledger.end(request.client_order_id, order_id)
+        self._in_flight.end(request.client_order_id, order_id)
         return accepted(self._spec.name, request, order_id)
 
     async def _attempt(self, request: OrderRequest, send: Callable[[OrderRequest], Awaitable[T]]) -> T:
@@ -310,24 +316,24 @@ class OrderExecutor:
         name, order_id = self._spec.name, request.client_order_id
         if not isinstance(error, TimeoutError) and self._connection.sent_nothing:
             # ccxt itself would not have it: no fault of the exchange.
-            self._ledger.end(order_id, None)
+            self._in_flight.end(order_id, None)
             said = self._connection.fault(error).detail
             raise OrderNotSent(f"{name}: nothing was sent: {said}") from None
         if never_started(self._connection.failure(error)):
-            self._ledger.end(order_id, None)
+            self._in_flight.end(order_id, None)
             late = isinstance(error, TimeoutError)
             why = BUSY if late else self._connection.fault(error).detail
             raise OrderNotSent(f"{name}: nothing was sent: {why}") from None
         fault = self._noted(error)
         about = f"{fault.kind}: {fault.detail}"
         if self._said_no(error):
-            self._ledger.end(order_id, None)
+            self._in_flight.end(order_id, None)
             # Without ccxt's own error behind it: its text may hold what the server repeated of our secrets.
             raise OrderRefused(f"{name} refused: {fault.detail}", str(fault.kind)) from None
         if never_sent(self._connection.failure(error)):
-            self._ledger.end(order_id, None)
+            self._in_flight.end(order_id, None)
             raise OrderNotSent(f"{name}: nothing was sent: {about}") from None
-        self._ledger.lose(order_id, about)
+        self._in_flight.lose(order_id, about)
         try:
             found = await self._lookup.found(request.product, order_id)
         except (CouldNotAsk, NotSupported, Refrained) as trouble:
@@ -338,7 +344,7 @@ class OrderExecutor:
                 _log.warning(
                     "%s: the answer to an order was lost (%s); it was placed: %s", name, about, found.order_id
                 )
-                self._ledger.end(order_id, found.order_id, found)
+                self._in_flight.end(order_id, found.order_id, found)
                 return self._lookup.taken(
                     self._lookup.as_found(request.product, request.side, order_id, request, found)
                 )

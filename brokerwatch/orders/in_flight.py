@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -22,7 +22,7 @@ from brokerwatch.exchanges.order_answers import FoundOrder, canonical_id
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.messages import Product, Side
 from brokerwatch.money import plain
-from brokerwatch.storage.journal import boot_id
+from brokerwatch.storage.journal import Journal, boot_id
 from brokerwatch.storage.records import SentOrder
 
 _log: Final = logging.getLogger(__name__)
@@ -34,18 +34,6 @@ KEPT_ORDERS: Final = 10_000
 MARK_WAIT_S: Final = 2.0
 """How long an order waits until it is written down: a disk that is full must not stop an exit."""
 CUT_OFF: Final = "it was under way when the program that sent it ended"
-
-
-class OrderBook(Protocol):
-    """Where orders are written down."""
-
-    def order(self, order: SentOrder) -> Future[bool]:
-        """Remember it; the future says whether it is durable."""
-        ...
-
-    def order_ended(self, fingerprint: str, client_order_id: str) -> None:
-        """It is known what became of it: forget it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +76,10 @@ class Placed:
 class InFlightOrders:
     """See the module."""
 
-    def __init__(self, fingerprint: str, clock: Clock, book: OrderBook) -> None:
+    def __init__(self, fingerprint: str, clock: Clock, journal: Journal) -> None:
         self._fingerprint = fingerprint
         self._clock = clock
-        self._book = book
+        self._journal = journal
         self._boot = boot_id()
         self.unaccounted = ""
         """An order of which nobody knows, in words; empty when there is none. Any thread may look."""
@@ -138,7 +126,7 @@ class InFlightOrders:
     def _write_down(self, sent: Sent) -> Future[bool]:
         note = _Note(sent.request, self._boot, sent.lost_s if sent.why else None)
         document = msgspec.json.encode(note).decode()
-        return self._book.order(
+        return self._journal.order(
             SentOrder(self._fingerprint, sent.request.client_order_id, sent.sent_us, document)
         )
 
@@ -154,7 +142,7 @@ class InFlightOrders:
         sent = self._sent.pop(canonical_id(client_order_id), None)
         if sent is None:
             return
-        self._book.order_ended(self._fingerprint, sent.request.client_order_id)
+        self._journal.order_ended(self._fingerprint, sent.request.client_order_id)
         self._look()
         if order_id is not None:
             self._placed[canonical_id(client_order_id)] = Placed(sent.request, order_id, found)

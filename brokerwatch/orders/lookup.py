@@ -29,7 +29,7 @@ from brokerwatch.gateway.connection import Connection
 from brokerwatch.gateway.lane import Lane
 from brokerwatch.gateway.venue import answered
 from brokerwatch.messages import Fault, Order, OrderState, Product, Side
-from brokerwatch.orders.in_flight import Placed, another_order, another_request
+from brokerwatch.orders.in_flight import InFlightOrders, Placed, another_order, another_request
 
 _log: Final = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class Lookup:
         connection: Connection,
         speaks: ExchangeAdapter,
         lane: Lane,
+        in_flight: InFlightOrders,
         clock: Clock,
         told: Told,
     ) -> None:
@@ -60,7 +61,7 @@ class Lookup:
         self._connection = connection
         self._speaks = speaks
         self._lane = lane
-        self._ledger = lane.ledger
+        self._in_flight = in_flight
         self._clock = clock
         self._told = told
 
@@ -76,19 +77,19 @@ class Lookup:
         self, product: Product, side: Side, client_order_id: str, request: OrderRequest | None
     ) -> Order | None:
         """The order that has this id already. Raises InvalidOrder when that is another one."""
-        before = self._ledger.used_for(client_order_id)
+        before = self._in_flight.used_for(client_order_id)
         other = "" if before is None else another_request(before, product, side, request)
         if other:
             raise InvalidOrder("client_order_id", f"{client_order_id} was used for another one: {other}")
         try:
             found = await self.accounted_for(product, client_order_id)
         except (CouldNotAsk, NotSupported) as trouble:
-            known = self._ledger.placed(client_order_id)
+            known = self._in_flight.placed(client_order_id)
             if known is not None:
                 return self.taken(self.as_known(known))
             if self._speaks.ids_are_final:
                 return None  # the exchange itself places nothing under an id that it has seen
-            if self._ledger.sent(client_order_id) is not None:
+            if self._in_flight.sent(client_order_id) is not None:
                 raise OrderStateUnknown(
                     f"{self._spec.name}: nobody knows what became of the order {client_order_id}, and it "
                     f"cannot be looked up, so it was not sent again: {trouble}",
@@ -98,7 +99,7 @@ class Lookup:
                 f"{self._spec.name}: whether the order {client_order_id} was placed before cannot be "
                 f"looked up, so it was not sent: {trouble}"
             ) from trouble
-        known = self._ledger.placed(client_order_id)
+        known = self._in_flight.placed(client_order_id)
         if found is None and known is not None:
             # The exchange took it: its list is a moment behind, or no longer holds it.
             return self.taken(self.as_known(known))
@@ -115,7 +116,7 @@ class Lookup:
         But for `mine`, which is looked up by itself.
         Raises EarlierOrderUnknown when that is still not known of one.
         """
-        for sent in self._ledger.lost():
+        for sent in self._in_flight.lost():
             earlier, name = sent.request, self._spec.name
             if canonical_id(earlier.client_order_id) == canonical_id(mine):
                 continue
@@ -139,7 +140,7 @@ class Lookup:
 
         Raises OrderStateUnknown while one that was sent may still arrive.
         """
-        sent = self._ledger.sent(client_order_id)
+        sent = self._in_flight.sent(client_order_id)
         if sent is None:
             return await self.found(product, client_order_id)
         if sent.request.product.symbol != product.symbol:
@@ -154,12 +155,12 @@ class Lookup:
             )
         outcome = "never arrived" if found is None else f"was placed: {found.order_id}"
         _log.warning("%s: the order %s %s", self._spec.name, client_order_id, outcome)
-        self._ledger.end(client_order_id, None if found is None else found.order_id, found)
+        self._in_flight.end(client_order_id, None if found is None else found.order_id, found)
         return found
 
     async def found(self, product: Product, client_order_id: str) -> FoundOrder | None:
         """An order as the exchange has it just now; None when it does not list it."""
-        sent = self._ledger.sent(client_order_id)
+        sent = self._in_flight.sent(client_order_id)
         since_us = None if sent is None else sent.sent_us
         await self._lane.another(urgent=True)
         return await self.asked(lambda: self._speaks.find(product, client_order_id, since_us))

@@ -22,15 +22,17 @@ from brokerwatch.orders.in_flight import (
     another_order,
     another_request,
 )
+from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.records import SentOrder
 
 PRODUCT: Final = Product(symbol="BTC/USD", base="BTC", quote="USD", id="XXBTZUSD")
 
 
-class Paper:
+class Paper(Journal):
     """What is written down; `slow` is never answered."""
 
     def __init__(self, *, slow: bool = False) -> None:
+        super().__init__(None)
         self.marks: dict[tuple[str, str], SentOrder] = {}
         self.slow = slow
 
