@@ -3,56 +3,79 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
+from brokerwatch.cluster.requests import Requests
 from brokerwatch.messages import Candle, DetailedBalance, Order, Position, Product, Side
-
-if TYPE_CHECKING:
-    from brokerwatch.cluster.broker import Broker
 
 
 class AioBroker:
-    """A broker's questions and orders for asyncio: the same names, arguments, answers and errors."""
+    """A broker's questions and orders for asyncio. Get it from `Broker.aio`; any event loop may use it.
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
+    Names, arguments, answers and errors are those of `Broker`, without BlockingCallInLoop. A cancelled task
+    withdraws an order that has not gone out yet; one that is out goes on, and is looked up with `find_order`.
+    """
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
 
     async def get_account_balance(self, *, timeout_s: float | None = None) -> Decimal:
-        """See `Broker.get_account_balance`."""
-        return await self._broker.fetch_balance(timeout_s=timeout_s)
+        """Fetch the free cash now, or give the last known when that fails.
+
+        Args:
+            timeout_s: Seconds to wait; then the answer is the last known too.
+
+        Raises:
+            BalanceUnknown: The account has never answered with a balance. That is not zero.
+            ClusterStopped: The cluster does not run, so the exchange cannot be asked.
+            InsideLane: The call was made inside `broker.lane()`.
+        """
+        await self._requests.await_balance(timeout_s)
+        return self._requests.cash()
 
     async def get_account_balance_detailed(self, *, timeout_s: float | None = None) -> DetailedBalance:
-        """See `Broker.get_account_balance_detailed`."""
-        return await self._broker.fetch_balance_detailed(timeout_s=timeout_s)
+        """Fetch all that is in the account, or give the last known when that fails.
+
+        Args and Raises as for `get_account_balance`.
+        """
+        await self._requests.await_balance(timeout_s)
+        return self._requests.detailed()
 
     async def get_positions(self, *, timeout_s: float | None = None) -> list[Position]:
-        """See `Broker.get_positions`."""
-        return await self._broker.answer(self._broker.asks_in_turn().positions(), timeout_s)
+        """Await what `Broker.get_positions` gives. Raises CouldNotAsk, NotAllowed, NotSupported."""
+        return await self._requests.answer(self._requests.queries_in_turn().positions(), timeout_s)
 
     async def get_all_products(self, *, timeout_s: float | None = None) -> list[Product]:
-        """See `Broker.get_all_products`."""
-        return list(await self._broker.answer(self._broker.asks().products(), timeout_s))
+        """Await what `Broker.get_all_products` gives. Raises CouldNotAsk, NotSupported."""
+        return list(await self._requests.answer(self._requests.queries().products(), timeout_s))
 
     async def get_candles(
         self, symbol: str, timeframe: str = "1m", count: int = 100, *, timeout_s: float | None = None
     ) -> list[Candle]:
-        """See `Broker.get_candles`."""
-        return await self._broker.answer(self._broker.asks().candles(symbol, timeframe, count), timeout_s)
+        """Await what `Broker.get_candles` gives.
+
+        Raises InvalidSymbol, UnknownSymbol, NotSupported, CouldNotAsk, ValueError.
+        """
+        return await self._requests.answer(
+            self._requests.queries().candles(symbol, timeframe, count), timeout_s
+        )
 
     async def normalize_symbol(self, symbol: str, *, timeout_s: float | None = None) -> str:
-        """See `Broker.normalize_symbol`."""
-        return await self._broker.answer(self._broker.asks().symbol(symbol), timeout_s)
+        """Await what `Broker.normalize_symbol` gives. Raises InvalidSymbol, UnknownSymbol, CouldNotAsk."""
+        return await self._requests.answer(self._requests.queries().symbol(symbol), timeout_s)
 
     async def normalize_symbol_for_broker(
         self, symbol: str, exchange: str, *, timeout_s: float | None = None
     ) -> str:
-        """See `Broker.normalize_symbol_for_broker`."""
-        self._broker.check_exchange(exchange)
+        """Await what `Broker.normalize_symbol_for_broker` gives.
+
+        Raises UnknownBroker, InvalidSymbol, UnknownSymbol, CouldNotAsk.
+        """
+        self._requests.check_exchange(exchange)
         return await self.normalize_symbol(symbol, timeout_s=timeout_s)
 
     async def supports_symbol(self, symbol: str, *, timeout_s: float | None = None) -> bool:
-        """See `Broker.supports_symbol`."""
-        return await self._broker.answer(self._broker.asks().supports(symbol), timeout_s)
+        """Await what `Broker.supports_symbol` gives. Raises InvalidSymbol, CouldNotAsk."""
+        return await self._requests.answer(self._requests.queries().supports(symbol), timeout_s)
 
     async def place_market_order(
         self,
@@ -65,12 +88,16 @@ class AioBroker:
         client_order_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Order:
-        """See `Broker.place_market_order`. A cancelled task withdraws what has not gone out yet."""
-        ordering = self._broker.placing(
+        """Place a market order; by default only have it checked. A cancelled task withdraws it if it can.
+
+        Args, Returns and Raises as for `Broker.place_market_order`: only OrderStateUnknown leaves open
+        whether the order was placed.
+        """
+        ordering = self._requests.placing(
             symbol, side, base_amount, quote_amount, client_order_id, validate_only=validate_only
         )
-        with ordering.accounted_for(self._broker.name):
-            return await self._broker.answer(ordering.work, timeout_s, ordering.is_out)
+        with ordering.reported(self._requests.spec.name):
+            return await self._requests.answer(ordering.work, timeout_s, ordering.is_out)
 
     async def close_position(
         self,
@@ -81,17 +108,25 @@ class AioBroker:
         client_order_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Order:
-        """See `Broker.close_position`. A cancelled task withdraws what has not gone out yet."""
-        ordering = self._broker.closing(symbol, base_amount, client_order_id, validate_only=validate_only)
-        with ordering.accounted_for(self._broker.name):
-            return await self._broker.answer(ordering.work, timeout_s, ordering.is_out)
+        """Sell what is held of a coin at market. A cancelled task withdraws the order if it can.
+
+        Args, Returns and Raises as for `Broker.close_position`.
+        """
+        ordering = self._requests.closing(symbol, base_amount, client_order_id, validate_only=validate_only)
+        with ordering.reported(self._requests.spec.name):
+            return await self._requests.answer(ordering.work, timeout_s, ordering.is_out)
 
     async def find_order(
         self, symbol: str, client_order_id: str, *, timeout_s: float | None = None
     ) -> Order | None:
-        """See `Broker.find_order`."""
-        return await self._broker.answer(self._broker.asks_in_turn().find(symbol, client_order_id), timeout_s)
+        """Await what `Broker.find_order` gives; None when the exchange answers that there is no such order.
+
+        Raises CouldNotAsk, OrderStateUnknown, InvalidOrder.
+        """
+        return await self._requests.answer(
+            self._requests.queries_in_turn().find(symbol, client_order_id), timeout_s
+        )
 
     async def forget_order(self, client_order_id: str, *, timeout_s: float | None = None) -> bool:
-        """See `Broker.forget_order`."""
-        return await self._broker.answer(self._broker.asks().forget(client_order_id), timeout_s)
+        """Stop looking for an order; False when no order with this id was being looked for."""
+        return await self._requests.answer(self._requests.queries().forget(client_order_id), timeout_s)

@@ -1,23 +1,79 @@
-"""What exchanges say of themselves, asked once for all accounts there and told to each of them."""
+"""What is asked once for all accounts of an exchange: its own status, its markets, and the verifications."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+import random
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final
 
+from brokerwatch.actors.protocol import BrokerMessage, Stated
+from brokerwatch.clock import Clock
+from brokerwatch.cluster.wiring import WiredAccount
 from brokerwatch.errors import CouldNotAsk
 from brokerwatch.messages.trading import Status
 
 if TYPE_CHECKING:
     from brokerwatch.gateway.venue import Venue
-
+    from brokerwatch.orders.gate import Gate
 
 _log: Final = logging.getLogger(__name__)
 
 BELIEVED: Final = 3
 """After so many failed questions in a row the last word is not believed any more."""
+MARKETS_AGAIN_S: Final = 10.0
+"""How long after an attempt to load markets that are not known yet the next one is made."""
+
+
+class ExchangeWatch:
+    """Asks each exchange once for all accounts there, as long as the cluster runs.
+
+    `start` and `stop` are for the thread that starts or stops the cluster; `want_markets` is for any thread.
+    """
+
+    def __init__(self, clock: Clock, interval_s: float, send: Callable[[str, BrokerMessage], object]) -> None:
+        self._clock = clock
+        self._interval_s = interval_s
+        self._send = send
+        self._running = False
+        self._watches: list[Future[Any]] = []
+        self._looked_up_s: dict[Venue, float] = {}
+
+    def start(self, accounts: Mapping[str, WiredAccount]) -> None:
+        """Ask each exchange how it is, again and again, and for its markets where orders may go out."""
+        self._running = True
+        by_venue: dict[Venue, list[str]] = {}
+        for name, account in accounts.items():
+            by_venue.setdefault(account.access.venue, []).append(name)
+        for venue, names in by_venue.items():
+            first = accounts[names[0]]
+            if self._interval_s < float("inf") and venue.says_its_status:
+                watching = watch(venue, self._interval_s, self._to_all(names), random.uniform)
+                self._watches.append(first.access.loop.submit(watching))
+            if any(accounts[name].trading for name in names):
+                self.want_markets(first)
+
+    def _to_all(self, names: list[str]) -> Callable[[Status | None], None]:
+        def state(status: Status | None) -> None:
+            for name in names:
+                self._send(name, Stated(status))
+
+        return state
+
+    def want_markets(self, account: WiredAccount) -> None:
+        """Load markets that are not known yet, if the last attempt is long enough ago. Never waits."""
+        venue, now_s = account.access.venue, self._clock.up_s()
+        if self._running and now_s - self._looked_up_s.get(venue, float("-inf")) >= MARKETS_AGAIN_S:
+            self._looked_up_s[venue] = now_s
+            self._watches.append(account.access.loop.submit(account.queries.products()))
+
+    def stop(self) -> None:
+        """Ask no more. What is under way is cancelled."""
+        self._running = False
+        for watching in self._watches:
+            watching.cancel()
 
 
 async def watch(
@@ -41,5 +97,12 @@ async def watch(
         await asyncio.sleep(interval_s * uniform(0.9, 1.1))
 
 
-MARKETS_AGAIN_S: Final = 10.0
-"""How long after an attempt to load markets that nobody knows yet the next one is made."""
+def look_up_verifications(gate: Gate | None, accounts: Mapping[str, WiredAccount]) -> None:
+    """Learn which keys are verified before any handle is given out, and log which are not."""
+    if gate is None:
+        return
+    trading = [account for account in accounts.values() if account.trading]
+    gate.start(account.access.lane.fingerprint for account in trading)
+    for account in trading:
+        if account.entry.unverified:
+            _log.warning("%s", account.entry.unverified)

@@ -2,15 +2,223 @@
 
 from __future__ import annotations
 
-import msgspec
+import logging
+import os
+import random
+import threading
+from collections.abc import Mapping
+from typing import Final
 
-from brokerwatch.clock import Instant
-from brokerwatch.health.state_machine import Vetoes
+import msgspec
+import pykka
+
+from brokerwatch.actors.base import stop_soon, tell, wait_for_end
+from brokerwatch.actors.board import Board
+from brokerwatch.actors.broker import BrokerActor, BrokerContext
+from brokerwatch.actors.protocol import Alarms, BrokerMessage, Died, Drain, Life, OperatorCommand
+from brokerwatch.actors.supervisor import HealthSupervisor, SupervisorContext
+from brokerwatch.bus.publishing import BrokerPublishing, HealthPublishing, Publishing
+from brokerwatch.clock import Clock, Instant
+from brokerwatch.cluster.wiring import Sockets
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.config.cluster_settings import ClusterSettings
+from brokerwatch.health.reading import ttl_s
+from brokerwatch.health.restarts import Restarts
+from brokerwatch.health.state_machine import NO_VETOES, Health, Vetoes
 from brokerwatch.health.supervision import View
-from brokerwatch.messages import Reading, Reason
+from brokerwatch.messages import HealthState, Reading, Reason, Roster, next_epoch
+from brokerwatch.storage.journal import Journal
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Lives:
+    """The actors of one cluster: one for each broker, and the supervisor over them.
+
+    `start` once, then `stopping`, then what ends the parts, on the thread that starts or stops the cluster.
+    `tell`, `obey` and `of` may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        specs: Mapping[str, BrokerSpec],
+        board: Board,
+        journal: Journal,
+        settings: ClusterSettings,
+        clock: Clock,
+        heartbeat_s: float,
+    ) -> None:
+        self._specs = specs
+        self._board = board
+        self._journal = journal
+        self._settings = settings
+        self._clock = clock
+        self._heartbeat_s = heartbeat_s
+        self._ttl_s = ttl_s(heartbeat_s)
+        self._lock = threading.RLock()
+        self._running = False
+        self._lives: dict[str, Life] = {}
+        self._ending: dict[str, Life] = {}
+        """The lives that were there when the cluster began to stop."""
+        self._supervisor: pykka.ActorRef[HealthSupervisor] | None = None
+        self._supervisor_restarts = Restarts()
+        self._supervisor_epoch = ""
+        self._health: HealthPublishing | None = None
+
+    def start(
+        self,
+        sockets: Sockets,
+        contexts: Mapping[str, BrokerContext],
+        healths: Mapping[str, Health],
+        epochs: Mapping[str, str],
+        alarms: Alarms,
+    ) -> None:
+        """Start an actor for each broker, then the supervisor.
+
+        `healths` with which the brokers begin; `epochs` of the lives before this start, where they are known.
+        """
+        with self._lock:
+            self._running = True
+            self._sockets, self._contexts, self._alarms = sockets, contexts, alarms
+            for name in self._specs:
+                self._lives[name] = self._born(name, healths[name], self._next_epoch(epochs.get(name, "")))
+            self._start_supervisor()
+
+    def of(self, broker: str) -> Life:
+        """The life that a broker has just now."""
+        return self._lives[broker]
+
+    def tell(self, broker: str, message: BrokerMessage) -> bool:
+        """Tell a broker's actor something. False when there is none just now."""
+        life = self._lives.get(broker)
+        return life is not None and tell(life.ref, message)
+
+    def obey(self, command: OperatorCommand) -> bool:
+        """Hand a command to the supervisor. False when there is none just now."""
+        return self._supervisor is not None and tell(self._supervisor, command)
+
+    def wait_until_heard(self, within_s: float) -> None:
+        """Wait until the supervisor has heard every broker: only then does the whole way work.
+
+        Until then no broker is available. One that is not heard in time is named in the log.
+        """
+        until_s = self._clock.up_s() + within_s
+        for name in self._specs:
+            slot = self._board.slot(name)
+            if not slot.wait_until_lifted(Reason.NEVER_SEEN, max(0.0, until_s - self._clock.up_s())):
+                _log.warning("%s has not been heard of %g s after the start", name, within_s)
+
+    def stopping(self) -> None:
+        """Start no actor again from here on."""
+        with self._lock:
+            self._running = False
+            self._ending = dict(self._lives)
+
+    def end_supervisor(self, deadline_s: float) -> bool:
+        """End the supervisor. False when it does not end in time."""
+        return self._supervisor is None or wait_for_end(self._supervisor, deadline_s)
+
+    def stop_brokers_soon(self) -> None:
+        """Ask every broker's actor to stop, without waiting for any."""
+        for life in self._ending.values():
+            stop_soon(life.ref)
+
+    def ending(self) -> Mapping[str, Life]:
+        """The lives of the brokers that are to be waited for with `wait_for_end`."""
+        return self._ending
+
+    def farewell(self) -> None:
+        """Publish the last word on every topic: unknown, because the cluster is stopped."""
+        vetoes = NO_VETOES.lay(Reason.SHUTDOWN, "the cluster was stopped", self._clock.now())
+        for reading in self._board.readings():
+            self._board.slot(reading.broker).write_vetoes(vetoes)
+        gone = tuple(
+            msgspec.structs.replace(reading, state=HealthState.UNKNOWN) for reading in self._board.readings()
+        )
+        if self._health is not None:
+            for reading in gone:
+                self._health.publish(reading, ttl_ms=0)
+            self._health.publish_roster(Roster(gone), ttl_ms=0)
+
+    def _born(self, name: str, health: Health, epoch: str) -> Life:
+        """Start an actor for this broker, with this health and a publisher of its own."""
+        spec = self._specs[name]
+        src = f"broker/{spec.exchange}/{name}"
+        publishing = BrokerPublishing(
+            Publishing(self._sockets.broker_out, src, epoch, self._clock, self._ttl_s)
+        )
+
+        def died(why: str) -> None:
+            # Without a supervisor nothing is lost: the next one looks for dead actors too.
+            if self._supervisor is not None:
+                tell(self._supervisor, Died(name, epoch, why))
+
+        ref = BrokerActor.start(spec, epoch, health, self._contexts[name], publishing.publish, died)
+        return Life(epoch, ref)
+
+    def _reborn(self, name: str) -> Life:
+        """The next life of a broker, with all that the one before knew."""
+        slot = self._board.slot(name)
+        epoch = self._next_epoch(slot.reading.broker_epoch)
+        life = self._born(name, slot.supersede(epoch, self._clock.now()), epoch)
+        with self._lock:
+            self._lives[name] = life
+            if not self._running:
+                stop_soon(life.ref)
+        return life
+
+    def _next_epoch(self, predecessor: str) -> str:
+        return next_epoch(self._clock.now().wall_us, predecessor, os.urandom(4).hex())
+
+    def _start_supervisor(self) -> None:
+        now = self._clock.now()
+        self._supervisor_epoch = self._next_epoch(self._supervisor_epoch)
+        src = f"supervisor/{self._settings.name}"
+        publishing = Publishing(
+            self._sockets.health_out, src, self._supervisor_epoch, self._clock, self._ttl_s
+        )
+        health = HealthPublishing(publishing, publish_balances=self._settings.publish_balances)
+        self._health = health
+        self._supervisor = HealthSupervisor.start(
+            {name: unheard(*said, now) for name, said in self._board.said().items()},
+            dict(self._lives),
+            SupervisorContext(
+                start_broker=self._reborn,
+                take_newest=self._sockets.inbox.take,
+                topic=health,
+                journal=self._journal,
+                board=self._board,
+                alarms=self._alarms,
+                clock=self._clock,
+                heartbeat_s=self._heartbeat_s,
+                uniform=random.uniform,
+            ),
+            self._supervisor_died,
+        )
+        supervisor = self._supervisor
+        self._sockets.inbox.call(lambda: tell(supervisor, Drain()))
+
+    def _supervisor_died(self, why: str) -> None:
+        """The supervisor itself died: start another, within the same limits as for a broker."""
+        with self._lock:
+            if not self._running:
+                return
+            self._supervisor_restarts, wait_s = self._supervisor_restarts.died(
+                self._clock.up_s(), random.uniform
+            )
+        if wait_s is None:
+            _log.error("the supervisor has failed for good: %s; every reading will expire", why)
+            return
+        _log.error("the supervisor died and is restarted in %.1f s: %s", wait_s, why)
+        self._alarms.after(wait_s, self._restart_supervisor)
+
+    def _restart_supervisor(self) -> None:
+        with self._lock:
+            if self._running:
+                self._start_supervisor()
 
 
 def unheard(evidence: Reading, vetoes: Vetoes, now: Instant) -> View:
-    """What a supervisor knows before it has heard anything: who there is, and the vetoes laid before it."""
+    """What a supervisor knows at first: which brokers there are, and the vetoes that were laid before it."""
     blank = msgspec.structs.replace(evidence, broker_epoch="", version=0)
     return View(blank, now.up_s, vetoes.lay(Reason.NEVER_SEEN, "the supervisor has not heard of it yet", now))

@@ -43,6 +43,17 @@ def asked_at(asked_s: object, now: Instant, ordered_s: float, reading: Reading) 
     return Instant(now.wall_us - round((now.up_s - asked) * 1_000_000), asked)
 
 
+def observe(
+    outcome: object,
+    capability: str,
+    asked: Instant,
+    holdings: Callable[[object], Mapping[str, Holding]],
+    explain: Callable[[Exception], Fault],
+) -> Called | Observed:
+    """What the broker's actor is told of a call that the trader's own code made. Raises as `judged` does."""
+    return observed(capability, judged(outcome, asked, holdings, explain))
+
+
 def judged(
     outcome: object,
     asked: Instant,

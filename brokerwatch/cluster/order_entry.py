@@ -1,8 +1,220 @@
-"""Place and close: whether this order may go out now."""
+"""Place and close: whether this order may go out now.
+
+Before anything goes out the exchange must have the symbol and must take the amounts. An entry needs more: an
+account that can be trusted, a balance that is fresh, and a verification where one is asked for. An exit needs
+none of that. The order itself is sent by `orders/executor.py`.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import logging
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from brokerwatch.actors.board import Slot
+from brokerwatch.cluster.queries import Queries
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.errors import (
+    BalanceUnknown,
+    CouldNotAsk,
+    EarlierOrderUnknown,
+    EntryRefused,
+    InvalidOrder,
+    OrderNotSent,
+    TradingDisabled,
+    VerificationRequired,
+)
+from brokerwatch.exchanges import order_request
+from brokerwatch.exchanges.unlisted_market import unlisted
+from brokerwatch.messages import Order, Product, Side
+from brokerwatch.orders.ticket import Ticket
+
+if TYPE_CHECKING:
+    from brokerwatch.gateway.gateway import Access
+    from brokerwatch.orders.executor import OrderExecutor
+    from brokerwatch.orders.gate import Gate
+
+_log: Final = logging.getLogger(__name__)
 
 ENTRY_ATTEMPTS: Final = 3
 """How often an entry waits for a balance that another order has just overtaken."""
+
+
+class OrderEntry:
+    """Decides whether an order of one account may go out now, and hands it to the executor.
+
+    `place` and `close` run on the account's loop; the rest may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        spec: BrokerSpec,
+        slot: Slot,
+        access: Access,
+        executor: OrderExecutor,
+        queries: Queries,
+        remembers: Callable[[], bool] = lambda: True,
+        gate: Gate | None = None,
+    ) -> None:
+        self._spec = spec
+        self._slot = slot
+        self._access = access
+        self._executor = executor
+        self._queries = queries
+        self._remembers = remembers
+        """Whether it is known what was ordered before this start."""
+        self._gate = gate
+        """Where entries need a verification; None: they need none."""
+
+    @property
+    def unverified(self) -> str:
+        """Why entries need a verification first, in words; empty when they need none, or there is one."""
+        if self._gate is None:
+            return ""
+        return self._gate.trouble(
+            self._access.lane.fingerprint, self._spec.name, elsewhere=self._access.elsewhere
+        )
+
+    def look_up_verification(self) -> None:
+        """Have the files looked at for a newer report, if that is due. Never waits."""
+        if self._gate is not None:
+            self._gate.look_soon(self._access.lane.fingerprint)
+
+    async def place(
+        self,
+        symbol: str,
+        side: Side | str,
+        base_amount: Decimal | None,
+        quote_amount: Decimal | None,
+        client_order_id: str,
+        ticket: Ticket,
+        *,
+        validate_only: bool,
+        repeated: bool,
+    ) -> Order:
+        """Place a market order, or have it checked."""
+        product = await self._tradable(symbol)
+        request = order_request.requested(
+            product, side, base_amount, quote_amount, client_order_id, family=self._executor.family
+        )
+        if self._gate is not None and (
+            unknown := await self._gate.looked(self._access.lane.fingerprint, self._spec.name)
+        ):
+            raise VerificationRequired(unknown)
+        for attempt in range(1, ENTRY_ATTEMPTS + 1):
+            if self._overtaken():
+                await self._queries.read_again()
+            self._admit_entry()
+            try:
+                return await self._executor.order(
+                    request, ticket, validate_only=validate_only, repeated=repeated, check=self._admit_entry
+                )
+            except EntryRefused:
+                # Another order may have gone out while this one waited: its balance is read again.
+                if attempt == ENTRY_ATTEMPTS or not self._overtaken():
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def close(
+        self,
+        symbol: str,
+        base_amount: Decimal | None,
+        client_order_id: str,
+        ticket: Ticket,
+        *,
+        validate_only: bool,
+        repeated: bool,
+    ) -> Order:
+        """Sell what is held of a coin, or a part of it. Never refused for the state of the account."""
+        product = await self._tradable(symbol, leaving=True)
+        if base_amount is None:
+            if repeated and not validate_only:
+                # What is held now is what that order left.
+                before = await self._executor.placed_before(product, Side.SELL, client_order_id)
+                if before is not None:
+                    return before
+            # What an order with an unknown outcome has bought is to be sold too.
+            await self._executor.look_round()
+            base_amount = await self._free(product)
+        request = order_request.requested(
+            product,
+            Side.SELL,
+            base_amount,
+            None,
+            client_order_id,
+            family=self._executor.family,
+            leaving=True,
+        )
+        return await self._executor.order(
+            request,
+            ticket,
+            validate_only=validate_only,
+            repeated=repeated,
+            check=lambda: None,
+            leaving=True,
+        )
+
+    async def _tradable(self, symbol: str, *, leaving: bool = False) -> Product:
+        if not self._spec.trading:
+            raise TradingDisabled(
+                f"{self._spec.name}: orders are off; nothing was sent. To place any, set trading = true "
+                f"under [brokers.{self._spec.name}], or trading=True in its BrokerSpec"
+            )
+        try:
+            products = await self._queries.products()
+        except CouldNotAsk as error:
+            named = unlisted(self._executor.family, symbol) if leaving else None
+            if named is not None:
+                _log.warning("%s: its markets are not known, so an exit goes without", self._spec.name)
+                return named
+            raise OrderNotSent(f"{self._spec.name}: its markets are not known: {error}") from error
+        return products.product(symbol)
+
+    def _overtaken(self) -> bool:
+        """Whether an order of this key, through any of its brokers, came after the balance was asked for."""
+        reading = self._slot.reading
+        asked_s = float("inf") if reading.as_of is None else reading.as_of.up_s
+        return reading.overtaken or asked_s < self._access.lane.ordered_s
+
+    def _admit_entry(self) -> None:
+        """Raise EntryRefused unless the account can be trusted with an entry this very moment."""
+        reading, name = self._slot.reading, self._spec.name
+        if unverified := self.unverified:
+            raise VerificationRequired(unverified)
+        if not reading.available:
+            raise EntryRefused(f"{name} is not available: {reading.reason}: {reading.detail}".rstrip(": "))
+        if not self._remembers():
+            raise EntryRefused(
+                f"{name}: what was ordered before this start cannot be read yet: the store does not answer"
+            )
+        if reading.age_ms is None:
+            raise EntryRefused(f"{name} has never answered with a balance")
+        if self._overtaken():
+            raise EntryRefused(f"{name}: an order was sent after its balance was read; read it again first")
+        if reading.age_ms > self._spec.entry_age_s * 1_000:
+            raise EntryRefused(
+                f"{name}: its balance is {reading.age_ms / 1_000:.0f} s old, and entries need one of at most "
+                f"{self._spec.entry_age_s:g} s; read it again with get_account_balance()"
+            )
+
+    async def _free(self, product: Product) -> Decimal:
+        """What can be sold of a coin: read now, or the last known when that fails."""
+        balance = await self._queries.read_again() or self._slot.known()[1]
+        if balance is None:
+            raise BalanceUnknown(
+                f"{self._spec.name} has never answered with a balance, so nobody knows how much "
+                f"{product.base} it holds; give base_amount"
+            )
+        held = balance.holdings.get(product.base)
+        if held is None or held.free <= 0:
+            for sent in self._executor.lost():
+                earlier = sent.request
+                if (earlier.side, earlier.product.base) == (Side.BUY, product.base):
+                    raise EarlierOrderUnknown(
+                        f"{self._spec.name} holds no {product.base} that is free to be sold, and nobody "
+                        f"knows what became of {earlier.client_order_id}, which buys it ({sent.why})",
+                        earlier.client_order_id,
+                    )
+            raise InvalidOrder("symbol", f"{self._spec.name} holds no {product.base} that is free to be sold")
+        return held.free

@@ -1,25 +1,298 @@
-"""Ask, then wait or await: what the synchronous and the awaited handle share."""
+"""Ask, then wait or await: what the synchronous and the awaited handle of a broker share.
+
+Questions and orders run on the event loop of the account. The caller waits for them on its own thread, or
+awaits them in its own loop, and never longer than a bound. A caller that stops waiting takes back its order
+as long as that has not gone out; what went out goes on to its end.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from concurrent.futures import Future
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from brokerwatch.errors import BlockingCallInLoop
+from brokerwatch.actors.board import Slot
+from brokerwatch.actors.protocol import LATE_S, BrokerMessage, FetchNow
+from brokerwatch.cluster.queries import Queries
+from brokerwatch.config.broker_spec import MARKETS_DEADLINE_S, BrokerSpec
+from brokerwatch.errors import (
+    BalanceUnknown,
+    BlockingCallInLoop,
+    ClusterStopped,
+    CouldNotAsk,
+    NotSupported,
+    UnknownBroker,
+)
+from brokerwatch.gateway.lane_turn import refuse_inside
+from brokerwatch.messages import DetailedBalance, Reading, Side
+from brokerwatch.orders.ticket import Cut, Late, Ordering, Ticket, new_order_id
+
+if TYPE_CHECKING:
+    from brokerwatch.cluster.wiring import WiredAccount
 
 T = TypeVar("T")
 
-
 GRACE_S: Final = 1.0
 """What a caller waits beyond the moment at which the actor must have answered."""
-
-
 MOST_QUESTIONS: Final = 4
 """So many questions one call of the handle may ask one after the other, each with its own deadline."""
 
 
+class Requests:
+    """The requests of one broker, for both of its handles. Any thread may call it, in a loop or outside."""
+
+    def __init__(
+        self,
+        spec: BrokerSpec,
+        slot: Slot,
+        send: Callable[[BrokerMessage], bool],
+        account: Callable[[], WiredAccount | None],
+        queue_s: float,
+    ) -> None:
+        """`send` tells the broker's actor something and is False while there is none.
+
+        `account` gives the account at the exchange, or None where there is none, or none yet. `queue_s`: how
+        long a fetch may wait for its turn.
+        """
+        self.spec: Final = spec
+        self.slot: Final = slot
+        self.send: Final = send
+        self._account = account
+        self._queue_s = queue_s
+
+    # --- what can be asked ---------------------------------------------------------------------------
+
+    def account(self) -> WiredAccount:
+        """The account at the exchange. Raises NotSupported where there is no exchange, ClusterStopped."""
+        account = self._account()
+        if account is None and self.spec.fetch is None:
+            raise ClusterStopped(
+                f"the cluster has not been started, so nobody can ask the exchange of {self.spec.name}"
+            )
+        if account is None:
+            raise NotSupported(
+                f"{self.spec.name} is read by a callable of your own, so there is no exchange to ask"
+            )
+        return account
+
+    def account_in_turn(self) -> WiredAccount:
+        """The same for requests that need the lane. Raises InsideLane too."""
+        account = self.account()
+        refuse_inside(account.access.lane, self.spec.name)
+        return account
+
+    def queries(self) -> Queries:
+        """The questions about markets. Raises as `account` does."""
+        return self.account().queries
+
+    def queries_in_turn(self) -> Queries:
+        """The questions that need the lane. Raises as `account_in_turn` does."""
+        return self.account_in_turn().queries
+
+    def placing(
+        self,
+        symbol: str,
+        side: Side | str,
+        base_amount: Decimal | None,
+        quote_amount: Decimal | None,
+        client_order_id: str | None,
+        *,
+        validate_only: bool,
+    ) -> Ordering:
+        """A market order that is to be placed; nothing is sent before its `work` runs."""
+        order_id, ticket = client_order_id or new_order_id(), Ticket()
+        work = self.account_in_turn().entry.place(
+            symbol,
+            side,
+            base_amount,
+            quote_amount,
+            order_id,
+            ticket,
+            validate_only=validate_only,
+            repeated=client_order_id is not None,
+        )
+        return Ordering(work, order_id, ticket, validate_only)
+
+    def closing(
+        self, symbol: str, base_amount: Decimal | None, client_order_id: str | None, *, validate_only: bool
+    ) -> Ordering:
+        """An exit that is to be placed; nothing is sent before its `work` runs."""
+        order_id, ticket = client_order_id or new_order_id(), Ticket()
+        work = self.account_in_turn().entry.close(
+            symbol,
+            base_amount,
+            order_id,
+            ticket,
+            validate_only=validate_only,
+            repeated=client_order_id is not None,
+        )
+        return Ordering(work, order_id, ticket, validate_only)
+
+    def check_exchange(self, exchange: str) -> None:
+        """Raise UnknownBroker unless this broker is at that exchange, or has that name."""
+        if exchange not in (self.spec.exchange, self.spec.name):
+            raise UnknownBroker(
+                f"this is {self.spec.name}, a broker at {self.spec.exchange}, and not one at {exchange}"
+            )
+
+    # --- questions and orders ------------------------------------------------------------------------
+
+    def wait_for(
+        self,
+        name: str,
+        work: Coroutine[Any, Any, T],
+        timeout_s: float | None,
+        goes_on: Callable[[], bool] = lambda: False,
+    ) -> T:
+        """Run `work` on the account's loop and wait for its answer.
+
+        `name` of the method that was called. `goes_on`: whether the work goes on once no caller waits for it.
+        """
+        try:
+            not_in_a_loop(f"{name}() ", f"aio.{name}()")
+            patience_s = self._patience_s(timeout_s)
+        except BaseException:
+            work.close()
+            raise
+        started = self._start(work, goes_on)
+        try:
+            return started.result(patience_s)
+        except concurrent.futures.TimeoutError:
+            if started.done():
+                raise  # it is the answer
+            raise self._late(timeout_s) from None
+        except concurrent.futures.CancelledError:
+            raise Cut(str(self._stopped())) from None
+        finally:
+            started.cancel()  # nothing, where it has ended
+
+    async def answer(
+        self,
+        work: Coroutine[Any, Any, T],
+        timeout_s: float | None,
+        goes_on: Callable[[], bool] = lambda: False,
+    ) -> T:
+        """Run `work` on the account's loop and await its answer; `goes_on` as for `wait_for`."""
+        try:
+            patience_s = self._patience_s(timeout_s)
+        except BaseException:
+            work.close()
+            raise
+        started = asyncio.wrap_future(self._start(work, goes_on))
+        try:
+            async with asyncio.timeout(patience_s):
+                return await started
+        except TimeoutError:
+            raise self._late(timeout_s) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise Cut(str(self._stopped())) from None
+
+    def _start(self, work: Coroutine[Any, Any, T], goes_on: Callable[[], bool]) -> Future[T]:
+        """Begin on the account's loop. A caller that stops waiting does not stop an order that is out."""
+        try:
+            return self.account().access.loop.submit_shielded(work, goes_on)
+        except RuntimeError:
+            work.close()
+            raise self._stopped() from None
+
+    def _patience_s(self, timeout_s: float | None) -> float:
+        each_s = self._queue_s + self.spec.fetch_deadline_s + GRACE_S
+        if timeout_s is None:
+            return MARKETS_DEADLINE_S + MOST_QUESTIONS * each_s
+        # Looked at before anything is sent: a caller that cannot wait must not have ordered.
+        given: Any = timeout_s
+        if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0:
+            raise ValueError(f"timeout_s: expected seconds above 0, not {timeout_s!r}")
+        return min(float(timeout_s), threading.TIMEOUT_MAX)
+
+    def _late(self, timeout_s: float | None) -> CouldNotAsk:
+        return Late(f"{self.spec.name}: no answer within {self._patience_s(timeout_s):g} s", "network")
+
+    def _stopped(self) -> ClusterStopped:
+        return ClusterStopped(
+            f"the cluster is not running, so nobody can ask the exchange of {self.spec.name}"
+        )
+
+    # --- the balance ---------------------------------------------------------------------------------
+
+    def wait_for_balance(self, call: str, instead: str, timeout_s: float | None) -> None:
+        """Have the balance read and wait for it; afterwards the board shows what is known.
+
+        `call` that was made, and what belongs `instead` of it in an event loop.
+        """
+        not_in_a_loop(call, instead)
+        waiter = self._fetch()
+        try:
+            waiter.result(self._bound_s(timeout_s))
+        except concurrent.futures.TimeoutError:
+            waiter.cancel()
+
+    async def await_balance(self, timeout_s: float | None) -> None:
+        """The same as `wait_for_balance` for asyncio."""
+        waiter = self._fetch()
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(waiter), self._bound_s(timeout_s))
+        except TimeoutError:
+            waiter.cancel()
+
+    def _fetch(self) -> Future[Reading]:
+        account = self._account()
+        if account is not None:
+            refuse_inside(account.access.lane, self.spec.name)
+        waiter: Future[Reading] = Future()
+        if not self.send(FetchNow(waiter)):
+            # The actor is just being replaced: what is known is on the board.
+            waiter.set_result(self.slot.reading)
+        return waiter
+
+    def _bound_s(self, timeout_s: float | None) -> float:
+        # The actor answers at its first tick after all of these, unless it hangs.
+        longest_s = self._queue_s + self.spec.fetch_deadline_s + LATE_S + GRACE_S
+        return longest_s if timeout_s is None else timeout_s
+
+    def cash(self) -> Decimal:
+        """The cash that the board shows. Raises BalanceUnknown."""
+        reading = self.slot.reading
+        if reading.cash is None:
+            raise self._unknown(reading)
+        return reading.cash
+
+    def detailed(self) -> DetailedBalance:
+        """The whole balance that the board shows. Raises BalanceUnknown."""
+        reading, balance = self.slot.known()
+        if balance is None or reading.age_ms is None:
+            raise self._unknown(reading)
+        return DetailedBalance(
+            broker=self.spec.name,
+            holdings=balance.holdings,
+            cash=balance.cash(self.spec.cash_currencies),
+            held=balance.held(self.spec.cash_currencies),
+            wallets=balance.wallets,
+            as_of=balance.as_of,
+            age_ms=reading.age_ms,
+            stale=reading.stale,
+            available=reading.available,
+            fault=reading.fault,
+            detail=reading.detail,
+        )
+
+    def _unknown(self, reading: Reading) -> BalanceUnknown:
+        fault = f"{reading.fault}: " if reading.fault else ""
+        return BalanceUnknown(
+            f"{self.spec.name} has never answered with a balance, so it is unknown, not zero "
+            f"({fault}{reading.detail or reading.reason})"
+        )
+
+
 def not_in_a_loop(call: str, instead: str) -> None:
+    """Raise BlockingCallInLoop inside a running event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -27,24 +300,3 @@ def not_in_a_loop(call: str, instead: str) -> None:
     raise BlockingCallInLoop(
         f"{call}would stop the running event loop until the exchange answers; use: await broker.{instead}"
     )
-
-
-_under_way: set[asyncio.Task[Any]] = set()
-
-
-async def run_shielded(work: Coroutine[Any, Any, T], goes_on: Callable[[], bool]) -> T:
-    task = asyncio.create_task(work)
-    _under_way.add(task)  # a loop keeps no hold of its tasks
-    task.add_done_callback(_ended)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if not goes_on():
-            task.cancel()  # what nobody waits for leaves the queue to those who wait
-        raise
-
-
-def _ended(task: asyncio.Task[Any]) -> None:
-    _under_way.discard(task)
-    if not task.cancelled():
-        task.exception()  # asyncio would log it, all of it, where nobody waits for it any more

@@ -6,11 +6,15 @@ is unknown is named and not counted as nothing. Where nothing is known there is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from brokerwatch.actors.board import Board
+from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.messages import Reading, total
+from brokerwatch.money import unit
+from brokerwatch.storage.journal import identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +49,18 @@ def total_cash(readings: Iterable[Reading], same_account: Iterable[str] = ()) ->
         unknown=unknown,
         same_account=tuple(same_account),
     )
+
+
+def totals(specs: Mapping[str, BrokerSpec], board: Board) -> dict[str, Total]:
+    """The cash of all brokers by unit. Brokers on one API key are one account and count once."""
+    by_unit: dict[str, list[Reading]] = {}
+    doubles: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for name, spec in specs.items():
+        code, account = unit(spec.cash_currencies[0]), identity(spec)
+        if spec.credentials and account in seen:
+            doubles.setdefault(code, []).append(name)
+            continue
+        seen.add(account)
+        by_unit.setdefault(code, []).append(board.slot(name).reading)
+    return {code: total_cash(parts, doubles.get(code, ())) for code, parts in by_unit.items()}

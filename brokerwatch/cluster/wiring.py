@@ -1,22 +1,257 @@
-"""Which part of a cluster is handed to which."""
+"""Which part of a cluster is handed to which: functions that build parts and return them in frozen values.
+
+Nothing is decided here. ccxt is imported only when an account is at an exchange: a cluster whose balances
+come from callables does not load it.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from brokerwatch.actors.board import Board, Slot
+from brokerwatch.actors.broker import BrokerContext
+from brokerwatch.actors.protocol import Alarms, BrokerMessage
+from brokerwatch.bus.inbox import Inbox
+from brokerwatch.bus.publisher import Publisher
+from brokerwatch.bus.sockets import Bus
 from brokerwatch.clock import Clock
-from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.cluster.observation import CallReporter
+from brokerwatch.cluster.order_entry import OrderEntry
+from brokerwatch.cluster.persistence import Persistence
+from brokerwatch.cluster.queries import Queries
+from brokerwatch.cluster.shutdown import SHORTEST_SHARE_S
+from brokerwatch.config.broker_spec import CUSTOM, BrokerSpec
+from brokerwatch.config.cluster_settings import ClusterSettings, cluster_mistakes
+from brokerwatch.errors import ConfigError, Problem
+from brokerwatch.gateway.async_source import callable_source
+from brokerwatch.gateway.loop import Loop, LoopThread
+from brokerwatch.health.outcome import Source
+from brokerwatch.health.reading import evidence
+from brokerwatch.health.state_machine import NO_VETOES, Health
+from brokerwatch.messages import HealthState, Reading, Reason
+from brokerwatch.orders.in_flight import LOST_AFTER_S, InFlightOrders
+from brokerwatch.storage.records import Remembered
 
 if TYPE_CHECKING:
-    from brokerwatch.gateway.gateway import Access
-    from brokerwatch.orders.executor import OrderExecutor, Teller
-    from brokerwatch.orders.in_flight import InFlightOrders
+    from brokerwatch.gateway.gateway import Access, Gateway
+    from brokerwatch.orders.executor import OrderExecutor
+    from brokerwatch.orders.gate import Gate
 
 
-def wired_executor(
-    spec: BrokerSpec, access: Access, in_flight: InFlightOrders, clock: Clock, teller: Teller
-) -> OrderExecutor:
-    """The executor of one account's orders; `teller` is told how its calls end."""
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """The sockets of one cluster, each on a thread of its own."""
+
+    bus: Bus
+    inbox: Inbox
+    """What the brokers say, for the supervisor."""
+    health_out: Publisher
+    """The health topic."""
+    broker_out: Publisher
+    """What the brokers publish."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a cluster has before its accounts are wired."""
+
+    board: Board
+    state: Persistence
+    clock: Clock
+    heartbeat_s: float
+    alarms: Alarms
+    gate: Gate | None
+    """Where entries need a verification; None: they need none."""
+    send: Callable[[str, BrokerMessage], bool]
+    """Tells the actor of a broker something; False when it has ended."""
+    started_loop: Callable[[str], LoopThread]
+    """Starts an event loop on a thread of this name, which the cluster stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class WiredAccount:
+    """One account at an exchange, as the handles and the router use it."""
+
+    access: Access
+    executor: OrderExecutor
+    queries: Queries
+    entry: OrderEntry
+    trading: bool
+    """Whether its configuration lets orders go out."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOrders:
+    """The orders of one API key, and the event loop that they belong to."""
+
+    loop: Loop
+    orders: InFlightOrders
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """Everything that stands between the brokers' actors and their exchanges."""
+
+    contexts: Mapping[str, BrokerContext] = field(default_factory=dict[str, BrokerContext])
+    """What the actor of each broker needs, by the broker's name."""
+    accounts: Mapping[str, WiredAccount] = field(default_factory=dict[str, WiredAccount])
+    """The accounts at exchanges by the broker's name; a broker with a callable of the trader's has none."""
+    in_flight: Mapping[str, KeyOrders] = field(default_factory=dict[str, KeyOrders])
+    """The orders of each API key, by its fingerprint: brokers on one key share them."""
+
+    def recall_orders(self, remembered: Remembered) -> None:
+        """Take over the orders of before, which could be read only now."""
+        for fingerprint, key in self.in_flight.items():
+            key.loop.call(partial(key.orders.recall, remembered.orders.get(fingerprint, ())))
+
+
+def check(specs: tuple[BrokerSpec, ...], settings: ClusterSettings) -> None:
+    """Raise ConfigError where two brokers have one name, or the settings cannot be."""
+    problems = [Problem("", f"cluster.{key}", text) for key, text in cluster_mistakes(settings)]
+    names = [spec.name for spec in specs]
+    problems += [
+        Problem("", f"brokers.{name}", "expected a name of its own; two brokers have this one")
+        for name in sorted({name for name in names if names.count(name) > 1})
+    ]
+    if problems:
+        raise ConfigError(tuple(problems))
+
+
+def blank_board(
+    specs: Iterable[BrokerSpec],
+    broken: Mapping[str, tuple[str, str]],
+    clock: Clock,
+    heartbeat_s: float,
+    changed: Callable[[Reading, Reading], object],
+) -> Board:
+    """The board before the cluster has started: no broker is available.
+
+    `broken`: brokers that cannot be used because of their configuration, with their exchange and the reason.
+    `changed` is called with each change of a reading.
+    """
+    now = clock.now()
+    slots: list[Slot] = []
+    for spec in specs:
+        health = Health.begin(now, threshold=spec.max_consecutive_errors, rules=spec.rules)
+        blank = evidence(spec, "", health, now, clock, heartbeat_s)
+        vetoes = NO_VETOES.lay(Reason.NEVER_SEEN, "not started yet", now)
+        slots.append(Slot(blank, health, vetoes, changed))
+    for name, (exchange, why) in broken.items():
+        spec = BrokerSpec(name, exchange=exchange)
+        health = replace(Health.begin(now), state=HealthState.UNKNOWN)
+        blank = evidence(spec, "", health, now, clock, heartbeat_s)
+        for_ever = msgspec.structs.replace(blank, valid_until_s=float("inf"))
+        slots.append(Slot(for_ever, health, NO_VETOES.lay(Reason.CONFIG, why, now)))
+    return Board(tuple(slots))
+
+
+def opened_sockets(settings: ClusterSettings, clock: Clock, ttl_s: float) -> Sockets:
+    """Open and start the sockets. Raises EndpointUnavailable, with nothing left open."""
+    bus = Bus()
+    sockets = Sockets(
+        bus,
+        Inbox(bus, settings.broker_endpoint, clock, ttl_s),
+        Publisher(bus, settings.health_endpoint, "brokerwatch-health", bind=True),
+        Publisher(bus, settings.broker_endpoint, "brokerwatch-brokers", bind=False, gather_s=0.0),
+    )
+    started: list[Inbox | Publisher] = []
+    try:
+        for part in (sockets.inbox, sockets.health_out, sockets.broker_out):
+            part.start()
+            started.append(part)
+    except BaseException:
+        for part in started:
+            part.stop(SHORTEST_SHARE_S)
+        bus.close()
+        raise
+    return sockets
+
+
+def gateway_of(
+    specs: Iterable[BrokerSpec], parts: Parts, home: asyncio.AbstractEventLoop | None
+) -> Gateway | None:
+    """The gateway to the exchanges; None where every balance comes from a callable of the trader's.
+
+    `home`: the trader's own event loop, where there is one.
+    """
+    if not any(spec.fetch is None and spec.exchange != CUSTOM for spec in specs):
+        return None
+    from brokerwatch.gateway.gateway import Gateway
+
+    return Gateway(
+        parts.started_loop("brokerwatch-exchanges"),
+        parts.clock,
+        parts.state.journal,
+        parts.state.remembered,
+        parts.state.keys_folder,
+        home,
+    )
+
+
+def wired(specs: Iterable[BrokerSpec], parts: Parts, gateway: Gateway | None) -> Wired:
+    """Build what stands between each actor and its exchange. Makes no request. Raises ConfigError."""
+    contexts: dict[str, BrokerContext] = {}
+    accounts: dict[str, WiredAccount] = {}
+    in_flight: dict[str, KeyOrders] = {}
+    sources: LoopThread | None = None
+    for spec in specs:
+        source: Source
+        if spec.fetch is not None:
+            # A callable that blocks its loop must hold up neither the exchanges nor the heartbeats.
+            sources = sources or parts.started_loop("brokerwatch-sources")
+            source = own_source(spec, sources, parts.clock)
+        elif gateway is None or spec.exchange == CUSTOM:
+            expected = "expected exchange=, a ccxt id, or fetch=, an async callable"
+            raise ConfigError((Problem("", f"brokers.{spec.name}", expected),))
+        else:
+            access = gateway.account(spec)
+            accounts[spec.name] = _account(spec, access, _orders_of(access, parts, in_flight), parts)
+            source = access.source
+        contexts[spec.name] = BrokerContext(
+            source=source,
+            slot=parts.board.slot(spec.name),
+            alarms=parts.alarms,
+            clock=parts.clock,
+            heartbeat_s=parts.heartbeat_s,
+            journal=parts.state.journal,
+        )
+    return Wired(contexts, accounts, in_flight)
+
+
+def own_source(spec: BrokerSpec, loop: LoopThread, clock: Clock) -> Source:
+    """The balance of a broker that is read by a callable of the trader's."""
+    if spec.fetch is None:
+        raise ValueError(f"{spec.name} has no callable")
+    return callable_source(loop, spec.fetch, clock)
+
+
+def _orders_of(access: Access, parts: Parts, in_flight: dict[str, KeyOrders]) -> InFlightOrders:
+    """The orders of this account's API key; brokers on one key share them."""
+    fingerprint = access.lane.fingerprint
+    if fingerprint not in in_flight:
+        orders = InFlightOrders(fingerprint, parts.clock, parts.state.journal)
+        orders.recall(parts.state.remembered.orders.get(fingerprint, ()))
+        in_flight[fingerprint] = KeyOrders(access.loop, orders)
+    return in_flight[fingerprint].orders
+
+
+def _account(spec: BrokerSpec, access: Access, in_flight: InFlightOrders, parts: Parts) -> WiredAccount:
     from brokerwatch.orders.executor import OrderExecutor
 
-    return OrderExecutor(spec, access, in_flight, clock, teller)
+    send, slot = partial(parts.send, spec.name), parts.board.slot(spec.name)
+    executor = OrderExecutor(spec, access, in_flight, parts.clock, CallReporter(send))
+    queries = Queries(spec, slot, access, executor, send)
+    known_from_s = parts.clock.up_s() + LOST_AFTER_S
+
+    def remembers() -> bool:
+        # What was lost before has arrived after that time, or never will.
+        return parts.state.journal.loaded or parts.clock.up_s() > known_from_s
+
+    entry = OrderEntry(spec, slot, access, executor, queries, remembers, parts.gate)
+    return WiredAccount(access, executor, queries, entry, spec.trading)

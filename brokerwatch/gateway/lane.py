@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.exchanges.rate_limit import Budget, RateLimiter
@@ -39,6 +39,9 @@ GAVE_WAY: Final = "not asked: it gave way to an order"
 LONGEST_LOCKOUT_S: Final = 3_600.0
 """A stored lockout that ends later is not believed: the wall clock has jumped."""
 
+Holder = tuple[int, "asyncio.Task[Any] | None"]
+"""A thread, and in an event loop the task on it. Tasks that were begun inside are others, and may wait."""
+
 
 class Lane:
     """See the module. Everything here runs on the loop's thread."""
@@ -51,6 +54,8 @@ class Lane:
         self.ordered_s = float("-inf")
         """When the newest order of this key ended, in monotonic seconds; infinite while one is under way: no
         balance that was asked for before is fresh, whichever broker of the key asked. Any thread may look."""
+        self.holder: Holder | None = None
+        """Which code of the trader's has the lane now, by `broker.lane()`; None: none has. Any thread."""
         self.counts_nonces = False
         """Whether the exchange wants rising nonces; set by the account that uses the lane."""
         self._clock = clock

@@ -14,24 +14,17 @@ import asyncio
 import threading
 from concurrent.futures import CancelledError, Future
 from types import TracebackType
-from typing import Any, Final, Self
-from weakref import WeakKeyDictionary
+from typing import Any, Self
 
 from brokerwatch.errors import BlockingCallInLoop, CouldNotAsk, InsideLane
 from brokerwatch.gateway.async_source import Refrained
-from brokerwatch.gateway.lane import Lane
-from brokerwatch.gateway.loop import Loop
-
-Holder = tuple[int, "asyncio.Task[Any] | None"]
-"""A thread, and in an event loop the task on it. Tasks that were begun inside are others, and may wait."""
-
-_holders: Final[WeakKeyDictionary[Lane, Holder]] = WeakKeyDictionary()
-"""Which trader's code has which lane."""
+from brokerwatch.gateway.lane import Holder, Lane
+from brokerwatch.gateway.loop import Loop, running_loop
 
 
 def refuse_inside(lane: Lane, name: str) -> None:
     """Raise InsideLane where the caller itself has this lane: it would wait for the end of its own turn."""
-    thread, task = _holders.get(lane, (None, None))
+    thread, task = lane.holder or (None, None)
     here = _here()
     if thread == here[0] and task in (None, here[1]):
         raise InsideLane(
@@ -66,11 +59,7 @@ class LaneTurn:
         return self._lane.nonces.next()
 
     def __enter__(self) -> Self:
-        try:
-            running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if running is not None:
+        if running_loop() is not None:
             raise BlockingCallInLoop("waiting for the lane would stop the event loop; use: async with")
         self._begin()
         try:
@@ -78,7 +67,7 @@ class LaneTurn:
         except BaseException:
             self._loop.call(self._leave.set)
             raise
-        _holders[self._lane] = _here()
+        self._lane.holder = _here()
         return self
 
     def __exit__(
@@ -93,7 +82,7 @@ class LaneTurn:
         except asyncio.CancelledError:
             self._loop.call(self._leave.set)
             raise
-        _holders[self._lane] = _here()
+        self._lane.holder = _here()
         return self
 
     async def __aexit__(
@@ -102,8 +91,8 @@ class LaneTurn:
         self._end()
 
     def _end(self) -> None:
-        # First: whoever is next writes his own name there.
-        _holders.pop(self._lane, None)
+        # First: the next turn writes its own holder there.
+        self._lane.holder = None
         self._loop.call(self._leave.set)
 
     def _begin(self) -> None:

@@ -27,6 +27,8 @@ class Loop:
         self.asyncio_loop = loop
         self.runs: set[Run] = set()
         """What was started and has not ended; for `Run` alone."""
+        self._shielded: set[asyncio.Task[Any]] = set()
+        """The tasks of `submit_shielded` that have not ended: a loop itself holds its tasks weakly."""
         self._handed: deque[Run] = deque()
         self._woken = False
         self.places = CallLimiter(loop)
@@ -42,10 +44,40 @@ class Loop:
             work.close()
             raise
 
+    def submit_shielded(
+        self, work: Coroutine[Any, Any, T], goes_on: Callable[[], bool]
+    ) -> concurrent.futures.Future[T]:
+        """The same for work that may go on when its future is cancelled: as long as `goes_on()` is true.
+
+        `goes_on` is asked once, on the loop, at the moment of the cancellation. Raises RuntimeError once the
+        loop is closed; the work is closed then.
+        """
+        try:
+            return self.submit(self._shield(work, goes_on))
+        except RuntimeError:
+            work.close()
+            raise
+
+    async def _shield(self, work: Coroutine[Any, Any, T], goes_on: Callable[[], bool]) -> T:
+        task = asyncio.create_task(work)
+        self._shielded.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not goes_on():
+                task.cancel()  # work without a waiting caller leaves the queue to the others
+            raise
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._shielded.discard(task)
+        if not task.cancelled():
+            task.exception()  # asyncio would log it, all of it, where no caller waits for it any more
+
     def hand_over(self, work: Coroutine[Any, Any, None]) -> Run:
         """The same for work that says by itself how it ended. Raises RuntimeError once the loop is closed."""
         run = Run(self, work)
-        if _running_loop() is self.asyncio_loop:
+        if running_loop() is self.asyncio_loop:
             run.begin()  # no need to wake ourselves through a socket
             return run
         self._handed.append(run)
@@ -72,7 +104,8 @@ class Loop:
             self.asyncio_loop.call_soon_threadsafe(function)
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs on this thread; None where none does."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -60,7 +60,7 @@ class Ordering:
         return not self.ticket.withdraw()
 
     @contextmanager
-    def accounted_for(self, broker: str) -> Generator[None]:
+    def reported(self, broker: str) -> Generator[None]:
         """Whoever stops waiting for it inside here takes it back, or is told that nobody knows."""
         try:
             yield

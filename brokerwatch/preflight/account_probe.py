@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 from brokerwatch.clock import Clock
-from brokerwatch.cluster.broker import Broker
+from brokerwatch.cluster.broker import Broker, requests_of
 from brokerwatch.config.broker_spec import MARKETS_DEADLINE_S, BrokerSpec
 from brokerwatch.errors import (
     BalanceUnknown,
@@ -76,7 +76,7 @@ class AccountProbe:
         self.spec = spec
         self.broker = broker
         self.clock = clock
-        self.access = broker.asks().access
+        self.access = requests_of(broker).account().access
         self.exchange = ExchangeProbe(spec, self.access, clock)
         self._answers: dict[str, Answer] = {}
         """By question; one that ended with an error ends with it again."""

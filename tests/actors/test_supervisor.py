@@ -13,9 +13,12 @@ from brokerwatch.actors.broker import BrokerActor
 from brokerwatch.actors.protocol import LookRound
 from brokerwatch.actors.supervisor import HealthSupervisor
 from brokerwatch.bus.listener import Listener
+from brokerwatch.clock import Clock
+from brokerwatch.cluster import wiring
 from brokerwatch.cluster.cluster import STOP_S, Cluster
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.errors import BalanceUnknown
+from brokerwatch.gateway.loop import LoopThread
 from brokerwatch.health.outcome import Fetching, FetchOutcome, Source
 from brokerwatch.health.restarts import RESTART_LIMIT
 from brokerwatch.messages import HealthState, Reading, Reason
@@ -48,13 +51,13 @@ def trapped(
 ) -> Generator[tuple[Cluster, dict[str, Trap], Listener]]:
     """A cluster of callables, each behind a trap, and a subscriber to its health topic."""
     traps: dict[str, Trap] = {}
-    make = Cluster._source  # pyright: ignore[reportPrivateUsage] - no setting makes an actor hang
+    make = wiring.own_source  # no setting makes an actor hang
 
-    def source(cluster: Cluster, spec: BrokerSpec) -> Source:
-        traps[spec.name] = Trap(make(cluster, spec))
+    def source(spec: BrokerSpec, loop: LoopThread, clock: Clock) -> Source:
+        traps[spec.name] = Trap(make(spec, loop, clock))
         return traps[spec.name]
 
-    monkeypatch.setattr(Cluster, "_source", source)
+    monkeypatch.setattr(wiring, "own_source", source)
     specs = [BrokerSpec(name, fetch=Till(), poll_interval_s=ONLY_WHEN_ASKED) for name in names]
     with cluster_of(*specs) as cluster, Listener(cluster.health_endpoint) as listener:
         try:
@@ -133,7 +136,7 @@ def test_an_actor_that_raises_is_flipped_restarted_and_back_after_a_success(
 def test_an_actor_that_dies_again_and_again_has_failed_and_is_left_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("brokerwatch.cluster.cluster.random.uniform", at_once)
+    monkeypatch.setattr("brokerwatch.cluster.lives.random.uniform", at_once)
     begun = 0
     begin = BrokerActor.begin
 

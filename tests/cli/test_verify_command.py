@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import pytest
 
-from brokerwatch.cluster.broker import Broker
+from brokerwatch.cluster.broker import Broker, requests_of
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.loader import load_cluster
 from brokerwatch.errors import VerificationRequired
@@ -72,7 +72,7 @@ def verify(folder: Path, *arguments: str, environment: Mapping[str, str] | None 
 
 def look_again(broker: Broker) -> bool:
     """Have it look whether there is a newer report; not yet true."""
-    broker.asks().look_up_verification()
+    requests_of(broker).account().entry.look_up_verification()
     return False
 
 
@@ -101,7 +101,7 @@ def test_a_verification_lets_entries_of_a_running_cluster_through(
         done = verify(tmp_path, "main", "--json", "report.json")
         assert done.status == 0, done.out
         assert f"while process {os.getpid()}, the cluster of this account, uses the key too" in done.out
-        until(lambda: not broker.asks().unverified or look_again(broker))
+        until(lambda: not requests_of(broker).account().entry.unverified or look_again(broker))
         broker.place_market_order("BTC/USD", "buy", quote_amount=Decimal(50), validate_only=False)
     assert kraken.placed_orders == 1
     report = written(tmp_path / "report.json")

@@ -376,7 +376,7 @@ def test_a_command_is_answered_although_the_supervisor_is_dead(
 ) -> None:
     """It dies of the command: who gave it is told, and the next supervisor obeys."""
     monkeypatch.setattr(control, "PATIENCE_S", 0.5)
-    monkeypatch.setattr("brokerwatch.cluster.cluster.random.uniform", at_once)
+    monkeypatch.setattr("brokerwatch.cluster.lives.random.uniform", at_once)
     handle = HealthSupervisor.handle
     dead = threading.Event()
 

@@ -175,7 +175,7 @@ def _essence(reading: Reading) -> tuple[object, ...]:
 def test_neither_a_death_of_its_actor_nor_of_the_supervisor_ends_a_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brokerwatch.cluster.cluster.random.uniform", at_once)
+    monkeypatch.setattr("brokerwatch.cluster.lives.random.uniform", at_once)
     till = Till()
     with (
         cluster_of(own("k", till), state=str(tmp_path)) as cluster,
@@ -428,7 +428,7 @@ def test_a_reset_does_not_end_a_lockout(kraken: SimulatedKraken, tmp_path: Path)
 def test_a_reset_starts_a_failed_actor_again_also_under_a_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brokerwatch.cluster.cluster.random.uniform", at_once)
+    monkeypatch.setattr("brokerwatch.cluster.lives.random.uniform", at_once)
     begin, sick = BrokerActor.begin, threading.Event()
 
     def dying(actor: BrokerActor) -> None:

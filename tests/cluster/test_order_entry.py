@@ -623,7 +623,7 @@ def test_an_actor_that_is_gone_lets_no_entry_pass_on_an_old_balance() -> None:
     exchange.set_balance({"USD": ("1000", "0")})
     with Opened(exchange) as desk:
         desk.broker.get_all_products()
-        life = desk.cluster._lives["kraken-test"]  # pyright: ignore[reportPrivateUsage] - to end its actor
+        life = desk.cluster._lives.of("kraken-test")  # pyright: ignore[reportPrivateUsage] - to end its actor
         before = desk.broker.reading()
         life.ref.stop()
         desk.buy()
@@ -1057,7 +1057,7 @@ def test_an_exit_goes_out_also_where_the_market_is_said_to_be_closed(
 ) -> None:
     products = desk.broker.get_all_products()
     closed = [msgspec.structs.replace(product, active=False) for product in products]
-    venue = desk.cluster._calls[desk.broker.name].access.venue  # pyright: ignore[reportPrivateUsage] - the list is an hour old
+    venue = desk.cluster._wired.accounts[desk.broker.name].access.venue  # pyright: ignore[reportPrivateUsage] - the list is an hour old
     monkeypatch.setattr(venue, "known", Products(closed))
     with pytest.raises(InvalidOrder, match="not open"):
         desk.buy()

@@ -23,7 +23,7 @@ import pytest
 
 from brokerwatch import VerificationRequired
 from brokerwatch.clock import ManualClock, SystemClock
-from brokerwatch.cluster.broker import Broker
+from brokerwatch.cluster.broker import Broker, requests_of
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings, cluster_mistakes
@@ -364,7 +364,7 @@ class Guarded:
     def __init__(self, exchange: SimulatedExchange, cluster: Cluster, folder: Path) -> None:
         self.exchange, self.cluster, self.folder = exchange, cluster, folder
         self.broker: Broker = cluster.broker("kraken-test")
-        self.key = self.broker.asks().access.lane.fingerprint
+        self.key = requests_of(self.broker).account().access.lane.fingerprint
 
     def keep(self, **values: Any) -> None:
         chosen: dict[str, Any] = {"ended_us": now_us(), **values}
@@ -372,7 +372,7 @@ class Guarded:
 
     @property
     def unverified(self) -> str:
-        return self.broker.asks().unverified
+        return requests_of(self.broker).account().entry.unverified
 
     def exits(self) -> bool:
         """Whether an exit is placed."""
@@ -539,7 +539,7 @@ def test_an_entry_that_waits_for_its_turn_is_refused_when_a_verification_fails_m
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with guarded(tmp_path, passing) as found:
-        desk = found.broker.asks().executor
+        desk = requests_of(found.broker).account().executor
         order = desk.order
 
         async def late(*arguments: Any, **named: Any) -> Any:
@@ -672,7 +672,7 @@ def test_an_instance_of_the_traders_own_needs_a_verification_too(tmp_path: Path)
             with pytest.raises(VerificationRequired, match="there is none"):
                 broker.place_market_order("BTC/USD", "buy", quote_amount=Decimal(50), validate_only=False)
             passing(tmp_path, key_of(exchange))
-            until(lambda: not broker.asks().unverified)
+            until(lambda: not requests_of(broker).account().entry.unverified)
             broker.place_market_order("BTC/USD", "buy", quote_amount=Decimal(50), validate_only=False)
     assert exchange.placed_orders == 1
 
