@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, cast
 
@@ -198,3 +199,49 @@ def _maps(value: object) -> list[Mapping[str, Any]]:
 def _joined(row: Mapping[str, Any], *keys: str) -> str:
     found = dict.fromkeys(str(row[key]) for key in keys if row.get(key))
     return ": ".join(found)
+
+
+class OvertakenOrder(Exception):
+    """The exchange refused an order's number, and it is not known whether it has taken the order before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The exchange refused the order: nothing was placed."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """Nothing arrived at the exchange, so nothing was placed."""
+
+    by_us: bool
+    """Whether the request never left this program, which says nothing about the exchange."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The order may have been placed: it has to be looked up."""
+
+
+def judged(failure: Failure, *, sent_nothing: bool) -> Refused | NotSent | Unknown:
+    """What the failure of a call that was to place an order proves about the order. In doubt: Unknown.
+
+    `sent_nothing`: whether it is known that no request of the call went out.
+    """
+    if sent_nothing or never_started(failure):
+        return NotSent(by_us=True)
+    if is_refused(failure):
+        return Refused()
+    if never_sent(failure):
+        return NotSent(by_us=False)
+    return Unknown()
+
+
+def is_refused(failure: Failure) -> bool:
+    """Whether the exchange itself said no for certain.
+
+    A time-out is never a refusal. Nor is an overtaken number: the order may have been taken before it.
+    """
+    if {"TimeoutError", OvertakenOrder.__name__} & set(failure.classes):
+        return False
+    return NotTaken.__name__ in failure.classes or definitely_not_placed(failure)

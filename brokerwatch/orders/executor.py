@@ -32,7 +32,15 @@ from brokerwatch.exchanges.adapter import adapter_for
 from brokerwatch.exchanges.order_answers import PlacedAfterAll
 from brokerwatch.exchanges.order_request import OrderRequest, client_id_mistake
 from brokerwatch.exchanges.positions import Named
-from brokerwatch.exchanges.refusals import NotTaken, definitely_not_placed, never_sent, never_started
+from brokerwatch.exchanges.refusals import (
+    NotSent,
+    OvertakenOrder,
+    Refused,
+    Unknown,
+    definitely_not_placed,
+    is_refused,
+    judged,
+)
 from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.call_thread import BUSY
 from brokerwatch.gateway.gateway import Access
@@ -68,10 +76,6 @@ class Teller(Protocol):
     def ordered(self, *, ended: bool) -> Future[None]:
         """An order goes out, or has ended; the future is done once the reading says so."""
         ...
-
-
-class OvertakenOrder(Exception):
-    """The exchange refused an order's number, and nobody can say that it has not taken the order."""
 
 
 class OrderExecutor:
@@ -252,7 +256,7 @@ class OrderExecutor:
             ) from None
         except Exception as error:  # noqa: BLE001 - whatever it is, a dry run places nothing
             fault = self._noted(error)
-            if self._said_no(error):
+            if is_refused(self._connection.failure(error)):
                 raise OrderRefused(
                     f"{self._spec.name} would refuse: {fault.detail}", str(fault.kind)
                 ) from None
@@ -313,26 +317,26 @@ class OrderExecutor:
 
     async def _cleared_up(self, request: OrderRequest, error: Exception) -> Order:
         """The order whose answer was none, when it was placed; else the error that says what is known."""
-        name, order_id = self._spec.name, request.client_order_id
-        if not isinstance(error, TimeoutError) and self._connection.sent_nothing:
-            # ccxt itself would not have it: no fault of the exchange.
-            self._in_flight.end(order_id, None)
-            said = self._connection.fault(error).detail
-            raise OrderNotSent(f"{name}: nothing was sent: {said}") from None
-        if never_started(self._connection.failure(error)):
-            self._in_flight.end(order_id, None)
-            late = isinstance(error, TimeoutError)
-            why = BUSY if late else self._connection.fault(error).detail
-            raise OrderNotSent(f"{name}: nothing was sent: {why}") from None
-        fault = self._noted(error)
-        about = f"{fault.kind}: {fault.detail}"
-        if self._said_no(error):
-            self._in_flight.end(order_id, None)
-            # Without ccxt's own error behind it: its text may hold what the server repeated of our secrets.
+        name, order_id, fault = self._spec.name, request.client_order_id, self._fault(error)
+        judgement = self._judged(error)
+        if isinstance(judgement, Unknown):
+            return await self._looked_up(request, self._noted(error))
+        self._in_flight.end(order_id, None)
+        # In each case without ccxt's own error: its text may hold what the server repeated of the secrets.
+        if isinstance(judgement, Refused):
+            self._noted(error)
             raise OrderRefused(f"{name} refused: {fault.detail}", str(fault.kind)) from None
-        if never_sent(self._connection.failure(error)):
-            self._in_flight.end(order_id, None)
-            raise OrderNotSent(f"{name}: nothing was sent: {about}") from None
+        if judgement.by_us:
+            # It is no fault of the exchange, so it is not noted.
+            why = BUSY if isinstance(error, TimeoutError) else fault.detail
+            raise OrderNotSent(f"{name}: nothing was sent: {why}") from None
+        self._noted(error)
+        raise OrderNotSent(f"{name}: nothing was sent: {fault.kind}: {fault.detail}") from None
+
+    async def _looked_up(self, request: OrderRequest, fault: Fault) -> Order:
+        """Look up an order whose answer was lost. Raises OrderStateUnknown when it is not found."""
+        name, order_id = self._spec.name, request.client_order_id
+        about = f"{fault.kind}: {fault.detail}"
         self._in_flight.lose(order_id, about)
         try:
             found = await self._lookup.found(request.product, order_id)
@@ -355,21 +359,23 @@ class OrderExecutor:
             order_id,
         ) from None
 
+    def _judged(self, error: Exception) -> Refused | NotSent | Unknown:
+        sent_nothing = not isinstance(error, TimeoutError) and self._connection.sent_nothing
+        return judged(self._connection.failure(error), sent_nothing=sent_nothing)
+
+    def _fault(self, error: Exception) -> Fault:
+        if isinstance(error, TimeoutError):
+            return Fault(FaultKind.NETWORK, f"no answer within {self._spec.fetch_deadline_s:g} s")
+        return self._connection.fault(error)
+
     def _noted(self, error: Exception) -> Fault:
         """The fault that an order met; a refusal of this one order is no fault of the exchange."""
-        if isinstance(error, TimeoutError):
-            fault = Fault(FaultKind.NETWORK, f"no answer within {self._spec.fetch_deadline_s:g} s")
-        else:
-            fault = self._connection.fault(error)
+        fault = self._fault(error)
         self._lane.note(fault)
         about_us = fault.kind in (FaultKind.CLIENT_BUG, FaultKind.BAD_RESPONSE)
-        self._teller.called(TRADE, None if self._said_no(error) and about_us else fault)
+        refused = is_refused(self._connection.failure(error))
+        self._teller.called(TRADE, None if refused and about_us else fault)
         return fault
-
-    def _said_no(self, error: Exception) -> bool:
-        if isinstance(error, TimeoutError | OvertakenOrder):
-            return False
-        return isinstance(error, NotTaken) or definitely_not_placed(self._connection.failure(error))
 
     async def _overtake(self, *, ended: bool) -> None:
         shown = asyncio.wrap_future(self._teller.ordered(ended=ended))

@@ -12,7 +12,16 @@ import pytest
 from ccxt.base import errors as ccxt_errors
 
 from brokerwatch.exchanges.faults import Failure
-from brokerwatch.exchanges.refusals import definitely_not_placed, never_sent, no_such_order, refusal
+from brokerwatch.exchanges.refusals import (
+    NotSent,
+    Refused,
+    Unknown,
+    definitely_not_placed,
+    judged,
+    never_sent,
+    no_such_order,
+    refusal,
+)
 
 
 def failed(family: str, answer: object, status: int | None = 200) -> Failure:
@@ -223,3 +232,45 @@ def test_only_okx_says_by_an_error_that_there_is_no_such_order() -> None:
     assert not no_such_order(failed("okx", answer, 503))
     assert not no_such_order(failed("okx", okx("51001")))
     assert not no_such_order(failed("okx", "51603"))
+
+
+NO: Final = json.dumps(kraken("EOrder:Insufficient funds"))
+YES: Final = json.dumps(kraken())
+
+
+def lost(*classes: str, causes: tuple[str, ...] = (), status: int | None = None, body: str = "") -> Failure:
+    return Failure(classes=classes, causes=causes, status=status, body=body, family="kraken")
+
+
+@pytest.mark.parametrize(
+    ("failure", "sent_nothing", "expected"),
+    [
+        # The exchange itself says no.
+        (lost("ExchangeError", status=200, body=NO), False, Refused()),
+        (lost("NotTaken", "ValueError", status=200, body=YES), False, Refused()),
+        # The request never left this program, whatever an earlier answer was.
+        (lost("ExchangeError"), True, NotSent(by_us=True)),
+        (lost("ExchangeError", status=200, body=NO), True, NotSent(by_us=True)),
+        (lost("NeverStarted"), False, NotSent(by_us=True)),
+        (lost("TimeoutError", causes=("CancelledError", "NeverStarted")), False, NotSent(by_us=True)),
+        # No connection was made.
+        (lost("NetworkError", causes=("ClientConnectorError",)), False, NotSent(by_us=False)),
+        (lost("OSError", "ConnectionRefusedError"), False, NotSent(by_us=False)),
+        # The request may have arrived.
+        (lost("TimeoutError"), False, Unknown()),
+        (lost("TimeoutError", status=200, body=NO), False, Unknown()),
+        (lost("OvertakenOrder", status=200, body=NO), False, Unknown()),
+        (
+            lost("NetworkError", causes=("ConnectionRefusedError", "ConnectionResetError")),
+            False,
+            Unknown(),
+        ),
+        (lost("ExchangeError", status=502, body="<html>"), False, Unknown()),
+        (lost("ExchangeError", status=200, body=YES), False, Unknown()),
+        (lost("KeyError"), False, Unknown()),
+    ],
+)
+def test_a_failure_is_judged_by_what_it_proves_about_the_order(
+    failure: Failure, sent_nothing: bool, expected: Refused | NotSent | Unknown
+) -> None:
+    assert judged(failure, sent_nothing=sent_nothing) == expected
