@@ -27,7 +27,7 @@ def candidates(
             account.entry.look_up_verification()
         yield Candidate(
             reading=board.slot(name).reading,
-            products=None if markets is None else markets.by_symbol,
+            products=markets,
             listed=place,
             # Without `trading` the trader places orders by other means: there is nothing to refuse here.
             trading=spec.trading or None,

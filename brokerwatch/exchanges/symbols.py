@@ -54,7 +54,7 @@ class Products:
     def __init__(self, products: Iterable[Product], exchange: str = "this exchange") -> None:
         self._all = tuple(products)
         self._exchange = exchange
-        self.by_symbol: Mapping[str, Product] = Listing(self, {each.symbol: each for each in self._all})
+        self.by_symbol: Mapping[str, Product] = MappingProxyType({each.symbol: each for each in self._all})
         """The markets by their symbols, in the exchange's order."""
         if len(self.by_symbol) < len(self._all):
             raise ValueError("a symbol comes twice in the list of markets")
@@ -211,33 +211,6 @@ class Products:
             f"{base}/{quote}", [each.symbol for each in self._pairs.values()], 3
         )
         return f". Similar names: {', '.join(alike)}" if alike else ""
-
-
-class Listing(Mapping[str, Product]):
-    """The markets of one exchange by symbol, from which the other names can be asked for: `markets_of`."""
-
-    __slots__ = ("_rows", "products")
-
-    def __init__(self, products: Products, rows: dict[str, Product]) -> None:
-        self.products = products
-        self._rows = rows
-
-    def __getitem__(self, symbol: str) -> Product:
-        return self._rows[symbol]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __contains__(self, symbol: object) -> bool:
-        return symbol in self._rows  # without an exception for each that is not there
-
-
-def markets_of(by_symbol: Mapping[str, Product]) -> Products:
-    """The markets of such a map, by every name they have: at once where it is a `Products.by_symbol`."""
-    return by_symbol.products if isinstance(by_symbol, Listing) else Products(by_symbol.values())
 
 
 def ambiguous(text: str, symbols: Iterable[str]) -> InvalidSymbol:

@@ -7,13 +7,13 @@ two markets is an error that names both, never a guess.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from brokerwatch.errors import InvalidOrder, InvalidSymbol
-from brokerwatch.exchanges.symbols import ALIASES, SPOT, ambiguous, checked, markets_of, supposed
-from brokerwatch.messages import Product, Side
+from brokerwatch.exchanges.symbols import ALIASES, SPOT, Products, ambiguous, checked, supposed
+from brokerwatch.messages import Side
 from brokerwatch.messages.balance import FRACTION_DIGITS, WHOLE_DIGITS, is_code
 from brokerwatch.money import plain
 
@@ -92,11 +92,11 @@ class Need:
             amount = f" {plain(self.base_amount)} {self._words(0)}"
         return f"{'exit, ' if self.exit else ''}{self.side}{amount} on {self.symbol}"
 
-    def read(self, markets: Iterable[Mapping[str, Product]]) -> Need:
+    def read(self, markets: Iterable[Products]) -> Need:
         """This need with its symbol as ccxt writes it; the same object when it is written so already.
 
         Args:
-            markets: the known markets of each exchange, by symbol.
+            markets: the known markets of each exchange.
 
         Raises:
             InvalidSymbol: the spelling could mean two markets, or cannot be read.
@@ -105,12 +105,12 @@ class Need:
         if common and not any(part in ALIASES for part in self._pair()):
             return self  # a code that differs in case alone and is not listed is another currency
         known = tuple({id(one): one for one in markets}.values())
-        if common and any(self.symbol in one for one in known):
+        if common and any(self.symbol in one.by_symbol for one in known):
             return self
         found = {
             market.symbol: None
             for one in known
-            for market in markets_of(one).meant(self.symbol)
+            for market in one.meant(self.symbol)
             if market.kind == SPOT and market.symbol == f"{market.base}/{market.quote}"
         }
         if len(found) > 1:

@@ -6,13 +6,14 @@ An exit is refused only by the facts of the market and by a fresh balance withou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from brokerwatch.config.broker_spec import CUSTOM
+from brokerwatch.exchanges.symbols import Products
 from brokerwatch.messages import CapabilityState, Product, Reading
 from brokerwatch.money import plain
 from brokerwatch.routing.need import Need
@@ -25,8 +26,8 @@ class Candidate:
     """What is known of one broker at this moment."""
 
     reading: Reading
-    products: Mapping[str, Product] | None = None
-    """Its markets by symbol; None when they are not known, which is not the same as none."""
+    products: Products | None = None
+    """Its markets; None when they are not known, which is not the same as none."""
     listed: int = 0
     """Its place in the configuration."""
     trading: bool | None = None
@@ -143,7 +144,7 @@ def objections(need: Need, seen: Seen, *, strict_products: bool) -> Iterator[Ref
     if need.only is not None and seen.broker not in need.only:
         wanted = ", ".join(need.only) or "nobody"
         yield because(RefusalCode.NOT_WANTED, f"the need admits only {wanted}")
-    product = None if candidate.products is None else candidate.products.get(need.symbol)
+    product = None if candidate.products is None else candidate.products.by_symbol.get(need.symbol)
     if candidate.products is not None and product is None:
         yield because(RefusalCode.NO_SUCH_MARKET, f"has no market {need.symbol}")
     if candidate.trading is False:

@@ -12,6 +12,7 @@ import pytest
 
 from brokerwatch.bus.change_dispatcher import ChangeDispatcher
 from brokerwatch.clock import ManualClock
+from brokerwatch.exchanges.symbols import Products
 from brokerwatch.health.changes import Change
 from brokerwatch.messages import HealthState, Holding, Product, Reading, Reason, Verdict
 from brokerwatch.routing.need import Need
@@ -19,7 +20,7 @@ from brokerwatch.routing.objections import Candidate, RefusalCode
 from brokerwatch.routing.router import Router
 
 PATIENCE_S: Final = 20.0
-MARKETS: Final = {"BTC/USD": Product(symbol="BTC/USD", base="BTC", quote="USD", id="XXBTZUSD")}
+MARKETS: Final = Products([Product(symbol="BTC/USD", base="BTC", quote="USD", id="XXBTZUSD")])
 NEED: Final = Need(symbol="BTC/USD", side="buy", quote_amount=Decimal(500))
 
 

@@ -102,6 +102,10 @@ def reading(
     )
 
 
+def listing(by_symbol: Mapping[str, Product] | None) -> Products | None:
+    return None if by_symbol is None else Products(by_symbol.values())
+
+
 def candidate(
     broker: str = "a",
     *,
@@ -110,7 +114,9 @@ def candidate(
     trading: bool | None = True,
     **known: Any,
 ) -> Candidate:
-    return Candidate(reading=reading(broker, **known), products=products, listed=listed, trading=trading)
+    return Candidate(
+        reading=reading(broker, **known), products=listing(products), listed=listed, trading=trading
+    )
 
 
 def degraded(broker: str = "a", *, errors: int = 1, **known: Any) -> Candidate:
@@ -221,7 +227,7 @@ def fits(need: Need, one: Candidate, *, strict: bool) -> bool:
         and (trade is None or trade.state in (CapabilityState.OK, CapabilityState.UNKNOWN))
         and has > 0
         and (amount is None or has >= amount)
-        and (not strict if one.products is None else market_takes(need, one.products))
+        and (not strict if one.products is None else market_takes(need, one.products.by_symbol))
     )
 
 
@@ -282,7 +288,7 @@ def test_the_order_of_entries_is_the_one_that_is_promised(need: Need, given_: li
     fit = [
         dataclasses.replace(
             one,
-            products=MARKETS,
+            products=listing(MARKETS),
             trading=None,
             reading=msgspec.structs.replace(
                 one.reading,
