@@ -1,184 +1,21 @@
-"""The limit of a loop and its pulse, on a loop whose time is pushed: nothing here waits."""
+"""An event loop on a thread: what is handed over to it, and a source on a loop that is busy."""
 
 from __future__ import annotations
 
 import asyncio
-import selectors
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from brokerwatch.clock import ManualClock
 from brokerwatch.gateway.async_source import EXCUSES, AsyncSource, FetchedBalance
-from brokerwatch.gateway.load import AT_ONCE, LONG_S, SHORT_S, CallLimiter, LagMonitor
+from brokerwatch.gateway.load import AT_ONCE, SHORT_S
 from brokerwatch.gateway.loop import Loop, Run
 from brokerwatch.health.outcome import FetchOutcome, NotAsked
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding, amount
-
-
-class PushedLoop(asyncio.SelectorEventLoop):
-    """A loop that never waits: when it has nothing to do, its time moves on to the next timer."""
-
-    BEGIN_S = 1_000.0
-
-    def __init__(self) -> None:
-        self.now_s = self.BEGIN_S
-        super().__init__(_Jumps(self))
-
-    def time(self) -> float:
-        return self.now_s
-
-
-class _Jumps(selectors.SelectSelector):
-    def __init__(self, loop: PushedLoop) -> None:
-        super().__init__()
-        self._pushed = loop
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
-        if not ready:
-            assert timeout is not None, "everybody waits, and nobody will ever come"
-            self._pushed.now_s += timeout
-        return ready
-
-
-def on_a_pushed_loop(work: Callable[[PushedLoop], Coroutine[Any, Any, None]]) -> None:
-    with asyncio.Runner(loop_factory=PushedLoop) as runner:
-        loop = runner.get_loop()
-        assert isinstance(loop, PushedLoop)
-        runner.run(work(loop))
-
-
-async def settled() -> None:
-    """Let everything run that can run now."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-def begin(places: CallLimiter, count: int, wait_s: float = 30.0) -> list[asyncio.Task[int]]:
-    return [asyncio.ensure_future(places.take(wait_s)) for _ in range(count)]
-
-
-def number_of(tasks: list[asyncio.Task[int]]) -> int:
-    return sum(task.done() for task in tasks)
-
-
-def test_no_more_than_the_limit_are_under_way_and_each_end_lets_in_the_next_who_came() -> None:
-    async def work(loop: PushedLoop) -> None:
-        places = CallLimiter(loop)
-        first, second = begin(places, AT_ONCE), begin(places, 3)
-        await settled()
-        assert (number_of(first), number_of(second)) == (AT_ONCE, 0)
-        places.give_back(first[5].result())
-        await settled()
-        assert [task.done() for task in second] == [True, False, False]
-        for task in first:
-            places.give_back(task.result())
-        await asyncio.gather(*second)
-
-    on_a_pushed_loop(work)
-
-
-def test_exchanges_that_hang_hold_up_the_others_for_a_short_time_only() -> None:
-    async def work(loop: PushedLoop) -> None:
-        places, began_s = CallLimiter(loop), loop.time()
-        hanging, others = begin(places, 3 * AT_ONCE), begin(places, 1)
-        await asyncio.gather(*others)
-        assert number_of(hanging) == 3 * AT_ONCE
-        assert loop.time() - began_s == pytest.approx(3 * SHORT_S)
-
-    on_a_pushed_loop(work)
-
-
-def test_a_busy_loop_lets_nobody_in_for_age_until_they_have_had_their_places_for_long() -> None:
-    async def work(loop: PushedLoop) -> None:
-        places, began_s = CallLimiter(loop), loop.time()
-        first, others = begin(places, AT_ONCE), begin(places, 1)
-        await settled()
-        while not number_of(others):
-            # Each round takes the loop longer than it has.
-            loop.now_s += 2 * SHORT_S
-            await settled()
-        assert number_of(first) == AT_ONCE
-        assert LONG_S <= loop.time() - began_s < LONG_S + 4 * SHORT_S
-
-    on_a_pushed_loop(work)
-
-
-def test_who_finds_no_place_in_time_is_told_so_and_stands_in_nobodys_way() -> None:
-    async def work(loop: PushedLoop) -> None:
-        places = CallLimiter(loop)
-        first, given_up, others = begin(places, AT_ONCE), begin(places, 1, SHORT_S / 2), begin(places, 1)
-        with pytest.raises(TimeoutError):
-            await given_up[0]
-        assert number_of(others) == 0
-        places.give_back(first[0].result())
-        await settled()
-        assert number_of(others) == 1
-
-    on_a_pushed_loop(work)
-
-
-def test_a_place_that_comes_to_somebody_who_has_just_gone_is_passed_on() -> None:
-    async def work(loop: PushedLoop) -> None:
-        places = CallLimiter(loop)
-        first, gone, others = begin(places, AT_ONCE), begin(places, 1), begin(places, 1)
-        await settled()
-        places.give_back(first[0].result())
-        gone[0].cancel()
-        await settled()
-        assert number_of(others) == 1
-
-    on_a_pushed_loop(work)
-
-
-def test_a_place_that_was_taken_away_cannot_be_given_back_a_second_time() -> None:
-    async def work(loop: PushedLoop) -> None:
-        places = CallLimiter(loop)
-        first = begin(places, AT_ONCE)
-        later = begin(places, AT_ONCE)
-        await asyncio.gather(*later)
-        for task in first:
-            places.give_back(task.result())
-        more = begin(places, 1)
-        await settled()
-        assert number_of(more) == 0, "those who came later have all places"
-        places.give_back(later[0].result())
-        await asyncio.gather(*more)
-
-    on_a_pushed_loop(work)
-
-
-def test_the_pulse_counts_what_blocks_the_loop_and_nothing_else() -> None:
-    async def work(loop: PushedLoop) -> None:
-        pulse = LagMonitor(loop)
-        since = pulse.listen()
-        await asyncio.sleep(5.0)
-        assert pulse.held_up_s(since) == 0.0
-        loop.now_s += 3.0
-        assert pulse.held_up_s(since) == pytest.approx(3.0, abs=0.3)
-        await asyncio.sleep(5.0)
-        assert pulse.held_up_s(since) == pytest.approx(3.0, abs=0.3)
-        loop.now_s += 2.0
-        assert pulse.held_up_s(pulse.listen()) == 0.0, "what was before is nothing to somebody who comes now"
-        assert pulse.held_up_s(since) == pytest.approx(5.0, abs=0.6)
-        pulse.leave()
-        pulse.leave()
-
-    on_a_pushed_loop(work)
-
-
-def test_nobody_wakes_the_machine_when_nobody_listens() -> None:
-    loop = PushedLoop()
-    pulse = LagMonitor(loop)
-    pulse.listen()
-    pulse.leave()
-    with pytest.raises(AssertionError, match="everybody waits"):
-        loop.run_forever()
-    assert loop.time() == PushedLoop.BEGIN_S
-    loop.close()
+from tests.support.pushed_loop import PushedLoop, on_a_pushed_loop, settled
 
 
 def test_what_is_handed_over_from_other_threads_begins_in_order_and_wakes_the_loop_once() -> None:
@@ -269,7 +106,10 @@ def test_a_loop_that_was_closed_takes_nothing_over_and_says_so_each_time() -> No
 
 # --- a source on such a loop --------------------------------------------------------------------------
 
+
 FOUND = FetchedBalance({"USD": Holding(free=amount("1"), used=amount("0"), total=amount("1"))})
+
+
 DEADLINE_S = 8.0
 
 

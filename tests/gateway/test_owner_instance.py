@@ -7,8 +7,6 @@ import gc
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
@@ -17,56 +15,27 @@ from typing import Any
 import aiohttp
 import ccxt
 import ccxt.async_support as ccxt_async
-import msgspec
 import pytest
 import requests
 
-from brokerwatch.clock import SystemClock
-from brokerwatch.cluster.broker import Broker
 from brokerwatch.cluster.cluster import Cluster
-from brokerwatch.cluster.observation import asked_at
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.errors import (
     BalanceUnknown,
     BlockingCallInLoop,
-    ClusterStopped,
     ConfigError,
-    CouldNotAsk,
-    InsideLane,
     OrderNotSent,
 )
 from brokerwatch.exchanges.faults import Failure
 from brokerwatch.gateway.call_thread import CallThread, NeverStarted
 from brokerwatch.gateway.http_sessions import Sessions
 from brokerwatch.gateway.owner_instance import borrow_async, borrow_sync
-from brokerwatch.messages import CapabilityState
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from tests.support.clusters import ONLY_WHEN_ASKED, until
+from tests.support.own_instances import cluster_on, options, own
 
 KINDS = (SimulatedKraken, SimulatedCoinbase, SimulatedOkx)
-
-
-def options(exchange: SimulatedExchange) -> dict[str, Any]:
-    given = exchange.credentials
-    return {
-        "apiKey": given["api_key"],
-        "secret": given["secret"],
-        "password": given.get("password"),
-        "enableRateLimit": False,
-        "timeout": 2_000,
-        # The default of Coinbase is the older API, which states no holds.
-        **(
-            {"options": {"fetchBalance": "v3PrivateGetBrokerageAccounts"}}
-            if exchange.ccxt_id == "coinbase"
-            else {}
-        ),
-        **exchange.ccxt_options(),
-    }
-
-
-def own(exchange: SimulatedExchange, library: Any = ccxt) -> Any:
-    return getattr(library, exchange.ccxt_id)(options(exchange))
 
 
 def attributes(instance: Any) -> dict[str, Any]:
@@ -74,17 +43,6 @@ def attributes(instance: Any) -> dict[str, Any]:
     held: dict[str, Any] = dict(instance.__dict__)
     held.pop("nonce", None)
     return held
-
-
-def cluster_on(instance: Any, **values: Any) -> Cluster:
-    chosen: dict[str, Any] = {"poll_interval_s": ONLY_WHEN_ASKED, "fetch_deadline_s": 1.0, **values}
-    settings = ClusterSettings(
-        heartbeat_s=0.1,
-        health_endpoint="tcp://127.0.0.1:*",
-        remember=False,
-        status_interval_s=float("inf"),
-    )
-    return Cluster([BrokerSpec("mine", exchange=instance, simulated=True, **chosen)], settings)
 
 
 # --- synchronous ones --------------------------------------------------------------------------------
@@ -392,6 +350,8 @@ def test_what_is_no_instance_is_a_clear_error() -> None:
 
 
 # Where the owner ends his loop first, nobody can close on it any more what was opened on it.
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_loop_that_ends_before_the_cluster_is_a_fault_and_no_crash() -> None:
     exchange = SimulatedKraken()
@@ -556,396 +516,3 @@ def test_a_synchronous_instance_keeps_its_connections_between_calls() -> None:
     mine.session.mount("https://", type(mine.session.adapters["https://"])(max_retries=3))
     assert lent.session is not first
     assert {one.max_retries.total for one in lent.session.adapters.values()} == {0}
-
-
-# --- the trader's own calls --------------------------------------------------------------------------
-
-
-def test_calls_of_the_trader_s_own_share_nonces_and_the_lane() -> None:
-    """Kraken refuses a nonce that does not rise: two clients on one key lose many calls in ten."""
-    exchange = SimulatedKraken()
-
-    async def story() -> None:
-        mine = own(exchange, ccxt_async)
-        try:
-            async with cluster_on(mine, poll_interval_s=0.02) as cluster:
-                broker = cluster.broker("mine")
-                ours = 0
-                while ours < 20 or (exchange.private_calls < ours + 5 and ours < 2_000):
-                    async with broker.lane() as turn:
-                        assert turn.exchange is mine
-                        await mine.fetch_balance()
-                    ours += 1
-                assert broker.get_error_count() == 0
-                assert exchange.private_calls >= ours + 5, "polls went on between them"
-        finally:
-            await mine.close()
-
-    with serve(exchange):
-        asyncio.run(story())
-
-
-def test_the_lane_is_held_by_one_at_a_time_also_from_threads() -> None:
-    exchange = SimulatedKraken()
-    with serve(exchange):
-        mine = own(exchange)
-        with cluster_on(mine, poll_interval_s=0.02) as cluster:
-            broker = cluster.broker("mine")
-            broker.get_account_balance()
-            with broker.lane():
-                before = exchange.private_calls
-                mine.fetch_balance()
-                assert exchange.private_calls == before + 1, "nobody else asked meanwhile"
-            until(lambda: exchange.private_calls > before + 1)
-
-
-def test_a_lane_that_is_left_by_an_error_is_free_again() -> None:
-    exchange = SimulatedOkx()
-    with serve(exchange), cluster_on(own(exchange)) as cluster:
-        broker = cluster.broker("mine")
-        with pytest.raises(ZeroDivisionError), broker.lane():
-            raise ZeroDivisionError
-        assert broker.get_account_balance()
-
-
-def test_without_a_turn_the_reason_is_told() -> None:
-    exchange = SimulatedKraken()
-    with serve(exchange), cluster_on(own(exchange)) as cluster:
-        exchange.set_fault("locked_out")
-        broker = cluster.broker("mine")
-        with pytest.raises(BalanceUnknown):
-            broker.get_account_balance()
-        with pytest.raises(CouldNotAsk, match="lockout"):
-            broker.lane().__enter__()
-
-
-def test_a_turn_inside_a_turn_is_refused_at_once_and_free_afterwards() -> None:
-    exchange = SimulatedKraken()
-    with serve(exchange), cluster_on(own(exchange)) as cluster, ThreadPoolExecutor(1) as pool:
-        broker = cluster.broker("mine")
-        with broker.lane():
-            with pytest.raises(InsideLane, match="outside the block"):
-                broker.lane().__enter__()
-            other = pool.submit(broker.lane().__enter__)
-            assert not other.done(), "another thread waits for the end of the turn"
-        turn = other.result(10)
-        turn.__exit__(None, None, None)
-        with broker.lane():
-            pass
-
-
-def test_a_task_that_was_begun_inside_a_turn_waits_for_its_end() -> None:
-    exchange = SimulatedKraken()
-
-    async def story() -> None:
-        mine = own(exchange, ccxt_async)
-        async with cluster_on(mine) as cluster:
-            broker = cluster.broker("mine")
-            async with broker.lane():
-                following = broker.lane()
-                begun = asyncio.create_task(following.__aenter__())
-                with pytest.raises(InsideLane):
-                    await broker.lane().__aenter__()
-                await asyncio.sleep(0)
-                assert not begun.done()
-            await begun
-            await following.__aexit__(None, None, None)
-        await mine.close()
-
-    with serve(exchange):
-        asyncio.run(story())
-
-
-def test_what_would_wait_for_the_end_of_its_own_turn_is_refused_at_once() -> None:
-    exchange = SimulatedKraken()
-    with serve(exchange):
-        mine = own(exchange)
-        with cluster_on(mine, trading=True) as cluster, ThreadPoolExecutor(1) as pool:
-            broker = cluster.broker("mine")
-            known = broker.get_account_balance()
-            broker.get_all_products()
-            sent = exchange.private_calls
-            amount = Decimal("0.1")
-            questions: list[Callable[[], object]] = [
-                broker.get_account_balance,
-                broker.get_account_balance_detailed,
-                broker.get_positions,
-                partial(broker.find_order, "BTC/USD", "a" * 32),
-                broker.lane().__enter__,
-            ]
-            orders: list[Callable[[], object]] = [
-                partial(broker.place_market_order, "BTC/USD", "buy", base_amount=amount, validate_only=False),
-                partial(broker.close_position, "BTC/USD", base_amount=amount, validate_only=False),
-            ]
-            with broker.lane():
-                for question in (*questions, *orders):
-                    with pytest.raises(CouldNotAsk, match=r"outside the block") as refused:
-                        question()
-                    assert isinstance(refused.value, InsideLane)
-                for order in orders:
-                    with pytest.raises(OrderNotSent):
-                        order()
-                assert broker.normalize_symbol("BTC-USD") == "BTC/USD", "it needs no turn"
-                assert (broker.is_available(), broker.reading().cash) == (True, known)
-                assert exchange.private_calls == sent
-                other = pool.submit(broker.get_account_balance)
-                assert mine.fetch_balance()
-                assert not other.done(), "another thread waits for the end of the turn"
-            assert other.result(10) == known
-            assert broker.get_account_balance() == known, "after the block it is as before"
-
-
-def test_tasks_that_were_begun_inside_a_turn_wait_for_its_end() -> None:
-    exchange = SimulatedKraken()
-
-    async def story() -> None:
-        mine = own(exchange, ccxt_async)
-        async with cluster_on(mine) as cluster:
-            broker = cluster.broker("mine")
-            known = await broker.fetch_balance()
-            async with broker.lane():
-                begun = asyncio.create_task(broker.fetch_balance())
-                for question in (broker.fetch_balance, broker.aio.get_positions, broker.lane().__aenter__):
-                    with pytest.raises(InsideLane):
-                        await question()
-                assert not begun.done()
-            assert await begun == known
-        await mine.close()
-
-    with serve(exchange):
-        asyncio.run(story())
-
-
-def test_what_the_trader_read_himself_counts_and_nobody_asks_again() -> None:
-    exchange = SimulatedKraken()
-    with serve(exchange):
-        mine = own(exchange)
-        with cluster_on(mine, poll_interval_s=0.4) as cluster:
-            broker = cluster.broker("mine")
-            broker.get_account_balance()
-            asked = exchange.private_calls
-            until_s = time.monotonic() + 1.5
-            observed = 0
-            while time.monotonic() < until_s:
-                with broker.lane():
-                    began_s = time.monotonic()
-                    broker.observe(mine.fetch_balance(), asked_s=began_s)
-                observed += 1
-            assert exchange.private_calls == asked + observed, "not one poll of ours"
-            exchange.set_balance({"USD": ("77.5", "0")})
-            broker.observe(mine.fetch_balance())
-            until(lambda: broker.reading().cash == Decimal("77.5"))
-
-
-def test_a_failure_that_the_trader_met_counts_as_an_error_and_an_empty_balance_too() -> None:
-    exchange = SimulatedKraken()
-    with serve(exchange):
-        mine = own(exchange)
-        with cluster_on(mine) as cluster:
-            broker = cluster.broker("mine")
-            known = broker.get_account_balance()
-            exchange.set_fault("bad_key")
-            with pytest.raises(ccxt.AuthenticationError) as error:
-                mine.fetch_balance()
-            broker.observe(error.value)
-            until(lambda: broker.get_error_count() == 1)
-            assert broker.reading().fault == "auth"
-            exchange.mend()
-            exchange.set_fault("empty_body")
-            nothing = mine.fetch_balance()
-            assert nothing["total"] == {}, "this is what plain ccxt makes of an empty body"
-            broker.observe(nothing)
-            until(lambda: broker.get_error_count() == 2)
-            assert broker.reading().cash == known
-
-
-def test_an_older_balance_never_replaces_a_newer_one() -> None:
-    exchange = SimulatedKraken()
-    with serve(exchange):
-        mine = own(exchange)
-        with cluster_on(mine) as cluster:
-            broker = cluster.broker("mine")
-            old, asked_s = mine.fetch_balance(), time.monotonic()
-            exchange.set_balance({"USD": ("1", "0")})
-            assert broker.get_account_balance() == 1
-            version = broker.reading().version
-            broker.observe(old, asked_s=asked_s)
-            until(lambda: broker.reading().version > version)
-            assert broker.reading().cash == 1
-
-
-def test_outcomes_of_other_calls_show_as_capabilities() -> None:
-    exchange = SimulatedKraken()
-    with serve(exchange), cluster_on(own(exchange)) as cluster:
-        broker = cluster.broker("mine")
-        broker.get_account_balance()
-        broker.observe(None, capability="trade")
-        until(lambda: broker.reading().capabilities["trade"].state is CapabilityState.OK)
-        for _ in range(3):
-            broker.observe(ccxt.ExchangeNotAvailable("kraken GET ..."), capability="data")
-        until(lambda: broker.reading().capabilities["data"].state is CapabilityState.DOWN)
-        assert broker.is_available()
-        with pytest.raises(ValueError, match="capability"):
-            broker.observe(None, capability="walk")
-
-
-def test_a_balance_of_nobody_knows_when_is_never_fresh_after_an_order() -> None:
-    exchange = SimulatedOkx()
-    exchange.set_balance({"USDT": ("10000", "0")})
-    with serve(exchange):
-        mine = own(exchange)
-        with cluster_on(mine, trading=True) as cluster:
-            broker = cluster.broker("mine")
-            broker.get_account_balance()
-            old = mine.fetch_balance()
-            exchange.set_fault("http_502_html", path="/api/v5/account/balance")
-            broker.place_market_order("BTC/USDT", "buy", quote_amount=Decimal(9_000), validate_only=False)
-            until(lambda: broker.get_error_count() == 1)
-            assert broker.reading().overtaken
-            broker.observe(old)
-            until(lambda: broker.get_error_count() == 0)
-            assert broker.reading().overtaken, "it may have been asked for before the order"
-            exchange.mend()
-            began_s = time.monotonic()
-            broker.observe(mine.fetch_balance(), asked_s=began_s)
-            until(lambda: not broker.reading().overtaken)
-            assert broker.reading().cash == 1_000
-
-
-def test_a_balance_of_nobody_knows_when_replaces_none_that_was_read_after_an_order() -> None:
-    exchange = SimulatedOkx()
-    exchange.set_balance({"USDT": ("10000", "0")})
-    with serve(exchange):
-        mine = own(exchange)
-        with cluster_on(mine, trading=True) as cluster:
-            broker = cluster.broker("mine")
-            broker.get_account_balance()
-            old = mine.fetch_balance()
-            broker.place_market_order("BTC/USDT", "buy", quote_amount=Decimal(9_000), validate_only=False)
-            until(lambda: broker.reading().cash == 1_000)
-            version = broker.reading().version
-            broker.observe(old)
-            until(lambda: broker.reading().version > version)
-            assert broker.reading().cash == 1_000
-            assert not broker.reading().overtaken
-
-
-def test_a_balance_that_was_overtaken_before_a_restart_stays_so_without_a_moment() -> None:
-    exchange = SimulatedKraken()
-    with serve(exchange), cluster_on(own(exchange)) as cluster:
-        broker = cluster.broker("mine")
-        broker.get_account_balance()
-        reading, now = broker.reading(), SystemClock().now()
-        never = float("-inf")
-        assert asked_at(None, now, never, reading) == now
-        assert reading.as_of is not None
-        overtaken = msgspec.structs.replace(reading, overtaken=True)
-        assert asked_at(None, now, never, overtaken).up_s < reading.as_of.up_s
-        assert asked_at(now.up_s, now, never, overtaken) == now, "he says when"
-
-
-@pytest.mark.parametrize(
-    ("asked_s", "error"),
-    [
-        (float("nan"), ValueError),
-        (float("inf"), ValueError),
-        (float("-inf"), ValueError),
-        (-1.0, ValueError),
-        (1e300, ValueError),
-        ("1", TypeError),
-        (True, TypeError),
-    ],
-)
-def test_a_moment_that_cannot_be_is_a_clear_error(asked_s: Any, error: type[Exception]) -> None:
-    exchange = SimulatedKraken()
-    with serve(exchange), cluster_on(own(exchange)) as cluster:
-        broker = cluster.broker("mine")
-        with pytest.raises(error, match=r"asked_s: expected .* time.monotonic\(\)"):
-            broker.observe({"free": {"USD": 1}, "used": {}, "total": {"USD": 1}}, asked_s=asked_s)
-        assert broker.get_error_count() == 0
-
-
-class Speechless(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError("no words")
-
-
-class Crooked(dict[str, Any]):
-    def get(self, key: str, default: object = None) -> Any:
-        raise Speechless
-
-
-@pytest.mark.parametrize("capability", ["read", "trade"])
-def test_an_exception_that_cannot_say_what_it_is_counts_as_one(capability: str) -> None:
-    exchange = SimulatedKraken()
-    with serve(exchange), cluster_on(own(exchange)) as cluster:
-        broker = cluster.broker("mine")
-        broker.get_account_balance()
-        for _ in range(3):
-            broker.observe(Speechless(), capability=capability)
-        until(lambda: broker.reading().capabilities[capability].state is CapabilityState.DOWN)
-
-
-def _has_errors(broker: Broker, count: int) -> bool:
-    return broker.get_error_count() == count
-
-
-def test_a_balance_that_cannot_be_read_counts_as_an_error() -> None:
-    exchange = SimulatedKraken()
-    deep: dict[str, Any] = {}
-    inner = deep
-    for _ in range(5_000):
-        inner["a"] = {}
-        inner = inner["a"]
-    signalling = {"free": {"USD": Decimal("sNaN")}, "used": {}, "total": {"USD": Decimal(1)}}
-    with serve(exchange), cluster_on(own(exchange)) as cluster:
-        broker = cluster.broker("mine")
-        known = broker.get_account_balance()
-        for number, garbage in enumerate((deep, signalling, Crooked(free=1), {None: 1}), start=1):
-            broker.observe(garbage)  # type: ignore[arg-type]  # what is no text is to be tried too  # pyright: ignore[reportArgumentType]
-            until(partial(_has_errors, broker, number))
-        assert broker.reading().cash == known
-
-
-@pytest.mark.parametrize("outcome", ["x", 5, [1], b"{}", object()])
-def test_what_is_no_outcome_is_a_clear_error(outcome: Any) -> None:
-    exchange = SimulatedKraken()
-    with serve(exchange), cluster_on(own(exchange)) as cluster:
-        for capability in ("read", "trade"):
-            with pytest.raises(TypeError, match="outcome: expected what fetch_balance gave"):
-                cluster.broker("mine").observe(outcome, capability=capability)
-
-
-@pytest.mark.parametrize("end", [asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_a_call_that_the_trader_himself_ended_says_nothing_of_the_exchange(end: type[BaseException]) -> None:
-    exchange = SimulatedKraken()
-    with serve(exchange), cluster_on(own(exchange)) as cluster:
-        broker = cluster.broker("mine")
-        broker.get_account_balance()
-        broker.observe(end())
-        broker.observe(ccxt.NetworkError("kraken"))
-        until(lambda: broker.get_error_count() == 1)
-
-
-def test_calls_of_his_own_count_too_where_a_trader_reads_by_a_callable() -> None:
-    async def fetch() -> dict[str, Any]:
-        return {"USD": "7"}
-
-    spec = BrokerSpec("mine", fetch=fetch, poll_interval_s=ONLY_WHEN_ASKED)
-    settings = ClusterSettings(health_endpoint="tcp://127.0.0.1:*", remember=False)
-    with Cluster([spec], settings) as cluster:
-        broker = cluster.broker("mine")
-        broker.observe({"USD": Decimal("12.5"), "EUR": "1"}, asked_s=time.monotonic())
-        until(lambda: broker.reading().cash == Decimal("12.5"))
-        broker.observe(TimeoutError("mine"))
-        until(lambda: broker.get_error_count() == 1)
-        assert broker.reading().fault == "network"
-        broker.observe({})
-        broker.observe({"USD": None})
-        until(lambda: broker.get_error_count() == 3)
-        broker.observe(None, capability="trade")
-        until(lambda: broker.reading().capabilities["trade"].state is CapabilityState.OK)
-        with pytest.raises(TypeError, match="outcome"):
-            broker.observe("x")  # type: ignore[arg-type]  # what is wrong on purpose  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ClusterStopped):
-        broker.observe({"USD": 1})

@@ -1,0 +1,95 @@
+"""A simulated exchange, a cluster on it and the handle, for tests that place orders."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from brokerwatch.clock import Clock
+from brokerwatch.cluster.broker import Broker
+from brokerwatch.cluster.cluster import Cluster
+from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
+from tests.support.clusters import cluster_of, simulated_spec
+
+FIFTY = Decimal("50")
+
+
+ORDER_PATHS = {
+    "kraken": "POST /0/private/AddOrder",
+    "coinbase": "POST /api/v3/brokerage/orders",
+    "okx": "POST /api/v5/trade/order",
+}
+
+
+LOOKUP_PATHS = {
+    "kraken": ("POST /0/private/OpenOrders", "POST /0/private/ClosedOrders"),
+    "coinbase": ("GET /api/v3/brokerage/orders/historical/batch",),
+    "okx": ("GET /api/v5/trade/order",),
+}
+
+
+SYMBOLS = {"kraken": "BTC/USD", "coinbase": "BTC/USD", "okx": "BTC/USDT"}
+
+
+KINDS = (SimulatedKraken, SimulatedCoinbase, SimulatedOkx)
+
+
+def rich(exchange: SimulatedExchange) -> SimulatedExchange:
+    exchange.set_balance(
+        {"USD": ("10000", "0"), "USDT": ("10000", "0"), "BTC": ("0.5", "0.1"), "ETH": ("2", "0")}
+    )
+    return exchange
+
+
+class Desk:
+    """One simulated exchange, a cluster on it, and the handle."""
+
+    def __init__(self, exchange: SimulatedExchange, cluster: Cluster) -> None:
+        self.exchange, self.cluster = exchange, cluster
+        self.broker: Broker = cluster.broker(f"{exchange.ccxt_id}-test")
+        self.symbol = SYMBOLS[exchange.ccxt_id]
+        self.order_path = ORDER_PATHS[exchange.ccxt_id]
+
+    def buy(self, **values: Any) -> Any:
+        chosen: dict[str, Any] = {"quote_amount": FIFTY, "validate_only": False, **values}
+        return self.broker.place_market_order(self.symbol, "buy", **chosen)
+
+    @property
+    def placed(self) -> int:
+        return self.exchange.placed_orders
+
+
+class Opened:
+    """A desk on this exchange, from start to stop."""
+
+    def __init__(
+        self, exchange: SimulatedExchange, clock: Clock | None = None, state: str = "", **values: Any
+    ) -> None:
+        self.exchange, self.clock = exchange, clock
+        self.settings: dict[str, Any] = {"state": state} if state else {}
+        self.values: dict[str, Any] = {"trading": True, "fetch_deadline_s": 1.0, **values}
+
+    def __enter__(self) -> Desk:
+        self.serving = serve(self.exchange)
+        self.serving.__enter__()
+        self.cluster = cluster_of(
+            simulated_spec(self.exchange, **self.values),
+            status_interval_s=float("inf"),
+            clock=self.clock,
+            **self.settings,
+        )
+        self.cluster.start()
+        found = Desk(self.exchange, self.cluster)
+        found.broker.get_account_balance()
+        return found
+
+    def __exit__(self, *_: object) -> None:
+        self.cluster.stop()
+        self.serving.__exit__(None, None, None)
+
+
+def lose(desk: Desk, *, executed: bool) -> None:
+    """The next order's answer is lost, and it cannot be looked up either, until the exchange is mended."""
+    desk.exchange.set_fault("hang", path=desk.order_path, executed=executed, times=1)
+    for path in LOOKUP_PATHS[desk.exchange.ccxt_id]:
+        desk.exchange.set_fault("http_502_html", path=path)

@@ -1,0 +1,46 @@
+"""ccxt instances of the trader's own on a simulated exchange."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ccxt
+
+from brokerwatch.cluster.cluster import Cluster
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.config.cluster_settings import ClusterSettings
+from brokerwatch.simulator import SimulatedExchange
+from tests.support.clusters import ONLY_WHEN_ASKED
+
+
+def options(exchange: SimulatedExchange) -> dict[str, Any]:
+    given = exchange.credentials
+    return {
+        "apiKey": given["api_key"],
+        "secret": given["secret"],
+        "password": given.get("password"),
+        "enableRateLimit": False,
+        "timeout": 2_000,
+        # The default of Coinbase is the older API, which states no holds.
+        **(
+            {"options": {"fetchBalance": "v3PrivateGetBrokerageAccounts"}}
+            if exchange.ccxt_id == "coinbase"
+            else {}
+        ),
+        **exchange.ccxt_options(),
+    }
+
+
+def own(exchange: SimulatedExchange, library: Any = ccxt) -> Any:
+    return getattr(library, exchange.ccxt_id)(options(exchange))
+
+
+def cluster_on(instance: Any, **values: Any) -> Cluster:
+    chosen: dict[str, Any] = {"poll_interval_s": ONLY_WHEN_ASKED, "fetch_deadline_s": 1.0, **values}
+    settings = ClusterSettings(
+        heartbeat_s=0.1,
+        health_endpoint="tcp://127.0.0.1:*",
+        remember=False,
+        status_interval_s=float("inf"),
+    )
+    return Cluster([BrokerSpec("mine", exchange=instance, simulated=True, **chosen)], settings)
