@@ -396,5 +396,5 @@ class Cluster:
 
     def _ask(self, name: str, message: BrokerMessage) -> bool:
         if not self._running:
-            raise ClusterStopped("the cluster is not running, so nobody can ask the exchange")
+            raise ClusterStopped("the cluster is not running, so it cannot ask the exchange")
         return self._lives.tell(name, message)

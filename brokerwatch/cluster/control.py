@@ -33,7 +33,7 @@ STOP_S: Final = 0.2
 MAX_WHY: Final = 160
 """Characters of a reason: with who and until when, it is shown whole wherever the hold is."""
 LATEST_US: Final = 4_102_444_800_000_000
-"""The end of 2099: what is told for longer is told without an end."""
+"""The end of 2099: a hold for longer is one without an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class ControlServer:
         """Each connection, and what is done when it is over."""
 
     def start(self) -> None:
-        """Bind the socket. Raises OSError. Whoever starts it holds the folder, so an old socket is stale."""
+        """Bind the socket. Raises OSError. The cluster holds the folder, so an old socket is stale."""
         if len(os.fsencode(self._path)) > LONGEST_PATH:
             raise OSError(f"the path is longer than {LONGEST_PATH} bytes, which no socket can have")
         self._loop.submit(self._start()).result(PATIENCE_S)
@@ -81,7 +81,7 @@ class ControlServer:
     async def _stop(self) -> None:
         if self._server is not None:
             self._path.unlink(missing_ok=True)
-            for _ in range(5):  # whoever has just called gets as far as `_serve`: asyncio would lose him
+            for _ in range(5):  # a new connection gets as far as `_serve`: asyncio would lose it
                 await asyncio.sleep(0)
             self._server.close()
             over = list(self._open.values())
@@ -98,7 +98,7 @@ class ControlServer:
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
         except (OSError, TimeoutError):
-            pass  # whoever asked has gone, or never said what he wants
+            pass  # the caller has gone, or never sent a command
         finally:
             writer.close()
             with contextlib.suppress(OSError, TimeoutError):
@@ -112,7 +112,7 @@ class ControlServer:
                 line = await reader.readuntil()
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             return {"error": f"not a command: expected one line of JSON, of up to {LONGEST_LINE:,} bytes"}
-        # Only now, for who is refused before he has spoken meets a broken pipe in place of the reason.
+        # Only now: a caller that is refused before it has sent its line meets a broken pipe, not the reason.
         caller = _caller(cast("socket.socket", writer.get_extra_info("socket")))
         if caller is None:
             return {"error": "this cluster belongs to somebody else"}
@@ -122,7 +122,7 @@ class ControlServer:
             return {"error": str(error)}
 
     async def _obeyed(self, command: Command, caller: str) -> str:
-        """What the cluster says to it. It is never cancelled: whoever carries it out may do so later."""
+        """What the cluster says to it. It is never cancelled: the supervisor may carry it out later."""
         said = asyncio.ensure_future(self._obey(command, caller))
         done, _ = await asyncio.wait({said}, timeout=PATIENCE_S)
         if not done:

@@ -1,6 +1,6 @@
-"""What a trader asked by himself, as evidence: when he asked, and what he was answered.
+"""Calls that the trader's own code made, as evidence: when they were made, and what was answered.
 
-Whatever he hands over is judged and never trusted. A mistake in the arguments is an error of his; an answer
+What is handed over is judged and never trusted. A mistake in the arguments raises an error; an answer
 that proves nothing, or an exception that cannot even say what it is, is a fault like any other.
 """
 
@@ -21,10 +21,10 @@ ASKED: Final = "asked_s: expected when you asked, by time.monotonic(), or None"
 
 
 def asked_at(asked_s: object, now: Instant, ordered_s: float, reading: Reading) -> Instant:
-    """When a trader asked. Raises TypeError and ValueError.
+    """When the trader's own call was made. Raises TypeError and ValueError.
 
     `ordered_s` is when the newest order of the key ended, in monotonic seconds; infinite while one is under
-    way, and minus infinity where there was none. Who does not say when he asked may have asked before that
+    way, and minus infinity where there was none. Without `asked_s` the call may have been made before that
     order: such a balance proves that the account answers, and never that it has the order in it.
     """
     if asked_s is None:
@@ -90,7 +90,7 @@ def observed(capability: str, outcome: Balance | Fault | None) -> Called | Obser
 
 
 def explained(error: Exception) -> Fault:
-    """The fault that an exception of a trader's own code is."""
+    """The fault that an exception of the trader's own code is."""
     return classify(Failure.of(error))
 
 
@@ -110,7 +110,7 @@ UNREACHED: Final = frozenset({FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN})
 
 
 class CallReporter:
-    """Tells a broker's actor how its calls ended; see `brokerwatch.orders.executor.Teller`."""
+    """Tells a broker's actor how its calls ended; it is the `Reporter` of `orders/executor.py`."""
 
     def __init__(self, send: Callable[[BrokerMessage], bool]) -> None:
         self._send = send

@@ -24,7 +24,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Operators:
-    """The way of commands to the supervisor; `obey` hands one over, and is False when nobody is there."""
+    """Hands operators' commands to the supervisor. Any thread may call it.
+
+    `obey` hands one over, and is False when there is no supervisor.
+    """
 
     def __init__(self, obey: Callable[[OperatorCommand], bool], clock: Clock) -> None:
         self._obey = obey
@@ -43,18 +46,18 @@ class Operators:
                 f" not {until!r}"
             )
         until_us = None if until is None else round(until.timestamp() * 1_000_000)
-        return self._told(Command("hold", broker, why, until_us))
+        return self._answer(Command("hold", broker, why, until_us))
 
     def release(self, broker: str) -> str:
         """End a hold. Raises ControlError."""
-        return self._told(Command("release", broker))
+        return self._answer(Command("release", broker))
 
     def reset(self, broker: str) -> str:
         """Say that what was final is mended. Raises ControlError."""
-        return self._told(Command("reset", broker))
+        return self._answer(Command("reset", broker))
 
     def listen(self, loop: LoopThread, folder: Path | None) -> None:
-        """Hear commands from outside, through a socket in this folder. Without one nobody is heard."""
+        """Hear commands from outside, through a socket in this folder. Without one none is heard."""
         if folder is None:
             return
 
@@ -70,10 +73,10 @@ class Operators:
         self._control = control
 
     def stop(self, deadline_s: float) -> bool:
-        """Hear nobody any more. False when that took too long."""
+        """Close the socket. False when that took too long."""
         return self._control is None or self._control.stop(deadline_s)
 
-    def _told(self, command: Command) -> str:
+    def _answer(self, command: Command) -> str:
         asked = self._asked(checked(command), "this program")
         try:
             return asked.result(PATIENCE_S)

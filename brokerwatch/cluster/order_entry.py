@@ -203,7 +203,7 @@ class OrderEntry:
         balance = await self._queries.read_again() or self._slot.known()[1]
         if balance is None:
             raise BalanceUnknown(
-                f"{self._spec.name} has never answered with a balance, so nobody knows how much "
+                f"{self._spec.name} has never answered with a balance, so it is unknown how much "
                 f"{product.base} it holds; give base_amount"
             )
         held = balance.holdings.get(product.base)
@@ -212,8 +212,8 @@ class OrderEntry:
                 earlier = sent.request
                 if (earlier.side, earlier.product.base) == (Side.BUY, product.base):
                     raise EarlierOrderUnknown(
-                        f"{self._spec.name} holds no {product.base} that is free to be sold, and nobody "
-                        f"knows what became of {earlier.client_order_id}, which buys it ({sent.why})",
+                        f"{self._spec.name} holds no {product.base} that is free to be sold, and it "
+                        f"is unknown what became of {earlier.client_order_id}, which buys it ({sent.why})",
                         earlier.client_order_id,
                     )
             raise InvalidOrder("symbol", f"{self._spec.name} holds no {product.base} that is free to be sold")

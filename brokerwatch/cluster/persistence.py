@@ -43,7 +43,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Persistence:
-    """One cluster's memory. `open`, then `record`, then `close`."""
+    """One cluster's memory: `open`, then `record`, then `close`, on the cluster's own thread."""
 
     def __init__(self, settings: ClusterSettings, clock: Clock) -> None:
         self._settings = settings
@@ -53,7 +53,7 @@ class Persistence:
         self.journal = Journal(self._backlog)
         self.remembered = Remembered()
         self.known = True
-        """False when what was stored before is lost or cannot be read: nothing is proven of anybody then."""
+        """False when what was stored before is lost or cannot be read: no account is proven then."""
         self._used_before = False
         self._claim: Claim | None = None
         self._recorder: pykka.ActorRef[Recorder] | None = None
@@ -82,7 +82,7 @@ class Persistence:
             _log.error(
                 "nothing is remembered of the time before this start: %s; every account starts unknown", error
             )
-        except Exception:  # noqa: BLE001 - a mistake of ours in reading must not keep anybody from watching
+        except Exception:  # noqa: BLE001 - a mistake of ours in reading must not stop the watching
             self.journal.loaded = self.known = False
             _log.exception(
                 "nothing is remembered of the time before this start; every account starts unknown"

@@ -71,7 +71,7 @@ class Requests:
         account = self._account()
         if account is None and self.spec.fetch is None:
             raise ClusterStopped(
-                f"the cluster has not been started, so nobody can ask the exchange of {self.spec.name}"
+                f"the cluster has not been started, so it cannot ask the exchange of {self.spec.name}"
             )
         if account is None:
             raise NotSupported(
@@ -217,7 +217,7 @@ class Requests:
 
     def _stopped(self) -> ClusterStopped:
         return ClusterStopped(
-            f"the cluster is not running, so nobody can ask the exchange of {self.spec.name}"
+            f"the cluster is not running, so it cannot ask the exchange of {self.spec.name}"
         )
 
     # --- the balance ---------------------------------------------------------------------------------

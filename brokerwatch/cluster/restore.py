@@ -52,7 +52,7 @@ def balances(
 
 
 def missed_holds(board: Board, remembered: Remembered, now: Instant) -> Iterator[OperatorCommand]:
-    """The holds of before that could be read only after the start, as commands; nobody waits for a word."""
+    """The holds of before that could be read only after the start, as commands without a waiting caller."""
     for name, hold in remembered.holds.items():
         until = moment(hold.until_us, now)
         if name not in board or (until is not None and until.up_s <= now.up_s):

@@ -38,7 +38,7 @@ class Timers:
         """Call `function` after `delay_s` seconds. An infinite delay never comes.
 
         There is no lock: a thousand actors arm their timers in one moment, and would queue for it. Each
-        function is taken out of its slot once, by whoever comes first.
+        function is taken out of its slot once, by the thread that comes first.
         """
         if delay_s >= float("inf"):
             return
@@ -70,5 +70,5 @@ def _drain(waiting: deque[Callable[[], object]]) -> None:
         try:
             function = waiting.popleft()
         except IndexError:
-            return  # somebody else took the last one
+            return  # another thread took the last one
         function()

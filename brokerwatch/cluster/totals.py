@@ -30,16 +30,16 @@ class Total:
     counted: tuple[str, ...]
     """The brokers in it."""
     unknown: tuple[str, ...]
-    """The brokers whose balance is unknown: their money is not in it, and nobody knows how much it is."""
+    """The brokers whose balance is unknown: their money is not in the sum."""
     same_account: tuple[str, ...] = ()
     """Brokers on an API key that another broker in it has too: the same money, counted once."""
 
 
 def total_cash(readings: Iterable[Reading], same_account: Iterable[str] = ()) -> Total:
     """The cash of these accounts. Their cash must be in one unit; a reading does not say in which."""
-    everybody = tuple(readings)
-    known = [reading for reading in everybody if reading.cash is not None]
-    unknown = tuple(reading.broker for reading in everybody if reading.cash is None)
+    given = tuple(readings)
+    known = [reading for reading in given if reading.cash is not None]
+    unknown = tuple(reading.broker for reading in given if reading.cash is None)
     ages = [reading.age_ms for reading in known if reading.age_ms is not None]
     return Total(
         cash=total(reading.cash for reading in known if reading.cash is not None) if known else None,

@@ -3,8 +3,8 @@
 ccxt signs, counts nonces and speaks HTTP. What it may not do here is decide that an answer is a
 balance: for HTML, an empty body, cut JSON or a status that it does not know it gives an empty
 balance without an error. So every instance is made from a class of ours that refuses such
-answers (strict.py), and for the exchanges whose envelope we know the balance is read by answers.py from the
-exact text of the amounts. An instance belongs to the loop's thread; all share one HTTP session.
+answers (strict_ccxt.py), and for the exchanges whose envelope is known the balance is read from the exact
+text of the amounts. An instance belongs to the loop's thread; all share one HTTP session.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Access:
 class Gateway:
     """All exchange accounts of one process: one loop thread, one HTTP session, one lane for each API key.
 
-    A trader's own asynchronous instance is asked on the loop that is his (the one that it was used on, else
+    A trader's own asynchronous instance is asked on its own loop (the one that it was used on, else
     `home`), a synchronous one in a small pool.
     """
 
@@ -176,7 +176,7 @@ class Gateway:
         return lane
 
     def _claim(self, path: Path, spec: BrokerSpec) -> None:
-        """Warn when somebody else on this machine watches with the same key: their nonces would collide."""
+        """Warn when another process on this machine uses the same key: their nonces would collide."""
         try:
             claimed = claim(path)
         except OSError as error:

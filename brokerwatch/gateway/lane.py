@@ -1,6 +1,6 @@
 """A lane: the serial queue of the private calls of one API key.
 
-Exchanges count nonces and calls for each key, so whoever shares a key shares its lane: one request in
+Exchanges count nonces and calls for each key, so brokers on one key share its lane: one request in
 flight, first come first served, within the key's budget. What is urgent, an order, goes before all
 others: it waits for no budget (exchanges count orders apart), and a poll that is slow gives way to it.
 While the key is locked out nothing passes.
@@ -32,9 +32,9 @@ PATIENCE_S: Final = 0.5
 """How long an urgent call waits for the answer to a poll; then the poll is given up."""
 URGENT_IN_A_ROW: Final = 3
 """After so many urgent calls an ordinary one that waits has its turn: orders that hang one after the other
-must not keep anybody from seeing that the exchange does."""
+must not hide that the exchange does."""
 MOST_GIVEN_WAY: Final = 2
-"""A poll that gave way so often in a row does so no more: somebody must see whether the exchange answers."""
+"""A poll that gave way so often in a row does so no more: it must be seen whether the exchange answers."""
 GAVE_WAY: Final = "not asked: it gave way to an order"
 LONGEST_LOCKOUT_S: Final = 3_600.0
 """A stored lockout that ends later is not believed: the wall clock has jumped."""
@@ -44,7 +44,10 @@ Holder = tuple[int, "asyncio.Task[Any] | None"]
 
 
 class Lane:
-    """See the module. Everything here runs on the loop's thread."""
+    """Gives the calls of one API key their turns, one at a time. Runs on the loop's thread.
+
+    `ordered_s` and `holder` may be read from any thread.
+    """
 
     def __init__(
         self, fingerprint: str, budget: Budget, clock: Clock, journal: Journal, known: KeyState
@@ -69,9 +72,9 @@ class Lane:
         self._given_way = 0
         """So many ordinary calls gave way one after the other."""
         self._leash: asyncio.Timeout | None = None
-        """Ends the ordinary call that has the lane; None when an urgent one has it, or nobody."""
+        """Ends the ordinary call that has the lane; None when an urgent one has it, or none."""
         self._asking = False
-        """Whether who has the lane has gone out, and does not only wait for the budget."""
+        """Whether the call that has the lane has gone out, and does not only wait for the budget."""
         self._locked_until: Instant | None = None
         self._locked_why = ""
         self._paused_why = ""
@@ -85,7 +88,7 @@ class Lane:
             self._lock_out(min(left_s, LONGEST_LOCKOUT_S), "as the exchange said before our last start")
 
     def budget_at_most(self, budget: Budget) -> None:
-        """Somebody else on this key has a budget too: the smaller one holds."""
+        """Another broker on this key has a budget too: the smaller one holds."""
         have = self._pace.budget
         self._pace = RateLimiter(Budget(min(have.burst, budget.burst), min(have.per_s, budget.per_s)))
 
@@ -148,7 +151,7 @@ class Lane:
             await mine
         except BaseException:
             if mine.done() and not mine.cancelled():
-                self._pass_on()  # it came just when nobody wanted it any more
+                self._pass_on()  # it came just when it was not wanted any more
             elif mine in queue:
                 queue.remove(mine)
             raise
@@ -157,7 +160,7 @@ class Lane:
                 hurry.cancel()
 
     def _hurry(self) -> None:
-        """Somebody urgent has waited long enough for an ordinary call."""
+        """An urgent call has waited long enough for an ordinary one."""
         keeps = self._asking and self._given_way >= MOST_GIVEN_WAY
         if self._urgent and self._leash is not None and not keeps:
             # Once: what is ending already cannot be told again to end.
@@ -194,7 +197,7 @@ class Lane:
             if wait_s <= 0:
                 break
             if self._pace.not_before_s > until_s:
-                # The exchange itself ended private calls for longer than anybody waits.
+                # The exchange itself ended private calls for longer than any call waits.
                 raise Refrained(NotAsked(self._paused_why, self._at(self._pace.not_before_s)))
             if now_s + wait_s > until_s:
                 raise Refrained(NotAsked(f"not asked: its API key may ask again in {wait_s:.0f} s"))

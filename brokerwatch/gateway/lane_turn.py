@@ -1,11 +1,11 @@
-"""A trader's own turn in the lane of an API key, for calls that he makes himself.
+"""A turn in the lane of an API key, for calls that the trader's own code makes.
 
     async with broker.lane():
         await my_ccxt.create_order(...)
 
-It works with `with` too, in a program without an event loop. While it lasts nobody else uses the key,
-so it should be short. Whatever else needs the lane waits for its end; the very thread or task that holds it
-would wait for itself, so there it is refused at once.
+It works with `with` too, in a program without an event loop. While it lasts no other call uses the key,
+so it should be short. Every other call that needs the lane waits for its end. The thread or task that holds
+the turn would wait for itself, so there such a call is refused at once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _here() -> Holder:
 
 
 class LaneTurn:
-    """One turn; used once."""
+    """One turn in the lane of an API key, used once. Any thread may enter it, in a loop or outside."""
 
     def __init__(self, lane: Lane, loop: Loop, exchange: Any, name: str = "lane") -> None:
         self.exchange = exchange
@@ -104,14 +104,14 @@ class LaneTurn:
         self._held.add_done_callback(self._ended)
 
     async def _hold(self) -> None:
-        # Urgent: nobody may end the turn of somebody whose call we do not know.
+        # Urgent: the call inside is not known here, so its turn must not be cut short.
         async with self._lane.turn(urgent=True):
             if self._entered.set_running_or_notify_cancel():
                 self._entered.set_result(None)
                 await self._leave.wait()
 
     def _ended(self, held: Future[None]) -> None:
-        """Whoever waits to get in is told when that will never be."""
+        """A caller that waits to enter gets an error when that will never be."""
         if self._entered.done():
             return
         try:

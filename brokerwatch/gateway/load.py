@@ -12,11 +12,11 @@ if all began at once, all would get their answer at the end, after their deadlin
 
 
 SHORT_S: Final = 0.05
-"""Who has a place for longer waits for the exchange and costs the loop nothing: it gives its place back …"""
+"""A call with a place for longer waits for the exchange and costs the loop nothing: its place is taken …"""
 
 
 LONG_S: Final = 0.5
-"""… or, if the loop is busy, after this long, whatever it waits for: exchanges that hang hold up nobody."""
+"""… or, if the loop is busy, after this long, whatever it waits for: exchanges that hang hold up no other."""
 
 
 BUSY_S: Final = 0.02
@@ -46,7 +46,7 @@ class CallLimiter:
         self._newest = 0
         self._waiting: deque[asyncio.Future[int]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
-        """Armed as long as somebody waits."""
+        """Armed as long as a call waits."""
 
     async def take(self, wait_s: float) -> int:
         """Take a place: a ticket, to be given back. Raises TimeoutError when none is free for `wait_s`."""
@@ -60,13 +60,13 @@ class CallLimiter:
                 return await mine
         except BaseException:
             if mine.done() and not mine.cancelled():
-                self.give_back(mine.result())  # it came just when nobody wanted it any more
+                self.give_back(mine.result())  # it came just when it was not wanted any more
             elif mine in self._waiting:
                 self._waiting.remove(mine)
             raise
 
     def give_back(self, ticket: int) -> None:
-        """Give a place back. One that was taken away by its age is nobody's already."""
+        """Give a place back. One that was taken away by its age is free already."""
         self._taken.pop(ticket, None)
         self._admit()
 
@@ -88,7 +88,7 @@ class CallLimiter:
             self._alarm = self._loop.call_at(at_s, self._look, at_s)
 
     def _look(self, due_s: float) -> None:
-        """Let in who waits, in the places of those that have had theirs for long enough."""
+        """Let in waiting calls, in the places of those that have had theirs for long enough."""
         self._alarm = None
         now_s = self._loop.time()
         busy = now_s - due_s > BUSY_S

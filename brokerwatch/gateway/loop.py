@@ -2,7 +2,7 @@
 
 Everything on a loop belongs to its thread. Other threads hand work over and never touch what is
 inside. The timers have a loop apart from the fetches, so that a trader's own callable which
-blocks its loop cannot stop the heartbeats of everybody else.
+blocks its loop cannot stop the heartbeats of the others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Loop:
-    """A loop that runs somewhere: on a thread of ours, or in the trader's program as long as he lets it."""
+    """A loop that runs somewhere: on a thread of ours, or in the trader's program as long as that runs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.asyncio_loop = loop
@@ -32,7 +32,7 @@ class Loop:
         self._handed: deque[Run] = deque()
         self._woken = False
         self.places = CallLimiter(loop)
-        """For what everybody does at once."""
+        """For what all accounts do at once."""
         self.pulse = LagMonitor(loop)
         """Whether the loop itself is late."""
 

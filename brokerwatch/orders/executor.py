@@ -1,9 +1,10 @@
-"""One account's other calls: what it has open, and its orders. Everything here runs on the account's loop.
+"""One account's orders, each sent once, and its other private questions.
 
-An order is sent once. When its answer does not come, nobody knows whether it was taken: it is looked
-up by the id that we gave it, and as long as it is not found no further order goes out, because a
-second one might buy twice. Orders go before polls in the lane of the key; from the moment at which one
-goes out, no balance that was read before counts as fresh.
+The way of an order: `order` waits for the turn in the lane, `_place` writes it down and sends it, and
+`_cleared_up` decides what a failure proves. An order that timed out is looked up in `_looked_up`, by the id
+that it was given (`orders/lookup.py`). As long as it is not found no further entry goes out: `order` calls
+`Lookup.settle` first, because a second order might buy twice. Orders go before polls in the lane of the key;
+from the moment at which one goes out, no balance that was read before counts as fresh.
 """
 
 from __future__ import annotations
@@ -62,8 +63,12 @@ LOOK_ROUND_S: Final = 1.0
 """How long an exit waits for what became of earlier orders: it does not depend on it."""
 
 
-class Teller(Protocol):
-    """Who is told how calls ended: the broker's actor, by way of the handle."""
+class Reporter(Protocol):
+    """Where the executor says how its calls ended.
+
+    The broker's actor learns of it through `cluster.observation.CallReporter`. It is a protocol because
+    orders stand beside the actors and may not import them.
+    """
 
     def called(self, capability: str, fault: Fault | None) -> object:
         """A call of this kind has ended."""
@@ -79,7 +84,10 @@ class Teller(Protocol):
 
 
 class OrderExecutor:
-    """See the module."""
+    """Sends the orders of one account, once each, and says how they ended. Runs on the account's loop.
+
+    `closed`, `family`, `has_dry_run` and `unaccounted` are for any thread.
+    """
 
     def __init__(
         self,
@@ -87,20 +95,22 @@ class OrderExecutor:
         access: Access,
         in_flight: InFlightOrders,
         clock: Clock,
-        teller: Teller,
+        reporter: Reporter,
     ) -> None:
         self._spec = spec
         self._connection = access.connection
         self._lane = access.lane
         self._venue = access.venue
         self._clock = clock
-        self._teller = teller
+        self._reporter = reporter
         self._loop = access.loop
-        self._speaks = adapter_for(access.connection)
+        self._adapter = adapter_for(access.connection)
         self._in_flight = in_flight
         self.closed = False
-        """Whether no order goes out any more. Set by whoever stops the cluster, from any thread."""
-        self._lookup = Lookup(spec, access.connection, self._speaks, access.lane, in_flight, clock, teller)
+        """Whether no order goes out any more. Set when the cluster stops, from any thread."""
+        self._lookup = Lookup(
+            spec, access.connection, self._adapter, access.lane, in_flight, clock, reporter.unanswered
+        )
 
     @property
     def family(self) -> str:
@@ -110,7 +120,7 @@ class OrderExecutor:
     @property
     def has_dry_run(self) -> bool:
         """Whether the exchange can check an order without placing it."""
-        return self._speaks.has_dry_run
+        return self._adapter.has_dry_run
 
     def observed(self, error: BaseException) -> Fault:
         """The fault that a call of the trader's own met."""
@@ -127,10 +137,10 @@ class OrderExecutor:
         await self._ready()
         try:
             async with self._lane.turn():
-                found = await self._lookup.asked(lambda: self._speaks.positions(named))
+                found = await self._lookup.asked(lambda: self._adapter.positions(named))
         except Refrained as refrained:
             raise CouldNotAsk(refrained.outcome.why) from None
-        self._teller.called(READ, None)
+        self._reporter.called(READ, None)
         return found
 
     async def find(self, product: Product, client_order_id: str) -> Order | None:
@@ -145,7 +155,7 @@ class OrderExecutor:
         try:
             async with self._lane.turn(urgent=True):
                 sent = self._in_flight.sent(client_order_id)
-                found = await self._lookup.accounted_for(product, client_order_id)
+                found = await self._lookup.is_known(product, client_order_id)
         except Refrained as refrained:
             raise CouldNotAsk(refrained.outcome.why) from None
         known = self._in_flight.placed(client_order_id)
@@ -165,7 +175,7 @@ class OrderExecutor:
             raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
 
     async def look_round(self) -> None:
-        """Find out what became of the orders of which nobody knows, as far as that can be found out now."""
+        """Find out what became of the orders with an unknown outcome, as far as that can be found out now."""
         if not self._in_flight.lost():
             return
         try:
@@ -180,11 +190,11 @@ class OrderExecutor:
         return self._in_flight.unaccounted
 
     def lost(self) -> tuple[Sent, ...]:
-        """The orders of which nobody knows what became of them, oldest first."""
+        """The orders with an unknown outcome, oldest first."""
         return self._in_flight.lost()
 
     async def forget(self, client_order_id: str) -> bool:
-        """Look no more for this order: somebody found out by himself. False: it was not looked for."""
+        """Look no more for this order: its outcome was found out elsewhere. False: it was not looked for."""
         sent = self._in_flight.sent(client_order_id)
         if sent is None or not sent.why:
             return False
@@ -204,7 +214,7 @@ class OrderExecutor:
     ) -> Order:
         """Place an order, or have it checked. `check` raises when it may not go out after all.
 
-        `leaving`: an exit, which no other order of which nobody knows holds up.
+        `leaving`: an exit, which no order with an unknown outcome holds up.
         `repeated`: it may have been placed before under this very id, so it is looked up first. (Kraken
         and OKX refuse an id only as long as its order is open, and a market order never is.)
         Raises OrderNotSent, OrderRefused, OrderStateUnknown, ValidationNotSupported.
@@ -234,18 +244,18 @@ class OrderExecutor:
                 if self.closed:
                     raise OrderNotSent(f"{self._spec.name}: the cluster is being stopped; nothing was sent")
                 if not ticket.go():
-                    raise OrderNotSent(f"{self._spec.name}: nobody waited for its turn, so it was withdrawn")
+                    raise OrderNotSent(f"{self._spec.name}: its turn was not waited for, so it was withdrawn")
                 return await self._place(request)
         except Refrained as refrained:
             raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
 
     async def _ready(self) -> None:
-        if self._speaks.needs_markets:
+        if self._adapter.needs_markets:
             await self._venue.lend_markets(self._connection.instance)
 
     async def _validate(self, request: OrderRequest) -> Order:
         try:
-            await self._attempt(request, self._speaks.validate)
+            await self._attempt(request, self._adapter.validate)
         except (Refrained, OrderError):
             raise
         except PlacedAfterAll as error:
@@ -263,7 +273,7 @@ class OrderExecutor:
             raise OrderNotSent(
                 f"{self._spec.name}: nothing was placed: {fault.kind}: {fault.detail}"
             ) from None
-        self._teller.called(TRADE, None)
+        self._reporter.called(TRADE, None)
         return accepted(self._spec.name, request, "", OrderState.VALIDATED)
 
     async def _place(self, request: OrderRequest) -> Order:
@@ -283,12 +293,12 @@ class OrderExecutor:
         finally:
             self._lane.ordered_s = self._clock.up_s()
             await self._overtake(ended=True)
-        self._teller.called(TRADE, None)
+        self._reporter.called(TRADE, None)
         return order
 
     async def _sent(self, request: OrderRequest) -> Order:
         try:
-            order_id = await self._attempt(request, self._speaks.place)
+            order_id = await self._attempt(request, self._adapter.place)
         except (Refrained, OrderError):
             self._in_flight.end(request.client_order_id, None)
             raise  # it was never sent
@@ -374,10 +384,10 @@ class OrderExecutor:
         self._lane.note(fault)
         about_us = fault.kind in (FaultKind.CLIENT_BUG, FaultKind.BAD_RESPONSE)
         refused = is_refused(self._connection.failure(error))
-        self._teller.called(TRADE, None if refused and about_us else fault)
+        self._reporter.called(TRADE, None if refused and about_us else fault)
         return fault
 
     async def _overtake(self, *, ended: bool) -> None:
-        shown = asyncio.wrap_future(self._teller.ordered(ended=ended))
+        shown = asyncio.wrap_future(self._reporter.ordered(ended=ended))
         # An actor that is just being replaced says it later; the order does not wait for it.
         await asyncio.wait({shown}, timeout=SHOWN_S)

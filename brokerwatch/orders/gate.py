@@ -2,8 +2,8 @@
 
 A report lies in the state folder under the fingerprint of its key, and each one replaces the one before. The
 newest one is the newest word about that key: one that failed closes the gate again, although an older one
-had passed. Whoever places an order asks memory; one thread looks at the files beside it, once a second, where
-a disk that hangs holds up nobody's orders. What is not known never lets an entry through.
+had passed. An order asks memory only. One thread looks at the files, once a second, so a disk
+that hangs holds up no order. What is not known never lets an entry through.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _Word:
     file: tuple[int, ...] = ()
     """Which file, of when, how long; empty where none could be opened."""
     trouble: str = "there is none"
-    """Why it lets nobody through at any time; empty when it has passed."""
+    """Why it lets no entry through at any time; empty when it has passed."""
     elsewhere: bool = False
     ended: str = ""
     ended_us: int = 0
@@ -79,7 +79,7 @@ class Gate:
         """When each file was last looked at."""
         self._keys: tuple[str, ...] = ()
         self._asked: Future[None] | None = None
-        """Done with the next look, for all who wait for it; None: nobody does."""
+        """Done with the next look, for all callers that wait for it; None: none does."""
         self._wake = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -176,7 +176,7 @@ class Gate:
             if self._asked is not None:
                 return self._asked
             answer: Future[None] = Future()
-            answer.set_running_or_notify_cancel()  # who gives up waiting does not end it for the others
+            answer.set_running_or_notify_cancel()  # one caller that gives up ends it for no other
             if self._closed:
                 answer.set_result(None)
             else:

@@ -1,9 +1,8 @@
 """The orders of one API key: what was sent, what became of it, and what an id was used for.
 
-An order is written down before it is sent and crossed out when it is known what became of it. So the
-orders of which nobody knows outlive the process, also one that is killed: after a restart they hold up
-the next entry as they did before it. Brokers that share a key share its ledger. Everything here runs on
-the loop of the key's lane.
+An order is written down before it is sent and crossed out when it is known what became of it. So orders with
+an unknown outcome outlive the process, also one that is killed: after a restart they hold up the next entry
+as they did before it. Brokers on one key share its orders.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ CUT_OFF: Final = "it was under way when the program that sent it ended"
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An order that was sent. `why` nobody knows what became of it; empty while it is under way."""
+    """An order that was sent. `why` its outcome is unknown; empty while it is under way."""
 
     request: OrderRequest
     sent_us: int
     """Wall clock, µs: when it was written down."""
     lost_s: float = float("inf")
-    """Monotonic seconds: since when nobody knows."""
+    """Monotonic seconds: since when its outcome is unknown."""
     why: str = ""
 
     def left_s(self, now: Instant) -> float:
@@ -58,7 +57,7 @@ class _Note:
 
     request: OrderRequest
     boot: str
-    """Which boot `lost_s` is of; empty: nobody knows."""
+    """Which boot `lost_s` is of; empty: unknown."""
     lost_s: float | None
     """As in `Sent`; None while it is under way."""
 
@@ -74,7 +73,7 @@ class Placed:
 
 
 class InFlightOrders:
-    """See the module."""
+    """Keeps the orders of one API key until their outcome is known. Runs on the loop of the key's lane."""
 
     def __init__(self, fingerprint: str, clock: Clock, journal: Journal) -> None:
         self._fingerprint = fingerprint
@@ -82,7 +81,7 @@ class InFlightOrders:
         self._journal = journal
         self._boot = boot_id()
         self.unaccounted = ""
-        """An order of which nobody knows, in words; empty when there is none. Any thread may look."""
+        """An order with an unknown outcome, in words; empty when there is none. Any thread may look."""
         self._sent: dict[str, Sent] = {}
         self._placed: dict[str, Placed] = {}
 
@@ -110,7 +109,7 @@ class InFlightOrders:
             self._write_down(self._sent[name])
             self._look()
             _log.warning(
-                "nobody knows what became of an order of an earlier process: %s, %s %s %s",
+                "it is unknown what became of an order of an earlier process: %s, %s %s %s",
                 mark.client_order_id,
                 request.side,
                 request.size,
@@ -131,7 +130,7 @@ class InFlightOrders:
         )
 
     def lose(self, client_order_id: str, why: str) -> None:
-        """Nobody knows what became of it. Its minute to arrive begins now: it may have gone out this late."""
+        """Its outcome is unknown. Its minute to arrive begins now: it may have gone out this late."""
         sent = replace(self._sent[canonical_id(client_order_id)], why=why, lost_s=self._clock.now().up_s)
         self._sent[canonical_id(client_order_id)] = sent
         self._write_down(sent)
@@ -154,19 +153,19 @@ class InFlightOrders:
         self.unaccounted = "" if first is None else f"{first.request.client_order_id} ({first.why})"
 
     def lost(self) -> tuple[Sent, ...]:
-        """The orders of which nobody knows, oldest first."""
+        """The orders with an unknown outcome, oldest first."""
         return tuple(sent for sent in self._sent.values() if sent.why)
 
     def sent(self, client_order_id: str) -> Sent | None:
-        """The order of this id, if nobody knows yet what became of it."""
+        """The order of this id, if its outcome is not known yet."""
         return self._sent.get(canonical_id(client_order_id))
 
     def placed(self, client_order_id: str) -> Placed | None:
-        """The order of this id, if the exchange took it, as far as anybody here knows."""
+        """The order of this id, if the exchange took it, as far as is known here."""
         return self._placed.get(canonical_id(client_order_id))
 
     def used_for(self, client_order_id: str) -> OrderRequest | None:
-        """What this id was used for; None when it was not, as far as anybody here knows."""
+        """What this id was used for; None when it was not, as far as is known here."""
         used = self.sent(client_order_id) or self.placed(client_order_id)
         return None if used is None else used.request
 

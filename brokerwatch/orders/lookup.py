@@ -1,14 +1,16 @@
-"""What became of an order: asked, never guessed.
+"""What became of an order: asked, never guessed. This is where an order that timed out is looked up.
 
-An order is looked up by the id that we gave it. That the exchange does not list it proves nothing until it
-has had time to arrive. Everything here runs on the account's loop, inside a turn of its lane.
+`Lookup.found` asks the exchange for an order by the id that it was given. That the exchange does not list it
+proves nothing until it has had time to arrive (`in_flight.LOST_AFTER_S`): `Lookup.is_known` waits for that.
+`Lookup.settle` looks up every order with an unknown outcome before the next entry goes out; `placed_before`
+looks up an id that may have been used. `executor.OrderExecutor` calls all of them.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import BrokerSpec
@@ -36,34 +38,27 @@ _log: Final = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Told(Protocol):
-    """Who is told how questions ended."""
-
-    def unanswered(self, fault: Fault) -> object:
-        """A private question met this."""
-        ...
-
-
 class Lookup:
-    """See the module."""
+    """Looks up the orders of one account. Runs on the account's loop, inside a turn of its lane."""
 
     def __init__(
         self,
         spec: BrokerSpec,
         connection: Connection,
-        speaks: ExchangeAdapter,
+        adapter: ExchangeAdapter,
         lane: Lane,
         in_flight: InFlightOrders,
         clock: Clock,
-        told: Told,
+        unanswered: Callable[[Fault], object],
     ) -> None:
         self._spec = spec
         self._connection = connection
-        self._speaks = speaks
+        self._adapter = adapter
         self._lane = lane
         self._in_flight = in_flight
         self._clock = clock
-        self._told = told
+        self._unanswered = unanswered
+        """Called with the fault that a private question met."""
 
     async def surely_absent(self, request: OrderRequest) -> bool:
         """Whether the exchange answers that it has no such order: a proxy may have sent it twice, and of the
@@ -82,16 +77,16 @@ class Lookup:
         if other:
             raise InvalidOrder("client_order_id", f"{client_order_id} was used for another one: {other}")
         try:
-            found = await self.accounted_for(product, client_order_id)
+            found = await self.is_known(product, client_order_id)
         except (CouldNotAsk, NotSupported) as trouble:
             known = self._in_flight.placed(client_order_id)
             if known is not None:
                 return self.taken(self.as_known(known))
-            if self._speaks.ids_are_final:
+            if self._adapter.ids_are_final:
                 return None  # the exchange itself places nothing under an id that it has seen
             if self._in_flight.sent(client_order_id) is not None:
                 raise OrderStateUnknown(
-                    f"{self._spec.name}: nobody knows what became of the order {client_order_id}, and it "
+                    f"{self._spec.name}: it is unknown what became of the order {client_order_id}, and it "
                     f"cannot be looked up, so it was not sent again: {trouble}",
                     client_order_id,
                 ) from trouble
@@ -111,7 +106,7 @@ class Lookup:
         return self.taken(self.as_found(product, side, client_order_id, request or before, found))
 
     async def settle(self, mine: str = "") -> None:
-        """Before anything else goes out: what became of the orders of which nobody knew?
+        """Before anything else goes out: what became of the orders with an unknown outcome?
 
         But for `mine`, which is looked up by itself.
         Raises EarlierOrderUnknown when that is still not known of one.
@@ -122,7 +117,7 @@ class Lookup:
                 continue
             about = f"an earlier order, {earlier.client_order_id}, is not accounted for ({sent.why})"
             try:
-                await self.accounted_for(earlier.product, earlier.client_order_id)
+                await self.is_known(earlier.product, earlier.client_order_id)
             except (CouldNotAsk, NotSupported, Refrained) as trouble:
                 raise EarlierOrderUnknown(
                     f"{name}: {about}, and looking it up failed: {trouble}. Nothing was sent. "
@@ -135,7 +130,7 @@ class Lookup:
                     f"{name}: {about}; {still}. Nothing was sent", earlier.client_order_id
                 ) from None
 
-    async def accounted_for(self, product: Product, client_order_id: str) -> FoundOrder | None:
+    async def is_known(self, product: Product, client_order_id: str) -> FoundOrder | None:
         """An order as the exchange has it; None when there is none and none will come.
 
         Raises OrderStateUnknown while one that was sent may still arrive.
@@ -163,7 +158,7 @@ class Lookup:
         sent = self._in_flight.sent(client_order_id)
         since_us = None if sent is None else sent.sent_us
         await self._lane.another(urgent=True)
-        return await self.asked(lambda: self._speaks.find(product, client_order_id, since_us))
+        return await self.asked(lambda: self._adapter.find(product, client_order_id, since_us))
 
     async def asked(self, ask: Callable[[], Awaitable[T]]) -> T:
         """A private question, its trouble noted. Raises CouldNotAsk, NotAllowed, NotSupported."""
@@ -171,7 +166,7 @@ class Lookup:
             return await answered(self._connection, ask(), self._spec.fetch_deadline_s)
         except CouldNotAsk as error:
             self._lane.note(error.fault)
-            self._told.unanswered(error.fault)
+            self._unanswered(error.fault)
             raise
 
     def as_found(
@@ -182,7 +177,7 @@ class Lookup:
         request: OrderRequest | None,
         found: FoundOrder,
     ) -> Order:
-        """What was found, with what was asked for. Raises CouldNotAsk when nobody says which side it was."""
+        """What was found, with what was asked for. Raises CouldNotAsk when its side is not known."""
         side = side or found.side
         if side is None:
             raise CouldNotAsk(f"{self._spec.name}: the order {found.order_id} does not say its side")

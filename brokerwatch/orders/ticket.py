@@ -1,7 +1,7 @@
-"""One order that somebody waits for: what he is told when he stops waiting.
+"""One order that a caller waits for, and what the caller learns when it stops waiting.
 
-Until the order goes out it is withdrawn then, and he is told that nothing was sent. After that nobody knows
-what became of it, and he is told that.
+Until the order goes out it is withdrawn then, and the error says that nothing was sent. After that it is not
+known what became of it, and the error says that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from brokerwatch.messages import Order
 
 
 class Ticket:
-    """Of one order: until it goes out it can be withdrawn, and the two never happen both. For any thread."""
+    """Lets one order either go out or be withdrawn, and never both. Any thread may call it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ class Ticket:
 
 
 class Late(CouldNotAsk):
-    """Whoever asked did not wait for the end."""
+    """The caller did not wait for the end."""
 
 
 class Cut(ClusterStopped):
@@ -61,7 +61,10 @@ class Ordering:
 
     @contextmanager
     def reported(self, broker: str) -> Generator[None]:
-        """Whoever stops waiting for it inside here takes it back, or is told that nobody knows."""
+        """A caller that stops waiting inside takes the order back, or learns that its outcome is not known.
+
+        Raises OrderNotSent or OrderStateUnknown.
+        """
         try:
             yield
         except (Late, Cut) as error:
@@ -72,7 +75,7 @@ class Ordering:
                     f"{broker}: the order had not gone out and was withdrawn: nothing was sent ({error})"
                 ) from error
             raise OrderStateUnknown(
-                f"{broker}: nobody waited for the end of an order, so it may have been placed ({error}); "
+                f"{broker}: the end of an order was not waited for, so it may have been placed ({error}); "
                 "look it up with find_order before anything else",
                 self.client_order_id,
             ) from error
@@ -83,5 +86,5 @@ class Ordering:
 
 
 def new_order_id() -> str:
-    """An id for an order of whoever gives none: 32 hexadecimal digits suit every exchange that knows ids."""
+    """An id for an order that was given none: 32 hexadecimal digits suit every exchange that knows ids."""
     return uuid.uuid4().hex
