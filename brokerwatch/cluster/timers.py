@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from brokerwatch.gateway.loop import LoopThread
+from brokerwatch.gateway.loop import Loop
 
 SLOT_S: Final = 0.25
 """Long waits end in slots of this length, so that a thousand of them wake the machine four times a second."""
@@ -28,7 +28,7 @@ class Timers:
     CPython 3.11.7.
     """
 
-    def __init__(self, loop: LoopThread) -> None:
+    def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._slots: dict[int, deque[Callable[[], object]]] = {}
         self._done = -1

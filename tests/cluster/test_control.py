@@ -45,7 +45,7 @@ HOLD = Command("hold", "k", "why not")
 
 
 class Desk:
-    """A control server with somebody behind it who writes down what he is told."""
+    """A control server that writes down the commands it gets."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / SOCKET_NAME
@@ -144,7 +144,7 @@ except OSError as error:
 
 
 def as_stranger(path: Path) -> str:
-    """What somebody without privileges gets when he tries."""
+    """What a user without privileges gets."""
     nobody = pwd.getpwnam("nobody").pw_uid
     done = subprocess.run(
         ["/usr/bin/env", "python3", "-c", STRANGER, str(path)],
@@ -163,7 +163,7 @@ def as_stranger(path: Path) -> str:
 
 @pytest.fixture
 def reachable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which everybody could look, if nothing in it forbade it."""
+    """A folder that other users could read, if nothing in it forbade it."""
     folder = tmp_path_factory.mktemp("reachable")
     for part in (folder, *folder.parents):
         if part == Path("/tmp") or part.stat().st_mode & 0o001:
@@ -172,7 +172,7 @@ def reachable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_another_user_is_refused_by_the_modes_and_by_the_kernels_word(reachable: Path) -> None:
     desk = Desk(reachable)
     try:
@@ -194,7 +194,7 @@ def test_another_user_is_refused_by_the_modes_and_by_the_kernels_word(reachable:
 def test_where_the_kernel_names_another_user_nothing_is_carried_out(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same for who tests without being root: it is we who are suddenly somebody else."""
+    """The same where the tests do not run as root: the owner of the cluster is another user."""
 
     def named(uid: int) -> Callable[[str, bytes], tuple[int, int, int]]:
         return lambda _form, _bytes: (1, uid, 1)
@@ -206,7 +206,7 @@ def test_where_the_kernel_names_another_user_nothing_is_carried_out(
     assert desk.heard == []
     monkeypatch.setattr("brokerwatch.cluster.control.struct.unpack", named(4_321))
     assert ask(desk.path, HOLD) == "hold k: done"
-    assert desk.heard == [(HOLD, "user 4321")], "who has no name is his number"
+    assert desk.heard == [(HOLD, "user 4321")], "a user without a name goes by the number"
 
 
 GARBAGE: dict[str, tuple[bytes, str]] = {
@@ -221,7 +221,7 @@ GARBAGE: dict[str, tuple[bytes, str]] = {
     "a moment before all time": (as_line(until_us=-1), "before the year 2100"),
     "a moment after all time": (as_line(until_us=LATEST_US), "before the year 2100"),
     "a moment beyond all numbers": (as_line(until_us=10**400), "before the year 2100"),
-    "a reason that nobody reads": (as_line(why="x" * (MAX_WHY + 1)), f"up to {MAX_WHY} characters"),
+    "a reason that is too long": (as_line(why="x" * (MAX_WHY + 1)), f"up to {MAX_WHY} characters"),
     "a line too long": (b"x" * (LONGEST_LINE + 10) + b"\n", "of up to 16,384 bytes"),
     "a line without end": (b"x" * 10 * LONGEST_LINE, "of up to 16,384 bytes"),
 }
@@ -234,7 +234,7 @@ def test_garbage_is_answered_in_words_and_the_next_command_is_heard(
     try:
         said = desk.raw(line)
     except (BrokenPipeError, ConnectionResetError):
-        assert len(line) > 2 * LONGEST_LINE, "who says so much may find that nobody listens any more"
+        assert len(line) > 2 * LONGEST_LINE, "the server may have stopped listening after so much"
     else:
         assert expected in said["error"]
     assert desk.heard == []

@@ -162,7 +162,7 @@ def test_in_asyncio_the_loop_goes_on_while_a_cluster_starts_asks_and_stops() -> 
 
     with serve(kraken, coinbase):
         beats, heard = asyncio.run(asyncio.wait_for(story(), 20))
-    assert beats > 50, "somebody stopped the loop"
+    assert beats > 50, "the loop was stopped"
     assert heard
 
 

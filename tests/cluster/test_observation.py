@@ -152,7 +152,7 @@ def test_a_balance_that_was_overtaken_before_a_restart_stays_so_without_a_moment
         assert reading.as_of is not None
         overtaken = msgspec.structs.replace(reading, overtaken=True)
         assert asked_at(None, now, never, overtaken).up_s < reading.as_of.up_s
-        assert asked_at(now.up_s, now, never, overtaken) == now, "he says when"
+        assert asked_at(now.up_s, now, never, overtaken) == now, "the moment was given"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What an operator says and everybody obeys: hold, release, reset, and the history of it all.
+"""Operators' commands: hold, release, reset, and the history of them.
 
 Held out is out whatever happens; a release gives the state that would have been; what was final ends by
 a reset and by nothing else.
@@ -52,12 +52,12 @@ HELD: Final = (False, Reason.HELD_OUT)
 
 
 def own(name: str, till: Till, **values: Any) -> BrokerSpec:
-    """A broker that is asked only when somebody asks, and answers as its till says."""
+    """A broker that is asked only on demand, and answers as its till says."""
     return BrokerSpec(name, fetch=till, poll_interval_s=ONLY_WHEN_ASKED, **values)
 
 
 def at_once(shortest_s: float, longest_s: float) -> float:
-    """The wait before a restart, drawn by nobody."""
+    """The wait before a restart, the shortest one."""
     del longest_s
     return shortest_s
 
@@ -483,7 +483,7 @@ def test_a_second_cluster_on_one_state_folder_is_refused_with_the_process_that_h
 
 
 class Desk:
-    """A configuration of one simulated account, and the commands of somebody who watches over it."""
+    """A configuration of one simulated account, and the commands of its operator."""
 
     def __init__(self, exchange: SimulatedKraken, folder: Path) -> None:
         self.endpoint = free_endpoint()

@@ -262,7 +262,7 @@ def test_retry_after_is_honoured() -> None:
     with pytest.raises(Refrained, match="slow down") as caught:
         asyncio.run(_hold(lane))
     until = caught.value.outcome.locked_until
-    assert until is not None, "private calls have stopped for longer than anybody waits"
+    assert until is not None, "private calls have stopped for longer than any call waits"
     assert until.up_s == clock.up_s() + 100.0
     clock.advance(100.001)
     asyncio.run(_hold(lane))
@@ -398,7 +398,7 @@ def test_another_process_on_the_same_key_is_named(
     assert kraken.credentials["api_key"] not in caplog.text
     caplog.clear()
     with cluster_of(spec, state=str(folder / "1")):
-        assert "same API key" not in caplog.text, "whoever has gone is not warned of"
+        assert "same API key" not in caplog.text, "a process that has ended is not warned of"
 
 
 def test_a_wait_in_the_lane_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,7 +466,7 @@ def test_an_urgent_call_goes_before_all_that_wait_longer() -> None:
 
 
 def test_after_three_urgent_calls_one_that_waits_has_its_turn() -> None:
-    """Orders that hang one after the other must not keep anybody from seeing that the exchange does."""
+    """Orders that hang one after the other must not hide that the exchange does."""
     order: list[str] = []
 
     async def call(lane: Lane, name: str, *, urgent: bool = False) -> None:
@@ -584,7 +584,7 @@ def test_however_calls_come_and_go_the_lane_is_passed_on_and_never_held_twice(st
 
 
 def test_urgent_calls_that_come_one_after_the_other_end_a_waiting_poll_once() -> None:
-    """To be told twice to end was an error, which left the lane taken by nobody, for ever."""
+    """To be told twice to end was an error, which left the lane taken for ever."""
 
     async def urgent(lane: Lane, hops: int) -> None:
         for _ in range(hops):

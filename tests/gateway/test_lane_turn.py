@@ -58,7 +58,7 @@ def test_the_lane_is_held_by_one_at_a_time_also_from_threads() -> None:
             with broker.lane():
                 before = exchange.private_calls
                 mine.fetch_balance()
-                assert exchange.private_calls == before + 1, "nobody else asked meanwhile"
+                assert exchange.private_calls == before + 1, "no other call was made meanwhile"
             until(lambda: exchange.private_calls > before + 1)
 
 

@@ -97,7 +97,7 @@ def test_a_loop_that_was_closed_takes_nothing_over_and_says_so_each_time() -> No
     async def one() -> None:
         """Nothing."""
 
-    ours.hand_over(one())  # nobody will ever begin it
+    ours.hand_over(one())  # it will never begin
     loop.close()
     for _ in range(2):
         with pytest.raises(RuntimeError, match="closed"):

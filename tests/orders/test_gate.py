@@ -248,7 +248,7 @@ def test_a_file_that_has_not_changed_is_not_read_again(
 
 def test_an_entry_asks_the_disk_once_a_second_at_the_most(gate: Gate, clock: ManualClock) -> None:
     gate.look(KEY)
-    # Nobody looks for this gate: it was not started. So whoever waits for a look waits in vain.
+    # This gate was not started, so it never looks, and a caller that waits for a look waits in vain.
     assert asyncio.run(gate.looked(KEY, "main")) == ""
     clock.advance(1.0)
     assert "the disk has not said within 0.5 s" in asyncio.run(gate.looked(KEY, "main"))
@@ -269,7 +269,7 @@ def test_many_who_ask_at_once_are_answered_by_the_next_look(tmp_path: Path, cloc
     finally:
         assert gate.close(20.0)
     clock.advance(1.0)
-    assert asyncio.run(gate.looked(KEY, "main")) == "", "nobody waits for a gate that was closed"
+    assert asyncio.run(gate.looked(KEY, "main")) == "", "a gate that was closed is not waited for"
 
 
 # --- how it is kept ----------------------------------------------------------------------------------
@@ -443,7 +443,7 @@ def broken(folder: Path, key: str) -> None:
 
 def unreadable(folder: Path, key: str) -> None:
     folder.mkdir(exist_ok=True)
-    # Not a folder: whoever runs the tests may be allowed to read everything.
+    # Not a folder: the user of the tests may be allowed to read everything.
     (folder / FOLDER_NAME).write_text("")
 
 
@@ -451,7 +451,7 @@ def a_disk_that_hangs(folder: Path, key: str) -> None:
     path = folder / FOLDER_NAME / f"{key}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    os.mkfifo(path)  # whoever opens it for reading waits until somebody opens it for writing
+    os.mkfifo(path)  # opening it for reading waits until it is opened for writing
 
 
 def goes_on(folder: Path, key: str) -> None:
@@ -464,7 +464,7 @@ def goes_on(folder: Path, key: str) -> None:
     def let_go() -> bool:
         try:
             os.close(os.open(hanging, os.O_WRONLY | os.O_NONBLOCK))
-        except OSError:  # nobody reads
+        except OSError:  # it has no reader
             return False
         return True
 

@@ -29,7 +29,7 @@ class _Jumps(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> Any:
         ready = super().select(0)
         if not ready:
-            assert timeout is not None, "everybody waits, and nobody will ever come"
+            assert timeout is not None, "no timer is set, and every task waits"
             self._pushed.now_s += timeout
         return ready
 
