@@ -18,7 +18,7 @@ from typing import Any, Final
 import pytest
 
 from brokerwatch.clock import Instant
-from brokerwatch.cluster.broker import Broker
+from brokerwatch.cluster.requests import Requests
 from brokerwatch.config.broker_spec import BrokerSpec, Origin
 from brokerwatch.config.policy import GUARDED
 from brokerwatch.exchanges.symbols import Products
@@ -888,23 +888,23 @@ def test_a_product_that_counts_no_errors_does_not_pass(monkeypatch: pytest.Monke
 
 
 def test_a_product_with_a_balance_that_is_hard_coded_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hard_coded(broker: Broker) -> Decimal:
-        del broker
+    def hard_coded(requests: Requests) -> Decimal:
+        del requests
         return Decimal(1000)
 
-    monkeypatch.setattr(Broker, "_cash", hard_coded)
+    monkeypatch.setattr(Requests, "cash", hard_coded)
     found = verified(SimulatedKraken())
     assert "balance.detailed" in not_passed(found)
     assert "health.fallback" in found.failures()
 
 
 def test_a_product_that_forgets_its_last_known_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole: Callable[[Broker], Decimal] = vars(Broker)["_cash"]
+    whole: Callable[[Requests], Decimal] = vars(Requests)["cash"]
 
-    def forgetful(broker: Broker) -> Decimal:
-        return Decimal(0) if broker.reading().fault else whole(broker)
+    def forgetful(requests: Requests) -> Decimal:
+        return Decimal(0) if requests.slot.reading.fault else whole(requests)
 
-    monkeypatch.setattr(Broker, "_cash", forgetful)
+    monkeypatch.setattr(Requests, "cash", forgetful)
     assert verified(SimulatedKraken()).failures() == ("health.fallback",)
 
 
@@ -912,7 +912,7 @@ def test_a_product_whose_orders_raise_does_not_pass(monkeypatch: pytest.MonkeyPa
     def broken_order(*_: object, **__: object) -> Any:
         raise TypeError("unexpected keyword argument")
 
-    monkeypatch.setattr(Broker, "placing", broken_order)
+    monkeypatch.setattr(Requests, "placing", broken_order)
     found = verified(SimulatedKraken())
     assert found.failures() == ("trade.market_order",)
     assert "brokerwatch itself failed" in evidence(found, "trade.market_order")
