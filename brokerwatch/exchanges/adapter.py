@@ -14,12 +14,12 @@ from typing import Any, Final, Protocol, cast
 from brokerwatch.errors import InvalidOrder, NotSupported
 from brokerwatch.exchanges import candles, envelope, order_answers, order_request, positions
 from brokerwatch.exchanges.envelope import UnprovenAnswer
+from brokerwatch.exchanges.faults import Failure
 from brokerwatch.exchanges.order_answers import FoundOrder
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.exchanges.positions import Named
 from brokerwatch.exchanges.refusals import no_such_order
-from brokerwatch.gateway.connection import Connection
-from brokerwatch.messages import Candle, FaultKind, Position, Product
+from brokerwatch.messages import Candle, Fault, FaultKind, Position, Product
 from brokerwatch.messages.trading import Status
 
 MOST_COINBASE_CANDLES: Final = 350
@@ -33,6 +33,36 @@ SHORTEST_PAGE: Final = 10
 the shortest has 50."""
 SKEW_US: Final = 300_000_000
 """So far the exchange's clock may be behind ours. (From 2 minutes on Coinbase refuses what we sign.)"""
+
+
+class Caller(Protocol):
+    """What an adapter asks an exchange with. The gateway's `Connection` is one."""
+
+    @property
+    def family(self) -> str:
+        """Whose envelope its answers have; empty: none that we know."""
+        ...
+
+    @property
+    def instance(self) -> Any:
+        """The ccxt instance."""
+        ...
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the instance. Raises whatever ccxt raises."""
+        ...
+
+    def code(self, currency: str) -> str:
+        """The common code of a currency in the exchange's own: XXBT to BTC."""
+        ...
+
+    def fault(self, error: BaseException) -> Fault:
+        """The fault that `error` is, from what the last answer said."""
+        ...
+
+    def failure(self, error: BaseException) -> Failure:
+        """What is known about a call that failed."""
+        ...
 
 
 class ExchangeAdapter(Protocol):
@@ -90,7 +120,7 @@ class Kraken:
     needs_markets = False
     says_its_status = True
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Caller) -> None:
         self._ask = connection.call
         self._code = connection.code
 
@@ -136,7 +166,7 @@ class Coinbase:
     needs_markets = False
     says_its_status = False
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Caller) -> None:
         self._ask = connection.call
         self._connection = connection
 
@@ -206,7 +236,7 @@ class Okx:
     needs_markets = False
     says_its_status = True
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Caller) -> None:
         self._ask = connection.call
         self._failure = connection.failure
 
@@ -259,7 +289,7 @@ class Unified:
     needs_markets = True
     says_its_status = False
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Caller) -> None:
         self._connection = connection
         self._ask = connection.call
 
@@ -337,13 +367,13 @@ class Unified:
         return None
 
 
-_DIALECTS: Final[dict[str, Callable[[Connection], ExchangeAdapter]]] = {
+_DIALECTS: Final[dict[str, Callable[[Caller], ExchangeAdapter]]] = {
     "kraken": Kraken,
     "coinbase": Coinbase,
     "okx": Okx,
 }
 
 
-def adapter_for(connection: Connection) -> ExchangeAdapter:
+def adapter_for(connection: Caller) -> ExchangeAdapter:
     """The way of speaking to the exchange of this connection."""
     return _DIALECTS.get(connection.family, Unified)(connection)
