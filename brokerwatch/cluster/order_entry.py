@@ -96,7 +96,12 @@ class OrderEntry:
         """Place a market order, or have it checked."""
         product = await self._tradable(symbol)
         request = order_request.requested(
-            product, side, base_amount, quote_amount, client_order_id, family=self._executor.family
+            product,
+            side,
+            base_amount,
+            quote_amount,
+            client_order_id,
+            rules=self._executor.profile.order_rules,
         )
         if self._gate is not None and (
             unknown := await self._gate.looked(self._access.lane.fingerprint, self._spec.name)
@@ -143,7 +148,7 @@ class OrderEntry:
             base_amount,
             None,
             client_order_id,
-            family=self._executor.family,
+            rules=self._executor.profile.order_rules,
             leaving=True,
         )
         return await self._executor.order(
@@ -164,7 +169,7 @@ class OrderEntry:
         try:
             products = await self._queries.products()
         except CouldNotAsk as error:
-            named = unlisted(self._executor.family, symbol) if leaving else None
+            named = unlisted(self._executor.profile.market_id, symbol) if leaving else None
             if named is not None:
                 _log.warning("%s: its markets are not known, so an exit goes without", self._spec.name)
                 return named

@@ -12,9 +12,9 @@ from brokerwatch.dropin.errors import Doubted, LockedOut, raised
 from brokerwatch.dropin.last_known import Watch
 from brokerwatch.dropin.lent_instance import is_ccxts, lend
 from brokerwatch.dropin.proof import Proof
-from brokerwatch.exchanges import balances
-from brokerwatch.exchanges.balances import FAMILIES
+from brokerwatch.exchanges import unified
 from brokerwatch.exchanges.envelope import UnprovenAnswer
+from brokerwatch.exchanges.registry import FAMILIES, profile_of
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.messages import Balance, Fault, FaultKind
 
@@ -31,8 +31,9 @@ class BalanceCall:
         self._fresh = fresh or not watch.serves_last_known
         self._asked: Instant = watch.clock.now()
         spec = BrokerSpec(SPEC_NAME, exchange=watch.owner)
-        self._family = FAMILIES.get(spec.exchange, "")
-        self._connection = Connection(spec, self._family, lambda: lend(watch.owner), watch.clock)
+        family = FAMILIES.get(spec.exchange, "")
+        self._profile = profile_of(family)
+        self._connection = Connection(spec, family, lambda: lend(watch.owner), watch.clock)
         why = watch.locked_out()
         self._locked_out = LockedOut(why) if why else None
 
@@ -52,7 +53,7 @@ class BalanceCall:
         lent = self.lent
         if lent.markets:
             return False
-        if self._family and is_ccxts(self._watch.owner):
+        if self._profile.own_envelope and is_ccxts(self._watch.owner):
             lent.markets = {}  # of these the balance needs none, and gives the same: one request
             return False
         if self._watch.markets is None:
@@ -73,21 +74,21 @@ class BalanceCall:
         if not isinstance(structure, dict):
             raise UnprovenAnswer(f"fetch_balance gave {type(structure).__name__}, not a balance")
         found = cast("dict[str, Any]", structure)
-        by_hand = self._family == "coinbase" and "cursor" in self.params
-        proof = Proof(self._family, self._connection.code)
+        by_hand = self._profile.pages_have_cursors and "cursor" in self.params
+        proof = Proof(self._profile, self._connection.code)
         for answer in self.lent.brokerwatch_answers:
             proof.take(*answer)
         if not proof.taken:
             # Whatever was asked, its envelope is none that we know.
-            proof.holdings = balances.unified(balances.exact(found))
-        elif proof.goes_on and not by_hand:
+            proof.seen.holdings = unified.holdings(unified.exact(found))
+        elif proof.seen.goes_on and not by_hand:
             raise UnprovenAnswer("ccxt stopped before the last page of accounts")
         elif is_ccxts(self._watch.owner):
             proof.agree(found)
-        elif proof.holdings and not found.get("total"):
+        elif proof.seen.holdings and not found.get("total"):
             raise UnprovenAnswer("the exchange states a balance, and what fetch_balance gave has none")
         try:
-            balance = Balance(holdings=proof.holdings, as_of=self._asked, stated=proof.stated)
+            balance = Balance(holdings=proof.seen.holdings, as_of=self._asked, stated=proof.seen.stated)
         except ValueError as error:
             raise UnprovenAnswer(str(error)) from error
         return self._watch.succeeded(self._account, balance, found)

@@ -1,6 +1,7 @@
 """What exchanges answer about prices: every candle whole and in order, or `UnprovenAnswer`.
 
-One bad row makes the answer worthless: who reckons with prices does not see a gap, nor a price of zero.
+One bad row makes the answer worthless: a program that calculates with prices sees neither a gap nor a price
+of zero.
 An empty list in a whole envelope is what it says: there was no trade in that time.
 """
 
@@ -13,11 +14,8 @@ from typing import Any, Final
 from brokerwatch.errors import NotSupported
 from brokerwatch.exchanges.envelope import (
     UnprovenAnswer,
-    kraken_result,
     listing,
-    mapping,
     number,
-    okx_data,
     positive,
     short,
 )
@@ -40,39 +38,6 @@ TIMEFRAMES: Final[Mapping[str, int]] = MappingProxyType(
 )
 """Our words for spans of time, and their seconds. No weeks: where one begins differs by exchange."""
 
-_WORDS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
-    {
-        # Minutes. https://docs.kraken.com/api/docs/rest-api/get-ohlc-data
-        "kraken": {"1m": "1", "5m": "5", "15m": "15", "30m": "30", "1h": "60", "4h": "240", "1d": "1440"},
-        # https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/products/get-product-candles
-        "coinbase": {
-            "1m": "ONE_MINUTE",
-            "5m": "FIVE_MINUTE",
-            "15m": "FIFTEEN_MINUTE",
-            "30m": "THIRTY_MINUTE",
-            "1h": "ONE_HOUR",
-            "2h": "TWO_HOUR",
-            "4h": "FOUR_HOUR",
-            "6h": "SIX_HOUR",
-            "1d": "ONE_DAY",
-        },
-        # From six hours on a span would begin by the clock of Hong Kong if it were not asked for in UTC.
-        # https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-candlesticks
-        "okx": {
-            "1m": "1m",
-            "3m": "3m",
-            "5m": "5m",
-            "15m": "15m",
-            "30m": "30m",
-            "1h": "1H",
-            "2h": "2H",
-            "4h": "4H",
-            "6h": "6Hutc",
-            "12h": "12Hutc",
-            "1d": "1Dutc",
-        },
-    }
-)
 
 OUT_OF_ORDER: Final = "the candles are in no order"
 TWICE: Final = "a candle comes twice"
@@ -81,78 +46,26 @@ DISORDER: Final = (OUT_OF_ORDER, TWICE)
 NO_PRICE: Final = ("a price ", "a price: ", "a volume ", "a volume: ", "a candle from ", "candles of ")
 """… and so begins what is said of values that cannot be, or are another market's."""
 
+
+def word_for(words: Mapping[str, str], timeframe: str, exchange: str) -> str:
+    """An exchange's word for a timeframe. Raises NotSupported."""
+    if timeframe not in words:
+        raise NotSupported(f"{exchange} has no candles of {short(timeframe)}; it has: {', '.join(words)}")
+    return words[timeframe]
+
+
 NEWEST_S: Final = 10**11
 """No candle is of a later moment: a number that is larger is no seconds since 1970."""
 
 
-def kraken_interval(timeframe: str) -> str:
-    """Kraken's word for a timeframe: minutes. Raises NotSupported."""
-    return _word("kraken", timeframe)
-
-
-def coinbase_granularity(timeframe: str) -> str:
-    """Coinbase's word for a timeframe. Raises NotSupported."""
-    return _word("coinbase", timeframe)
-
-
-def okx_bar(timeframe: str) -> str:
-    """OKX's word for a timeframe. Raises NotSupported."""
-    return _word("okx", timeframe)
-
-
-def _word(family: str, timeframe: str) -> str:
-    words = _WORDS[family]
-    if timeframe not in words:
-        raise NotSupported(f"{family} has no candles of {short(timeframe)}; it has: {', '.join(words)}")
-    return words[timeframe]
-
-
-def kraken_candles(answer: object, count: int, pair: str = "") -> tuple[Candle, ...]:
-    """The newest `count` candles of an OHLC answer, oldest first. Raises UnprovenAnswer.
-
-    `pair`: the id that was asked for, which the answer must be about; empty: whichever it is about.
-    """
-    result = kraken_result(answer)
-    pairs = [name for name in result if name != "last"]
-    if len(pairs) != 1:
-        raise UnprovenAnswer(f"candles of {len(pairs)} pairs, not of one")
-    if pair and pairs[0] != pair:
-        raise UnprovenAnswer(f"candles of {short(pairs[0])}, and {pair} was asked for")
-    rows = listing(result[pairs[0]], "the candles")
-    # time, open, high, low, close, average, volume, trades
-    return _newest([_candle(_row(row, 8), (0, 1, 2, 3, 4, 6), 1) for row in rows], count)
-
-
-def coinbase_candles(answer: object, count: int) -> tuple[Candle, ...]:
-    """The newest `count` candles of a product, oldest first. Raises UnprovenAnswer."""
-    keys = ("start", "open", "high", "low", "close", "volume")
-    rows = [
-        mapping(row, "a candle") for row in listing(mapping(answer, "the answer").get("candles"), "candles")
-    ]
-    return _newest([_candle([row.get(key) for key in keys], range(6), 1) for row in rows], count)
-
-
-def okx_candles(answer: object, count: int) -> tuple[Candle, ...]:
-    """The newest `count` candles of a spot instrument, oldest first. Raises UnprovenAnswer."""
-    # time, open, high, low, close, volume in the base currency, and in others
-    return _newest([_candle(_row(row, 6), range(6), 1_000) for row in okx_data(answer)], count)
-
-
-def unified_candles(rows: object) -> tuple[Candle, ...]:
-    """The candles in what ccxt's `fetch_ohlcv` gives, oldest first. Raises UnprovenAnswer."""
-    given = [_row(row, 6) for row in listing(rows, "the candles")]
-    exact = [[repr(value) if isinstance(value, float) else value for value in row] for row in given]
-    return _newest([_candle(row, range(6), 1_000) for row in exact], len(exact))
-
-
-def _row(value: object, length: int) -> list[Any]:
+def row_of(value: object, length: int) -> list[Any]:
     row = listing(value, "a candle")
     if len(row) < length:
         raise UnprovenAnswer(f"a candle of {len(row)} values, not of {length}")
     return row
 
 
-def _candle(row: Sequence[object], at: Sequence[int], units_per_s: int) -> Candle:
+def candle(row: Sequence[object], at: Sequence[int], units_per_s: int) -> Candle:
     """One candle; `at` says where in a row are its start, open, high, low, close and volume."""
     start = positive(row[at[0]], "the start of a candle")
     if start != start.to_integral_value() or start >= NEWEST_S * units_per_s:
@@ -167,7 +80,7 @@ def _candle(row: Sequence[object], at: Sequence[int], units_per_s: int) -> Candl
     return Candle(start_us=start_us, open=opened, high=high, low=low, close=closed, volume=volume)
 
 
-def _newest(candles: list[Candle], count: int) -> tuple[Candle, ...]:
+def newest(candles: list[Candle], count: int) -> tuple[Candle, ...]:
     """The newest of them, oldest first; UnprovenAnswer if one span comes twice or they are in no order."""
     times = [candle.start_us for candle in candles]
     if times == sorted(times, reverse=True):

@@ -4,7 +4,8 @@ Exception classes mislead: ccxt raises a plain ExchangeError for a bad signature
 account lock alike, and AuthenticationError for a proxy's 401 page. So the tables are asked in the
 order of what they can know: the exchange's own words in its own envelope first, then the cause
 (a refused connection is the network, whatever class wraps it), then the HTTP status, and the
-class last. Nothing here imports ccxt; classes are known by name.
+class last. Nothing here imports ccxt; classes are known by name. The exchange's words stand in its adapter
+(`FAULT_WORDS`), and `classify` is handed them.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Failure:
     body: str = ""
     """The answer's text; empty when none came."""
     family: str = ""
-    """Whose error codes apply: kraken, coinbase, okx, or empty."""
+    """Whose words apply: the name of an adapter, or empty."""
     text: str = ""
     """The exception's own text, secrets redacted."""
     retry_after: str = ""
@@ -76,66 +77,43 @@ def _names(error: BaseException) -> Iterator[str]:
     return (cls.__name__ for cls in type(error).__mro__)
 
 
-def _words(*rows: tuple[str, FaultKind]) -> tuple[tuple[re.Pattern[str], FaultKind], ...]:
+def word_table(*rows: tuple[str, FaultKind]) -> tuple[tuple[re.Pattern[str], FaultKind], ...]:
+    """Patterns, found in capitals and in small letters, each with the kind that it means."""
     return tuple((re.compile(pattern, re.IGNORECASE), kind) for pattern, kind in rows)
 
 
-_KRAKEN: Final = _words(
-    (r'"EAPI:Invalid key', AUTH),
-    (r'"EAPI:Invalid signature', AUTH),
-    (r'"EAPI:Invalid nonce', CLOCK),
-    (
-        r'"E(API|Order|General|Service|Auth): ?(Rate limit|Too many requests|Throttled|Temporary lockout)',
-        RATE,
-    ),
-    (r'"EService:Market in (cancel|post|limit)_only', MAINTENANCE),
-    (r'"EService:[^"]{0,200}maintenance', MAINTENANCE),
-    (r'"EGeneral:(Permission denied|Feature disabled)', PERMISSION),
-    (r'"EAPI:Feature disabled', PERMISSION),
-    (r'"EAccount:Invalid permissions', PERMISSION),
-    (r'"EAuth:', AUTH),
-    (r'"(EService|EDatabase):', DOWN),
-    (r'"EGeneral:Internal error', DOWN),
-    (r'"E(General:(Invalid arguments|Unknown method)|API:Bad request|Query:)', BUG),
-)
-"""Kraken: the strings of the `error` list."""
+NOTHING: Final = re.compile(r"(?!)")
+"""Matches nowhere."""
 
-_COINBASE: Final = _words(
-    (r"maintenance", MAINTENANCE),
-    (r"rate.?limit|RESOURCE_EXHAUSTED|too many requests", RATE),
-    (r"timestamp.{0,20}expired|expired.{0,20}timestamp|jwt.{0,20}(expired|not yet valid)", CLOCK),
-    (
-        r"PERMISSION_DENIED|missing.{0,20}scope|(invalid|insufficient|unauthorized)_scope|two_factor_required",
-        PERMISSION,
-    ),
-    (r"IP.{0,30}(not allowed|whitelist|allowlist)", PERMISSION),
-    (
-        r"^\s*Unauthorized\s*$|UNAUTHENTICATED|invalid_token|revoked_token|expired_token|authentication_error",
-        AUTH,
-    ),
-    (r'"error"\s*:\s*"(unauthorized|Unauthorized)"|invalid (api key|signature)', AUTH),
-    (r"UNAVAILABLE|INTERNAL|internal_server_error|DEADLINE_EXCEEDED", DOWN),
-    (r"INVALID_ARGUMENT|invalid_request|validation_error|param_required", BUG),
-)
-"""Coinbase: the words of its JSON errors, and its bare 401 text."""
 
-_OKX: Final = _words(
-    (r'"code"\s*:\s*"?50001"?\b', MAINTENANCE),
-    (r'"code"\s*:\s*"?(50011|50040|50061)"?\b', RATE),
-    (r'"code"\s*:\s*"?50102"?\b', CLOCK),
-    (r'"code"\s*:\s*"?(50007|50010|50012|50027|50028|50030|50035|50110|50120|50121)"?\b', PERMISSION),
-    (r'"code"\s*:\s*"?(50008|5010[01345678]|5011[1-4]|50119)"?\b', AUTH),
-    (r'"code"\s*:\s*"?(50004|50005|50013|50026)"?\b', DOWN),
-    (
-        r'"code"\s*:\s*"?(50000|50002|50006|50014|50015|50016|50024|50025|50036|50037|50038|50039|50115|51000)"?\b',
-        BUG,
-    ),
-)
-"""OKX: the numbers of its `code`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultWords:
+    """How one exchange says what is wrong, and what its words mean."""
 
-ENVELOPE_WORDS: Final[Mapping[str, tuple[tuple[re.Pattern[str], FaultKind], ...]]] = MappingProxyType(
-    {"kraken": _KRAKEN, "coinbase": _COINBASE, "okx": _OKX}
-)
+    keys: tuple[str, ...] = ()
+    """The keys at the top of an answer in which it says so. Other senders quote it elsewhere."""
+    kinds: tuple[tuple[re.Pattern[str], FaultKind], ...] = ()
+    """What is searched for in those keys and their values, as JSON; the first that is found decides."""
+    bare_refusal: re.Pattern[str] = NOTHING
+    """An answer that is no JSON and its own word all the same."""
+    lockout: re.Pattern[str] = NOTHING
+    """What it says when it has shut a key out."""
+    lockout_s: float = 0.0
+    """For so many seconds no private call may follow then."""
+    throttled_until: re.Pattern[str] = NOTHING
+    """Where it names the second, since 1970, from which on it may be asked again: the first group."""
+    hint_words: re.Pattern[str] = NOTHING
+    """What it says where its words do not tell an operator what to look at …"""
+    hint: str = ""
+    """… and what that is."""
+    ccxt_knows_codes: bool = True
+    """Whether ccxt's class for an answer in JSON counts where no word was found: ccxt has tables of each
+    exchange's codes. False: the words above are complete."""
+
+
+NO_WORDS: Final = FaultWords()
+"""Those of an exchange that we know by ccxt alone."""
+
 
 CAUSES: Final[Mapping[str, FaultKind]] = MappingProxyType(
     {
@@ -236,49 +214,25 @@ UNSPECIFIC: Final = frozenset(
 
 MAX_SEARCHED: Final = 20_000
 """Characters of a body in which words are looked for: an error is short, and a search must be."""
-_BARE_REFUSAL: Final = re.compile(r"\s*Unauthorized\s*\Z", re.IGNORECASE)
-"""What Coinbase answers to a key or signature it does not accept: not JSON, and its own word all the same."""
 
 _OURS_TO_READ: Final = frozenset({"TypeError", "AttributeError", "LookupError", "ValueError"})
 """Classes that mean a mistake in a program; raised over an answer, the answer was none that we can read."""
 
 
-LOCKOUTS: Final[Mapping[str, tuple[re.Pattern[str], float]]] = MappingProxyType(
-    {"kraken": (re.compile(r'"EGeneral:Temporary lockout', re.IGNORECASE), 900.0)}
-)
-"""What an exchange says when it has shut a key out, and for how many seconds no private call may follow:
-asking sooner begins the time anew. (Kraken's support pages on rate limits: 15 minutes.)"""
+def classify(failure: Failure, words: FaultWords = NO_WORDS, wall_s: float = 0.0) -> Fault:
+    """The one fault that this failure is, by the words of its exchange.
 
-
-_NOTHING: Final = re.compile(r"(?!)")
-"""Matches nowhere."""
-_THROTTLED_UNTIL: Final = re.compile(r'"EService: ?Throttled: ?([0-9]{9,11})')
-"""Kraken names the second, since 1970, from which on it may be asked again."""
-
-HINTS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = MappingProxyType(
-    {
-        "okx": (
-            re.compile(r'"code"\s*:\s*"?50119"?\b'),
-            'no such key here: an account of OKX Europe has exchange = "myokx", of OKX US "okxus"; ',
-        )
-    }
-)
-"""What an operator should look at first, where an exchange's words do not say it."""
-
-
-def classify(failure: Failure, wall_s: float = 0.0) -> Fault:
-    """The one fault that this failure is. A Retry-After that is a date counts from `wall_s`, since 1970."""
-    said = _said(failure)
-    pattern, lockout_s = LOCKOUTS.get(failure.family, (_NOTHING, 0.0))
-    asked, hint = HINTS.get(failure.family, (_NOTHING, ""))
-    throttled = _THROTTLED_UNTIL.search(said)
+    A Retry-After that is a date counts from `wall_s`, since 1970.
+    """
+    said = _said(failure, words)
+    throttled = words.throttled_until.search(said)
     return Fault(
-        _kind(failure, said),
-        (hint if asked.search(said) else "") + " ".join(failure.text.split()),
+        _kind(failure, said, words),
+        (words.hint if words.hint_words.search(said) else "") + " ".join(failure.text.split()),
         retry_after_s=_retry_after_s(
             failure.retry_after, wall_s, None if throttled is None else float(throttled[1])
         ),
-        lockout_s=lockout_s if pattern.search(said) else 0.0,
+        lockout_s=words.lockout_s if words.lockout.search(said) else 0.0,
     )
 
 
@@ -301,25 +255,15 @@ def _retry_after_s(header: str, wall_s: float, until_s: float | None) -> float:
         return 0.0
 
 
-SPOKEN_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "kraken": ("error",),
-        "okx": ("code",),
-        "coinbase": ("error", "errors", "error_details", "error_description", "message", "details", "code"),
-    }
-)
-"""The keys at the top of an answer in which an exchange says what is wrong. Strangers quote it elsewhere."""
-
-
-def _said(failure: Failure) -> str:
+def _said(failure: Failure, words: FaultWords) -> str:
     """The exchange's own words about what is wrong, as JSON; empty when the answer has none."""
-    if failure.family == "coinbase" and _BARE_REFUSAL.match(failure.body):
+    if words.bare_refusal.match(failure.body):
         return failure.body
     answer = _structure(failure)
     if not isinstance(answer, Mapping):
         return ""
-    words = {key: answer[key] for key in SPOKEN_IN.get(failure.family, ()) if key in answer}
-    return json.dumps(words, ensure_ascii=False)[:MAX_SEARCHED] if words else ""
+    found = {key: answer[key] for key in words.keys if key in answer}
+    return json.dumps(found, ensure_ascii=False)[:MAX_SEARCHED] if found else ""
 
 
 def _structure(failure: Failure) -> Mapping[str, object] | list[object]:
@@ -333,9 +277,9 @@ def _structure(failure: Failure) -> Mapping[str, object] | list[object]:
     return cast("dict[str, object] | list[object]", found) if isinstance(found, dict | list) else {}
 
 
-def _kind(failure: Failure, said: str) -> FaultKind:
+def _kind(failure: Failure, said: str, words: FaultWords) -> FaultKind:
     """Ask the tables in order; the first that knows decides."""
-    for pattern, kind in ENVELOPE_WORDS.get(failure.family, ()) if said else ():
+    for pattern, kind in words.kinds if said else ():
         if pattern.search(said):
             return kind
     # A trader's own callable raises these as they are; ccxt wraps them.
@@ -343,13 +287,13 @@ def _kind(failure: Failure, said: str) -> FaultKind:
     for name, kind in CAUSES.items():
         if name in names:
             return kind
-    if not failure.family and _structure(failure):
+    if words.ccxt_knows_codes and _structure(failure):
         # Its own error codes, as ccxt knows them, say more than the status that comes with them.
         named = next((name for name in failure.classes if name in CLASSES), "")
         if named and named not in UNSPECIFIC:
             return CLASSES[named]
     if failure.status is not None and not 200 <= failure.status < 300:
-        if not failure.family and failure.status in (401, 403) and _structure(failure):
+        if words.ccxt_knows_codes and failure.status in (401, 403) and _structure(failure):
             return AUTH if failure.status == 401 else PERMISSION
         listed = STATUSES.get(failure.status)
         return listed if listed is not None else DOWN if failure.status >= 500 else BAD

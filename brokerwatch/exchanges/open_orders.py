@@ -6,23 +6,19 @@ positions against it, so it says of each order what it must be holding, where th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Any, Final
 
+from brokerwatch.errors import CouldNotAsk
 from brokerwatch.exchanges.envelope import (
     UnprovenAnswer,
-    kraken_result,
-    listing,
-    mapping,
     number,
-    okx_rows,
     positive,
     short,
-    text,
 )
-from brokerwatch.messages import Product, Side
+from brokerwatch.messages import FaultKind, Product, Side
 from brokerwatch.messages import total as summed
 from brokerwatch.messages.balance import FRACTION_DIGITS, WHOLE_DIGITS, less
 
@@ -48,115 +44,28 @@ class OpenOrder:
     """Whether the list of markets has its market."""
 
 
-def kraken_open(answer: object, market: Market) -> tuple[OpenOrder, ...]:
-    """The orders of an OpenOrders answer. Raises UnprovenAnswer.
-
-    https://docs.kraken.com/api/docs/rest-api/get-open-orders
-    """
-    rows = mapping(kraken_result(answer).get("open"), "open")
-    return tuple(_kraken_order(order_id, mapping(row, "an order"), market) for order_id, row in rows.items())
+OrdersPage = tuple[tuple[OpenOrder, ...], Mapping[str, str | None]]
+"""The orders of one page, and what asks for the next one: None in it, there is none."""
+MOST_PAGES: Final = 20
+"""Pages of open orders that are read."""
 
 
-def _kraken_order(order_id: str, row: Mapping[str, Any], market: Market) -> OpenOrder:
-    told = mapping(row.get("descr"), f"descr of {order_id}")
-    limit = text(told.get("ordertype"), f"ordertype of {order_id}") == "limit"
-    on_credit = told.get("leverage") not in (None, "none", "0", 0)
-    in_quote = "viqc" in str(row.get("oflags") or "")
-    return _order(
-        order_id,
-        text(told.get("pair"), f"pair of {order_id}"),
-        told.get("type"),
-        market,
-        _left(row.get("vol"), row.get("vol_exec"), order_id),
-        told.get("price"),
-        plain=limit and not on_credit and not in_quote,
-    )
-
-
-def coinbase_open(page: object, market: Market) -> tuple[OpenOrder, ...]:
-    """The orders on one page of "List Orders" that asked for open ones. Raises UnprovenAnswer."""
-    rows = [mapping(row, "an order") for row in listing(mapping(page, "the answer").get("orders"), "orders")]
-    return tuple(_coinbase_order(row, market) for row in rows)
-
-
-def _coinbase_order(row: Mapping[str, Any], market: Market) -> OpenOrder:
-    order_id = text(row.get("order_id"), "order_id")
-    told = mapping(row.get("order_configuration"), f"order_configuration of {order_id}")
-    kinds = [(kind, size) for kind, size in told.items() if size is not None]
-    if len(kinds) != 1:
-        raise UnprovenAnswer(f"{order_id} is an order of {len(kinds)} kinds, not of one")
-    kind, size = kinds[0][0], mapping(kinds[0][1], f"order_configuration of {order_id}")
-    ordered, filled = size.get("base_size"), row.get("filled_size")
-    left = None
-    if ordered in (None, ""):
-        positive(size.get("quote_size"), f"the size of {order_id}")
-    else:
-        left = _left(ordered, "0" if filled == "" else filled, order_id)
-    return _order(
-        order_id,
-        text(row.get("product_id"), f"product_id of {order_id}"),
-        str(row.get("side")).lower(),
-        market,
-        left,
-        size.get("limit_price"),
-        plain=kind.startswith("limit_") and row.get("product_type") in (None, "SPOT"),
-    )
-
-
-def okx_open(answer: object, market: Market) -> tuple[OpenOrder, ...]:
-    """The orders of one page of "Order List". Raises UnprovenAnswer."""
-    return tuple(_okx_order(row, market) for row in okx_rows(answer))
-
-
-_OKX_RESTING: Final = frozenset({"limit", "post_only"})
-
-
-def _okx_order(row: Mapping[str, Any], market: Market) -> OpenOrder:
-    order_id = text(row.get("ordId"), "ordId")
-    resting = text(row.get("ordType"), f"ordType of {order_id}") in _OKX_RESTING
-    return _order(
-        order_id,
-        text(row.get("instId"), f"instId of {order_id}"),
-        row.get("side"),
-        market,
-        _left(row.get("sz"), row.get("accFillSz"), order_id),
-        row.get("px"),
-        plain=resting and row.get("tdMode") in (None, "cash"),
-    )
-
-
-def unified_open(rows: object, market: Market) -> tuple[OpenOrder, ...]:
-    """The orders in what ccxt's `fetch_open_orders` gives, exact. Raises UnprovenAnswer."""
+async def all_pages(
+    ask: Callable[[dict[str, Any]], Awaitable[OrdersPage]], wanted: dict[str, Any]
+) -> tuple[OpenOrder, ...]:
+    """The orders of all pages; `ask` gives one page for what is wanted. Raises CouldNotAsk."""
     found: list[OpenOrder] = []
-    for entry in listing(rows, "the orders"):
-        row = mapping(entry, "an order")
-        order_id = text(row.get("id"), "the id of an order")
-        remaining, price = row.get("remaining"), row.get("price")
-        left = None if remaining is None else number(_exact(remaining), f"remaining of {order_id}")
-        if left is not None and left < 0:
-            raise UnprovenAnswer(f"of {order_id} {left} remains")
-        # An order that waits for a trigger has the type of what it will be then.
-        waits = any(row.get(key) not in (None, "", 0, "0") for key in ("triggerPrice", "stopPrice"))
-        found.append(
-            _order(
-                order_id,
-                text(row.get("symbol"), f"symbol of {order_id}"),
-                row.get("side"),
-                market,
-                left,
-                _exact(price),
-                plain=row.get("type") == "limit" and price is not None and not waits,
-            )
-        )
-    return tuple(found)
+    for _ in range(MOST_PAGES):
+        orders, following = await ask(dict(wanted))
+        found += orders
+        if None in following.values():
+            return tuple(found)
+        wanted = {**wanted, **following}
+    raise CouldNotAsk(f"there are more than {MOST_PAGES} pages of open orders", FaultKind.BAD_RESPONSE)
 
 
-def _exact(value: object) -> object:
-    return repr(value) if isinstance(value, float) else value
-
-
-def _left(ordered: object, filled: object, order_id: str) -> Decimal:
-    """How much is still to be filled."""
+def left_of(ordered: object, filled: object, order_id: str) -> Decimal:
+    """How much is still to be filled. Raises UnprovenAnswer."""
     size = number(ordered, f"the size of {order_id}")
     done = number(filled, f"filled of {order_id}")
     left = less(size, done)
@@ -165,7 +74,7 @@ def _left(ordered: object, filled: object, order_id: str) -> Decimal:
     return left
 
 
-def _order(
+def resting_order(
     order_id: str,
     name: str,
     side: object,
@@ -175,7 +84,11 @@ def _order(
     *,
     plain: bool,
 ) -> OpenOrder:
-    """`plain`: it rests in the book at `price`, by the account's own means; only then its hold is known."""
+    """An open order as its row says.
+
+    `plain`: it rests in the book at `price`, by the account's own means; only then its hold is known.
+    Raises UnprovenAnswer.
+    """
     if side not in ("buy", "sell"):
         raise UnprovenAnswer(f"the side of the order {order_id} is {short(side)}")
     product = market(name)

@@ -1,7 +1,7 @@
-"""A market order as it is asked for: checked before anything is sent, and written as each exchange wants it.
+"""A market order as it is asked for: checked before anything is sent.
 
-An amount is exact or it is refused. It is rounded down to the market's step, never up: nobody buys
-more than he asked for, and what rounds to nothing is an error. Amounts are in the base or in the quote
+An amount is exact or it is refused. It is rounded down to the market's step, never up: no order is for more
+than was asked for, and what rounds to nothing is an error. Amounts are in the base or in the quote
 currency, and each exchange is told explicitly which, because their defaults differ: 100 dollars read as
 100 bitcoins is an order too.
 """
@@ -9,11 +9,9 @@ currency, and each exchange is told explicitly which, because their defaults dif
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from brokerwatch.errors import InvalidOrder
 from brokerwatch.exchanges.balances import MOST_DIGITS
@@ -43,35 +41,30 @@ class OrderRequest:
         return "" if amount is None else plain(amount)
 
 
-_UUID: Final = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}"
-_ANY: Final = (re.compile(r"[A-Za-z0-9]{1,32}"), "1 to 32 letters and digits")
-_CLIENT_IDS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = MappingProxyType(
-    {
-        # https://docs.kraken.com/api/docs/guides/spot-clordid
-        "kraken": (
-            re.compile(rf"{_UUID}|[A-Za-z0-9._-]{{1,18}}"),
-            "a UUID with or without hyphens, or 1 to 18 letters, digits, dots, hyphens and underscores",
-        ),
-        # Its documentation names no limit; a UUID is what it shows.
-        "coinbase": (
-            re.compile(r"[A-Za-z0-9._-]{1,64}"),
-            "1 to 64 letters, digits, dots, hyphens and underscores",
-        ),
-        # https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-place-order
-        "okx": _ANY,
-    }
-)
-"""What each exchange takes as an id of our own. 32 hexadecimal digits suit all of them."""
-
-_SELLS_BY_BASE: Final = frozenset({"kraken", "coinbase"})
-"""Where a market order to sell takes no amount in the quote currency: Kraken's `viqc` is for buys, and
-Coinbase's `quote_size` too. OKX takes both for both sides."""
+UUID: Final = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}"
 
 
-def client_id_mistake(family: str, text: object) -> str:
-    """What was expected of a client order id at an exchange of this family; empty when `text` will do."""
-    pattern, expected = _CLIENT_IDS.get(family, _ANY)
-    return "" if isinstance(text, str) and pattern.fullmatch(text) else f"expected {expected}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderRules:
+    """What one exchange takes in an order."""
+
+    name: str = ""
+    """The exchange, as an error names it."""
+    client_ids: re.Pattern[str] = re.compile(r"[A-Za-z0-9]{1,32}")
+    """What it takes as an id of our own. 32 hexadecimal digits suit all exchanges."""
+    expected: str = "1 to 32 letters and digits"
+    """The same in words."""
+    sells_by_base: bool = False
+    """Whether a market order to sell takes no amount in the quote currency."""
+
+    def client_id_mistake(self, text: object) -> str:
+        """What was expected of a client order id; empty when `text` will do."""
+        is_taken = isinstance(text, str) and self.client_ids.fullmatch(text)
+        return "" if is_taken else f"expected {self.expected}"
+
+
+ANY_RULES: Final = OrderRules()
+"""What all exchanges take."""
 
 
 def requested(
@@ -81,15 +74,14 @@ def requested(
     quote_amount: Decimal | None,
     client_order_id: str,
     *,
-    family: str = "",
+    rules: OrderRules = ANY_RULES,
     leaving: bool = False,
 ) -> OrderRequest:
     """The order that these arguments ask for, its amount rounded down to the market's step.
 
-    An amount is a Decimal or an int. `family` says whose rules apply (see `FAMILIES`);
-    empty: those of no exchange that we know. `leaving`: an exit; where the list of markets, which may be an
-    hour old, says that this one is closed, the exchange itself shall say so. Raises InvalidOrder, which names
-    the argument.
+    An amount is a Decimal or an int. `rules` are those of the exchange. `leaving`: an exit; where the list of
+    markets, which may be an hour old, says that this one is closed, the exchange itself shall say so. Raises
+    InvalidOrder, which names the argument.
     """
     if product.kind != "spot":
         raise InvalidOrder(
@@ -105,11 +97,11 @@ def requested(
             "base_amount",
             f"expected exactly one of base_amount and quote_amount, and {given} of them is given",
         )
-    if quote_amount is not None and side == "sell" and family in _SELLS_BY_BASE:
+    if quote_amount is not None and side == "sell" and rules.sells_by_base:
         raise InvalidOrder(
-            "quote_amount", f"{family} sells by base amount; give base_amount, in {product.base}"
+            "quote_amount", f"{rules.name} sells by base amount; give base_amount, in {product.base}"
         )
-    mistake = client_id_mistake(family, client_order_id)
+    mistake = rules.client_id_mistake(client_order_id)
     if mistake:
         raise InvalidOrder("client_order_id", f"{mistake}, not {_shown(client_order_id)}")
     return OrderRequest(
@@ -163,60 +155,3 @@ def rounded_down(amount: Decimal, step: Decimal) -> Decimal:
 
 def _shown(value: object) -> str:
     return repr(value)[:60]
-
-
-def kraken_order(request: OrderRequest, *, validate_only: bool) -> dict[str, str]:
-    """What `privatePostAddOrder` is called with; with `validate_only` Kraken checks and places nothing.
-
-    https://docs.kraken.com/api/docs/rest-api/add-order
-    """
-    found = {
-        "pair": request.product.id,
-        "type": str(request.side),
-        "ordertype": "market",
-        "volume": request.size,
-        "cl_ord_id": request.client_order_id,
-    }
-    if request.base_amount is None:
-        found["oflags"] = "viqc"  # the volume is in the quote currency
-    if validate_only:
-        found["validate"] = "true"
-    return found
-
-
-def coinbase_order(request: OrderRequest) -> dict[str, Any]:
-    """What `v3PrivatePostBrokerageOrders` is called with.
-
-    https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders/create-order
-    """
-    return {"client_order_id": request.client_order_id, **coinbase_preview(request)}
-
-
-def coinbase_preview(request: OrderRequest) -> dict[str, Any]:
-    """What `v3PrivatePostBrokerageOrdersPreview` is called with: the order without an id of ours.
-
-    https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders/preview-orders
-    """
-    unit = "quote_size" if request.base_amount is None else "base_size"
-    return {
-        "product_id": request.product.id,
-        "side": str(request.side).upper(),
-        "order_configuration": {"market_market_ioc": {unit: request.size}},
-    }
-
-
-def okx_order(request: OrderRequest) -> dict[str, str]:
-    """What `privatePostTradeOrder` is called with.
-
-    https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-place-order
-    """
-    return {
-        "instId": request.product.id,
-        "tdMode": "cash",
-        "side": str(request.side),
-        "ordType": "market",
-        "sz": request.size,
-        # Never left to OKX: without it a buy is by the quote currency and a sell by the base currency.
-        "tgtCcy": "quote_ccy" if request.base_amount is None else "base_ccy",
-        "clOrdId": request.client_order_id,
-    }

@@ -8,9 +8,7 @@ the same key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Final
 
 from brokerwatch.exchanges.faults import LONGEST_RETRY_S
@@ -24,17 +22,6 @@ class Budget:
     per_s: float
 
 
-BUDGETS: Final[Mapping[str, Budget]] = MappingProxyType(
-    {
-        # The Starter tier: a counter of 15 that runs down by 0.33 a second; one below it, to be safe.
-        "kraken": Budget(14.0, 0.33),
-        # Advanced Trade: 30 private calls a second.
-        "coinbase": Budget(30.0, 30.0),
-        # Get Balance: 10 in 2 seconds for each user.
-        "okx": Budget(10.0, 5.0),
-    }
-)
-"""Published budgets of private calls, by exchange family."""
 STAND_IN: Final = Budget(1_000.0, 1_000.0)
 """The budget of an address that is not the exchange's own: its published budget is not meant for that."""
 

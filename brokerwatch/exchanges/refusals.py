@@ -1,9 +1,10 @@
 """Whether an order that failed was definitely not placed. When in doubt, it may have been.
 
-Who takes a doubtful failure for a refusal sends the order again, and buys twice. So this is a list of
-what is certain, not of what is uncertain: the exchange itself says no, in its own envelope and in words
-that mean that nothing was placed; or no connection was ever made. Time-outs, resets, proxies' pages,
-every 5xx, and words about the exchange's own trouble prove nothing.
+A program that takes a doubtful failure for a refusal sends the order again, and buys twice. So this is a
+list of what is certain, not of what is uncertain: the exchange itself says no, in its own envelope and in
+words that mean that nothing was placed; or no connection was ever made. Time-outs, resets, proxies' pages,
+every 5xx, and words about the exchange's own trouble prove nothing. Which words of an exchange are certain,
+its adapter says (`REFUSAL_CODES`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final, cast
 
 from brokerwatch.exchanges.faults import Failure
@@ -32,59 +32,44 @@ _TROUBLE: Final = re.compile(
 _UNCERTAIN_STATUSES: Final = frozenset({408, 409, 425, 499})
 """HTTP statuses below 500 that do not say what became of a request."""
 
-_KRAKEN: Final = re.compile(
-    r"E(Order|API|Auth|Query):"
-    r"|EGeneral:(Invalid arguments|Permission denied|Unknown method|Temporary lockout|Too many requests)"
-    r"|EAccount:Invalid permissions"
-    r"|ETrade:(User )?Locked"
-    r"|EService:Market in (cancel|post|limit)_only"
-)
-"""https://docs.kraken.com/api/docs/guides/spot-errors. Not EService:Unavailable, Busy, Timeout, Throttled,
-nor EGeneral:Internal error: behind those an order was placed now and then."""
 
-_COINBASE: Final = re.compile(
-    r"invalid_argument|permission_denied|unauthenticated|unauthorized|not_found|failed_precondition"
-    r"|resource_exhausted|invalid_request|authentication_error|invalid_token|revoked_token|expired_token"
-    r"|invalid_scope|two_factor_required|validation_error|param_required|rate_limit_exceeded",
-    re.IGNORECASE,
-)
-"""What its errors with a status of 4xx are called."""
-_COINBASE_UNSAID: Final = re.compile(r"(?:UNKNOWN.*)?")
-"""A reason that is none."""
+@dataclass(frozen=True, slots=True)
+class RefusalWords:
+    """How one exchange says that nothing was placed."""
 
-_OKX: Final = re.compile(
-    r"500(0[26-9]|1[0-24-6]|2[4578]|3[05]|4[04]|61)"  # what was sent, the account, how often it asks
-    r"|501(0[0-9]|1[0-59]|20)"  # the key, the signature, the clock
-    r"|51[0-3][0-9]{2}"  # this one order
-)
-"""Not 50001, 50005, 50013 and 50026, its own trouble, nor 50004: a time-out, after which it says itself that
-the request may have succeeded. https://www.okx.com/docs-v5/en/#error-code"""
-_OKX_DOUBTFUL: Final = frozenset({"51016", "51054", "51149"})
-"""An order of this id exists already; and two time-outs."""
+    read: Callable[[Mapping[str, Any]], str]
+    """Its own words in an answer that says so for certain; empty for any other answer."""
+    bare: str = ""
+    """What it answers under a status of 401 that is no JSON and its own word all the same; empty: nothing."""
 
 
-def refusal(family: str, answer: object) -> str:
+NO_REFUSALS: Final = RefusalWords(lambda _answer: "")
+"""Those of an exchange whose words we do not know: none is certain."""
+
+
+def refusal(words: RefusalWords, answer: object) -> str:
     """The exchange's own words if its answer says for certain that nothing was placed; else empty."""
-    if not isinstance(answer, Mapping) or family not in _REFUSALS:
+    if not isinstance(answer, Mapping):
         return ""
-    words = _REFUSALS[family](cast("Mapping[str, Any]", answer))
-    return "" if _TROUBLE.search(words) else words
+    found = words.read(cast("Mapping[str, Any]", answer))
+    return "" if _TROUBLE.search(found) else found
 
 
-def definitely_not_placed(failure: Failure) -> bool:
+def admit(words: RefusalWords, answer: object) -> None:
+    """Raise NotTaken if the exchange says no for certain."""
+    found = refusal(words, answer)
+    if found:
+        raise NotTaken(found)
+
+
+def definitely_not_placed(failure: Failure, words: RefusalWords) -> bool:
     """Whether a call that was to place an order failed with the exchange's own, certain no."""
-    if failure.family == "coinbase" and failure.status == 401 and failure.body.strip() == "Unauthorized":
-        return True  # not JSON, and its own word for a key or a signature all the same
-    return bool(refusal(failure.family, _answer(failure)))
+    if words.bare and failure.status == 401 and failure.body.strip() == words.bare:
+        return True
+    return bool(refusal(words, trusted_answer(failure)))
 
 
-def no_such_order(failure: Failure) -> bool:
-    """Whether OKX answers that it has no order of the id that was asked for."""
-    answer = _answer(failure)
-    return failure.family == "okx" and str(answer.get("code")) == "51603"
-
-
-def _answer(failure: Failure) -> Mapping[str, Any]:
+def trusted_answer(failure: Failure) -> Mapping[str, Any]:
     """The map that was answered under a status that can be trusted; an empty one for anything else."""
     if failure.status is None or failure.status >= 500 or failure.status in _UNCERTAIN_STATUSES:
         return {}
@@ -137,66 +122,19 @@ def never_sent(failure: Failure) -> bool:
     return unheard and bool(names & _NEVER_CONNECTED) and not names & _MAYBE_SENT
 
 
-def _kraken(answer: Mapping[str, Any]) -> str:
-    # Warnings begin with a W and refuse nothing.
-    errors = [text for text in map(str, _list(answer.get("error"))) if not text.startswith("W")]
-    certain = all(map(_KRAKEN.match, errors)) and not answer.get("result")
-    return ", ".join(errors) if certain else ""
-
-
-def _coinbase(answer: Mapping[str, Any]) -> str:
-    if "success" in answer or "error_response" in answer:
-        return _coinbase_order(answer)
-    older = _maps(answer.get("errors"))
-    words, name = (older[0], "id") if older else (answer, "error")
-    kind = words.get(name)
-    if not isinstance(kind, str) or not _COINBASE.fullmatch(kind):
-        return ""
-    return _joined(words, name, "message", "error_details", "error_description")
-
-
-def _coinbase_order(answer: Mapping[str, Any]) -> str:
-    """The words of an answer to an order that names no order and says that it failed."""
-    told = answer.get("error_response")
-    names_one = answer.get("order_id") or answer.get("success_response")
-    if answer.get("success") is not False or names_one or not isinstance(told, Mapping):
-        return ""
-    reasons = ("error", "preview_failure_reason", "new_order_failure_reason")
-    row = cast("Mapping[str, Any]", told)
-    if all(_COINBASE_UNSAID.fullmatch(str(row.get(reason) or "")) for reason in reasons):
-        return ""
-    return _joined(row, *reasons, "message", "error_details")
-
-
-def _okx(answer: Mapping[str, Any]) -> str:
-    data, rows = answer.get("data"), _maps(answer.get("data"))
-    if not data:
-        return _joined(answer, "code", "msg") if _is_okx_refusal(answer.get("code")) else ""
-    # A row that names an order has placed it, whatever else it says.
-    certain = all(not row.get("ordId") and _is_okx_refusal(row.get("sCode")) for row in rows)
-    return "; ".join(_joined(row, "sCode", "sMsg") for row in rows) if certain else ""
-
-
-def _is_okx_refusal(code: object) -> bool:
-    return bool(_OKX.fullmatch(str(code))) and str(code) not in _OKX_DOUBTFUL
-
-
-_REFUSALS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = MappingProxyType(
-    {"kraken": _kraken, "coinbase": _coinbase, "okx": _okx}
-)
-
-
-def _list(value: object) -> list[object]:
+def items(value: object) -> list[object]:
+    """A list; empty when it is anything else."""
     return list(cast("list[object]", value)) if isinstance(value, list) else []
 
 
-def _maps(value: object) -> list[Mapping[str, Any]]:
+def maps(value: object) -> list[Mapping[str, Any]]:
     """A list of maps; empty when it is anything else, or has anything else in it."""
-    found = [cast("Mapping[str, Any]", row) for row in _list(value) if isinstance(row, Mapping)]
-    return found if len(found) == len(_list(value)) else []
+    found = [cast("Mapping[str, Any]", row) for row in items(value) if isinstance(row, Mapping)]
+    return found if len(found) == len(items(value)) else []
 
 
-def _joined(row: Mapping[str, Any], *keys: str) -> str:
+def joined(row: Mapping[str, Any], *keys: str) -> str:
+    """What a row says under these keys, each text once."""
     found = dict.fromkeys(str(row[key]) for key in keys if row.get(key))
     return ": ".join(found)
 
@@ -223,25 +161,25 @@ class Unknown:
     """The order may have been placed: it has to be looked up."""
 
 
-def judged(failure: Failure, *, sent_nothing: bool) -> Refused | NotSent | Unknown:
+def judged(failure: Failure, words: RefusalWords, *, sent_nothing: bool) -> Refused | NotSent | Unknown:
     """What the failure of a call that was to place an order proves about the order. In doubt: Unknown.
 
     `sent_nothing`: whether it is known that no request of the call went out.
     """
     if sent_nothing or never_started(failure):
         return NotSent(by_us=True)
-    if is_refused(failure):
+    if is_refused(failure, words):
         return Refused()
     if never_sent(failure):
         return NotSent(by_us=False)
     return Unknown()
 
 
-def is_refused(failure: Failure) -> bool:
+def is_refused(failure: Failure, words: RefusalWords) -> bool:
     """Whether the exchange itself said no for certain.
 
     A time-out is never a refusal. Nor is an overtaken number: the order may have been taken before it.
     """
     if {"TimeoutError", OvertakenOrder.__name__} & set(failure.classes):
         return False
-    return NotTaken.__name__ in failure.classes or definitely_not_placed(failure)
+    return NotTaken.__name__ in failure.classes or definitely_not_placed(failure, words)

@@ -13,17 +13,15 @@ import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Final
 
 from brokerwatch.clock import Clock
-from brokerwatch.exchanges.balances import own_holdings
+from brokerwatch.exchanges.balances import FetchedBalance, own_holdings
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import Failure, classify
 from brokerwatch.gateway.loop import Loop
 from brokerwatch.health.outcome import Fetching, FetchOutcome, NotAsked
-from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Wallet
+from brokerwatch.messages import Balance, Fault, FaultKind
 
 
 class Refrained(Exception):
@@ -32,15 +30,6 @@ class Refrained(Exception):
     def __init__(self, outcome: NotAsked) -> None:
         super().__init__(outcome.why)
         self.outcome = outcome
-
-
-@dataclass(frozen=True, slots=True)
-class FetchedBalance:
-    """What one fetch read; see `brokerwatch.messages.Balance`."""
-
-    holdings: Mapping[str, Holding]
-    wallets: Mapping[str, Wallet] = field(default_factory=lambda: MappingProxyType({}))
-    stated: bool = True
 
 
 HELD_UP_SHARE: Final = 0.25

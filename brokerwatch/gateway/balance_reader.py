@@ -1,30 +1,25 @@
 """One account at an exchange: how its balance is read, and what its failures mean.
 
 It asks through a connection that the gateway made, on the loop's thread alone, and inside the lane of
-its API key. For the exchanges whose envelope we know it asks by ccxt's implicit calls and reads the exact
-text of the amounts; for all others it asks ccxt's own `fetch_balance`.
+its API key. Which calls those are, and what their answers prove, the adapter of the exchange says.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.exchanges import balances
-from brokerwatch.exchanges.balances import Unstated
-from brokerwatch.exchanges.envelope import UnprovenAnswer
-from brokerwatch.gateway.async_source import FetchedBalance
+from brokerwatch.exchanges.balances import Code, FetchedBalance
+from brokerwatch.exchanges.registry import adapter_for
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.gateway.lane import Lane
 from brokerwatch.messages import Fault, FaultKind, Holding, Wallet
 
-MAX_PAGES: Final = 100
-"""Pages of one account list; a cursor that never ends is a broken answer."""
 ASIDE_SHARE: Final = 0.25
 """What an auxiliary call may take of the deadline: it must not cost the balance itself."""
 REFUSED_AGAIN_S: Final = 600.0
@@ -39,25 +34,20 @@ SKEW_WORTH_MS: Final = 1_000
 
 
 class BalanceReader:
-    """One broker's balance at its exchange."""
+    """One broker's balance at its exchange. All but the constructor is called on the loop's thread."""
 
     def __init__(self, spec: BrokerSpec, connection: Connection, lane: Lane, clock: Clock) -> None:
         self._spec = spec
         self._connection = connection
         self._lane = lane
         self._clock = clock
-        self._funding_from_s = float("-inf")
-        self._funding_trouble = ""
+        self._aside_from_s = float("-inf")
+        self._aside_trouble = ""
         self._body = ""
         """The newest answer that was proof, as it was written."""
         self._proven: Mapping[str, Holding] = MappingProxyType({})
         """What it proved."""
-        readers: Mapping[str, Callable[[float], Awaitable[FetchedBalance]]] = {
-            "kraken": self._read_kraken,
-            "coinbase": self._read_coinbase,
-            "okx": self._read_okx,
-        }
-        self._read_family = readers.get(connection.family, self._read_unified)
+        self._adapter = adapter_for(connection)
 
     def turn(self) -> AbstractAsyncContextManager[None]:
         """This account's turn in its lane."""
@@ -67,16 +57,19 @@ class BalanceReader:
         """What the account holds. Raises UnprovenAnswer or whatever ccxt raises."""
         until_s = self._clock.up_s() + deadline_s
         try:
-            return await self._read_family(until_s)
+            return await self._ask(until_s)
         except Exception as error:
-            # A nonce may have been overtaken by a call of somebody else: a fresh one decides.
+            # A nonce may have been overtaken by a call of another program: a fresh one decides.
             overtaken = (
                 self._lane.counts_nonces and self._connection.fault(error).kind is FaultKind.NONCE_CLOCK
             )
             if not overtaken or not self._lane.free:
                 raise
         await self._lane.another()
-        return await self._read_family(until_s)
+        return await self._ask(until_s)
+
+    async def _ask(self, until_s: float) -> FetchedBalance:
+        return await self._adapter.balance(_Turn(self, until_s, wants_funding=self._spec.read_funding))
 
     async def explain(self, error: BaseException) -> Fault:
         """The fault that `error` is, in the exchange's own words, without secrets."""
@@ -89,7 +82,7 @@ class BalanceReader:
         return fault
 
     async def _skew(self) -> str:
-        """How far our clock is off, in words; empty when it is not, or nobody says."""
+        """How far our clock is off, in words; empty when it is not, or the exchange does not say."""
         try:
             async with asyncio.timeout(SKEW_S):
                 theirs_ms = int(await self._connection.call("fetch_time"))
@@ -101,52 +94,46 @@ class BalanceReader:
         side = "ahead of" if ahead_ms > 0 else "behind"
         return f"this machine's clock is {abs(ahead_ms) / 1_000:.1f} s {side} the exchange's"
 
-    def _holdings(
-        self, answer: object, prove: Callable[[object, balances.Code], Mapping[str, Holding]]
+    def holdings(
+        self, answer: object, prove: Callable[[object, Code], Mapping[str, Holding]]
     ) -> Mapping[str, Holding]:
         """What an answer proves. One that reads as the last one did, to the letter, proves the same."""
-        if self._is_proven:
-            return self._proven
+        known = self.known
+        if known is not None:
+            return known
         found = prove(answer, self._connection.code)
-        self._prove(found)
+        self.keep(found)
         return found
 
     @property
-    def _is_proven(self) -> bool:
+    def known(self) -> Mapping[str, Holding] | None:
+        """What the newest answer proves, if it reads as the last proof did."""
         body = self._connection.body
-        return bool(body) and body == self._body
+        return self._proven if body and body == self._body else None
 
-    def _prove(self, found: Mapping[str, Holding]) -> None:
+    def keep(self, found: Mapping[str, Holding]) -> None:
+        """Keep what the newest answer proved."""
         body = self._connection.body
         if len(body) <= LONGEST_KEPT:
             self._body, self._proven = body, found
 
-    async def _read_kraken(self, until_s: float) -> FetchedBalance:
-        del until_s
-        answer = await self._connection.call("privatePostBalanceEx")
-        try:
-            return FetchedBalance(self._holdings(answer, balances.kraken))
-        except Unstated:
-            return FetchedBalance({}, stated=False)
+    async def another(self) -> None:
+        """Wait until the key's budget has room for one more call."""
+        await self._lane.another()
 
-    async def _read_okx(self, until_s: float) -> FetchedBalance:
-        answer = await self._connection.call("privateGetAccountBalance")
-        holdings = self._holdings(answer, balances.okx)
-        if not self._spec.read_funding:
-            return FetchedBalance(holdings)
-        return FetchedBalance(holdings, MappingProxyType({"funding": await self._funding(until_s)}))
-
-    async def _funding(self, until_s: float) -> Wallet:
-        """OKX's funding account: asked for beside the trading account, and never at its cost."""
+    async def aside(
+        self, until_s: float, method: str, prove: Callable[[object, Code], Mapping[str, Holding]]
+    ) -> Wallet:
+        """Money beside the balance: asked for after it, and never at its cost."""
         now = self._clock.now()
-        if now.up_s < self._funding_from_s:
-            return Wallet(holdings=None, as_of=None, trouble=self._funding_trouble)
+        if now.up_s < self._aside_from_s:
+            return Wallet(holdings=None, as_of=None, trouble=self._aside_trouble)
         allowed_s = min(self._spec.fetch_deadline_s * ASIDE_SHARE, (until_s - now.up_s) / 2)
         try:
             async with asyncio.timeout(allowed_s):
                 await self._lane.another()
-                answer = await self._connection.call("privateGetAssetBalances")
-            return Wallet(holdings=balances.okx_funding(answer, self._connection.code), as_of=now)
+                answer = await self._connection.call(method)
+            return Wallet(holdings=prove(answer, self._connection.code), as_of=now)
         except TimeoutError:
             return Wallet(holdings=None, as_of=None, trouble=f"network: no answer within {allowed_s:.1f} s")
         except Exception as error:  # noqa: BLE001 - whatever it is, the main balance was read
@@ -154,32 +141,25 @@ class BalanceReader:
             # It pauses by itself: its own limit must not stop the balance.
             refused = fault.kind in (FaultKind.AUTH, FaultKind.PERMISSION)
             pause_s = REFUSED_AGAIN_S if refused else fault.retry_after_s
-            self._funding_from_s = now.up_s + pause_s
-            self._funding_trouble = f"{fault.kind}: {fault.detail}"
-            return Wallet(holdings=None, as_of=None, trouble=self._funding_trouble)
+            self._aside_from_s = now.up_s + pause_s
+            self._aside_trouble = f"{fault.kind}: {fault.detail}"
+            return Wallet(holdings=None, as_of=None, trouble=self._aside_trouble)
 
-    async def _read_coinbase(self, until_s: float) -> FetchedBalance:
-        del until_s
-        found: dict[str, Holding] = {}
-        request: dict[str, Any] = {"limit": 250}
-        accounts: set[str] = set()
-        cursors: set[str] = set()
-        for _ in range(MAX_PAGES):
-            page = await self._connection.call("v3PrivateGetBrokerageAccounts", request)
-            if not cursors and self._is_proven:
-                return FetchedBalance(self._proven)
-            cursor = balances.coinbase_page(page, self._connection.code, found, accounts)
-            if cursor is None:
-                if not cursors:
-                    self._prove(found)
-                return FetchedBalance(found)
-            if cursor in cursors:
-                raise UnprovenAnswer("the list of accounts comes round to a page that was read already")
-            cursors.add(cursor)
-            request = {"limit": 250, "cursor": cursor}
-            await self._lane.another()
-        raise UnprovenAnswer(f"the list of accounts does not end after {MAX_PAGES} pages")
 
-    async def _read_unified(self, until_s: float) -> FetchedBalance:
-        del until_s
-        return FetchedBalance(balances.unified(balances.exact(await self._connection.call("fetch_balance"))))
+class _Turn:
+    """One reading of a balance, as its adapter takes part in it; see `BalanceTurn`."""
+
+    def __init__(self, reader: BalanceReader, until_s: float, *, wants_funding: bool) -> None:
+        self.wants_funding = wants_funding
+        self._reader = reader
+        self._until_s = until_s
+        self.holdings = reader.holdings
+        self.keep = reader.keep
+        self.another = reader.another
+
+    @property
+    def known(self) -> Mapping[str, Holding] | None:
+        return self._reader.known
+
+    async def aside(self, method: str, prove: Callable[[object, Code], Mapping[str, Holding]]) -> Wallet:
+        return await self._reader.aside(self._until_s, method, prove)

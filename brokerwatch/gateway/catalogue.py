@@ -9,7 +9,7 @@ import ccxt.async_support as ccxt
 
 from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
 from brokerwatch.config.fingerprint import key_fingerprint
-from brokerwatch.exchanges.balances import FAMILIES
+from brokerwatch.exchanges.registry import FAMILIES
 
 _SNAKE: Final = {theirs: ours for ours, theirs in CCXT_NAMES.items()}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from brokerwatch.config.broker_spec import CCXT_NAMES, CREDENTIALS, BrokerSpec
-from brokerwatch.exchanges.balances import FAMILIES
+from brokerwatch.exchanges.registry import FAMILIES, profile_of
 from brokerwatch.gateway.http_sessions import Sessions
 from brokerwatch.gateway.lane import Lane
 from brokerwatch.gateway.loop import Loop
@@ -40,10 +40,10 @@ class Instances:
                 # The trader's own calls and ours take their numbers from one place, which ccxt allows for.
                 spec.instance.nonce = lane.nonces.next
         else:
-            instance = clone(self._prototype(spec, loop, large=not family))
+            instance = clone(self._prototype(spec, loop, large=not profile_of(family).own_envelope))
             for name, value in spec.credentials.items():
                 setattr(instance, CCXT_NAMES.get(name, name), value)
-        if family:
+        if profile_of(family).own_envelope:
             # The balance needs no list of markets (160 KiB an account instead of 11 to 17 MiB).
             instance.markets = {}
         if lane.counts_nonces:
@@ -78,7 +78,7 @@ class Instances:
             "enableRateLimit": False,
             "timeout": round(spec.fetch_deadline_s * 1_000) + 1_000,  # the deadline of ours comes first
             # Floats would lose digits where ccxt parses the balance; we parse it where we know the form.
-            **({} if spec.exchange in FAMILIES else {"number": str}),
+            **({} if profile_of(FAMILIES.get(spec.exchange, "")).own_envelope else {"number": str}),
             **spec.ccxt,
         }
         name = json.dumps([spec.exchange, large, options], sort_keys=True, default=repr)

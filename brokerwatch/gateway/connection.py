@@ -16,7 +16,8 @@ from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.redaction import SHORTEST_TOKEN, credential_spellings, redacted_answer
 from brokerwatch.exchanges.envelope import UnprovenAnswer
-from brokerwatch.exchanges.faults import Failure, classify
+from brokerwatch.exchanges.faults import Failure
+from brokerwatch.exchanges.registry import fault_of
 from brokerwatch.gateway.strict_ccxt import Rehearsed, clone
 from brokerwatch.messages import Fault, FaultKind
 
@@ -39,7 +40,7 @@ class Connection:
         run: Run | None = None,
     ) -> None:
         self.family = family
-        """Whose envelope its answers have; empty: none that we know."""
+        """The name of the exchange's adapter; empty: it has none of its own."""
         self._spec = spec
         self._instantiate = instantiate
         self._clock = clock
@@ -141,7 +142,7 @@ class Connection:
         if isinstance(error, binascii.Error):
             # Raised while signing: the exchange was not even asked.
             return Fault(FaultKind.CLIENT_BUG, f"the secret cannot sign, is it whole? ({error})")
-        return classify(self.failure(error), self._clock.now().wall_us / 1_000_000)
+        return fault_of(self.failure(error), self._clock.now().wall_us / 1_000_000)
 
     def failure(self, error: BaseException) -> Failure:
         """What is known about a call that failed."""
@@ -161,7 +162,7 @@ class Connection:
         """The fault that `error` is, which a trader's own call met: ccxt's text ends with the answer."""
         text = self.redacted(_words(error))
         _, brace, rest = str(error).partition("{")
-        return classify(
+        return fault_of(
             Failure.of(error, body=brace + rest, family=self.family, text=text),
             self._clock.now().wall_us / 1_000_000,
         )

@@ -3,8 +3,8 @@
 ccxt signs, counts nonces and speaks HTTP. What it may not do here is decide that an answer is a
 balance: for HTML, an empty body, cut JSON or a status that it does not know it gives an empty
 balance without an error. So every instance is made from a class of ours that refuses such
-answers (strict_ccxt.py), and for the exchanges whose envelope is known the balance is read from the exact
-text of the amounts. An instance belongs to the loop's thread; all share one HTTP session.
+answers (strict_ccxt.py), and for the exchanges whose envelope is known the balance is read by its adapter
+from the exact text of the amounts. An instance belongs to the loop's thread; all share one HTTP session.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import ccxt.async_support as ccxt
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
 from brokerwatch.errors import ConfigError, Problem
-from brokerwatch.exchanges.balances import FAMILIES
-from brokerwatch.exchanges.rate_limit import BUDGETS, STAND_IN, Budget
+from brokerwatch.exchanges.rate_limit import STAND_IN, Budget
+from brokerwatch.exchanges.registry import FAMILIES, profile_of
 from brokerwatch.gateway.async_source import AsyncSource
 from brokerwatch.gateway.balance_reader import BalanceReader
 from brokerwatch.gateway.call_thread import CallThread
@@ -40,9 +40,6 @@ from brokerwatch.gateway.venue import Venue
 from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.locks import Claim, claim
 from brokerwatch.storage.records import KeyState, Remembered
-
-RISING_NONCES: Final = frozenset({"kraken"})
-"""Families whose private calls carry a number that must rise; the others sign the time, or a token."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -169,7 +166,7 @@ class Gateway:
             lane.budget_at_most(budget)
             return lane
         lane = Lane(name, budget, self._clock, self._journal, self._known.keys.get(name, KeyState(name)))
-        lane.counts_nonces = family in RISING_NONCES
+        lane.counts_nonces = profile_of(family).rising_nonces
         self._lanes[name] = (loop, lane)
         if spec.credentials and not spec.simulated and self._claims_folder is not None:
             self._claim(self._claims_folder / f"{name}.lock", spec)
@@ -237,11 +234,10 @@ class Gateway:
 
 def _budget(spec: BrokerSpec, family: str) -> Budget:
     """What the configuration says, else what the exchange publishes, else what ccxt says of it."""
+    known = profile_of(family).budget
     if is_elsewhere(spec):
         known = STAND_IN
-    elif family:
-        known = BUDGETS[family]
-    else:
+    elif known is None:
         spacing_ms = call_spacing_ms(spec.exchange)
         known = Budget(1.0, 1_000.0 / max(1.0, spacing_ms))
     return Budget(

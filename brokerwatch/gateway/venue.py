@@ -14,8 +14,9 @@ from typing import Any, Final, TypeVar
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import MARKETS_DEADLINE_S
 from brokerwatch.errors import CouldNotAsk, NotAllowed, NotSupported
-from brokerwatch.exchanges.adapter import ExchangeAdapter, adapter_for
+from brokerwatch.exchanges.adapter import ExchangeAdapter
 from brokerwatch.exchanges.markets import products_from
+from brokerwatch.exchanges.registry import adapter_for
 from brokerwatch.exchanges.symbols import Products
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.messages import Candle, Fault, FaultKind, Product

@@ -29,9 +29,9 @@ from brokerwatch.errors import (
     OrderStateUnknown,
     ValidationNotSupported,
 )
-from brokerwatch.exchanges.adapter import adapter_for
+from brokerwatch.exchanges.adapter import Profile
 from brokerwatch.exchanges.order_answers import PlacedAfterAll
-from brokerwatch.exchanges.order_request import OrderRequest, client_id_mistake
+from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.exchanges.positions import Named
 from brokerwatch.exchanges.refusals import (
     NotSent,
@@ -42,6 +42,7 @@ from brokerwatch.exchanges.refusals import (
     is_refused,
     judged,
 )
+from brokerwatch.exchanges.registry import adapter_for
 from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.call_thread import BUSY
 from brokerwatch.gateway.gateway import Access
@@ -86,7 +87,7 @@ class Reporter(Protocol):
 class OrderExecutor:
     """Sends the orders of one account, once each, and says how they ended. Runs on the account's loop.
 
-    `closed`, `family`, `has_dry_run` and `unaccounted` are for any thread.
+    `closed`, `profile`, `has_dry_run` and `unaccounted` are for any thread.
     """
 
     def __init__(
@@ -113,9 +114,9 @@ class OrderExecutor:
         )
 
     @property
-    def family(self) -> str:
-        """Whose rules for ids and amounts apply; empty: those of no exchange that we know."""
-        return self._connection.family
+    def profile(self) -> Profile:
+        """What is the same for each account at the exchange."""
+        return self._adapter.profile
 
     @property
     def has_dry_run(self) -> bool:
@@ -148,7 +149,7 @@ class OrderExecutor:
 
         Raises CouldNotAsk; OrderStateUnknown as long as it may still arrive.
         """
-        mistake = client_id_mistake(self.family, client_order_id)
+        mistake = self.profile.order_rules.client_id_mistake(client_order_id)
         if mistake:
             raise InvalidOrder("client_order_id", f"{mistake}, not {client_order_id!r}")
         await self._ready()
@@ -266,7 +267,7 @@ class OrderExecutor:
             ) from None
         except Exception as error:  # noqa: BLE001 - whatever it is, a dry run places nothing
             fault = self._noted(error)
-            if is_refused(self._connection.failure(error)):
+            if is_refused(self._connection.failure(error), self.profile.refusals):
                 raise OrderRefused(
                     f"{self._spec.name} would refuse: {fault.detail}", str(fault.kind)
                 ) from None
@@ -317,7 +318,11 @@ class OrderExecutor:
                 raise
             failure = self._connection.failure(error)
             overtaken = self._connection.fault(error).kind is FaultKind.NONCE_CLOCK
-            if not (overtaken and self._lane.counts_nonces and definitely_not_placed(failure)):
+            if not (
+                overtaken
+                and self._lane.counts_nonces
+                and definitely_not_placed(failure, self.profile.refusals)
+            ):
                 raise
             if not await self._lookup.surely_absent(request):
                 raise OvertakenOrder(str(error)) from None
@@ -371,7 +376,7 @@ class OrderExecutor:
 
     def _judged(self, error: Exception) -> Refused | NotSent | Unknown:
         sent_nothing = not isinstance(error, TimeoutError) and self._connection.sent_nothing
-        return judged(self._connection.failure(error), sent_nothing=sent_nothing)
+        return judged(self._connection.failure(error), self.profile.refusals, sent_nothing=sent_nothing)
 
     def _fault(self, error: Exception) -> Fault:
         if isinstance(error, TimeoutError):
@@ -383,7 +388,7 @@ class OrderExecutor:
         fault = self._fault(error)
         self._lane.note(fault)
         about_us = fault.kind in (FaultKind.CLIENT_BUG, FaultKind.BAD_RESPONSE)
-        refused = is_refused(self._connection.failure(error))
+        refused = is_refused(self._connection.failure(error), self.profile.refusals)
         self._reporter.called(TRADE, None if refused and about_us else fault)
         return fault
 

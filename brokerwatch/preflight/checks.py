@@ -22,9 +22,9 @@ from brokerwatch.errors import (
     SymbolError,
     UnknownSymbol,
 )
-from brokerwatch.exchanges.balances import FAMILIES
 from brokerwatch.exchanges.candles import DISORDER, NO_PRICE
 from brokerwatch.exchanges.key_info import KeyFacts
+from brokerwatch.exchanges.registry import FAMILIES, profile_of
 from brokerwatch.gateway.catalogue import Catalogue
 from brokerwatch.messages import Candle, FaultKind
 from brokerwatch.money import plain
@@ -57,7 +57,7 @@ class Checks:
         self._trading = trading
         self._used_by = used_by
         self._own_cluster = own_cluster
-        self._family = FAMILIES.get(probe.spec.exchange, "")
+        self._profile = profile_of(FAMILIES.get(probe.spec.exchange, ""))
         self.dry_run = DryRun(probe, trading=trading)
         """The orders that were sent as dry runs."""
         self._overtaken = ""
@@ -190,7 +190,7 @@ class Checks:
             holds = ", ".join(self._probe.read_detailed().holdings) or "nothing"
         except (BalanceUnknown, CouldNotAsk):
             raise NotDone("not done: it has no name, and its balance could not be read either") from None
-        judge = passed if self._family else warned
+        judge = passed if self._profile.own_envelope else warned
         return judge(f"{self._probe.spec.exchange} gives it no name here; key {name}, which holds {holds}")
 
     def _simple(self) -> Judgement:
@@ -198,9 +198,11 @@ class Checks:
         return passed(f"{plain(cash)} {'/'.join(self._probe.spec.cash_currencies)}, read just now")
 
     def _adds_up(self) -> Judgement:
-        may_owe = self._family not in ("kraken", "coinbase")
         return account_findings.detailed(
-            self._probe.detailed, self._probe.cash, self._probe.spec.cash_currencies, may_owe=may_owe
+            self._probe.detailed,
+            self._probe.cash,
+            self._probe.spec.cash_currencies,
+            may_owe=self._profile.may_owe,
         )
 
     def _held(self) -> Judgement:
@@ -277,7 +279,7 @@ class Checks:
             holdings, strange = (), set[str]()
         return market_findings.products(
             self._probe.spec.exchange,
-            self._family,
+            self._profile.well_known,
             listed,
             holdings=holdings,
             second=second,
@@ -341,7 +343,7 @@ class Checks:
             if (product.base, product.quote) != ("BTC", "USD"):
                 return failed(f"BTC/USD is read as {product.symbol}")
             return passed(f"BTC/USD is {product.id} there")
-        if self._family in ("kraken", "coinbase"):
+        if ("BTC", ("USD",)) in self._profile.well_known:
             return failed(f"{self._probe.spec.exchange} does not list BTC/USD")
         return skipped(f"{self._probe.spec.exchange} lists no BTC/USD here")
 

@@ -12,9 +12,9 @@ from decimal import ROUND_UP, Decimal
 from typing import Final
 
 from brokerwatch.errors import BalanceUnknown, CouldNotAsk, NotAllowed, NotSupported, OrderError, OrderRefused
-from brokerwatch.exchanges.adapter import adapter_for
 from brokerwatch.exchanges.open_orders import OpenOrder
 from brokerwatch.exchanges.positions import held_positions
+from brokerwatch.exchanges.registry import adapter_for
 from brokerwatch.messages import FaultKind, Holding, Order, OrderState, Product, Side
 from brokerwatch.money import plain
 from brokerwatch.orders.ticket import new_order_id
@@ -59,8 +59,8 @@ class DryRun:
             raise NotDone(f"the account is not available: {self._probe.broker.reading().reason}")
         product, base, cost = self._affordable(before.holdings)
         order_id = new_order_id()
-        # By the amount of coins where an exchange has its own way of saying the cost; Coinbase buys by cost.
-        by_cost = base is None or self._probe.access.connection.family == "coinbase"
+        # By the amount of coins where an exchange has its own way of saying the cost; some buy by cost.
+        by_cost = base is None or adapter_for(self._probe.access.connection).profile.buys_by_cost
         what = f"{plain(cost)} {product.quote}" if by_cost else f"{plain(base or cost)} {product.base}"
         return self._rehearsed(
             lambda: self._probe.broker.place_market_order(

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from brokerwatch.clock import SystemClock
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.errors import ConfigError, CouldNotAsk, NotSupported
-from brokerwatch.exchanges.balances import FAMILIES
+from brokerwatch.exchanges.registry import FAMILIES, profile_of
 from brokerwatch.gateway.gateway import Access, Gateway
 from brokerwatch.gateway.loop import LoopThread
 from brokerwatch.messages import Fault, FaultKind
@@ -65,7 +65,7 @@ class Reachability:
             with suppress(ConfigError):  # what ends here was told as a problem of the configuration
                 access = self._gateway.account(spec)
                 found.setdefault(id(access.venue), (_address(spec), spec, access))
-                if FAMILIES.get(spec.exchange) and spec.credentials:
+                if profile_of(FAMILIES.get(spec.exchange, "")).own_envelope and spec.credentials:
                     question = ExchangeProbe(spec, access, self._clock).signed()
                     self._signed[spec.name] = self._loop.submit(question)
         names = [spec.exchange for _, spec, _ in found.values()]

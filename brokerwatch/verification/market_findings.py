@@ -33,17 +33,10 @@ MOST_NAMED: Final = 3
 MISSING_SHARE: Final = Decimal("0.05")
 """So many markets of a second list may be absent in the first: what is just being delisted is in one only."""
 
-WELL_KNOWN: Final[Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
-    "kraken": (("BTC", ("USD",)), ("ETH", ("USD",))),
-    "coinbase": (("BTC", ("USD",)), ("ETH", ("USD",))),
-    "okx": (("BTC", ("USDT", "USDC", "USD")), ("ETH", ("USDT", "USDC", "USD"))),
-}
-"""Markets without which a list of that exchange's markets is not whole."""
-
 
 def products(
     exchange: str,
-    family: str,
+    well_known: Sequence[tuple[str, tuple[str, ...]]],
     found: Products,
     *,
     holdings: Iterable[str],
@@ -55,13 +48,14 @@ def products(
     """Whether the list of markets is whole: by the markets that every exchange has, by what the account
     holds, by the exchange's own count, and by a second list of it, each where there is one.
 
-    `second`: ids of spot markets from another answer; `unlisted`: markets of open orders that it lacks;
-    `doubled`: symbols that name two markets of the exchange.
+    `well_known`: markets that must be listed, see `Profile.well_known`; `second`: ids of spot markets from
+    another answer; `unlisted`: markets of open orders that it lacks; `doubled`: symbols that name two markets
+    of the exchange.
     """
     spot = [each for each in found if each.kind == "spot"]
     gone = [
         f"{base}/{quotes[0]}"
-        for base, quotes in WELL_KNOWN.get(family, ())
+        for base, quotes in well_known
         if not any(found.pair(base, quote) for quote in quotes)
     ]
     if not len(found):

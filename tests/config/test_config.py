@@ -38,7 +38,7 @@ from brokerwatch.config.policy import GUARDED, POLICIES, SIMPLE, Rules
 from brokerwatch.config.template import CONFIG_TEMPLATE
 from brokerwatch.dropin.guard import guard
 from brokerwatch.errors import ConfigError, Problem
-from brokerwatch.exchanges.rate_limit import BUDGETS
+from brokerwatch.exchanges.registry import BUDGETS
 from brokerwatch.gateway.catalogue import Catalogue
 
 ISSUE: Final = """

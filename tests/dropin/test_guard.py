@@ -21,8 +21,8 @@ import pytest
 from brokerwatch.clock import ManualClock
 from brokerwatch.dropin.guard import guard
 from brokerwatch.dropin.last_known import MAX_ACCOUNTS
-from brokerwatch.dropin.proof import coinbase_older
 from brokerwatch.errors import BalanceUnknown, ConfigError, CouldNotAsk
+from brokerwatch.exchanges.coinbase import older_holdings
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.health.empty_answers import EMPTY_OVER_S, EMPTY_READS
 from brokerwatch.simulator import (
@@ -1071,7 +1071,7 @@ NO_OLDER_LISTS: Final[list[Any]] = [
 @pytest.mark.parametrize("answer", NO_OLDER_LISTS)
 def test_what_the_older_list_does_not_state_is_no_proof(answer: object) -> None:
     with pytest.raises(UnprovenAnswer):
-        coinbase_older(answer, str)
+        older_holdings(answer, str)
 
 
 def test_the_older_list_adds_up_wallets_of_one_currency_and_leaves_vaults_out() -> None:
@@ -1079,7 +1079,7 @@ def test_the_older_list_adds_up_wallets_of_one_currency_and_leaves_vaults_out() 
         {"type": kind, "balance": {"amount": stated, "currency": "BTC"}}
         for kind, stated in [("wallet", "0.1"), ("fiat", "0.2"), ("vault", "5")]
     ]
-    found = coinbase_older({"data": rows, "pagination": {"next_uri": ""}}, str)
+    found = older_holdings({"data": rows, "pagination": {"next_uri": ""}}, str)
     assert {code: str(held.total) for code, held in found.items()} == {"BTC": "0.3"}
 
 

@@ -15,21 +15,17 @@ from typing import Any, Final, cast
 import pytest
 
 from brokerwatch.errors import NotSupported
-from brokerwatch.exchanges.adapter import ORDERS_PER_PAGE, SHORTEST_PAGE, SKEW_US, adapter_for
-from brokerwatch.exchanges.candles import (
-    coinbase_candles,
-    coinbase_granularity,
-    kraken_candles,
-    kraken_interval,
-    okx_bar,
-    okx_candles,
-)
-from brokerwatch.exchanges.envelope import UnprovenAnswer, kraken_status, okx_status
+from brokerwatch.exchanges import coinbase as coinbase_adapter
+from brokerwatch.exchanges import kraken as kraken_adapter
+from brokerwatch.exchanges import okx as okx_adapter
+from brokerwatch.exchanges.adapter import ORDERS_PER_PAGE, SKEW_US
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import Failure
-from brokerwatch.exchanges.order_answers import FoundOrder, coinbase_previewed, kraken_validated
-from brokerwatch.exchanges.order_request import OrderRequest, coinbase_preview, kraken_order, requested
-from brokerwatch.exchanges.positions import coinbase_positions, kraken_positions, okx_positions
-from brokerwatch.exchanges.refusals import NotTaken, definitely_not_placed, never_sent
+from brokerwatch.exchanges.order_answers import FoundOrder
+from brokerwatch.exchanges.order_request import OrderRequest, requested
+from brokerwatch.exchanges.refusals import NotTaken, never_sent
+from brokerwatch.exchanges.registry import adapter_for, definitely_not_placed, profile_of
+from brokerwatch.exchanges.unified import SHORTEST_PAGE
 from brokerwatch.gateway.strict_ccxt import strict_class
 from brokerwatch.messages import Candle, Product
 from brokerwatch.messages.trading import StatusWord
@@ -107,20 +103,20 @@ class Venue:
     async def candles(self, product: Product) -> tuple[Candle, ...]:
         match self.family:
             case "kraken":
-                wanted = {"pair": product.id, "interval": kraken_interval("1m")}
-                return kraken_candles(await self.client.publicGetOHLC(wanted), 10)
+                wanted = {"pair": product.id, "interval": kraken_adapter.interval("1m")}
+                return kraken_adapter.candles(await self.client.publicGetOHLC(wanted), 10)
             case "coinbase":
                 wanted = {
                     "product_id": product.id,
-                    "granularity": coinbase_granularity("1m"),
+                    "granularity": coinbase_adapter.granularity("1m"),
                     "start": str(CANDLE[0] - 600),
                     "end": str(CANDLE[0]),
                 }
                 call = self.client.v3PublicGetBrokerageMarketProductsProductIdCandles
-                return coinbase_candles(await call(wanted), 10)
+                return coinbase_adapter.candles(await call(wanted), 10)
             case _:
-                wanted = {"instId": product.id, "bar": okx_bar("1m")}
-                return okx_candles(await self.client.publicGetMarketCandles(wanted), 10)
+                wanted = {"instId": product.id, "bar": okx_adapter.bar("1m")}
+                return okx_adapter.candles(await self.client.publicGetMarketCandles(wanted), 10)
 
     def failure(self, error: BaseException) -> Failure:
         return Failure.of(
@@ -154,7 +150,7 @@ def ours() -> str:
 
 
 def buy(product: Product, family: str, dollars: int = 100) -> OrderRequest:
-    return requested(product, "buy", None, Decimal(dollars), ours(), family=family)
+    return requested(product, "buy", None, Decimal(dollars), ours(), rules=profile_of(family).order_rules)
 
 
 @pytest.fixture(params=[SimulatedKraken, SimulatedCoinbase, SimulatedOkx], ids=["kraken", "coinbase", "okx"])
@@ -171,8 +167,17 @@ def test_an_order_is_placed_in_the_currency_it_was_asked_for_and_is_found_again(
     async def use(venue: Venue) -> None:
         product = venue.product
         assert await venue.find(product, ours()) is None
-        bought = requested(product, "buy", None, Decimal("100.019"), ours(), family=venue.family)
-        sold = requested(product, "sell", Decimal("0.0012345678999"), None, ours(), family=venue.family)
+        bought = requested(
+            product, "buy", None, Decimal("100.019"), ours(), rules=profile_of(venue.family).order_rules
+        )
+        sold = requested(
+            product,
+            "sell",
+            Decimal("0.0012345678999"),
+            None,
+            ours(),
+            rules=profile_of(venue.family).order_rules,
+        )
         for request in (bought, sold):
             placed = await venue.place(request)
             assert placed == venue.exchange.orders_of()[-1].id
@@ -209,7 +214,7 @@ def coinbase() -> Generator[SimulatedCoinbase]:
 
 @pytest.fixture
 def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brokerwatch.exchanges.adapter.ORDERS_PER_PAGE", 2)
+    monkeypatch.setattr("brokerwatch.exchanges.coinbase.ORDERS_PER_PAGE", 2)
 
 
 LOOK_UP: Final = "/api/v3/brokerage/orders/historical/batch"
@@ -229,7 +234,7 @@ def test_an_order_that_coinbase_took_is_found_behind_many_newer_ones(
         assert found.order_id == placed
         assert coinbase.calls_to(LOOK_UP) == 5
         assert await venue.find(venue.product, ours()) is None
-        monkeypatch.setattr("brokerwatch.exchanges.adapter.MOST_PAGES", 4)
+        monkeypatch.setattr("brokerwatch.exchanges.coinbase.MOST_PAGES", 4)
         for wanted in (request.client_order_id, ours()):
             with pytest.raises(UnprovenAnswer, match="not among the newest 8 in BTC-USD, and there are more"):
                 await venue.find(venue.product, wanted)
@@ -274,7 +279,9 @@ def test_coinbase_places_nothing_under_an_id_that_it_knows_and_another_order_is_
 def test_an_order_that_the_exchange_took_down_says_so(exchange: SimulatedExchange) -> None:
     async def use(venue: Venue) -> None:
         exchange.fills_at_once = False
-        request = requested(venue.product, "sell", Decimal("0.25"), None, ours(), family=venue.family)
+        request = requested(
+            venue.product, "sell", Decimal("0.25"), None, ours(), rules=profile_of(venue.family).order_rules
+        )
         await venue.place(request)
         opened = await venue.find(venue.product, request.client_order_id)
         assert opened is not None
@@ -292,11 +299,11 @@ def test_a_dry_run_places_nothing_and_says_what_would_be_refused() -> None:
     async def checked(venue: Venue, dollars: int) -> None:
         request = buy(venue.product, venue.family, dollars)
         if venue.family == "kraken":
-            wanted = kraken_order(request, validate_only=True)
-            kraken_validated(await venue.client.privatePostAddOrder(wanted))
+            wanted = kraken_adapter.order_parameters(request, validate_only=True)
+            kraken_adapter.validated(await venue.client.privatePostAddOrder(wanted))
         else:
-            wanted = coinbase_preview(request)
-            coinbase_previewed(await venue.client.v3PrivatePostBrokerageOrdersPreview(wanted))
+            wanted = coinbase_adapter.preview_parameters(request)
+            coinbase_adapter.previewed(await venue.client.v3PrivatePostBrokerageOrdersPreview(wanted))
 
     async def use(venue: Venue) -> None:
         await checked(venue, 100)
@@ -418,9 +425,9 @@ def test_candles_and_positions_are_read_as_they_are_served(exchange: SimulatedEx
         prices = (newer.open, newer.high, newer.low, newer.close, newer.volume)
         assert prices == tuple(map(Decimal, CANDLE[1:]))
         read, asked = {
-            "kraken": (kraken_positions, "privatePostOpenPositions"),
-            "coinbase": (coinbase_positions, "v3PrivateGetBrokerageCfmPositions"),
-            "okx": (okx_positions, "privateGetAccountPositions"),
+            "kraken": (kraken_adapter.positions, "privatePostOpenPositions"),
+            "coinbase": (coinbase_adapter.positions, "v3PrivateGetBrokerageCfmPositions"),
+            "okx": (okx_adapter.positions, "privateGetAccountPositions"),
         }[venue.family]
         (found,) = read(await getattr(venue.client, asked)())
         assert found.side == "long"
@@ -432,10 +439,12 @@ def test_status_is_read_as_it_is_served() -> None:
     kraken, okx = SimulatedKraken(), SimulatedOkx()
 
     async def kraken_word(venue: Venue) -> StatusWord:
-        return kraken_status(await venue.client.publicGetSystemStatus()).word
+        return kraken_adapter.status(await venue.client.publicGetSystemStatus()).word
 
     async def okx_word(venue: Venue) -> StatusWord:
-        return okx_status(await venue.client.publicGetSystemStatus(), int(okx.now_s() * 1_000_000)).word
+        return okx_adapter.status(
+            await venue.client.publicGetSystemStatus(), int(okx.now_s() * 1_000_000)
+        ).word
 
     with serve(kraken, okx):
         for word in StatusWord:

@@ -17,8 +17,13 @@ from hypothesis import strategies as st
 
 from brokerwatch.clock import Instant
 from brokerwatch.exchanges import balances, json_text
+from brokerwatch.exchanges import coinbase as coinbase_adapter
+from brokerwatch.exchanges import kraken as kraken_adapter
+from brokerwatch.exchanges import okx as okx_adapter
+from brokerwatch.exchanges import unified as unified_adapter
 from brokerwatch.exchanges.envelope import UnprovenAnswer
-from brokerwatch.exchanges.faults import Failure, classify
+from brokerwatch.exchanges.faults import Failure
+from brokerwatch.exchanges.registry import fault_of
 from brokerwatch.health import empty_answers
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding, total
 
@@ -43,16 +48,16 @@ def as_it_is(code: str) -> str:
 
 
 def kraken(answer: object) -> Mapping[str, Holding]:
-    return balances.kraken(answer, as_it_is)
+    return kraken_adapter.holdings(answer, as_it_is)
 
 
 def okx(answer: object) -> Mapping[str, Holding]:
-    return balances.okx(answer, as_it_is)
+    return okx_adapter.holdings(answer, as_it_is)
 
 
 def coinbase(answer: object) -> Mapping[str, Holding]:
     found: dict[str, Holding] = {}
-    assert balances.coinbase_page(answer, as_it_is, found, set()) is None
+    assert coinbase_adapter.accounts_page(answer, as_it_is, found, set()) is None
     return found
 
 
@@ -123,7 +128,11 @@ ANSWERS: Final[Mapping[str, tuple[Read, dict[str, Any], Mapping[str, Holding]]]]
         {"USD": held("3100.55", "12", "3112.55"), "BTC": held("0.00000001", "0", "0.00000001")},
     ),
     "okx": (okx, OKX, {"USDT": held("3", "2", "5"), "BTC": held("3", "2", "5.0")}),
-    "unified": (balances.unified, UNIFIED, {"USD": held("7.5", "0", "7.5"), "BTC": held("1", "0", "1")}),
+    "unified": (
+        unified_adapter.holdings,
+        UNIFIED,
+        {"USD": held("7.5", "0", "7.5"), "BTC": held("1", "0", "1")},
+    ),
 }
 
 every_exchange = pytest.mark.parametrize(("read", "answer", "expected"), ANSWERS.values(), ids=list(ANSWERS))
@@ -344,7 +353,9 @@ def test_kraken_codes_go_through_the_table_of_ccxt_and_not_by_stripping_letters(
         "USDC": "USDC",
     }
     result = {code: {"balance": str(number), "hold_trade": "0"} for number, code in enumerate(codes)}
-    found = balances.kraken({"error": [], "result": result}, cast("Any", ccxt.kraken()).safe_currency_code)
+    found = kraken_adapter.holdings(
+        {"error": [], "result": result}, cast("Any", ccxt.kraken()).safe_currency_code
+    )
     assert {code: int(one.total) for code, one in found.items()} == {
         common: number for number, common in enumerate(codes.values())
     }
@@ -375,22 +386,22 @@ def test_the_pages_of_coinbase_are_one_balance() -> None:
     found: dict[str, Holding] = {}
     seen: set[str] = set()
     first = {"accounts": [coinbase_account("USD", "1", "0")], "has_next": True, "cursor": "next"}
-    assert balances.coinbase_page(first, as_it_is, found, seen) == "next"
+    assert coinbase_adapter.accounts_page(first, as_it_is, found, seen) == "next"
     last = {"accounts": [coinbase_account("USD", "2", "3")], "has_next": False, "cursor": ""}
-    assert balances.coinbase_page(last, as_it_is, found, seen) is None
+    assert coinbase_adapter.accounts_page(last, as_it_is, found, seen) is None
     assert found == {"USD": held("3", "3", "6")}
 
 
 @pytest.mark.parametrize("cursor", [None, "", 7, []], ids=repr)
 def test_a_coinbase_page_that_promises_another_and_does_not_say_where_proves_nothing(cursor: object) -> None:
     with pytest.raises(UnprovenAnswer, match="cursor of the next page"):
-        balances.coinbase_page({**COINBASE, "has_next": True, "cursor": cursor}, as_it_is, {}, set())
+        coinbase_adapter.accounts_page({**COINBASE, "has_next": True, "cursor": cursor}, as_it_is, {}, set())
 
 
 @pytest.mark.parametrize("has_next", [None, "false", 0, 1, []], ids=repr)
 def test_a_coinbase_page_that_does_not_say_whether_it_is_the_last_proves_nothing(has_next: object) -> None:
     with pytest.raises(UnprovenAnswer, match="has_next"):
-        balances.coinbase_page({**COINBASE, "has_next": has_next}, as_it_is, {}, set())
+        coinbase_adapter.accounts_page({**COINBASE, "has_next": has_next}, as_it_is, {}, set())
 
 
 def test_an_empty_coinbase_account_is_a_balance() -> None:
@@ -522,7 +533,11 @@ def test_an_okx_answer_with_another_code_than_0_proves_nothing(code: object) -> 
             {**OKX, "data": [{"details": [okx_detail("USD", eq="0", availEq="0", frozenBal="0")]}]},
             "USD",
         ),
-        (balances.unified, {"free": {"USD": "0"}, "used": {"USD": "0"}, "total": {"USD": "0"}}, "USD"),
+        (
+            unified_adapter.holdings,
+            {"free": {"USD": "0"}, "used": {"USD": "0"}, "total": {"USD": "0"}},
+            "USD",
+        ),
         (balances.own_holdings, {"USD": 0}, "USD"),
     ],
     ids=[*ANSWERS, "own"],
@@ -542,20 +557,20 @@ def test_every_digit_of_an_amount_is_kept() -> None:
 
 def test_an_empty_structure_of_ccxt_proves_nothing() -> None:
     with pytest.raises(UnprovenAnswer, match="cannot be told from a broken answer"):
-        balances.unified({"free": {}, "used": {}, "total": {}})
+        unified_adapter.holdings({"free": {}, "used": {}, "total": {}})
 
 
 @pytest.mark.parametrize("missing", ["free", "total"])
 def test_a_currency_that_ccxt_knows_only_in_part_proves_nothing(missing: str) -> None:
     structure: dict[str, Any] = {**UNIFIED, missing: {**UNIFIED[missing], "BTC": None}}
     with pytest.raises(UnprovenAnswer, match=f"BTC has no {missing}"):
-        balances.unified(structure)
+        unified_adapter.holdings(structure)
 
 
 def test_what_ccxt_says_is_in_orders_is_used_and_what_it_leaves_out_is_nothing() -> None:
     structure: dict[str, Any] = {**UNIFIED, "total": {"USD": "9.5", "BTC": "1"}}
     for used in ({"USD": "2", "BTC": None}, {"USD": "2"}):
-        assert balances.unified({**structure, "used": used}) == {
+        assert unified_adapter.holdings({**structure, "used": used}) == {
             "USD": held("7.5", "2", "9.5"),
             "BTC": held("1", "0", "1"),
         }
@@ -565,7 +580,7 @@ def test_what_ccxt_says_is_in_orders_is_used_and_what_it_leaves_out_is_nothing()
 def test_a_part_that_ccxt_could_not_read_is_named_with_its_currency(part: str) -> None:
     structure: dict[str, Any] = {**UNIFIED, part: {**UNIFIED[part], "BTC": "x"}}
     with pytest.raises(UnprovenAnswer, match=f"^{part} of BTC: not an amount: 'x'$"):
-        balances.unified(structure)
+        unified_adapter.holdings(structure)
 
 
 @pytest.mark.parametrize(
@@ -620,9 +635,9 @@ def test_a_coinbase_account_that_comes_twice_is_not_counted_twice() -> None:
     found: dict[str, Holding] = {}
     seen: set[str] = set()
     first = {"accounts": [account], "has_next": True, "cursor": "next"}
-    assert balances.coinbase_page(first, as_it_is, found, seen) == "next"
+    assert coinbase_adapter.accounts_page(first, as_it_is, found, seen) == "next"
     with pytest.raises(UnprovenAnswer, match="comes twice"):
-        balances.coinbase_page({"accounts": [account], "has_next": False}, as_it_is, found, seen)
+        coinbase_adapter.accounts_page({"accounts": [account], "has_next": False}, as_it_is, found, seen)
 
 
 def test_an_okx_currency_that_comes_twice_is_not_counted_twice() -> None:
@@ -705,18 +720,18 @@ def test_what_earns_by_itself_at_kraken_can_be_traded_but_what_an_order_holds() 
 
 
 def test_an_answer_of_kraken_without_a_result_is_unstated_and_no_other_is() -> None:
-    with pytest.raises(balances.Unstated, match="result is missing"):
+    with pytest.raises(kraken_adapter.Unstated, match="result is missing"):
         kraken({"error": []})
     others: list[dict[str, object]] = [{}, {"error": list[str](), "result": None}]
     for other in (*others, {"error": ["EAPI:Invalid key"]}, {"error": list[str](), "x": 1}):
         with pytest.raises(UnprovenAnswer) as error:
             kraken(other)
-        assert not isinstance(error.value, balances.Unstated), other
+        assert not isinstance(error.value, kraken_adapter.Unstated), other
     assert kraken({"error": [], "result": {}}) == {}, "an empty result is stated"
 
 
 def okx_wallet(*rows: object, code: object = "0") -> Mapping[str, Holding]:
-    return balances.okx_funding({"code": code, "msg": "", "data": list(rows)}, as_it_is)
+    return okx_adapter.funding_holdings({"code": code, "msg": "", "data": list(rows)}, as_it_is)
 
 
 def test_a_funding_account_of_okx_states_what_it_has_and_nothing_when_it_has_nothing() -> None:
@@ -725,7 +740,7 @@ def test_a_funding_account_of_okx_states_what_it_has_and_nothing_when_it_has_not
     assert okx_wallet(usdt, btc) == {"USDT": held("8", "2.50", "10.50"), "BTC": held("0", "0", "0")}
     assert okx_wallet(usdt, code=0) == {"USDT": held("8", "2.50", "10.50")}
     assert okx_wallet() == {}
-    assert set(balances.okx_funding({"code": "0", "data": [usdt]}, str.lower)) == {"usdt"}
+    assert set(okx_adapter.funding_holdings({"code": "0", "data": [usdt]}, str.lower)) == {"usdt"}
 
 
 @pytest.mark.parametrize("key", ["ccy", "bal", "availBal", "frozenBal"])
@@ -745,7 +760,7 @@ def test_a_funding_account_of_okx_that_cannot_be_read_proves_nothing(key: str, w
 @pytest.mark.parametrize("junk", [*NO_ANSWERS, {"code": "0"}, {"code": "0", "data": [1]}], ids=repr)
 def test_what_is_no_funding_account_of_okx_proves_nothing(junk: object) -> None:
     with pytest.raises(UnprovenAnswer):
-        balances.okx_funding(junk, as_it_is)
+        okx_adapter.funding_holdings(junk, as_it_is)
 
 
 def test_parts_of_a_traders_own_holdings_are_kept() -> None:
@@ -855,7 +870,7 @@ WALL_S: Final = 1_800_000_000.0
     ],
 )
 def test_a_retry_after_is_seconds_or_a_date_and_anything_else_is_nothing(header: str, seconds: float) -> None:
-    found = classify(Failure(status=429, text="slow down", retry_after=header), WALL_S)
+    found = fault_of(Failure(status=429, text="slow down", retry_after=header), WALL_S)
     assert found == Fault(FaultKind.RATE_LIMITED, "slow down", retry_after_s=seconds)
 
 
@@ -864,7 +879,7 @@ def test_a_retry_after_is_seconds_or_a_date_and_anything_else_is_nothing(header:
     | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,4} [A-Z][a-z]{2} [0-9]{1,12} .{0,20}")
 )
 def test_no_header_can_do_more_harm_than_an_hour(header: str) -> None:
-    assert 0.0 <= classify(Failure(retry_after=header), WALL_S).retry_after_s <= 3_600.0
+    assert 0.0 <= fault_of(Failure(retry_after=header), WALL_S).retry_after_s <= 3_600.0
 
 
 LOCKOUT: Final = '{"error":["EGeneral:Temporary lockout"]}'
@@ -888,7 +903,7 @@ LOCKOUT: Final = '{"error":["EGeneral:Temporary lockout"]}'
 def test_only_krakens_own_word_in_its_own_envelope_is_a_lockout(
     family: str, body: str, seconds: float
 ) -> None:
-    found = classify(Failure(status=200, body=body, family=family, text="no", retry_after="5"))
+    found = fault_of(Failure(status=200, body=body, family=family, text="no", retry_after="5"))
     assert found.lockout_s == seconds
     assert found.retry_after_s == 5.0
     assert found.kind is FaultKind.RATE_LIMITED or not seconds
@@ -896,7 +911,7 @@ def test_only_krakens_own_word_in_its_own_envelope_is_a_lockout(
 
 def test_a_lockout_that_somebody_else_quotes_locks_nobody_out() -> None:
     quoted = '{"upstream":["EGeneral:Temporary lockout"],"error":[]}'
-    assert classify(Failure(status=502, body=quoted, family="kraken")).lockout_s == 0.0
+    assert fault_of(Failure(status=502, body=quoted, family="kraken")).lockout_s == 0.0
 
 
 @pytest.mark.parametrize(
@@ -915,16 +930,16 @@ def test_the_second_that_kraken_names_counts_where_no_header_does(
 ) -> None:
     body = f'{{"error":["{said}"]}}'
     failure = Failure(status=200, body=body, family="kraken", retry_after=header)
-    assert classify(failure, WALL_S).retry_after_s == seconds
-    assert classify(replace(failure, family=""), WALL_S).retry_after_s == (7.0 if header else 0.0)
+    assert fault_of(failure, WALL_S).retry_after_s == seconds
+    assert fault_of(replace(failure, family=""), WALL_S).retry_after_s == (7.0 if header else 0.0)
 
 
 def test_a_key_that_okx_does_not_know_comes_with_what_to_look_at_first() -> None:
     hint = 'no such key here: an account of OKX Europe has exchange = "myokx", of OKX US "okxus"; '
     failure = Failure(status=401, body='{"code":"50119","msg":"x"}', family="okx", text="API  key\n missing")
-    assert classify(failure).detail == hint + "API key missing"
-    assert classify(replace(failure, body='{"code":"50111"}')).detail == "API key missing"
-    assert classify(replace(failure, family="kraken")).detail == "API key missing"
+    assert fault_of(failure).detail == hint + "API key missing"
+    assert fault_of(replace(failure, body='{"code":"50111"}')).detail == "API key missing"
+    assert fault_of(replace(failure, family="kraken")).detail == "API key missing"
 
 
 # --- the text itself -------------------------------------------------------------------------------
@@ -976,7 +991,7 @@ _ACCOUNT: Final = coinbase_account("USD", "1", "0")
 _EMPTY: Final[dict[str, object]] = {}
 WRONG_AND_WHY: Final[list[tuple[Read, object, str]]] = [
     *((read, 7, "the answer is 7, not a map") for read in (kraken, coinbase, okx)),
-    (balances.unified, 7, "the balance is 7, not a map"),
+    (unified_adapter.holdings, 7, "the balance is 7, not a map"),
     (coinbase, {}, "accounts is missing, not a list"),
     (coinbase, {"accounts": [7]}, "an account is 7, not a map"),
     (coinbase, {"accounts": [{"type": 7}]}, "type of an account is 7, not text"),
@@ -1006,14 +1021,14 @@ WRONG_AND_WHY: Final[list[tuple[Read, object, str]]] = [
         {"code": "0", "data": [{"details": [okx_detail("BTC", frozenBal="x")]}]},
         "frozenBal of BTC: not an amount: 'x'",
     ),
-    (balances.unified, {}, "total is missing, not a map"),
+    (unified_adapter.holdings, {}, "total is missing, not a map"),
     (
-        balances.unified,
+        unified_adapter.holdings,
         {"total": _EMPTY},
         "no currency in the answer; an empty account cannot be told from a broken answer",
     ),
-    (balances.unified, {"total": {"USD": 1}}, "free is missing, not a map"),
-    (balances.unified, {"total": {"USD": 1}, "free": _EMPTY}, "used is missing, not a map"),
+    (unified_adapter.holdings, {"total": {"USD": 1}}, "free is missing, not a map"),
+    (unified_adapter.holdings, {"total": {"USD": 1}, "free": _EMPTY}, "used is missing, not a map"),
 ]
 
 

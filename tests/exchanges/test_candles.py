@@ -9,16 +9,11 @@ from typing import Any, Final
 import pytest
 
 from brokerwatch.errors import NotSupported
-from brokerwatch.exchanges.candles import (
-    TIMEFRAMES,
-    coinbase_candles,
-    coinbase_granularity,
-    kraken_candles,
-    kraken_interval,
-    okx_bar,
-    okx_candles,
-    unified_candles,
-)
+from brokerwatch.exchanges import coinbase as coinbase_adapter
+from brokerwatch.exchanges import kraken as kraken_adapter
+from brokerwatch.exchanges import okx as okx_adapter
+from brokerwatch.exchanges import unified as unified_adapter
+from brokerwatch.exchanges.candles import TIMEFRAMES
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.messages import Candle
 from brokerwatch.simulator.coinbase import GRANULARITIES_S
@@ -84,16 +79,16 @@ class Exchange:
     def read(self, *rows: list[Any], count: int = 10) -> tuple[Candle, ...]:
         answer = self.envelope(*rows)
         found: tuple[Candle, ...] = (
-            self._read(answer) if self._read is unified_candles else self._read(answer, count)
+            self._read(answer) if self._read is unified_adapter.candles else self._read(answer, count)
         )
         return found
 
 
 EXCHANGES: Final = (
-    Exchange(kraken, kraken_row, kraken_candles, 6),
-    Exchange(coinbase, coinbase_row, coinbase_candles, 5),
-    Exchange(okx, okx_row, okx_candles, 5),
-    Exchange(unified, unified_row, unified_candles, 5),
+    Exchange(kraken, kraken_row, kraken_adapter.candles, 6),
+    Exchange(coinbase, coinbase_row, coinbase_adapter.candles, 5),
+    Exchange(okx, okx_row, okx_adapter.candles, 5),
+    Exchange(unified, unified_row, unified_adapter.candles, 5),
 )
 every = pytest.mark.parametrize("exchange", EXCHANGES, ids=["kraken", "coinbase", "okx", "unified"])
 
@@ -181,7 +176,7 @@ def test_a_row_that_is_cut_or_none_proves_nothing(exchange: Exchange) -> None:
 
 BROKEN: Final[list[tuple[Any, list[Any]]]] = [
     (
-        kraken_candles,
+        kraken_adapter.candles,
         [
             {"error": []},
             {"error": [], "result": []},
@@ -194,9 +189,12 @@ BROKEN: Final[list[tuple[Any, list[Any]]]] = [
             {"error": ["WGeneral:Beware"], "result": {"XXBTZUSD": [], "last": "1"}},
         ],
     ),
-    (coinbase_candles, [{"candles": None}, {"candles": {}}, {"candles": ["x"]}, {"error": "NOT_FOUND"}]),
     (
-        okx_candles,
+        coinbase_adapter.candles,
+        [{"candles": None}, {"candles": {}}, {"candles": ["x"]}, {"error": "NOT_FOUND"}],
+    ),
+    (
+        okx_adapter.candles,
         [
             {"code": "0", "msg": ""},
             {"code": "1", "msg": "", "data": []},
@@ -217,26 +215,26 @@ def test_rows_of_ccxt_that_are_no_list_prove_nothing() -> None:
     for rows in NO_ENVELOPES:
         if rows != []:
             with pytest.raises(UnprovenAnswer):
-                unified_candles(rows)
+                unified_adapter.candles(rows)
 
 
 def test_each_exchanges_word_for_a_timeframe_means_the_same_span() -> None:
     for timeframe, seconds in TIMEFRAMES.items():
         if timeframe not in ("3m", "2h", "6h", "12h"):
-            interval = kraken_interval(timeframe)
+            interval = kraken_adapter.interval(timeframe)
             assert interval in INTERVALS_MIN
             assert int(interval) * 60 == seconds
         if timeframe not in ("3m", "12h"):
-            assert GRANULARITIES_S[coinbase_granularity(timeframe)] == seconds
-        assert BARS_S[okx_bar(timeframe)] == seconds
+            assert GRANULARITIES_S[coinbase_adapter.granularity(timeframe)] == seconds
+        assert BARS_S[okx_adapter.bar(timeframe)] == seconds
 
 
 def test_a_timeframe_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(
         NotSupported, match="kraken has no candles of '2h'; it has: 1m, 5m, 15m, 30m, 1h, 4h, 1d"
     ):
-        kraken_interval("2h")
-    for word in (coinbase_granularity, okx_bar, kraken_interval):
+        kraken_adapter.interval("2h")
+    for word in (coinbase_adapter.granularity, okx_adapter.bar, kraken_adapter.interval):
         for text in ("", "1w", "60", "1H", "1D"):
             with pytest.raises(NotSupported):
                 word(text)
@@ -244,6 +242,6 @@ def test_a_timeframe_that_is_not_there_names_those_that_are() -> None:
 
 def test_candles_of_another_pair_than_the_one_that_was_asked_for_are_refused() -> None:
     answer: dict[str, Any] = {"error": [], "result": {"XETHZUSD": [kraken_row(60)], "last": 0}}
-    assert len(kraken_candles(answer, 5)) == len(kraken_candles(answer, 5, "XETHZUSD")) == 1
+    assert len(kraken_adapter.candles(answer, 5)) == len(kraken_adapter.candles(answer, 5, "XETHZUSD")) == 1
     with pytest.raises(UnprovenAnswer, match="XXBTZUSD was asked for"):
-        kraken_candles(answer, 5, "XXBTZUSD")
+        kraken_adapter.candles(answer, 5, "XXBTZUSD")

@@ -19,17 +19,14 @@ from hypothesis import strategies as st
 from brokerwatch.clock import SystemClock
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.exchanges import faults
-from brokerwatch.exchanges.balances import FAMILIES
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import (
     CAUSES,
     CLASSES,
-    ENVELOPE_WORDS,
-    SPOKEN_IN,
     STATUSES,
     Failure,
-    classify,
 )
+from brokerwatch.exchanges.registry import FAMILIES, FAULT_WORDS, fault_of
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.messages import FaultKind
 from brokerwatch.messages.health import MAX_DETAIL
@@ -43,7 +40,7 @@ HTML: Final = "<html><head><title>{}</title></head><body>{}</body></html>"
 
 
 def kind_of(error: BaseException, **known: Any) -> FaultKind:
-    return classify(Failure.of(error, **known)).kind
+    return fault_of(Failure.of(error, **known)).kind
 
 
 # --- ccxt's classes -------------------------------------------------------------------------------
@@ -197,7 +194,7 @@ def test_the_exchanges_own_words_decide_whatever_class_ccxt_made_of_them(
 
 
 def test_every_kind_but_the_network_is_documented_for_every_exchange() -> None:
-    for family in ENVELOPE_WORDS:
+    for family in FAULT_WORDS:
         kinds = {kind for one, _, _, kind in DOCUMENTED if one == family}
         assert kinds == set(FaultKind) - {NETWORK, BAD}
 
@@ -224,7 +221,7 @@ def test_the_words_of_one_exchange_mean_nothing_at_another() -> None:
 
 def test_a_table_of_words_finds_them_in_capitals_and_in_small_letters() -> None:
     # The tables themselves are made while the module is imported, which is before any test.
-    ((pattern, kind),) = faults._words(("not (here|today)", DOWN))  # pyright: ignore[reportPrivateUsage]
+    ((pattern, kind),) = faults.word_table(("not (here|today)", DOWN))
     assert pattern.search("Closed: NOT TODAY, not tomorrow")
     assert not pattern.search("closed for good")
     assert kind is DOWN
@@ -242,7 +239,7 @@ def test_a_letter_of_another_alphabet_is_one_letter() -> None:
 
 
 def test_an_exchange_has_words_exactly_if_we_know_where_it_says_them() -> None:
-    assert set(SPOKEN_IN) == set(ENVELOPE_WORDS)
+    assert all(bool(words.keys) == bool(words.kinds) for words in FAULT_WORDS.values())
 
 
 @pytest.mark.parametrize("family", ["kraken", "coinbase", "okx", ""])
@@ -374,7 +371,7 @@ def test_causes_are_followed_for_fifty_names_and_no_further(
     causes = [*(RuntimeError("x") for _ in range(errors)), *(Exception("x") for _ in range(plain))]
     found = Failure.of(from_cause(Exception("x"), *causes, ConnectionResetError()))
     assert len(found.causes) == names
-    assert classify(found).kind is kind
+    assert fault_of(found).kind is kind
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, BAD), (401, AUTH), (403, PERMISSION), (503, DOWN)])
@@ -384,13 +381,13 @@ def test_an_exception_that_no_table_knows_leaves_the_status_to_decide(status: in
 
 def test_a_date_to_come_back_at_counts_from_1970_where_nobody_knows_the_time() -> None:
     at_that_minute = Failure(retry_after="Thu, 01 Jan 1970 00:01:00 GMT")
-    assert classify(at_that_minute).retry_after_s == 60.0
-    assert classify(at_that_minute, 45.0).retry_after_s == 15.0
+    assert fault_of(at_that_minute).retry_after_s == 60.0
+    assert fault_of(at_that_minute, 45.0).retry_after_s == 15.0
 
 
 def test_the_tables_name_every_kind() -> None:
     named = {*CAUSES.values(), *STATUSES.values(), *CLASSES.values()}
-    named |= {kind for words in ENVELOPE_WORDS.values() for _, kind in words}
+    named |= {kind for words in FAULT_WORDS.values() for _, kind in words.kinds}
     assert named == set(FaultKind)
 
 
@@ -405,7 +402,7 @@ def test_the_tables_name_every_kind() -> None:
 def test_any_failure_is_one_fault_on_one_line_of_bounded_length(
     body: str, family: str, status: int | None, classes: list[str], causes: list[str], text: str
 ) -> None:
-    fault = classify(Failure(tuple(classes), tuple(causes), status, body, family, text))
+    fault = fault_of(Failure(tuple(classes), tuple(causes), status, body, family, text))
     assert fault.kind in FaultKind
     assert len(fault.detail) <= MAX_DETAIL
     assert len(fault.detail.splitlines()) <= 1
@@ -470,11 +467,11 @@ def test_an_empty_credential_redacts_nothing() -> None:
 def test_an_alias_shares_the_table_of_its_parent(alias: str, parent: str) -> None:
     assert FAMILIES[alias] == parent
     assert FAMILIES[parent] == parent
-    assert parent in ENVELOPE_WORDS
+    assert parent in FAULT_WORDS
 
 
 def test_every_family_that_we_know_has_its_table() -> None:
-    assert set(FAMILIES.values()) == set(ENVELOPE_WORDS)
+    assert set(FAMILIES.values()) == set(FAULT_WORDS)
     assert "krakenfutures" not in FAMILIES
 
 
@@ -501,11 +498,11 @@ def test_an_exchange_s_own_code_as_ccxt_knows_it_says_more_than_the_status(
 ) -> None:
     error = ccxt_error(raised, "what it said")
     own = Failure.of(error, status=status, body='{"code":-1022,"msg":"Signature is not valid."}')
-    assert classify(own).kind is expected
+    assert fault_of(own).kind is expected
     listed = Failure.of(error, status=status, body='["error",10100,"apikey: invalid"]')
-    assert classify(listed).kind is expected, "some exchanges write their errors as a list"
+    assert fault_of(listed).kind is expected, "some exchanges write their errors as a list"
     page = Failure.of(error, status=502, body="<html>Bad Gateway</html>")
-    assert classify(page).kind is FaultKind.EXCHANGE_DOWN, "a page has no code"
+    assert fault_of(page).kind is FaultKind.EXCHANGE_DOWN, "a page has no code"
 
 
 def test_what_a_server_repeats_of_our_request_is_redacted() -> None:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brokerwatch.exchanges import coinbase, kraken, okx
 from brokerwatch.exchanges.envelope import UnprovenAnswer
-from brokerwatch.exchanges.key_info import KeyFacts, coinbase_key, kraken_key, okx_key
+from brokerwatch.exchanges.key_info import KeyFacts
 
 # https://docs.kraken.com/api-reference/account-data/get-api-key-info
 KRAKEN: Final[dict[str, Any]] = {
@@ -48,9 +49,9 @@ OKX: Final[dict[str, Any]] = {
 }
 
 READ: Final[Mapping[str, Callable[[Any], KeyFacts]]] = {
-    "kraken": lambda row: kraken_key({"error": [], "result": row}),
-    "coinbase": coinbase_key,
-    "okx": lambda row: okx_key({"code": "0", "msg": "", "data": [row]}),
+    "kraken": lambda row: kraken.key_facts({"error": [], "result": row}),
+    "coinbase": coinbase.key_facts,
+    "okx": lambda row: okx.key_facts({"code": "0", "msg": "", "data": [row]}),
 }
 ROWS: Final = {"kraken": KRAKEN, "coinbase": COINBASE, "okx": OKX}
 GONE: Final = object()
@@ -213,21 +214,25 @@ NO_ANSWERS: Final[tuple[Any, ...]] = (None, "", [], {}, 5, {5: 1})
 @pytest.mark.parametrize(
     ("read", "answer"),
     [
-        (kraken_key, {"error": ["EGeneral:Unknown method"]}),
-        (kraken_key, {"error": ["EGeneral:Internal error"], "result": KRAKEN}),
-        (kraken_key, {"error": []}),
-        (kraken_key, {"error": [], "result": [KRAKEN]}),
-        (kraken_key, {"result": KRAKEN}),
-        (kraken_key, KRAKEN),
-        (coinbase_key, {"error": "unauthorized"}),
-        (coinbase_key, [COINBASE]),
-        (okx_key, {"code": "50000", "msg": "", "data": [OKX]}),
-        (okx_key, {"code": "0", "msg": "no", "data": [OKX]}),
-        (okx_key, {"code": "0", "msg": "", "data": []}),
-        (okx_key, {"code": "0", "msg": "", "data": [OKX, OKX]}),
-        (okx_key, {"code": "0", "msg": "", "data": [None]}),
-        (okx_key, {"code": "0", "msg": "", "data": OKX}),
-        *((read, answer) for read in (kraken_key, coinbase_key, okx_key) for answer in NO_ANSWERS),
+        (kraken.key_facts, {"error": ["EGeneral:Unknown method"]}),
+        (kraken.key_facts, {"error": ["EGeneral:Internal error"], "result": KRAKEN}),
+        (kraken.key_facts, {"error": []}),
+        (kraken.key_facts, {"error": [], "result": [KRAKEN]}),
+        (kraken.key_facts, {"result": KRAKEN}),
+        (kraken.key_facts, KRAKEN),
+        (coinbase.key_facts, {"error": "unauthorized"}),
+        (coinbase.key_facts, [COINBASE]),
+        (okx.key_facts, {"code": "50000", "msg": "", "data": [OKX]}),
+        (okx.key_facts, {"code": "0", "msg": "no", "data": [OKX]}),
+        (okx.key_facts, {"code": "0", "msg": "", "data": []}),
+        (okx.key_facts, {"code": "0", "msg": "", "data": [OKX, OKX]}),
+        (okx.key_facts, {"code": "0", "msg": "", "data": [None]}),
+        (okx.key_facts, {"code": "0", "msg": "", "data": OKX}),
+        *(
+            (read, answer)
+            for read in (kraken.key_facts, coinbase.key_facts, okx.key_facts)
+            for answer in NO_ANSWERS
+        ),
     ],
 )
 def test_an_answer_without_its_envelope_is_no_proof(

@@ -13,15 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brokerwatch.exchanges import coinbase, kraken, okx, unified
 from brokerwatch.exchanges.envelope import UnprovenAnswer
-from brokerwatch.exchanges.open_orders import (
-    OpenOrder,
-    coinbase_open,
-    held_by,
-    kraken_open,
-    okx_open,
-    unified_open,
-)
+from brokerwatch.exchanges.open_orders import OpenOrder, held_by
 from brokerwatch.messages import Product, Side
 from tests.support import strategies as our
 
@@ -111,10 +105,10 @@ UNIFIED: Final[dict[str, Any]] = {
 }
 
 READ: Final[dict[str, Callable[[Any], tuple[OpenOrder, ...]]]] = {
-    "kraken": lambda row: kraken_open({"error": [], "result": {"open": {"O1": row}}}, market),
-    "coinbase": lambda row: coinbase_open({"orders": [row], "has_next": False, "cursor": ""}, market),
-    "okx": lambda row: okx_open({"code": "0", "msg": "", "data": [row]}, market),
-    "unified": lambda row: unified_open([row], market),
+    "kraken": lambda row: kraken.open_orders({"error": [], "result": {"open": {"O1": row}}}, market),
+    "coinbase": lambda row: coinbase.open_orders({"orders": [row], "has_next": False, "cursor": ""}, market),
+    "okx": lambda row: okx.open_orders({"code": "0", "msg": "", "data": [row]}, market),
+    "unified": lambda row: unified.open_orders([row], market),
 }
 ROWS: Final = {"kraken": KRAKEN, "coinbase": COINBASE, "okx": OKX, "unified": UNIFIED}
 LIMIT: Final = ("order_configuration", "limit_limit_gtc")
@@ -319,7 +313,7 @@ def test_a_coinbase_order_of_no_kind_or_of_two_is_no_proof(configuration: object
 
 NO_ENVELOPES: Final[tuple[tuple[Any, tuple[Any, ...]], ...]] = (
     (
-        kraken_open,
+        kraken.open_orders,
         (
             {"error": []},
             {"error": ["EGeneral"], "result": {"open": {}}},
@@ -328,9 +322,9 @@ NO_ENVELOPES: Final[tuple[tuple[Any, tuple[Any, ...]], ...]] = (
             {"error": [], "result": {"open": None}},
         ),
     ),
-    (coinbase_open, ({}, {"orders": None}, {"orders": {}}, {"error": "x"})),
-    (okx_open, ({"code": "0"}, {"code": "1", "data": []}, {"code": "0", "data": {}}, {"data": []})),
-    (unified_open, ({"orders": []}, (KRAKEN,))),
+    (coinbase.open_orders, ({}, {"orders": None}, {"orders": {}}, {"error": "x"})),
+    (okx.open_orders, ({"code": "0"}, {"code": "1", "data": []}, {"code": "0", "data": {}}, {"data": []})),
+    (unified.open_orders, ({"orders": []}, (KRAKEN,))),
 )
 
 
@@ -342,10 +336,10 @@ def test_an_envelope_without_its_list_is_no_proof(read: Any, answers: tuple[obje
 
 
 def test_an_empty_list_in_a_whole_envelope_is_what_it_says() -> None:
-    assert kraken_open({"error": [], "result": {"open": {}}}, market) == ()
-    assert coinbase_open({"orders": []}, market) == ()
-    assert okx_open({"code": "0", "msg": "", "data": []}, market) == ()
-    assert unified_open([], market) == ()
+    assert kraken.open_orders({"error": [], "result": {"open": {}}}, market) == ()
+    assert coinbase.open_orders({"orders": []}, market) == ()
+    assert okx.open_orders({"code": "0", "msg": "", "data": []}, market) == ()
+    assert unified.open_orders([], market) == ()
 
 
 # --- what orders hold -----------------------------------------------------------------------------------

@@ -9,21 +9,9 @@ from typing import Any, Final
 
 import pytest
 
+from brokerwatch.exchanges import coinbase, kraken, okx, unified
 from brokerwatch.exchanges.envelope import UnprovenAnswer
-from brokerwatch.exchanges.order_answers import (
-    FoundOrder,
-    PlacedAfterAll,
-    coinbase_cursor,
-    coinbase_found,
-    coinbase_placed,
-    coinbase_previewed,
-    kraken_found,
-    kraken_placed,
-    kraken_validated,
-    okx_found,
-    okx_placed,
-    unified_found,
-)
+from brokerwatch.exchanges.order_answers import FoundOrder, PlacedAfterAll
 from brokerwatch.exchanges.order_request import OrderRequest, requested
 from brokerwatch.exchanges.refusals import NotTaken
 from brokerwatch.messages import Product, Side
@@ -75,7 +63,7 @@ BOUGHT: Final = requested(MARKET, "buy", None, Decimal(100), "a")
 
 
 def by_coinbase(answer: object, request: OrderRequest = BOUGHT) -> str:
-    return coinbase_placed(answer, request)
+    return coinbase.placed(answer, request)
 
 
 def changed(answer: dict[str, Any], path: str, value: object) -> dict[str, Any]:
@@ -93,13 +81,13 @@ def changed(answer: dict[str, Any], path: str, value: object) -> dict[str, Any]:
 
 
 def test_a_placed_order_is_known_by_the_exchanges_id() -> None:
-    assert kraken_placed(KRAKEN) == "OUF4EM-FRGI2-MQMWZD"
+    assert kraken.placed(KRAKEN) == "OUF4EM-FRGI2-MQMWZD"
     assert by_coinbase(COINBASE) == "11111-000000"
-    assert okx_placed(OKX) == "312269865356374016"
+    assert okx.placed(OKX) == "312269865356374016"
 
 
 @pytest.mark.parametrize(
-    "proof", [kraken_placed, kraken_validated, by_coinbase, coinbase_previewed, okx_placed]
+    "proof", [kraken.placed, kraken.validated, by_coinbase, coinbase.previewed, okx.placed]
 )
 @pytest.mark.parametrize("answer", UNREADABLE)
 def test_an_answer_that_cannot_be_read_proves_nothing(proof: Any, answer: object) -> None:
@@ -126,7 +114,7 @@ def test_an_answer_that_cannot_be_read_proves_nothing(proof: Any, answer: object
 )
 def test_kraken_without_one_id_and_no_error_proves_nothing(path: str, value: object) -> None:
     with pytest.raises(UnprovenAnswer):
-        kraken_placed(changed(KRAKEN, path, value))
+        kraken.placed(changed(KRAKEN, path, value))
 
 
 @pytest.mark.parametrize(
@@ -194,14 +182,14 @@ def test_coinbase_may_write_the_size_in_its_own_way_or_not_at_all() -> None:
 )
 def test_okx_without_both_codes_and_one_id_proves_nothing(path: str, value: object) -> None:
     with pytest.raises(UnprovenAnswer):
-        okx_placed(changed(OKX, path, value))
+        okx.placed(changed(OKX, path, value))
 
 
 def test_a_no_is_told_apart_from_an_answer_that_cannot_be_read() -> None:
     with pytest.raises(NotTaken, match="EOrder:Insufficient funds"):
-        kraken_placed({"error": ["EOrder:Insufficient funds"]})
+        kraken.placed({"error": ["EOrder:Insufficient funds"]})
     with pytest.raises(NotTaken, match="Insufficient funds"):
-        kraken_validated({"error": ["EOrder:Insufficient funds"]})
+        kraken.validated({"error": ["EOrder:Insufficient funds"]})
     with pytest.raises(NotTaken, match="INSUFFICIENT_FUND: Insufficient balance"):
         by_coinbase(
             {
@@ -212,23 +200,23 @@ def test_a_no_is_told_apart_from_an_answer_that_cannot_be_read() -> None:
     row = {"clOrdId": "a", "ordId": "", "sCode": "51008", "sMsg": "Insufficient USDT"}
     for code in ("1", "0"):
         with pytest.raises(NotTaken, match="51008: Insufficient USDT"):
-            okx_placed({"code": code, "data": [row], "msg": ""})
+            okx.placed({"code": code, "data": [row], "msg": ""})
 
 
 def test_a_dry_run_of_kraken_is_proven_by_its_description_and_disproven_by_an_order() -> None:
-    kraken_validated(changed(KRAKEN, "result.txid", ...))
-    kraken_validated(changed(KRAKEN, "result.txid", []))
+    kraken.validated(changed(KRAKEN, "result.txid", ...))
+    kraken.validated(changed(KRAKEN, "result.txid", []))
     with pytest.raises(PlacedAfterAll, match="answered with an order"):
-        kraken_validated(KRAKEN)
+        kraken.validated(KRAKEN)
     for path in ("result.descr", "result.descr.order"):
         with pytest.raises(UnprovenAnswer):
-            kraken_validated(changed(changed(KRAKEN, "result.txid", ...), path, ...))
+            kraken.validated(changed(changed(KRAKEN, "result.txid", ...), path, ...))
 
 
 def test_a_preview_of_coinbase_is_proven_by_no_errors_and_sizes() -> None:
-    coinbase_previewed(PREVIEW)
+    coinbase.previewed(PREVIEW)
     with pytest.raises(NotTaken, match="PREVIEW_INSUFFICIENT_FUND"):
-        coinbase_previewed(changed(PREVIEW, "errs", ["PREVIEW_INSUFFICIENT_FUND"]))
+        coinbase.previewed(changed(PREVIEW, "errs", ["PREVIEW_INSUFFICIENT_FUND"]))
     for path, value in (
         ("errs", ...),
         ("errs", ""),
@@ -237,7 +225,7 @@ def test_a_preview_of_coinbase_is_proven_by_no_errors_and_sizes() -> None:
         ("base_size", "NaN"),
     ):
         with pytest.raises(UnprovenAnswer):
-            coinbase_previewed(changed(PREVIEW, path, value))
+            coinbase.previewed(changed(PREVIEW, path, value))
 
 
 OURS: Final = "d15708c1dbb6465db77d47258319cc90"
@@ -274,7 +262,7 @@ def kraken_row(told: object = OURS, **values: object) -> dict[str, Any]:
 
 
 def of_kraken(still_open: object, closed: object, ours: str = OURS) -> FoundOrder | None:
-    return kraken_found(still_open, closed, ours, BITCOIN, code)
+    return kraken.found_order(still_open, closed, ours, BITCOIN, code)
 
 
 def closed_at_kraken(**values: object) -> FoundOrder:
@@ -362,7 +350,7 @@ def test_kraken_calls_a_market_by_its_short_name(
     base, _, quote = symbol.partition("/")
     product = Product(symbol=symbol, base=base, quote=quote, id=product_id)
     closed = kraken_orders("closed", O1=kraken_row(descr={"pair": pair}))
-    found = kraken_found(NONE_OPEN, closed, OURS, product, code)
+    found = kraken.found_order(NONE_OPEN, closed, OURS, product, code)
     assert found is not None
     assert found.market == (product_id if is_same else pair)
 
@@ -411,7 +399,7 @@ def coinbase_row(**values: object) -> dict[str, Any]:
 
 
 def at_coinbase(**values: object) -> FoundOrder:
-    found = coinbase_found({"orders": [coinbase_row(**values)]}, "a")
+    found = coinbase.found_order({"orders": [coinbase_row(**values)]}, "a")
     assert found is not None
     return found
 
@@ -423,14 +411,14 @@ def test_coinbase_finds_an_order_on_a_page_and_says_whether_there_are_more() -> 
     rows = [coinbase_row(order_id="1", client_order_id="x", status="?"), COINBASE_ROW]
     page: dict[str, Any] = {"orders": rows, "has_next": False, "cursor": ""}
     expected = FoundOrder("2", "BTC-USD", Side.BUY, None, Decimal(100), Decimal("0.001"), "")
-    assert coinbase_found(page, "a") == expected
-    assert coinbase_found(page, "b") is None
-    assert coinbase_cursor(page) is None
-    assert coinbase_cursor({**page, "has_next": True, "cursor": "789"}) == "789"
+    assert coinbase.found_order(page, "a") == expected
+    assert coinbase.found_order(page, "b") is None
+    assert coinbase.cursor_of(page) is None
+    assert coinbase.cursor_of({**page, "has_next": True, "cursor": "789"}) == "789"
     missing: Any = {"orders": []}
     for broken in ({**page, "has_next": "false"}, {**page, "has_next": True}, missing):
         with pytest.raises(UnprovenAnswer):
-            coinbase_cursor(broken)
+            coinbase.cursor_of(broken)
     for unreadable in (
         *UNREADABLE,
         {"orders": ["x"]},
@@ -441,7 +429,7 @@ def test_coinbase_finds_an_order_on_a_page_and_says_whether_there_are_more() -> 
         {"orders": [COINBASE_ROW, coinbase_row(order_id="3")]},
     ):
         with pytest.raises(UnprovenAnswer):
-            coinbase_found(unreadable, "a")
+            coinbase.found_order(unreadable, "a")
 
 
 def test_coinbase_says_why_it_ended_an_order_and_what_was_filled_of_it() -> None:
@@ -475,7 +463,7 @@ OKX_ROW: Final[dict[str, Any]] = {
 
 def at_okx(**values: object) -> FoundOrder:
     row = {key: value for key, value in {**OKX_ROW, **values}.items() if value is not ...}
-    return okx_found({"code": "0", "msg": "", "data": [row]}, "a")
+    return okx.found_order({"code": "0", "msg": "", "data": [row]}, "a")
 
 
 def test_okx_finds_the_one_order_that_was_asked_for() -> None:
@@ -491,7 +479,7 @@ def test_okx_finds_the_one_order_that_was_asked_for() -> None:
         changed(answer, "code", "1"),
     ):
         with pytest.raises(UnprovenAnswer):
-            okx_found(broken, "a")
+            okx.found_order(broken, "a")
 
 
 def test_okx_says_why_it_ended_an_order_and_what_was_filled_of_it() -> None:
@@ -532,7 +520,7 @@ def listed(*rows: object, page: int = 10) -> tuple[list[object], int]:
 
 
 def at_unified(**values: object) -> FoundOrder:
-    found = unified_found([listed(unified_row(**values))], "a", MARKET)
+    found = unified.found_order([listed(unified_row(**values))], "a", MARKET)
     assert found is not None
     return found
 
@@ -541,10 +529,10 @@ def test_ccxt_finds_an_order_in_a_list_of_the_market() -> None:
     whole = FoundOrder("9", "BTC-USD", Side.BUY, Decimal("0.1"), None, Decimal("0.1"), "")
     other = unified_row(id="8", clientOrderId="x")
     still = unified_row(status="open", filled="0")
-    assert unified_found([listed(other), listed(other, UNIFIED_ROW)], "a", MARKET) == whole
+    assert unified.found_order([listed(other), listed(other, UNIFIED_ROW)], "a", MARKET) == whole
     # It was filled between the two questions; a page that is full is no doubt of what stands on it.
-    assert unified_found([listed(still), listed(UNIFIED_ROW, page=1)], "a", MARKET) == whole
-    assert unified_found([listed(other), listed()], "a", MARKET) is None
+    assert unified.found_order([listed(still), listed(UNIFIED_ROW, page=1)], "a", MARKET) == whole
+    assert unified.found_order([listed(other), listed()], "a", MARKET) is None
     bare = at_unified(symbol=..., side=None, amount=None, filled=...)
     assert bare == FoundOrder("9", "", None, None, None, None, "")
     for word in ("canceled", "expired", "rejected"):
@@ -571,7 +559,7 @@ def test_ccxt_finds_an_order_in_a_list_of_the_market() -> None:
 )
 def test_a_list_of_ccxt_that_is_full_or_says_no_ids_proves_the_absence_of_nothing(lists: Any) -> None:
     with pytest.raises(UnprovenAnswer):
-        unified_found(lists, "a", MARKET)
+        unified.found_order(lists, "a", MARKET)
 
 
 def of_row_of_kraken(word: str, done: object, size: object = "0.5", side: str = "buy") -> FoundOrder:

@@ -13,17 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerwatch.errors import InvalidOrder
+from brokerwatch.exchanges import coinbase, kraken, okx
 from brokerwatch.exchanges.order_request import (
     FINEST,
     OrderRequest,
-    client_id_mistake,
-    coinbase_order,
-    coinbase_preview,
-    kraken_order,
-    okx_order,
     requested,
     rounded_down,
 )
+from brokerwatch.exchanges.registry import profile_of
 from brokerwatch.messages import Product, Side
 
 MARKET: Final = Product(
@@ -49,7 +46,14 @@ def order(
     family: str = "okx",
     client_order_id: str = OURS,
 ) -> OrderRequest:
-    return requested(product, side, cast("Any", base), cast("Any", quote), client_order_id, family=family)
+    return requested(
+        product,
+        side,
+        cast("Any", base),
+        cast("Any", quote),
+        client_order_id,
+        rules=profile_of(family).order_rules,
+    )
 
 
 def refused(argument: str, words: str, **arguments: Any) -> None:
@@ -196,7 +200,7 @@ def test_okx_sells_by_quote_amount_too() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_ids_that_we_make_are_taken_everywhere(family: str) -> None:
     for text in (uuid.uuid4().hex, "a", "A1", "0" * 18):
-        assert client_id_mistake(family, text) == ""
+        assert profile_of(family).order_rules.client_id_mistake(text) == ""
         assert order(base=Decimal(1), family=family, client_order_id=text).client_order_id == text
 
 
@@ -206,7 +210,7 @@ def test_the_ids_that_we_make_are_taken_everywhere(family: str) -> None:
     ["", " ", "a b", "a\n", "x" * 65, "ä", "²", "a,b", "a&b=c", None, 7, "0" * 32 + "\n"],
 )
 def test_an_id_that_no_exchange_takes_is_refused(family: str, text: Any) -> None:
-    assert client_id_mistake(family, text).startswith("expected ")
+    assert profile_of(family).order_rules.client_id_mistake(text).startswith("expected ")
     refused("client_order_id", "expected ", base=Decimal(1), family=family, client_order_id=text)
 
 
@@ -229,17 +233,19 @@ def test_an_id_that_no_exchange_takes_is_refused(family: str, text: Any) -> None
     ],
 )
 def test_each_exchange_has_its_own_limits_for_ids(family: str, text: str, *, is_taken: bool) -> None:
-    assert (client_id_mistake(family, text) == "") is is_taken
+    assert (profile_of(family).order_rules.client_id_mistake(text) == "") is is_taken
 
 
 def test_kraken_is_told_the_volume_in_the_base_currency_or_that_it_is_in_the_quote_currency() -> None:
     common = {"pair": "XXBTZUSD", "ordertype": "market", "cl_ord_id": OURS}
-    assert kraken_order(order("sell", base=Decimal("0.1"), family="kraken"), validate_only=False) == {
+    assert kraken.order_parameters(
+        order("sell", base=Decimal("0.1"), family="kraken"), validate_only=False
+    ) == {
         **common,
         "type": "sell",
         "volume": "0.1",
     }
-    assert kraken_order(order("buy", quote=Decimal(100), family="kraken"), validate_only=True) == {
+    assert kraken.order_parameters(order("buy", quote=Decimal(100), family="kraken"), validate_only=True) == {
         **common,
         "type": "buy",
         "volume": "100",
@@ -247,7 +253,7 @@ def test_kraken_is_told_the_volume_in_the_base_currency_or_that_it_is_in_the_quo
         "validate": "true",
     }
     # One bitcoin, and not one dollar's worth of it.
-    assert kraken_order(order("buy", base=1, family="kraken"), validate_only=False) == {
+    assert kraken.order_parameters(order("buy", base=1, family="kraken"), validate_only=False) == {
         **common,
         "type": "buy",
         "volume": "1",
@@ -255,13 +261,13 @@ def test_kraken_is_told_the_volume_in_the_base_currency_or_that_it_is_in_the_quo
 
 
 def test_coinbase_is_told_the_size_by_the_name_of_its_currency() -> None:
-    assert coinbase_order(order("buy", quote=Decimal(100), family="coinbase")) == {
+    assert coinbase.order_parameters(order("buy", quote=Decimal(100), family="coinbase")) == {
         "client_order_id": OURS,
         "product_id": "XXBTZUSD",
         "side": "BUY",
         "order_configuration": {"market_market_ioc": {"quote_size": "100"}},
     }
-    assert coinbase_preview(order("sell", base=Decimal("0.1"), family="coinbase")) == {
+    assert coinbase.preview_parameters(order("sell", base=Decimal("0.1"), family="coinbase")) == {
         "product_id": "XXBTZUSD",
         "side": "SELL",
         "order_configuration": {"market_market_ioc": {"base_size": "0.1"}},
@@ -271,8 +277,16 @@ def test_coinbase_is_told_the_size_by_the_name_of_its_currency() -> None:
 @pytest.mark.parametrize("side", ["buy", "sell"])
 def test_okx_is_told_the_currency_of_the_size_for_either_side(side: str) -> None:
     common = {"instId": "XXBTZUSD", "tdMode": "cash", "side": side, "ordType": "market", "clOrdId": OURS}
-    assert okx_order(order(side, base=Decimal("0.1"))) == {**common, "sz": "0.1", "tgtCcy": "base_ccy"}
-    assert okx_order(order(side, quote=Decimal(100))) == {**common, "sz": "100", "tgtCcy": "quote_ccy"}
+    assert okx.order_parameters(order(side, base=Decimal("0.1"))) == {
+        **common,
+        "sz": "0.1",
+        "tgtCcy": "base_ccy",
+    }
+    assert okx.order_parameters(order(side, quote=Decimal(100))) == {
+        **common,
+        "sz": "100",
+        "tgtCcy": "quote_ccy",
+    }
 
 
 def test_a_small_amount_is_written_without_an_exponent() -> None:

@@ -8,14 +8,12 @@ from typing import Any, Final
 
 import pytest
 
+from brokerwatch.exchanges import coinbase as coinbase_adapter
+from brokerwatch.exchanges import kraken as kraken_adapter
+from brokerwatch.exchanges import okx as okx_adapter
+from brokerwatch.exchanges import unified as unified_adapter
 from brokerwatch.exchanges.envelope import UnprovenAnswer
-from brokerwatch.exchanges.positions import (
-    coinbase_positions,
-    held_positions,
-    kraken_positions,
-    okx_positions,
-    unified_positions,
-)
+from brokerwatch.exchanges.positions import held_positions
 from brokerwatch.exchanges.symbols import Products
 from brokerwatch.messages import Holding, Position, Product
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedKraken, SimulatedOkx
@@ -86,25 +84,30 @@ def test_a_coin_of_which_less_than_nothing_is_free_has_nothing_to_sell() -> None
 
 
 def test_kraken_tells_what_is_left_of_a_margin_position() -> None:
-    assert kraken_positions(kraken(vol="0.5", vol_closed="0.2")) == (
+    assert kraken_adapter.positions(kraken(vol="0.5", vol_closed="0.2")) == (
         position("XETHZUSD", "margin", "long", "0.3"),
     )
-    assert kraken_positions(kraken(type="sell"))[0].side == "short"
-    assert kraken_positions(kraken(), {"XETHZUSD": "ETH/USD"}.__getitem__)[0].symbol == "ETH/USD"
-    assert kraken_positions({"error": [], "result": [KRAKEN_ROW]}) == kraken_positions(kraken())
+    assert kraken_adapter.positions(kraken(type="sell"))[0].side == "short"
+    assert kraken_adapter.positions(kraken(), {"XETHZUSD": "ETH/USD"}.__getitem__)[0].symbol == "ETH/USD"
+    assert kraken_adapter.positions({"error": [], "result": [KRAKEN_ROW]}) == kraken_adapter.positions(
+        kraken()
+    )
 
 
 def test_what_is_left_is_exact_however_many_digits_it_has() -> None:
-    (found,) = kraken_positions(
+    (found,) = kraken_adapter.positions(
         kraken(vol="123456789012345678.123456789012345678", vol_closed="0.000000000000000001")
     )
     assert found.base_amount == Decimal("123456789012345678.123456789012345677")
 
 
 def test_coinbase_counts_contracts() -> None:
-    assert coinbase_positions(coinbase()) == (position("BIT-26APR24-CDE", "future", "long", "2"),)
-    assert coinbase_positions(coinbase(side="SHORT"))[0].side == "short"
-    assert coinbase_positions(coinbase(), lambda _: "BTC/USD:USD-240426")[0].symbol == "BTC/USD:USD-240426"
+    assert coinbase_adapter.positions(coinbase()) == (position("BIT-26APR24-CDE", "future", "long", "2"),)
+    assert coinbase_adapter.positions(coinbase(side="SHORT"))[0].side == "short"
+    assert (
+        coinbase_adapter.positions(coinbase(), lambda _: "BTC/USD:USD-240426")[0].symbol
+        == "BTC/USD:USD-240426"
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,7 @@ def test_okx_tells_kind_and_side_in_its_own_way(
     values: dict[str, object], kind: str, side: str, size: str, free: str
 ) -> None:
     symbol = str(values.get("instId", OKX_ROW["instId"]))
-    assert okx_positions(okx(**values)) == (position(symbol, kind, side, size, free),)
+    assert okx_adapter.positions(okx(**values)) == (position(symbol, kind, side, size, free),)
 
 
 @pytest.mark.parametrize(
@@ -151,56 +154,56 @@ def test_okx_tells_kind_and_side_in_its_own_way(
     ],
 )
 def test_the_kind_of_a_position_is_in_ccxts_symbol(symbol: str, kind: str) -> None:
-    assert unified_positions(unified(symbol=symbol)) == (position(symbol, kind, "long", "0.1"),)
-    assert unified_positions(unified(side="short", contracts="-2"))[0] == position(
+    assert unified_adapter.positions(unified(symbol=symbol)) == (position(symbol, kind, "long", "0.1"),)
+    assert unified_adapter.positions(unified(side="short", contracts="-2"))[0] == position(
         "BTC/USDT:USDT", "swap", "short", "2"
     )
 
 
 def test_what_is_closed_is_no_position() -> None:
-    assert kraken_positions(kraken(vol="1", vol_closed="1")) == ()
-    assert coinbase_positions(coinbase(number_of_contracts="0")) == ()
-    assert okx_positions(okx(pos="0", posSide="net", availPos="")) == ()
-    assert unified_positions(unified(contracts=0, side=None)) == ()
+    assert kraken_adapter.positions(kraken(vol="1", vol_closed="1")) == ()
+    assert coinbase_adapter.positions(coinbase(number_of_contracts="0")) == ()
+    assert okx_adapter.positions(okx(pos="0", posSide="net", availPos="")) == ()
+    assert unified_adapter.positions(unified(contracts=0, side=None)) == ()
 
 
 def test_nothing_open_in_a_whole_envelope_is_none() -> None:
-    assert kraken_positions({"error": [], "result": {}}) == ()
-    assert kraken_positions({"error": [], "result": []}) == ()
-    assert coinbase_positions({"positions": []}) == ()
-    assert okx_positions({"code": "0", "msg": "", "data": []}) == ()
-    assert unified_positions([]) == ()
+    assert kraken_adapter.positions({"error": [], "result": {}}) == ()
+    assert kraken_adapter.positions({"error": [], "result": []}) == ()
+    assert coinbase_adapter.positions({"positions": []}) == ()
+    assert okx_adapter.positions({"code": "0", "msg": "", "data": []}) == ()
+    assert unified_adapter.positions([]) == ()
 
 
 @pytest.mark.parametrize(
     ("read", "answer"),
     [
-        *((kraken_positions, kraken(**{key: None})) for key in ("pair", "type", "vol", "vol_closed")),
-        (kraken_positions, kraken(type="hold")),
-        (kraken_positions, kraken(vol="NaN")),
-        (kraken_positions, kraken(vol="1", vol_closed="2")),
-        (kraken_positions, {"error": []}),
-        (kraken_positions, {"error": ["EService:Busy"], "result": {}}),
-        (kraken_positions, {"result": {}}),
-        (kraken_positions, {"error": [], "result": {"TXID": None}}),
-        (kraken_positions, {"error": [], "result": "none"}),
+        *((kraken_adapter.positions, kraken(**{key: None})) for key in ("pair", "type", "vol", "vol_closed")),
+        (kraken_adapter.positions, kraken(type="hold")),
+        (kraken_adapter.positions, kraken(vol="NaN")),
+        (kraken_adapter.positions, kraken(vol="1", vol_closed="2")),
+        (kraken_adapter.positions, {"error": []}),
+        (kraken_adapter.positions, {"error": ["EService:Busy"], "result": {}}),
+        (kraken_adapter.positions, {"result": {}}),
+        (kraken_adapter.positions, {"error": [], "result": {"TXID": None}}),
+        (kraken_adapter.positions, {"error": [], "result": "none"}),
         *(
-            (coinbase_positions, coinbase(**{key: None}))
+            (coinbase_adapter.positions, coinbase(**{key: None}))
             for key in ("product_id", "side", "number_of_contracts")
         ),
-        (coinbase_positions, coinbase(side="UNKNOWN")),
-        (coinbase_positions, coinbase(number_of_contracts="-1")),
-        (coinbase_positions, {"positions": None}),
-        (coinbase_positions, {"positions": ["x"]}),
-        *((okx_positions, okx(**{key: None})) for key in ("instId", "instType", "pos", "posSide")),
-        (okx_positions, okx(posSide="up")),
-        (okx_positions, okx(instType="BOND")),
-        (okx_positions, okx(availPos="some")),
-        (okx_positions, okx(instType="MARGIN", instId="BTC-USDT", posSide="net", posCcy="")),
-        (okx_positions, {"code": "1", "msg": "", "data": []}),
-        (okx_positions, {"code": "0", "msg": "", "data": {}}),
-        *((unified_positions, unified(**{key: None})) for key in ("symbol", "side", "contracts")),
-        (unified_positions, ["x"]),
+        (coinbase_adapter.positions, coinbase(side="UNKNOWN")),
+        (coinbase_adapter.positions, coinbase(number_of_contracts="-1")),
+        (coinbase_adapter.positions, {"positions": None}),
+        (coinbase_adapter.positions, {"positions": ["x"]}),
+        *((okx_adapter.positions, okx(**{key: None})) for key in ("instId", "instType", "pos", "posSide")),
+        (okx_adapter.positions, okx(posSide="up")),
+        (okx_adapter.positions, okx(instType="BOND")),
+        (okx_adapter.positions, okx(availPos="some")),
+        (okx_adapter.positions, okx(instType="MARGIN", instId="BTC-USDT", posSide="net", posCcy="")),
+        (okx_adapter.positions, {"code": "1", "msg": "", "data": []}),
+        (okx_adapter.positions, {"code": "0", "msg": "", "data": {}}),
+        *((unified_adapter.positions, unified(**{key: None})) for key in ("symbol", "side", "contracts")),
+        (unified_adapter.positions, ["x"]),
     ],
 )
 def test_a_position_that_cannot_be_read_makes_the_answer_worthless(read: Any, answer: Any) -> None:
@@ -208,7 +211,10 @@ def test_a_position_that_cannot_be_read_makes_the_answer_worthless(read: Any, an
         read(copy.deepcopy(answer))
 
 
-@pytest.mark.parametrize("read", [kraken_positions, coinbase_positions, okx_positions, unified_positions])
+@pytest.mark.parametrize(
+    "read",
+    [kraken_adapter.positions, coinbase_adapter.positions, okx_adapter.positions, unified_adapter.positions],
+)
 def test_what_is_no_envelope_proves_nothing(read: Any) -> None:
     for answer in NO_ENVELOPES:
         with pytest.raises(UnprovenAnswer):

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from brokerwatch.exchanges import rate_limit
 from brokerwatch.exchanges.faults import LONGEST_RETRY_S
-from brokerwatch.exchanges.rate_limit import BUDGETS, STAND_IN, Budget, RateLimiter
+from brokerwatch.exchanges.rate_limit import STAND_IN, Budget, RateLimiter
+from brokerwatch.exchanges.registry import BUDGETS
 from tests.support import strategies as our
 
 BUDGETS_DRAWN: Final = st.sampled_from(

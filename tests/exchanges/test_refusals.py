@@ -11,17 +11,16 @@ import aiohttp
 import pytest
 from ccxt.base import errors as ccxt_errors
 
+from brokerwatch.exchanges import okx as okx_adapter
 from brokerwatch.exchanges.faults import Failure
 from brokerwatch.exchanges.refusals import (
     NotSent,
     Refused,
     Unknown,
-    definitely_not_placed,
     judged,
     never_sent,
-    no_such_order,
-    refusal,
 )
+from brokerwatch.exchanges.registry import definitely_not_placed, profile_of, refusal
 
 
 def failed(family: str, answer: object, status: int | None = 200) -> Failure:
@@ -227,11 +226,11 @@ def test_what_may_have_been_sent_is_not_called_unsent(error: BaseException) -> N
 
 def test_only_okx_says_by_an_error_that_there_is_no_such_order() -> None:
     answer = okx("51603", message="Order does not exist")
-    assert no_such_order(failed("okx", answer))
-    assert not no_such_order(failed("kraken", answer))
-    assert not no_such_order(failed("okx", answer, 503))
-    assert not no_such_order(failed("okx", okx("51001")))
-    assert not no_such_order(failed("okx", "51603"))
+    assert okx_adapter.no_such_order(failed("okx", answer))
+    assert not okx_adapter.no_such_order(failed("kraken", answer))
+    assert not okx_adapter.no_such_order(failed("okx", answer, 503))
+    assert not okx_adapter.no_such_order(failed("okx", okx("51001")))
+    assert not okx_adapter.no_such_order(failed("okx", "51603"))
 
 
 NO: Final = json.dumps(kraken("EOrder:Insufficient funds"))
@@ -273,4 +272,4 @@ def lost(*classes: str, causes: tuple[str, ...] = (), status: int | None = None,
 def test_a_failure_is_judged_by_what_it_proves_about_the_order(
     failure: Failure, sent_nothing: bool, expected: Refused | NotSent | Unknown
 ) -> None:
-    assert judged(failure, sent_nothing=sent_nothing) == expected
+    assert judged(failure, profile_of(failure.family).refusals, sent_nothing=sent_nothing) == expected

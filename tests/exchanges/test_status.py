@@ -6,7 +6,9 @@ from typing import Any, Final
 
 import pytest
 
-from brokerwatch.exchanges.envelope import UnprovenAnswer, kraken_status, okx_status
+from brokerwatch.exchanges import kraken as kraken_adapter
+from brokerwatch.exchanges import okx as okx_adapter
+from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.messages.trading import Status, StatusWord
 
 NOW_US: Final = 1_700_000_000_000_000
@@ -33,24 +35,24 @@ def event(
 
 
 def okx(*events: object) -> Status:
-    return okx_status({"code": "0", "msg": "", "data": list(events)}, NOW_US)
+    return okx_adapter.status({"code": "0", "msg": "", "data": list(events)}, NOW_US)
 
 
 @pytest.mark.parametrize("word", list(StatusWord))
 def test_kraken_says_one_of_four_words(word: StatusWord) -> None:
-    assert kraken_status(kraken(str(word))) == Status(word)
+    assert kraken_adapter.status(kraken(str(word))) == Status(word)
 
 
 def test_what_kraken_announces_is_told_and_leaves_it_online() -> None:
-    said = kraken_status(
+    said = kraken_adapter.status(
         kraken(upcoming_maintenance=[{"title": "Upgrade\nof spot"}], emergency=[{"name": "Funding is slow"}])
     )
     assert said == Status(StatusWord.ONLINE, "now: Funding is slow; announced: Upgrade of spot")
-    assert kraken_status(kraken(upcoming_maintenance=[], emergency=None)) == Status(StatusWord.ONLINE)
-    assert kraken_status(kraken(upcoming_maintenance="soon")).word is StatusWord.ONLINE
+    assert kraken_adapter.status(kraken(upcoming_maintenance=[], emergency=None)) == Status(StatusWord.ONLINE)
+    assert kraken_adapter.status(kraken(upcoming_maintenance="soon")).word is StatusWord.ONLINE
     untitled: list[dict[str, str]] = [{}]
-    assert kraken_status(kraken(upcoming_maintenance=untitled)).detail == "announced: no title"
-    assert len(kraken_status(kraken(emergency=["x" * 1_000])).detail) <= 200
+    assert kraken_adapter.status(kraken(upcoming_maintenance=untitled)).detail == "announced: no title"
+    assert len(kraken_adapter.status(kraken(emergency=["x" * 1_000])).detail) <= 200
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_what_kraken_announces_is_told_and_leaves_it_online() -> None:
 )
 def test_a_word_that_nobody_knows_is_no_status(answer: object) -> None:
     with pytest.raises(UnprovenAnswer):
-        kraken_status(answer)
+        kraken_adapter.status(answer)
 
 
 def test_okx_without_events_is_online() -> None:
@@ -157,4 +159,4 @@ def test_an_event_that_cannot_be_read_is_no_status(broken: object) -> None:
 )
 def test_what_is_no_envelope_of_okx_is_no_status(answer: object) -> None:
     with pytest.raises(UnprovenAnswer):
-        okx_status(answer, NOW_US)
+        okx_adapter.status(answer, NOW_US)

@@ -11,13 +11,15 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from types import ModuleType
 from typing import ClassVar
 
 import pytest
 
 from brokerwatch import BalanceUnknown, BrokerSpec, Listener
 from brokerwatch.clock import Instant
-from brokerwatch.exchanges import balances
+from brokerwatch.exchanges import coinbase as coinbase_adapter
+from brokerwatch.exchanges import kraken as kraken_adapter
 from brokerwatch.health.empty_answers import EMPTY_OVER_S, EMPTY_READS, EmptyAnswers
 from brokerwatch.messages import Balance, FaultKind, Holding, amount
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
@@ -388,20 +390,23 @@ def test_no_amount_leaves_the_process_in_the_words_of_an_exchange_where_amounts_
 @pytest.mark.parametrize(
     ("make", "proves"),
     # OKX states a time with each balance, so no two of its answers are alike.
-    [(SimulatedKraken, "kraken"), (SimulatedCoinbase, "coinbase_page")],
+    [
+        (SimulatedKraken, (kraken_adapter, "holdings")),
+        (SimulatedCoinbase, (coinbase_adapter, "accounts_page")),
+    ],
 )
 def test_an_answer_that_reads_as_the_last_proof_is_not_taken_apart_again_and_every_other_is(
-    make: type[SimulatedExchange], proves: str, monkeypatch: pytest.MonkeyPatch
+    make: type[SimulatedExchange], proves: tuple[ModuleType, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exchange, read = make(), 0
-    prove: Callable[..., object] = getattr(balances, proves)
+    prove: Callable[..., object] = getattr(*proves)
 
     def counted(*arguments: object) -> object:
         nonlocal read
         read += 1
         return prove(*arguments)
 
-    monkeypatch.setattr(balances, proves, counted)
+    monkeypatch.setattr(*proves, counted)
     exchange.set_balance({"USDC": ("50", "0")})
     with serve(exchange), cluster_of(simulated_spec(exchange, read_funding=False)) as cluster:
         broker = cluster.broker(f"{exchange.ccxt_id}-test")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from brokerwatch.clock import ManualClock
-from brokerwatch.gateway.async_source import EXCUSES, AsyncSource, FetchedBalance
+from brokerwatch.exchanges.balances import FetchedBalance
+from brokerwatch.gateway.async_source import EXCUSES, AsyncSource
 from brokerwatch.gateway.load import AT_ONCE, SHORT_S
 from brokerwatch.gateway.loop import Loop, Run
 from brokerwatch.health.outcome import FetchOutcome, NotAsked

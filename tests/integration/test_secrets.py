@@ -112,7 +112,7 @@ def test_a_trace_of_the_gateway_s_own_crash_has_no_secret_in_it(
         def crash(*args: object, **named: object) -> object:
             raise RuntimeError(f"a bug that quotes {args} {named} {spec.credentials['secret']}")
 
-        monkeypatch.setattr("brokerwatch.exchanges.balances.kraken", crash)
+        monkeypatch.setattr("brokerwatch.exchanges.kraken.holdings", crash)
         with cluster_of(spec) as cluster:
             broker = cluster.broker(spec.name)
             with pytest.raises(BalanceUnknown) as caught:

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brokerwatch.errors import SymbolError
+from brokerwatch.exchanges.registry import profile_of
 from brokerwatch.exchanges.symbols import Products
 from brokerwatch.messages import Candle, Product
 from brokerwatch.verification.checklist import CheckOutcome, Judgement
 from brokerwatch.verification.market_findings import (
-    WELL_KNOWN,
     candles_fresh,
     candles_ordered,
     candles_plausible,
@@ -41,6 +41,7 @@ SWAP: Final = Product(symbol="BTC/USD:USD", base="BTC", quote="USD", id="PF_XBTU
 MANY: Final = (BTC, spot("ETH", "USD"), *(spot(f"C{number}", "USD") for number in range(38)))
 """Forty spot markets."""
 IDS: Final = tuple(each.id for each in MANY)
+WELL_KNOWN: Final = {family: profile_of(family).well_known for family in ("kraken", "coinbase", "okx")}
 
 
 # --- the list of markets --------------------------------------------------------------------------------
@@ -48,7 +49,7 @@ IDS: Final = tuple(each.id for each in MANY)
 
 def listed(found: Sequence[Product] = MANY, family: str = "kraken", **more: Any) -> Judgement:
     wanted: dict[str, Any] = {"holdings": (), "second": None, "counted": None, "unlisted": (), **more}
-    return products("kraken", family, Products(found), **wanted)
+    return products("kraken", profile_of(family).well_known, Products(found), **wanted)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,553 @@
+"""All that is Kraken's: how it is asked, what its answers prove, and what its words of error mean.
+
+The class is what the rest of the program asks. Above it stand the tables of words and the pure readers of
+its answers, which raise `UnprovenAnswer` for what is no proof. (REST API: docs.kraken.com/api.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from decimal import Decimal, localcontext
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, cast
+
+from brokerwatch.errors import CouldNotAsk, NotAllowed, NotSupported
+from brokerwatch.exchanges.adapter import BalanceTurn, Caller, PrivateQuestion, Profile, StatedBalance
+from brokerwatch.exchanges.balances import Code, FetchedBalance, add, stated_amount, stated_hold
+from brokerwatch.exchanges.candles import candle, newest, row_of, word_for
+from brokerwatch.exchanges.envelope import SHOWN, UnprovenAnswer, listing, mapping, number, short, text, title
+from brokerwatch.exchanges.faults import (
+    AUTH,
+    BUG,
+    CLOCK,
+    DOWN,
+    MAINTENANCE,
+    PERMISSION,
+    RATE,
+    FaultWords,
+    word_table,
+)
+from brokerwatch.exchanges.key_info import KeyFacts, may_withdraw
+from brokerwatch.exchanges.open_orders import Market, OpenOrder, left_of, resting_order
+from brokerwatch.exchanges.order_answers import (
+    FILLED,
+    OPEN,
+    OVER,
+    FoundOrder,
+    PlacedAfterAll,
+    canonical_id,
+    only,
+    order_of,
+)
+from brokerwatch.exchanges.order_request import UUID, OrderRequest, OrderRules
+from brokerwatch.exchanges.positions import Named, less_closed, position, position_rows, side_of
+from brokerwatch.exchanges.rate_limit import Budget
+from brokerwatch.exchanges.refusals import RefusalWords, admit, items
+from brokerwatch.messages import Candle, FaultKind, Holding, Position, Product
+from brokerwatch.messages import total as summed
+from brokerwatch.messages.balance import NOTHING, less
+from brokerwatch.messages.trading import Status, StatusWord
+
+FAMILY: Final = "kraken"
+
+WITHDRAWAL_PROBE: Final = {"asset": "XBT", "key": "brokerwatch verification", "amount": "0.001"}
+"""A withdrawal that is only asked about, to an address that does not exist: it can move nothing."""
+MAY_WITHDRAW: Final = "EFunding:"
+"""So begins what Kraken says to it when the key may withdraw: only the address is not known."""
+NO_QUESTION: Final = ("Unknown method", "HTTP 404", "HTTP 405")
+"""What is said where Kraken's newer question about a key is not known."""
+
+FAULT_WORDS: Final = FaultWords(
+    # The strings of the `error` list.
+    keys=("error",),
+    kinds=word_table(
+        (r'"EAPI:Invalid key', AUTH),
+        (r'"EAPI:Invalid signature', AUTH),
+        (r'"EAPI:Invalid nonce', CLOCK),
+        (
+            r'"E(API|Order|General|Service|Auth): ?'
+            r"(Rate limit|Too many requests|Throttled|Temporary lockout)",
+            RATE,
+        ),
+        (r'"EService:Market in (cancel|post|limit)_only', MAINTENANCE),
+        (r'"EService:[^"]{0,200}maintenance', MAINTENANCE),
+        (r'"EGeneral:(Permission denied|Feature disabled)', PERMISSION),
+        (r'"EAPI:Feature disabled', PERMISSION),
+        (r'"EAccount:Invalid permissions', PERMISSION),
+        (r'"EAuth:', AUTH),
+        (r'"(EService|EDatabase):', DOWN),
+        (r'"EGeneral:Internal error', DOWN),
+        (r'"E(General:(Invalid arguments|Unknown method)|API:Bad request|Query:)', BUG),
+    ),
+    # Asking sooner begins the time anew. (Kraken's support pages on rate limits: 15 minutes.)
+    lockout=re.compile(r'"EGeneral:Temporary lockout', re.IGNORECASE),
+    lockout_s=900.0,
+    # It names the second, since 1970, from which on it may be asked again.
+    throttled_until=re.compile(r'"EService: ?Throttled: ?([0-9]{9,11})'),
+    ccxt_knows_codes=False,
+)
+
+REFUSAL_CODES: Final = re.compile(
+    r"E(Order|API|Auth|Query):"
+    r"|EGeneral:(Invalid arguments|Permission denied|Unknown method|Temporary lockout|Too many requests)"
+    r"|EAccount:Invalid permissions"
+    r"|ETrade:(User )?Locked"
+    r"|EService:Market in (cancel|post|limit)_only"
+)
+"""https://docs.kraken.com/api/docs/guides/spot-errors. Not EService:Unavailable, Busy, Timeout, Throttled,
+nor EGeneral:Internal error: behind those an order was placed now and then."""
+
+
+def refusal(answer: Mapping[str, Any]) -> str:
+    """Its own words, if they say for certain that nothing was placed; else empty."""
+    # Warnings begin with a W and refuse nothing.
+    errors = [text for text in map(str, items(answer.get("error"))) if not text.startswith("W")]
+    certain = all(map(REFUSAL_CODES.match, errors)) and not answer.get("result")
+    return ", ".join(errors) if certain else ""
+
+
+class Unstated(UnprovenAnswer):
+    """Kraken's `{"error": []}`: all is well, and no account is stated. See `EmptyAnswers`."""
+
+
+BOUND: Final = frozenset({"B", "S", "M"})
+"""Suffixes of assets that are staked, bonded or opted in: there, and not to be traded."""
+
+LEFT_OUT: Final = frozenset({"HOLD", "T"})
+"""Suffixes of what is no money of the account: pending and tokenized parts. (T alone is a currency.)"""
+
+FEE_CREDITS: Final = "KFEE"
+
+
+def envelope_of(answer: object) -> Mapping[str, Any]:
+    """Kraken's envelope, if it says that all is well; the caller reads `result`. Raises UnprovenAnswer."""
+    envelope = mapping(answer, "the answer")
+    errors = listing(envelope.get("error"), "error")
+    if errors:
+        raise UnprovenAnswer(f"the answer carries {short(errors)}")
+    return envelope
+
+
+def result_of(answer: object) -> Mapping[str, Any]:
+    """The result in Kraken's envelope. Raises UnprovenAnswer."""
+    return mapping(envelope_of(answer).get("result"), "result")
+
+
+def holdings(answer: object, code: Code) -> dict[str, Holding]:
+    """The holdings that a BalanceEx answer states. free = balance + credit - credit_used - hold_trade.
+
+    What earns or is staked stands under a code with a suffix and belongs to the same asset. `.F` earns
+    by itself and can be traded, so it is free; the others are bound, so they are used. Both are also
+    told apart, as `earning` and `staked`.
+    """
+    envelope = mapping(answer, "the answer")
+    errors = listing(envelope.get("error"), "error")
+    if errors:
+        raise UnprovenAnswer(f"the answer carries {short(errors)}")
+    if set(envelope) == {"error"}:
+        raise Unstated("result is missing")
+    found: dict[str, Holding] = {}
+    for asset, entry in mapping(envelope.get("result"), "result").items():
+        base, _, suffix = asset.partition(".")
+        if asset == FEE_CREDITS or suffix in LEFT_OUT:
+            continue
+        row = mapping(entry, f"result.{asset}")
+        total = stated_amount(row, "balance", asset)
+        held = stated_hold(row, "hold_trade", asset)
+        credit = NOTHING
+        if "credit" in row or "credit_used" in row:
+            credit = less(stated_amount(row, "credit", asset), stated_amount(row, "credit_used", asset))
+        if suffix in BOUND:
+            add(found, code(base), free=NOTHING, used=total, total=total, staked=total)
+        else:
+            known = base if suffix in {"", "F"} else asset  # a suffix we do not know stays apart
+            free = less(total, held)
+            if credit is not NOTHING:
+                free = summed((free, credit))
+            earning = free if suffix == "F" else NOTHING
+            add(found, code(known), free=free, used=held, total=total, earning=earning)
+    return found
+
+
+def _take_balance(seen: StatedBalance, answer: object, query: object, code: Code) -> None:
+    """See `Profile.balance_answers`."""
+    del query
+    try:
+        seen.holdings |= holdings(answer, code)
+    except Unstated:
+        seen.stated = False
+        return
+    assets = list(cast("dict[str, dict[str, Any]]", answer)["result"])
+    if len({code(asset) for asset in assets}) < len(assets):
+        raise UnprovenAnswer("two assets of one code: ccxt would keep one of them")
+
+
+_QUERY: Final = frozenset({"query-funds", "query-open-trades"})
+
+_TRADE: Final = frozenset({"modify-trades"})
+
+_LOOK_UP: Final = "query-closed-trades"
+
+
+def key_facts(answer: object) -> KeyFacts:
+    """The facts in a GetApiKeyInfo answer. Raises UnprovenAnswer.
+
+    https://docs.kraken.com/api-reference/account-data/get-api-key-info
+    """
+    row = result_of(answer)
+    rights = [text(each, "a permission") for each in listing(row.get("permissions"), "permissions")]
+    allowed = row.get("ipAllowlist")
+    name, iban = row.get("apiKeyName"), row.get("iban")
+    parts = (
+        f"account {iban}" if isinstance(iban, str) and iban else "",
+        f"key {name!r}" if isinstance(name, str) and name else "",
+    )
+    stated_key, ends = row.get("apiKey"), row.get("validUntil")
+    # A key that does not end is valid until 0.
+    ends_s = number("0" if ends in (None, "") else ends, "validUntil")
+    if ends_s < 0:
+        raise UnprovenAnswer(f"validUntil is {ends_s}")
+    return KeyFacts(
+        account=", ".join(part for part in parts if part),
+        api_key="" if stated_key in (None, "") else text(stated_key, "apiKey"),
+        query=set(rights) >= _QUERY,
+        trade=set(rights) >= _TRADE,
+        withdraw=may_withdraw(rights),
+        rights=", ".join(rights) or "nothing",
+        lacks=""
+        if _LOOK_UP in rights
+        else f"{_LOOK_UP}, without which no order is looked up whose answer was lost",
+        addresses=None
+        if allowed is None
+        else tuple(text(each, "an address") for each in listing(allowed, "ipAllowlist")),
+        ends_s=float(ends_s) or None,
+    )
+
+
+def order_parameters(request: OrderRequest, *, validate_only: bool) -> dict[str, str]:
+    """What `privatePostAddOrder` is called with; with `validate_only` Kraken checks and places nothing.
+
+    https://docs.kraken.com/api/docs/rest-api/add-order
+    """
+    found = {
+        "pair": request.product.id,
+        "type": str(request.side),
+        "ordertype": "market",
+        "volume": request.size,
+        "cl_ord_id": request.client_order_id,
+    }
+    if request.base_amount is None:
+        found["oflags"] = "viqc"  # the volume is in the quote currency
+    if validate_only:
+        found["validate"] = "true"
+    return found
+
+
+def placed(answer: object) -> str:
+    """The id of the order that AddOrder placed. Raises NotTaken, UnprovenAnswer."""
+    placed = listing(_accepted_result(answer).get("txid"), "txid")
+    if len(placed) != 1:
+        raise UnprovenAnswer(f"the answer to one order names {len(placed)}")
+    return text(placed[0], "txid")
+
+
+def validated(answer: object) -> None:
+    """AddOrder would take the order. Raises NotTaken, UnprovenAnswer; PlacedAfterAll."""
+    result = _accepted_result(answer)
+    if result.get("txid"):
+        raise PlacedAfterAll(f"a dry run was answered with an order: {short(result['txid'])}")
+    text(mapping(result.get("descr"), "descr").get("order"), "descr.order")
+
+
+_STATES: Final = {
+    "pending": OPEN,
+    "open": OPEN,
+    "closed": FILLED,
+    "canceled": OVER,
+    "expired": OVER,
+}
+
+
+def found_order(
+    open_answer: object,
+    closed_answer: object,
+    client_order_id: str,
+    product: Product,
+    code: Callable[[str], str] = str,
+) -> FoundOrder | None:
+    """Our order among those that OpenOrders and then ClosedOrders gave for our id; None: there is none.
+
+    `code` gives the common code of a Kraken currency. Raises UnprovenAnswer, also when only others came:
+    then they were not chosen by the id, and more of them may stand on further pages.
+    """
+    ours: dict[str, FoundOrder] = {}
+    others = 0
+    for answer, name in ((open_answer, "open"), (closed_answer, "closed")):
+        result = _accepted_result(answer)
+        rows = mapping(result.get(name), name)
+        for order_id, value in rows.items():
+            row = mapping(value, f"the order {order_id}")
+            if _same(row.get("cl_ord_id"), client_order_id):
+                # What was open and is closed since stands in both; the later word holds.
+                ours[order_id] = _found_order(text(order_id, "the id of an order"), row, product, code)
+            else:
+                others += 1
+        if not rows and result.get("count") is not None and number(result["count"], "count"):
+            raise UnprovenAnswer(f"{short(result['count'])} {name} orders are counted, and none is there")
+    found = only(ours, client_order_id)
+    if found is None and others:
+        raise UnprovenAnswer(f"{others} orders that were not asked for, and not {client_order_id}")
+    return found
+
+
+def _found_order(
+    order_id: str, row: Mapping[str, Any], product: Product, code: Callable[[str], str]
+) -> FoundOrder:
+    """https://docs.kraken.com/api/docs/rest-api/get-closed-orders"""
+    description = mapping(row.get("descr") or {}, "descr")
+    by_cost = "viqc" in str(row.get("oflags") or "").split(",")
+    return order_of(
+        order_id,
+        "" if description.get("pair") is None else _market(text(description["pair"], "pair"), product, code),
+        description.get("type"),
+        # An order by cost does not say in which currency its `vol` is.
+        {} if by_cost else {"ordered_base": row.get("vol")},
+        _bought(row) if by_cost else row.get("vol_exec"),
+        (_STATES, row.get("status"), (row.get("reason"),)),
+    )
+
+
+def _market(pair: str, product: Product, code: Callable[[str], str]) -> str:
+    """The id of the market that orders call by its short name: XBTUSD for XXBTZUSD."""
+    named = pair.replace("/", "")
+    halves = ((code(named[:at]), code(named[at:])) for at in range(1, len(named)))
+    return product.id if (product.base, product.quote) in halves else pair
+
+
+def _bought(row: Mapping[str, Any]) -> Decimal | None:
+    """What an order by cost has bought, in the base currency; None where its row leaves that open.
+
+    Kraken's older documentation says that `vol_exec` is in the quote currency then, its newer one that it is
+    in the base currency. So the price must say the same, and must not be so near to 1 that it says nothing.
+    """
+    volume, cost, price = (
+        None if row.get(key) is None else number(row[key], key) for key in ("vol_exec", "cost", "price")
+    )
+    if volume is None or not volume:
+        return volume
+    if not cost or not price or abs(price - 1) < _NEAR:
+        return None
+    with localcontext(prec=60):
+        return volume if abs(volume * price - cost) <= cost * _NEAR else None
+
+
+_NEAR: Final = Decimal("0.01")
+"""Kraken cuts the digits of a cost and of a price, never by as much as this share."""
+
+
+def _same(stated: object, ours: str) -> bool:
+    """Whether an id in Kraken's answer is ours, which it may write with hyphens or without."""
+    return isinstance(stated, str) and canonical_id(stated) == canonical_id(ours)
+
+
+def _accepted_result(answer: object) -> Mapping[str, Any]:
+    admit(PROFILE.refusals, answer)
+    return result_of(answer)
+
+
+def open_orders(answer: object, market: Market) -> tuple[OpenOrder, ...]:
+    """The orders of an OpenOrders answer. Raises UnprovenAnswer.
+
+    https://docs.kraken.com/api/docs/rest-api/get-open-orders
+    """
+    rows = mapping(result_of(answer).get("open"), "open")
+    return tuple(_resting_order(order_id, mapping(row, "an order"), market) for order_id, row in rows.items())
+
+
+def _resting_order(order_id: str, row: Mapping[str, Any], market: Market) -> OpenOrder:
+    description = mapping(row.get("descr"), f"descr of {order_id}")
+    limit = text(description.get("ordertype"), f"ordertype of {order_id}") == "limit"
+    on_credit = description.get("leverage") not in (None, "none", "0", 0)
+    in_quote = "viqc" in str(row.get("oflags") or "")
+    return resting_order(
+        order_id,
+        text(description.get("pair"), f"pair of {order_id}"),
+        description.get("type"),
+        market,
+        left_of(row.get("vol"), row.get("vol_exec"), order_id),
+        description.get("price"),
+        plain=limit and not on_credit and not in_quote,
+    )
+
+
+INTERVALS: Final[Mapping[str, str]] = MappingProxyType(
+    {"1m": "1", "5m": "5", "15m": "15", "30m": "30", "1h": "60", "4h": "240", "1d": "1440"}
+)
+"""Minutes. https://docs.kraken.com/api/docs/rest-api/get-ohlc-data"""
+
+
+def interval(timeframe: str) -> str:
+    """Kraken's word for a timeframe: minutes. Raises NotSupported."""
+    return word_for(INTERVALS, timeframe, FAMILY)
+
+
+def candles(answer: object, count: int, pair: str = "") -> tuple[Candle, ...]:
+    """The newest `count` candles of an OHLC answer, oldest first. Raises UnprovenAnswer.
+
+    `pair`: the id that was asked for, which the answer must be about; empty: whichever it is about.
+    """
+    result = result_of(answer)
+    pairs = [name for name in result if name != "last"]
+    if len(pairs) != 1:
+        raise UnprovenAnswer(f"candles of {len(pairs)} pairs, not of one")
+    if pair and pairs[0] != pair:
+        raise UnprovenAnswer(f"candles of {short(pairs[0])}, and {pair} was asked for")
+    rows = listing(result[pairs[0]], "the candles")
+    # time, open, high, low, close, average, volume, trades
+    return newest([candle(row_of(row, 8), (0, 1, 2, 3, 4, 6), 1) for row in rows], count)
+
+
+def positions(answer: object, named: Named = str) -> tuple[Position, ...]:
+    """The margin positions of an OpenPositions answer, one for each opening trade. Raises UnprovenAnswer."""
+    result = envelope_of(answer).get("result")
+    # With consolidation=market it is a list.
+    rows = cast("object", result) if isinstance(result, list) else [*mapping(result, "result").values()]
+    found: list[Position] = []
+    for row in position_rows(rows):
+        pair = text(row.get("pair"), "the pair of a position")
+        volume, closed = (number(row.get(key), f"{key} of {pair}") for key in ("vol", "vol_closed"))
+        found += position(named(pair), "margin", side_of(row.get("type"), pair), less_closed(volume, closed))
+    return tuple(found)
+
+
+def status(answer: object) -> Status:
+    """Kraken's SystemStatus. What is announced, or going on beside it, leaves the word as it is.
+
+    Raises UnprovenAnswer. https://docs.kraken.com/api/docs/rest-api/get-system-status
+    """
+    result = result_of(answer)
+    word = text(result.get("status"), "status")
+    if word not in {str(each) for each in StatusWord}:
+        raise UnprovenAnswer(f"a status that we do not know: {short(word)}")
+    notices = [
+        f"{about}: {title(notice)}"
+        for key, about in (("emergency", "now"), ("upcoming_maintenance", "announced"))
+        for notice in _notices(result.get(key))
+    ]
+    return Status(StatusWord(word), "; ".join(notices)[:SHOWN])
+
+
+def _notices(value: object) -> list[object]:
+    """What is said beside the word; nothing, if it cannot be read: the word stands all the same."""
+    return cast("list[object]", value) if isinstance(value, list) else []
+
+
+SHORT_NAMES: Final[Mapping[str, str]] = MappingProxyType({"BTC": "XBT", "DOGE": "XDG"})
+"""Its short names, where they differ (https://docs.kraken.com/api/docs/rest-api/get-asset-info)."""
+
+PROFILE: Final = Profile(
+    family=FAMILY,
+    own_envelope=True,
+    fault_words=FAULT_WORDS,
+    refusals=RefusalWords(refusal),
+    # The Starter tier: a counter of 15 that runs down by 0.33 a second; one below it, to be safe.
+    budget=Budget(14.0, 0.33),
+    rising_nonces=True,
+    order_rules=OrderRules(
+        name=FAMILY,
+        # https://docs.kraken.com/api/docs/guides/spot-clordid
+        client_ids=re.compile(rf"{UUID}|[A-Za-z0-9._-]{{1,18}}"),
+        expected="a UUID with or without hyphens, or 1 to 18 letters, digits, dots, hyphens and underscores",
+        sells_by_base=True,  # `viqc` is for buys
+    ),
+    market_id=lambda base, quote: SHORT_NAMES.get(base, base) + SHORT_NAMES.get(quote, quote),
+    well_known=(("BTC", ("USD",)), ("ETH", ("USD",))),
+    may_owe=False,
+    balance_call=("privatePostBalanceEx", ()),
+    balance_answers=MappingProxyType({"/private/BalanceEx": _take_balance}),
+    ccxt_adds_up=False,  # it keeps the suffixes apart, and we add them up
+)
+
+
+class Kraken:
+    """Kraken's spot REST API."""
+
+    profile: ClassVar = PROFILE
+    ids_are_final = False
+    has_dry_run = True
+    needs_markets = False
+    says_its_status = True
+    lists_open_orders = True
+
+    def __init__(self, caller: Caller) -> None:
+        self._ask = caller.call
+        self._code = caller.code
+
+    async def place(self, request: OrderRequest) -> str:
+        return placed(await self._ask("privatePostAddOrder", order_parameters(request, validate_only=False)))
+
+    async def validate(self, request: OrderRequest) -> None:
+        answer = await self._ask("privatePostAddOrder", order_parameters(request, validate_only=True))
+        validated(answer)
+
+    async def find(self, product: Product, client_order_id: str, since_us: int | None) -> FoundOrder | None:
+        del since_us
+        wanted = {"cl_ord_id": client_order_id}
+        # In this order: what is filled in between stands in both, and never in none.
+        still_open = await self._ask("privatePostOpenOrders", wanted)
+        closed = await self._ask("privatePostClosedOrders", wanted)
+        return found_order(still_open, closed, client_order_id, product, self._code)
+
+    async def positions(self, named: Named) -> tuple[Position, ...]:
+        return positions(await self._ask("privatePostOpenPositions"), named)
+
+    async def candles(self, product: Product, timeframe: str, count: int, now_us: int) -> tuple[Candle, ...]:
+        del now_us
+        wanted = {"pair": product.id, "interval": interval(timeframe)}
+        return candles(await self._ask("publicGetOHLC", wanted), count, product.id)
+
+    async def status(self, now_us: int) -> Status | None:
+        del now_us
+        return status(await self._ask("publicGetSystemStatus"))
+
+    async def balance(self, turn: BalanceTurn) -> FetchedBalance:
+        answer = await self._ask("privatePostBalanceEx")
+        try:
+            return FetchedBalance(turn.holdings(answer, holdings))
+        except Unstated:
+            return FetchedBalance({}, stated=False)
+
+    def proves_answered(self, answer: object) -> object:
+        return envelope_of(answer)
+
+    async def key_facts(self, ask: PrivateQuestion) -> KeyFacts:
+        """By what it says of the key; and by a question about a withdrawal, which must be denied."""
+        try:
+            facts = await ask(key_facts, "privatePostGetApiKeyInfo")
+        except CouldNotAsk as error:
+            no_such_question = isinstance(error, NotAllowed) or any(
+                word in str(error) for word in NO_QUESTION
+            )
+            facts = KeyFacts(unsaid="" if no_such_question else str(error))
+        try:
+            await ask(result_of, "privatePostWithdrawInfo", WITHDRAWAL_PROBE)
+        except CouldNotAsk as error:
+            if isinstance(error, NotAllowed) and error.kind == FaultKind.PERMISSION:
+                return replace(facts, withdraw=bool(facts.withdraw))
+            if MAY_WITHDRAW in str(error):
+                return replace(facts, withdraw=True)
+            if facts.withdraw is not None and any(word in str(error) for word in NO_QUESTION):
+                return facts
+            return replace(facts, doubt="; ".join(part for part in (str(error), facts.unsaid) if part))
+        return replace(facts, withdraw=True)
+
+    async def open_orders(self, ask: PrivateQuestion, market: Market) -> tuple[OpenOrder, ...]:
+        return await ask(lambda answer: open_orders(answer, market), "privatePostOpenOrders")
+
+    async def market_ids(self) -> frozenset[str]:
+        return frozenset(result_of(await self._ask("publicGetTicker")))
+
+    async def market_count(self) -> int:
+        raise NotSupported(f"{FAMILY} does not count its markets")

@@ -1,0 +1,497 @@
+"""All that is OKX's: how it is asked, what its answers prove, and what its codes of error mean.
+
+The class is what the rest of the program asks. Above it stand the tables of codes and the pure readers of
+its answers, which raise `UnprovenAnswer` for what is no proof. (API version 5: okx.com/docs-v5/en.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
+
+from brokerwatch.errors import NotSupported
+from brokerwatch.exchanges.adapter import BalanceTurn, Caller, PrivateQuestion, Profile, StatedBalance
+from brokerwatch.exchanges.balances import Code, FetchedBalance, add, stated_amount
+from brokerwatch.exchanges.candles import candle, newest, row_of, word_for
+from brokerwatch.exchanges.envelope import (
+    SHOWN,
+    UnprovenAnswer,
+    listing,
+    mapping,
+    number,
+    positive,
+    short,
+    text,
+    title,
+)
+from brokerwatch.exchanges.faults import (
+    AUTH,
+    BUG,
+    CLOCK,
+    DOWN,
+    MAINTENANCE,
+    PERMISSION,
+    RATE,
+    Failure,
+    FaultWords,
+    word_table,
+)
+from brokerwatch.exchanges.key_info import KeyFacts, may_withdraw
+from brokerwatch.exchanges.open_orders import Market, OpenOrder, OrdersPage, all_pages, left_of, resting_order
+from brokerwatch.exchanges.order_answers import FILLED, OPEN, OVER, FoundOrder, order_of
+from brokerwatch.exchanges.order_request import ANY_RULES, OrderRequest
+from brokerwatch.exchanges.positions import Named, position
+from brokerwatch.exchanges.rate_limit import Budget
+from brokerwatch.exchanges.refusals import RefusalWords, admit, joined, maps, trusted_answer
+from brokerwatch.messages import Candle, Holding, Position, Product
+from brokerwatch.messages.balance import less
+from brokerwatch.messages.trading import Status, StatusWord
+
+FAMILY: Final = "okx"
+
+OPEN_ORDERS_PAGE: Final = 100
+"""Open orders on a page that is full."""
+
+FAULT_WORDS: Final = FaultWords(
+    keys=("code",),
+    kinds=word_table(
+        (r'"code"\s*:\s*"?50001"?\b', MAINTENANCE),
+        (r'"code"\s*:\s*"?(50011|50040|50061)"?\b', RATE),
+        (r'"code"\s*:\s*"?50102"?\b', CLOCK),
+        (r'"code"\s*:\s*"?(50007|50010|50012|50027|50028|50030|50035|50110|50120|50121)"?\b', PERMISSION),
+        (r'"code"\s*:\s*"?(50008|5010[01345678]|5011[1-4]|50119)"?\b', AUTH),
+        (r'"code"\s*:\s*"?(50004|50005|50013|50026)"?\b', DOWN),
+        (
+            r'"code"\s*:\s*"?(50000|50002|50006|50014|50015|50016|50024|50025|50036|50037|50038|50039|50115|51000)"?\b',
+            BUG,
+        ),
+    ),
+    hint_words=re.compile(r'"code"\s*:\s*"?50119"?\b'),
+    hint='no such key here: an account of OKX Europe has exchange = "myokx", of OKX US "okxus"; ',
+    ccxt_knows_codes=False,
+)
+"""The numbers of its `code`."""
+
+REFUSAL_CODES: Final = re.compile(
+    r"500(0[26-9]|1[0-24-6]|2[4578]|3[05]|4[04]|61)"  # what was sent, the account, how often it asks
+    r"|501(0[0-9]|1[0-59]|20)"  # the key, the signature, the clock
+    r"|51[0-3][0-9]{2}"  # this one order
+)
+"""Not 50001, 50005, 50013 and 50026, its own trouble, nor 50004: a time-out, after which it says itself that
+the request may have succeeded. https://www.okx.com/docs-v5/en/#error-code"""
+
+_DOUBTFUL: Final = frozenset({"51016", "51054", "51149"})
+"""An order of this id exists already; and two time-outs."""
+
+
+def refusal(answer: Mapping[str, Any]) -> str:
+    """Its own words, if they say for certain that nothing was placed; else empty."""
+    data, rows = answer.get("data"), maps(answer.get("data"))
+    if not data:
+        return joined(answer, "code", "msg") if _is_refusal(answer.get("code")) else ""
+    # A row that names an order has placed it, whatever else it says.
+    certain = all(not row.get("ordId") and _is_refusal(row.get("sCode")) for row in rows)
+    return "; ".join(joined(row, "sCode", "sMsg") for row in rows) if certain else ""
+
+
+def _is_refusal(code: object) -> bool:
+    return bool(REFUSAL_CODES.fullmatch(str(code))) and str(code) not in _DOUBTFUL
+
+
+def no_such_order(failure: Failure) -> bool:
+    """Whether OKX answers that it has no order of the id that was asked for."""
+    answer = trusted_answer(failure)
+    return failure.family == FAMILY and str(answer.get("code")) == "51603"
+
+
+def rows_of(answer: object) -> list[Mapping[str, Any]]:
+    """The rows in OKX's envelope, each a map. Raises UnprovenAnswer."""
+    return [mapping(row, "a row of data") for row in data_of(answer)]
+
+
+def data_of(answer: object) -> list[Any]:
+    """The data in OKX's envelope. Raises UnprovenAnswer."""
+    envelope = mapping(answer, "the answer")
+    code, message = envelope.get("code"), envelope.get("msg")
+    if str(code) != "0" or message:
+        raise UnprovenAnswer(f"the answer's code is {short(code)}, with {short(message)}")
+    return listing(envelope.get("data"), "data")
+
+
+def holdings(answer: object, code: Code) -> dict[str, Holding]:
+    """The holdings that a trading account's balance states. free is `availEq`, else `availBal`."""
+    envelope = _envelope(answer)
+    rows = listing(envelope.get("data"), "data")
+    if not rows:
+        raise UnprovenAnswer("data is empty: an account has one row even when it holds nothing")
+    found: dict[str, Holding] = {}
+    seen: set[str] = set()
+    for row in rows:
+        for entry in listing(mapping(row, "a row of data").get("details"), "details"):
+            detail = mapping(entry, "a row of details")
+            currency = text(detail.get("ccy"), "ccy")
+            if currency in seen:
+                raise UnprovenAnswer(f"{currency} comes twice in one account")
+            seen.add(currency)
+            total = stated_amount(detail, "eq", currency)
+            free_key = "availEq" if detail.get("availEq") not in (None, "") else "availBal"
+            free = stated_amount(detail, free_key, currency)
+            frozen = detail.get("frozenBal")
+            used = less(total, free) if frozen in (None, "") else stated_amount(detail, "frozenBal", currency)
+            add(found, code(currency), free=free, used=used, total=total)
+    return found
+
+
+def _envelope(answer: object) -> Mapping[str, Any]:
+    envelope = mapping(answer, "the answer")
+    if envelope.get("code") not in ("0", 0):
+        raise UnprovenAnswer(f"the answer's code is {short(envelope.get('code'))}, not 0")
+    if envelope.get("msg"):
+        raise UnprovenAnswer(f"the answer carries {short(envelope.get('msg'))}")
+    return envelope
+
+
+def funding_holdings(answer: object, code: Code) -> dict[str, Holding]:
+    """The holdings of a funding account, which states only what it has ("Get Balance" of Funding Account)."""
+    envelope = _envelope(answer)
+    found: dict[str, Holding] = {}
+    seen: set[str] = set()
+    for entry in listing(envelope.get("data"), "data"):
+        row = mapping(entry, "a row of data")
+        currency = text(row.get("ccy"), "ccy")
+        if currency in seen:
+            raise UnprovenAnswer(f"{currency} comes twice in one account")
+        seen.add(currency)
+        total, free = stated_amount(row, "bal", currency), stated_amount(row, "availBal", currency)
+        add(found, code(currency), free=free, used=stated_amount(row, "frozenBal", currency), total=total)
+    return found
+
+
+def _take_trading(seen: StatedBalance, answer: object, query: object, code: Code) -> None:
+    """See `Profile.balance_answers`."""
+    del query
+    seen.holdings |= holdings(answer, code)
+
+
+def _take_funding(seen: StatedBalance, answer: object, query: object, code: Code) -> None:
+    """See `Profile.balance_answers`."""
+    del query
+    seen.holdings |= funding_holdings(answer, code)
+
+
+def key_facts(answer: object) -> KeyFacts:
+    """The facts in an account/config answer. Raises UnprovenAnswer.
+
+    https://www.okx.com/docs-v5/en/#trading-account-rest-api-get-account-configuration
+    """
+    rows = rows_of(answer)
+    if len(rows) != 1:
+        raise UnprovenAnswer(f"the configuration of {len(rows)} accounts, not of one")
+    row = rows[0]
+    perm = text(row.get("perm"), "perm")
+    rights = [part.strip() for part in perm.split(",") if part.strip()]
+    if not rights:
+        raise UnprovenAnswer(f"perm is {short(perm)}")
+    uid, main, label = row.get("uid"), row.get("mainUid"), row.get("label")
+    bound = row.get("ip")
+    if not isinstance(bound, str | None):
+        raise UnprovenAnswer(f"ip is {short(bound)}, not text")
+    of_main = f", a sub-account of {main}" if isinstance(main, str) and main and main != uid else ""
+    return KeyFacts(
+        account=f"account {uid}{of_main}{f', key {label!r}' if label else ''}" if uid else "",
+        query=bool({"read_only", "trade"} & set(rights)),
+        trade="trade" in rights,
+        withdraw=may_withdraw(rights),
+        rights=", ".join(rights),
+        addresses=None if bound is None else tuple(part.strip() for part in bound.split(",") if part.strip()),
+    )
+
+
+def order_parameters(request: OrderRequest) -> dict[str, str]:
+    """What `privatePostTradeOrder` is called with.
+
+    https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-place-order
+    """
+    return {
+        "instId": request.product.id,
+        "tdMode": "cash",
+        "side": str(request.side),
+        "ordType": "market",
+        "sz": request.size,
+        # Never left to OKX: without it a buy is by the quote currency and a sell by the base currency.
+        "tgtCcy": "quote_ccy" if request.base_amount is None else "base_ccy",
+        "clOrdId": request.client_order_id,
+    }
+
+
+def placed(answer: object) -> str:
+    """The id of the order that was placed. Raises NotTaken, UnprovenAnswer."""
+    row = _the_row(answer)
+    if str(row.get("sCode")) != "0":
+        raise UnprovenAnswer(f"sCode is {short(row.get('sCode'))}")
+    return text(row.get("ordId"), "ordId")
+
+
+_STATES: Final = {
+    "live": OPEN,
+    "partially_filled": OPEN,
+    "filled": FILLED,
+    "canceled": OVER,
+    "mmp_canceled": OVER,
+}
+
+_UNITS: Final = {"base_ccy": "ordered_base", "quote_ccy": "ordered_quote"}
+
+
+def found_order(answer: object, client_order_id: str) -> FoundOrder:
+    """The order that was asked for by our id. Raises UnprovenAnswer.
+
+    That there is none OKX says by an error; see `no_such_order`.
+    https://www.okx.com/docs-v5/en/#order-book-trading-trade-get-order-details
+    """
+    row = _the_row(answer)
+    if row.get("clOrdId") != client_order_id:
+        raise UnprovenAnswer(f"another order than {client_order_id}")
+    unit = _UNITS.get(str(row.get("tgtCcy")))
+    return order_of(
+        text(row.get("ordId"), "ordId"),
+        "" if row.get("instId") is None else text(row["instId"], "instId"),
+        row.get("side"),
+        {} if unit is None else {unit: row.get("sz")},
+        row.get("accFillSz") or None,
+        (_STATES, row.get("state"), (row.get("cancelSourceReason"),)),
+    )
+
+
+def _the_row(answer: object) -> Mapping[str, Any]:
+    """The one row of an answer about one order."""
+    admit(PROFILE.refusals, answer)
+    rows = rows_of(answer)
+    if len(rows) != 1:
+        raise UnprovenAnswer(f"the answer to one order has {len(rows)} rows")
+    return rows[0]
+
+
+def open_orders(answer: object, market: Market) -> tuple[OpenOrder, ...]:
+    """The orders of one page of "Order List". Raises UnprovenAnswer."""
+    return tuple(_resting_order(row, market) for row in rows_of(answer))
+
+
+_RESTING: Final = frozenset({"limit", "post_only"})
+
+
+def _resting_order(row: Mapping[str, Any], market: Market) -> OpenOrder:
+    order_id = text(row.get("ordId"), "ordId")
+    resting = text(row.get("ordType"), f"ordType of {order_id}") in _RESTING
+    return resting_order(
+        order_id,
+        text(row.get("instId"), f"instId of {order_id}"),
+        row.get("side"),
+        market,
+        left_of(row.get("sz"), row.get("accFillSz"), order_id),
+        row.get("px"),
+        plain=resting and row.get("tdMode") in (None, "cash"),
+    )
+
+
+BARS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "1m": "1m",
+        "3m": "3m",
+        "5m": "5m",
+        "15m": "15m",
+        "30m": "30m",
+        "1h": "1H",
+        "2h": "2H",
+        "4h": "4H",
+        "6h": "6Hutc",
+        "12h": "12Hutc",
+        "1d": "1Dutc",
+    }
+)
+"""From six hours on a span would begin by the clock of Hong Kong if it were not asked for in UTC.
+https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-candlesticks"""
+
+
+def bar(timeframe: str) -> str:
+    """OKX's word for a timeframe. Raises NotSupported."""
+    return word_for(BARS, timeframe, FAMILY)
+
+
+def candles(answer: object, count: int) -> tuple[Candle, ...]:
+    """The newest `count` candles of a spot instrument, oldest first. Raises UnprovenAnswer."""
+    # time, open, high, low, close, volume in the base currency, and in others
+    return newest([candle(row_of(row, 6), range(6), 1_000) for row in data_of(answer)], count)
+
+
+_KINDS: Final = {"MARGIN": "margin", "SWAP": "swap", "FUTURES": "future", "OPTION": "option"}
+
+
+def positions(answer: object, named: Named = str) -> tuple[Position, ...]:
+    """The margin and derivative positions of OKX, in what OKX counts them in. Raises UnprovenAnswer."""
+    found: list[Position] = []
+    for row in rows_of(answer):
+        instrument = text(row.get("instId"), "the instrument of a position")
+        kind = _KINDS.get(str(row.get("instType")))
+        if kind is None:
+            raise UnprovenAnswer(
+                f"{instrument} is of a type that we do not know: {short(row.get('instType'))}"
+            )
+        size = number(row.get("pos"), f"pos of {instrument}")
+        side = row.get("posSide")
+        if side == "net" and kind == "margin":
+            # It is counted in what it consists of. In the quote currency, the base currency is owed.
+            base, _, quote = instrument.partition("-")
+            side = {base: "long", quote: "short"}.get(str(row.get("posCcy")), "net")
+        elif side == "net":
+            side = "long" if size > 0 else "short"
+        if side not in ("long", "short"):
+            raise UnprovenAnswer(f"the side of {instrument} is {short(side)}")
+        free = row.get("availPos")
+        closable = size if free in (None, "") else number(free, f"availPos of {instrument}")
+        found += position(named(instrument), kind, side, size.copy_abs(), closable.copy_abs())
+    return tuple(found)
+
+
+_ALL_TRADING: Final = frozenset({"1", "5", ""})
+"""OKX's numbers for the service that spot orders need: spot of old, the trading service, or not said."""
+
+_SOME_TRADING: Final = frozenset({"8", "9"})
+"""The trading service for some accounts, or for some products: whether for ours is not known."""
+
+LATEST_S: Final = 10**11
+"""No moment is later than this many seconds since 1970."""
+
+
+def status(answer: object, now_us: int) -> Status:
+    """OKX's "Get Status": maintenance that goes on, as against what is announced for later than `now_us`.
+
+    While only resting orders are taken (`pre_open`) it is post-only. Raises UnprovenAnswer.
+    https://www.okx.com/docs-v5/en/#status-get-status
+    """
+    word, notices = StatusWord.ONLINE, list[str]()
+    for row in rows_of(answer):
+        state, service = text(row.get("state"), "state"), str(row.get("serviceType") or "")
+        is_ours = str(row.get("env") or "1") == "1" and service in _ALL_TRADING | _SOME_TRADING
+        if not is_ours or state in ("completed", "canceled"):
+            continue
+        if state not in ("scheduled", "ongoing", "pre_open"):
+            raise UnprovenAnswer(f"a state that we do not know: {short(state)}")
+        begin_us, end_us = (_moment_us(row.get(key), key) for key in ("begin", "end"))
+        if state == "scheduled":
+            if end_us > now_us:
+                notices.append(f"announced, {_clock(begin_us)} to {_clock(end_us)}: {title(row)}")
+        elif service in _SOME_TRADING:
+            notices.append(f"for a part of the accounts or products, until {_clock(end_us)}: {title(row)}")
+        else:
+            # What goes on stands before what is announced.
+            notices.insert(0, f"{state}, until {_clock(end_us)}: {title(row)}")
+            if state == "ongoing":
+                word = StatusWord.MAINTENANCE
+            elif word is StatusWord.ONLINE:
+                word = StatusWord.POST_ONLY
+    return Status(word, "; ".join(notices)[:SHOWN])
+
+
+def _moment_us(value: object, what: str) -> int:
+    """A moment that is written in milliseconds, as µs."""
+    moment = positive(value, what)
+    if moment >= LATEST_S * 1_000:
+        raise UnprovenAnswer(f"{what} is no moment: {moment}")
+    return int(moment) * 1_000
+
+
+def _clock(moment_us: int) -> str:
+    return f"{datetime.fromtimestamp(moment_us // 1_000_000, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+PROFILE: Final = Profile(
+    family=FAMILY,
+    own_envelope=True,
+    fault_words=FAULT_WORDS,
+    refusals=RefusalWords(refusal),
+    budget=Budget(10.0, 5.0),  # Get Balance: 10 in 2 seconds for each user
+    # It takes an amount in either currency for both sides, and of ids what all exchanges take.
+    # https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-place-order
+    order_rules=ANY_RULES,
+    market_id=lambda base, quote: f"{base}-{quote}",
+    well_known=(("BTC", ("USDT", "USDC", "USD")), ("ETH", ("USDT", "USDC", "USD"))),
+    balance_call=("privateGetAccountBalance", ()),
+    balance_answers=MappingProxyType(
+        {"/api/v5/account/balance": _take_trading, "/api/v5/asset/balances": _take_funding}
+    ),
+)
+
+
+class Okx:
+    """OKX's API, version 5. There is no dry run: it would ignore the wish and place a real order."""
+
+    profile: ClassVar = PROFILE
+    ids_are_final = False
+    has_dry_run = False
+    needs_markets = False
+    says_its_status = True
+    lists_open_orders = True
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._ask = caller.call
+
+    async def place(self, request: OrderRequest) -> str:
+        return placed(await self._ask("privatePostTradeOrder", order_parameters(request)))
+
+    async def validate(self, request: OrderRequest) -> None:
+        raise AssertionError(f"there is no dry run of {request}")
+
+    async def find(self, product: Product, client_order_id: str, since_us: int | None) -> FoundOrder | None:
+        del since_us
+        wanted = {"instId": product.id, "clOrdId": client_order_id}
+        try:
+            answer = await self._ask("privateGetTradeOrder", wanted)
+        except Exception as error:
+            if no_such_order(self._caller.failure(error)):
+                return None
+            raise
+        return found_order(answer, client_order_id)
+
+    async def positions(self, named: Named) -> tuple[Position, ...]:
+        return positions(await self._ask("privateGetAccountPositions"), named)
+
+    async def candles(self, product: Product, timeframe: str, count: int, now_us: int) -> tuple[Candle, ...]:
+        del now_us
+        wanted = {"instId": product.id, "bar": bar(timeframe), "limit": min(count, 300)}
+        return candles(await self._ask("publicGetMarketCandles", wanted), count)
+
+    async def status(self, now_us: int) -> Status | None:
+        return status(await self._ask("publicGetSystemStatus"), now_us)
+
+    async def balance(self, turn: BalanceTurn) -> FetchedBalance:
+        answer = await self._ask("privateGetAccountBalance")
+        found = turn.holdings(answer, holdings)
+        if not turn.wants_funding:
+            return FetchedBalance(found)
+        funding = await turn.aside("privateGetAssetBalances", funding_holdings)
+        return FetchedBalance(found, MappingProxyType({"funding": funding}))
+
+    def proves_answered(self, answer: object) -> object:
+        return [listing(row.get("details"), "details") for row in rows_of(answer) or [{"details": None}]]
+
+    async def key_facts(self, ask: PrivateQuestion) -> KeyFacts:
+        return await ask(key_facts, "privateGetAccountConfig")
+
+    async def open_orders(self, ask: PrivateQuestion, market: Market) -> tuple[OpenOrder, ...]:
+        def read(page: object) -> OrdersPage:
+            orders = open_orders(page, market)
+            return orders, {"after": orders[-1].order_id if len(orders) >= OPEN_ORDERS_PAGE else None}
+
+        return await all_pages(lambda wanted: ask(read, "privateGetTradeOrdersPending", wanted), {})
+
+    async def market_ids(self) -> frozenset[str]:
+        rows = rows_of(await self._ask("publicGetMarketTickers", {"instType": "SPOT"}))
+        return frozenset(text(row.get("instId"), "instId") for row in rows)
+
+    async def market_count(self) -> int:
+        raise NotSupported(f"{self._caller.instance.id} does not count its markets")

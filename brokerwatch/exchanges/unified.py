@@ -1,0 +1,308 @@
+"""Every exchange that has no adapter of its own, as ccxt's unified calls give it.
+
+The class is what the rest of the program asks. Above it stand the pure readers of ccxt's structures, which
+raise `UnprovenAnswer` for what is no proof. An exchange whose words of error we know and nothing else is a
+subclass with another `profile`: see CONTRIBUTING.md, "How to add an exchange".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final, cast
+
+from brokerwatch.errors import InvalidOrder, NotSupported
+from brokerwatch.exchanges.adapter import (
+    ORDERS_PER_PAGE,
+    SKEW_US,
+    BalanceTurn,
+    Caller,
+    PrivateQuestion,
+    Profile,
+)
+from brokerwatch.exchanges.balances import FetchedBalance, add, stated_amount
+from brokerwatch.exchanges.candles import candle, newest, row_of
+from brokerwatch.exchanges.envelope import UnprovenAnswer, listing, mapping, number, short, text
+from brokerwatch.exchanges.key_info import KeyFacts
+from brokerwatch.exchanges.open_orders import Market, OpenOrder, resting_order
+from brokerwatch.exchanges.order_answers import FILLED, OPEN, OVER, FoundOrder, only, order_of
+from brokerwatch.exchanges.order_request import OrderRequest
+from brokerwatch.exchanges.positions import Named, position, position_rows
+from brokerwatch.messages import Candle, Holding, Position, Product
+from brokerwatch.messages.balance import NOTHING
+from brokerwatch.messages.trading import Status
+
+PROFILE: Final = Profile()
+"""What we know of an exchange of which we know nothing but ccxt's calls."""
+
+SHORTEST_PAGE: Final = 10
+"""Where ccxt does not say how long a page is, one with fewer orders is not full: of the pages that it knows
+the shortest has 50."""
+
+_WHOLE: Final = (
+    ("fetchOrders",),
+    ("fetchOpenOrders", "fetchCanceledAndClosedOrders"),
+    ("fetchOpenOrders", "fetchClosedOrders", "fetchCanceledOrders"),
+)
+"""ccxt's lists that have orders of every state; what may still end is asked for first, so that nothing is
+missed that ends in between. Of closed orders alone, those that were cancelled half filled may be left out."""
+
+_LISTS: Final = ("fetchOpenOrders", "fetchClosedOrders")
+
+
+def holdings(answer: object) -> dict[str, Holding]:
+    """The holdings in ccxt's own balance structure, for an exchange whose envelope we do not know.
+
+    ccxt gives an empty structure for many broken answers, so an empty one proves nothing here.
+    """
+    structure = mapping(answer, "the balance")
+    total = mapping(structure.get("total"), "total")
+    if not total:
+        raise UnprovenAnswer(
+            "no currency in the answer; an empty account cannot be told from a broken answer"
+        )
+    free, used = mapping(structure.get("free"), "free"), mapping(structure.get("used"), "used")
+    found: dict[str, Holding] = {}
+    for currency in total:
+        parts = {"free": free.get(currency), "used": used.get(currency), "total": total[currency]}
+        add(
+            found,
+            currency,
+            free=stated_amount(parts, "free", currency),
+            used=stated_amount(parts, "used", currency, absent=NOTHING),
+            total=stated_amount(parts, "total", currency),
+        )
+    return found
+
+
+def exact(structure: object) -> object:
+    """ccxt's structure with its floats as the shortest text that means the same."""
+    if isinstance(structure, float):
+        return repr(structure)
+    if isinstance(structure, dict):
+        return {
+            key: exact(value)
+            for key, value in cast("dict[object, object]", structure).items()
+            if key != "info"
+        }
+    return structure
+
+
+_STATES: Final = {
+    "open": OPEN,
+    "canceling": OPEN,
+    "closed": FILLED,
+    "canceled": OVER,
+    "expired": OVER,
+    "rejected": OVER,
+}
+
+
+def found_order(
+    lists: Iterable[tuple[object, int]], client_order_id: str, product: Product
+) -> FoundOrder | None:
+    """Our order in ccxt's lists of the market's orders, given as they were asked for; None: it is in none.
+
+    Each comes with how many rows its page holds: a page that is full may be followed by another, and
+    proves the absence of nothing. Raises UnprovenAnswer; also when a row of the lists says no id.
+    """
+    ours: dict[str, FoundOrder] = {}
+    doubt = ""
+    for answer, page in lists:
+        rows = [mapping(row, "an order") for row in listing(answer, "the orders")]
+        for row in rows:
+            if row.get("symbol") not in (None, product.symbol):
+                raise UnprovenAnswer(f"an order in {short(row['symbol'])} among those in {product.symbol}")
+            if row.get("clientOrderId") == client_order_id:
+                order_id = text(row.get("id"), "the id of an order")
+                ours[order_id] = _found_order(order_id, row, product)
+            elif not row.get("clientOrderId"):
+                doubt = "an order in the list does not say the id that was given to it"
+        if len(rows) >= page:
+            doubt = f"the page is full with {len(rows)} orders, and there may be more"
+    found = only(ours, client_order_id)
+    if found is None and doubt:
+        raise UnprovenAnswer(f"{doubt}, so {client_order_id} may exist")
+    return found
+
+
+def _found_order(order_id: str, row: Mapping[str, Any], product: Product) -> FoundOrder:
+    amounts = [row.get(key) for key in ("amount", "filled")]
+    # ccxt's floats are what it read from text; the shortest text that means the same is that text.
+    ordered, filled = (repr(amount) if isinstance(amount, float) else amount for amount in amounts)
+    market = "" if row.get("symbol") is None else product.id
+    states = (_STATES, row.get("status"), ())
+    return order_of(order_id, market, row.get("side"), {"ordered_base": ordered}, filled, states)
+
+
+def placed(answer: object) -> str:
+    """The id of the order that ccxt says was placed. Raises UnprovenAnswer."""
+    return text(mapping(answer, "the answer to an order").get("id"), "the id of the order")
+
+
+def open_orders(rows: object, market: Market) -> tuple[OpenOrder, ...]:
+    """The orders in what ccxt's `fetch_open_orders` gives, exact. Raises UnprovenAnswer."""
+    found: list[OpenOrder] = []
+    for entry in listing(rows, "the orders"):
+        row = mapping(entry, "an order")
+        order_id = text(row.get("id"), "the id of an order")
+        remaining, price = row.get("remaining"), row.get("price")
+        left = None if remaining is None else number(_exact(remaining), f"remaining of {order_id}")
+        if left is not None and left < 0:
+            raise UnprovenAnswer(f"of {order_id} {left} remains")
+        # An order that waits for a trigger has the type of what it will be then.
+        waits = any(row.get(key) not in (None, "", 0, "0") for key in ("triggerPrice", "stopPrice"))
+        found.append(
+            resting_order(
+                order_id,
+                text(row.get("symbol"), f"symbol of {order_id}"),
+                row.get("side"),
+                market,
+                left,
+                _exact(price),
+                plain=row.get("type") == "limit" and price is not None and not waits,
+            )
+        )
+    return tuple(found)
+
+
+def _exact(value: object) -> object:
+    return repr(value) if isinstance(value, float) else value
+
+
+def candles(rows: object) -> tuple[Candle, ...]:
+    """The candles in what ccxt's `fetch_ohlcv` gives, oldest first. Raises UnprovenAnswer."""
+    given = [row_of(row, 6) for row in listing(rows, "the candles")]
+    exact = [[repr(value) if isinstance(value, float) else value for value in row] for row in given]
+    return newest([candle(row, range(6), 1_000) for row in exact], len(exact))
+
+
+def positions(rows: object) -> tuple[Position, ...]:
+    """The positions in what ccxt's `fetch_positions` gives. Raises UnprovenAnswer."""
+    found: list[Position] = []
+    for row in position_rows(rows):
+        symbol = text(row.get("symbol"), "the symbol of a position")
+        contracts: object = row.get("contracts")
+        exact = repr(contracts) if isinstance(contracts, float) else contracts
+        size = number(exact, f"contracts of {symbol}").copy_abs()
+        side = row.get("side")
+        if side not in ("long", "short") and size:
+            raise UnprovenAnswer(f"the side of {symbol} is {short(side)}")
+        found += position(symbol, _kind(symbol), str(side), size)
+    return tuple(found)
+
+
+def _kind(symbol: str) -> str:
+    """What a symbol of ccxt is a symbol of: BTC/USDT:USDT-260327-100000-C is an option."""
+    _, _, settled = symbol.partition(":")
+    return ("swap", "future", "future", "option")[min(settled.count("-"), 3)] if settled else "margin"
+
+
+class Unified:
+    """Any other exchange, by ccxt's unified calls. Whether it has a dry run, ccxt does not say."""
+
+    profile: ClassVar[Profile] = PROFILE
+    ids_are_final = False
+    has_dry_run = False
+    needs_markets = True
+    says_its_status = False
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._ask = caller.call
+
+    async def place(self, request: OrderRequest) -> str:
+        ours = {"clientOrderId": request.client_order_id}
+        symbol, side = request.product.symbol, str(request.side)
+        if request.quote_amount is not None:
+            method = (
+                "create_market_buy_order_with_cost" if side == "buy" else "create_market_sell_order_with_cost"
+            )
+            self._needs(request, method)
+            answer = await self._ask(method, symbol, request.size, ours)
+        else:
+            answer = await self._ask("create_order", symbol, "market", side, request.size, None, ours)
+        return placed(answer)
+
+    def _needs(self, request: OrderRequest, method: str) -> None:
+        camel = "createMarketBuyOrderWithCost" if "buy" in method else "createMarketSellOrderWithCost"
+        instance, quote = self._caller.instance, request.product.quote
+        if not instance.has.get(camel):
+            raise InvalidOrder(
+                "quote_amount",
+                f"{instance.id} takes no amount in {quote} to {request.side}; expected base_amount",
+            )
+
+    async def validate(self, request: OrderRequest) -> None:
+        raise AssertionError(f"there is no dry run of {request}")
+
+    async def find(self, product: Product, client_order_id: str, since_us: int | None) -> FoundOrder | None:
+        since_ms = None if since_us is None else (since_us - SKEW_US) // 1000
+        names = self._lists()
+        lists: list[tuple[object, int]] = []
+        for name in names:
+            limit = self._page(name)
+            asked = min(limit, ORDERS_PER_PAGE) if limit else None
+            lists.append((await self._ask(name, product.symbol, since_ms, asked), asked or SHORTEST_PAGE))
+        found = found_order(lists, client_order_id, product)
+        if found is None and names not in _WHOLE:
+            raise NotSupported(f"{self._caller.instance.id} does not list its orders of every state")
+        return found
+
+    def _lists(self) -> tuple[str, ...]:
+        """The lists to look through: those that together have orders of every state, or what there is."""
+        has = self._caller.instance.has
+        for names in _WHOLE:
+            if all(has.get(name) is True for name in names):
+                return names
+        return tuple(name for name in _LISTS if has.get(name) is True)
+
+    def _page(self, name: str) -> int | None:
+        """How many orders a page of this list has at most; None: ccxt does not know."""
+        features: object = self._caller.instance.features
+        for key in ("spot", name, "limit"):
+            features = (
+                cast("Mapping[str, object]", features).get(key) if isinstance(features, Mapping) else None
+            )
+        return features if isinstance(features, int) and features > 0 else None
+
+    async def positions(self, named: Named) -> tuple[Position, ...]:
+        del named
+        if not self._caller.instance.has.get("fetchPositions"):
+            return ()
+        return positions(await self._ask("fetch_positions"))
+
+    async def candles(self, product: Product, timeframe: str, count: int, now_us: int) -> tuple[Candle, ...]:
+        del now_us
+        instance = self._caller.instance
+        if timeframe not in (instance.timeframes or {}):
+            known = ", ".join(instance.timeframes or ()) or "none"
+            raise NotSupported(f"{instance.id} has no candles of {timeframe}; it has: {known}")
+        return candles(await self._ask("fetch_ohlcv", product.symbol, timeframe, None, count))
+
+    async def status(self, now_us: int) -> Status | None:
+        del now_us
+        return None
+
+    async def balance(self, turn: BalanceTurn) -> FetchedBalance:
+        del turn
+        return FetchedBalance(holdings(exact(await self._ask("fetch_balance"))))
+
+    def proves_answered(self, answer: object) -> object:
+        return holdings(answer)
+
+    async def key_facts(self, ask: PrivateQuestion) -> KeyFacts:
+        del ask
+        raise NotSupported(f"ccxt has no way to ask {self._caller.instance.id} what a key may do")
+
+    @property
+    def lists_open_orders(self) -> bool:
+        return self._caller.instance.has.get("fetchOpenOrders") is True
+
+    async def open_orders(self, ask: PrivateQuestion, market: Market) -> tuple[OpenOrder, ...]:
+        return await ask(lambda rows: open_orders(rows, market), "fetch_open_orders")
+
+    async def market_ids(self) -> frozenset[str]:
+        raise NotSupported(f"{self._caller.instance.id} has no second list")
+
+    async def market_count(self) -> int:
+        raise NotSupported(f"{self._caller.instance.id} does not count its markets")
