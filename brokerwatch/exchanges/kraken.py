@@ -142,10 +142,7 @@ def holdings(answer: object, code: Code) -> dict[str, Holding]:
     by itself and can be traded, so it is free; the others are bound, so they are used. Both are also
     told apart, as `earning` and `staked`.
     """
-    envelope = mapping(answer, "the answer")
-    errors = listing(envelope.get("error"), "error")
-    if errors:
-        raise UnprovenAnswer(f"the answer carries {short(errors)}")
+    envelope = envelope_of(answer)
     if set(envelope) == {"error"}:
         raise Unstated("result is missing")
     found: dict[str, Holding] = {}

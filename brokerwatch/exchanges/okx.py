@@ -116,15 +116,17 @@ def data_of(answer: object) -> list[Any]:
     """The data in OKX's envelope. Raises UnprovenAnswer."""
     envelope = mapping(answer, "the answer")
     code, message = envelope.get("code"), envelope.get("msg")
-    if str(code) != "0" or message:
-        raise UnprovenAnswer(f"the answer's code is {short(code)}, with {short(message)}")
+    if str(code) != "0":
+        also = f", with {short(message)}" if message else ""
+        raise UnprovenAnswer(f"the answer's code is {short(code)}, not 0{also}")
+    if message:
+        raise UnprovenAnswer(f"the answer carries {short(message)}")
     return listing(envelope.get("data"), "data")
 
 
 def holdings(answer: object, code: Code) -> dict[str, Holding]:
     """The holdings that a trading account's balance states. free is `availEq`, else `availBal`."""
-    envelope = _envelope(answer)
-    rows = listing(envelope.get("data"), "data")
+    rows = data_of(answer)
     if not rows:
         raise UnprovenAnswer("data is empty: an account has one row even when it holds nothing")
     found: dict[str, Holding] = {}
@@ -145,21 +147,11 @@ def holdings(answer: object, code: Code) -> dict[str, Holding]:
     return found
 
 
-def _envelope(answer: object) -> Mapping[str, Any]:
-    envelope = mapping(answer, "the answer")
-    if envelope.get("code") not in ("0", 0):
-        raise UnprovenAnswer(f"the answer's code is {short(envelope.get('code'))}, not 0")
-    if envelope.get("msg"):
-        raise UnprovenAnswer(f"the answer carries {short(envelope.get('msg'))}")
-    return envelope
-
-
 def funding_holdings(answer: object, code: Code) -> dict[str, Holding]:
     """The holdings of a funding account, which states only what it has ("Get Balance" of Funding Account)."""
-    envelope = _envelope(answer)
     found: dict[str, Holding] = {}
     seen: set[str] = set()
-    for entry in listing(envelope.get("data"), "data"):
+    for entry in data_of(answer):
         row = mapping(entry, "a row of data")
         currency = text(row.get("ccy"), "ccy")
         if currency in seen:
