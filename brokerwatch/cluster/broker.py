@@ -17,7 +17,7 @@ from brokerwatch.cluster.aio_broker import AioBroker
 from brokerwatch.cluster.observation import asked_at, explained, observe
 from brokerwatch.cluster.requests import Requests
 from brokerwatch.exchanges.balances import own_holdings
-from brokerwatch.exchanges.unified import exact, holdings
+from brokerwatch.exchanges.unified import exact_structure, holdings
 from brokerwatch.gateway.lane_turn import LaneTurn
 from brokerwatch.health.capabilities import ALL, READ
 from brokerwatch.messages import Candle, DetailedBalance, Order, Position, Product, Reading, Side
@@ -384,7 +384,7 @@ class Broker:
                 outcome,
                 capability,
                 asked,
-                lambda given: holdings(exact(given)),
+                lambda given: holdings(exact_structure(given)),
                 account.executor.observed,
             )
         else:

@@ -80,7 +80,7 @@ class BalanceCall:
             proof.take(*answer)
         if not proof.taken:
             # Whatever was asked, its envelope is none that we know.
-            proof.seen.holdings = unified.holdings(unified.exact(found))
+            proof.seen.holdings = unified.holdings(unified.exact_structure(found))
         elif proof.seen.goes_on and not by_hand:
             raise UnprovenAnswer("ccxt stopped before the last page of accounts")
         elif is_ccxts(self._watch.owner):

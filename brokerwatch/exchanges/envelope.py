@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from brokerwatch.messages import amount
+
+T = TypeVar("T")
 
 _TEXT: Final = {str}
 
@@ -59,6 +61,11 @@ def positive(value: object, what: str) -> Decimal:
     if found <= 0:
         raise UnprovenAnswer(f"{what} is not more than zero: {found}")
     return found
+
+
+def exact(value: T) -> T | str:
+    """A float of ccxt's as the shortest text that means the same; anything else as it is."""
+    return repr(value) if isinstance(value, float) else value
 
 
 def short(value: object) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, cast
 
-from brokerwatch.exchanges.envelope import UnprovenAnswer, mapping, short, text
+from brokerwatch.exchanges.envelope import UnprovenAnswer, exact, mapping, short, text
 from brokerwatch.messages import Product
 
 DECIMAL_PLACES: Final = 2
@@ -125,7 +125,7 @@ def _number(value: object, what: str) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise UnprovenAnswer(f"{what} is no number: {short(value)}")
     try:
-        number = Decimal(repr(value) if isinstance(value, float) else value)
+        number = Decimal(exact(value))
     except InvalidOperation:
         raise UnprovenAnswer(f"{what} is no number: {short(value)}") from None
     if not number.is_finite() or abs(number.adjusted()) > MOST_PLACES:

@@ -21,7 +21,7 @@ from brokerwatch.exchanges.adapter import (
 )
 from brokerwatch.exchanges.balances import FetchedBalance, add, stated_amount
 from brokerwatch.exchanges.candles import candle, newest, row_of
-from brokerwatch.exchanges.envelope import UnprovenAnswer, listing, mapping, number, short, text
+from brokerwatch.exchanges.envelope import UnprovenAnswer, exact, listing, mapping, number, short, text
 from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, resting_order
 from brokerwatch.exchanges.order_answers import FILLED, OPEN, OVER, FoundOrder, only, order_of
@@ -74,17 +74,15 @@ def holdings(answer: object) -> dict[str, Holding]:
     return found
 
 
-def exact(structure: object) -> object:
+def exact_structure(structure: object) -> object:
     """ccxt's structure with its floats as the shortest text that means the same."""
-    if isinstance(structure, float):
-        return repr(structure)
     if isinstance(structure, dict):
         return {
-            key: exact(value)
+            key: exact_structure(value)
             for key, value in cast("dict[object, object]", structure).items()
             if key != "info"
         }
-    return structure
+    return exact(structure)
 
 
 _STATES: Final = {
@@ -127,8 +125,7 @@ def found_order(
 
 def _found_order(order_id: str, row: Mapping[str, Any], product: Product) -> FoundOrder:
     amounts = [row.get(key) for key in ("amount", "filled")]
-    # ccxt's floats are what it read from text; the shortest text that means the same is that text.
-    ordered, filled = (repr(amount) if isinstance(amount, float) else amount for amount in amounts)
+    ordered, filled = map(exact, amounts)
     market = "" if row.get("symbol") is None else product.id
     states = (_STATES, row.get("status"), ())
     return order_of(order_id, market, row.get("side"), {"ordered_base": ordered}, filled, states)
@@ -146,7 +143,7 @@ def open_orders(rows: object, market: Market) -> tuple[OpenOrder, ...]:
         row = mapping(entry, "an order")
         order_id = text(row.get("id"), "the id of an order")
         remaining, price = row.get("remaining"), row.get("price")
-        left = None if remaining is None else number(_exact(remaining), f"remaining of {order_id}")
+        left = None if remaining is None else number(exact(remaining), f"remaining of {order_id}")
         if left is not None and left < 0:
             raise UnprovenAnswer(f"of {order_id} {left} remains")
         # An order that waits for a trigger has the type of what it will be then.
@@ -158,22 +155,18 @@ def open_orders(rows: object, market: Market) -> tuple[OpenOrder, ...]:
                 row.get("side"),
                 market,
                 left,
-                _exact(price),
+                exact(price),
                 plain=row.get("type") == "limit" and price is not None and not waits,
             )
         )
     return tuple(found)
 
 
-def _exact(value: object) -> object:
-    return repr(value) if isinstance(value, float) else value
-
-
 def candles(rows: object) -> tuple[Candle, ...]:
     """The candles in what ccxt's `fetch_ohlcv` gives, oldest first. Raises UnprovenAnswer."""
     given = [row_of(row, 6) for row in listing(rows, "the candles")]
-    exact = [[repr(value) if isinstance(value, float) else value for value in row] for row in given]
-    return newest([candle(row, range(6), 1_000) for row in exact], len(exact))
+    rows_read = [[exact(value) for value in row] for row in given]
+    return newest([candle(row, range(6), 1_000) for row in rows_read], len(rows_read))
 
 
 def positions(rows: object) -> tuple[Position, ...]:
@@ -182,8 +175,7 @@ def positions(rows: object) -> tuple[Position, ...]:
     for row in position_rows(rows):
         symbol = text(row.get("symbol"), "the symbol of a position")
         contracts: object = row.get("contracts")
-        exact = repr(contracts) if isinstance(contracts, float) else contracts
-        size = number(exact, f"contracts of {symbol}").copy_abs()
+        size = number(exact(contracts), f"contracts of {symbol}").copy_abs()
         side = row.get("side")
         if side not in ("long", "short") and size:
             raise UnprovenAnswer(f"the side of {symbol} is {short(side)}")
@@ -285,7 +277,7 @@ class Unified:
 
     async def balance(self, turn: BalanceTurn) -> FetchedBalance:
         del turn
-        return FetchedBalance(holdings(exact(await self._ask("fetch_balance"))))
+        return FetchedBalance(holdings(exact_structure(await self._ask("fetch_balance"))))
 
     def proves_answered(self, answer: object) -> object:
         return holdings(answer)

@@ -15,7 +15,7 @@ from typing import TypeVar
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.errors import CouldNotAsk, NotSupported
-from brokerwatch.exchanges.envelope import mapping, positive
+from brokerwatch.exchanges.envelope import exact, mapping, positive
 from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.exchanges.open_orders import Market, OpenOrder
 from brokerwatch.exchanges.registry import adapter_for
@@ -76,8 +76,8 @@ class ExchangeProbe:
         """One look at the clock; `key`: where in the answer it stands, in milliseconds."""
         sent_ms = self._clock.now().wall_us / 1_000
         answer = await connection.call(method)
-        told = mapping(answer, "the time").get(key) if key else answer
-        theirs = positive(repr(told) if isinstance(told, float) else told, "the time")
+        moment = mapping(answer, "the time").get(key) if key else answer
+        theirs = positive(exact(moment), "the time")
         return Timing(sent_ms, float(theirs), self._clock.now().wall_us / 1_000)
 
     async def last_price(self, product: Product) -> Decimal:
@@ -87,8 +87,7 @@ class ExchangeProbe:
             if not connection.instance.has.get("fetchTicker"):
                 raise NotSupported(f"{self._spec.exchange} has no ticker")
             ticker = mapping(await connection.call("fetch_ticker", product.symbol), "the ticker")
-            last = ticker.get("last")
-            return positive(repr(last) if isinstance(last, float) else last, "the last price")
+            return positive(exact(ticker.get("last")), "the last price")
 
         await self._access.venue.products()
         return await self._access.venue.ask(ask)
