@@ -1,4 +1,4 @@
-"""Which currencies may be added up: those that are pegged to one unit.
+"""How an amount is written and rounded, and which currencies may be added up: those pegged to one unit.
 
 A dollar and a dollar stablecoin are one figure to a trader who asks for his cash; a euro beside
 them is not, and adding it up would be wrong by the exchange rate. A currency that is not
@@ -8,9 +8,13 @@ listed is a unit of its own. (A peg is a promise of the issuer, not a market pri
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from types import MappingProxyType
 from typing import Final
+
+EXACT: Final = Context(prec=250)
+"""Arithmetic without rounding, whatever precision the caller's thread computes with: no two of our numbers
+have more digits together. Used by its methods, from any thread."""
 
 DEFAULT_CASH: Final = ("USD", "USDT", "USDC")
 """What counts as cash unless the configuration says otherwise."""
@@ -45,6 +49,11 @@ def is_money(currency: str) -> bool:
 def units(currencies: Iterable[str]) -> tuple[str, ...]:
     """The different units among `currencies`, in their order."""
     return tuple(dict.fromkeys(unit(code) for code in currencies))
+
+
+def floor_to_step(amount: Decimal, step: Decimal) -> Decimal:
+    """The largest multiple of `step` that is not more than `amount`, exactly. Both are positive."""
+    return Decimal(plain(EXACT.multiply(EXACT.divide_int(amount, step), step)))
 
 
 def plain(number: Decimal) -> str:

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from brokerwatch.clock import Instant
+from brokerwatch.money import EXACT
 
 WHOLE_DIGITS: Final = 30
 """Digits before the point; more than any currency has units."""
@@ -33,7 +34,6 @@ _AMOUNT: Final = re.compile(AMOUNT_PATTERN)
 _WRITTEN: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,7})?\Z")
 """How an exchange may write an amount: ASCII digits, with at most a sign, a point and an exponent."""
 _FINEST: Final = Decimal(1).scaleb(-FRACTION_DIGITS)
-_EXACT: Final = Context(prec=2 * (WHOLE_DIGITS + FRACTION_DIGITS))
 _CUT: Final = Context(prec=WHOLE_DIGITS + FRACTION_DIGITS, rounding=ROUND_DOWN)
 
 
@@ -73,13 +73,13 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
     """The exact sum, whatever decimal context the caller's thread has."""
     found = Decimal(0)
     for number in amounts:
-        found = _EXACT.add(found, number)
+        found = EXACT.add(found, number)
     return found
 
 
 def less(amount: Decimal, part: Decimal) -> Decimal:
     """The exact difference, whatever decimal context the caller's thread has."""
-    return _EXACT.subtract(amount, part)
+    return EXACT.subtract(amount, part)
 
 
 def amount_text(number: Decimal) -> str:

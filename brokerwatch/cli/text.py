@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from decimal import Context, Decimal
-from typing import Any, Final
+from decimal import Decimal
+from typing import Any
 
 import msgspec
 
 from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.clock import local_text
 from brokerwatch.messages import HealthState, Reading, Reason
-from brokerwatch.money import plain
+from brokerwatch.money import EXACT, plain
 from brokerwatch.storage.records import Transition
-
-_WIDE: Final = Context(prec=100)  # the ordinary one fails on amounts of more than 26 digits
 
 
 def json_object(heard: ReceivedReading) -> str:
@@ -77,7 +75,7 @@ def cash(reading: Reading) -> str:
 
 def _rounded(exact: Decimal) -> str:
     """Two digits for people, unless that would show a small amount as zero: then all that count."""
-    rounded = exact.quantize(Decimal("0.01"), context=_WIDE)
+    rounded = exact.quantize(Decimal("0.01"), context=EXACT)
     return plain(exact) if exact and not rounded else f"{rounded:,}"
 
 

@@ -49,6 +49,7 @@ from brokerwatch.messages import Candle, FaultKind, Holding, Position, Product
 from brokerwatch.messages import total as summed
 from brokerwatch.messages.balance import NOTHING, less
 from brokerwatch.messages.trading import Status, StatusWord
+from brokerwatch.money import EXACT
 
 FAMILY: Final = "kraken"
 
@@ -336,7 +337,7 @@ def _bought(row: Mapping[str, Any]) -> Decimal | None:
         return volume
     if not cost or not price or abs(price - 1) < _NEAR:
         return None
-    with localcontext(prec=60):
+    with localcontext(EXACT):
         return volume if abs(volume * price - cost) <= cost * _NEAR else None
 
 

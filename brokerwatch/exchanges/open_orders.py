@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Any, Final
 
 from brokerwatch.errors import CouldNotAsk
@@ -20,10 +20,8 @@ from brokerwatch.exchanges.envelope import (
 )
 from brokerwatch.messages import FaultKind, Product, Side
 from brokerwatch.messages import total as summed
-from brokerwatch.messages.balance import FRACTION_DIGITS, WHOLE_DIGITS, less
-
-_EXACT: Final = Context(prec=2 * (WHOLE_DIGITS + FRACTION_DIGITS))
-"""For an amount times a price. Plain multiplication would round to the precision of the thread."""
+from brokerwatch.messages.balance import less
+from brokerwatch.money import EXACT
 
 Market = Callable[[str], Product | None]
 """The market of an exchange's name for it; None where its list has none of that name."""
@@ -95,7 +93,7 @@ def resting_order(
     holds: tuple[str, Decimal] | None = None
     if product is not None and product.kind == "spot" and left is not None and plain:
         at = positive(price, f"price of {order_id}")
-        holds = (product.base, left) if side == "sell" else (product.quote, _EXACT.multiply(left, at))
+        holds = (product.base, left) if side == "sell" else (product.quote, EXACT.multiply(left, at))
     return OpenOrder(
         order_id=order_id,
         market=name if product is None else product.symbol,

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Final
 
 from brokerwatch.errors import InvalidOrder
 from brokerwatch.exchanges.balances import MOST_DIGITS
 from brokerwatch.messages import Product, Side
-from brokerwatch.money import plain
+from brokerwatch.money import floor_to_step, plain
 
 FINEST: Final = Decimal("0.000000000000000001")
 """The step where the exchange does not say one: no currency has a smaller unit than 10^-18."""
-_EXACT: Final = Context(prec=250)
-"""More digits than an amount and a step can have together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +132,7 @@ def _amount(
         raise InvalidOrder(argument, f"expected more than zero, not {_shown(str(wanted))}")
     if wanted.adjusted() >= MOST_DIGITS:
         raise InvalidOrder(argument, f"expected at most {MOST_DIGITS} digits before the point")
-    found = rounded_down(wanted, step or FINEST)
+    found = floor_to_step(wanted, step or FINEST)
     if found == 0:
         raise InvalidOrder(
             argument, f"rounds to nothing: this market takes multiples of {plain(step or FINEST)} {currency}"
@@ -146,11 +144,6 @@ def _amount(
             f"{plain(found)} {currency}{less} is less than the smallest order, {plain(minimum)} {currency}",
         )
     return found
-
-
-def rounded_down(amount: Decimal, step: Decimal) -> Decimal:
-    """The largest multiple of `step` that is not more than `amount`, exactly. Both are positive."""
-    return Decimal(plain(_EXACT.multiply(_EXACT.divide_int(amount, step), step)))
 
 
 def _shown(value: object) -> str:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from brokerwatch.config.broker_spec import CUSTOM
 from brokerwatch.exchanges.symbols import Products
 from brokerwatch.messages import CapabilityState, Product, Reading
-from brokerwatch.money import plain
+from brokerwatch.money import floor_to_step, plain
 from brokerwatch.routing.need import Need
-
-_EXACT: Final = Context(prec=200)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,7 +208,7 @@ def _below_minimum(need: Need, product: Product) -> str:
     ):
         if wanted is None:
             continue
-        rounded = _floored(wanted, step)
+        rounded = wanted if step is None or step <= 0 else floor_to_step(wanted, step)
         if rounded == 0:
             return f"{plain(wanted)} {currency} is less than its smallest step, {plain(step or wanted)}"
         if minimum is not None and rounded < minimum:
@@ -224,13 +222,6 @@ def refuses_exit(objection: Refusal, seen: Seen) -> bool:
     if objection.code is RefusalCode.NOT_ENOUGH:
         return not seen.stale
     return objection.code in _EXIT_REFUSED
-
-
-def _floored(number: Decimal, step: Decimal | None) -> Decimal:
-    """Rounded down to the step, exactly, whatever precision the caller's thread computes with."""
-    if step is None or step <= 0:
-        return number
-    return _EXACT.subtract(number, _EXACT.remainder(number, step))
 
 
 def seconds(age_ms: int) -> str:

@@ -18,10 +18,10 @@ from brokerwatch.exchanges.order_request import (
     FINEST,
     OrderRequest,
     requested,
-    rounded_down,
 )
 from brokerwatch.exchanges.registry import profile_of
 from brokerwatch.messages import Product, Side
+from brokerwatch.money import floor_to_step
 
 MARKET: Final = Product(
     symbol="BTC/USD",
@@ -165,7 +165,7 @@ def test_rounding_is_exact_whatever_precision_the_thread_computes_with(
     amount: Decimal, step: Decimal
 ) -> None:
     with decimal.localcontext(decimal.Context(prec=3)):
-        found = rounded_down(amount, step)
+        found = floor_to_step(amount, step)
     with decimal.localcontext(decimal.Context(prec=200)):
         assert found <= amount < found + step
         assert found % step == 0
