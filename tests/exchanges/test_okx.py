@@ -1,25 +1,34 @@
-"""What is OKX's alone: its one envelope, whatever the answer is about."""
+"""What OKX's answers prove, and what they do not: what is its alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import pytest
 
-from brokerwatch.exchanges import okx
+from brokerwatch.exchanges import okx as okx_adapter
 from brokerwatch.exchanges.envelope import UnprovenAnswer
+from brokerwatch.messages import Holding
+from tests.support.answers import (
+    NO_ANSWERS,
+    OKX,
+    as_it_is,
+    held,
+    okx,
+    okx_detail,
+)
 
 READERS: Final[dict[str, tuple[Callable[[object], object], list[Any]]]] = {
     "balance": (
-        lambda answer: okx.holdings(answer, str),
+        lambda answer: okx_adapter.holdings(answer, str),
         [{"details": [{"ccy": "USD", "eq": "1", "availBal": "1", "frozenBal": "0"}]}],
     ),
     "funding": (
-        lambda answer: okx.funding_holdings(answer, str),
+        lambda answer: okx_adapter.funding_holdings(answer, str),
         [{"ccy": "USD", "bal": "1", "availBal": "1", "frozenBal": "0"}],
     ),
-    "rows": (okx.rows_of, [{}]),
+    "rows": (okx_adapter.rows_of, [{}]),
 }
 
 
@@ -45,3 +54,108 @@ def test_an_answer_that_says_more_than_its_code_proves_nothing(reader: str) -> N
     read, data = READERS[reader]
     with pytest.raises(UnprovenAnswer, match="the answer carries 'busy'"):
         read({"code": "0", "msg": "busy", "data": data})
+
+
+@pytest.mark.parametrize("empty", ["", None], ids=repr)
+def test_okx_in_spot_mode_leaves_the_equity_empty_and_the_balance_is_what_is_free(empty: object) -> None:
+    detail = okx_detail("USDT", availEq=empty, availBal="2.5")
+    assert okx({**OKX, "data": [{"details": [detail]}]}) == {"USDT": held("2.5", "2", "5")}
+
+
+def test_okx_in_margin_mode_counts_the_equity_as_free() -> None:
+    detail = okx_detail("USDT", availEq="1.25", availBal="3")
+    assert okx({**OKX, "data": [{"details": [detail]}]}) == {"USDT": held("1.25", "2", "5")}
+
+
+def test_okx_that_states_an_equity_of_zero_means_zero() -> None:
+    detail = okx_detail("USDT", availEq="0", availBal="3")
+    assert okx({**OKX, "data": [{"details": [detail]}]})["USDT"].free == 0
+
+
+@pytest.mark.parametrize("empty", ["", None], ids=repr)
+def test_okx_without_a_frozen_amount_holds_what_is_not_free(empty: object) -> None:
+    detail = okx_detail("USDT", frozenBal=empty, availEq="1")
+    assert okx({**OKX, "data": [{"details": [detail]}]}) == {"USDT": held("1", "4", "5")}
+
+
+@pytest.mark.parametrize(
+    "free", [{"availEq": "", "availBal": ""}, {"availEq": None, "availBal": None}], ids=repr
+)
+def test_okx_that_states_nothing_as_free_proves_nothing(free: dict[str, object]) -> None:
+    with pytest.raises(UnprovenAnswer, match="USDT"):
+        okx({**OKX, "data": [{"details": [okx_detail("USDT", **free)]}]})
+
+
+def test_several_rows_of_okx_are_one_balance() -> None:
+    data = [{"details": [okx_detail("USDT")]}, {"details": [okx_detail("ETH")]}]
+    assert okx({**OKX, "data": data}) == {"USDT": held("3", "2", "5"), "ETH": held("3", "2", "5")}
+    doubled = [{"details": [okx_detail("USDT")]}, {"details": [okx_detail("USDT")]}]
+    with pytest.raises(UnprovenAnswer, match="USDT comes twice"):
+        okx({**OKX, "data": doubled})
+
+
+def test_an_okx_balance_with_a_message_beside_it_proves_nothing() -> None:
+    answer = {**OKX, "data": [{"details": [okx_detail("USDT")]}]}
+    assert okx({**answer, "msg": ""})
+    with pytest.raises(UnprovenAnswer, match="carries 'Systems are busy'"):
+        okx({**answer, "msg": "Systems are busy"})
+
+
+def test_okx_data_without_a_row_is_not_an_empty_account() -> None:
+    with pytest.raises(UnprovenAnswer, match="data is empty"):
+        okx({**OKX, "data": []})
+
+
+def test_an_okx_row_without_details_is_an_empty_account_and_one_that_lacks_them_is_not() -> None:
+    nothing: list[object] = []
+    assert okx({**OKX, "data": [{"details": nothing}]}) == {}
+    with pytest.raises(UnprovenAnswer, match="details is missing"):
+        okx({**OKX, "data": [{"totalEq": "0"}]})
+
+
+@pytest.mark.parametrize("code", ["2", "1", "50001", "", None, "00", 2], ids=repr)
+def test_an_okx_answer_with_another_code_than_0_proves_nothing(code: object) -> None:
+    with pytest.raises(UnprovenAnswer, match="the answer's code is"):
+        okx({**OKX, "code": code})
+
+
+def test_an_okx_currency_that_comes_twice_is_not_counted_twice() -> None:
+    with pytest.raises(UnprovenAnswer, match="comes twice"):
+        okx({"code": "0", "data": [{"details": [okx_detail("USDT"), okx_detail("USDT")]}]})
+
+
+def okx_wallet(*rows: object, code: object = "0") -> Mapping[str, Holding]:
+    return okx_adapter.funding_holdings({"code": code, "msg": "", "data": list(rows)}, as_it_is)
+
+
+def test_a_funding_account_of_okx_states_what_it_has_and_nothing_when_it_has_nothing() -> None:
+    usdt = {"ccy": "USDT", "bal": "10.50", "availBal": "8", "frozenBal": "2.50"}
+    btc = {"ccy": "BTC", "bal": "0", "availBal": "0", "frozenBal": "0"}
+    assert okx_wallet(usdt, btc) == {"USDT": held("8", "2.50", "10.50"), "BTC": held("0", "0", "0")}
+    assert okx_wallet(usdt, code=0) == {"USDT": held("8", "2.50", "10.50")}
+    assert okx_wallet() == {}
+    assert set(okx_adapter.funding_holdings({"code": "0", "data": [usdt]}, str.lower)) == {"usdt"}
+
+
+@pytest.mark.parametrize("key", ["ccy", "bal", "availBal", "frozenBal"])
+@pytest.mark.parametrize(
+    "wrong", [None, "", 1.5, [], "NaN\n"], ids=["none", "empty", "float", "list", "text"]
+)
+def test_a_funding_account_of_okx_that_cannot_be_read_proves_nothing(key: str, wrong: object) -> None:
+    row: dict[str, object] = {"ccy": "USDT", "bal": "1", "availBal": "1", "frozenBal": "0"}
+    with pytest.raises(UnprovenAnswer):
+        okx_wallet({**row, key: wrong})
+    with pytest.raises(UnprovenAnswer, match="USDT comes twice"):
+        okx_wallet(row, row)
+    with pytest.raises(UnprovenAnswer, match="the answer's code is '50011', not 0"):
+        okx_wallet(row, code="50011")
+
+
+@pytest.mark.parametrize("junk", [*NO_ANSWERS, {"code": "0"}, {"code": "0", "data": [1]}], ids=repr)
+def test_what_is_no_funding_account_of_okx_proves_nothing(junk: object) -> None:
+    with pytest.raises(UnprovenAnswer):
+        okx_adapter.funding_holdings(junk, as_it_is)
+
+
+def test_an_okx_code_may_be_a_number() -> None:
+    assert okx({**OKX, "code": 0}) == okx(OKX)

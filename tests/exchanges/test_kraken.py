@@ -1,0 +1,129 @@
+"""What Kraken's answers prove, and what they do not: what is its alone."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import ccxt
+import pytest
+
+from brokerwatch.exchanges import kraken as kraken_adapter
+from brokerwatch.exchanges.envelope import UnprovenAnswer
+from tests.support.answers import (
+    KRAKEN,
+    held,
+    kraken,
+)
+
+
+def test_an_empty_kraken_account_is_a_balance() -> None:
+    assert kraken({"error": [], "result": {}}) == {}
+
+
+def test_a_kraken_answer_without_a_result_is_not_an_empty_account() -> None:
+    with pytest.raises(UnprovenAnswer, match="result is missing"):
+        kraken({"error": []})
+
+
+@pytest.mark.parametrize(
+    "said", [["EService:Busy"], ["WGeneral:Some balances may be delayed"], [""], ["a", "b"]]
+)
+def test_a_kraken_answer_with_an_error_or_a_warning_beside_the_result_proves_nothing(said: list[str]) -> None:
+    with pytest.raises(UnprovenAnswer, match="the answer carries"):
+        kraken({**KRAKEN, "error": said})
+
+
+def test_a_kraken_credit_line_can_be_spent_as_far_as_it_is_not_used() -> None:
+    row = {"balance": "100", "credit": "50.5", "credit_used": "20.25", "hold_trade": "10"}
+    assert kraken({"error": [], "result": {"ZUSD": row}}) == {"ZUSD": held("120.25", "10", "100")}
+
+
+@pytest.mark.parametrize("key", ["credit", "credit_used"])
+def test_a_kraken_credit_line_that_cannot_be_read_proves_nothing(key: str) -> None:
+    row = {"balance": "100", "credit": "50", "credit_used": "20", "hold_trade": "10", key: "n/a"}
+    with pytest.raises(UnprovenAnswer, match=f"{key} of ZUSD"):
+        kraken({"error": [], "result": {"ZUSD": row}})
+
+
+def test_more_may_be_held_than_kraken_states_as_balance() -> None:
+    row = {"balance": "1", "hold_trade": "1.5"}
+    assert kraken({"error": [], "result": {"XXBT": row}}) == {"XXBT": held("-0.5", "1.5", "1")}
+
+
+def test_kraken_codes_go_through_the_table_of_ccxt_and_not_by_stripping_letters() -> None:
+    codes = {
+        "ZUSD": "USD",
+        "ZEUR": "EUR",
+        "XXBT": "BTC",
+        "XETH": "ETH",
+        "XTZ": "XTZ",
+        "ZRX": "ZRX",
+        "USDC": "USDC",
+    }
+    result = {code: {"balance": str(number), "hold_trade": "0"} for number, code in enumerate(codes)}
+    found = kraken_adapter.holdings(
+        {"error": [], "result": result}, cast("Any", ccxt.kraken()).safe_currency_code
+    )
+    assert {code: int(one.total) for code, one in found.items()} == {
+        common: number for number, common in enumerate(codes.values())
+    }
+
+
+def test_half_a_kraken_credit_line_proves_nothing() -> None:
+    for half in ("credit", "credit_used"):
+        with pytest.raises(UnprovenAnswer, match="credit"):
+            kraken({"error": [], "result": {"ZUSD": {"balance": "1", "hold_trade": "0", half: "50"}}})
+
+
+def test_what_earns_or_is_staked_at_kraken_belongs_to_its_asset() -> None:
+    row = {"hold_trade": "0"}
+    found = kraken(
+        {
+            "error": [],
+            "result": {
+                "USD": {"balance": "10", "hold_trade": "2"},
+                "USD.F": {"balance": "100", **row},
+                "DOT.S": {"balance": "7", **row},
+                "USD.M": {"balance": "3", **row},
+                "USD.HOLD": {"balance": "50", **row},
+                "KFEE": {"balance": "999", **row},
+                "T": {"balance": "4", **row},
+                "AAPL.T": {"balance": "6", **row},
+                "NEW.X": {"balance": "1", **row},
+            },
+        }
+    )
+    assert found == {
+        "USD": held("108", "5", "113", staked="3", earning="100"),
+        "DOT": held("0", "7", "7", staked="7"),
+        "T": held("4", "0", "4"),
+        "NEW.X": held("1", "0", "1"),
+    }
+
+
+@pytest.mark.parametrize("suffix", ["S", "B", "M"])
+def test_what_is_bound_at_kraken_is_used_and_staked_and_never_free(suffix: str) -> None:
+    result = {
+        "DOT": {"balance": "5", "hold_trade": "1"},
+        f"DOT.{suffix}": {"balance": "7", "hold_trade": "0"},
+    }
+    found = kraken({"error": [], "result": result})["DOT"]
+    assert found == held("4", "8", "12", staked="7")
+    only = kraken({"error": [], "result": {f"DOT.{suffix}": result[f"DOT.{suffix}"]}})
+    assert only == {"DOT": held("0", "7", "7", staked="7")}
+
+
+def test_what_earns_by_itself_at_kraken_can_be_traded_but_what_an_order_holds() -> None:
+    row = {"balance": "100", "hold_trade": "30", "credit": "8", "credit_used": "3"}
+    assert kraken({"error": [], "result": {"ZUSD.F": row}}) == {"ZUSD": held("75", "30", "100", earning="75")}
+
+
+def test_an_answer_of_kraken_without_a_result_is_unstated_and_no_other_is() -> None:
+    with pytest.raises(kraken_adapter.Unstated, match="result is missing"):
+        kraken({"error": []})
+    others: list[dict[str, object]] = [{}, {"error": list[str](), "result": None}]
+    for other in (*others, {"error": ["EAPI:Invalid key"]}, {"error": list[str](), "x": 1}):
+        with pytest.raises(UnprovenAnswer) as error:
+            kraken(other)
+        assert not isinstance(error.value, kraken_adapter.Unstated), other
+    assert kraken({"error": [], "result": {}}) == {}, "an empty result is stated"
