@@ -9,6 +9,7 @@ import pytest
 
 from brokerwatch.exchanges import kraken as kraken_adapter
 from brokerwatch.exchanges.envelope import UnprovenAnswer
+from brokerwatch.messages.trading import Status, StatusWord
 from tests.support.answers import (
     KRAKEN,
     held,
@@ -127,3 +128,51 @@ def test_an_answer_of_kraken_without_a_result_is_unstated_and_no_other_is() -> N
             kraken(other)
         assert not isinstance(error.value, kraken_adapter.Unstated), other
     assert kraken({"error": [], "result": {}}) == {}, "an empty result is stated"
+
+
+# --- what it says of itself: what goes on counts, what is announced only stands beside it ---------------
+
+
+def status_answer(status: object = "online", **values: object) -> dict[str, Any]:
+    return {"error": [], "result": {"status": status, "timestamp": "2023-07-06T18:52:00Z", **values}}
+
+
+@pytest.mark.parametrize("word", list(StatusWord))
+def test_kraken_says_one_of_four_words(word: StatusWord) -> None:
+    assert kraken_adapter.status(status_answer(str(word))) == Status(word)
+
+
+def test_what_kraken_announces_is_told_and_leaves_it_online() -> None:
+    said = kraken_adapter.status(
+        status_answer(
+            upcoming_maintenance=[{"title": "Upgrade\nof spot"}], emergency=[{"name": "Funding is slow"}]
+        )
+    )
+    assert said == Status(StatusWord.ONLINE, "now: Funding is slow; announced: Upgrade of spot")
+    assert kraken_adapter.status(status_answer(upcoming_maintenance=[], emergency=None)) == Status(
+        StatusWord.ONLINE
+    )
+    assert kraken_adapter.status(status_answer(upcoming_maintenance="soon")).word is StatusWord.ONLINE
+    untitled: list[dict[str, str]] = [{}]
+    assert kraken_adapter.status(status_answer(upcoming_maintenance=untitled)).detail == "announced: no title"
+    assert len(kraken_adapter.status(status_answer(emergency=["x" * 1_000])).detail) <= 200
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        "",
+        [],
+        {},
+        {"error": []},
+        {"error": ["EService:Busy"]},
+        status_answer("closed"),
+        status_answer(None),
+        status_answer(""),
+        status_answer(["online"]),
+    ],
+)
+def test_a_word_that_nobody_knows_is_no_status(answer: object) -> None:
+    with pytest.raises(UnprovenAnswer):
+        kraken_adapter.status(answer)

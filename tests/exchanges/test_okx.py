@@ -10,6 +10,7 @@ import pytest
 from brokerwatch.exchanges import okx as okx_adapter
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.messages import Holding
+from brokerwatch.messages.trading import Status, StatusWord
 from tests.support.answers import (
     NO_ANSWERS,
     OKX,
@@ -159,3 +160,118 @@ def test_what_is_no_funding_account_of_okx_proves_nothing(junk: object) -> None:
 
 def test_an_okx_code_may_be_a_number() -> None:
     assert okx({**OKX, "code": 0}) == okx(OKX)
+
+
+# --- what it says of itself: what goes on counts, what is announced only stands beside it ---------------
+
+
+NOW_US: Final = 1_700_000_000_000_000
+MINUTE_MS: Final = 60_000
+
+
+def event(
+    state: object = "ongoing", begin_min: int = -5, end_min: int = 60, **values: object
+) -> dict[str, Any]:
+    begin_ms, end_ms = (NOW_US // 1_000 + minutes * MINUTE_MS for minutes in (begin_min, end_min))
+    return {
+        "title": "Spot System Upgrade",
+        "state": state,
+        "begin": str(begin_ms),
+        "end": str(end_ms),
+        "serviceType": "5",
+        "env": "1",
+        **values,
+    }
+
+
+def status_of(*events: object) -> Status:
+    return okx_adapter.status({"code": "0", "msg": "", "data": list(events)}, NOW_US)
+
+
+def test_okx_without_events_is_online() -> None:
+    assert status_of() == Status(StatusWord.ONLINE)
+
+
+def test_what_goes_on_is_maintenance_until_okx_says_that_it_is_over() -> None:
+    said = status_of(event())
+    assert said.word is StatusWord.MAINTENANCE
+    assert said.detail == "ongoing, until 2023-11-14 23:13 UTC: Spot System Upgrade"
+    assert status_of(event(end_min=-1)).word is StatusWord.MAINTENANCE, "it may take longer than was planned"
+
+
+def test_what_is_announced_is_told_and_leaves_okx_online() -> None:
+    said = status_of(event("scheduled", begin_min=30))
+    assert said.word is StatusWord.ONLINE
+    assert said.detail == "announced, 2023-11-14 22:43 UTC to 2023-11-14 23:13 UTC: Spot System Upgrade"
+    assert status_of(event("scheduled", begin_min=-1)).word is StatusWord.ONLINE, (
+        "it has not begun until OKX says so"
+    )
+    assert status_of(event("scheduled", begin_min=-60, end_min=-1)) == Status(StatusWord.ONLINE), (
+        "that is over"
+    )
+
+
+def test_while_only_resting_orders_are_taken_okx_is_post_only() -> None:
+    assert status_of(event("pre_open")).word is StatusWord.POST_ONLY
+    for events in ((event("pre_open"), event()), (event(), event("pre_open"))):
+        assert status_of(*events).word is StatusWord.MAINTENANCE
+
+
+def test_what_goes_on_is_told_before_what_is_announced() -> None:
+    said = status_of(event("scheduled", begin_min=30, title="Later"), event(title="Now"))
+    assert said.word is StatusWord.MAINTENANCE
+    assert said.detail.index("Now") < said.detail.index("Later")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"state": "completed"},
+        {"state": "canceled"},
+        {"env": "2"},
+        *({"serviceType": number} for number in ("0", "2", "3", "4", "6", "7", "10", "11", "99")),
+    ],
+)
+def test_what_is_over_or_concerns_no_spot_order_is_nothing_to_us(values: dict[str, Any]) -> None:
+    assert status_of(event(**values)) == Status(StatusWord.ONLINE)
+
+
+@pytest.mark.parametrize("service", ["1", "5", "", None])
+def test_the_services_that_spot_orders_need_count(service: object) -> None:
+    assert status_of(event(serviceType=service)).word is StatusWord.MAINTENANCE
+    bare = event()
+    del bare["serviceType"], bare["env"]
+    assert status_of(bare).word is StatusWord.MAINTENANCE
+
+
+@pytest.mark.parametrize("service", ["8", "9"])
+def test_maintenance_of_a_part_of_the_accounts_is_told_and_stops_nothing(service: str) -> None:
+    said = status_of(event(serviceType=service))
+    assert said.word is StatusWord.ONLINE
+    assert said.detail.startswith("for a part of the accounts or products, until")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "event",
+        event("paused"),
+        event(None),
+        event(begin=""),
+        event(end="soon"),
+        event(end=None),
+        event(end="9" * 20),
+        event(begin="-1"),
+    ],
+)
+def test_an_event_that_cannot_be_read_is_no_status(broken: object) -> None:
+    with pytest.raises(UnprovenAnswer):
+        status_of(broken)
+
+
+@pytest.mark.parametrize(
+    "answer", [None, [], {}, {"code": "1", "msg": "", "data": []}, {"code": "0", "msg": ""}]
+)
+def test_what_is_no_envelope_of_okx_is_no_status(answer: object) -> None:
+    with pytest.raises(UnprovenAnswer):
+        okx_adapter.status(answer, NOW_US)
