@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 def parsed(text: str) -> Any:
     """What a JSON text says, its numbers as they were written. Raises ValueError.
 
-    A float has lost digits already, NaN is no JSON, and of a key that stands twice nobody knows
+    A float has lost digits already, NaN is no JSON, and of a key that stands twice it is not known
     which one is meant.
     """
     return _JSON.decode(text)

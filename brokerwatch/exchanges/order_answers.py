@@ -1,8 +1,8 @@
 """What the answers to orders prove: placed, checked, or found again; and which of them prove nothing.
 
 Two failures are kept apart. `NotTaken`: the exchange says no, so nothing was placed. `UnprovenAnswer`: the
-answer cannot be read, so its end is not known; an order that it was about must be looked up before anything
-else is sent. Nothing is "placed" without the exchange's id of it, and nothing is "not there" unless the
+answer cannot be read, so the state of the order is not known; it must be looked up before anything else is
+sent. Nothing is "placed" without the exchange's id of it, and nothing is "not there" unless the
 exchange was asked for exactly this and answered whole.
 """
 

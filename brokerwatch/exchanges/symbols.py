@@ -2,8 +2,8 @@
 
 The markets that the exchange lists decide, never a rule about letters. A joined text is split where
 both halves are currencies of a listed market, so `XTZUSD` is no `TZ`, and `BTCBUSD` is nothing at all where
-there is no BUSD: a currency is never put in the place of another one, or a trader would buy what he did
-not ask for. What could mean two markets is an error that names both.
+there is no BUSD: a currency is never put in the place of another one, or a trader would buy what was
+not asked for. What could mean two markets is an error that names both.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LONGEST: Final = 64
 """Characters of the longest text that is read as a symbol."""
 EXPECTED: Final = "expected a pair such as BTC/USD"
 NEAR: Final = 6
-"""So many markets are named to who asked for one that is not there."""
+"""So many markets are named where one was asked for that is not there."""
 
 ALIASES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -125,7 +125,7 @@ class Products:
         if exact is not None:
             return (exact,)
         found = self._ids.get(text) or self._any_case.get(_capitals(text)) or self._read(text)
-        # The same id may name a spot market and a derivative; who wants that one writes its symbol.
+        # The same id may name a spot market and a derivative; the symbol names that one.
         return tuple(each for each in found if each.kind == SPOT) or found
 
     def _read(self, text: str) -> tuple[Product, ...]:
@@ -235,7 +235,7 @@ def checked(text: str) -> tuple[str, ...]:
 
 
 def supposed(text: str) -> tuple[str, str]:
-    """The pair that a text seems to be, by its letters alone: for where nobody knows the markets.
+    """The pair that a text seems to be, by its letters alone: for where the markets are not known.
 
     Raises InvalidSymbol for what could be two pairs, or none.
     """

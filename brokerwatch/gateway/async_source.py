@@ -86,7 +86,7 @@ class AsyncSource:
         done(outcome)
 
     async def _in_place(self, until_s: float, deadline_s: float) -> FetchOutcome:
-        """Fetch within the limit of the loop. Who waits for it has not asked the exchange yet."""
+        """Fetch within the limit of the loop. A fetch that waits for it has not asked the exchange yet."""
         if not self.queue_s:
             return await self._outcome(deadline_s)
         places = self._loop.places
@@ -112,13 +112,13 @@ class AsyncSource:
             why = f"no answer in time, but our own event loop was held up for {held_up_s:.1f} s"
             if self._excused <= EXCUSES:
                 return NotAsked(why)
-            # Nobody knows how the account is, and that is not to look like health for ever.
+            # The state of the account is not known, and that must not look like health for ever.
             return Fault(FaultKind.CLIENT_BUG, f"{why}, {self._excused} times in a row: something blocks it")
         finally:
             pulse.leave()
 
     async def _answer(self, deadline_s: float) -> tuple[FetchOutcome, bool]:
-        """How the fetch ended, and whether that is because nobody answered in time."""
+        """How the fetch ended, and whether that is because no answer came in time."""
         as_of = self._clock.now()  # the answer is at least as new as the question
         deadline = asyncio.timeout(deadline_s)
         try:
@@ -130,7 +130,7 @@ class AsyncSource:
         except BaseException as error:  # whatever a source raises is a fault, not a crash
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # we were told to give up, so nobody waits for an outcome
+                raise  # it was cancelled, so no caller waits for an outcome
             if isinstance(error, Refrained):
                 return error.outcome, False
             if deadline.expired():  # whatever the cancelled call made of it

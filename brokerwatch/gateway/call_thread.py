@@ -1,6 +1,6 @@
 """A thread on which the calls of one synchronous ccxt instance block, one after the other.
 
-Nobody can end such a call from outside. So each API key has a thread of its own: an instance that hangs
+Such a call cannot be ended from outside. So each API key has a thread of its own: an instance that hangs
 holds up no other, and no call of a key overtakes one that was given up and still goes on. What waited for
 the thread until its deadline was never started, and says so: nothing was sent.
 The threads are daemons, or one that hangs would keep the process from ending.
@@ -27,7 +27,10 @@ class NeverStarted(Exception):
 
 
 class CallThread:
-    """See the module. The thread begins with the first call."""
+    """Runs functions that block, one after another, on a thread of its own.
+
+    The thread begins with the first call. Any thread may close it.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -37,8 +40,8 @@ class CallThread:
         self._lock = threading.Lock()
 
     async def run(self, function: Callable[[], Any]) -> Any:
-        """What a function that blocks returns or raises. Whoever gives it up while it waits for the thread
-        has the cancellation from NeverStarted."""
+        """What a function that blocks returns or raises. A caller that gives it up while it waits for the
+        thread has the cancellation from NeverStarted."""
         call: Future[Any] = Future()
         with self._lock:
             if self._closed:
@@ -55,7 +58,7 @@ class CallThread:
             raise
 
     def close(self) -> None:
-        """Begin nothing more. What waits is told that it was never started."""
+        """Begin nothing more. What waits ends with NeverStarted."""
         with self._lock:
             self._closed = True
             while not self._calls.empty():
@@ -82,7 +85,7 @@ def _do(call: Future[Any], function: Callable[[], Any]) -> None:
         return
     try:
         result = function()
-    except BaseException as error:  # noqa: BLE001 - it is told to whoever made the call
+    except BaseException as error:  # noqa: BLE001 - it is raised where the call was made
         call.set_exception(error)
     else:
         call.set_result(result)

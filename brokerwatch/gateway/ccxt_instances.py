@@ -20,8 +20,10 @@ from brokerwatch.gateway.strict_ccxt import QUIET, clone, strict_class
 
 
 class Instances:
-    """See the module. `ccxt_class` gives ccxt's class of an id. All but the constructor is called on the
-    instance's own loop."""
+    """Makes the ccxt instances of one process. `ccxt_class` gives ccxt's class of an id.
+
+    All but the constructor is called on the instance's own loop.
+    """
 
     def __init__(self, loop: Loop, ccxt_class: Callable[[str], type[Any]]) -> None:
         self.sessions = {loop: Sessions()}
@@ -34,7 +36,7 @@ class Instances:
         if spec.instance is not None:
             instance = self._borrowed(spec.instance, loop)
             if not is_async(spec.instance):
-                # Nobody else can end a call: one that was given up must not hold its thread for longer.
+                # A call ends by its own time-out alone: one that was given up must not hold its thread.
                 instance.timeout = min(instance.timeout, round(spec.fetch_deadline_s * 1_000))
             if lane.counts_nonces:
                 # The trader's own calls and ours take their numbers from one place, which ccxt allows for.
@@ -59,7 +61,7 @@ class Instances:
             for credential in CREDENTIALS:
                 if hasattr(made, CCXT_NAMES.get(credential, credential)):
                     setattr(made, CCXT_NAMES.get(credential, credential), "")
-        # Prices and steps as they were written; markets as nobody else has changed them.
+        # Prices and steps as they were written; markets of its own, that no other instance changes.
         made.number = str
         made.markets = None
         return made

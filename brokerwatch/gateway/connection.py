@@ -29,7 +29,10 @@ Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class Connection:
-    """See the module. `run` is None for an asynchronous instance."""
+    """Calls one ccxt instance and says what its failures mean. It is used on the loop's thread alone.
+
+    `run` is None for an asynchronous instance.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""HTTP sessions that believe nobody too much: the only file that imports aiohttp.
+"""HTTP sessions that check what a server says: the only file that imports aiohttp.
 
 All accounts on one loop share them, with one TLS context. A redirect is an error, an answer has a size
 that it may not exceed, and a connection on which something waits before we asked is not used.
@@ -26,7 +26,7 @@ _URL: Final[Any] = cast("Any", aiohttp.client).URL
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 CLIENT_ERROR: Final = aiohttp.ClientError
-"""What `Ask` raises beside TimeoutError and OSError; so that nobody else imports aiohttp."""
+"""What `Ask` raises beside TimeoutError and OSError; so that no other file imports aiohttp."""
 CONNECTION_ERROR: Final = aiohttp.ClientConnectionError
 """The ones where nothing was answered."""
 
@@ -136,8 +136,8 @@ def _within(seconds: float) -> aiohttp.ClientTimeout:
 class _Answer(aiohttp.ClientResponse):
     """An answer that leads nowhere else, and that is not read for ever.
 
-    A redirect would carry key and signature to a stranger, and his answer would be believed. A bomb in gzip
-    would take gigabytes, and everybody's time.
+    A redirect would carry key and signature to another server, and its answer would be believed. A bomb in
+    gzip would take gigabytes, and the time of all accounts.
     """
 
     largest_bytes = 4 << 20  # an account with 1,500 currencies states them in 200 KB

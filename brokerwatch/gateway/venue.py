@@ -33,7 +33,7 @@ MARKETS_RETRY_S: Final = 60.0
 
 
 class Venue:
-    """See the module. Everything but `known` belongs to the loop's thread."""
+    """Asks one exchange for what is public there. Everything but `known` belongs to the loop's thread."""
 
     def __init__(self, connection: Connection, clock: Clock, deadline_s: float) -> None:
         self.known: Products | None = None
@@ -50,9 +50,9 @@ class Venue:
         return adapter_for(self._connection).says_its_status
 
     async def products(self) -> Products:
-        """The markets: loaded once for whoever asks meanwhile, and later renewed in the background.
+        """The markets: loaded once for all callers meanwhile, and later renewed in the background.
 
-        Nobody waits for newer ones: an exit must not hang on a list of markets. Raises CouldNotAsk.
+        No caller waits for newer ones: an exit must not hang on a list of markets. Raises CouldNotAsk.
         """
         if self.known is None:
             return await asyncio.shield(self._loading or self._begin())
@@ -130,6 +130,6 @@ async def answered(connection: Connection, call: Awaitable[T], deadline_s: float
 
 
 def unanswered(fault: Fault) -> CouldNotAsk:
-    """The error that a fault is to whoever asked."""
+    """The error that a fault is to the caller."""
     refused = fault.kind in (FaultKind.AUTH, FaultKind.PERMISSION)
     return (NotAllowed if refused else CouldNotAsk)(f"{fault.kind}: {fault.detail}", str(fault.kind), fault)

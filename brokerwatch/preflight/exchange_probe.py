@@ -1,7 +1,7 @@
 """What a verification asks an exchange beyond what a trader asks: about the key, the clock, open orders.
 
 All of it only reads. Private questions take their turn in the lane of the key like every other one, and
-what they meet is told as it is: a question that was not answered is never an answer.
+what they meet is raised as it is: a question that was not answered is never an answer.
 """
 
 from __future__ import annotations
