@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 INPUTS := setup.cfg pyproject.toml constraints.txt
+# Most tests wait more than they compute, so there are more workers than a small machine has cores.
+WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check mutants bench clean
@@ -11,25 +13,31 @@ INPUTS := setup.cfg pyproject.toml constraints.txt
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ ##/' | awk -F ' ## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.ready  ## make .venv and install everything that run and test need
+setup: $(VENV)/.ready  ## make .venv and install what running needs
 
 $(VENV)/.ready: $(INPUTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "brokerwatch needs Python 3.11 or later; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@echo "brokerwatch: installing into $(VENV) (about half a minute, once)" >&2
+	@echo "brokerwatch: installing into $(VENV) (once)" >&2
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 has no venv module here (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.tests: $(VENV)/.ready
 	@$(PIP) --editable '.[test]'
 	@touch $@
 
-$(VENV)/.checkers: $(VENV)/.ready
+# The types of tests are checked too, so their libraries have to be there.
+$(VENV)/.checkers: $(VENV)/.tests
 	@$(PIP) --editable '.[check]'
 	@touch $@
 
 run: setup  ## a simulated cluster on this machine; options: make run ARGS="--duration 20 --json"
 	@$(BIN)/python run_cluster.py --demo $(ARGS)
 
-test: setup  ## all tests; options: make test ARGS="-k fallback"
-	@$(BIN)/python -m pytest $(ARGS)
+# All of them in parallel; what is chosen by hand in one process, where a debugger works.
+test: $(VENV)/.tests  ## all tests; some, without workers: make test ARGS="-k fallback"
+	@$(BIN)/python -m pytest $(or $(ARGS),-n $(WORKERS) --dist loadgroup)
 
 check: $(VENV)/.checkers  ## types, style and layers: ruff, mypy, basedpyright, import-linter
 	@$(BIN)/ruff check .
@@ -38,7 +46,7 @@ check: $(VENV)/.checkers  ## types, style and layers: ruff, mypy, basedpyright, 
 	@$(BIN)/basedpyright
 	@$(BIN)/lint-imports
 
-$(VENV)/.mutators: $(VENV)/.ready
+$(VENV)/.mutators: $(VENV)/.tests
 	@$(PIP) --editable '.[mutants]'
 	@touch $@
 

@@ -1,12 +1,16 @@
-"""What all tests share: no thread may be left behind, and Hypothesis prints what it needs to repeat."""
+"""What all tests share: folders with short paths, no thread left behind, and the order of a parallel run."""
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,13 +27,40 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-THREAD_GRACE_S = 3.0
+THREAD_GRACE_S = 10.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_base() -> Iterator[Path]:
+    """The folder of all folders of this worker.
+
+    Its path is short: the path of a Unix socket has 107 bytes at most, and pytest's own folders have the
+    user, the worker and the test in theirs. A fixture of a module, which is made before the test's own,
+    finds its state folder here and not in the home folder.
+    """
+    base = Path(tempfile.mkdtemp(prefix="bw-"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(base / "state"))
+        yield base
+    shutil.rmtree(base, ignore_errors=True)
+
+
+_numbers: Final = itertools.count()
+
+
+@pytest.fixture
+def tmp_path(short_base: Path) -> Iterator[Path]:
+    """A folder for one test, with a short path; it is removed afterwards."""
+    folder = short_base / str(next(_numbers))
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
-def state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def state_of_its_own(short_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the platform keeps state, a test has none but its own, and so have the programs it starts."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(short_base / f"s{next(_numbers)}"))
 
 
 @pytest.fixture(autouse=True)

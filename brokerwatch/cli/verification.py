@@ -119,7 +119,7 @@ def of_demo(exchange: str) -> Generator[Subject]:
         yield Subject(found.spec, found.cluster, kept=False)
 
 
-def run(subject: Subject, json_file: Path | None) -> int:
+def run(subject: Subject, json_file: Path | None, *, settle_s: float = SETTLE_S) -> int:
     """Verify it, show it, keep the report. The exit status. Raises ConfigError."""
     if json_file is not None:
         _can_be_written(json_file)
@@ -127,7 +127,7 @@ def run(subject: Subject, json_file: Path | None) -> int:
     to_stdout = json_file == Path("-")
     with stop_signals() as stopped, ExitStack() as stack:
         card = _scorecard(stack, stopped, aside=to_stdout)
-        report = _verified(subject, card, stopped)
+        report = _verified(subject, card, stopped, settle_s)
         if report is None:
             sys.stderr.write("brokerwatch: stopped before the end; there is no report\n")
             return exits.INTERRUPTED
@@ -180,14 +180,14 @@ def _patient(emit: Callable[[str], None]) -> Callable[[str], None]:
     return emit_if_read
 
 
-def _verified(subject: Subject, card: Scorecard, stopped: Stop) -> Report | None:
+def _verified(subject: Subject, card: Scorecard, stopped: Stop, settle_s: float) -> Report | None:
     """The report; None when it was stopped. Raises whatever the verification raises."""
     verification = Verification(
         subject.spec,
         card,
         known=_known(subject.cluster),
         own_cluster=running(subject.cluster),
-        settle_s=SETTLE_S,
+        settle_s=settle_s,
     )
     ended: list[Report | BaseException] = []
 

@@ -44,7 +44,9 @@ from brokerwatch.simulator import (
     steady_credentials,
 )
 from brokerwatch.simulator.ccxt_config import ccxt_config
-from tests.cli.test_commands import BROKERWATCH, PATIENCE_S, ROOT, Door, run_door
+from tests.support.clusters import PATIENCE_S
+from tests.support.command import command
+from tests.support.programs import BROKERWATCH, ROOT, Program, run_program
 
 ccxt: Any = importlib.import_module("ccxt")
 
@@ -152,15 +154,15 @@ def test_steady_credentials_are_taken_by_their_exchange_and_go_with_their_name(n
 # --- the command -------------------------------------------------------------------------------------
 
 
-def first_object(door: Door) -> dict[str, Any]:
-    return next(door.objects())
+def first_object(program: Program) -> dict[str, Any]:
+    return next(program.objects())
 
 
 def test_the_json_is_all_that_a_bot_needs_and_ctrl_c_ends_with_0(name: str, tmp_path: Path) -> None:
-    with Door(
+    with Program(
         *SIMULATE, name, "--json", "--balance", "USD=12.50:0.25", "--balance", "ETH=3", cwd=tmp_path
-    ) as door:
-        said = first_object(door)
+    ) as program:
+        said = first_object(program)
         assert said.keys() == {"exchange", "url", "credentials", "ccxt", "accounts"}
         assert said["exchange"] == name
         assert said["url"] in str(said["ccxt"]["urls"])
@@ -168,17 +170,17 @@ def test_the_json_is_all_that_a_bot_needs_and_ctrl_c_ends_with_0(name: str, tmp_
         balance = bot_of(name, said["ccxt"]).fetch_balance()
         assert balance["USD"] == {"free": 12.5, "used": 0.25, "total": 12.75}
         assert balance["total"] == {"USD": 12.75, "ETH": 3.0}
-        assert door.stopped_by(signal.SIGINT) == 0
-        assert door.errors == ""
+        assert program.stopped_by(signal.SIGINT) == 0
+        assert program.errors == ""
 
 
-def words_of(door: Door, name: str) -> list[str]:
+def words_of(program: Program, name: str) -> list[str]:
     """The lines up to the last one."""
     last = "_API_PASSPHRASE=" if name == "okx" else "_API_SECRET="
     lines = [""]
     until_s = time.monotonic() + PATIENCE_S
     while last not in lines[-1]:
-        line = door.line(until_s)
+        line = program.line(until_s)
         assert line is not None
         lines.append(line)
     return lines[1:]
@@ -187,8 +189,8 @@ def words_of(door: Door, name: str) -> list[str]:
 def test_the_words_are_python_toml_and_a_shell_to_copy_and_all_of_them_work(
     name: str, tmp_path: Path
 ) -> None:
-    with Door(*SIMULATE, name, "--balance", "USD=100", cwd=tmp_path) as door:
-        lines = words_of(door, name)
+    with Program(*SIMULATE, name, "--balance", "USD=100", cwd=tmp_path) as program:
+        lines = words_of(program, name)
         shown = [line.removeprefix("    ") for line in lines if line.startswith("    ")]
         toml_at = next(number for number, line in enumerate(shown) if line.startswith("[brokers."))
         shell_at = next(number for number, line in enumerate(shown) if line.startswith("export "))
@@ -210,20 +212,20 @@ def test_the_words_are_python_toml_and_a_shell_to_copy_and_all_of_them_work(
             == tomllib.loads(config.read_text())["brokers"][spec.name]["ccxt"]["urls"]["api"]
         )
         assert set(spec.ccxt["urls"]["api"].values()) == {re.findall(r"http://[0-9.:]+[0-9]", lines[0])[0]}
-        assert door.stopped_by(signal.SIGTERM) == 0
+        assert program.stopped_by(signal.SIGTERM) == 0
 
 
 def test_in_a_pipe_it_is_quiet_after_its_first_words(tmp_path: Path) -> None:
     script = tmp_path / "story.toml"
     script.write_text('[[scene]]\nfault = "empty_body"\nsays = "it begins"\n')
-    with Door(*SIMULATE, "kraken", "--script", str(script), "--json", cwd=tmp_path) as door:
-        bot = bot_of("kraken", first_object(door)["ccxt"])
+    with Program(*SIMULATE, "kraken", "--script", str(script), "--json", cwd=tmp_path) as program:
+        bot = bot_of("kraken", first_object(program)["ccxt"])
         until_s = time.monotonic() + PATIENCE_S
         while bot.fetch_balance()["total"] != {}:
             assert time.monotonic() < until_s, "the scene never came"
-        door.send(signal.SIGINT)
-        assert list(door.objects()) == []
-        assert (door.end(), door.errors) == (0, "")
+        program.send(signal.SIGINT)
+        assert list(program.objects()) == []
+        assert (program.end(), program.errors) == (0, "")
 
 
 def test_a_terminal_shows_each_call_and_each_scene(tmp_path: Path) -> None:
@@ -234,9 +236,9 @@ def test_a_terminal_shows_each_call_and_each_scene(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     shown = b""
     try:
-        with Door(
+        with Program(
             *SIMULATE, "kraken", "--port", str(port), "--script", str(script), cwd=tmp_path, output=theirs
-        ) as door:
+        ) as program:
             while b"it begins" not in shown:
                 shown += os.read(ours, 65_536)
             keys = steady_credentials("kraken", f"{port}/1")
@@ -255,8 +257,8 @@ def test_a_terminal_shows_each_call_and_each_scene(tmp_path: Path) -> None:
                 shown += os.read(ours, 65_536)
             assert re.search(rb"\d\d:\d\d:\d\d  POST /0/private/BalanceEx  502  \(http_502_html\)", shown)
             assert bot.fetch_balance()["total"] == {"USD": 7.0}
-            door.send(signal.SIGINT)
-            assert door.end() == 0
+            program.send(signal.SIGINT)
+            assert program.end() == 0
     finally:
         os.close(ours)
         os.close(theirs)
@@ -264,9 +266,9 @@ def test_a_terminal_shows_each_call_and_each_scene(tmp_path: Path) -> None:
 
 def test_the_keys_go_with_the_port_and_without_one_they_are_new(tmp_path: Path) -> None:
     def keys(*options: str) -> list[dict[str, str]]:
-        with Door(*SIMULATE, "okx", "--json", "--accounts", "2", *options, cwd=tmp_path) as door:
-            said = first_object(door)
-            assert door.stopped_by(signal.SIGINT) == 0
+        with Program(*SIMULATE, "okx", "--json", "--accounts", "2", *options, cwd=tmp_path) as program:
+            said = first_object(program)
+            assert program.stopped_by(signal.SIGINT) == 0
         assert said["accounts"][0] == said["credentials"]
         assert len({one["api_key"] for one in said["accounts"]}) == 2
         accounts: list[dict[str, str]] = said["accounts"]
@@ -278,30 +280,30 @@ def test_the_keys_go_with_the_port_and_without_one_they_are_new(tmp_path: Path) 
 
 
 def test_ten_thousand_accounts_are_no_more_trouble_than_two(tmp_path: Path) -> None:
-    with Door(*SIMULATE, "okx", "--json", "--accounts", "10000", cwd=tmp_path) as door:
-        said = first_object(door)
+    with Program(*SIMULATE, "okx", "--json", "--accounts", "10000", cwd=tmp_path) as program:
+        said = first_object(program)
         keys = [one["api_key"] for one in said["accounts"]]
         assert len(set(keys)) == len(keys) == 10_000
         last = {CCXT_NAMES.get(key, key): value for key, value in said["accounts"][-1].items()}
         assert bot_of("okx", {**said["ccxt"], **last}).fetch_balance()["total"]
-    refused = run_door(*SIMULATE, "okx", "--accounts", "10001", cwd=tmp_path)
+    refused = command("simulate", "okx", "--accounts", "10001", cwd=tmp_path)
     assert refused.status == 2
     assert "10000" in refused.err
 
 
 def test_every_fault_is_listed_with_its_sentence(tmp_path: Path) -> None:
-    in_words = run_door(*SIMULATE, "--faults", cwd=tmp_path)
+    in_words = command("simulate", "--faults", cwd=tmp_path)
     assert [tuple(re.split(r"  +", line, maxsplit=1)) for line in in_words.out.splitlines()] == list(
         FAULTS.items()
     )
-    in_json = run_door(*SIMULATE, "--faults", "--json", cwd=tmp_path)
+    in_json = command("simulate", "--faults", "--json", cwd=tmp_path)
     assert json.loads(in_json.out) == dict(FAULTS)
     assert (in_words.status, in_json.status) == (0, 0)
 
 
 def test_it_begins_broken_where_that_is_asked_for(tmp_path: Path) -> None:
-    with Door(*SIMULATE, "kraken", "--json", "--fault", "empty_body", cwd=tmp_path) as door:
-        assert bot_of("kraken", first_object(door)["ccxt"]).fetch_balance()["total"] == {}
+    with Program(*SIMULATE, "kraken", "--json", "--fault", "empty_body", cwd=tmp_path) as program:
+        assert bot_of("kraken", first_object(program)["ccxt"]).fetch_balance()["total"] == {}
 
 
 @pytest.mark.parametrize(
@@ -330,7 +332,7 @@ def test_it_begins_broken_where_that_is_asked_for(tmp_path: Path) -> None:
 def test_what_cannot_be_ends_with_status_2_and_one_sentence(
     arguments: tuple[str, ...], words: str, tmp_path: Path
 ) -> None:
-    done = run_door(*SIMULATE, *arguments, cwd=tmp_path)
+    done = command("simulate", *arguments, cwd=tmp_path)
     assert (done.status, done.out) == (2, "")
     (line,) = done.err.splitlines()
     assert words in line
@@ -338,7 +340,7 @@ def test_what_cannot_be_ends_with_status_2_and_one_sentence(
 
 def test_a_port_that_is_taken_ends_with_status_2_and_one_sentence(tmp_path: Path) -> None:
     with taken_port() as port:
-        done = run_door(*SIMULATE, "okx", "--port", str(port), cwd=tmp_path)
+        done = command("simulate", "okx", "--port", str(port), cwd=tmp_path)
     assert (done.status, done.out) == (2, "")
     assert done.err == (
         f"brokerwatch: --port: port {port} of 127.0.0.1 cannot be had: another program listens there\n"
@@ -347,8 +349,8 @@ def test_a_port_that_is_taken_ends_with_status_2_and_one_sentence(tmp_path: Path
 
 def test_mistakes_in_the_options_and_in_the_script_are_all_named_at_once(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text('[[scene]]\nfault = "wat"\n')
-    done = run_door(
-        *SIMULATE, "okx", "--fault", "wat", "--balance", "USD=x", "--script", "bad.toml", cwd=tmp_path
+    done = command(
+        "simulate", "okx", "--fault", "wat", "--balance", "USD=x", "--script", "bad.toml", cwd=tmp_path
     )
     assert done.status == 2
     assert len(done.err.splitlines()) == 3
@@ -361,7 +363,7 @@ def test_the_command_line_does_not_load_the_simulators_to_explain_itself(tmp_pat
         "app(['simulate', '--help'], standalone_mode=False); "
         "print(sorted({'brokerwatch.simulator', 'aiohttp', 'ccxt'} & sys.modules.keys()))"
     )
-    done = run_door(sys.executable, "-c", code, cwd=tmp_path)
+    done = run_program(sys.executable, "-c", code, cwd=tmp_path)
     assert done.status == 0
     assert done.out.splitlines()[-1] == "[]"
 
@@ -618,7 +620,7 @@ def test_the_script_on_the_page_can_be_played(tmp_path: Path) -> None:
 
 def test_the_page_names_every_option_and_every_key_of_a_scene(tmp_path: Path) -> None:
     page = PAGE.read_text(encoding="utf-8")
-    options = re.findall(r"(--[a-z]+)", run_door(*SIMULATE, "--help", cwd=tmp_path).out)
+    options = re.findall(r"(--[a-z]+)", command("simulate", "--help", cwd=tmp_path).out)
     assert [option for option in options if f"`{option}" not in page and option != "--help"] == []
     _, (problem,) = script_of(tmp_path, "[[scene]]\nmend = true\nwat = 1")
     keys = problem.partition("known are: ")[2].split(", ")

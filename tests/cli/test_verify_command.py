@@ -1,4 +1,8 @@
-"""`brokerwatch verify` and verify_kraken_end_to_end.py as an operator meets them: whole processes."""
+"""`brokerwatch verify` and verify_kraken_end_to_end.py as an operator meets them.
+
+Most run in this process and without the pause before the last look; terminals, pipes, signals and the pause
+itself have a process of their own.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,8 @@ from typing import Any, Final
 
 import pytest
 
+from brokerwatch.cli.main import verify_kraken_alone
+from brokerwatch.cli.verification import SETTLE_S
 from brokerwatch.cluster.broker import Broker, requests_of
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.loader import load_cluster
@@ -29,15 +35,14 @@ from brokerwatch.orders.gate import FOLDER_NAME
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from brokerwatch.storage.state_folder import stored_keys
 from brokerwatch.verification.report import Report, decoded, schema
-from tests.cli.test_commands import BROKERWATCH, ROOT, Done, environment_of, run_door
-from tests.support.clusters import until
+from tests.support.clusters import PATIENCE_S, until
+from tests.support.command import Done, command, environment_of
+from tests.support.programs import BROKERWATCH, ROOT, STOP_S, run_program
 
 jsonschema: Any = importlib.import_module("jsonschema")  # it has no annotations
 
 VERIFY_KRAKEN: Final = (sys.executable, str(ROOT / "verify_kraken_end_to_end.py"))
 MASTER_REPORT: Final = "kraken_e2e_verification_report.json"
-PATIENCE_S: Final = 25.0
-STOP_S: Final = 5.0
 
 
 @pytest.fixture
@@ -65,7 +70,7 @@ def configured(folder: Path, exchange: SimulatedExchange, more: str = "", cluste
 
 def verify(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Done:
     """Run it there; what holds for every run."""
-    done = run_door(*BROKERWATCH, "verify", *arguments, cwd=folder, environment=environment)
+    done = command("verify", *arguments, cwd=folder, environment=environment)
     assert "Traceback" not in done.err + done.out
     return done
 
@@ -157,7 +162,7 @@ def test_a_reader_who_has_enough_changes_no_status(tmp_path: Path, kraken: Simul
     configured(tmp_path, kraken)
     kraken.set_permissions({"query", "trade", "withdraw"})
     command = f"{sys.executable} -m brokerwatch verify main | head -1; echo status ${{PIPESTATUS[0]}}"
-    done = run_door("bash", "-c", command, cwd=tmp_path)
+    done = run_program("bash", "-c", command, cwd=tmp_path)
     assert done.out.startswith("pass  3/3  credentials.present")
     assert done.out.endswith("status 1\n"), "what nobody read counts all the same"
     assert "Traceback" not in done.err
@@ -265,7 +270,7 @@ def test_a_report_that_would_have_nowhere_to_go_is_said_before_anything_is_asked
 def test_standard_output_that_is_full_is_said_and_is_no_pass(tmp_path: Path, kraken: SimulatedKraken) -> None:
     configured(tmp_path, kraken)
     command = f"{sys.executable} -m brokerwatch verify main --json - > /dev/full"
-    done = run_door("sh", "-c", command, cwd=tmp_path)
+    done = run_program("sh", "-c", command, cwd=tmp_path)
     assert done.status == 2
     assert "standard output cannot be written: No space left on device" in done.err
     assert "Traceback" not in done.err
@@ -274,7 +279,7 @@ def test_standard_output_that_is_full_is_said_and_is_no_pass(tmp_path: Path, kra
 def test_standard_output_that_is_closed_changes_no_status(tmp_path: Path, kraken: SimulatedKraken) -> None:
     configured(tmp_path, kraken)
     command = f"{sys.executable} -m brokerwatch verify main --json report.json >&-"
-    done = run_door("sh", "-c", command, cwd=tmp_path)
+    done = run_program("sh", "-c", command, cwd=tmp_path)
     assert "Traceback" not in done.err
     assert done.status == 0
     assert written(tmp_path / "report.json").points == 110
@@ -366,7 +371,7 @@ def test_the_master_account_is_verified_by_the_keys_in_the_environment(
     tmp_path: Path, kraken: SimulatedKraken
 ) -> None:
     environment = {**master(kraken), "XDG_STATE_HOME": str(tmp_path / "xdg")}
-    done = run_door(*VERIFY_KRAKEN, "--url", kraken.url, cwd=tmp_path, environment=environment)
+    done = command("--url", kraken.url, cwd=tmp_path, environment=environment, entry=verify_kraken_alone)
     assert done.status == 0, done.out + done.err
     assert "kraken-master at kraken: 110 of 110 points" in done.out
     report = written(tmp_path / MASTER_REPORT)
@@ -378,7 +383,7 @@ def test_the_master_account_is_verified_by_the_keys_in_the_environment(
 @pytest.mark.parametrize("missing", ["KRAKEN_MASTER_API_KEY", "KRAKEN_MASTER_API_SECRET"])
 def test_without_its_keys_nothing_is_run(tmp_path: Path, kraken: SimulatedKraken, missing: str) -> None:
     environment = {name: value for name, value in master(kraken).items() if name != missing}
-    done = run_door(*VERIFY_KRAKEN, "--url", kraken.url, cwd=tmp_path, environment=environment)
+    done = command("--url", kraken.url, cwd=tmp_path, environment=environment, entry=verify_kraken_alone)
     assert done.status == 2
     assert missing in done.err
     assert not (tmp_path / MASTER_REPORT).exists()
@@ -390,6 +395,19 @@ def test_the_demo_shows_what_a_verification_looks_like(tmp_path: Path, exchange:
     done = verify(tmp_path, exchange, "--demo", environment={"XDG_STATE_HOME": str(tmp_path / "xdg")})
     assert done.status == status, done.out
     assert not (tmp_path / "xdg" / "brokerwatch" / "main").exists()
+
+
+def test_a_verification_waits_before_its_last_look(tmp_path: Path) -> None:
+    began_s = time.monotonic()
+    done = run_program(*BROKERWATCH, "verify", "kraken", "--demo", cwd=tmp_path)
+    assert done.status == 0, done.out
+    assert time.monotonic() - began_s > SETTLE_S
+
+
+def test_the_master_account_is_verified_by_a_program_of_its_own(tmp_path: Path) -> None:
+    done = run_program(*VERIFY_KRAKEN, "--help", cwd=tmp_path)
+    assert done.status == 0
+    assert "KRAKEN_MASTER_API_KEY" in done.out
 
 
 def test_the_help_says_how_many_points_there_are(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,7 +39,6 @@ from brokerwatch.simulator import SimulatedKraken, serve
 from brokerwatch.storage.backlog import Batch
 from brokerwatch.storage.records import Transition
 from brokerwatch.storage.state_folder import store_of, stored_history
-from tests.cli.test_commands import BROKERWATCH, RUN_CLUSTER, Done, Door, free_endpoint, run_door
 from tests.support.clusters import (
     ONLY_WHEN_ASKED,
     Till,
@@ -47,6 +47,8 @@ from tests.support.clusters import (
     until,
     wait_for_reading,
 )
+from tests.support.command import Done, command
+from tests.support.programs import BROKERWATCH, Program, free_endpoint
 
 HELD: Final = (False, Reason.HELD_OUT)
 
@@ -499,18 +501,18 @@ class Desk:
             f"[brokers.k.ccxt.urls.api]\n{urls}\n"
         )
 
-    def runs(self) -> Door:
-        return Door(*BROKERWATCH, "run", "--json", cwd=self.folder, environment=self.environment)
+    def runs(self) -> Program:
+        return Program(*BROKERWATCH, "run", "--json", cwd=self.folder, environment=self.environment)
 
     def says(self, *arguments: str) -> Done:
-        return run_door(*BROKERWATCH, *arguments, cwd=self.folder)
+        return command(*arguments, cwd=self.folder)
 
 
-def test_a_hold_from_the_shell_is_seen_by_all_doors_and_outlives_a_kill(
+def test_a_hold_from_the_shell_is_seen_by_all_programs_and_outlives_a_kill(
     kraken: SimulatedKraken, tmp_path: Path
 ) -> None:
     desk = Desk(kraken, tmp_path)
-    with desk.runs() as run, Door(*BROKERWATCH, "listen", desk.endpoint, "--json", cwd=tmp_path) as ear:
+    with desk.runs() as run, Program(*BROKERWATCH, "listen", desk.endpoint, "--json", cwd=tmp_path) as ear:
         run.until(lambda said: said["available"])
         ear.until(lambda said: said["available"])
         done = desk.says("hold", "k", "--why", "moving funds", "--until", "2h")
@@ -532,7 +534,7 @@ def test_a_hold_from_the_shell_is_seen_by_all_doors_and_outlives_a_kill(
         while_it_runs = desk.says("history", "k", "--json")
         assert while_it_runs.status == 0
         assert '"held_out"' in while_it_runs.out
-        second = run_door(*BROKERWATCH, "run", cwd=tmp_path, environment=desk.environment)
+        second = command("run", cwd=tmp_path, environment=desk.environment)
         assert second.status == 2
         (line,) = second.err.splitlines()
         assert f"process {run.pid} runs a cluster on the state folder {tmp_path / 'memory'}" in line
@@ -604,19 +606,33 @@ def words_of(value: object) -> str:
 def test_a_command_that_cannot_be_obeyed_ends_with_2_and_says_what_to_do(
     arguments: tuple[str, ...], expected: str, tmp_path: Path
 ) -> None:
-    done = run_door(*BROKERWATCH, *arguments, cwd=tmp_path)
+    done = command(*arguments, cwd=tmp_path)
     assert (done.status, done.out) == (2, "")
     assert expected in done.err
 
 
+DEMO_ELSEWHERE: Final = """
+import sys
+from brokerwatch.cli.main import run_alone
+from brokerwatch.config.cluster_settings import DEFAULT_HEALTH_ENDPOINT, ClusterSettings
+make = ClusterSettings.__init__
+endpoint = sys.argv.pop(1)
+make.__defaults__ = tuple(endpoint if one == DEFAULT_HEALTH_ENDPOINT else one for one in make.__defaults__)
+run_alone()
+"""
+"""run_cluster.py with another default endpoint: the true one may be taken by a program of this machine."""
+
+
 def test_two_demos_run_beside_each_other(tmp_path: Path) -> None:
-    command = (*RUN_CLUSTER, "--demo", "--json")
-    with Door(*command, cwd=tmp_path) as first:
+    endpoint = free_endpoint()
+    demo = (sys.executable, "-c", DEMO_ELSEWHERE, endpoint, "--demo", "--json")
+    with Program(*demo, cwd=tmp_path) as first:
         first.until(lambda said: said["cash"] is not None)
-        with Door(*command, cwd=tmp_path) as second:
+        assert f"health topic {endpoint}" in first.errors
+        with Program(*demo, cwd=tmp_path) as second:
             second.until(lambda said: said["cash"] is not None)
             assert second.stopped_by(signal.SIGTERM) == 0
-        held = run_door(*BROKERWATCH, "hold", "kraken-demo", "--cluster", "demo", "--why", "x", cwd=tmp_path)
+        held = command("hold", "kraken-demo", "--cluster", "demo", "--why", "x", cwd=tmp_path)
         assert held.status == 0, "the first one still has its folder and its socket"
         first.until(lambda said: said["reason"] == "held_out")
         assert first.stopped_by(signal.SIGTERM) == 0
@@ -688,7 +704,7 @@ def test_history_is_told_oldest_first_of_all_or_one_since_then_and_so_many(remem
 def test_history_as_json_is_one_object_a_line_with_the_same_keys(
     remembered: Path, tmp_path: Path, arguments: tuple[str, ...], expected: list[str]
 ) -> None:
-    done = run_door(*BROKERWATCH, "history", *arguments, "--json", "--state", str(remembered), cwd=tmp_path)
+    done = command("history", *arguments, "--json", "--state", str(remembered), cwd=tmp_path)
     assert (done.status, done.err) == (0, "")
     objects = [json.loads(line) for line in done.out.splitlines()]
     assert [said["after"] for said in objects] == expected
@@ -698,7 +714,7 @@ def test_history_as_json_is_one_object_a_line_with_the_same_keys(
 
 
 def test_history_without_anything_to_tell_says_so_and_makes_nothing(remembered: Path, tmp_path: Path) -> None:
-    done = run_door(*BROKERWATCH, "history", "c", "--since", "1h", "--state", str(remembered), cwd=tmp_path)
+    done = command("history", "c", "--since", "1h", "--state", str(remembered), cwd=tmp_path)
     assert (done.status, done.out) == (0, "")
     assert done.err == "brokerwatch: nothing is stored of c since 1h\n"
     for settings in (

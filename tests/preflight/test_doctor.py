@@ -50,13 +50,14 @@ from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, Simulate
 from brokerwatch.storage.locks import Claim, claim, holder, state_root
 from brokerwatch.storage.state_folder import KEYS_NAME, store_of
 from brokerwatch.storage.tables import VERSION
-from tests.cli.test_commands import BROKERWATCH, Done, Door, environment_of, run_door
 from tests.config.test_config import pem
+from tests.support.clusters import PATIENCE_S
+from tests.support.command import Done, command, environment_of
 from tests.support.postgres import PASSWORD, USER, PostgreSQL, postgresql
+from tests.support.programs import BROKERWATCH, Program, run_program
 
 __all__ = ["postgresql"]
 
-PATIENCE_S: Final = 25.0
 STOP_S: Final = 5.0
 WRONG: Final = (LineOutcome.WARN, LineOutcome.FAIL)
 
@@ -752,7 +753,7 @@ def test_who_only_looks_keeps_nobody_from_claiming(tmp_path: Path, monkeypatch: 
 
 
 def doctor(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Done:
-    done = run_door(*BROKERWATCH, "doctor", *arguments, cwd=folder, environment=environment)
+    done = command("doctor", *arguments, cwd=folder, environment=environment)
     assert "Traceback" not in done.err + done.out
     return done
 
@@ -829,10 +830,10 @@ def test_what_is_no_toml_raises_and_is_no_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_while_an_exchange_lets_it_wait(world: World, number: signal.Signals) -> None:
     world.kraken.set_fault("hang", public=True)
-    with Door(*BROKERWATCH, "doctor", cwd=world.path.parent) as door:
-        assert (door.line(time.monotonic() + PATIENCE_S) or "").startswith("ok    configuration")
-        assert door.stopped_by(number) == 2
-        assert "stopped before the end" in door.errors
+    with Program(*BROKERWATCH, "doctor", cwd=world.path.parent) as program:
+        assert (program.line(time.monotonic() + PATIENCE_S) or "").startswith("ok    configuration")
+        assert program.stopped_by(number) == 2
+        assert "stopped before the end" in program.errors
 
 
 def in_a_terminal(folder: Path) -> tuple[int, str]:
@@ -872,7 +873,7 @@ def test_a_terminal_is_shown_that_it_works_and_keeps_nothing_of_it(world: World)
 
 def test_a_reader_who_has_enough_is_no_error(world: World) -> None:
     command = f"{sys.executable} -m brokerwatch doctor | head -1"
-    done = run_door("sh", "-c", command, cwd=world.path.parent)
+    done = run_program("sh", "-c", command, cwd=world.path.parent)
     assert done.out.startswith("ok    configuration")
     assert done.err == ""
 
