@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 import pytest
 
@@ -95,8 +94,7 @@ Trail = tuple["Trail", str] | None
 """What happened, the last first: the shortest way to here, printed by an assertion that fails."""
 
 
-@dataclass(frozen=True, slots=True)
-class World:
+class World(NamedTuple):
     """Everything there is: the broker, the wire, the view; and what the search remembers to judge by."""
 
     health: Health
@@ -198,7 +196,7 @@ class Search:
             yield self.ticked(world, late=True)
         for place, message in enumerate(world.wire):
             rest = world.wire[:place] + world.wire[place + 1 :]
-            yield replace(world, wire=rest, trail=(world.trail, "lose " + message.detail))
+            yield world._replace(wire=rest, trail=(world.trail, "lose " + message.detail))
             # It stays on the wire, so it may come again; whether it does is a later choice.
             yield self.delivered(world, message)
 
@@ -211,7 +209,7 @@ class Search:
         }
         for word, health in moved.items():
             assert health.version == world.health.version + 1, world.trail
-            after = replace(world, health=health, events=world.events - 1, trail=(world.trail, word))
+            after = world._replace(health=health, events=world.events - 1, trail=(world.trail, word))
             yield self.sent(after)
             yield after  # the message was lost at once
 
@@ -226,8 +224,7 @@ class Search:
         if world.health.state is X:
             assert health.state is X, (world.trail, "restart")
             self.reached["restart while unavailable"] += 1
-        unseen = replace(
-            world,
+        unseen = world._replace(
             # As the actor does: its first word is a heartbeat, under the next epoch.
             health=health.ignored(world.now),
             epoch=world.epoch + 1,
@@ -235,8 +232,8 @@ class Search:
             trail=(world.trail, "restart"),
         )
         yield self.sent(unseen)
-        watched = replace(unseen, view=world.view.vetoed(Reason.RESTARTING, "it died", world.now))
-        yield replace(self.sent(watched), trail=(world.trail, "restart, which the watcher ordered"))
+        watched = unseen._replace(view=world.view.vetoed(Reason.RESTARTING, "it died", world.now))
+        yield self.sent(watched)._replace(trail=(world.trail, "restart, which the watcher ordered"))
 
     def ticked(self, world: World, *, late: bool) -> World:
         up_s = world.up_s + STEP_S
@@ -261,8 +258,7 @@ class Search:
             assert not (quiet and view.reading.verdict.available), trail
             self.reached["silent"] += Reason.SILENT in after - before
             self.reached["exactly at the limit"] += up_s - world.fresh_s == LIMIT_S
-        return replace(
-            world,
+        return world._replace(
             view=view,
             up_s=up_s,
             ticks=world.ticks - 1,
@@ -303,7 +299,7 @@ class Search:
             assert (Reason.RESTARTING in lifted) is next_life, trail
             self.reached["an old life's word under a restart"] += not next_life
         self.reached["silence ended"] += Reason.SILENT in lifted
-        return replace(world, view=new, fresh_s=world.up_s, convicted_no=convicted_no, trail=trail)
+        return world._replace(view=new, fresh_s=world.up_s, convicted_no=convicted_no, trail=trail)
 
     # What must hold in every state -------------------------------------------------------------------
 
@@ -345,7 +341,7 @@ class Search:
     def sent(self, world: World) -> World:
         if len(world.wire) == WIRE:
             return world
-        return replace(world, wire=(*world.wire, self.evidence(world.health, f"{world.epoch}")))
+        return world._replace(wire=(*world.wire, self.evidence(world.health, f"{world.epoch}")))
 
     def evidence(self, health: Health, epoch: str) -> Reading:
         """What the broker says of itself; the same object for the same words."""
