@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import shutil
+import ssl
 import tempfile
 import threading
 import time
@@ -14,6 +16,7 @@ from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 # The same examples on every run, so that a red build is the change's fault. The nightly profile
 # draws new ones and prints the blob that repeats a failure.
@@ -26,6 +29,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+if settings.get_current_profile_name() == "ci":
+    # Hypothesis also draws constants that it finds in the source of the modules that are loaded. So the
+    # examples of a test would depend on which tests the same worker ran before it, and change in mid-run.
+    providers._get_local_constants = providers.Constants  # type: ignore[assignment]  # noqa: SLF001 - no setting
 
 THREAD_GRACE_S = 10.0
 
@@ -46,6 +53,18 @@ def short_base() -> Iterator[Path]:
 
 
 _numbers: Final = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_tls_context() -> Iterator[None]:
+    """One context for TLS in place of one for each ccxt instance.
+
+    To read the certificates takes 20 ms, which was a tenth of the time of all tests; and simulated exchanges
+    speak plain HTTP.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
+        yield
 
 
 @pytest.fixture
