@@ -32,9 +32,45 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 if settings.get_current_profile_name() == "ci":
     # Hypothesis also draws constants that it finds in the source of the modules that are loaded. So the
     # examples of a test would depend on which tests the same worker ran before it, and change in mid-run.
-    providers._get_local_constants = providers.Constants  # type: ignore[assignment]  # noqa: SLF001 - no setting
+    providers._get_local_constants = providers.Constants  # type: ignore[assignment]
 
 THREAD_GRACE_S = 10.0
+
+GROUPS: Final = {
+    "tests/integration/test_fault_matrix.py": "fault matrix",
+    "tests/dropin/": "guarded bots",
+    "tests/project/test_packaging.py": "wheel",
+    "tests/cli/test_processes.py": "demo",
+}
+"""Files whose tests share what is costly to set up: one worker runs them, one after the other."""
+LONG: Final = (
+    "every_transition",
+    "every_small_world",
+    "test_guarded_is_never_laxer",
+    "as_the_whole_history_says",
+    "test_every_sequence_of_outcomes",
+    "tests/project/test_benchmarks.py",
+    "tests/integration/test_restart.py",
+    "tests/cluster/test_operators.py",
+    "tests/cluster/test_totals.py",
+    "tests/project/test_docs.py",
+    "tests/simulator/test_testing.py",
+    "tests/cli/test_verify_command.py",
+)
+"""What takes long begins first, or one worker would still be at it when the others have ended."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say to a parallel run what belongs together, and begin with what takes long."""
+    for item in items:
+        group = next((name for path, name in GROUPS.items() if item.nodeid.startswith(path)), "")
+        if "postgresql" in getattr(item, "fixturenames", ()) or "postgresql" in item.name:
+            group = "postgresql"  # one server for all
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: not any(words in item.nodeid for words in LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,7 +18,7 @@ from brokerwatch.storage.backlog import MAX_TRANSITIONS, Backlog, Batch
 from brokerwatch.storage.records import KeyState, Remembered, Stored, Transition
 from brokerwatch.storage.store import Store
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class HandAlarms:

@@ -123,10 +123,20 @@ def test_an_actor_that_raises_is_flipped_restarted_and_back_after_a_success(
     with trapped(monkeypatch, "one", "two") as (cluster, traps, listener):
         one = cluster.broker("one")
         one.get_account_balance()
+        # A slow listener gets the newest reading alone, so the next life begins once this end was heard.
+        end_was_heard = threading.Event()
+        begin = BrokerActor.begin
+
+        def begin_later(actor: BrokerActor) -> None:
+            assert end_was_heard.wait(PATIENCE_S)
+            begin(actor)
+
+        monkeypatch.setattr(BrokerActor, "begin", begin_later)
         traps["one"].error = error
         assert one.get_account_balance() == Decimal(100), "the caller is answered although the actor died"
         wait_for_reading(listener, "one", waiting(Reason.RESTARTING))
         traps["one"].error = None
+        end_was_heard.set()
         wait_for_reading(listener, "one", back)
         assert cluster.broker("two").is_available(), "an exit in one handler ends one actor, not all"
         assert one.get_account_balance() == Decimal(100)

@@ -14,7 +14,7 @@ import pytest
 
 from brokerwatch.cli.signals import Stop, stop_signals
 
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 60.0
 MOST_LINES: Final = 500
 """More lines than any wait has."""
 

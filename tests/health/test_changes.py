@@ -23,7 +23,7 @@ from brokerwatch.health.reading import comparison_key
 from brokerwatch.messages import FaultKind, HealthState, Reading, Reason, Verdict
 from tests.support import strategies as our
 
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 60.0
 """How long a test waits for what must come; never for what must not."""
 TTL_S: Final = 5.0
 

@@ -54,7 +54,7 @@ def spec_of(exchange: SimulatedExchange, **values: Any) -> BrokerSpec:
     origins = {name: Origin("variable", f"TEST_{name.upper()}") for name in exchange.credentials}
     chosen: dict[str, Any] = {
         "trading": True,
-        "fetch_deadline_s": 2.0,
+        "fetch_deadline_s": 4.0,
         "poll_interval_s": 10.0,
         "origins": MappingProxyType(origins),
         **values,

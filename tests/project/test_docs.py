@@ -32,7 +32,7 @@ from tests.support.clusters import cluster_of, simulated_spec, until
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 ENDPOINT: Final = "tcp://127.0.0.1:5571"
-PATIENCE_S: Final = 40.0
+PATIENCE_S: Final = 120.0
 BALANCE: Final = {"USD": ("300", "0"), "BTC": ("0.5", "0.1")}
 RICH: Final = {"USD": ("10000", "0"), "BTC": ("0.5", "0.1")}
 Exchanges = Mapping[str, SimulatedExchange]

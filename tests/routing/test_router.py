@@ -19,7 +19,7 @@ from brokerwatch.routing.need import Need
 from brokerwatch.routing.objections import Candidate, RefusalCode
 from brokerwatch.routing.router import Router
 
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 60.0
 MARKETS: Final = Products([Product(symbol="BTC/USD", base="BTC", quote="USD", id="XXBTZUSD")])
 NEED: Final = Need(symbol="BTC/USD", side="buy", quote_amount=Decimal(500))
 

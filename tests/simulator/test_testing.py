@@ -23,7 +23,7 @@ from brokerwatch.testing import broker_spec, simulated
 ccxt: Any = importlib.import_module("ccxt")
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "simulators.md"
-PATIENCE_S: Final = 50.0
+PATIENCE_S: Final = 120.0
 
 
 def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

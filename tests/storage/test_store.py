@@ -655,7 +655,7 @@ def test_the_missing_driver_is_named_with_how_to_install_it(tmp_path: Path) -> N
         "except StoreError as error: print(error)\n"
     )
     done = subprocess.run(
-        (sys.executable, "-c", script), capture_output=True, text=True, timeout=50, check=True
+        (sys.executable, "-c", script), capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout == (
         'postgresql://ann@host/x: the driver is missing; pip install "brokerwatch[postgresql]"\n'

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from decimal import Decimal
 from typing import Any
 
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.broker import Broker
 from brokerwatch.cluster.cluster import Cluster
+from brokerwatch.errors import BalanceUnknown
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
-from tests.support.clusters import cluster_of, simulated_spec
+from tests.support.clusters import cluster_of, simulated_spec, until
 
 FIFTY = Decimal("50")
 
@@ -80,8 +82,19 @@ class Opened:
         )
         self.cluster.start()
         found = Desk(self.exchange, self.cluster)
-        found.broker.get_account_balance()
+        try:
+            until(lambda: self.answers(found.broker))
+        except BaseException:
+            self.__exit__()
+            raise
         return found
+
+    @staticmethod
+    def answers(broker: Broker) -> bool:
+        """Ask once; on a busy machine a first answer may take longer than the deadline."""
+        with contextlib.suppress(BalanceUnknown):
+            broker.get_account_balance()
+        return broker.is_available() and broker.get_error_count() == 0
 
     def __exit__(self, *_: object) -> None:
         self.cluster.stop()

@@ -25,7 +25,7 @@ import pytest
 USER: Final = "keeper"
 PASSWORD: Final = "made-up-0!pässword"
 DATABASE: Final = "brokerwatch_tests"
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 60.0
 MISSING: Final = (
     "PostgreSQL is not installed, so the store was NOT tested with it "
     "(Debian and Ubuntu: apt install postgresql)"
