@@ -17,6 +17,7 @@ from typing import Final
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 
 # The same examples on every run, so that a red build is the change's fault. The nightly profile
 # draws new ones and prints the blob that repeats a failure.
@@ -32,7 +33,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 if settings.get_current_profile_name() == "ci":
     # Hypothesis also draws constants that it finds in the source of the modules that are loaded. So the
     # examples of a test would depend on which tests the same worker ran before it, and change in mid-run.
-    providers._get_local_constants = providers.Constants  # type: ignore[assignment]
+    providers._get_local_constants = Constants  # pyright: ignore[reportPrivateUsage] - no setting
 
 THREAD_GRACE_S = 10.0
 
