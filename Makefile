@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
+# pip compiles everything on one core, and most of ccxt is never imported here.
+COMPILE := $(BIN)/python -m compileall -q -j 0 -x '/(pip|setuptools|pygments|ccxt/(pro|test|static_dependencies))/' $(VENV)/lib
 INPUTS := setup.cfg pyproject.toml constraints.txt
 # Most tests wait more than they compute, so there are more workers than a small machine has cores.
 WORKERS ?= 4
@@ -20,16 +22,20 @@ $(VENV)/.ready: $(INPUTS)
 	  { echo "brokerwatch needs Python 3.11 or later; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "brokerwatch: installing into $(VENV) (once)" >&2
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 has no venv module here (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
-	@$(PIP) --editable .
+	@# An older pip reads each of ccxt's thousands of releases for ten seconds. Without isolation nothing is installed twice.
+	@$(PIP) --upgrade pip setuptools
+	@$(PIP) --no-build-isolation --editable .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.ready
-	@$(PIP) --editable '.[test]'
+	@$(PIP) --no-build-isolation --editable '.[test]'
+	@$(COMPILE)
 	@touch $@
 
 # The types of tests are checked too, so their libraries have to be there.
 $(VENV)/.checkers: $(VENV)/.tests
-	@$(PIP) --editable '.[check]'
+	@$(PIP) --no-build-isolation --editable '.[check]'
 	@touch $@
 
 run: setup  ## a simulated cluster on this machine; options: make run ARGS="--duration 20 --json"
@@ -47,7 +53,7 @@ check: $(VENV)/.checkers  ## types, style and layers: ruff, mypy, basedpyright, 
 	@$(BIN)/lint-imports
 
 $(VENV)/.mutators: $(VENV)/.tests
-	@$(PIP) --editable '.[mutants]'
+	@$(PIP) --no-build-isolation --editable '.[mutants]'
 	@touch $@
 
 # On a copy, so that no changed source can be left in the tree, also not after Ctrl-C.
@@ -60,7 +66,7 @@ mutants: $(VENV)/.mutators  ## change the pure floor on purpose and see the test
 	$(abspath $(BIN))/mutmut results
 
 $(VENV)/.benchers: $(VENV)/.ready
-	@$(PIP) --editable '.[bench]'
+	@$(PIP) --no-build-isolation --editable '.[bench]'
 	@touch $@
 
 bench: $(VENV)/.benchers  ## what it costs, into docs/benchmarks.md (half an hour); one: make bench ARGS="reading"
