@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
+# setuptools warns of folders named like a package at every editable install; ours are meant to be.
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
 # pip compiles everything on one core, and most of ccxt is never imported here.
 COMPILE := $(BIN)/python -m compileall -q -j 0 -x '/(pip|setuptools|pygments|ccxt/(pro|test|static_dependencies))/' $(VENV)/lib
 INPUTS := setup.cfg pyproject.toml constraints.txt
