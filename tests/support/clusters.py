@@ -17,8 +17,8 @@ from brokerwatch.messages import Reading
 from brokerwatch.simulator import SimulatedExchange
 
 ONLY_WHEN_ASKED = float("inf")
-HEARTBEAT_S = 0.1
-"""Quick, so that silence is established in 1.4 s."""
+HEARTBEAT_S = 0.5
+"""Silence is established in 7 s: a loaded machine that holds a thread for a second is no hanging actor."""
 PATIENCE_S = 60.0
 """No test waits longer for anything. A machine under load may be slow; a broken product is never done."""
 LOOK_S = 0.01
