@@ -77,7 +77,8 @@ class ConfigError(BrokerwatchError):
 class BalanceUnknown(BrokerwatchError):
     """The account never answered, so its balance is unknown. That is not the same as zero.
 
-    Wait for the first answer, or ask `is_available` first.
+    Wait for the first answer, or ask `is_available` first. `close_position` without an amount raises it too
+    where the balance could not be read again after an order.
     """
 
 

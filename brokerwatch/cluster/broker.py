@@ -286,7 +286,8 @@ class Broker:
             The order as the exchange took it.
 
         Raises:
-            BalanceUnknown: No amount was given, and it was never known how much is held.
+            BalanceUnknown: No amount was given, and it is not known how much is held: the account has never
+                answered, or could not be read again after an order and held nothing free before it.
             OrderStateUnknown: As for `place_market_order`, with all that it raises but EntryRefused.
         """
         ordering = self._requests.closing(symbol, base_amount, client_order_id, validate_only=validate_only)

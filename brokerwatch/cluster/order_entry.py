@@ -204,8 +204,12 @@ class OrderEntry:
             )
 
     async def _free(self, product: Product) -> Decimal:
-        """What can be sold of a coin: read now, or the last known when that fails."""
-        balance = await self._queries.read_again() or self._slot.known()[1]
+        """What can be sold of a coin: read now, or the last known when that fails.
+
+        A last known balance that shows nothing free proves nothing once an order has overtaken it.
+        """
+        read = await self._queries.read_again()
+        balance = read or self._slot.known()[1]
         if balance is None:
             raise BalanceUnknown(
                 f"{self._spec.name} has never answered with a balance, so it is unknown how much "
@@ -221,5 +225,11 @@ class OrderEntry:
                         f"is unknown what became of {earlier.client_order_id}, which buys it ({sent.why})",
                         earlier.client_order_id,
                     )
+            if read is None and self._overtaken():
+                # An order may have bought the coin since. That it is not held is not known.
+                raise BalanceUnknown(
+                    f"{self._spec.name}: its balance could not be read again after an order, so it is "
+                    f"unknown how much {product.base} it holds; give base_amount"
+                )
             raise InvalidOrder("symbol", f"{self._spec.name} holds no {product.base} that is free to be sold")
         return held.free

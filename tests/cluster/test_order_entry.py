@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from brokerwatch.errors import (
+    BalanceUnknown,
     CouldNotAsk,
     EarlierOrderUnknown,
     EntryRefused,
@@ -324,3 +325,42 @@ def test_an_exit_sells_what_an_order_bought_of_which_nobody_knew(desk: Desk) -> 
     desk.exchange.set_balance({"BTC": ("0.001", "0")})
     assert desk.broker.close_position(desk.symbol, validate_only=False).base_amount == Decimal("0.001")
     assert not desk.broker.forget_order(unknown.value.client_order_id), "it was looked up before"
+
+
+BALANCE_PATHS = {
+    "kraken": "/0/private/BalanceEx",
+    "coinbase": "/api/v3/brokerage/accounts",
+    "okx": "/api/v5/account/balance",
+}
+
+
+def test_an_exit_after_a_buy_whose_balance_could_not_be_read_says_that_it_is_not_known(desk: Desk) -> None:
+    desk.exchange.set_balance({"USD": ("10000", "0"), "USDT": ("10000", "0")})
+    desk.broker.get_account_balance()
+    desk.broker.get_all_products()
+    desk.exchange.set_fault("http_502_html", path=BALANCE_PATHS[desk.exchange.ccxt_id])
+    assert desk.buy().state is OrderState.ACCEPTED
+    assert desk.broker.reading().overtaken
+    with pytest.raises(BalanceUnknown, match="give base_amount"):
+        desk.broker.close_position(desk.symbol, validate_only=False)
+    assert desk.placed == 1
+    sold = desk.broker.close_position(desk.symbol, base_amount=Decimal("0.0005"), validate_only=False)
+    assert sold.state is OrderState.ACCEPTED
+
+
+def test_an_exit_sells_what_was_last_known_to_be_free_also_after_an_order(desk: Desk) -> None:
+    desk.broker.get_all_products()
+    desk.exchange.set_fault("http_502_html", path=BALANCE_PATHS[desk.exchange.ccxt_id])
+    assert desk.buy().state is OrderState.ACCEPTED
+    assert desk.broker.reading().overtaken
+    sold = desk.broker.close_position(desk.symbol, validate_only=False)
+    assert (sold.state, sold.base_amount) == (OrderState.ACCEPTED, Decimal("0.5"))
+
+
+def test_an_exit_names_nothing_unknown_where_no_order_came_after_the_last_known_balance(desk: Desk) -> None:
+    desk.exchange.set_balance({"USD": ("10000", "0"), "USDT": ("10000", "0")})
+    desk.broker.get_account_balance()
+    desk.broker.get_all_products()
+    desk.exchange.set_fault("http_502_html", path=BALANCE_PATHS[desk.exchange.ccxt_id])
+    with pytest.raises(InvalidOrder, match="holds no BTC"):
+        desk.broker.close_position(desk.symbol, validate_only=False)
