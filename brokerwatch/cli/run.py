@@ -12,16 +12,19 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from brokerwatch.cli.config_lookup import config_path
 from brokerwatch.cli.demo import simulated_settings
 from brokerwatch.cli.screen import Screen
-from brokerwatch.cli.signals import stop_signals
+from brokerwatch.cli.signals import Stop, stop_signals
 from brokerwatch.clock import SystemClock
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.cluster_settings import Settings
 from brokerwatch.config.loader import load
-from brokerwatch.errors import EndpointUnavailable, StateFolderTaken
+from brokerwatch.errors import BalanceUnknown, EndpointUnavailable, StateFolderTaken
+
+ASK_AGAIN_S: Final = 0.1
 
 
 def run(
@@ -63,9 +66,8 @@ def run(
             sys.stderr.write(f"{title}\n")
         if begin is not None:
             # Not before every account has answered: a slow machine would start with the first outage.
-            for name in (spec.name for spec in settings.brokers):
-                cluster.broker(name).get_account_balance()
-            begin()
+            if _every_account_has_answered(cluster, settings, stopped):
+                begin()
         Screen(
             listener,
             stopped.is_set,
@@ -92,6 +94,21 @@ def _started(settings: Settings, *, beside_others: bool) -> Generator[Cluster]:
         yield cluster
     finally:
         cluster.stop()
+
+
+def _every_account_has_answered(cluster: Cluster, settings: Settings, stopped: Stop) -> bool:
+    """Ask each account until it has answered. False when the program was stopped before that."""
+    for broker in (cluster.broker(spec.name) for spec in settings.brokers):
+        while True:
+            if stopped.is_set():
+                return False
+            try:
+                broker.get_account_balance()
+            except BalanceUnknown:  # on a busy machine the first answer may come after the deadline
+                stopped.wait(ASK_AGAIN_S)
+            else:
+                break
+    return True
 
 
 def _load(path: Path, *, keep_going: bool) -> Settings:

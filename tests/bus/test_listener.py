@@ -31,6 +31,7 @@ from tests.support.clusters import (
     PATIENCE_S,
     Till,
     cluster_of,
+    until,
     wait_for_reading,
 )
 
@@ -112,6 +113,7 @@ def test_of_two_clusters_with_a_broker_of_one_name_the_worse_one_counts() -> Non
     ):
         for cluster in (good, bad):
             cluster.broker("a").get_account_balance()
+        until(lambda: len(listener.heard()) == 2)
         wait_for_reading(listener, "a", with_cash)
         broken.failure = ConnectionError("down")
         for _ in range(3):

@@ -6,16 +6,20 @@ All traffic stays on loopback. What needs a process of its own is in test_proces
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from brokerwatch.cli import demo
 from brokerwatch.cli.main import run_alone
 from brokerwatch.config.loader import load
 from brokerwatch.gateway import catalogue
+from brokerwatch.simulator import SimulatedKraken
 from tests.cli.conftest import Beside, told_where
 from tests.support.command import command
 from tests.support.programs import STAMP_KEYS, STOP_S, WIRE_KEYS, Said, free_endpoint
@@ -181,6 +185,42 @@ def test_without_a_terminal_the_demo_prints_a_line_for_each_change(tmp_path: Pat
     title, *lines = done.out.splitlines()
     assert "SIMULATED" in title
     assert any("kraken-demo" in line and "healthy" in line and "12,500.00" in line for line in lines)
+
+
+def late_kraken(monkeypatch: pytest.MonkeyPatch, times: int | None) -> None:
+    """Let the demo's Kraken leave its first requests without an answer, as on a busy machine."""
+
+    class Late(SimulatedKraken):
+        def __init__(self) -> None:
+            super().__init__()
+            self.set_fault("http_502_html", times=times)
+
+    monkeypatch.setattr(demo, "SimulatedKraken", Late)
+
+
+def test_the_demo_asks_an_account_again_that_does_not_answer_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late_kraken(monkeypatch, times=6)
+    begun: list[str] = []
+
+    def begin(*_: object) -> None:
+        begun.append("the story")
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    monkeypatch.setattr(demo, "tell_story", begin)
+    done = command("run", "--demo", cwd=tmp_path)
+    assert (done.status, begun) == (0, ["the story"])
+    assert "has never answered" not in done.err
+
+
+def test_the_demo_can_be_stopped_before_every_account_has_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late_kraken(monkeypatch, times=None)
+    done = command("run", "--demo", "--duration", "1.5", cwd=tmp_path)
+    assert done.status == 0
+    assert "simulation" not in done.err, "the story has not begun"
 
 
 # --- listen and status, beside clusters of this process ----------------------------------------------
