@@ -64,10 +64,9 @@ def run(
             title = f"{title}\nhealth topic {cluster.health_endpoint}"
         if as_json:
             sys.stderr.write(f"{title}\n")
-        if begin is not None:
-            # Not before every account has answered: a slow machine would start with the first outage.
-            if _every_account_has_answered(cluster, settings, stopped):
-                begin()
+        # Not before every account has answered: a slow machine would start with the first outage.
+        if begin is not None and _every_account_has_answered(cluster, settings, stopped):
+            begin()
         Screen(
             listener,
             stopped.is_set,

@@ -368,7 +368,7 @@ def test_a_secret_that_cannot_sign_is_our_own_mistake_and_says_so() -> None:
 
 def test_no_amount_leaves_the_process_in_the_words_of_an_exchange_where_amounts_stay_inside() -> None:
     kraken = SimulatedKraken()
-    kraken.set_balance({"USD": ("4321.5", "0"), "EUR": ("8765.5", "0")})
+    kraken.set_balance({"USD": ("987654321.5", "0"), "EUR": ("876598765.5", "0")})
     with (
         serve(kraken),
         cluster_of(simulated_spec(kraken), publish_balances=False) as cluster,
@@ -376,15 +376,16 @@ def test_no_amount_leaves_the_process_in_the_words_of_an_exchange_where_amounts_
     ):
         broker = cluster.broker("kraken-test")
         broker.get_account_balance()
-        assert "8,765.5 EUR not counted" in broker.reading().detail
+        assert "876,598,765.5 EUR not counted" in broker.reading().detail
         well = wait_for_reading(listener, "kraken-test", lambda reading: reading.as_of is not None)
-        assert "765.5" not in repr(well)  # with the point, which no time of the reading has: microseconds
+        # No time of a reading has these digits: its microseconds have no point, its seconds are fewer.
+        assert "876598765.5" not in repr(well).replace(",", "")
         kraken.set_fault("cut_json")
         broker.get_account_balance()
-        assert "4321.5" in broker.reading().detail
+        assert "987654321.5" in broker.reading().detail
         broken = wait_for_reading(listener, "kraken-test", lambda reading: reading.error_count == 1)
         assert broken.detail == "bad_response"
-        assert "321.5" not in repr(broken)
+        assert "987654321.5" not in repr(broken).replace(",", "")
 
 
 @pytest.mark.parametrize(
