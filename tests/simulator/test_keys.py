@@ -3,20 +3,15 @@ and the faults that a test plants in listings, candles, holds, dry runs and mark
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Generator
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
-
-# Through importlib, because ccxt's annotations do not pass a strict check.
-ccxt: Any = importlib.import_module("ccxt.async_support")
+from tests.support.simulated import ccxt, with_client
 
 EXCHANGES: tuple[type[SimulatedExchange], ...] = (SimulatedKraken, SimulatedCoinbase, SimulatedOkx)
 BALANCE = {"USD": ("1000", "50"), "BTC": ("1", "0.5")}
@@ -52,38 +47,6 @@ def okx() -> Generator[SimulatedOkx]:
     simulated.set_balance(BALANCE)
     with serve(simulated):
         yield simulated
-
-
-@asynccontextmanager
-async def open_client(simulated: SimulatedExchange, **credentials: str) -> AsyncGenerator[Any]:
-    given = {**simulated.credentials, **credentials}
-    client = getattr(ccxt, simulated.ccxt_id)(
-        {
-            "apiKey": given["api_key"],
-            "secret": given["secret"],
-            "password": given.get("password"),
-            "enableRateLimit": False,
-            "number": str,
-            "timeout": 5_000,
-            **simulated.ccxt_options(),
-        }
-    )
-    client.timeout_on_exit = 0
-    client.options["fetchBalance"] = "v3PrivateGetBrokerageAccounts"
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
-def with_client(
-    simulated: SimulatedExchange, use: Callable[[Any], Awaitable[Any]], **credentials: str
-) -> Any:
-    async def main() -> Any:
-        async with open_client(simulated, **credentials) as client:
-            return await use(client)
-
-    return asyncio.run(main())
 
 
 def amounts(simulated: SimulatedExchange) -> dict[str, tuple[Decimal, Decimal]]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
-import importlib
 import json
 import socket
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Generator
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -31,9 +28,8 @@ from brokerwatch.simulator import (
 )
 from brokerwatch.simulator.exchange import Call
 from brokerwatch.simulator.trouble import Trouble
-
-# Through importlib, because ccxt's annotations do not pass a strict check.
-ccxt: Any = importlib.import_module("ccxt.async_support")
+from tests.support import simulated as clients
+from tests.support.simulated import ccxt
 
 EXCHANGES: tuple[type[SimulatedExchange], ...] = (SimulatedKraken, SimulatedCoinbase, SimulatedOkx)
 Amounts = dict[str, tuple[Decimal, Decimal]]
@@ -67,39 +63,16 @@ def okx() -> Generator[SimulatedOkx]:
         yield simulated
 
 
-@asynccontextmanager
-async def open_client(simulated: SimulatedExchange, credentials: Mapping[str, str]) -> AsyncGenerator[Any]:
-    client = getattr(ccxt, simulated.ccxt_id)(
-        {
-            "apiKey": credentials["api_key"],
-            "secret": credentials["secret"],
-            "password": credentials.get("password"),
-            "enableRateLimit": False,
-            "number": str,
-            "timeout": 5_000,
-            **simulated.ccxt_options(),
-        }
-    )
-    client.timeout_on_exit = 0
-    # Coinbase's default is an older endpoint without holds; the others do not know this option.
-    client.options["fetchBalance"] = "v3PrivateGetBrokerageAccounts"
-    client.markets = {}  # so that a balance is one call; who wants the markets reloads them
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
 def with_client(
     simulated: SimulatedExchange, use: Callable[[Any], Awaitable[Any]], **credentials: str
 ) -> Any:
-    """What `use` returns for a ccxt instance, which has the first account's credentials unless told."""
+    """What `use` returns for a client that takes no list of markets, so that a balance is one call."""
 
-    async def main() -> Any:
-        async with open_client(simulated, {**simulated.credentials, **credentials}) as client:
-            return await use(client)
+    async def without_markets(client: Any) -> Any:
+        client.markets = {}  # a test that needs the markets reloads them
+        return await use(client)
 
-    return asyncio.run(main())
+    return clients.with_client(simulated, without_markets, **credentials)
 
 
 def fetch_balance(simulated: SimulatedExchange, **credentials: str) -> Any:

@@ -33,10 +33,13 @@ def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def their_pytest(folder: Path, *arguments: str, **files: str) -> subprocess.CompletedProcess[str]:
-    """Run somebody's tests in a folder that knows nothing of ours; warnings are errors there as well."""
+    """Run a user's tests in a folder that knows nothing of ours; warnings are errors there as well."""
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
-    return python("-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "-rA", *arguments, cwd=folder)
+    unused = [
+        word for name in ("cacheprovider", "xdist", "hypothesispytest") for word in ("-p", f"no:{name}")
+    ]
+    return python("-m", "pytest", "-W", "error", *unused, "-rA", *arguments, cwd=folder)
 
 
 def passed(done: subprocess.CompletedProcess[str]) -> list[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Generator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -21,9 +19,7 @@ from brokerwatch.simulator import (
     SimulatedOkx,
     serve,
 )
-
-# Through importlib, because ccxt's annotations do not pass a strict check.
-ccxt: Any = importlib.import_module("ccxt.async_support")
+from tests.support.simulated import ccxt, with_client
 
 EXCHANGES: tuple[type[SimulatedExchange], ...] = (SimulatedKraken, SimulatedCoinbase, SimulatedOkx)
 ORDER_PATH = {
@@ -64,40 +60,6 @@ def okx() -> Generator[SimulatedOkx]:
     simulated.set_balance({"USD": ("1000", "0"), "BTC": ("1", "0.5")})
     with serve(simulated):
         yield simulated
-
-
-@asynccontextmanager
-async def open_client(simulated: SimulatedExchange, **credentials: str) -> AsyncGenerator[Any]:
-    given = {**simulated.credentials, **credentials}
-    client = getattr(ccxt, simulated.ccxt_id)(
-        {
-            "apiKey": given["api_key"],
-            "secret": given["secret"],
-            "password": given.get("password"),
-            "enableRateLimit": False,
-            "number": str,
-            "timeout": 5_000,
-            **simulated.ccxt_options(),
-        }
-    )
-    client.timeout_on_exit = 0
-    client.options["fetchBalance"] = "v3PrivateGetBrokerageAccounts"
-    client.options["tgtCcy"] = "quote_ccy"
-    client.options["createMarketBuyOrderRequiresPrice"] = False
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
-def with_client(
-    simulated: SimulatedExchange, use: Callable[[Any], Awaitable[Any]], **credentials: str
-) -> Any:
-    async def main() -> Any:
-        async with open_client(simulated, **credentials) as client:
-            return await use(client)
-
-    return asyncio.run(main())
 
 
 # --- plain orders of each exchange, as an implicit call of ccxt sends them --------------------------------
