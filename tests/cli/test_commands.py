@@ -117,7 +117,7 @@ def test_an_endpoint_beyond_loopback_is_refused(verb: str, tmp_path: Path) -> No
 
 
 def lonely_config(folder: Path, endpoint: str) -> Path:
-    """A configuration of one account whose exchange is a port on which nobody listens."""
+    """A configuration of one account whose exchange is a port on which no program listens."""
     nobody = free_endpoint().replace("tcp", "http")
     path = folder / "lonely.toml"
     path.write_text(

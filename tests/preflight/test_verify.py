@@ -67,7 +67,7 @@ def verified(exchange: SimulatedExchange, **values: Any) -> Report:
     with serve(exchange), pytest.MonkeyPatch.context() as patched:
         patched.setattr(
             "brokerwatch.preflight.account_probe.SLOWER_S", 0.01
-        )  # nobody counts calls here unless a test says so
+        )  # no call is counted here unless a test says so
         found = Verification(spec_of(exchange, **values), Nobody()).run()
     text = encoded(found).decode()
     for secret in exchange.credentials.values():
@@ -113,18 +113,18 @@ BY_BALANCE: Final = skips(
     "health.flip", "health.recovery", "positions.structure", "positions.open_orders", "trade.market_order",
     "trade.close",
 )  # fmt: skip
-"""What nobody can check without a balance."""
+"""What cannot be checked without a balance."""
 BY_KEY: Final = {
     **BY_BALANCE,
     **skips("connection.account", "balance.simple", "safety.withdraw", "safety.rights", "safety.nonce"),
 }
-"""What nobody can check when no signed question is answered."""
+"""What cannot be checked when no signed question is answered."""
 BY_MARKETS: Final = skips(
     "balance.held", "market_data.candles_fresh", "market_data.candles_ordered",
     "market_data.candles_plausible", "symbols.normalised", "symbols.busd_refused", "symbols.usd_supported",
     "positions.structure", "positions.open_orders", "trade.market_order", "trade.close",
 )  # fmt: skip
-"""What nobody can check without the list of markets."""
+"""What cannot be checked without the list of markets."""
 
 
 # --- healthy -----------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def relisted(kraken: SimulatedExchange, change: Callable[[dict[str, Any]], objec
 
 
 def flagged(flag: str) -> Callable[[SimulatedExchange], object]:
-    """Coinbase says this of BTC/USD, and ccxt passes it on to nobody."""
+    """Coinbase says this of BTC/USD, and ccxt does not pass it on."""
 
     def plant(coinbase: SimulatedExchange) -> None:
         listed = products_of(coinbase)

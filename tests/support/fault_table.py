@@ -183,7 +183,7 @@ STATUSES: Final[Mapping[int, FaultKind]] = {
     **dict.fromkeys((500, 501, 502, 503, 504, 505, 507, 508, 509, 510), DOWN),
     **dict.fromkeys((520, 521, 522, 523, 524, 525, 526, 527, 529, 530, 598, 599), DOWN),
 }
-"""What the status alone says when nobody else does."""
+"""What the status alone says when nothing else does."""
 
 _STRANGER: Final = '{"detail":"not what you asked for","request_id":"c0ffee"}'
 
@@ -778,4 +778,4 @@ HARMLESS: Final[Mapping[str, Callable[[str], Arrange]]] = {
         Broken(_HEAD + b"Connection: close\r\n\r\n" + whole.encode(), Ending.CLOSE)
     ),
 }
-"""What looks odd and is a whole balance all the same: whoever refuses it is too strict."""
+"""What looks odd and is a whole balance all the same: to refuse it is too strict."""

@@ -100,12 +100,12 @@ class PostgreSQL:
             return cursor.fetchall() if cursor.description else []
 
     def sessions(self) -> list[int]:
-        """The processes that answer somebody, by id."""
+        """The processes that answer a client, by id."""
         rows = self.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'")
         return [row[0] for row in rows]
 
     def kill(self) -> None:
-        """As when the power fails: nobody is told, and nothing of it goes on."""
+        """As when the power fails: no client is told, and nothing of it goes on."""
         # A child that has not noticed the end of its parent yet would still answer.
         children: list[int] = []
         with contextlib.suppress(psycopg.Error):

@@ -384,5 +384,5 @@ def own_rules(draw: DrawFn) -> Rules:
 
 
 def rules() -> SearchStrategy[Rules]:
-    """The two policies, and rules of somebody's own."""
+    """The two policies, and rules of a user's own."""
     return st.just(SIMPLE) | st.just(GUARDED) | own_rules()
