@@ -242,7 +242,7 @@ class HealthSupervisor(Actor):
             case Reason.AUTH:
                 return f"{name} may ask its exchange again"
             case Reason.LOCKED_OUT:
-                return f"{name} is still locked out by its exchange, which nobody here can end"
+                return f"{name} is still locked out by its exchange, which cannot be ended from here"
             case _:
                 return f"nothing was final for {name}; it asks its exchange now"
 

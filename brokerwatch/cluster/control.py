@@ -115,7 +115,7 @@ class ControlServer:
         # Only now: a caller that is refused before it has sent its line meets a broken pipe, not the reason.
         caller = _caller(cast("socket.socket", writer.get_extra_info("socket")))
         if caller is None:
-            return {"error": "this cluster belongs to somebody else"}
+            return {"error": "this cluster belongs to another user"}
         try:
             return {"said": await self._obeyed(_command(line), caller)}
         except (ControlError, ValueError) as error:

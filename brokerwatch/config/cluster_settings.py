@@ -127,7 +127,7 @@ def _state_mistake(folder: str) -> str:
     try:
         Path(folder).expanduser()
     except RuntimeError:
-        return f"expected a folder, and this machine knows nobody of that name: {folder!r}"
+        return f"expected a folder, and this machine has no user of that name: {folder!r}"
     return ""
 
 

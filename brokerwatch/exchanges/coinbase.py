@@ -164,7 +164,7 @@ def accounts_page(answer: object, code: Code, found: dict[str, Holding], seen: s
         add(found, code(currency), free=free, used=used, total=summed((free, used)))
     more = page.get("has_next")
     if not isinstance(more, bool):
-        raise UnprovenAnswer("has_next is missing, so nobody knows whether this is the last page")
+        raise UnprovenAnswer("has_next is missing, so it is not known whether this is the last page")
     if not more:
         return None
     return text(page.get("cursor"), "cursor of the next page")
@@ -376,7 +376,7 @@ def cursor_of(page: object) -> str | None:
     envelope = _accepted(page)
     more = envelope.get("has_next")
     if not isinstance(more, bool):
-        raise UnprovenAnswer("has_next is missing, so nobody knows whether this is the last page")
+        raise UnprovenAnswer("has_next is missing, so it is not known whether this is the last page")
     return text(envelope.get("cursor"), "cursor of the next page") if more else None
 
 

@@ -149,7 +149,7 @@ class _Answer(aiohttp.ClientResponse):
                 self.request_info,
                 self.history,
                 status=self.status,
-                message=f"redirects to {self.headers.get('Location', 'nowhere')}, and we follow nobody",
+                message=f"redirects to {self.headers.get('Location', 'nowhere')}; redirects are not followed",
             )
         return self
 

@@ -119,4 +119,4 @@ def lapsed(reading: Reading, now: Instant) -> Reading:
     """An expired reading as a value that stays: `silent`, since the moment it expired."""
     late_s = max(0.0, now.up_s - reading.valid_until_s)
     since = Instant(now.wall_us - round(late_s * 1_000_000), now.up_s - late_s)
-    return composed(reading, NO_VETOES.lay(Reason.SILENT, "nobody has renewed this reading", since))
+    return composed(reading, NO_VETOES.lay(Reason.SILENT, "this reading was not renewed", since))

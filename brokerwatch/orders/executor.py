@@ -369,7 +369,7 @@ class OrderExecutor:
                 )
             looked = f"its id is that of {other}" if other else "the exchange does not list it yet"
         raise OrderStateUnknown(
-            f"{name}: an order was sent and nobody knows whether it was taken ({about}; {looked}). Do not "
+            f"{name}: an order was sent and it is not known whether it was taken ({about}; {looked}). Do not "
             f"send it again; ask find_order({request.product.symbol!r}, {order_id!r})",
             order_id,
         ) from None

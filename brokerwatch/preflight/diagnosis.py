@@ -183,7 +183,7 @@ def key_use(spec: BrokerSpec, shared_with: str, used_by: str, own_cluster: str) 
             subject, check, f"{used_by} on this machine, so nonces and rate limits will collide",
             "stop that one, or give each a key of its own",
         )  # fmt: skip
-    return ok(subject, check, "nobody else on this machine")
+    return ok(subject, check, "no other process on this machine")
 
 
 def trading(spec: BrokerSpec, *, verified: bool) -> Line:

@@ -104,7 +104,7 @@ class DryRun:
                 return product, base, cost
             wanted.append(f"{plain(cost)} {quote}")
         if not wanted:
-            raise NotDone("not done: no market of BTC that is open, or nobody says what BTC costs")
+            raise NotDone("not done: no market of BTC that is open, or none with a price")
         raise NotDone(f"not done: the smallest order takes {' or '.join(wanted)}, and that is not free")
 
     def close(self) -> Judgement:

@@ -209,7 +209,7 @@ def _ipc(name: str) -> tuple[bool, str]:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(CONNECT_S)
             if probe.connect_ex(f"\0{name[1:]}" if name.startswith("@") else name) == 0:
-                return True, "is in use: somebody answers there"
+                return True, "is in use: a program answers there"
     return False, ""
 
 

@@ -50,7 +50,7 @@ REHEARSED: Final = tuple(check for check in CHECKLIST if check.category == "trad
 
 
 class Progress(Protocol):
-    """Who is told how a verification goes on."""
+    """Gets the progress of a verification: each check as it begins and as it ends."""
 
     def begins(self, check: Check, number: int) -> object:
         """This check begins, the `number`-th from 1."""

@@ -140,7 +140,7 @@ def objections(need: Need, seen: Seen, *, strict_products: bool) -> Iterator[Ref
 
     candidate, reading = seen.candidate, seen.candidate.reading
     if need.only is not None and seen.broker not in need.only:
-        wanted = ", ".join(need.only) or "nobody"
+        wanted = ", ".join(need.only) or "none"
         yield because(RefusalCode.NOT_WANTED, f"the need admits only {wanted}")
     product = None if candidate.products is None else candidate.products.by_symbol.get(need.symbol)
     if candidate.products is not None and product is None:
@@ -172,7 +172,7 @@ def objections(need: Need, seen: Seen, *, strict_products: bool) -> Iterator[Ref
 def _not_available(seen: Seen) -> Refusal:
     reading = seen.candidate.reading
     if reading.verdict.available:
-        return Refusal(seen.broker, RefusalCode.EXPIRED, "nobody vouches for it since its reading ran out")
+        return Refusal(seen.broker, RefusalCode.EXPIRED, "its reading ran out and was not renewed")
     errors = f", {reading.error_count} in a row" if reading.error_count else ""
     text = _with_detail(f"not available: {reading.verdict.reason}{errors}", reading.detail)
     return Refusal(seen.broker, RefusalCode.NOT_AVAILABLE, text)

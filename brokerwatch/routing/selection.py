@@ -41,9 +41,9 @@ from brokerwatch.routing.objections import (
     seen_of,
 )
 
-__all__ = ["NOBODY", "Candidate", "Choice", "Need", "Ranked", "Refusal", "RefusalCode", "choose"]
+__all__ = ["NO_BROKER", "Candidate", "Choice", "Need", "Ranked", "Refusal", "RefusalCode", "choose"]
 
-NOBODY: Final = "nobody"
+NO_BROKER: Final = "nobody"
 """The text in `Choice.why()` in place of a name when no broker was chosen."""
 
 _EVIDENCE: Final[Mapping[HealthState, int]] = {
@@ -100,7 +100,7 @@ class Choice:
 
     def why(self) -> str:
         """Which broker was chosen, and why each other was not: one line per broker, for people and logs."""
-        lines = [f"{self.need}: {self.broker or NOBODY}"]
+        lines = [f"{self.need}: {self.broker or NO_BROKER}"]
         if not self.ranked and not self.refused:
             lines.append("  there is no broker to choose from")
         for place, one in enumerate(self.ranked, 1):
@@ -207,7 +207,7 @@ def _standing(need: Need, seen: Seen, against: Sequence[Refusal]) -> _Standing:
 def _ranked(need: Need, seen: Seen, against: Sequence[Refusal]) -> Ranked:
     cautions = [one.text for one in against]  # there are none but for an exit
     if seen.candidate.is_own:
-        cautions.append(f"nobody can know its markets: whether it has {need.symbol} is yours to know")
+        cautions.append(f"its markets cannot be known: make sure that it has {need.symbol}")
     elif seen.candidate.products is None and not any(
         one.code is RefusalCode.PRODUCTS_UNKNOWN for one in against
     ):

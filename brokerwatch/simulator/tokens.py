@@ -86,7 +86,7 @@ def _verify_claims(claims: Mapping[str, object], api_key: str, call: str, now_s:
         # A stranger sent this, so it is no mistake of ours that a TypeError would name.
         raise ValueError("nbf, exp or uri is missing")  # noqa: TRY004 - a token is refused by one error
     if claims.get("iss") not in ISSUERS or claims.get("sub") != api_key:
-        raise ValueError("the token was issued for somebody else")
+        raise ValueError("the token was issued for another client")
     if expires - not_before > TOKEN_LIFE_S or not not_before - CLOCK_TOLERANCE_S <= now_s < expires:
         raise ValueError("the token is not valid at this time")
     # ccxt takes only "https://" off the address before it signs it, so over plain HTTP the scheme stays.

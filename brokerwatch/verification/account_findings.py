@@ -100,12 +100,12 @@ def withdraw(exchange: str, facts: KeyFacts) -> Judgement:
     if facts.withdraw:
         rights = f" (it may: {facts.rights})" if facts.rights else ""
         return failed(
-            f"the key CAN WITHDRAW{rights}: whoever gets it empties the account; "
+            f"the key CAN WITHDRAW{rights}: a stolen key empties the account; "
             f"make one at {exchange} that cannot"
         )
     if facts.withdraw is None:
         return failed(
-            f"nobody knows whether the key can withdraw: {facts.doubt or 'the exchange did not say'}"
+            f"it is not known whether the key can withdraw: {facts.doubt or 'the exchange did not say'}"
         )
     if facts.doubt:
         return warned(f"the exchange says that it may not, and did not deny it one: {facts.doubt}")

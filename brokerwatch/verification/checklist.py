@@ -87,7 +87,7 @@ CATEGORIES: Final = MappingProxyType(
 
 CHECKLIST: Final = (
     Check("credentials.present", "every credential that the exchange needs is there", 3),
-    Check("credentials.kept", "nobody else on this machine can read them", 3),
+    Check("credentials.kept", "no other user of this machine can read them", 3),
     Check("credentials.signs", "a request can be signed with them", 4),
     Check("connection.reach", "the exchange answers", 4),
     Check("connection.open", "it says that it is open for trading", 4),

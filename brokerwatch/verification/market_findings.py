@@ -197,7 +197,7 @@ def refused(product: Product | None, meant: str, why: str) -> Judgement:
         return passed(f"refused: {why}")
     if product is not None and (product.base, product.quote) == ("BTC", "BUSD") and not product.active:
         return warned(f"{meant} is still listed, and closed for trading")
-    return failed(f"BTC/BUSD is read as {meant}: nobody pays BUSD out any more")
+    return failed(f"BTC/BUSD is read as {meant}: BUSD is not paid out any more")
 
 
 def misnamed(listed: Products, code: Callable[[str], str]) -> tuple[str, ...]:

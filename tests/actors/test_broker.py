@@ -428,7 +428,7 @@ def test_an_outcome_is_a_heartbeat_as_well_and_only_the_one_of_its_own_heartbeat
 def test_a_heartbeat_that_has_something_to_add_is_sent_whatever_was_said_before() -> None:
     driven = Driven()
     driven.hear(driven.seen())
-    driven.hear(Called("trade", Fault(FaultKind.NETWORK, "an order met nobody")))
+    driven.hear(Called("trade", Fault(FaultKind.NETWORK, "an order met no server")))
     assert driven.hear(Tick(), 0.5) == [BrokerAlive], "what the orders met was not said yet"
     shut = Fault(FaultKind.RATE_LIMITED, "EGeneral:Temporary lockout", lockout_s=0.4)
     assert driven.hear(Observed(shut)) == [FetchFailed]

@@ -1,4 +1,4 @@
-"""The recorder on a real SQLite file: nothing is lost in an outage, and nobody waits for it."""
+"""The recorder on a real SQLite file: nothing is lost in an outage, and no caller waits for it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Desk:
         self.path.rmdir()
 
     def key(self, ceiling: int) -> Future[bool]:
-        """Something that somebody waits for."""
+        """Something that a caller waits for."""
         return self.backlog.key(KeyState("k", ceiling))
 
     def stored(self) -> tuple[Remembered, list[Transition]]:
@@ -189,7 +189,7 @@ def test_an_outage_keeps_everything_answers_who_waits_and_is_said_once(
     caplog.set_level(logging.WARNING)
     desk.block()
     desk.start()
-    assert desk.key(1).result(PATIENCE_S) is False, "nobody waits for a disk"
+    assert desk.key(1).result(PATIENCE_S) is False, "no caller waits for a disk"
     for version in range(1, 6):
         desk.backlog.health(health(version))
         desk.backlog.transitions([line(version)])
@@ -336,7 +336,7 @@ def test_a_recorder_that_dies_answers_who_waits_and_the_next_one_goes_on(desk: D
     assert desk.deaths == ["TypeError: a mistake"]
     desk.backlog.health(health(1))
     desk.backlog.transitions([line(1)])
-    assert desk.key(8).result(PATIENCE_S) is False, "between two recorders nobody waits either"
+    assert desk.key(8).result(PATIENCE_S) is False, "between two recorders no caller waits either"
     desk.start()
     assert_recorded_soon(desk, 9)
     remembered, lines = desk.stored()
@@ -354,7 +354,7 @@ def test_stopping_writes_what_waits_although_the_last_attempt_failed(desk: Desk)
     remembered, lines = desk.stored()
     assert (remembered.healths, lines) == ({"a": health(1)}, [line(1)])
     assert sorted(path.name for path in desk.path.parent.iterdir()) == ["state.db"], "it is closed"
-    desk.alarms.fire()  # an alarm that comes too late meets nobody
+    desk.alarms.fire()  # an alarm that comes too late does nothing
 
 
 def test_stopping_in_an_outage_ends_answers_everybody_and_says_what_is_lost(

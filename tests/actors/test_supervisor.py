@@ -77,7 +77,7 @@ def back(reading: Reading) -> bool:
 
 
 def at_once(shortest_s: float, longest_s: float) -> float:
-    """The wait before a restart, drawn by nobody."""
+    """The wait before a restart, without chance."""
     del longest_s
     return shortest_s
 
@@ -97,7 +97,7 @@ def test_an_actor_that_hangs_is_flipped_replaced_and_cannot_write_when_it_wakes(
         gone = wait_for_reading(listener, "one", lambda reading: not reading.available)
         assert gone.reason in {Reason.SILENT, Reason.RESTARTING}
         assert gone.cash == Decimal(100), "the last known survives"
-        assert cluster.broker("two").is_available(), "nobody else is concerned"
+        assert cluster.broker("two").is_available(), "no other broker is concerned"
 
         traps["one"].hang = False
         reborn = wait_for_reading(listener, "one", back)

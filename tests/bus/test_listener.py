@@ -198,7 +198,7 @@ def test_on_an_open_brokers_bus_a_stranger_cannot_speak_for_a_broker() -> None:
         out = Publisher(bus, endpoint, "stranger", bind=False)
         out.start()
         out.put(topics.balance("custom", "a"), lambda _: body)
-        out.put(topics.balance("custom", "nobody"), lambda _: b"rubbish")
+        out.put(topics.balance("custom", "missing"), lambda _: b"rubbish")
         inbox = cluster._sockets.inbox  # pyright: ignore[reportPrivateUsage] - to know that he was heard
         until_s = time.monotonic() + PATIENCE_S
         while not inbox.refused:

@@ -230,7 +230,7 @@ def test_old_news_is_not_fresh_news() -> None:
 
 def test_a_quicker_delivery_teaches_how_old_the_others_were() -> None:
     sender = Sender()
-    first = sender.accept(TOPIC, stamp(1, up_s=0.0), 102.0)  # on its way for 2 s, and nobody can know
+    first = sender.accept(TOPIC, stamp(1, up_s=0.0), 102.0)  # on its way for 2 s, which cannot be known
     quick = sender.accept(TOPIC, stamp(2, up_s=3.0), 103.0)  # at once
     slow = sender.accept(TOPIC, stamp(3, up_s=4.0), 106.0)
     assert first is not None

@@ -165,7 +165,7 @@ def test_a_message_that_cannot_be_packed_does_not_silence_the_others(
     bus: Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(topic: str) -> bytes:
-        raise UnicodeError(f"nobody can say {topic}")
+        raise UnicodeError(f"{topic} has no spelling")
 
     with publisher(bus) as out, subscriber(bus, out.bound_endpoint, "a/") as incoming:
         out.put("a/broken/", broken)

@@ -117,12 +117,12 @@ def test_an_endpoint_beyond_loopback_is_refused(verb: str, tmp_path: Path) -> No
 
 
 def lonely_config(folder: Path, endpoint: str) -> Path:
-    """A configuration of one account whose exchange is a port on which no program listens."""
-    nobody = free_endpoint().replace("tcp", "http")
+    """A configuration of one account whose exchange is a port without a listener."""
+    nowhere = free_endpoint().replace("tcp", "http")
     path = folder / "lonely.toml"
     path.write_text(
         f'version = 1\n[cluster]\nhealth_endpoint = "{endpoint}"\n[brokers.k]\nexchange = "kraken"\n'
-        f'poll_interval_s = inf\n[brokers.k.ccxt.urls.api]\npublic = "{nobody}"\nprivate = "{nobody}"\n'
+        f'poll_interval_s = inf\n[brokers.k.ccxt.urls.api]\npublic = "{nowhere}"\nprivate = "{nowhere}"\n'
     )
     return path
 
@@ -269,7 +269,7 @@ STATUSES: Final = {
     "one that is down": ("mixed", ("down",), 1),
     "all, and one is down": ("mixed", (), 1),
     "one that is degraded": ("mixed", ("shaky",), 3),
-    "one that does not exist": ("mixed", ("nobody",), 2),
+    "one that does not exist": ("mixed", ("missing",), 2),
 }
 
 
@@ -281,7 +281,7 @@ def test_status_answers_with_its_exit_status(
     done = command("status", endpoint, *broker, cwd=tmp_path)
     assert done.status == expected, f"{done.out}{done.err}"
     if expected == 2:
-        assert "publishes no broker named 'nobody'; there are: down, fine, shaky" in done.err
+        assert "publishes no broker named 'missing'; there are: down, fine, shaky" in done.err
     else:
         assert len(done.out.splitlines()) == (1 if broker or cluster == "sound" else 3)
 
@@ -314,8 +314,8 @@ def test_status_and_listen_find_the_cluster_where_run_finds_its_configuration(
     options = ("--config", str(config)) if way == "option" else ()
     status = command("status", *options, cwd=cwd, environment=environment)
     assert status.status == 0, status.err
-    of_one = command("status", "nobody", *options, cwd=cwd, environment=environment)
-    assert (of_one.status, "no broker named 'nobody'" in of_one.err) == (2, True)
+    of_one = command("status", "missing", *options, cwd=cwd, environment=environment)
+    assert (of_one.status, "no broker named 'missing'" in of_one.err) == (2, True)
     listened = ("listen", *options, "--json", "--count", "1")
     heard = command(*listened, cwd=cwd, environment=environment)
     assert heard.status == 0, heard.err

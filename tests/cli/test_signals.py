@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: they are noticed whenever they come, and no thread waits for a lock in the handler."""
+"""Ctrl-C and SIGTERM: whenever they come, they are noticed, and no handler waits for a lock."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def test_a_reader_who_has_enough_changes_no_status(tmp_path: Path, kraken: Simul
     command = f"{sys.executable} -m brokerwatch verify main | head -1; echo status ${{PIPESTATUS[0]}}"
     done = run_program("bash", "-c", command, cwd=tmp_path)
     assert done.out.startswith("pass  3/3  credentials.present")
-    assert done.out.endswith("status 1\n"), "what nobody read counts all the same"
+    assert done.out.endswith("status 1\n"), "what was not read counts all the same"
     assert "Traceback" not in done.err
     assert "BrokenPipe" not in done.err
 

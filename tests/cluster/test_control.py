@@ -145,11 +145,11 @@ except OSError as error:
 
 def as_stranger(path: Path) -> str:
     """What a user without privileges gets."""
-    nobody = pwd.getpwnam("nobody").pw_uid
+    stranger = pwd.getpwnam("nobody").pw_uid
     done = subprocess.run(
         ["/usr/bin/env", "python3", "-c", STRANGER, str(path)],
-        user=nobody,
-        group=nobody,
+        user=stranger,
+        group=stranger,
         extra_groups=(),
         cwd="/",
         capture_output=True,
@@ -181,7 +181,7 @@ def test_another_user_is_refused_by_the_modes_and_by_the_kernels_word(reachable:
         assert as_stranger(desk.path) == "PermissionError"
         # All doors open: the kernel still says who calls.
         desk.path.chmod(0o666)
-        assert json.loads(as_stranger(desk.path)) == {"error": "this cluster belongs to somebody else"}
+        assert json.loads(as_stranger(desk.path)) == {"error": "this cluster belongs to another user"}
         # The mode of the folder alone.
         reachable.chmod(0o700)
         assert as_stranger(desk.path) == "PermissionError"
@@ -201,7 +201,7 @@ def test_where_the_kernel_names_another_user_nothing_is_carried_out(
 
     monkeypatch.setattr("brokerwatch.cluster.control.os.getuid", lambda: 4_321)
     monkeypatch.setattr("brokerwatch.cluster.control.struct.unpack", named(4_322))
-    with pytest.raises(ControlError, match="belongs to somebody else"):
+    with pytest.raises(ControlError, match="belongs to another user"):
         ask(desk.path, HOLD)
     assert desk.heard == []
     monkeypatch.setattr("brokerwatch.cluster.control.struct.unpack", named(4_321))

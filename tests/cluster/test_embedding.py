@@ -91,9 +91,7 @@ def test_a_callable_of_the_traders_own_can_be_picked_with_a_caution_and_any_spel
         cluster.broker("mine").get_account_balance()
         choice = cluster.router.pick(NEED)
         assert choice.broker == "mine"
-        assert choice.ranked[0].cautions == (
-            "nobody can know its markets: whether it has BTC/USD is yours to know",
-        )
+        assert choice.ranked[0].cautions == ("its markets cannot be known: make sure that it has BTC/USD",)
         load(cluster, "kraken-test")
         for text in ("BTC-USD", "xbtusd", "XXBTZUSD", "btc/usd"):
             found = cluster.router.pick(replace(NEED, symbol=text))

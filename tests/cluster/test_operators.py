@@ -688,7 +688,7 @@ def test_history_is_told_oldest_first_of_all_or_one_since_then_and_so_many(remem
     assert found("b", minutes=180) == ["four"]
     assert found(limit=2) == ["three", "four"]
     assert found("b", limit=1) == ["four"]
-    assert found("nobody") == []
+    assert found("missing") == []
 
 
 @pytest.mark.parametrize(

@@ -792,10 +792,10 @@ WRONG: Final = {
     ),
     "a burst of nothing": (SMALLEST + "request_burst = 0.5\n", "brokers.k.request_burst", "from 1 to 10000"),
     "a burst too large": (SMALLEST + "request_burst = 10001\n", "brokers.k.request_burst", "not 10001"),
-    "a state folder of somebody unknown": (
-        SMALLEST + '[cluster]\nstate = "~nobody-of-that-name/x"\n',
+    "a state folder of an unknown user": (
+        SMALLEST + '[cluster]\nstate = "~no-user-of-that-name/x"\n',
         "cluster.state",
-        "this machine knows nobody of that name: '~nobody-of-that-name/x'",
+        "this machine has no user of that name: '~no-user-of-that-name/x'",
     ),
     "a state folder that no system can have": (
         SMALLEST + '[cluster]\nstate = "a\\u0000b"\n',

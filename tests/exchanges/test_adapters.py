@@ -402,7 +402,7 @@ def test_an_order_that_was_placed_is_never_taken_for_refused_and_is_found(
 def test_nobody_there_means_never_sent(exchange: SimulatedExchange) -> None:
     async def use(venue: Venue) -> None:
         request = buy(venue.product, venue.family)
-        # No program listens on the discard port.
+        # There is no listener on the discard port.
         api = venue.client.urls["api"]
         venue.client.urls = {**venue.client.urls, "api": dict.fromkeys(api, "http://127.0.0.1:9")}
         error: BaseException

@@ -512,7 +512,7 @@ WRONG_AND_WHY: Final[list[tuple[Read, object, str]]] = [
     (coinbase, {"accounts": [{"available_balance": {"currency": "USD"}}]}, "USD has no value"),
     (coinbase, {"accounts": [{**_ACCOUNT, "hold": None}]}, "hold of USD is missing, not a map"),
     (coinbase, {"accounts": [{**_ACCOUNT, "hold": _EMPTY}]}, "USD has no value"),
-    (coinbase, {"accounts": []}, "has_next is missing, so nobody knows whether this is the last page"),
+    (coinbase, {"accounts": []}, "has_next is missing, so it is not known whether this is the last page"),
     (coinbase, {"accounts": [], "has_next": True}, "cursor of the next page is missing, not text"),
     (okx, {"code": "1"}, "the answer's code is '1', not 0"),
     (okx, {}, "the answer's code is missing, not 0"),

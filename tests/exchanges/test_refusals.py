@@ -201,8 +201,8 @@ def unreachable() -> aiohttp.ClientConnectorError:
 def test_what_was_never_connected_was_never_sent(error: BaseException) -> None:
     assert never_sent(Failure.of(error))
     assert not definitely_not_placed(Failure.of(error, family="kraken"))
-    assert not never_sent(Failure.of(error, status=502)), "somebody answered"
-    assert not never_sent(Failure.of(error, body="{}")), "somebody answered"
+    assert not never_sent(Failure.of(error, status=502)), "a server answered"
+    assert not never_sent(Failure.of(error, body="{}")), "a server answered"
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_a_redirect_is_not_followed_and_nobody_else_sees_the_key(status: int) ->
     with stranger(200, GOOD) as (elsewhere, other):
         kind, detail = fault_of(b"", status, Location=elsewhere)
         assert kind is FaultKind.BAD_RESPONSE
-        assert "we follow nobody" in detail
+        assert "redirects are not followed" in detail
         assert other.asked == []
 
 
@@ -315,7 +315,7 @@ def test_an_unknown_exchange_loses_no_digit_either() -> None:
     ids=["a word again and again", "a number without an end"],
 )
 def test_no_answer_takes_longer_to_read_than_it_is_long(body: bytes) -> None:
-    """Two patterns once tried every beginning with every end: hours, in which nobody else was served."""
+    """Two patterns once tried every beginning with every end: hours, in which no other call was served."""
     kind, _ = fault_of(body)
     assert kind in {FaultKind.BAD_RESPONSE, FaultKind.EXCHANGE_DOWN}
 

@@ -349,7 +349,7 @@ def test_what_is_no_instance_is_a_clear_error() -> None:
         BrokerSpec("mine", exchange=object())
 
 
-# Where the owner ends his loop first, nobody can close on it any more what was opened on it.
+# Where the owner ends his loop first, what was opened on it cannot be closed any more.
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

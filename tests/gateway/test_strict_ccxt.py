@@ -73,7 +73,7 @@ def test_another_secret_is_another_key_at_once() -> None:
     instance = coinbase()
     for secret, public in (pem(), pem()):
         assert is_signed_by(instance.jwt(REQUEST, secret, "sha256", False, HEADER), public)
-    assert clone(strict_class(ccxt.coinbase)())._signs is None, "and nobody else's"
+    assert clone(strict_class(ccxt.coinbase)())._signs is None, "and no other instance's"
 
 
 def test_what_is_no_such_key_is_left_to_ccxt() -> None:

@@ -217,7 +217,7 @@ def test_nobody_asks_before_the_end_of_a_lockout_nor_all_in_one_moment(rules: Ru
     health = healthy(rules).failed(Fault(FaultKind.RATE_LIMITED, lockout_s=900.0), NOW)
     assert waits(health) == (900.0, 900.0 + AFTER_LOCKOUT_S)
     assert waits(health, now=moved(NOW, 600.0)) == (300.0, 301.0)
-    assert waits(health, now=moved(NOW, 2_000.0)) == (POLL_S, POLL_S), "it is over and nobody has said so"
+    assert waits(health, now=moved(NOW, 2_000.0)) == (POLL_S, POLL_S), "it is over and no answer has said so"
     assert waits(health.woken(moved(NOW, 900.0)), now=moved(NOW, 900.0)) == (POLL_S, POLL_S)
     assert AFTER_LOCKOUT_S == 1.0
 
@@ -243,7 +243,7 @@ def test_whatever_happened_the_exchanges_words_are_honoured_and_every_wait_is_bo
         health, now = fold(health, step, moment), moment
         found = wait_s(health, poll_s, now, Dice(share))
         if math.isinf(poll_s):
-            assert math.isinf(found), "nobody polls what is asked only by hand"
+            assert math.isinf(found), "what is asked only by hand is not polled"
             continue
         if Reason.AUTH in health.vetoes.laid:
             assert math.isinf(found)

@@ -63,7 +63,7 @@ def test_a_mistake_of_ours_says_nothing_about_the_exchange() -> None:
 
 
 def test_a_passing_outage_of_orders_is_forgotten_when_the_account_answers_long_after_it() -> None:
-    """Nobody tries orders while they are said to be out, so no success of theirs could end it."""
+    """Orders are not tried while they are said to be out, so no success of theirs could end it."""
     out = failed(BEGUN, TRADE, FaultKind.NETWORK, 3, up_s=10)
     soon = out.succeeded(READ, at(10 + FORGOTTEN_S - 0.1))
     assert states(soon)[TRADE] == (DOWN, "network")

@@ -1,4 +1,4 @@
-"""The dispatcher: changes are told on one thread, joined while somebody is slow, and silence is one too."""
+"""The dispatcher: one thread calls the callbacks, a slow one gets changes joined, silence is a change too."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def reading(broker: str, errors: int = 0, *, clock: Clock, left_s: float = TTL_S
 
 
 class Desk:
-    """A dispatcher, whoever writes readings, and a subscriber who notes what he is told."""
+    """A dispatcher, a writer of readings, and a subscriber that keeps what it is given."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = ManualClock()
@@ -181,7 +181,7 @@ def test_what_is_told_of_a_broker_is_one_unbroken_chain_that_ends_at_the_newest(
         # Not `available`: what was told last may have run out since, and its renewals are no changes.
         assert known[name].verdict == Verdict(newest.available, newest.reason)
         assert known[name].error_count == newest.error_count
-    event("somebody ran out" if any(one.expired for one in board.values()) else "all were renewed")
+    event("one ran out" if any(one.expired for one in board.values()) else "all were renewed")
 
 
 def waiting_in(untold: PendingChanges) -> set[str]:
@@ -347,7 +347,7 @@ def test_after_the_unsubscription_nothing_is_told_and_it_may_be_repeated() -> No
         stay()
         desk.write(errors=3)
         desk.listen()
-        assert desk.settled() == [], "while nobody listened nothing was gathered"
+        assert desk.settled() == [], "while there was no subscriber nothing was gathered"
         assert desk.looks == 2, "who comes after a gap begins with what stands then"
 
 
@@ -449,7 +449,7 @@ def test_a_callback_that_hangs_does_not_hold_up_the_end() -> None:
     assert not desk.changes.close(0.0)
     gate.open.set()
     assert desk.changes.close(PATIENCE_S)
-    assert desk.heard.empty(), "given up means that nobody is called any more"
+    assert desk.heard.empty(), "given up means that no subscriber is called any more"
 
 
 def test_a_callback_may_end_it_all_and_what_comes_after_that_is_not_told() -> None:
@@ -661,7 +661,7 @@ def test_who_leaves_a_stream_is_not_subscribed_any_more(how: str) -> None:
             desk.write("a", 1)
         await asyncio.wait({task}, timeout=PATIENCE_S)
         assert task.cancelled() == (how == "cancel")
-        # Whoever only breaks off leaves the rest to the loop, which comes to it in its next round.
+        # A loop that only breaks off leaves the rest to the event loop, which comes to it in its next round.
         await until(lambda: listens_anew(desk))
 
     with desk_of() as desk:
@@ -669,7 +669,7 @@ def test_who_leaves_a_stream_is_not_subscribed_any_more(how: str) -> None:
 
 
 def listens_anew(desk: Desk) -> bool:
-    """Whether nobody was subscribed: then whoever comes is the first, and the board is looked at."""
+    """Whether there was no subscriber: then a new one is the first, and the board is looked at."""
     looks = desk.looks
     desk.changes.subscribe(lambda _: None)()
     return desk.looks == looks + 1

@@ -180,7 +180,7 @@ class Oracle:
         return self.steps[changed[-1]][1] if changed else NOW
 
     def refused(self, length: int) -> bool:
-        """Whether the exchange refused the key for good, and nobody reset it since."""
+        """Whether the exchange refused the key for good, and it was not reset since."""
         told = [
             i
             for i in range(length)
@@ -740,7 +740,7 @@ def test_a_lockout_that_is_told_twice_ends_with_the_later_and_began_with_the_fir
     assert veto.since == NOW
     assert veto.detail.endswith("second" if second_s > first_s else "first")
     assert again.vetoes is health.vetoes or second_s > first_s
-    assert (again.state, again.error_count) == (H, 0), "somebody else was told: no fault of this one"
+    assert (again.state, again.error_count) == (H, 0), "another account was refused: no fault of this one"
 
 
 def test_a_lockout_of_a_moment_bars_for_that_moment() -> None:

@@ -85,7 +85,7 @@ LIMIT_S: Final = 5.0
 STEP_S: Final = 2.5
 """Half of the limit: two ticks lie exactly on it, three beyond it."""
 GRACE_S: Final = 5.0
-"""A tick that is later than this convicts nobody."""
+"""A tick that is later than this convicts no broker."""
 CLOCK: Final = ManualClock()
 
 EvidenceKey = tuple[str, int, HealthState, int, Decimal | None]
@@ -108,7 +108,7 @@ class World(NamedTuple):
     fresh_s: float
     """When the view last took something new, or got a new start: what silence is counted from."""
     convicted_no: int
-    """The newest success that was known to whoever last made the view's evidence unavailable."""
+    """The newest success that was known to the part that last made the view's evidence unavailable."""
     trail: Trail
 
     @property

@@ -72,7 +72,7 @@ def heard(version: int = 1, *, after_s: float = 0.0, broker: str = "a") -> View:
 
 def never_heard(broker: str = "a") -> View:
     return View(evidence(0, epoch="", broker=broker), START.up_s).vetoed(
-        Reason.NEVER_SEEN, "nobody spoke yet", START
+        Reason.NEVER_SEEN, "no message yet", START
     )
 
 
@@ -329,8 +329,8 @@ def test_who_is_exempt_is_neither_silent_nor_a_witness() -> None:
     assert [view.reading.reason for view in alone.views.values()] == [Reason.SILENT, Reason.OK, Reason.OK]
     assert alone.views["b"] is views["b"]
     assert (alone.to_replace, alone.to_ask) == (("a",), ("a",))
-    nobody = look(views, 6.0, exempt=frozenset("abc"))
-    assert (nobody.views, nobody.to_ask, nobody.to_replace) == (views, (), ())
+    exempted = look(views, 6.0, exempt=frozenset("abc"))
+    assert (exempted.views, exempted.to_ask, exempted.to_replace) == (views, (), ())
 
 
 def test_back_from_blind_who_spoke_is_well_and_who_did_not_is_silent() -> None:
@@ -407,9 +407,9 @@ def test_the_supervisors_vetoes_are_stronger_than_the_brokers_own_and_leave_it_a
     own: Reason, laid: Reason
 ) -> None:
     view = View(refused(own), START.up_s)
-    vetoed = view.vetoed(laid, "by somebody else", at(3.0))
+    vetoed = view.vetoed(laid, "by another", at(3.0))
     assert vetoed.reading.verdict == Verdict(available=False, reason=laid)
-    assert (vetoed.reading.detail, vetoed.reading.since_us) == ("by somebody else", at(3.0).wall_us)
+    assert (vetoed.reading.detail, vetoed.reading.since_us) == ("by another", at(3.0).wall_us)
     assert vetoed.released(at(4.0), laid).reading == view.reading
 
 

@@ -152,11 +152,11 @@ def assert_fault(stage: Stage, kind: FaultKind, arrange: Arrange) -> None:
     cash = stage.broker.reading().cash
     assert cash is not None
     known = stage.known()
-    stage.pay_in()  # there is other money now, and nobody may guess so
+    stage.pay_in()  # there is other money now, and no answer may guess it
     arrange(stage.exchange)
     assert stage.broker.get_account_balance().as_tuple() == cash.as_tuple(), stage.told()
     after = stage.broker.reading()
-    assert stage.broker.get_error_count() == 1, "a fault that nobody counted"
+    assert stage.broker.get_error_count() == 1, "a fault that was not counted"
     assert stage.known() == known
     assert after.fault is kind, stage.told()
     assert after.stale
@@ -168,7 +168,7 @@ def assert_fault(stage: Stage, kind: FaultKind, arrange: Arrange) -> None:
 
 
 def _told_apart(row: Row) -> Any:
-    # Strict: whoever mends the product is told to take the row out of the dispute.
+    # Strict: a product that is mended fails here until the row is taken out of the dispute.
     disputed = (pytest.mark.xfail(strict=True, reason=dispute(row)),) if dispute(row) else ()
     return pytest.param(row, id=row.id, marks=disputed)
 

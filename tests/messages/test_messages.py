@@ -707,7 +707,7 @@ def hostile() -> Iterator[tuple[str, bytes]]:
 @pytest.mark.parametrize(("word", "body"), list(hostile()), ids=[word for word, _ in hostile()])
 def test_a_hostile_body_is_refused(word: str, body: bytes) -> None:
     refuse(body)
-    # And in place of a value in a message of ours. Where nobody looks, moderate nesting is no harm.
+    # And in place of a value in a message of ours. Where it is not looked at, moderate nesting is no harm.
     whole = pack({**plain(), "extra": 0})
     assert check(whole)
     if 0 < len(body) < MAX_BODY_BYTES:

@@ -537,7 +537,7 @@ def test_a_path_at_which_another_program_answers_is_not_free(world: World) -> No
     world.cluster["health_endpoint"] = f"ipc://{where}"
     with socket.socket(socket.AF_UNIX) as held:
         held.bind(where)
-        assert wrong(world.looked()) == [], "a socket at which nobody answers is in nobody's way"
+        assert wrong(world.looked()) == [], "a socket without a server is in the way of none"
         held.listen()
         assert wrong(world.looked()) == [("fail", "health_endpoint", "free")]
 

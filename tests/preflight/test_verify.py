@@ -39,14 +39,14 @@ WITH_DRY_RUN: Final = (K, C)
 PASS: Final = CheckOutcome.PASS
 
 
-class Nobody:
+class Indifferent:
     """Is told how it goes on, and does not care."""
 
     def begins(self, check: Check, number: int) -> None:
-        """See `brokerwatch.preflight.verify.Told`."""
+        """See `brokerwatch.preflight.verify.Progress`."""
 
     def ended(self, finding: Finding) -> None:
-        """See `brokerwatch.preflight.verify.Told`."""
+        """See `brokerwatch.preflight.verify.Progress`."""
 
 
 def spec_of(exchange: SimulatedExchange, **values: Any) -> BrokerSpec:
@@ -67,8 +67,8 @@ def verified(exchange: SimulatedExchange, **values: Any) -> Report:
     with serve(exchange), pytest.MonkeyPatch.context() as patched:
         patched.setattr(
             "brokerwatch.preflight.account_probe.SLOWER_S", 0.01
-        )  # no call is counted here unless a test says so
-        found = Verification(spec_of(exchange, **values), Nobody()).run()
+        )  # calls are not counted here unless a test says so
+        found = Verification(spec_of(exchange, **values), Indifferent()).run()
     text = encoded(found).decode()
     for secret in exchange.credentials.values():
         assert secret not in text
@@ -178,7 +178,7 @@ def test_the_provoked_outage_stays_on_our_side() -> None:
     kraken = SimulatedKraken()
     heard: list[int] = []
 
-    class Listening(Nobody):
+    class Listening(Indifferent):
         def begins(self, check: Check, number: int) -> None:
             if check.category == "health":
                 heard.append(kraken.private_calls)
@@ -386,7 +386,7 @@ FAULTS: Final = (
         expected=fails("safety.withdraw"),
     ),
     Planted(
-        "nobody says whether the key can withdraw",
+        "the exchange does not say whether the key can withdraw",
         lambda x: (
             x.set_answer('{"error":["EGeneral:Unknown method"]}', path=KEYS[K]),
             x.set_fault("http_502_html", path="POST /0/private/WithdrawInfo"),
@@ -653,7 +653,7 @@ FAULTS: Final = (
         expected=fails("market_data.products"),
     ),
     Planted(
-        "positions that only whoever trades futures may ask for",
+        "positions that only an account with futures may ask for",
         lambda x: x.set_answer(
             '{"error":"PERMISSION_DENIED","message":"not approved for futures"}', 403, path=POSITIONS[C]
         ),
@@ -862,7 +862,7 @@ def test_exactly_the_checks_fail_that_should(fault: Planted, kind: type[Simulate
 def test_a_dry_run_that_is_executed_late_is_found_at_the_end() -> None:
     coinbase = SimulatedCoinbase()
 
-    class Late(Nobody):
+    class Late(Indifferent):
         def begins(self, check: Check, number: int) -> None:
             if check.name == "safety.nonce":
                 coinbase.set_balance({**coinbase.default_balance, "USD": ("3000", "0"), "BTC": ("0.2", "0")})

@@ -22,7 +22,7 @@ from brokerwatch.config.broker_spec import BrokerSpec, Origin
 from brokerwatch.preflight.verify import Verification
 from brokerwatch.verification.checklist import BY_NAME
 from brokerwatch.verification.report import Report
-from tests.preflight.test_verify import Nobody, evidence, fails, not_passed, skips
+from tests.preflight.test_verify import Indifferent, evidence, fails, not_passed, skips
 
 KEY: Final = "0123456789abcdef0123456789abcdef"
 SECRET: Final = "made-up-secret-made-up-secret"
@@ -31,7 +31,7 @@ CANNOT_BE_ASKED: Final = skips(
 )
 """What ccxt has no way to ask there, and what this exchange does not have."""
 KNOWN: Final = {**CANNOT_BE_ASKED, "connection.account": "warn"}
-"""And nobody says which account it is: it is known by what it holds."""
+"""And the exchange does not say which account it is: it is known by what it holds."""
 
 
 class Bitvavo(ThreadingHTTPServer):
@@ -152,7 +152,7 @@ def verified(bitvavo: Bitvavo, secret: str = SECRET) -> Report:
         request_burst=1_000.0,
         ccxt=MappingProxyType({"urls": {"api": {"public": bitvavo.url, "private": bitvavo.url}}}),
     )
-    found = Verification(spec, Nobody()).run()
+    found = Verification(spec, Indifferent()).run()
     assert not [asked for asked in bitvavo.asked if asked.startswith("POST")]
     return found
 

@@ -339,7 +339,7 @@ def test_the_bot_buys_once_and_sells_once_when_the_answer_to_its_sale_is_lost_in
         until(lambda: kraken.calls_to("/0/public/OHLC") >= looked + 5)
         kraken.set_fault("http_502_html", public=True, executed=True)
         exchanges["coinbase-main"].set_candles("BTC/USD", prices(step=-1))
-        line = program.says("nobody knows whether it was taken", line)
+        line = program.says("it is not known whether it was taken", line)
         kraken.set_candles("BTC/USD", prices(step=-1))
         kraken.mend()
         program.says("kraken-main: nothing to sell", line)
@@ -357,7 +357,7 @@ def test_the_bot_does_not_buy_again_when_the_answer_to_its_order_is_lost(
     for path in ("/0/private/OpenOrders", "/0/private/ClosedOrders"):
         kraken.set_fault("http_502_html", path=path)
     with bot(LIVE="yes") as program:
-        line = program.says("nobody knows whether it was taken")
+        line = program.says("it is not known whether it was taken")
         kraken.mend()
         looked = kraken.calls_to("/0/public/OHLC")
         until(lambda: kraken.calls_to("/0/public/OHLC") >= looked + 5)

@@ -1,4 +1,4 @@
-"""What somebody gets who installs brokerwatch: a package under its own name, typed, light and quiet."""
+"""What a user gets who installs brokerwatch: a package under its own name, typed, light and quiet."""
 
 from __future__ import annotations
 

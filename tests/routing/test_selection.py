@@ -40,7 +40,7 @@ from brokerwatch.routing.selection import Choice, choose
 from tests.support import strategies as our
 
 CLOCK: Final = ManualClock()
-"""Nobody pushes it: every age and expiry in this file is relative to its one moment."""
+"""No test pushes it: every age and expiry in this file is relative to its one moment."""
 BTC_USD: Final = Product(symbol="BTC/USD", base="BTC", quote="USD", id="XXBTZUSD")
 MARKETS: Final[Mapping[str, Product]] = {"BTC/USD": BTC_USD}
 BUY: Final = Need(symbol="BTC/USD", side="buy", quote_amount=Decimal(500))
@@ -278,7 +278,7 @@ def test_an_entry_admits_exactly_those_against_whom_nothing_speaks(
     assert bool(choice) == bool(admitted)
     assert choice.broker in admitted or not admitted
     assert all(one.reading.available for one in choice.ranked)
-    event("somebody" if admitted else "nobody")
+    event("one is admitted" if admitted else "none is admitted")
 
 
 @settings(max_examples=our.examples(100))
@@ -351,7 +351,7 @@ def test_a_candidate_more_or_less_never_changes_how_the_others_stand(
     gone = data.draw(st.sampled_from(given_)).reading.broker
     rest = names_of(choose(need, [one for one in given_ if one.reading.broker != gone]))
     assert rest == [name for name in whole if name != gone]
-    event("the winner went" if whole[:1] == [gone] else "somebody else went")
+    event("the winner went" if whole[:1] == [gone] else "another went")
 
 
 @settings(max_examples=our.examples(100))
@@ -388,7 +388,7 @@ def test_health_age_and_configuration_never_refuse_an_exit(
     entry = choose(dataclasses.replace(need, exit=False), given_, strict_products=strict)
     assert set(names_of(entry)) <= set(names_of(choice)), "an exit is never stricter than an entry"
     if entry:
-        assert choice.broker == entry.broker, "whoever could enter comes first, and in the same order"
+        assert choice.broker == entry.broker, "those that could enter come first, and in the same order"
         assert names_of(choice)[: len(entry.ranked)] == names_of(entry)
     for one in choice.ranked:
         if one.broker not in names_of(entry):
@@ -541,7 +541,7 @@ def test_less_than_the_market_takes_is_refused(
         pytest.param(
             candidate(left_s=0.0),
             RefusalCode.EXPIRED,
-            "nobody vouches for it since its reading ran out",
+            "its reading ran out and was not renewed",
             id="ran out",
         ),
         pytest.param(
@@ -704,11 +704,9 @@ def test_whose_markets_nobody_can_know_is_cautioned_and_a_fresh_exchange_is_refu
     )
     choice = choose(dataclasses.replace(BUY, exit=closing), [mine, candidate("new", products=None)])
     assert choice.broker == "mine"
-    assert choice.ranked[0].cautions == (
-        "nobody can know its markets: whether it has BTC/USD is yours to know",
-    )
+    assert choice.ranked[0].cautions == ("its markets cannot be known: make sure that it has BTC/USD",)
     assert closing or refusal(choice, "new")[0] is RefusalCode.PRODUCTS_UNKNOWN
-    assert "is yours to know" in choice.why()
+    assert "make sure that it has" in choice.why()
 
 
 # --- spellings ---------------------------------------------------------------------------------------
@@ -863,7 +861,7 @@ def test_two_candidates_of_one_name_are_a_mistake_of_the_caller() -> None:
 
 
 class Ticking(ManualClock):
-    """A clock on which a second passes whenever somebody looks at it, as on a machine that stalls."""
+    """A clock on which a second passes whenever it is looked at, as on a machine that stalls."""
 
     looks = 0
 

@@ -388,7 +388,7 @@ def test_a_dry_run_that_meets_a_fault_is_executed_only_when_the_fault_says_so(
     assert kraken.placed_orders == (1 if executed else 0)
 
 
-# --- an order that was placed by hand -----------------------------------------------------------------------
+# --- an order that a person placed by hand -----------------------------------------------------------
 
 
 def test_an_order_that_rests_is_open_and_holds_what_it_costs(exchange: SimulatedExchange) -> None:

@@ -531,7 +531,7 @@ def test_an_amount_that_is_not_a_finite_decimal_cannot_be_set(amount: str) -> No
 
 def test_an_account_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="no account"):
-        SimulatedOkx().set_balance({}, account="nobody")
+        SimulatedOkx().set_balance({}, account="missing")
 
 
 # --- exact answers, and faults of some calls only --------------------------------------------------------

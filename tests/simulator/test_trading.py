@@ -354,7 +354,7 @@ def test_kraken_finds_a_filled_order_by_its_client_id(kraken: SimulatedKraken) -
         return (
             await client.fetch_closed_orders(None, None, None, params),
             await client.fetch_open_orders(None, None, None, params),
-            await client.fetch_closed_orders(None, None, None, {"clientOrderId": "nobody"}),
+            await client.fetch_closed_orders(None, None, None, {"clientOrderId": "unknown"}),
         )
 
     found, still_open, nothing = with_client(kraken, use)

@@ -67,7 +67,7 @@ def test_what_is_put_back_gives_way_to_what_is_newer() -> None:
     assert {name: one.version for name, one in batch.healths.items()} == {"a": 6, "b": 5}
     assert batch.holds == {"a": None}
     assert batch.keys == {"k": KeyState("k", 20, 900)}
-    assert len(batch.waiters) == 4, "whoever waits for a hold or for a key is still to be told"
+    assert len(batch.waiters) == 4, "the callers that wait for a hold or for a key are still to be answered"
 
 
 def test_a_key_that_waits_only_grows() -> None:
@@ -91,7 +91,7 @@ def test_it_wakes_once_when_it_stops_being_empty_and_again_after_it_was_taken() 
     backlog.health(stored("b"))
     assert (woken.times, woken.urgent) == (1, 0)
     backlog.hold("a", None)
-    assert (woken.times, woken.urgent) == (2, 1), "somebody waits for that"
+    assert (woken.times, woken.urgent) == (2, 1), "a caller waits for that"
     backlog.transitions([line(1)])
     backlog.health(stored("b", version=2), urgent=True)
     assert (woken.times, woken.urgent) == (4, 3), "that is news"
@@ -135,7 +135,7 @@ def test_while_nobody_records_whoever_waits_is_told_false_and_what_he_gave_is_ke
     assert woken.times == 1
     batch = backlog.take()
     assert (batch.keys, batch.waiters) == ({"k": KeyState("k", 2)}, [])
-    assert not backlog.key(KeyState("k", 3)).done(), "somebody records again and will answer"
+    assert not backlog.key(KeyState("k", 3)).done(), "a recorder runs again and will answer"
 
 
 def test_a_waiter_who_gave_up_is_no_trouble() -> None:

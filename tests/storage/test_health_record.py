@@ -400,7 +400,7 @@ def test_a_count_below_zero_would_put_off_a_conviction_and_is_refused(key: str) 
 
 @pytest.mark.parametrize("reason", sorted(set(Reason) - OWN_VETOES))
 def test_a_veto_that_no_broker_lays_itself_is_refused(reason: Reason) -> None:
-    # Nobody would lift it again: it would bar every call, and give no reason.
+    # Nothing would lift it again: it would bar every call, and give no reason.
     assert reason in PRECEDENCE or reason not in OWN_VETOES
     document = plain()
     document["vetoes"][reason.value] = document["vetoes"]["auth"]

@@ -212,7 +212,7 @@ def test_history_is_oldest_first_by_broker_since_and_the_newest(url: str, opened
 
     assert moments() == [1, 2, 3, 4, 5]
     assert moments(broker="b") == [1, 4]
-    assert moments(broker="nobody") == []
+    assert moments(broker="missing") == []
     assert moments(since_us=3) == [3, 4, 5]
     assert moments(limit=2) == [4, 5]
     assert moments(limit=5) == moments(limit=6) == [1, 2, 3, 4, 5]
@@ -408,7 +408,7 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
     assert opened(url).load().healths["a"].document == "old"
 
 
-# --- rows that somebody spoilt ------------------------------------------------------------------------
+# --- rows that were spoilt ----------------------------------------------------------------------------
 
 
 def spoilt(path: Path, *statements: str) -> None:
@@ -505,7 +505,7 @@ def test_a_spoilt_order_hides_no_other_and_one_without_an_id_is_left_out(
         "INSERT INTO brokerwatch_order VALUES ('k', 'cut', 6, x'7bff')",
         "INSERT INTO brokerwatch_order VALUES ('k', 'when', 'yesterday', '{}')",
         "INSERT INTO brokerwatch_order VALUES ('k', x'ff', 1, '{}')",
-        "INSERT INTO brokerwatch_order VALUES (x'ff', 'nobody', 1, '{}')",
+        "INSERT INTO brokerwatch_order VALUES (x'ff', 'missing', 1, '{}')",
     )
     found = store.load().orders
     assert set(found) == {"k"}
@@ -626,7 +626,7 @@ def raiser(error: Exception) -> Callable[..., Any]:
         ("sqlite:///x.db?mode=ro", "more than a file"),
         ("sqlite://ann:topsecret@host/x.db", "more than a file"),
         ("sqlite:///a\0b", "a file that cannot be"),
-        ("sqlite:///~nobody-of-this-name/x.db", "a file that cannot be"),
+        ("sqlite:///~no-user-of-this-name/x.db", "a file that cannot be"),
     ],
 )
 def test_a_url_that_can_never_work_is_refused_with_what_to_write(url: str, said: str) -> None:

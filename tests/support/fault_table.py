@@ -183,7 +183,7 @@ STATUSES: Final[Mapping[int, FaultKind]] = {
     **dict.fromkeys((500, 501, 502, 503, 504, 505, 507, 508, 509, 510), DOWN),
     **dict.fromkeys((520, 521, 522, 523, 524, 525, 526, 527, 529, 530, 598, 599), DOWN),
 }
-"""What the status alone says when nothing else does."""
+"""What the status alone says when the body says nothing."""
 
 _STRANGER: Final = '{"detail":"not what you asked for","request_id":"c0ffee"}'
 
@@ -305,7 +305,7 @@ def _connections(exchange: str) -> Iterator[Row]:
         "a length that is no number": (_HEAD + b"Content-Length: many\r\n\r\n" + whole, BAD),
         "a negative length": (_HEAD + b"Content-Length: -5\r\n\r\n" + whole, BAD),
         "a length that is too small": (_HEAD + b"Content-Length: 9\r\n\r\n" + whole, BAD),
-        "a header without a name": (_HEAD + b": nobody\r\n" + length + b"\r\n" + whole, BAD),
+        "a header without a name": (_HEAD + b": unnamed\r\n" + length + b"\r\n" + whole, BAD),
         "a header of a megabyte": (_HEAD + b"X: " + b"x" * (1 << 20) + b"\r\n\r\n" + whole, BAD),
     }
     for name, (content, kind) in sent.items():
@@ -778,4 +778,4 @@ HARMLESS: Final[Mapping[str, Callable[[str], Arrange]]] = {
         Broken(_HEAD + b"Connection: close\r\n\r\n" + whole.encode(), Ending.CLOSE)
     ),
 }
-"""What looks odd and is a whole balance all the same: to refuse it is too strict."""
+"""What looks odd and is a whole balance all the same: a parser that refuses it is too strict."""

@@ -157,7 +157,7 @@ class PostgreSQL:
 
 
 def _unprivileged() -> str:
-    """A user who is not root: PostgreSQL's own, else nobody."""
+    """A user who is not root: PostgreSQL's own, else the system's unprivileged one."""
     try:
         return pwd.getpwnam("postgres").pw_name
     except KeyError:

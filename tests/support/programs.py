@@ -177,7 +177,7 @@ def run_program(
 
 
 def free_endpoint() -> str:
-    """An endpoint on which no program listens just now."""
+    """An endpoint without a listener just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"tcp://127.0.0.1:{probe.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""What an order leaves behind in an account, and what is nobody's order."""
+"""What an order leaves behind in an account, and what is not an order of the account."""
 
 from __future__ import annotations
 
