@@ -7,7 +7,6 @@ answered. What cannot be done because something before it did not pass is `NotDo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -30,14 +29,12 @@ from brokerwatch.messages import Candle, FaultKind
 from brokerwatch.money import plain
 from brokerwatch.preflight.account_probe import CANDLES, AccountProbe, NotDone
 from brokerwatch.preflight.dry_run import DryRun
+from brokerwatch.preflight.outage import Outage
 from brokerwatch.verification import account_findings, market_findings, outage_findings
 from brokerwatch.verification.checklist import Judgement, failed, passed, skipped, warned
-from brokerwatch.verification.outage_findings import AnswerSeen, Provocation
 
 IN_A_ROW: Final = 3
 """Signed questions that are asked one after the other."""
-MOST_READS: Final = 40
-"""Fetches that are let through until an account under any policy must be back."""
 
 
 class Checks:
@@ -60,6 +57,7 @@ class Checks:
         self._profile = profile_of(FAMILIES.get(probe.spec.exchange, ""))
         self.dry_run = DryRun(probe, trading=trading)
         """The orders that were sent as dry runs."""
+        self._outage = Outage(probe)
         self._overtaken = ""
         """How the exchange refused the number of a question; empty: it did not."""
         self.by_name: Mapping[str, Callable[[], Judgement]] = {
@@ -74,10 +72,10 @@ class Checks:
             "balance.detailed": self._adds_up,
             "balance.held": self._held,
             "health.available": self._available,
-            "health.error_count": lambda: outage_findings.counted_errors(self._provoked),
-            "health.fallback": lambda: outage_findings.fallback(self._provoked),
-            "health.flip": lambda: outage_findings.flip(self._provoked),
-            "health.recovery": lambda: outage_findings.recovery(self._provoked),
+            "health.error_count": lambda: outage_findings.counted_errors(self._outage.provocation()),
+            "health.fallback": lambda: outage_findings.fallback(self._outage.provocation()),
+            "health.flip": lambda: outage_findings.flip(self._outage.provocation()),
+            "health.recovery": lambda: outage_findings.recovery(self._outage.provocation()),
             "market_data.products": self._listed,
             "market_data.candles_fresh": self._fresh,
             "market_data.candles_ordered": self._ordered,
@@ -218,46 +216,6 @@ class Checks:
         if not (self._probe.broker.is_available() and reading.available):
             return failed(f"it is not: {reading.reason}: {reading.detail}".rstrip(": "))
         return passed(f"is_available() is True; {reading.status}, {reading.reason}")
-
-    @property
-    def _provoked(self) -> Provocation:
-        """Fetches made to fail on our side, until the threshold, and let through again."""
-        return self._probe.once("provoked", self._provoke)
-
-    def _provoke(self) -> Provocation:
-        self._probe.need("balance.simple")
-        self._probe.fetched()
-        before, threshold = self._answered(), self._probe.spec.max_consecutive_errors
-        needed = self._probe.spec.rules.successes_to_recover
-        connection = self._probe.access.connection
-        connection.severed = "cut on our own side, by the verification"
-        try:
-            during = tuple(self._answered(fetch=True) for _ in range(threshold))
-        finally:
-            connection.severed = ""
-        after: list[AnswerSeen] = []
-        while len(after) < MOST_READS and not (len(after) >= needed and after[-1].available):
-            after.append(self._answered(fetch=True))
-            if after[-1].fault:
-                break  # that is the exchange itself
-        return Provocation(threshold, before, during, tuple(after), needed)
-
-    def _answered(self, *, fetch: bool = False) -> AnswerSeen:
-        cash: Decimal | None = None
-        if fetch:
-            try:
-                cash = self._probe.broker.get_account_balance()
-            except BalanceUnknown:
-                cash = None
-        reading = self._probe.broker.reading()
-        return AnswerSeen(
-            cash=cash if fetch else reading.cash,
-            as_of_us=0 if reading.as_of is None else reading.as_of.wall_us,
-            error_count=self._probe.broker.get_error_count(),
-            available=self._probe.broker.is_available(),
-            fault=reading.fault or "",
-            stale=reading.stale,
-        )
 
     def _listed(self) -> Judgement:
         listed = self._probe.products
