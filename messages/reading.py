@@ -20,6 +20,9 @@ from brokerwatch.messages.health import FaultKind, HealthState, Reason, Verdict
 from brokerwatch.messages.trading import Capability
 from brokerwatch.messages.wire import CapabilityData, HoldingData, ReadingData, RosterData
 
+CUSTOM: Final = "custom"
+"""The exchange of a broker whose balance a trader's own callable fetches."""
+
 ROSTER_PART: Final = 500
 """Brokers in one message of the roster: so many fit, however long their names and details are."""
 

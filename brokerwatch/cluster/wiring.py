@@ -26,7 +26,7 @@ from brokerwatch.cluster.order_entry import OrderEntry
 from brokerwatch.cluster.persistence import Persistence
 from brokerwatch.cluster.queries import Queries
 from brokerwatch.cluster.shutdown import SHORTEST_SHARE_S
-from brokerwatch.config.broker_spec import CUSTOM, BrokerSpec
+from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings, cluster_mistakes
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.gateway.async_source import callable_source
@@ -35,6 +35,7 @@ from brokerwatch.health.outcome import Source
 from brokerwatch.health.reading import evidence
 from brokerwatch.health.state_machine import NO_VETOES, Health
 from brokerwatch.messages import HealthState, Reading, Reason
+from brokerwatch.messages.reading import CUSTOM
 from brokerwatch.orders.in_flight import LOST_AFTER_S, InFlightOrders
 from brokerwatch.storage.records import Remembered
 

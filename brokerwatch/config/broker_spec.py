@@ -15,10 +15,8 @@ from brokerwatch.config.policy import POLICIES, SIMPLE, Rules, rule_mistakes
 from brokerwatch.config.toml_table import TomlTable
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.messages import topics
+from brokerwatch.messages.reading import CUSTOM
 from brokerwatch.money import DEFAULT_CASH, units
-
-CUSTOM: Final = "custom"
-"""The exchange of a broker whose balance a trader's own callable fetches."""
 
 EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 

@@ -18,13 +18,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from brokerwatch.config.broker_spec import CUSTOM, KEYS, BrokerSpec, default_rules
+from brokerwatch.config.broker_spec import KEYS, BrokerSpec, default_rules
 from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.config.credentials import NOT_FOR_CCXT, Catalogue, credentials_of
 from brokerwatch.config.policy import POLICIES, Rules
 from brokerwatch.config.toml_table import TomlTable, typed
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.messages import topics
+from brokerwatch.messages.reading import CUSTOM
 
 _log: Final = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from brokerwatch.config.broker_spec import CUSTOM
 from brokerwatch.exchanges.symbols import Products
 from brokerwatch.messages import CapabilityState, Product, Reading
+from brokerwatch.messages.reading import CUSTOM
 from brokerwatch.money import floor_to_step, plain
 from brokerwatch.routing.need import Need
 
