@@ -9,6 +9,8 @@ endpoint, which another program may have, is one that is free.
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
 import re
 import signal
@@ -405,3 +407,101 @@ def test_the_page_about_the_architecture_puts_each_package_on_its_level() -> Non
     for level, names, imports in rows:
         for name in re.findall(r"`(\w+)`", imports):
             assert {**levels, "simulator": 0}[name] < int(level), f"{names} imports {name}"
+
+
+PAGES: Final = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+NOT_OURS: Final = {"brokerwatch/exchanges/bybit.py", "messages.py", "embed.py"}
+"""The example of a file that a contributor writes, a file that a trader's program has, and one of a demo."""
+PACKAGES: Final = (
+    *sorted(
+        path.parent for path in (ROOT / "brokerwatch").glob("*/__init__.py") if not path.parent.is_symlink()
+    ),
+    ROOT / "actors",
+    ROOT / "messages",
+)
+
+
+def is_a_file(name: str) -> bool:
+    """Whether a page or a tour may name this file: by its path, from the top or from the package."""
+    bases = (ROOT, ROOT / "brokerwatch")
+    if "/" in name:
+        return any((base / name).is_file() for base in bases)
+    return any(any(base.rglob(name)) for base in (*bases, ROOT / "tests"))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_each_file_that_a_page_names_is_there(path: Path) -> None:
+    named = set(re.findall(r"`([\w/.-]+\.py)`", path.read_text(encoding="utf-8")))
+    assert sorted(name for name in named - NOT_OURS if not is_a_file(name)) == []
+
+
+@pytest.mark.parametrize("name", ["run_cluster.py", "verify_kraken_end_to_end.py"])
+def test_each_file_of_a_tour_is_there(name: str) -> None:
+    tour = ast.get_docstring(ast.parse(page(name))) or ""
+    named = {found for found in re.findall(r"[\w/]+\.py", tour) if found != name}
+    assert len(named) >= 5
+    assert sorted(found for found in named if not is_a_file(found)) == []
+
+
+def docstring(package: Path) -> str:
+    return ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))) or ""
+
+
+def is_there(package: Path, name: str, last: str) -> bool:
+    """Whether the package has a module or a name of a module; a bare name may be of the `last` module."""
+    module, _, attribute = name.partition(".")
+    if "*" in name:
+        return any(package.glob(f"{name}.py"))
+    if (package / f"{module}.py").is_file():
+        whole = importlib.import_module(f"brokerwatch.{package.name}.{module}")
+        return not attribute or hasattr(whole, attribute)
+    return (
+        not attribute
+        and bool(last)
+        and hasattr(importlib.import_module(f"brokerwatch.{package.name}.{last}"), name)
+    )
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_the_public_face_of_a_package_is_there(package: Path) -> None:
+    face = re.search(r"^Public face:(.*?)(?=^May import|\Z)", docstring(package), re.DOTALL | re.MULTILINE)
+    if package.name in ("messages", "simulator"):
+        assert face is None, "these two list their names in __all__"
+        return
+    assert face is not None
+    last, missing = "", list[str]()
+    for name in re.findall(r"`([\w.*]+)`", face[1]):
+        missing += [] if is_there(package, name, last) else [name]
+        last = name.partition(".")[0] if "." in name else last
+    assert missing == []
+
+
+def imported_packages(package: Path) -> set[str]:
+    """The other packages that a package imports, at any depth of its code."""
+    found: set[str] = set()
+    for path in package.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("brokerwatch"):
+                first = (node.module or "").split(".")[1:2]
+                found |= set(first or [alias.name for alias in node.names])
+    return {name for name in found if (ROOT / "brokerwatch" / name).is_dir()} - {package.name}
+
+
+def test_the_page_about_the_architecture_says_what_each_package_imports() -> None:
+    rows = re.findall(
+        r"^\| (?:\d+|apart) \| `(\w+)/?` \| .*? \| (.*?) \| .*? \|$",
+        page("docs/architecture.md"),
+        re.MULTILINE,
+    )
+    assert {name: sorted(re.findall(r"`(\w+)`", imports)) for name, imports in rows} == {
+        package.name: sorted(imported_packages(package)) for package in PACKAGES
+    }
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_a_package_imports_no_other_than_its_docstring_says(package: Path) -> None:
+    allowed = re.search(r"^May import:(.*)", docstring(package), re.DOTALL | re.MULTILINE)
+    if allowed is None:
+        assert imported_packages(package) == set(), "its docstring does not say what it may import"
+    elif not re.match(r" every", allowed[1]):
+        assert imported_packages(package) <= set(re.findall(r"`(\w+)`", allowed[1]))
