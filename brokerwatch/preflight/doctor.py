@@ -47,6 +47,7 @@ from brokerwatch.preflight.host_checks import (
     soft_limit,
     state_folder,
 )
+from brokerwatch.storage.database import secrets_of
 from brokerwatch.storage.state_folder import is_in_a_file, running, store_of
 
 HEARD_S: Final = 5.0
@@ -146,7 +147,7 @@ class Diagnostics:
         if not cluster.store and not is_sound:
             return skip("store", "file", "it is in the state folder", "mend that first")
         try:
-            return store_checks.file_line(Path(store_of(cluster).where), in_use=bool(own_cluster))
+            return store_checks.file_line(store_of(cluster), in_use=bool(own_cluster))
         except StoreError as error:
             return fail("store", "file", str(error), "correct `store` under [cluster]")
 
@@ -168,7 +169,7 @@ class ServerLook:
 
     def _look(self) -> None:
         try:
-            self._found.append(store_checks.server_line(self.cluster.store, store_of(self.cluster).where))
+            self._found.append(store_checks.server_line(store_of(self.cluster)))
         except StoreError as error:
             self._found.append(fail("store", "database", str(error), "correct `store` under [cluster]"))
         except BaseException as error:  # noqa: BLE001 - raised again by who waits for the line
@@ -189,5 +190,5 @@ def _secrets(examined: Examined) -> tuple[str, ...]:
     """Everything that may stand in no line."""
     found = {*credential_spellings(one for spec in examined.brokers for one in spec.credentials.values())}
     if examined.cluster is not None:
-        found.update(store_checks.secrets_of(examined.cluster.store))
+        found.update(secrets_of(examined.cluster.store))
     return longest_first(one for one in found if len(one) >= SHORTEST_SECRET)

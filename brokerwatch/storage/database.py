@@ -43,12 +43,15 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from brokerwatch.config.redaction import password_spellings, redacted
 from brokerwatch.errors import StoreError
+from brokerwatch.storage.inspection import Found, found_in_file, found_on_server, look_through
 from brokerwatch.storage.sqlite_file import Damaged, SqliteFile, advice, unwritable
 
 _log: Final = logging.getLogger(__name__)
 
 CONNECT_S: Final = 2
 STATEMENT_MS: Final = 4_000
+PEEK_CONNECT_S: Final = 3
+PEEK_STATEMENT_MS: Final = 1_500
 TRANSACTION_S: Final = 10.0
 """A PostgreSQL that has not done by then is frozen, and does not hang up by itself: this side does."""
 
@@ -79,6 +82,11 @@ class Schema:
     """From each older version to the next one."""
     looked_through: tuple[Table, ...]
     """The tables of a SQLite file in which damage is looked for when it is opened."""
+
+    @property
+    def checked(self) -> tuple[str, ...]:
+        """Their names, and that of the table with the version."""
+        return (_VERSION.name, *(table.name for table in self.looked_through))
 
 
 _ONE: Final[Any] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "hide_parameters": True}
@@ -145,6 +153,31 @@ class Database:
         with self._lock:
             self._drop()
 
+    def peek(self) -> Found:
+        """Look without changing anything: no file or table is made, and not a byte of a file is written.
+
+        It may block for some seconds, and needs no `open`.
+
+        Raises:
+            StoreError: It cannot be read. The text is the database's own, without place and password.
+            ImportError: The driver is missing.
+        """
+        if self._file is None:
+            engine = self._server_engine({**_NETWORK, "connect_timeout": PEEK_CONNECT_S})
+        else:
+            engine = create_engine("sqlite://", creator=self._file.connect_to_peek, **_ONE)
+        try:
+            with engine.connect() as connection:
+                if self._file is not None:
+                    return found_in_file(connection)
+                connection.exec_driver_sql(f"SET statement_timeout = {PEEK_STATEMENT_MS}")
+                return found_on_server(connection)
+        except _FORESEEN as error:
+            words = redacted(str(_cause(error)), passwords(self._url), mark="***")
+            raise StoreError(" ".join(words.split())) from error
+        finally:
+            engine.dispose()
+
     # --- opening --------------------------------------------------------------------------------------
 
     def _open_for(self, *, writes: bool) -> None:
@@ -166,7 +199,7 @@ class Database:
         engine = create_engine("sqlite://", creator=file.connect_to_read, **_ONE)
         try:
             with self._begun(engine, writes=False) as connection:
-                _look_through(connection, (_VERSION, *self._schema.looked_through))
+                look_through(connection, self._schema.checked)
                 if self._version(connection) != self._schema.version:
                     raise StoreError(f"{self.where} has other tables than ours")
         except BaseException:
@@ -182,7 +215,7 @@ class Database:
         try:
             with self._begun(engine, writes=False) as connection:
                 if self._file is not None:
-                    _look_through(connection, (_VERSION, *self._schema.looked_through))
+                    look_through(connection, self._schema.checked)
                 found = self._version(connection)
             if found < self._schema.version:
                 with self._begun(engine, writes=True) as connection:
@@ -195,15 +228,19 @@ class Database:
     def _new_engine(self) -> Engine:
         if self._file is not None:
             return create_engine("sqlite://", creator=self._file.connect, **_ONE)
-        network = {name: value for name, value in _NETWORK.items() if name not in self._url.query}
         try:
-            engine = create_engine(self._url, connect_args=network, pool_pre_ping=True, **_ONE)
+            engine = self._server_engine(_NETWORK)
         except ImportError as error:
             raise StoreError(
                 f'{self.where}: the driver is missing; pip install "brokerwatch[postgresql]"'
             ) from error
         event.listen(engine, "do_connect", self._remember_line)
         return engine
+
+    def _server_engine(self, network: Mapping[str, Any]) -> Engine:
+        """What the URL says itself about the network goes first. Raises ImportError: there is no driver."""
+        network = {name: value for name, value in network.items() if name not in self._url.query}
+        return create_engine(self._url, connect_args=network, pool_pre_ping=True, **_ONE)
 
     def _version(self, connection: Connection) -> int:
         if not inspect(connection).has_table(_VERSION.name):
@@ -289,10 +326,10 @@ class Database:
 
     def _sentence(self, error: Exception) -> str:
         cause = _cause(error)
-        said = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
+        words = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
         todo = ""
         if not isinstance(error, _FORESEEN):
-            said = f"{type(cause).__name__}: {said}"
+            words = f"{type(cause).__name__}: {words}"
             todo = "this is a mistake of brokerwatch's own, and the log has more of it"
         elif isinstance(cause, sqlite3.Error):
             todo = advice(cause)
@@ -300,13 +337,21 @@ class Database:
             todo = "name a file that this user can make and write"
         elif self._file is None and getattr(cause, "sqlstate", None) is None:
             todo = "check that the server runs, and the URL's host, user, password and database"
-        said = redacted(said, passwords(self._url), mark="***")
-        return f"{self.where}: {' '.join(said.split())}" + (f"; {todo}" if todo else "")
+        words = redacted(words, passwords(self._url), mark="***")
+        return f"{self.where}: {' '.join(words.split())}" + (f"; {todo}" if todo else "")
 
     def _drop(self) -> None:
         engine, self._engine, self._only_read = self._engine, None, False
         if engine is not None:
             engine.dispose()
+
+
+def secrets_of(url: str) -> tuple[str, ...]:
+    """What of a store's URL is secret; nothing, if it is no URL."""
+    try:
+        return passwords(make_url(url)) if url else ()
+    except (ArgumentError, ValueError):
+        return ()
 
 
 def passwords(url: URL) -> tuple[str, ...]:
@@ -344,15 +389,6 @@ def _file_of(url: URL) -> SqliteFile | None:
         return SqliteFile(Path(os.path.realpath(Path(url.database or "").expanduser())))
     except (RuntimeError, ValueError) as error:
         raise StoreError(f"the store's URL names a file that cannot be: {error}; {_WRITE}") from error
-
-
-def _look_through(connection: Connection, tables: tuple[Table, ...]) -> None:
-    there = set(inspect(connection).get_table_names())
-    for table in tables:
-        if table.name in there:
-            said = str(connection.exec_driver_sql(f"PRAGMA quick_check({table.name})").scalar())
-            if said != "ok":
-                raise Damaged(" ".join(said.split()))
 
 
 def _cause(error: Exception) -> BaseException:

@@ -94,6 +94,17 @@ class SqliteFile:
             how = "immutable=1"  # not even an empty log can be made
         return self._connected(how, "locking_mode = EXCLUSIVE")
 
+    def connect_to_peek(self) -> sqlite3.Connection:
+        """A connection that changes nothing, neither in the file nor beside it.
+
+        A file that no process has open is read as one that cannot change, since an ordinary reader would make
+        a log beside it. Where there is such a log, it is read without a lock and with its index in memory.
+        """
+        log = self.path.with_name(f"{self.path.name}-wal")
+        has_log = log.exists() and log.stat().st_size
+        how = "mode=ro&vfs=unix-none" if has_log else "mode=ro&immutable=1"
+        return self._connected(how, "locking_mode = EXCLUSIVE")
+
     def _connected(self, how: str, *pragmas: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"file:{quote(str(self.path))}?{how}",

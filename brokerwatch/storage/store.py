@@ -38,6 +38,7 @@ from brokerwatch.messages.topics import is_name
 from brokerwatch.storage.backlog import Batch
 from brokerwatch.storage.database import Database, Schema
 from brokerwatch.storage.health_record import LARGEST_US
+from brokerwatch.storage.inspection import Found
 from brokerwatch.storage.records import Hold, KeyState, Remembered, SentOrder, Stored, Transition
 from brokerwatch.storage.tables import (
     FORGOTTEN_ORDER,
@@ -78,6 +79,10 @@ class Store:
     def where(self) -> str:
         """The database, for messages: without a password."""
         return self._database.where
+
+    def peek(self) -> Found:
+        """Look at the database without changing it: see `Database.peek`, also for what it raises."""
+        return self._database.peek()
 
     def open(self) -> None:
         """Connect, and create or migrate the tables. Raises StoreError; then the next call tries again."""
@@ -126,7 +131,7 @@ class Store:
         if since_us is not None:
             wanted.append(HISTORY.c.at_us >= _storable(since_us))
         place = tuple_(HISTORY.c.at_us, HISTORY.c.id)
-        said = False
+        is_logged = False
         left = float("inf") if limit is None else limit
         after = None if limit is None or limit <= 0 else self._before_the_newest(limit, wanted)
         while left > 0:
@@ -140,8 +145,8 @@ class Store:
             for row in rows:
                 if not (wrong := _impossible(row)):
                     yield _transition(row)
-                elif not said:
-                    said = True
+                elif not is_logged:
+                    is_logged = True
                     _log.warning(
                         "%s: lines of the history that this version does not understand are left out; "
                         "the first is of %s: %s",
