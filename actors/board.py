@@ -59,7 +59,7 @@ class Slot:
             self._compose()
             self._lock.notify_all()
 
-    def said(self) -> tuple[Reading, Vetoes]:
+    def parts(self) -> tuple[Reading, Vetoes]:
         """The evidence and the vetoes, as they were written."""
         with self._lock:
             return self._evidence, self._vetoes
@@ -127,9 +127,9 @@ class Board:
         """Whether this broker can be trusted right now. Raises UnknownBroker."""
         return self.slot(broker).reading.available
 
-    def said(self) -> dict[str, tuple[Reading, Vetoes]]:
+    def parts(self) -> dict[str, tuple[Reading, Vetoes]]:
         """Broker to its evidence and its vetoes, as they were written."""
-        return {name: slot.said() for name, slot in self._slots.items()}
+        return {name: slot.parts() for name, slot in self._slots.items()}
 
     def readings(self) -> tuple[Reading, ...]:
         """Every broker's reading, in the order of the configuration."""

@@ -184,24 +184,24 @@ class HealthSupervisor(Actor):
             durable: Future[bool] | None = None
             match command.verb:
                 case "hold":
-                    said, durable = self._hold(command, now)
+                    reply, durable = self._hold(command, now)
                 case "release":
-                    said, durable = self._release(name, now)
+                    reply, durable = self._release(name, now)
                 case "reset":
-                    said = self._reset(name, now)
+                    reply = self._reset(name, now)
                 case _:
                     raise ControlError(f"no such command: {command.verb[:40]!r}")
         except ControlError as error:
             command.reply.set_exception(error)
             return
-        self._journal.commanded(command.verb, command.by, self._views[name].reading, said, now)
-        _log.warning("%s (%s)", said, command.by)
+        self._journal.commanded(command.verb, command.by, self._views[name].reading, reply, now)
+        _log.warning("%s (%s)", reply, command.by)
         if durable is None:
-            command.reply.set_result(said)
+            command.reply.set_result(reply)
         else:
             # The operator relies on the reply, also after a kill: it comes when the store has the hold.
             durable.add_done_callback(
-                lambda done: command.reply.set_result(said if done.result() else f"{said}; {NOT_STORED}")
+                lambda done: command.reply.set_result(reply if done.result() else f"{reply}; {NOT_STORED}")
             )
 
     def _hold(self, command: OperatorCommand, now: Instant) -> tuple[str, Future[bool] | None]:

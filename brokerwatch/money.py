@@ -1,6 +1,6 @@
 """How an amount is written and rounded, and which currencies may be added up: those pegged to one unit.
 
-A dollar and a dollar stablecoin are one figure to a trader who asks for his cash; a euro beside
+A dollar and a dollar stablecoin are one figure to a trader who asks for cash; a euro beside
 them is not, and adding it up would be wrong by the exchange rate. A currency that is not
 listed is a unit of its own. (A peg is a promise of the issuer, not a market price.)
 """

@@ -63,12 +63,12 @@ class Screen:
         with LineWriter(self.stopping) as lines:
             if not self.as_json:
                 lines.emit(self.title)
-            for heard in self.listener.changes(wait_s=REFRESH_S, known=True):
-                if heard is not None:
-                    key = _line_key(heard.reading)
-                    if self.as_json or key != last.get(heard.reading.broker):
-                        last[heard.reading.broker] = key
-                        lines.emit(json_object(heard) if self.as_json else change_line(heard))
+            for received in self.listener.changes(wait_s=REFRESH_S, known=True):
+                if received is not None:
+                    key = _line_key(received.reading)
+                    if self.as_json or key != last.get(received.reading.broker):
+                        last[received.reading.broker] = key
+                        lines.emit(json_object(received) if self.as_json else change_line(received))
                         shown += 1
                 elif self.up_s() >= quiet_at_s and not self.listener.readings():
                     quiet_at_s = float("inf")

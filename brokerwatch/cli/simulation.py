@@ -153,7 +153,7 @@ def _said_json(exchange: SimulatedExchange, keys: Sequence[Mapping[str, str]]) -
 def _said(exchange: SimulatedExchange, keys: Sequence[Mapping[str, str]]) -> list[str]:
     """What people read: Python and TOML to copy."""
     name = exchange.ccxt_id
-    said = [
+    shown = [
         f"A simulated {name} is at {exchange.url}; its keys and its money are made up. Ctrl-C ends it.",
         "",
         "ccxt comes here with:",
@@ -182,9 +182,9 @@ def _said(exchange: SimulatedExchange, keys: Sequence[Mapping[str, str]]) -> lis
     ]
     for number, one in enumerate(keys[1:], 2):
         named = {CCXT_NAMES.get(key, key): value for key, value in one.items()}
-        said += ["", f"account {number} has these keys:", ""]
-        said += [f"    {key!r}: {value!r}," for key, value in named.items()]
-    return said
+        shown += ["", f"account {number} has these keys:", ""]
+        shown += [f"    {key!r}: {value!r}," for key, value in named.items()]
+    return shown
 
 
 def _toml(path: str, options: Mapping[str, Any]) -> list[str]:

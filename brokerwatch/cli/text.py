@@ -16,11 +16,11 @@ from brokerwatch.money import EXACT, plain
 from brokerwatch.storage.records import Transition
 
 
-def json_object(heard: ReceivedReading) -> str:
+def json_object(received: ReceivedReading) -> str:
     """One reading as a JSON object: the wire's own map, with its publisher and its time beside it."""
-    stamp = heard.stamp
-    said = {"src": stamp.src, "epoch": stamp.epoch, "seq": stamp.seq, "ts_us": stamp.ts_us}
-    return json.dumps({**msgspec.to_builtins(heard.reading.data()), **said}, ensure_ascii=False)
+    stamp = received.stamp
+    fields = {"src": stamp.src, "epoch": stamp.epoch, "seq": stamp.seq, "ts_us": stamp.ts_us}
+    return json.dumps({**msgspec.to_builtins(received.reading.data()), **fields}, ensure_ascii=False)
 
 
 def history_object(line: Transition) -> str:
@@ -39,7 +39,7 @@ def history_line(line: Transition) -> str:
 
 def nothing_heard_object(detail: str) -> str:
     """The JSON object that is shown when nothing was ever received."""
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "broker": None,
         "exchange": None,
         "state": int(HealthState.UNKNOWN),
@@ -48,15 +48,15 @@ def nothing_heard_object(detail: str) -> str:
         "reason": str(Reason.NOTHING_HEARD),
         "detail": detail,
     }
-    return json.dumps(said)
+    return json.dumps(fields)
 
 
-def change_line(heard: ReceivedReading) -> str:
+def change_line(received: ReceivedReading) -> str:
     """One reading as a line for a log or a pipe, with the time at which it was said or ran out."""
-    reading = heard.reading
+    reading = received.reading
     shown_age = f" ({age(reading)})" if reading.as_of is not None else ""
     return (
-        f"{clock_time(max(heard.stamp.ts_us, reading.since_us))} {reading.broker:<16} "
+        f"{clock_time(max(received.stamp.ts_us, reading.since_us))} {reading.broker:<16} "
         f"{'available' if reading.available else 'not available':<14}"
         f"{reading.status:<12} {reading.reason:<13} errors {reading.error_count:<4} "
         f"cash {cash(reading)}{shown_age} {reading.detail}"

@@ -60,7 +60,7 @@ def listen(*, endpoints: tuple[str, ...], config: Path | None, as_json: bool, co
     endpoints = endpoints or (health_endpoint(config),)
     where = ", ".join(endpoints)
     with stop_signals() as stopped, Listener(*endpoints) as listener:
-        heard = Screen(
+        received = Screen(
             listener,
             stopped.is_set,
             SystemClock().up_s,
@@ -73,7 +73,7 @@ def listen(*, endpoints: tuple[str, ...], config: Path | None, as_json: bool, co
             quiet_after_s=NOTHING_HEARD_S,
             on_quiet=f"nothing heard from {where} for {NOTHING_HEARD_S:g} s: is a cluster running there?",
         ).show()
-    if not heard:
+    if not received:
         sys.exit(exits.NOTHING_HEARD)
 
 
@@ -108,14 +108,14 @@ def status(
     where = endpoint or health_endpoint(config)
     with Listener(where) as listener:
         listener.complete.wait(timeout)
-        heard = sorted(listener.heard(), key=lambda one: one.reading.broker)
-        asked = [one for one in heard if broker in (None, one.reading.broker)]
-    if not heard:
+        received = sorted(listener.heard(), key=lambda one: one.reading.broker)
+        asked = [one for one in received if broker in (None, one.reading.broker)]
+    if not received:
         detail = f"nothing heard from {where} within {timeout:g} s: is a cluster running there?"
         output.emit_all([text.nothing_heard_object(detail) if as_json else detail])
         sys.exit(exits.NOTHING_HEARD)
     if not asked:
-        known = ", ".join(sorted(one.reading.broker for one in heard))
+        known = ", ".join(sorted(one.reading.broker for one in received))
         exits.fail(f"{where} publishes no broker named {broker!r}; there are: {known}")
     # The answer is settled before it is written: a slow reader must not let it expire.
     available = all(one.reading.available for one in asked)

@@ -123,14 +123,14 @@ class ControlServer:
 
     async def _obeyed(self, command: Command, caller: str) -> str:
         """What the cluster says to it. It is never cancelled: the supervisor may carry it out later."""
-        said = asyncio.ensure_future(self._obey(command, caller))
-        done, _ = await asyncio.wait({said}, timeout=PATIENCE_S)
+        reply = asyncio.ensure_future(self._obey(command, caller))
+        done, _ = await asyncio.wait({reply}, timeout=PATIENCE_S)
         if not done:
-            said.add_done_callback(lambda late: late.cancelled() or late.exception())
+            reply.add_done_callback(lambda late: late.cancelled() or late.exception())
             raise ControlError(
                 f"no answer within {PATIENCE_S:g} s; it may still be carried out: see `brokerwatch history`"
             )
-        return said.result()
+        return reply.result()
 
 
 def _caller(connection: socket.socket) -> str | None:

@@ -180,7 +180,7 @@ class Lives:
         health = HealthPublishing(publishing, publish_balances=self._settings.publish_balances)
         self._health = health
         self._supervisor = HealthSupervisor.start(
-            {name: unheard(*said, now) for name, said in self._board.said().items()},
+            {name: unheard(*parts, now) for name, parts in self._board.parts().items()},
             dict(self._lives),
             SupervisorContext(
                 start_broker=self._reborn,

@@ -35,7 +35,7 @@ def restored(
             state.journal.held(name, None)
             state.journal.commanded("release", ITS_END, slot.reading, held_words(hold), now)
             continue
-        slot.write_vetoes(slot.said()[1].lay(Reason.HELD_OUT, held_words(hold), now, until=until))
+        slot.write_vetoes(slot.parts()[1].lay(Reason.HELD_OUT, held_words(hold), now, until=until))
     return healths
 
 
@@ -57,5 +57,5 @@ def missed_holds(board: Board, remembered: Remembered, now: Instant) -> Iterator
         until = moment(hold.until_us, now)
         if name not in board or (until is not None and until.up_s <= now.up_s):
             continue
-        if Reason.HELD_OUT not in board.slot(name).said()[1].laid:
+        if Reason.HELD_OUT not in board.slot(name).parts()[1].laid:
             yield OperatorCommand("hold", name, hold.by, hold.why, until, Future())

@@ -224,15 +224,15 @@ def classify(failure: Failure, words: FaultWords = NO_WORDS, wall_s: float = 0.0
 
     A Retry-After that is a date counts from `wall_s`, since 1970.
     """
-    said = _said(failure, words)
-    throttled = words.throttled_until.search(said)
+    stated = _said(failure, words)
+    throttled = words.throttled_until.search(stated)
     return Fault(
-        _kind(failure, said, words),
-        (words.hint if words.hint_words.search(said) else "") + " ".join(failure.text.split()),
+        _kind(failure, stated, words),
+        (words.hint if words.hint_words.search(stated) else "") + " ".join(failure.text.split()),
         retry_after_s=_retry_after_s(
             failure.retry_after, wall_s, None if throttled is None else float(throttled[1])
         ),
-        lockout_s=words.lockout_s if words.lockout.search(said) else 0.0,
+        lockout_s=words.lockout_s if words.lockout.search(stated) else 0.0,
     )
 
 
@@ -277,10 +277,10 @@ def _structure(failure: Failure) -> Mapping[str, object] | list[object]:
     return cast("dict[str, object] | list[object]", found) if isinstance(found, dict | list) else {}
 
 
-def _kind(failure: Failure, said: str, words: FaultWords) -> FaultKind:
+def _kind(failure: Failure, stated: str, words: FaultWords) -> FaultKind:
     """Ask the tables in order; the first that knows decides."""
-    for pattern, kind in words.kinds if said else ():
-        if pattern.search(said):
+    for pattern, kind in words.kinds if stated else ():
+        if pattern.search(stated):
             return kind
     # A trader's own callable raises these as they are; ccxt wraps them.
     names = {*failure.causes, *failure.classes}

@@ -251,11 +251,11 @@ class Checks:
         try:
             return self._probe.candles
         except CouldNotAsk as error:
-            said = "" if error.fault is None else error.fault.detail
+            detail = "" if error.fault is None else error.fault.detail
             if not mine:
-                about_others = any(said.startswith(words) for words in others)
+                about_others = any(detail.startswith(words) for words in others)
             else:
-                about_others = not any(said.startswith(words) for words in mine)
+                about_others = not any(detail.startswith(words) for words in mine)
             if about_others:
                 raise NotDone("not done: the candles are none that can be used") from None
             raise
@@ -361,10 +361,10 @@ class Checks:
                 self._probe.ask_again(self._probe.exchange.ask_balance)
             except CouldNotAsk as error:
                 return failed(f"of {IN_A_ROW} signed questions in a row number {number} was refused: {error}")
-        said = f"{IN_A_ROW} signed questions in a row, each accepted"
+        detail = f"{IN_A_ROW} signed questions in a row, each accepted"
         other = self._used_by
         if other and other == self._own_cluster:
-            return passed(f"{said}, while {other}, the cluster of this account, uses the key too")
+            return passed(f"{detail}, while {other}, the cluster of this account, uses the key too")
         if other:
-            return warned(f"{said}; {other} uses the same key now: give each a key of its own")
-        return passed(said)
+            return warned(f"{detail}; {other} uses the same key now: give each a key of its own")
+        return passed(detail)

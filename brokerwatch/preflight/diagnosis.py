@@ -144,8 +144,8 @@ def credentials(spec: BrokerSpec, unsigned: str | None) -> Line:
             f"{given}, and no request can be signed: {unsigned}",
             "put the whole secret there",
         )
-    said = "; a request can be signed with them" if unsigned is not None else ""
-    return ok(subject, "keys present", f"{given}{said}")
+    statement = "; a request can be signed with them" if unsigned is not None else ""
+    return ok(subject, "keys present", f"{given}{statement}")
 
 
 def _from_where(names: Iterable[str], origins: Mapping[str, Origin]) -> str:
@@ -256,13 +256,13 @@ class ExchangeFacts:
     """How many markets it lists; asked where it has no clock and no word about itself."""
 
 
-def exchange(told: ExchangeFacts) -> tuple[Line, ...]:
+def exchange(facts: ExchangeFacts) -> tuple[Line, ...]:
     """Whether it can be reached, whether the clocks agree, and what it says of itself."""
-    subject = f"exchange {told.name}"
-    answers = [told.skew_ms, told.status, told.markets]
+    subject = f"exchange {facts.name}"
+    answers = [facts.skew_ms, facts.status, facts.markets]
     faults = [answer for answer in answers if isinstance(answer, Fault)]
-    heard = any(answer is not None and not isinstance(answer, Fault) for answer in answers)
-    if not heard and not any(fault.kind in _HEARD for fault in faults):
+    answered = any(answer is not None and not isinstance(answer, Fault) for answer in answers)
+    if not answered and not any(fault.kind in _HEARD for fault in faults):
         fault = faults[0] if faults else Fault(FaultKind.NETWORK, "it was not asked")
         because, first = "it was not reached", "mend that first"
         advice = _REACHING.get(fault.kind, _ASK_AGAIN)
@@ -271,22 +271,26 @@ def exchange(told: ExchangeFacts) -> tuple[Line, ...]:
             skip(subject, "clock", because, first),
             skip(subject, "status", because, first),
         )
-    return (_reached(subject, told, faults, heard=heard), _clock(subject, told), _status(subject, told))
+    return (
+        _reached(subject, facts, faults, answered=answered),
+        _clock(subject, facts),
+        _status(subject, facts),
+    )
 
 
-def _reached(subject: str, told: ExchangeFacts, faults: list[Fault], *, heard: bool) -> Line:
+def _reached(subject: str, facts: ExchangeFacts, faults: list[Fault], *, answered: bool) -> Line:
     limited = [fault for fault in faults if fault.kind is FaultKind.RATE_LIMITED]
-    if limited and not heard:
+    if limited and not answered:
         return warn(subject, "reachable", f"{limited[0].kind}: {limited[0].detail}", _ASK_AGAIN)
-    if isinstance(told.skew_ms, float):
-        return ok(subject, "reachable", f"answered in {told.took_ms:.0f} ms")
-    if isinstance(told.markets, int):
-        return ok(subject, "reachable", f"it lists {told.markets} markets")
+    if isinstance(facts.skew_ms, float):
+        return ok(subject, "reachable", f"answered in {facts.took_ms:.0f} ms")
+    if isinstance(facts.markets, int):
+        return ok(subject, "reachable", f"it lists {facts.markets} markets")
     return ok(subject, "reachable", "it answers")
 
 
-def _clock(subject: str, told: ExchangeFacts) -> Line:
-    skew = told.skew_ms
+def _clock(subject: str, facts: ExchangeFacts) -> Line:
+    skew = facts.skew_ms
     if skew is None:
         return warn(
             subject, "clock", "it has none that can be asked, so this machine's is not compared",
@@ -307,18 +311,18 @@ def _clock(subject: str, told: ExchangeFacts) -> Line:
         return fail(subject, "clock", evidence, "let NTP set this machine's clock")
     if abs(skew) > SKEW_WARNS_MS:
         return warn(subject, "clock", evidence, "let NTP set this machine's clock")
-    if told.took_ms > SKEW_FAILS_MS:
+    if facts.took_ms > SKEW_FAILS_MS:
         return warn(
-            subject, "clock", f"the answer took {told.took_ms / 1_000:.1f} s, which hides what is less",
+            subject, "clock", f"the answer took {facts.took_ms / 1_000:.1f} s, which hides what is less",
             "look again when the exchange is quicker",
         )  # fmt: skip
-    return ok(subject, "clock", f"no difference to be seen, by a question that took {told.took_ms:.0f} ms")
+    return ok(subject, "clock", f"no difference to be seen, by a question that took {facts.took_ms:.0f} ms")
 
 
-def _status(subject: str, told: ExchangeFacts) -> Line:
-    status = told.status
-    if isinstance(told.skew_ms, Fault) and told.skew_ms.kind is FaultKind.MAINTENANCE and not _word(status):
-        status = told.skew_ms
+def _status(subject: str, facts: ExchangeFacts) -> Line:
+    status = facts.status
+    if isinstance(facts.skew_ms, Fault) and facts.skew_ms.kind is FaultKind.MAINTENANCE and not _word(status):
+        status = facts.skew_ms
     if status is None:
         return ok(subject, "status", "it has no word about itself that can be asked")
     if isinstance(status, Fault):
@@ -327,11 +331,11 @@ def _status(subject: str, told: ExchangeFacts) -> Line:
         return warn(
             subject, "status", f"{status.kind}: {status.detail}", _REACHING.get(status.kind, _ASK_AGAIN)
         )
-    said = f"{status.word}: {status.detail}" if status.detail else str(status.word)
+    statement = f"{status.word}: {status.detail}" if status.detail else str(status.word)
     if status.word is not StatusWord.ONLINE:
-        return warn(subject, "status", f"it says of itself: {said}", "wait until it is over")
+        return warn(subject, "status", f"it says of itself: {statement}", "wait until it is over")
     if status.detail:
-        return warn(subject, "status", f"it says of itself: {said}", "be ready for that")
+        return warn(subject, "status", f"it says of itself: {statement}", "be ready for that")
     return ok(subject, "status", "it says of itself that it is online")
 
 

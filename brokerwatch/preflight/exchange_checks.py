@@ -42,7 +42,7 @@ class _Asked:
     """What one address was asked."""
 
     name: str
-    told: Future[ExchangeFacts]
+    facts: Future[ExchangeFacts]
 
 
 class Reachability:
@@ -74,7 +74,7 @@ class Reachability:
             name = (
                 f"{spec.exchange} at {address or 'its own address'}" if address or several else spec.exchange
             )
-            self._asked.append(_Asked(name, self._loop.submit(self._told(name, spec, access))))
+            self._asked.append(_Asked(name, self._loop.submit(self._facts(name, spec, access))))
         return self
 
     def __exit__(
@@ -104,13 +104,13 @@ class Reachability:
         """What came of each exchange, in the order of the configuration. It waits for them."""
         for asked in self._asked:
             try:
-                told = asked.told.result(2 * (ASK_S + GRACE_S))
+                facts = asked.facts.result(2 * (ASK_S + GRACE_S))
             except TimeoutError:
                 fault = Fault(FaultKind.NETWORK, "no answer in time")
-                told = ExchangeFacts(asked.name, fault, 0.0, None)
-            yield from exchange(told)
+                facts = ExchangeFacts(asked.name, fault, 0.0, None)
+            yield from exchange(facts)
 
-    async def _told(self, name: str, spec: BrokerSpec, access: Access) -> ExchangeFacts:
+    async def _facts(self, name: str, spec: BrokerSpec, access: Access) -> ExchangeFacts:
         venue = access.venue
         timing: Timing | Fault | None
         status: Status | Fault | None

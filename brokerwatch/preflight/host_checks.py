@@ -100,8 +100,8 @@ def state_folder(settings: ClusterSettings, own_cluster: str) -> list[Line]:
         lines.append(room(str(path), shutil.disk_usage(there).free))
     except OSError as error:
         lines.append(warn(subject, "room", f"cannot be told: {error.strerror}", "look after its disk"))
-    said = f"{own_cluster} runs cluster {settings.name} in it now" if own_cluster else "none runs in it now"
-    return [*lines, ok(subject, "cluster", said)]
+    usage = f"{own_cluster} runs cluster {settings.name} in it now" if own_cluster else "none runs in it now"
+    return [*lines, ok(subject, "cluster", usage)]
 
 
 def _folder(path: Path) -> Line:

@@ -88,7 +88,7 @@ class Verification:
     def __init__(
         self,
         spec: BrokerSpec,
-        told: Progress,
+        progress: Progress,
         *,
         clock: Clock | None = None,
         known: Mapping[str, KeyState] = MappingProxyType({}),
@@ -96,7 +96,7 @@ class Verification:
         settle_s: float = 0.0,
     ) -> None:
         self._spec = spec
-        self._told = told
+        self._progress = progress
         self._clock = SystemClock() if clock is None else clock
         self._cluster = Cluster(
             (verification_spec(spec),),
@@ -150,7 +150,7 @@ class Verification:
         for number, check in enumerate(CHECKLIST, 1):
             if self._ended.is_set():
                 raise Stopped
-            self._told.begins(check, number)
+            self._progress.begins(check, number)
             before_s = self._clock.up_s()
             judgement = self._judged(checks.by_name[check.name])
             if self._ended.is_set():
@@ -159,7 +159,7 @@ class Verification:
             evidence = one_line(probe.redacted(judgement.evidence + self._reservation(check)))
             finding = Finding(check, Judgement(judgement.outcome, evidence), took_ms)
             self._found[check.name] = finding
-            self._told.ended(finding)
+            self._progress.ended(finding)
         self._look_back(checks.dry_run, probe)
 
     def _reservation(self, check: Check) -> str:
@@ -173,7 +173,7 @@ class Verification:
         """Look again for what seemed to place nothing: an exchange may be slow to do what it must not."""
         if not dry_run.has_sent:
             return
-        self._told.begins(REHEARSED[-1], len(CHECKLIST))
+        self._progress.begins(REHEARSED[-1], len(CHECKLIST))
         if self._ended.wait(self._settle_s):
             raise Stopped
         placed = dry_run.last_look()
@@ -181,7 +181,7 @@ class Verification:
             before = self._found[check.name]
             judgement = failed(one_line(probe.redacted(placed)))
             self._found[check.name] = Finding(check, judgement, before.took_ms)
-            self._told.ended(self._found[check.name])
+            self._progress.ended(self._found[check.name])
 
     def _judged(self, do: Callable[[], Judgement]) -> Judgement:
         """How a check ends: also where it cannot be done, or was not answered."""

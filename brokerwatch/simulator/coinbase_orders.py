@@ -112,12 +112,12 @@ class CoinbaseOrders(SimulatedExchange):
             "side": order.side.upper(),
             "client_order_id": client_id,
         }
-        told = {
+        answer = {
             "success": True,
             "success_response": taken,
             "order_configuration": _configuration(order),
         }
-        return self.with_warning(told, fault)
+        return self.with_warning(answer, fault)
 
     def _preview_order(self, call: Call, account: Account, fault: str) -> Json:
         wish = _wish(_body(call), "")
@@ -129,7 +129,7 @@ class CoinbaseOrders(SimulatedExchange):
         except Unplaceable as refused:
             flaws = [_preview_reason(refused)]
         bid, ask = self.best(wish.market)
-        told = {
+        answer = {
             "order_total": f"{base * price:f}",
             "commission_total": "0",
             "errs": flaws,
@@ -146,7 +146,7 @@ class CoinbaseOrders(SimulatedExchange):
             "slippage": "0",
             "preview_id": "" if flaws else str(uuid.uuid4()),
         }
-        return self.with_warning(told, fault)
+        return self.with_warning(answer, fault)
 
     def _cancel_orders(self, call: Call, account: Account, fault: str) -> Json:
         wanted = _body(call).get("order_ids")

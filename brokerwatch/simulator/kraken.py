@@ -205,7 +205,7 @@ class SimulatedKraken(KrakenOrders):
 
     def _key_info(self, _call: Call, account: Account, fault: str) -> Json:
         allowed = [words for name, words in _PERMISSIONS.items() if name in account.permissions]
-        told = {
+        answer = {
             "apiKeyName": "simulated",
             "apiKey": account.api_key,
             "nonce": str(self._last_nonce[account.api_key]),
@@ -220,7 +220,7 @@ class SimulatedKraken(KrakenOrders):
             "ipAllowlist": self.key_ip.split(",") if self.key_ip else [],
             "lastUsed": str(int(self.now_s())),
         }
-        return self.with_warning(result(told), fault)
+        return self.with_warning(result(answer), fault)
 
     def _asset_pairs(self, _call: Call) -> Json:
         pairs = {PAIR_IDS[market.symbol]: market for market in self.listed()}

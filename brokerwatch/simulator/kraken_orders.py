@@ -106,10 +106,10 @@ class KrakenOrders(SimulatedExchange):
             order = self.place_dry(account, wish) if only_checked else self.place(account, wish)
         except Unplaceable as refused:
             raise Refused(_REFUSALS[refused.flaw]) from refused
-        told: dict[str, object] = {"descr": {"order": _sentence(order)}}
+        answer: dict[str, object] = {"descr": {"order": _sentence(order)}}
         if not only_checked:
-            told |= {name: [text] for name, text in id_field("txid", order.id, fault).items()}
-        return self.with_warning(result(told), fault)
+            answer |= {name: [text] for name, text in id_field("txid", order.id, fault).items()}
+        return self.with_warning(result(answer), fault)
 
     def _cancel_order(self, call: Call, account: Account, _fault: str) -> Json:
         form = _form(call)

@@ -81,8 +81,8 @@ def opened(exchange: str, status: Status | None, market: Product | None) -> Judg
     words: list[str] = []
     if status is not None:
         if status.word is not StatusWord.ONLINE:
-            said = f"{status.word}: {status.detail}" if status.detail else str(status.word)
-            return failed(f"{exchange} says of itself: {said}")
+            statement = f"{status.word}: {status.detail}" if status.detail else str(status.word)
+            return failed(f"{exchange} says of itself: {statement}")
         words.append(f"it says that it is online{f', and {status.detail}' if status.detail else ''}")
     if market is not None:
         if not market.active:
@@ -127,16 +127,16 @@ def rights(facts: KeyFacts, *, trading: bool, dry_run: bool | None, now_s: float
         return warned("whether the key may trade is known only once it does")
     if trading and facts.lacks:
         return warned(f"the key has no {facts.lacks}")
-    said = "it may read" if facts.query else "it could read the balance"
+    statement = "it may read" if facts.query else "it could read the balance"
     if may_trade:
-        said += " and trade" if facts.query else ", and may trade"
+        statement += " and trade" if facts.query else ", and may trade"
     if facts.ends_s is not None and facts.ends_s - now_s < KEY_ENDS_S:
-        return warned(f"{said}; the key ends at {moment(facts.ends_s)}")
+        return warned(f"{statement}; the key ends at {moment(facts.ends_s)}")
     if facts.addresses is None:
-        return passed(f"{said}; {exchange} does not say which addresses it is bound to")
+        return passed(f"{statement}; {exchange} does not say which addresses it is bound to")
     if not facts.addresses:
-        return warned(f"{said}, from any address: bind it to this machine's")
-    return passed(f"{said}, from {', '.join(facts.addresses)} only")
+        return warned(f"{statement}, from any address: bind it to this machine's")
+    return passed(f"{statement}, from {', '.join(facts.addresses)} only")
 
 
 # --- balance --------------------------------------------------------------------------------------
@@ -182,17 +182,17 @@ def _holdings(holdings: Mapping[str, Holding]) -> str:
 
 def held(balance: DetailedBalance, orders: Sequence[OpenOrder]) -> Judgement:
     """Whether the balance says that what open orders hold is held."""
-    said = {
+    statement = {
         code: summed((found.used, found.staked.copy_negate())) for code, found in balance.holdings.items()
     }
     needed = held_by(orders)
     for code, amount in needed.items():
-        if said.get(code, Decimal(0)) < amount * HELD_SHARE:
+        if statement.get(code, Decimal(0)) < amount * HELD_SHARE:
             return failed(
                 f"open orders hold {plain(amount)} {code}, and the balance says that "
-                f"{plain(said.get(code, Decimal(0)))} is held: money that is bound would be spent again"
+                f"{plain(statement.get(code, Decimal(0)))} is held: money that is bound would be spent again"
             )
-    shown = money({code: amount for code, amount in said.items() if amount})
+    shown = money({code: amount for code, amount in statement.items() if amount})
     if not orders:
         return passed(f"no order is open; held: {shown}")
     unclear = sum(order.holds is None for order in orders)
@@ -240,8 +240,10 @@ def positions(
                 f"{code}: a position of {plain(each.base_amount)}, and {plain(holdings[code].total)} is held"
             )
     open_ = [each for each in found if each.kind != "spot"]
-    said = f"{len(coins)} coins held" + (f": {', '.join(sorted(coins))}" if coins else "")
-    return passed(f"{said}; {len(open_)} derivatives open" if open_ else f"{said}; nothing else open")
+    statement = f"{len(coins)} coins held" + (f": {', '.join(sorted(coins))}" if coins else "")
+    return passed(
+        f"{statement}; {len(open_)} derivatives open" if open_ else f"{statement}; nothing else open"
+    )
 
 
 def _coin(position: Position, listed: Products) -> str:
