@@ -4,134 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import http.server
-import importlib
 import inspect
-import json
 import re
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final
 
 import pytest
 
 from brokerwatch.clock import ManualClock
 from brokerwatch.dropin.guard import guard
-from brokerwatch.dropin.last_known import MAX_ACCOUNTS
-from brokerwatch.errors import BalanceUnknown, ConfigError, CouldNotAsk
-from brokerwatch.exchanges.coinbase import older_holdings
-from brokerwatch.exchanges.envelope import UnprovenAnswer
-from brokerwatch.health.empty_answers import EMPTY_OVER_S, EMPTY_READS
+from brokerwatch.errors import BalanceUnknown, CouldNotAsk
 from brokerwatch.simulator import (
     FAULTS,
-    SimulatedCoinbase,
     SimulatedExchange,
     SimulatedKraken,
     SimulatedOkx,
     serve,
 )
-from brokerwatch.simulator.ccxt_config import ccxt_config
-
-# Without its types, which do not pass a strict check.
-ccxt: Any = importlib.import_module("ccxt")
-ccxt_async: Any = importlib.import_module("ccxt.async_support")
+from tests.support.guarded_bots import (
+    KINDS,
+    PATIENT_MS,
+    Bot,
+    OlderCoinbase,
+    Stranger,
+    alike,
+    bitso,
+    bitso_says,
+    bot_on,
+    both_modes,
+    ccxt,
+    ccxt_async,
+    config,
+    every_kind,
+    stranger,
+)
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "ccxt-bot.md"
-KINDS: Final[tuple[type[SimulatedExchange], ...]] = (SimulatedKraken, SimulatedCoinbase, SimulatedOkx)
-PATIENT_MS: Final = 20_000
 IMPATIENT_MS: Final = 100
 ENDLESS: Final = ("hang", "stalled", "stalled_body", "drip")
 HARMLESS: Final = {("coinbase", "warning_beside_result")}
 """Faults after which the answer still proves the balance."""
 SILENT: Final = ("empty_body", "null_body", "html_200", "cut_json", "redirect")
 """Faults of which plain ccxt says nothing."""
-
-
-class OlderCoinbase(SimulatedCoinbase):
-    """With the list that ccxt reads unless it is told otherwise."""
-
-    next_uri: str | None = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.private_routes = {**self.private_routes, ("GET", "/v2/accounts"): self._older}
-
-    def _older(self, call: object, account: Any, fault: str) -> dict[str, Any]:
-        del call
-        if fault == "empty_result":
-            return {"data": []}
-        rows = [
-            {
-                "id": row.currency,
-                "type": "wallet",
-                "currency": {"code": row.currency},
-                "balance": {"amount": row.free, "currency": row.currency},
-            }
-            for row in self.rows_of(account, fault)
-        ]
-        return {"pagination": {"limit": 250, "next_uri": self.next_uri}, "data": rows}
-
-
-def config(exchange: SimulatedExchange, **values: Any) -> dict[str, Any]:
-    return {**ccxt_config(exchange), "timeout": PATIENT_MS, **values}
-
-
-def alike(balance: Mapping[str, Any]) -> str:
-    """A balance without the moments that are in it, exact to the types."""
-
-    moments = ("uTime", "timestamp", "datetime", "brokerwatch")
-
-    def without(value: Any) -> Any:
-        match value:
-            case dict():
-                inside = cast("dict[str, Any]", value)
-                return {key: without(inner) for key, inner in inside.items() if key not in moments}
-            case list():
-                return [without(inner) for inner in cast("Iterable[Any]", value)]
-            case _:
-                return value
-
-    return repr(without(balance))
-
-
-class Bot:
-    """A trader's instance, asynchronous or not, and how a test calls it."""
-
-    def __init__(self, exchange: SimulatedExchange, mode: str, **values: Any) -> None:
-        self._runner = asyncio.Runner() if mode == "async" else None
-        library: Any = ccxt if self._runner is None else ccxt_async
-        self.mine = getattr(library, exchange.ccxt_id)(config(exchange, **values))
-        self.mine.timeout_on_exit = 0
-
-    def run(self, ask: Callable[[], Any]) -> Any:
-        if self._runner is None:
-            return ask()
-
-        async def asked() -> Any:
-            return await ask()
-
-        return self._runner.run(asked())
-
-    def balance_of(self, which: Any, *params: Any) -> Any:
-        return self.run(lambda: which.fetch_balance(*params))
-
-    def close(self) -> None:
-        if self._runner is not None:
-            self.run(self.mine.close)
-            self._runner.close()
-
-
-@contextmanager
-def bot_on(exchange: SimulatedExchange, mode: str, **values: Any) -> Generator[Bot]:
-    with serve(exchange):
-        bot = Bot(exchange, mode, **values)
-        try:
-            yield bot
-        finally:
-            bot.close()
 
 
 @pytest.fixture(scope="module")
@@ -147,10 +65,6 @@ def bots() -> Iterator[dict[tuple[str, str], tuple[SimulatedExchange, Bot]]]:
                 bot.balance_of(bot.mine)  # its markets are loaded, as those of a bot that runs
                 found[exchange.ccxt_id, mode] = exchange, bot
         yield found
-
-
-both_modes = pytest.mark.parametrize("mode", ["sync", "async"])
-every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 # --- what plain ccxt gives -------------------------------------------------------------------------------
@@ -280,256 +194,6 @@ def test_a_server_that_drips_gives_a_synchronous_bot_nothing_false_when_it_ends(
                 look_again.wait(0.01)
         error = waiting.exception(20)
     assert isinstance(error, BalanceUnknown)
-
-
-# --- what is raised --------------------------------------------------------------------------------------
-
-
-@both_modes
-@pytest.mark.parametrize(
-    ("fault", "theirs"),
-    [
-        ("http_502_html", ccxt.ExchangeNotAvailable),
-        ("http_429", ccxt.RateLimitExceeded),
-        ("http_401_html", ccxt.AuthenticationError),
-        ("bad_key", ccxt.AuthenticationError),
-        ("maintenance", ccxt.OnMaintenance),
-        ("bad_nonce", ccxt.InvalidNonce),
-        ("closed", ccxt.NetworkError),
-        ("empty_body", ccxt.BadResponse),
-    ],
-)
-def test_the_handlers_of_a_bot_go_on_working(fault: str, theirs: type[Exception], mode: str) -> None:
-    exchange = SimulatedKraken()
-    with bot_on(exchange, mode) as bot:
-        exchange.set_fault(fault)
-        with pytest.raises(theirs) as caught:
-            bot.balance_of(guard(bot.mine))
-        assert type(caught.value).__mro__.index(theirs) > 0
-        assert isinstance(caught.value, CouldNotAsk)
-        assert caught.value.fault.kind == caught.value.kind
-        assert str(caught.value).startswith(f"kraken: {caught.value.kind}: ")
-        assert caught.value.__cause__ is None
-        assert caught.value.__suppress_context__, "ccxt's own text may have a secret in it"
-
-
-def test_a_secret_that_cannot_sign_is_told_without_the_secret() -> None:
-    exchange = SimulatedKraken()
-    with bot_on(exchange, "sync", secret="not/base64!") as bot:
-        with pytest.raises(ccxt.ExchangeError, match="cannot sign") as caught:
-            bot.balance_of(guard(bot.mine))
-        assert isinstance(caught.value, BalanceUnknown)
-        assert "not/base64" not in str(caught.value)
-
-
-def test_an_instance_that_its_owner_closed_stays_closed_until_he_opens_it() -> None:
-    exchange = SimulatedOkx()
-    with bot_on(exchange, "async") as bot:
-        safe = guard(bot.mine)
-        bot.balance_of(safe)
-        first = bot.mine.session
-        bot.run(safe.close)
-        assert bot.mine.session is None
-        with pytest.raises(ccxt.ExchangeClosedByUser):
-            bot.balance_of(safe)
-
-        async def opened() -> Any:
-            bot.mine.open()
-            return await safe.fetch_balance()
-
-        assert bot.run(opened)["total"]
-        assert bot.mine.session is not first
-
-
-def test_after_a_lockout_nothing_is_sent_until_it_is_over() -> None:
-    clock = ManualClock()
-    exchange = SimulatedKraken()
-    with bot_on(exchange, "sync") as bot:
-        safe = guard(bot.mine, clock=clock)
-        assert bot.balance_of(safe)["total"]
-        exchange.set_fault("locked_out")
-        with pytest.raises(ccxt.DDoSProtection):
-            bot.balance_of(safe)
-        exchange.mend()
-        asked = exchange.private_calls
-        assert not safe.is_available()
-        clock.advance(899.0)
-        with pytest.raises(ccxt.RateLimitExceeded, match="not asked: locked out until"):
-            bot.balance_of(safe)
-        assert (exchange.private_calls, safe.get_error_count()) == (asked, 1)
-        clock.advance(1.0)
-        assert bot.balance_of(safe)["total"]
-        assert safe.is_available()
-
-
-# --- the last known --------------------------------------------------------------------------------------
-
-
-@both_modes
-def test_three_errors_in_a_row_make_it_unavailable_and_one_success_brings_it_back(mode: str) -> None:
-    exchange = SimulatedOkx()
-    with bot_on(exchange, mode) as bot:
-        safe = guard(bot.mine)
-        bot.balance_of(safe)
-        exchange.set_fault("http_502_html")
-        for count in (1, 2, 3):
-            assert safe.is_available()
-            with pytest.raises(ccxt.ExchangeNotAvailable):
-                bot.balance_of(safe)
-            assert safe.get_error_count() == count
-        assert not safe.is_available()
-        exchange.mend()
-        bot.balance_of(safe)
-        assert (safe.is_available(), safe.get_error_count()) == (True, 0)
-
-
-@both_modes
-def test_what_was_never_read_is_never_served(mode: str) -> None:
-    exchange = SimulatedKraken()
-    with bot_on(exchange, mode) as bot:
-        safe = guard(bot.mine, last_known=True)
-        exchange.set_fault("empty_body")
-        assert safe.last_known() is None
-        with pytest.raises(BalanceUnknown):
-            bot.balance_of(safe)
-        assert safe.last_known() is None
-
-
-def test_a_last_known_that_is_too_old_raises() -> None:
-    clock = ManualClock()
-    exchange = SimulatedKraken()
-    with bot_on(exchange, "sync") as bot:
-        safe = guard(bot.mine, last_known=True, max_age_s=60, clock=clock)
-        fresh = bot.balance_of(safe)
-        exchange.set_fault("empty_body")
-        clock.advance(60.0)
-        assert bot.balance_of(safe)["brokerwatch"] == {
-            "stale": True,
-            "age_ms": 60_000,
-            "as_of": "2027-01-15T08:00:00.000Z",
-            "fault": "bad_response",
-            "detail": "BadResponse: HTTP 200 OK: an empty body",
-            "error_count": 1,
-        }
-        clock.advance(0.001)
-        with pytest.raises(BalanceUnknown):
-            bot.balance_of(safe)
-        known = safe.last_known()
-        assert known["brokerwatch"]["stale"] is True
-        assert alike(known) == alike(fresh)
-
-
-def test_a_last_known_is_not_changed_by_who_got_it() -> None:
-    exchange = SimulatedKraken()
-    with bot_on(exchange, "sync") as bot:
-        safe = guard(bot.mine, last_known=True)
-        read = bot.balance_of(safe)
-        as_read = alike(read)
-        read["total"].clear()
-        assert alike(safe.last_known()) == as_read
-        exchange.set_fault("closed")
-        bot.balance_of(safe)["total"].clear()
-        safe.last_known()["info"].clear()
-        assert alike(bot.balance_of(safe)) == as_read
-
-
-def test_parts_of_a_balance_have_no_mark_so_they_are_never_the_last_known() -> None:
-    exchange = SimulatedKraken()
-    with bot_on(exchange, "sync") as bot:
-        safe = guard(bot.mine, last_known=True)
-        bot.balance_of(safe)
-        exchange.set_fault("empty_body")
-        for ask in (safe.fetch_free_balance, safe.fetch_used_balance, safe.fetch_total_balance):
-            with pytest.raises(BalanceUnknown):
-                ask()
-        with pytest.raises(BalanceUnknown):
-            safe.fetch_partial_balance("free")
-
-
-@both_modes
-def test_each_account_of_one_key_has_a_last_known_of_its_own(mode: str) -> None:
-    exchange = SimulatedOkx()
-    with bot_on(exchange, mode) as bot:
-        safe = guard(bot.mine, last_known=True)
-        trading = bot.balance_of(safe)
-        assert safe.last_known({"type": "funding"}) is None
-        exchange.set_fault("closed")
-        with pytest.raises(BalanceUnknown):
-            bot.balance_of(safe, {"type": "funding"})
-        assert alike(bot.balance_of(safe)) == alike(trading)
-        exchange.mend()
-        funding = bot.balance_of(safe, {"type": "funding"})
-        assert alike(funding) == alike(bot.balance_of(bot.mine, {"type": "funding"}))
-        assert alike(safe.last_known({"type": "funding"})) == alike(funding)
-        assert alike(safe.last_known()) == alike(trading) != alike(funding)
-
-
-def test_the_accounts_that_are_remembered_have_a_limit() -> None:
-    exchange = SimulatedOkx()
-    with bot_on(exchange, "sync") as bot:
-        safe = guard(bot.mine)
-        for number in range(MAX_ACCOUNTS + 1):
-            bot.balance_of(safe, {"number": number})
-        known = [number for number in range(MAX_ACCOUNTS + 1) if safe.last_known({"number": number})]
-        assert len(known) >= MAX_ACCOUNTS - 1
-        assert 0 not in known
-
-
-# --- empty accounts --------------------------------------------------------------------------------------
-
-
-@every_kind
-def test_an_account_that_suddenly_states_nothing_is_believed_when_it_stays_so(
-    kind: type[SimulatedExchange],
-) -> None:
-    clock = ManualClock()
-    exchange = kind()
-    with bot_on(exchange, "sync") as bot:
-        safe = guard(bot.mine, clock=clock)
-        assert bot.balance_of(safe)["total"]
-        exchange.set_balance({})
-        for _ in range(EMPTY_READS - 1):
-            with pytest.raises(ccxt.BadResponse, match="no currency at all"):
-                bot.balance_of(safe)
-            clock.advance(EMPTY_OVER_S / (EMPTY_READS - 1))
-        assert bot.balance_of(safe)["total"] == {}
-        assert safe.is_available()
-
-
-@every_kind
-def test_what_fails_between_empty_answers_begins_their_count_again(kind: type[SimulatedExchange]) -> None:
-    clock = ManualClock()
-    exchange = kind()
-    with bot_on(exchange, "sync") as bot:
-        safe = guard(bot.mine, clock=clock)
-        bot.balance_of(safe)
-        exchange.set_balance({})
-        for fault in ("", "", "empty_body", "", ""):
-            exchange.set_fault(fault) if fault else exchange.mend()
-            clock.advance(EMPTY_OVER_S)
-            with pytest.raises(BalanceUnknown):
-                bot.balance_of(safe)
-
-
-@every_kind
-def test_an_account_that_was_always_empty_is_believed(kind: type[SimulatedExchange]) -> None:
-    exchange = kind()
-    exchange.set_balance({})
-    with bot_on(exchange, "sync") as bot:
-        assert bot.balance_of(guard(bot.mine))["total"] == {}
-
-
-def test_an_account_that_kraken_never_stated_is_believed_when_it_comes_again() -> None:
-    """It answers so to accounts that were never funded."""
-    clock = ManualClock()
-    exchange = SimulatedKraken()
-    with bot_on(exchange, "sync") as bot:
-        exchange.set_fault("empty_result")
-        safe = guard(bot.mine, clock=clock)
-        with pytest.raises(BalanceUnknown, match="no error and no result"):
-            bot.balance_of(safe)
-        clock.advance(EMPTY_OVER_S)
-        assert bot.balance_of(safe)["total"] == {}
 
 
 # --- in place of the instance ----------------------------------------------------------------------------
@@ -755,129 +419,6 @@ def test_an_answer_that_comes_late_replaces_no_newer_one(monkeypatch: pytest.Mon
         assert [found["total"] for found in bot.run(story)] == [{"USD": 1.0}, {"USD": 2.0}, {"USD": 2.0}]
 
 
-# --- other servers ---------------------------------------------------------------------------------------
-
-
-class Stranger(http.server.BaseHTTPRequestHandler):
-    """Answers each path with what the test gave it, and keeps what was asked."""
-
-    pages: ClassVar[dict[str, tuple[int, dict[str, str], str]]] = {}
-    asked: ClassVar[list[str]] = []
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        type(self).asked.append(path)
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status, headers, text = self.pages.get(path, (404, {}, "{}"))
-        self.send_response(status)
-        for name, value in {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(text.encode())),
-            **headers,
-        }.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    do_POST = do_GET  # noqa: N815 - http.server finds it by this name
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def stranger() -> Generator[str]:
-    Stranger.pages, Stranger.asked = {}, []
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-BITSO_BOOK: Final[Mapping[str, Any]] = {
-    "book": "btc_mxn",
-    "minimum_price": "500",
-    "maximum_price": "10000000",
-    "minimum_amount": "0.00005",
-    "maximum_amount": "500",
-    "minimum_value": "5",
-    "maximum_value": "10000000",
-    "tick_size": "0.01",
-    "fees": {"flat_rate": {"maker": "0.500", "taker": "0.650"}, "structure": []},
-}
-
-
-def bitso_says(balances: list[dict[str, str]]) -> None:
-    def page(payload: object) -> tuple[int, dict[str, str], str]:
-        return 200, {}, json.dumps({"success": True, "payload": payload})
-
-    Stranger.pages = {
-        "/v3/available_books": page([dict(BITSO_BOOK)]),
-        "/v3/catalogues": page({"currencies": []}),
-        "/v3/balance": page({"balances": balances}),
-    }
-
-
-def bitso(url: str, mode: str) -> Any:
-    library: Any = ccxt if mode == "sync" else ccxt_async
-    return library.bitso(
-        {"apiKey": "k" * 10, "secret": "s" * 10, "urls": {"api": {"rest": url}}, "enableRateLimit": False}
-    )
-
-
-@both_modes
-def test_an_exchange_whose_envelope_we_do_not_know_is_believed_where_it_names_a_currency(mode: str) -> None:
-    with stranger() as url, asyncio.Runner() as runner:
-        mine, plain = bitso(url, mode), bitso(url, mode)
-
-        def ask(which: Any) -> Any:
-            async def asked() -> Any:
-                return await which.fetch_balance()
-
-            return runner.run(asked()) if mode == "async" else which.fetch_balance()
-
-        try:
-            safe = guard(mine)
-            bitso_says([{"currency": "btc", "available": "0.5", "locked": "0.25", "total": "0.75"}])
-            Stranger.pages["/v3/available_books"] = 200, {}, '{"success": true, "payload": []}'
-            with pytest.raises(ccxt.BadResponse, match="list of markets is empty"):
-                ask(safe)
-            bitso_says([{"currency": "btc", "available": "0.5", "locked": "0.25", "total": "0.75"}])
-            assert ask(safe) == ask(plain)
-            assert ask(safe)["total"] == {"BTC": 0.75}
-            books = Stranger.asked.count("/v3/available_books")
-            ask(safe)
-            assert Stranger.asked.count("/v3/available_books") == books, "they are loaded once"
-            assert mine.markets is None
-            twice = Stranger.pages["/v3/balance"][2].removesuffix("}") + ', "success": true}'
-            for broken in (
-                twice,
-                '{"success": true}',
-                '{"success": true, "payload": {}}',
-                "",
-                "<html>",
-                '{"succ',
-            ):
-                Stranger.pages["/v3/balance"] = 200, {}, broken
-                with pytest.raises(BalanceUnknown):
-                    ask(safe)
-            bitso_says([])
-            assert ask(plain)["total"] == {}
-            with pytest.raises(ccxt.BadResponse, match="cannot be told from a broken answer"):
-                ask(safe)
-            bitso_says([{"currency": "btc", "available": "x", "locked": "0", "total": "1"}])
-            with pytest.raises(BalanceUnknown):
-                ask(safe)
-        finally:
-            if mode == "async":
-                for one in (mine, plain):
-                    runner.run(one.close())
-
-
 @both_modes
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_redirect_is_followed(mode: str, status: int) -> None:
@@ -928,180 +469,6 @@ def test_markets_that_the_owner_is_loading_are_not_waited_for() -> None:
 
     with stranger() as url:
         asyncio.run(story(url))
-
-
-def test_two_assets_of_one_code_are_refused_where_ccxt_would_keep_one() -> None:
-    exchange = SimulatedKraken()
-    with stranger() as url, bot_on(exchange, "sync") as bot:
-        row = {"balance": "5", "hold_trade": "0"}
-        answer: dict[str, Any] = {"error": [], "result": {"ZUSD": row, "USD": {**row, "balance": "0"}}}
-        Stranger.pages = {"/0/private/BalanceEx": (200, {}, json.dumps(answer))}
-        bot.mine.urls["api"] = {"public": url, "private": url}
-        with pytest.raises(BalanceUnknown, match="two assets of one code"):
-            guard(bot.mine).fetch_balance()
-
-
-def test_an_account_that_ccxt_leaves_out_is_missed() -> None:
-    """Older answers of Coinbase have no type; ccxt passes over such an account and says nothing."""
-    exchange = SimulatedCoinbase()
-    account = {
-        "uuid": "1",
-        "currency": "USD",
-        "available_balance": {"value": "5", "currency": "USD"},
-        "hold": {"value": "1", "currency": "USD"},
-    }
-    with stranger() as url, bot_on(exchange, "sync") as bot:
-        answer = {"accounts": [account], "has_next": False, "cursor": ""}
-        Stranger.pages = {"/api/v3/brokerage/accounts": (200, {}, json.dumps(answer))}
-        bot.mine.urls["api"]["rest"] = url
-        with pytest.raises(BalanceUnknown, match="ccxt reads None USD, and the exchange states 6"):
-            guard(bot.mine).fetch_balance()
-
-
-# --- Coinbase's pages ------------------------------------------------------------------------------------
-
-
-@both_modes
-def test_all_pages_are_read_and_who_pages_himself_may(mode: str) -> None:
-    exchange = SimulatedCoinbase()
-    exchange.page_size = 2
-    with bot_on(exchange, mode) as bot:
-        safe = guard(bot.mine)
-        whole = bot.balance_of(safe)
-        assert len(whole["total"]) == 5
-        assert alike(whole) == alike(bot.balance_of(bot.mine))
-        page = bot.balance_of(safe, {"cursor": "Mg"})
-        assert len(page["total"]) == 2
-
-
-def test_pages_that_ccxt_does_not_read_are_missed() -> None:
-    exchange = SimulatedCoinbase()
-    account = {
-        "uuid": "1",
-        "currency": "USD",
-        "type": "ACCOUNT_TYPE_FIAT",
-        "available_balance": {"value": "5", "currency": "USD"},
-        "hold": {"value": "1", "currency": "USD"},
-    }
-    with stranger() as url, bot_on(exchange, "sync") as bot:
-        bot.mine.urls["api"]["rest"] = url
-
-        def states(**page: Any) -> None:
-            answer = json.dumps({"accounts": [account], **page})
-            Stranger.pages = {"/api/v3/brokerage/accounts": (200, {}, answer)}
-
-        states(has_next=False, cursor="")
-        assert guard(bot.mine).fetch_balance()["total"] == {"USD": 6.0}
-        states(has_next=True, cursor="")
-        with pytest.raises(BalanceUnknown, match="cursor of the next page"):
-            guard(bot.mine).fetch_balance()
-        states(has_next=True, cursor="again")
-        with pytest.raises(BalanceUnknown, match="comes twice"):
-            guard(bot.mine).fetch_balance()
-        account["uuid"] = ""  # nothing shows that it comes twice; ccxt stops, since the cursor does not move
-        states(has_next=True, cursor="again")
-        with pytest.raises(BalanceUnknown, match="stopped before the last page"):
-            guard(bot.mine).fetch_balance()
-
-
-def test_pages_that_never_end_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    module: Any = importlib.import_module("brokerwatch.dropin.lent_instance")
-    monkeypatch.setattr(module, "MAX_REQUESTS", 4)
-    exchange = SimulatedCoinbase()
-    exchange.page_size = 1
-    with bot_on(exchange, "sync") as bot:
-        with pytest.raises(BalanceUnknown, match="does not end after 4 requests"):
-            guard(bot.mine).fetch_balance()
-        monkeypatch.setattr(module, "MAX_REQUESTS", 5)
-        assert len(guard(bot.mine).fetch_balance()["total"]) == 5
-
-
-def test_a_subclass_may_read_its_pages_twice() -> None:
-    exchange = SimulatedCoinbase()
-    exchange.page_size = 2
-
-    def twice(mine: Any, params: Any = {}) -> Any:  # noqa: B006 - ccxt's own signature
-        ccxt.coinbase.fetch_balance(mine, params)
-        return ccxt.coinbase.fetch_balance(mine, params)
-
-    Twice: Any = type("Twice", (ccxt.coinbase,), {"fetch_balance": twice})  # noqa: N806 - a class
-    with serve(exchange):
-        assert len(guard(Twice(config(exchange))).fetch_balance()["total"]) == 5
-
-
-@both_modes
-@pytest.mark.parametrize("fault", ["", "empty_body", "empty_result", "missing_amount", "text_amount"])
-def test_the_older_list_of_coinbase_is_proven_too(mode: str, fault: str) -> None:
-    exchange = OlderCoinbase()
-    with bot_on(exchange, mode, options={}) as bot:
-        safe = guard(bot.mine)
-        if fault:
-            exchange.set_fault(fault)
-        else:
-            assert bot.balance_of(safe)["total"]["BTC"] == 0.115, "without what is on hold"
-            exchange.next_uri = "/v2/accounts?starting_after=1"
-        with pytest.raises(BalanceUnknown) as caught:
-            bot.balance_of(safe)
-        if not fault:
-            assert "v3PrivateGetBrokerageAccounts" in str(caught.value)
-            assert bot.balance_of(safe, {"v3": True})["total"]["BTC"] == 0.125
-
-
-NO_OLDER_LISTS: Final[list[Any]] = [
-    None,
-    [],
-    {},
-    {"data": []},
-    {"data": [], "pagination": None},
-    {"data": [], "pagination": {}},
-    {"data": {}, "pagination": {"next_uri": None}},
-    {"data": [], "pagination": {"next_uri": None}, "errors": [{"id": "x"}]},
-    {"data": [[]], "pagination": {"next_uri": None}},
-    {"data": [{"type": "wallet"}], "pagination": {"next_uri": None}},
-    *(
-        {
-            "data": [{"type": kind, "balance": {"amount": stated, "currency": "BTC"}}],
-            "pagination": {"next_uri": None},
-        }
-        for kind, stated in [("wallet", "x"), ("wallet", "NaN"), ("wallet", None), ("new", "1"), (1, "1")]
-    ),
-]
-
-
-@pytest.mark.parametrize("answer", NO_OLDER_LISTS)
-def test_what_the_older_list_does_not_state_is_no_proof(answer: object) -> None:
-    with pytest.raises(UnprovenAnswer):
-        older_holdings(answer, str)
-
-
-def test_the_older_list_adds_up_wallets_of_one_currency_and_leaves_vaults_out() -> None:
-    rows = [
-        {"type": kind, "balance": {"amount": stated, "currency": "BTC"}}
-        for kind, stated in [("wallet", "0.1"), ("fiat", "0.2"), ("vault", "5")]
-    ]
-    found = older_holdings({"data": rows, "pagination": {"next_uri": ""}}, str)
-    assert {code: str(held.total) for code, held in found.items()} == {"BTC": "0.3"}
-
-
-# --- mistakes --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("instance", "options", "said"),
-    [
-        ("kraken", {}, "expected a ccxt instance, not str"),
-        (object(), {}, "expected a ccxt instance, not object"),
-        (ccxt.kraken(), {"deadline_s": 5}, "a synchronous call cannot be ended"),
-        (ccxt.kraken(), {"max_age_s": 0}, "guard.max_age_s: expected seconds above 0, not 0"),
-        (ccxt.kraken(), {"max_age_s": float("nan")}, "not nan"),
-        (ccxt_async.kraken(), {"deadline_s": -1}, "guard.deadline_s: expected seconds above 0, not -1"),
-        (ccxt.kraken(), {"max_consecutive_errors": 0}, "max_consecutive_errors"),
-        (guard(ccxt.kraken()), {}, "not one that is guarded already"),
-    ],
-)
-def test_what_cannot_be_guarded_is_a_clear_error(instance: Any, options: Any, said: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(said)):
-        guard(instance, **options)
 
 
 # --- the page --------------------------------------------------------------------------------------------

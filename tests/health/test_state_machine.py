@@ -413,7 +413,7 @@ def test_a_threshold_of_one_trips_a_healthy_broker_at_once() -> None:
 
 
 def test_the_table_holds_the_listed_rows_and_nothing_else() -> None:
-    # The rows of the stricter rules, which `simple` never meets, are in test_guarded.py.
+    # The rows of the stricter rules, which `simple` never meets, are in test_guarded_policy.py.
     fault_of_the_unavailable = (X, Happening.FAULT)
     simple = {
         (state, happening)

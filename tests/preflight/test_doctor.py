@@ -50,9 +50,9 @@ from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, Simulate
 from brokerwatch.storage.locks import Claim, claim, holder, state_root
 from brokerwatch.storage.state_folder import KEYS_NAME, store_of
 from brokerwatch.storage.tables import VERSION
-from tests.config.test_config import pem
 from tests.support.clusters import PATIENCE_S
 from tests.support.command import Done, command, environment_of
+from tests.support.configurations import pem
 from tests.support.postgres import PASSWORD, USER, PostgreSQL, postgresql
 from tests.support.programs import BROKERWATCH, Program, run_program
 

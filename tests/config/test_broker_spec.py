@@ -1,0 +1,76 @@
+"""The specification of one broker, made in Python or read from a file."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, cast
+
+import ccxt
+import ccxt.async_support
+import pytest
+
+from brokerwatch.config.broker_spec import KEYS, BrokerSpec
+from brokerwatch.config.policy import Rules
+from brokerwatch.dropin.guard import guard
+from brokerwatch.errors import ConfigError
+from tests.support.configurations import SMALLEST, Loader, Mistakes
+
+
+def test_every_field_of_a_broker_stands_in_the_table_of_keys() -> None:
+    assert sorted(key.name for key in KEYS) == sorted(one.name for one in fields(BrokerSpec))
+
+
+def test_settings_cannot_be_changed_after_they_were_checked(loaded: Loader) -> None:
+    (spec,) = loaded(SMALLEST).brokers
+    with pytest.raises(AttributeError):
+        spec.poll_interval_s = 0.0  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    for mapping in (spec.labels, spec.credentials, spec.ccxt):
+        with pytest.raises(TypeError):
+            cast("dict[str, Any]", mapping)["x"] = "y"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "key"),
+    [
+        ("A", {}, "brokers.A.name"),
+        ("", {}, "brokers..name"),
+        ("a" * 49, {}, f"brokers.{'a' * 49}.name"),
+        ("a/b", {}, "brokers.a/b.name"),
+        ("a", {"exchange": "A"}, "brokers.a.exchange"),
+        ("a", {"poll_interval_s": 0.0}, "brokers.a.poll_interval_s"),
+        ("a", {"fetch_deadline_s": 3_601.0}, "brokers.a.fetch_deadline_s"),
+        ("a", {"max_consecutive_errors": 1_001}, "brokers.a.max_consecutive_errors"),
+        ("a", {"cash_currencies": ("USD", "JPY")}, "brokers.a.cash_currencies"),
+        ("a", {"policy": "paranoid"}, "brokers.a.policy"),
+        ("a", {"rules": Rules(window_share=2.0)}, "brokers.a.rules.window_share"),
+        ("a", {"requests_per_s": 0.0}, "brokers.a.requests_per_s"),
+        ("a", {"request_burst": 0.0}, "brokers.a.request_burst"),
+    ],
+)
+def test_a_spec_made_in_python_is_checked_like_one_from_a_file(
+    name: str, values: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        BrokerSpec(name, **values)
+    assert [problem.key for problem in raised.value.problems] == [key]
+
+
+@pytest.mark.parametrize(
+    "labels", ['{ note = "' + "x" * 257 + '" }', "{ " + ", ".join(f"k{n} = ''" for n in range(33)) + " }"]
+)
+def test_labels_are_bounded_because_receivers_bound_every_length(mistakes: Mistakes, labels: str) -> None:
+    (problem,) = mistakes(SMALLEST + f"labels = {labels}\n")
+    assert problem.key == "brokers.k.labels"
+
+
+def test_a_currency_listed_twice_would_count_twice(mistakes: Mistakes) -> None:
+    (problem,) = mistakes(SMALLEST + 'cash_currencies = ["USD", "USD"]\n')
+    assert problem.key == "brokers.k.cash_currencies"
+
+
+@pytest.mark.parametrize("library", [ccxt, ccxt.async_support])
+def test_a_guarded_instance_is_refused_with_what_to_pass_in_its_place(library: Any) -> None:
+    mine = library.kraken({"apiKey": "key", "secret": "c2VjcmV0"})
+    with pytest.raises(ConfigError, match=r"brokers\.mine\.exchange: expected the ccxt instance itself"):
+        BrokerSpec("mine", exchange=guard(mine))
+    assert BrokerSpec("mine", exchange=mine).instance is mine

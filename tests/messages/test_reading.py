@@ -1,0 +1,174 @@
+"""A reading: its age, its expiry, and what of it stands on the wire."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brokerwatch.clock import ManualClock
+from brokerwatch.messages import (
+    Capability,
+    CapabilityState,
+    Envelope,
+    Fault,
+    FaultKind,
+    HealthState,
+    Holding,
+    MessageType,
+    Reading,
+    Reason,
+    Roster,
+    Verdict,
+)
+from brokerwatch.messages.codec import words
+from brokerwatch.messages.health import MAX_DETAIL
+from tests.support import strategies as our
+from tests.support.wire_examples import NOW, example, reading, stamp
+
+
+def test_a_fault_keeps_as_much_of_the_exchanges_words_as_a_reading_may_show() -> None:
+    assert Fault(FaultKind.NETWORK, "x" * MAX_DETAIL).detail == "x" * 256
+    assert Fault(FaultKind.NETWORK, "x" * (MAX_DETAIL + 1)).detail == "x" * 255 + "…"
+
+
+def test_the_numbers_of_the_states_are_fixed_for_ever() -> None:
+    assert {state.name: int(state) for state in HealthState} == {
+        "UNKNOWN": 0,
+        "HEALTHY": 1,
+        "DEGRADED": 2,
+        "UNAVAILABLE": 3,
+        "RECOVERING": 4,
+        "MAINTENANCE": 5,
+    }
+
+
+def test_the_reasons_are_the_closed_list() -> None:
+    assert {reason.value for reason in Reason} == {
+        *("ok", "errors", "never_seen", "silent", "restarting", "failed", "held_out", "locked_out", "auth"),
+        *("maintenance", "recovering", "blind", "local_network", "shutdown", "nothing_heard", "config"),
+    }
+
+
+def test_a_reading_that_nobody_renews_turns_unavailable_by_itself() -> None:
+    clock = ManualClock()
+    kept = reading(clock=clock)
+    clock.advance(4.999)
+    assert (kept.available, kept.reason, kept.expired) == (True, Reason.OK, False)
+    clock.advance(0.001)
+    assert (kept.available, kept.reason, kept.expired) == (False, Reason.SILENT, True)
+    assert kept.data().available is False
+    assert kept.data().reason is Reason.SILENT
+    assert kept.available_until_s == 1_005.0
+    refused = reading(clock=clock, verdict=Verdict(available=False, reason=Reason.ERRORS))
+    assert refused.reason is Reason.ERRORS, "what was wrong before it expired is still what is wrong"
+    assert refused.available_until_s == float("-inf")
+
+
+def test_the_age_of_a_balance_follows_the_monotonic_clock_alone() -> None:
+    clock = ManualClock()
+    kept = reading(clock=clock)
+    clock.jump_wall(-86_400.0)
+    clock.advance(1.5)
+    assert (kept.age_ms, kept.as_of_us) == (1_500, NOW.wall_us)
+    never = reading(as_of=None)
+    assert (never.age_ms, never.as_of_us) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "stale"),
+    [
+        ({"state": HealthState.HEALTHY}, False),
+        ({"state": HealthState.DEGRADED}, True),
+        ({"state": HealthState.UNKNOWN}, True),
+        ({"state": HealthState.HEALTHY, "as_of": None}, True),
+        ({"state": HealthState.HEALTHY, "valid_until_s": 1_000.0}, True),
+        ({"state": HealthState.HEALTHY, "verdict": Verdict(available=False, reason=Reason.SILENT)}, True),
+        ({"state": HealthState.HEALTHY, "verdict": Verdict(available=False, reason=Reason.HELD_OUT)}, False),
+    ],
+)
+def test_a_balance_is_stale_unless_it_is_the_newest_truth(values: dict[str, Any], stale: bool) -> None:
+    assert reading(**values).stale is stale
+
+
+@pytest.mark.parametrize(("after_s", "stale"), [(0.0, False), (59.999, False), (60.0, False), (60.001, True)])
+def test_a_balance_beyond_its_age_is_stale_by_the_monotonic_clock_alone(after_s: float, stale: bool) -> None:
+    clock = ManualClock(up_s=NOW.up_s)
+    fresh = reading(clock=clock, state=HealthState.HEALTHY, max_age_s=60.0, valid_until_s=1e9)
+    boundless = msgspec.structs.replace(fresh, max_age_s=None)
+    clock.jump_wall(1e9)
+    clock.advance(after_s)
+    assert fresh.stale is fresh.data().stale is stale
+    assert not boundless.stale
+    assert fresh.available, "an old balance is stale; whether the account can be trusted is another matter"
+
+
+def test_what_a_reading_says_of_other_calls_survives_the_wire_and_stays_out_of_the_roster() -> None:
+    limited = Capability(
+        state=CapabilityState.LIMITED, reason="cancel_only", detail="the exchange's own words", since_us=7
+    )
+    told = reading(state=HealthState.HEALTHY, overtaken=True, capabilities={"trade": limited})
+    data = told.data()
+    again = Reading.received(data, clock=ManualClock(), sent_up_s=1_000.0, valid_until_s=1e9)
+    assert again.overtaken
+    assert again.stale
+    assert again.capabilities == {"trade": limited}
+    assert told.data(with_balance=False).capabilities == {}
+    assert told.data(with_cash=False).capabilities["trade"].detail == ""
+
+
+def test_the_limit_of_age_stands_on_the_wire_only_where_there_is_one() -> None:
+    assert reading().data().max_age_ms is None
+    limited = reading(max_age_s=60.0).data()
+    assert limited.max_age_ms == 60_000
+    got = Reading.received(limited, clock=ManualClock(), sent_up_s=1_000.0, valid_until_s=1e9)
+    assert got.max_age_s == 60.0
+    message = Envelope(type=MessageType.READING, stamp=stamp(), data=limited)
+    assert words(message)["data"]["max_age_ms"] == 60_000
+    assert "max_age_ms" not in words(example(MessageType.READING))["data"]
+
+
+def test_the_parts_of_a_holding_stand_on_the_wire_only_where_they_are_not_zero() -> None:
+    plain_one = Holding(free=Decimal(1), used=Decimal(2), total=Decimal(3), staked=Decimal("0.00"))
+    whole = Holding(
+        free=Decimal(1), used=Decimal(2), total=Decimal(3), staked=Decimal("1.5"), earning=Decimal("0.50")
+    )
+    data = reading(balance={"A": plain_one, "B": whole}).data()
+    assert data.balance is not None
+    message = Envelope(type=MessageType.READING, stamp=stamp(), data=data)
+    sent = words(message)["data"]["balance"]
+    assert sent["A"] == {"free": "1", "used": "2", "total": "3"}
+    assert sent["B"] == {"free": "1", "used": "2", "total": "3", "staked": "1.5", "earning": "0.50"}
+    got = Reading.received(data, clock=ManualClock(), sent_up_s=1_000.0, valid_until_s=1e9)
+    assert got.balance == {"A": plain_one, "B": whole}
+
+
+def test_an_unknown_balance_is_null_on_the_wire_and_never_zero() -> None:
+    data = reading(as_of=None, cash=None, balance=None).data()
+    assert (data.cash, data.balance, data.as_of_us, data.age_ms) == (None, None, None, None)
+
+
+def test_whoever_keeps_balances_private_shows_neither_cash_nor_holdings() -> None:
+    private = reading().data(with_cash=False)
+    assert (private.cash, private.balance) == (None, None)
+    in_roster = Roster((reading(),)).data().readings[0]
+    assert (in_roster.cash, in_roster.balance) == ("1234.56", None)
+    assert Roster((reading(),)).data(with_cash=False).readings[0].cash is None
+
+
+@settings(max_examples=our.examples(60))
+@given(said=our.readings(), delay_s=st.floats(0.0, 10.0))
+def test_who_receives_a_reading_says_the_same_of_the_broker(said: Reading, delay_s: float) -> None:
+    theirs = ManualClock(up_s=5_000.0)
+    theirs.advance(delay_s)
+    data = said.data()
+    got = Reading.received(data, clock=theirs, sent_up_s=5_000.0, valid_until_s=float("inf"))
+    again = got.data()
+    if data.age_ms is not None:
+        assert again.age_ms == pytest.approx(data.age_ms + delay_s * 1_000, rel=1e-9, abs=1.0)
+    same = msgspec.structs.replace(again, age_ms=data.age_ms, stale=data.stale)
+    assert same == data
