@@ -11,7 +11,7 @@ INPUTS := setup.cfg pyproject.toml constraints.txt
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check mutants bench clean
+.PHONY: help setup run test check check-mypy check-basedpyright mutants bench clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ ##/' | awk -F ' ## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -44,14 +44,20 @@ run: setup  ## a simulated cluster on this machine; options: make run ARGS="--du
 
 # All of them in parallel; what is chosen by hand in one process, where a debugger works.
 test: $(VENV)/.tests  ## all tests; some, without workers: make test ARGS="-k fallback"
-	@$(BIN)/python -m pytest $(or $(ARGS),-n $(WORKERS) --dist loadgroup)
+	@# The programs that tests start compile themselves once, also where the environment forbids the files.
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(or $(ARGS),-n $(WORKERS) --dist loadgroup)
 
 check: $(VENV)/.checkers  ## types, style and layers: ruff, mypy, basedpyright, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/basedpyright
+	@$(MAKE) --no-print-directory --jobs 2 check-mypy check-basedpyright
 	@$(BIN)/lint-imports
+
+check-mypy: $(VENV)/.checkers
+	@$(BIN)/mypy
+
+check-basedpyright: $(VENV)/.checkers
+	@$(BIN)/basedpyright
 
 $(VENV)/.mutators: $(VENV)/.tests
 	@$(PIP) --no-build-isolation --editable '.[mutants]'

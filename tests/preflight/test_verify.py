@@ -251,6 +251,15 @@ CLOCKS: Final = {
     C: ("GET /v2/time", "GET /api/v3/brokerage/time"),
     X: ("GET /api/v5/public/time",),
 }
+MAY: Final = ("query-funds", "query-open-trades", "query-closed-trades", "modify-trades")
+
+
+def key_says(**changes: object) -> str:
+    """Kraken's answer about a key that may do all that is needed and no more, but for these changes."""
+    result = {"permissions": [*MAY], "ipAllowlist": ["127.0.0.1"], "iban": "AA88 N84G WOAK NMOI", **changes}
+    return json.dumps({"error": [], "result": result})
+
+
 KEYS: Final = {
     K: "POST /0/private/GetApiKeyInfo",
     C: "GET /api/v3/brokerage/key_permissions",
@@ -414,31 +423,21 @@ FAULTS: Final = (
     ),
     Planted(
         "a key that does not list the right to see orders",
-        lambda x: x.set_answer(
-            '{"error":[],"result":{"permissions":["query-funds","modify-trades"],"ipAllowlist":["127.0.0.1"],'
-            '"iban":"AA88 N84G WOAK NMOI"}}',
-            path=KEYS[K],
-        ),
+        lambda x: x.set_answer(key_says(permissions=["query-funds", "modify-trades"]), path=KEYS[K]),
         at=(K,),
         expected=fails("safety.rights"),
     ),
     Planted(
         "a key that may not look orders up, by its list",
         lambda x: x.set_answer(
-            '{"error":[],"result":{"permissions":["query-funds","query-open-trades","modify-trades"],'
-            '"ipAllowlist":["127.0.0.1"],"iban":"AA88 N84G WOAK NMOI"}}',
-            path=KEYS[K],
+            key_says(permissions=["query-funds", "query-open-trades", "modify-trades"]), path=KEYS[K]
         ),
         at=(K,),
         expected={"safety.rights": "warn"},
     ),
     Planted(
         "a right to withdraw by another name",
-        lambda x: x.set_answer(
-            '{"error":[],"result":{"permissions":["query-funds","query-open-trades","query-closed-trades",'
-            '"modify-trades","Withdraw-Crypto"],"ipAllowlist":["127.0.0.1"],"iban":"AA88 N84G WOAK NMOI"}}',
-            path=KEYS[K],
-        ),
+        lambda x: x.set_answer(key_says(permissions=[*MAY, "Withdraw-Crypto"]), path=KEYS[K]),
         at=(K,),
         expected=fails("safety.withdraw"),
     ),
@@ -452,22 +451,13 @@ FAULTS: Final = (
     ),
     Planted(
         "a key that ends tomorrow",
-        lambda x: x.set_answer(
-            '{"error":[],"result":{"permissions":["query-funds","query-open-trades","query-closed-trades",'
-            '"modify-trades"],'
-            f'"ipAllowlist":["127.0.0.1"],"iban":"AA88","validUntil":"{time.time() + 86_400:.0f}"}}}}',
-            path=KEYS[K],
-        ),
+        lambda x: x.set_answer(key_says(validUntil=f"{time.time() + 86_400:.0f}"), path=KEYS[K]),
         at=(K,),
         expected={"safety.rights": "warn"},
     ),
     Planted(
         "an answer about another key than the one that asked",
-        lambda x: x.set_answer(
-            '{"error":[],"result":{"permissions":["query-funds","query-open-trades","query-closed-trades",'
-            '"modify-trades"],"ipAllowlist":["127.0.0.1"],"iban":"AA88","apiKey":"another"}}',
-            path=KEYS[K],
-        ),
+        lambda x: x.set_answer(key_says(apiKey="another"), path=KEYS[K]),
         at=(K,),
         expected=fails("connection.account"),
     ),
