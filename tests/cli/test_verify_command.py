@@ -11,7 +11,6 @@ import importlib
 import json
 import os
 import pty
-import select
 import signal
 import struct
 import subprocess
@@ -37,7 +36,7 @@ from brokerwatch.storage.state_folder import stored_keys
 from brokerwatch.verification.report import Report, decoded, schema
 from tests.support.clusters import PATIENCE_S, until
 from tests.support.command import Done, command, environment_of
-from tests.support.programs import BROKERWATCH, ROOT, STOP_S, run_program
+from tests.support.programs import BROKERWATCH, ROOT, STOP_S, drawn_on, run_program
 
 jsonschema: Any = importlib.import_module("jsonschema")  # it has no annotations
 
@@ -182,19 +181,8 @@ def in_a_terminal(folder: Path, columns: int, **environment: str) -> tuple[int, 
         stderr=subprocess.PIPE,
     ) as process:
         os.close(theirs)
-        drawn = b""
-        until_s = time.monotonic() + PATIENCE_S
-        while time.monotonic() < until_s:
-            ready, _, _ = select.select([ours], [], [], 0.1)
-            try:
-                chunk = os.read(ours, 65_536) if ready else None
-            except OSError:
-                break  # how Linux says that the other end is closed
-            if chunk == b"":
-                break
-            drawn += chunk or b""
-        os.close(ours)
-        return process.wait(PATIENCE_S), drawn.decode()
+        drawn = drawn_on(ours)
+        return process.wait(PATIENCE_S), drawn
 
 
 @pytest.mark.parametrize("columns", [40, 72, 160])

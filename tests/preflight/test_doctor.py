@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import pty
-import select
 import signal
 import socket
 import sqlite3
@@ -54,7 +53,7 @@ from tests.support.clusters import PATIENCE_S
 from tests.support.command import Done, command, environment_of
 from tests.support.configurations import pem
 from tests.support.postgres import PASSWORD, USER, PostgreSQL, postgresql
-from tests.support.programs import BROKERWATCH, Program, run_program
+from tests.support.programs import BROKERWATCH, Program, drawn_on, run_program
 
 __all__ = ["postgresql"]
 
@@ -844,19 +843,8 @@ def in_a_terminal(folder: Path) -> tuple[int, str]:
         stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
     ) as process:  # fmt: skip
         os.close(theirs)
-        drawn = b""
-        until_s = time.monotonic() + PATIENCE_S
-        while time.monotonic() < until_s:
-            ready, _, _ = select.select([ours], [], [], 0.1)
-            try:
-                chunk = os.read(ours, 65_536) if ready else None
-            except OSError:
-                break  # how Linux says that the other end is closed
-            if chunk == b"":
-                break
-            drawn += chunk or b""
-        os.close(ours)
-        return process.wait(PATIENCE_S), drawn.decode()
+        drawn = drawn_on(ours)
+        return process.wait(PATIENCE_S), drawn
 
 
 def test_a_terminal_is_shown_that_it_works_and_keeps_nothing_of_it(world: World) -> None:

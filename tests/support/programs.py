@@ -176,6 +176,23 @@ def run_program(
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+def drawn_on(terminal: int) -> str:
+    """All that a program draws on its end of a pseudo-terminal, until it closes that; ours is closed then."""
+    drawn = b""
+    until_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until_s:
+        ready, _, _ = select.select([terminal], [], [], 0.1)
+        try:
+            chunk = os.read(terminal, 65_536) if ready else None
+        except OSError:
+            break  # how Linux says that the other end is closed
+        if chunk == b"":
+            break
+        drawn += chunk or b""
+    os.close(terminal)
+    return drawn.decode()
+
+
 def free_endpoint() -> str:
     """An endpoint without a listener just now."""
     with socket.socket() as probe:
