@@ -2,7 +2,7 @@
 
     BrokerwatchError
     ├── ConfigError           the configuration cannot be used; lists every problem it has
-    ├── BalanceUnknown        this account never answered, so there is no amount to give
+    ├── BalanceUnknown        the amount is unknown, because the account never answered or did not state it
     ├── UnknownBroker         no broker of that name in this cluster
     ├── ClusterStopped        asked after the cluster was stopped, or before it was started
     ├── ListenerStopped       a listener was started twice, or after its end
@@ -75,7 +75,7 @@ class ConfigError(BrokerwatchError):
 
 
 class BalanceUnknown(BrokerwatchError):
-    """The account never answered, so its balance is unknown. That is not the same as zero.
+    """The account never answered, or its exchange does not state the amount. That is not the same as zero.
 
     Wait for the first answer, or ask `is_available` first. `close_position` without an amount raises it too
     where the balance could not be read again after an order.

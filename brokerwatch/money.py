@@ -60,3 +60,8 @@ def plain(number: Decimal) -> str:
     """All its digits, without zeros that say nothing and without an exponent."""
     text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def plain_or_unknown(number: Decimal | None) -> str:
+    """All its digits as `plain` writes them; `unknown` for an amount that is not known."""
+    return "unknown" if number is None else plain(number)

@@ -77,6 +77,16 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
     return found
 
 
+def known_total(amounts: Iterable[Decimal | None]) -> Decimal | None:
+    """The exact sum; None when one of the amounts is unknown."""
+    found = Decimal(0)
+    for number in amounts:
+        if number is None:
+            return None
+        found = EXACT.add(found, number)
+    return found
+
+
 def less(amount: Decimal, part: Decimal) -> Decimal:
     """The exact difference, whatever decimal context the caller's thread has."""
     return EXACT.subtract(amount, part)
@@ -110,16 +120,17 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     """What an account holds of one currency. All amounts are in units of that currency.
 
     Exchanges differ in which of the first three amounts they state; the others are computed
-    (`brokerwatch.exchanges.balances`).
+    (`brokerwatch.exchanges.balances`). A part that is neither stated nor proven by the others is unknown:
+    None, and never zero. It counts in no cash, sizes no entry, and is no base for an exit.
 
     Raises:
         ValueError: an amount is no Decimal, or the wire cannot carry it.
     """
 
-    free: Decimal
-    """The part that can be spent now."""
-    used: Decimal
-    """The part that open orders and other obligations hold."""
+    free: Decimal | None
+    """The part that can be spent now; None when it is unknown."""
+    used: Decimal | None
+    """The part that open orders and other obligations hold; None when it is unknown."""
     total: Decimal
     """The whole, as the exchange states it. Not always `free + used`."""
     staked: Decimal = NOTHING
@@ -128,8 +139,10 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     """The part of `free` that earns interest and can be traded all the same."""
 
     def __post_init__(self) -> None:
+        if self.total is None:  # pyright: ignore[reportUnnecessaryComparison] - callers err
+            raise ValueError("the total of a holding must be known")
         for number in (self.free, self.used, self.total, self.staked, self.earning):
-            if number is NOTHING:
+            if number is NOTHING or number is None:
                 continue
             if not isinstance(number, Decimal):  # pyright: ignore[reportUnnecessaryIsInstance] - callers err
                 raise ValueError(f"an amount must be a Decimal, not {type(number).__name__}")  # noqa: TRY004 - as above
@@ -193,16 +206,22 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
         }
         return msgspec.structs.replace(self, wallets=kept)
 
-    def cash(self, currencies: Iterable[str]) -> Decimal:
+    def cash(self, currencies: Iterable[str]) -> Decimal | None:
         """The sum of the free amounts of `currencies`, which must be pegged to one unit.
 
-        A currency that the account does not hold counts as zero.
+        A currency that the account does not hold counts as zero. With one of which the free amount is
+        unknown the sum is unknown too: None.
         """
-        return total(held.free for held in self._of(currencies))
+        return known_total(held.free for held in self._of(currencies))
 
-    def held(self, currencies: Iterable[str]) -> Decimal:
-        """How much of `currencies` open orders and other obligations hold, without the staked parts."""
-        return total(part for held in self._of(currencies) for part in (held.used, held.staked.copy_negate()))
+    def held(self, currencies: Iterable[str]) -> Decimal | None:
+        """How much of `currencies` open orders and other obligations hold, without the staked parts.
+
+        None when it is unknown of one of them.
+        """
+        return known_total(
+            part for held in self._of(currencies) for part in (held.used, held.staked.copy_negate())
+        )
 
     def _of(self, currencies: Iterable[str]) -> Iterator[Holding]:
         return (self.holdings[code] for code in dict.fromkeys(currencies) if code in self.holdings)
@@ -218,10 +237,11 @@ class DetailedBalance(msgspec.Struct, frozen=True, kw_only=True):
     """The name of the account, as configured."""
     holdings: Mapping[str, Holding]
     """Currency code to holding."""
-    cash: Decimal
-    """The sum of the free amounts of the configured cash currencies."""
-    held: Decimal
-    """How much of the cash currencies open orders and other obligations hold, without the staked parts."""
+    cash: Decimal | None
+    """The sum of the free amounts of the configured cash currencies; None when one of them is unknown."""
+    held: Decimal | None
+    """How much of the cash currencies open orders and other obligations hold, without the staked parts;
+    None when it is unknown of one of them."""
     wallets: Mapping[str, Wallet]
     """Name to money that no order can spend, such as OKX's `funding` account. Never part of the above."""
     as_of: Instant

@@ -296,18 +296,20 @@ def _holdings_data(holdings: Mapping[str, Holding]) -> dict[str, HoldingData]:
 
 def _holding_data(held: Holding) -> HoldingData:
     return HoldingData(
-        free=amount_text(held.free),
-        used=amount_text(held.used),
+        free="0" if held.free is None else amount_text(held.free),
+        used="0" if held.used is None else amount_text(held.used),
         total=amount_text(held.total),
         staked=amount_text(held.staked) if held.staked else "0",
         earning=amount_text(held.earning) if held.earning else "0",
+        free_unknown=held.free is None,
+        used_unknown=held.used is None,
     )
 
 
 def _holding(data: HoldingData) -> Holding:
     return Holding(
-        free=amount(data.free),
-        used=amount(data.used),
+        free=None if data.free_unknown else amount(data.free),
+        used=None if data.used_unknown else amount(data.used),
         total=amount(data.total),
         staked=amount(data.staked),
         earning=amount(data.earning),

@@ -82,8 +82,9 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     base_amount: Decimal
     """Its size in the base currency; of a derivative, in the unit that the exchange counts in. Never
     negative."""
-    free: Decimal
-    """The part that no open order holds: so much can be sold now. In the same unit."""
+    free: Decimal | None
+    """The part that no open order holds: so much can be sold now. In the same unit. None when it is
+    unknown."""
 
 
 class OrderState(StrEnum):

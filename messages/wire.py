@@ -16,13 +16,19 @@ MAX_PARTS: Final = 1_000
 
 
 class HoldingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A holding on the wire: amounts as text. The parts are there only when they are not zero."""
+    """A holding on the wire: amounts as text. The parts are there only when they are not zero.
+
+    An amount that is unknown is written as zero beside its mark. So a receiver that does not know the
+    marks spends nothing of it.
+    """
 
     free: Annotated[str, Meta(pattern=AMOUNT_PATTERN)]
     used: Annotated[str, Meta(pattern=AMOUNT_PATTERN)]
     total: Annotated[str, Meta(pattern=AMOUNT_PATTERN)]
     staked: Annotated[str, Meta(pattern=AMOUNT_PATTERN)] = "0"
     earning: Annotated[str, Meta(pattern=AMOUNT_PATTERN)] = "0"
+    free_unknown: bool = False
+    used_unknown: bool = False
 
 
 class CapabilityData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

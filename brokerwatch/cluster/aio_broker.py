@@ -25,7 +25,8 @@ class AioBroker:
             timeout_s: Seconds to wait; then the answer is the last known too.
 
         Raises:
-            BalanceUnknown: The account has never answered with a balance. That is not zero.
+            BalanceUnknown: The account has never answered with a balance, or its exchange does not state how
+                much of a cash currency is free. That is not zero.
             ClusterStopped: The cluster does not run, so the exchange cannot be asked.
             InsideLane: The call was made inside `broker.lane()`.
         """

@@ -80,7 +80,8 @@ class Broker:
             The cash that is free, in the unit of the account's cash currencies.
 
         Raises:
-            BalanceUnknown: The account has never answered with a balance. That is not zero.
+            BalanceUnknown: The account has never answered with a balance, or its exchange does not state how
+                much of a cash currency is free. That is not zero.
             ClusterStopped: The cluster does not run, so the exchange cannot be asked.
             BlockingCallInLoop: An event loop runs on this thread; use `broker.aio` there.
             InsideLane: The call was made inside `broker.lane()`.
@@ -98,7 +99,8 @@ class Broker:
             Each currency, the cash, what is held, and what lies apart, with the age of the answer.
 
         Raises:
-            BalanceUnknown: As for `get_account_balance`, with ClusterStopped, BlockingCallInLoop, InsideLane.
+            BalanceUnknown: The account has never answered with a balance.
+            ClusterStopped: As for `get_account_balance`, with BlockingCallInLoop and InsideLane.
         """
         self._requests.wait_for_balance(
             "get_account_balance_detailed() ", "fetch_balance_detailed()", timeout_s
@@ -286,8 +288,9 @@ class Broker:
             The order as the exchange took it.
 
         Raises:
-            BalanceUnknown: No amount was given, and it is not known how much is held: the account has never
-                answered, or could not be read again after an order and held nothing free before it.
+            BalanceUnknown: No amount was given, and it is not known how much is free: the account has never
+                answered, its exchange does not state it, or it could not be read again after an order and
+                held nothing free before it.
             OrderStateUnknown: As for `place_market_order`, with all that it raises but EntryRefused.
         """
         ordering = self._requests.closing(symbol, base_amount, client_order_id, validate_only=validate_only)

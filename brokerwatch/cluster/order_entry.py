@@ -216,7 +216,12 @@ class OrderEntry:
                 f"{product.base} it holds; give base_amount"
             )
         held = balance.holdings.get(product.base)
-        if held is None or held.free <= 0:
+        if held is not None and held.free is None:
+            raise BalanceUnknown(
+                f"{self._spec.name}: the exchange did not state how much of its {product.base} is free; "
+                "give base_amount"
+            )
+        if held is None or held.free is None or held.free <= 0:
             for sent in self._executor.lost():
                 earlier = sent.request
                 if (earlier.side, earlier.product.base) == (Side.BUY, product.base):

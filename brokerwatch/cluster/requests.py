@@ -284,6 +284,11 @@ class Requests:
         )
 
     def _unknown(self, reading: Reading) -> BalanceUnknown:
+        if reading.balance is not None:
+            return BalanceUnknown(
+                f"{self.spec.name}: how much of its cash is free is unknown, not zero: the exchange did not "
+                f"state it ({reading.detail or reading.reason})"
+            )
         fault = f"{reading.fault}: " if reading.fault else ""
         return BalanceUnknown(
             f"{self.spec.name} has never answered with a balance, so it is unknown, not zero "

@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 from brokerwatch.exchanges.envelope import UnprovenAnswer, mapping
 from brokerwatch.messages import Holding, Wallet, amount
 from brokerwatch.messages import total as summed
-from brokerwatch.messages.balance import FRACTION_DIGITS, NOTHING, is_code
+from brokerwatch.messages.balance import FRACTION_DIGITS, NOTHING, is_code, known_total
 from brokerwatch.money import is_money
 
 Code = Callable[[str], str]
@@ -83,8 +83,8 @@ def add(
     found: dict[str, Holding],
     currency: str,
     *,
-    free: Decimal,
-    used: Decimal,
+    free: Decimal | None,
+    used: Decimal | None,
     total: Decimal,
     staked: Decimal = NOTHING,
     earning: Decimal = NOTHING,
@@ -94,7 +94,7 @@ def add(
         raise UnprovenAnswer(f"not a currency code: {currency[:40]!r}")
     before = found.get(currency)
     if before is not None:
-        free, used = summed((before.free, free)), summed((before.used, used))
+        free, used = known_total((before.free, free)), known_total((before.used, used))
         total = summed((before.total, total))
         staked, earning = summed((before.staked, staked)), summed((before.earning, earning))
     try:

@@ -40,7 +40,7 @@ def held_positions(
             continue
         markets = (products.pair(code, quote) for quote in quotes)
         symbol = next((market.symbol for market in markets if market is not None), code)
-        free = max(holding.free, Decimal(0))
+        free = None if holding.free is None else max(holding.free, Decimal(0))
         found.append(Position(symbol=symbol, kind="spot", side="long", base_amount=holding.total, free=free))
     return tuple(found)
 

@@ -68,6 +68,9 @@ def _detail(spec: BrokerSpec, health: Health) -> str:
         for name, wallet in health.balance.wallets.items()
         if wallet.trouble
     ]
+    unknown = [code for code, held in health.balance.holdings.items() if held.free is None]
+    if unknown:
+        notes.insert(0, f"how much is free of {', '.join(unknown)} is unknown")
     left_out = [
         f"{_grouped(held.free)} {code}"
         for code, held in health.balance.holdings.items()

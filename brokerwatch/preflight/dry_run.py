@@ -97,7 +97,7 @@ class DryRun:
             least = max(product.quote_minimum or Decimal(1), (product.base_minimum or 0) * (price or 0))
             cost = _above(least * SOME_MORE, product.quote_step or Decimal("0.01"))
             held = holdings.get(quote)
-            if held is not None and held.free >= cost:
+            if held is not None and held.free is not None and held.free >= cost:
                 base = None
                 if price is not None and product.base_step is not None:
                     base = _above(least * SOME_MORE / price, product.base_step)
@@ -127,8 +127,9 @@ class DryRun:
             product = listed.by_symbol.get(position.symbol)
             if product is None or not product.active:
                 continue
-            if position.free > 0 and position.free >= (product.base_minimum or Decimal(0)):
-                return product, position.free
+            free = position.free or Decimal(0)  # what is unknown is not sold
+            if free > 0 and free >= (product.base_minimum or Decimal(0)):
+                return product, free
         raise NotDone("not done: the account holds no coin of which enough is free to be sold")
 
     def _rehearsed(self, order: Callable[[], Order], sent: _Sent) -> Judgement:

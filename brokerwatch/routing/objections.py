@@ -191,6 +191,8 @@ def _money(need: Need, seen: Seen) -> Iterator[Refusal]:
         yield Refusal(seen.broker, RefusalCode.BALANCE_STALE, text)
     if free is None:
         text = "its cluster keeps balances to itself, or has not told this one yet"
+        if reading.balance is not None:
+            text = f"how much of its {need.spends} is free is unknown: the exchange did not state it"
         yield Refusal(seen.broker, RefusalCode.BALANCE_UNKNOWN, text)
         return
     enough = free > 0 if need.spent is None else free >= need.spent

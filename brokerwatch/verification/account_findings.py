@@ -16,8 +16,9 @@ from brokerwatch.exchanges.open_orders import OpenOrder, held_by
 from brokerwatch.exchanges.symbols import Products
 from brokerwatch.messages import DetailedBalance, Holding, Position, Product
 from brokerwatch.messages import total as summed
+from brokerwatch.messages.balance import known_total
 from brokerwatch.messages.trading import Status, StatusWord
-from brokerwatch.money import is_money, plain
+from brokerwatch.money import is_money, plain, plain_or_unknown
 from brokerwatch.verification.checklist import Judgement, failed, passed, skipped, warned
 
 SKEW_FAILS_MS: Final = 2_000.0
@@ -151,12 +152,24 @@ def detailed(balance: DetailedBalance, simple: Decimal, cash: Collection[str], *
         if held.total < 0 and not may_owe:
             return failed(f"{code}: less than nothing, {plain(held.total)}")
         for part, what in ((held.used, "held"), (held.staked, "staked")):
-            if part < 0:
+            if part is not None and part < 0:
                 return failed(f"{code}: {plain(part)} is {what}, which cannot be")
-    free = summed(held.free for code, held in balance.holdings.items() if code in cash)
+    unknown = sorted(code for code, held in balance.holdings.items() if held.free is None)
+    free = known_total(held.free for code, held in balance.holdings.items() if code in cash)
     if free != balance.cash:
-        return failed(f"the cash is {plain(balance.cash)}, and its currencies add up to {plain(free)}")
-    apart = [code for code, held in balance.holdings.items() if held.total != summed((held.free, held.used))]
+        return failed(
+            f"the cash is {plain_or_unknown(balance.cash)}, and its currencies add up to "
+            f"{plain_or_unknown(free)}"
+        )
+    if balance.cash is None:
+        return failed(
+            f"the cash is unknown: the exchange does not say how much of {', '.join(unknown)} is free"
+        )
+    apart = [
+        code
+        for code, held in balance.holdings.items()
+        if known_total((held.free, held.used)) not in (None, held.total)
+    ]
     shown = f"{len(balance.holdings)} currencies: {_holdings(balance.holdings)}"
     if not balance.holdings:
         shown = "the account is empty: nothing could be added up"
@@ -167,7 +180,9 @@ def detailed(balance: DetailedBalance, simple: Decimal, cash: Collection[str], *
         )
     if not balance.holdings:
         return warned(shown)
-    owing = [code for code, held in balance.holdings.items() if held.free < 0 or held.total < 0]
+    if unknown:
+        return warned(f"{shown}; how much is free of {', '.join(unknown)} is unknown")
+    owing = [code for code, held in balance.holdings.items() if (held.free or 0) < 0 or held.total < 0]
     if owing:
         return warned(f"{shown}; less than nothing is there or free of {', '.join(sorted(owing))}")
     if apart:
@@ -183,9 +198,14 @@ def _holdings(holdings: Mapping[str, Holding]) -> str:
 def held(balance: DetailedBalance, orders: Sequence[OpenOrder]) -> Judgement:
     """Whether the balance says that what open orders hold is held."""
     statement = {
-        code: summed((found.used, found.staked.copy_negate())) for code, found in balance.holdings.items()
+        code: summed((found.used, found.staked.copy_negate()))
+        for code, found in balance.holdings.items()
+        if found.used is not None
     }
     needed = held_by(orders)
+    unknown = sorted(code for code in needed if code in balance.holdings and code not in statement)
+    if unknown:
+        return warned(f"how much of {', '.join(unknown)} is held is unknown: the exchange does not say it")
     for code, amount in needed.items():
         if statement.get(code, Decimal(0)) < amount * HELD_SHARE:
             return failed(
@@ -211,9 +231,10 @@ def positions(
     """Whether the positions are whole, and the coins among them what the balance says is held."""
     coins: dict[str, Position] = {}
     for each in found:
-        if each.base_amount <= 0 or each.free < 0:
+        if each.base_amount <= 0 or (each.free or 0) < 0:
             return failed(
-                f"a position in {each.symbol} of {plain(each.base_amount)}, {plain(each.free)} free"
+                f"a position in {each.symbol} of {plain(each.base_amount)}, "
+                f"{plain_or_unknown(each.free)} free"
             )
         if each.side not in ("long", "short"):
             return failed(f"a position in {each.symbol} on no side: {each.side}")
@@ -266,6 +287,8 @@ def against_orders(found: Sequence[Position], listed: Products, orders: Sequence
         if position is None or position.base_amount < amount * HELD_SHARE:
             have = Decimal(0) if position is None else position.base_amount
             return failed(f"{plain(amount)} {code} is being sold, and {plain(have)} is held")
+        if position.free is None:
+            return warned(f"{plain(amount)} {code} is being sold, and how much of it is free is unknown")
         bound = summed((position.base_amount, position.free.copy_negate()))
         if bound < amount * HELD_SHARE:
             return failed(f"{plain(amount)} {code} is being sold, and only {plain(bound)} of it is not free")

@@ -58,7 +58,7 @@ def traces(before: Snapshot, after: Snapshot, product: Product, side: Side) -> T
         code: summed((after_, before_.copy_negate()))
         for code in (product.base, product.quote)
         for before_, after_ in [(_held(before, code), _held(after, code))]
-        if before_ != after_
+        if before_ is not None and after_ is not None and before_ != after_
     }
     parts = [_words(moved.items()), *([f"held: {_words(held.items())}"] if held else [])]
     return Traces("", "; ".join(part for part in parts if part))
@@ -69,7 +69,7 @@ def _total(snapshot: Snapshot, code: str) -> Decimal:
     return snapshot.holdings.get(code, _NOTHING).total
 
 
-def _held(snapshot: Snapshot, code: str) -> Decimal:
+def _held(snapshot: Snapshot, code: str) -> Decimal | None:
     return snapshot.holdings.get(code, _NOTHING).used
 
 

@@ -200,6 +200,23 @@ def test_an_own_callable_may_answer_in_any_exact_form(answer: Mapping[str, Any],
         assert cluster.broker("a").get_account_balance() == cash
 
 
+def test_cash_that_is_not_stated_is_unknown_and_a_coin_that_is_not_stated_leaves_the_cash() -> None:
+    coin = {"USD": "5", "BTC": Holding(free=None, used=None, total=Decimal(2))}
+    till = Till(coin)
+    with cluster_of(asked("a", till)) as cluster:
+        broker = cluster.broker("a")
+        assert broker.get_account_balance() == Decimal(5)
+        assert "how much is free of BTC is unknown" in broker.reading().detail
+        till.balance = {**coin, "USDT": Holding(free=None, used=None, total=Decimal(7))}
+        with pytest.raises(BalanceUnknown, match="how much of its cash is free is unknown, not zero"):
+            broker.get_account_balance()
+        assert broker.is_available(), "its total was read"
+        assert broker.reading().cash is None
+        detailed = broker.get_account_balance_detailed()
+        assert (detailed.cash, detailed.held) == (None, None)
+        assert detailed.holdings["USDT"].total == Decimal(7)
+
+
 @pytest.mark.parametrize(
     "answer", [None, [], "100", {"USD": 1.5}, {"USD": "NaN"}, {"USD": None}, {"USD": {"used": "1"}}, {1: "2"}]
 )

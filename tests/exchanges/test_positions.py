@@ -81,6 +81,10 @@ def test_money_and_what_is_not_there_are_no_positions() -> None:
 def test_a_coin_of_which_less_than_nothing_is_free_has_nothing_to_sell() -> None:
     (found,) = held_positions({"BTC": held("1", "-0.5")}, LISTED, ("USD",))
     assert found.free == 0
+    unknown = Holding(free=None, used=None, total=Decimal(5))
+    [found] = held_positions({"BTC": unknown}, LISTED, ("USD",))
+    assert found.base_amount == 5
+    assert found.free is None, "what is unknown is not nothing"
 
 
 def test_kraken_tells_what_is_left_of_a_margin_position() -> None:

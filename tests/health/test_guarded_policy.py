@@ -181,7 +181,7 @@ def digits(balance: Balance | None) -> object:
     """A balance digit by digit: 1.1 and 1.10 are equal and not the same answer."""
     if balance is None:
         return None
-    held = {code: (one.free.as_tuple(), one.total.as_tuple()) for code, one in balance.holdings.items()}
+    held = {code: (str(one.free), str(one.total)) for code, one in balance.holdings.items()}
     return (held, balance.as_of, balance.stated)
 
 

@@ -328,7 +328,8 @@ def fold(health: Health, happened: Event) -> Health:
 
 def _bits(held: Holding) -> tuple[object, ...]:
     """An amount digit by digit: 1.0 and 1.00 are equal numbers and not the same answer."""
-    return (held.free.as_tuple(), held.used.as_tuple(), held.total.as_tuple())
+    parts = (held.free, held.used, held.total)
+    return tuple(None if part is None else part.as_tuple() for part in parts)
 
 
 WALKS = (30, 90, 270)

@@ -111,7 +111,7 @@ def test_in_asyncio_it_is_awaited() -> None:
     with serve(exchange), cluster_of(simulated_spec(exchange)) as cluster:
         broker = cluster.broker("kraken-test")
 
-        async def ask() -> Decimal:
+        async def ask() -> Decimal | None:
             with pytest.raises(BlockingCallInLoop, match=r"await broker\.fetch_balance_detailed"):
                 broker.get_account_balance_detailed()
             return (await broker.fetch_balance_detailed()).held

@@ -162,6 +162,17 @@ def test_cash_is_an_exact_sum(free: list[int]) -> None:
     assert cash == Decimal(f"{sum(free)}.{len(free):08d}")
 
 
+def test_an_amount_that_is_unknown_makes_a_sum_unknown_and_no_smaller() -> None:
+    unknown = Holding(free=None, used=None, total=Decimal(5))
+    balance = Balance(holdings={"USD": holding("100"), "USDT": unknown}, as_of=NOW)
+    assert balance.cash(("USD",)) == Decimal(100), "another currency takes nothing away"
+    assert balance.cash(("USD", "USDT")) is None
+    assert balance.held(("USD",)) == Decimal(0)
+    assert balance.held(("USD", "USDT")) is None
+    with pytest.raises(ValueError, match="the total of a holding must be known"):
+        Holding(free=None, used=None, total=None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
 def test_what_is_held_counts_orders_and_not_what_is_staked() -> None:
     usd = Holding(free=Decimal(7), used=Decimal("5.5"), total=Decimal("12.5"), staked=Decimal("3.25"))
     balance = Balance(holdings={"USD": usd, "USDC": holding("1"), "BTC": usd}, as_of=NOW)

@@ -25,8 +25,9 @@ from brokerwatch.messages import (
     Roster,
     Verdict,
 )
-from brokerwatch.messages.codec import words
+from brokerwatch.messages.codec import decode, encode, words
 from brokerwatch.messages.health import MAX_DETAIL
+from brokerwatch.messages.wire import ReadingData
 from tests.support import strategies as our
 from tests.support.wire_examples import NOW, example, reading, stamp
 
@@ -145,6 +146,39 @@ def test_the_parts_of_a_holding_stand_on_the_wire_only_where_they_are_not_zero()
     assert sent["B"] == {"free": "1", "used": "2", "total": "3", "staked": "1.5", "earning": "0.50"}
     got = Reading.received(data, clock=ManualClock(), sent_up_s=1_000.0, valid_until_s=1e9)
     assert got.balance == {"A": plain_one, "B": whole}
+
+
+def test_an_amount_that_is_unknown_is_told_and_a_receiver_of_old_spends_nothing_of_it() -> None:
+    held = {
+        "A": Holding(free=None, used=None, total=Decimal(3)),
+        "B": Holding(free=None, used=Decimal(1), total=Decimal(3)),
+        "C": Holding(free=Decimal(2), used=Decimal(1), total=Decimal(3)),
+    }
+    data = reading(balance=held, cash=None).data()
+    sent = words(Envelope(type=MessageType.READING, stamp=stamp(), data=data))["data"]["balance"]
+    assert sent["A"] == {
+        "free": "0",
+        "used": "0",
+        "total": "3",
+        "free_unknown": True,
+        "used_unknown": True,
+    }
+    assert sent["B"] == {"free": "0", "used": "1", "total": "3", "free_unknown": True}
+    assert sent["C"] == {"free": "2", "used": "1", "total": "3"}
+
+    class OfOld(msgspec.Struct):
+        """What a receiver of an earlier version reads of a holding."""
+
+        free: str
+        used: str
+        total: str
+
+    of_old = msgspec.convert(sent, dict[str, OfOld])
+    assert [one.free for one in of_old.values()] == ["0", "0", "2"]
+    for balance in (decode(encode(Envelope(type=MessageType.READING, stamp=stamp(), data=data))).data, data):
+        assert isinstance(balance, ReadingData)
+        got = Reading.received(balance, clock=ManualClock(), sent_up_s=1_000.0, valid_until_s=1e9)
+        assert got.balance == held
 
 
 def test_an_unknown_balance_is_null_on_the_wire_and_never_zero() -> None:

@@ -74,6 +74,16 @@ def test_what_orders_hold_is_not_free() -> None:
     assert refusal(choose(BUY, [candidate(balance=held)]))[1] == "has 120.5 USD free, needs 500"
 
 
+def test_what_is_unknown_sizes_no_entry_and_another_currency_is_as_it_was() -> None:
+    unknown = Holding(free=None, used=None, total=Decimal(1_000))
+    held = {"USD": unknown, **free(BTC="0.5")}
+    assert refusal(choose(BUY, [candidate(balance=held)])) == (
+        RefusalCode.BALANCE_UNKNOWN,
+        "how much of its USD is free is unknown: the exchange did not state it",
+    )
+    assert choose(SELL, [candidate(balance=held)]).broker == "a"
+
+
 @pytest.mark.parametrize("other", ["USDT", "USDC", "EUR", "USD.F", "usd"])
 def test_the_quote_currency_is_never_replaced_by_another(other: str) -> None:
     only_other = candidate(balance=free(**{other: "100000", "BTC": "1"}))

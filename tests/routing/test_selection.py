@@ -128,6 +128,8 @@ def fits(need: Need, one: Candidate, *, strict: bool) -> bool:
         return False
     spent, amount = ("USD", need.quote_amount) if need.side == "buy" else ("BTC", need.base_amount)
     has = told.balance[spent].free if spent in told.balance else Decimal(0)
+    if has is None:
+        return False
     trade = told.capabilities.get("trade")
     return (
         (need.only is None or told.broker in need.only)
@@ -274,7 +276,8 @@ def test_money_beyond_what_is_needed_moves_nobody(given_: list[Candidate], need:
 def with_more(one: Candidate, more: Decimal) -> Candidate:
     held = one.reading.balance or {}
     grown = {
-        code: msgspec.structs.replace(holding, free=holding.free + more) for code, holding in held.items()
+        code: msgspec.structs.replace(holding, free=None if holding.free is None else holding.free + more)
+        for code, holding in held.items()
     }
     return dataclasses.replace(one, reading=msgspec.structs.replace(one.reading, balance=grown))
 

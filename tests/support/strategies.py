@@ -78,8 +78,8 @@ def amounts(draw: DrawFn) -> Decimal:
 
 def holdings() -> SearchStrategy[Holding]:
     """One currency; the three amounts need not add up, as with some exchanges they do not."""
-    part = st.just(Decimal(0)) | amounts()
-    return st.builds(Holding, free=amounts(), used=amounts(), total=amounts(), staked=part, earning=part)
+    part, known = st.just(Decimal(0)) | amounts(), amounts() | st.none()
+    return st.builds(Holding, free=known, used=known, total=amounts(), staked=part, earning=part)
 
 
 def instants() -> SearchStrategy[Instant]:

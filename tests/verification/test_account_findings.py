@@ -16,6 +16,7 @@ from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.exchanges.open_orders import OpenOrder
 from brokerwatch.exchanges.symbols import Products
 from brokerwatch.messages import DetailedBalance, Holding, Position, Product, Side
+from brokerwatch.messages.balance import known_total
 from brokerwatch.messages.trading import Status, StatusWord
 from brokerwatch.verification.account_findings import (
     KEY_ENDS_S,
@@ -46,8 +47,11 @@ def holding(free: str, used: str = "0", total: str | None = None, **parts: Decim
     return Holding(free=Decimal(free), used=Decimal(used), total=whole, **parts)
 
 
+UNKNOWN: Final = Holding(free=None, used=None, total=Decimal(5))
+
+
 def balance(holdings: Mapping[str, Holding], cash: str | None = None) -> DetailedBalance:
-    free = sum((held.free for code, held in holdings.items() if code in CASH), Decimal(0))
+    free = known_total(held.free for code, held in holdings.items() if code in CASH)
     return DetailedBalance(
         broker="main",
         holdings=holdings,
@@ -251,6 +255,9 @@ def test_the_rights_of_a_key_are_judged_in_every_combination() -> None:
         ({"BTC": holding("2", "-1")}, None, "0", True, FAIL, "-1"),
         ({"BTC": holding("2", staked=Decimal(-3))}, None, "0", True, FAIL, "-3"),
         ({"BTC": holding("2", "1", total="4"), "USD": holding("1")}, None, "1", False, WARN, "of BTC"),
+        ({"BTC": UNKNOWN, "USD": holding("1")}, None, "1", False, WARN, "free of BTC is unknown"),
+        ({"USD": UNKNOWN}, None, "0", False, FAIL, "the cash is unknown"),
+        ({"USD": UNKNOWN}, "5", "5", False, FAIL, "add up to unknown"),
     ],
 )
 def test_every_currency_adds_up_and_so_does_the_cash(
@@ -293,6 +300,8 @@ def test_cash_is_added_up_exactly_whatever_the_thread_reckons_with(free: list[De
         ({"BTC": holding("1", "0.5")}, [order("0.5"), order(None)], WARN, "of 1 what they hold"),
         ({"USD": holding("1")}, [order("0.5"), order(None)], FAIL, ""),
         ({"USD": holding("1")}, [order("0")], PASS, ""),
+        ({"BTC": UNKNOWN}, [order("0.5")], WARN, "how much of BTC is held is unknown"),
+        ({"BTC": UNKNOWN}, [], PASS, "held: nothing"),
     ],
 )
 def test_what_open_orders_hold_is_said_to_be_held(
