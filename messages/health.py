@@ -1,7 +1,8 @@
 """The vocabulary of health: states, kinds of fault, reasons, and the verdict.
 
 All of it goes over the wire and into the store. The numbers of `HealthState` and the words of the others are
-fixed: one may be added, and none is renamed or reused.
+fixed: one may be added, and none is renamed or reused. A receiver may be older than the publisher. It reads a
+word that it does not know as `other`, and a number that it does not know as `UNKNOWN`, and obeys `available`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ MAX_DETAIL: Final = 256
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,47}$(?!\n)"
 """Names of brokers, exchanges and clusters: they stand in topics."""
 
+MAX_WORD: Final = 64
+"""Characters of a reason or a kind of fault, in any version."""
+
 
 class HealthState(IntEnum):
     """The state of an account by its own evidence. The numbers are never changed and never reused."""
@@ -27,6 +31,11 @@ class HealthState(IntEnum):
     UNAVAILABLE = 3
     RECOVERING = 4
     MAINTENANCE = 5
+
+    @classmethod
+    def _missing_(cls, value: object) -> HealthState | None:
+        """A number of a later version."""
+        return cls.UNKNOWN if type(value) is int and value > max(cls) else None
 
 
 class FaultKind(StrEnum):
@@ -41,10 +50,17 @@ class FaultKind(StrEnum):
     NONCE_CLOCK = "nonce_clock"
     BAD_RESPONSE = "bad_response"
     CLIENT_BUG = "client_bug"
+    OTHER = "other"
+    """A kind that this version does not know. brokerwatch itself never finds it."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> FaultKind | None:
+        """A word of a later version."""
+        return cls.OTHER if _is_word(value) else None
 
 
 class Reason(StrEnum):
-    """Why a broker is, or is not, available: a closed list."""
+    """Why a broker is, or is not, available: a list that may grow."""
 
     OK = "ok"
     ERRORS = "errors"
@@ -62,6 +78,21 @@ class Reason(StrEnum):
     SHUTDOWN = "shutdown"
     NOTHING_HEARD = "nothing_heard"
     CONFIG = "config"
+    UNPROVEN = "unproven"
+    """The evidence is good, and too old: no success stands behind it."""
+    LOOP = "loop"
+    """The event loop that asks the exchange hangs."""
+    OTHER = "other"
+    """A reason that this version does not know. brokerwatch itself never gives it."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Reason | None:
+        """A word of a later version."""
+        return cls.OTHER if _is_word(value) else None
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_WORD
 
 
 def clipped(words: str) -> str:

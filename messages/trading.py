@@ -138,6 +138,11 @@ class CapabilityState(StrEnum):
     DOWN = "down"
     """It fails, or the exchange states that it is closed."""
 
+    @classmethod
+    def _missing_(cls, value: object) -> CapabilityState | None:
+        """A word of a later version says nothing to this one."""
+        return cls.UNKNOWN if isinstance(value, str) and value else None
+
 
 class Capability(msgspec.Struct, frozen=True, kw_only=True):
     """Whether one kind of call works: `read` (private questions), `trade` (orders), `data` (prices)."""

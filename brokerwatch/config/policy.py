@@ -76,6 +76,7 @@ WEIGHTS: Final[Mapping[FaultKind, float]] = MappingProxyType(
         FaultKind.NONCE_CLOCK: 0.2,
         FaultKind.BAD_RESPONSE: 0.5,
         FaultKind.CLIENT_BUG: 0.0,  # says nothing about the exchange
+        FaultKind.OTHER: 1.0,
     }
 )
 """What a fault weighs in the rolling window. The consecutive count takes every fault as one."""

@@ -97,6 +97,7 @@ PRECEDENCE: Final = (
     Reason.BLIND,
     Reason.SILENT,
     Reason.RESTARTING,
+    Reason.LOOP,
     Reason.LOCKED_OUT,
     Reason.AUTH,
 )
