@@ -42,6 +42,9 @@ class Need:
     """Names of brokers, the best first. The others come after them."""
     only: Sequence[str] | None = None
     """Names of the brokers that may be chosen; None: all. An empty sequence admits none."""
+    avoid: Sequence[str] = ()
+    """Names of brokers that are not chosen, such as one that has just refused this order. It outweighs `prefer`
+    and `only`."""
     max_age_s: float = 30.0
     """The greatest age of a balance for an entry, in seconds; infinite: any age."""
     exit: bool = False
@@ -61,7 +64,12 @@ class Need:
         object.__setattr__(self, "prefer", _names("prefer", self.prefer))
         if self.only is not None:
             object.__setattr__(self, "only", _names("only", self.only))
+        object.__setattr__(self, "avoid", _names("avoid", self.avoid))
         _check_seconds("max_age_s", self.max_age_s)
+
+    def admits(self, broker: str) -> bool:
+        """Whether `only` and `avoid` let a broker of this name be chosen."""
+        return broker not in self.avoid and (self.only is None or broker in self.only)
 
     @property
     def base(self) -> str:

@@ -49,9 +49,9 @@ class RefusalCode(StrEnum):
     """Why a broker was not chosen: a closed list."""
 
     NOT_WANTED = "not_wanted"
-    """`Need.only` does not name it."""
+    """`Need.only` does not name it, or `Need.avoid` does."""
     NO_SUCH_BROKER = "no_such_broker"
-    """`Need.prefer` or `Need.only` names it, and there is none of that name here."""
+    """`Need.prefer`, `Need.only` or `Need.avoid` names it, and there is none of that name here."""
     NO_SUCH_MARKET = "no_such_market"
     """Its exchange does not list the market."""
     TRADING_DISABLED = "trading_disabled"
@@ -142,6 +142,8 @@ def objections(need: Need, seen: Seen, *, strict_products: bool) -> Iterator[Ref
     if need.only is not None and seen.broker not in need.only:
         wanted = ", ".join(need.only) or "none"
         yield because(RefusalCode.NOT_WANTED, f"the need admits only {wanted}")
+    if seen.broker in need.avoid:
+        yield because(RefusalCode.NOT_WANTED, "the need avoids it")
     product = None if candidate.products is None else candidate.products.by_symbol.get(need.symbol)
     if candidate.products is not None and product is None:
         yield because(RefusalCode.NO_SUCH_MARKET, f"has no market {need.symbol}")

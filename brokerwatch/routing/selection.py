@@ -170,7 +170,7 @@ def choose(need: Need, candidates: Iterable[Candidate], *, strict_products: bool
     need = need.read(
         one.products
         for one in ordered
-        if one.products is not None and (need.only is None or one.reading.broker in need.only)
+        if one.products is not None and need.admits(one.reading.broker)
     )
     for candidate in ordered:
         seen = seen_of(need, candidate)
@@ -180,7 +180,7 @@ def choose(need: Need, candidates: Iterable[Candidate], *, strict_products: bool
             refused.append(final[0])
         else:
             ranked.append((_standing(need, seen, against), _ranked(need, seen, against)))
-    named = dict.fromkeys((*need.prefer, *(need.only or ())))
+    named = dict.fromkeys((*need.prefer, *(need.only or ()), *need.avoid))
     refused += [
         Refusal(name, RefusalCode.NO_SUCH_BROKER, "no broker of this name is known here")
         for name in named

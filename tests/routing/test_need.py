@@ -75,6 +75,7 @@ def test_the_markets_that_are_listed_decide_and_never_the_letters() -> None:
         choose(need_of(symbol="BTCBUSD"), two)
     # Who does not come into question has no word in it.
     assert choose(need_of(symbol="BTCBUSD", only=["b"]), two).need.symbol == "BTCB/USD"
+    assert choose(need_of(symbol="BTCBUSD", avoid=["b"]), two).need.symbol == "BTC/BUSD"
     alike = [candidate(products=markets("aB/USD", "AB/USD"))]
     assert choose(need_of(symbol="aB/USD"), alike).need.symbol == "aB/USD"
     assert choose(need_of(symbol="AB-USD"), alike).need.symbol == "AB/USD"
@@ -136,6 +137,9 @@ def test_a_need_says_its_currencies_only_where_they_are_sure() -> None:
         ({"prefer": {"kraken"}}, "prefer", "list of names"),
         ({"prefer": ["kraken", 3]}, "prefer", "names of brokers"),
         ({"only": "kraken"}, "only", "list of names"),
+        ({"avoid": "kraken"}, "avoid", "list of names"),
+        ({"avoid": None}, "avoid", "list of names"),
+        ({"avoid": ["kraken", 3]}, "avoid", "names of brokers"),
         ({"max_age_s": 0}, "max_age_s", "above 0"),
         ({"max_age_s": -1.0}, "max_age_s", "above 0"),
         ({"max_age_s": float("nan")}, "max_age_s", "above 0"),

@@ -332,6 +332,22 @@ def test_only_restricts_and_an_empty_one_admits_nobody() -> None:
     assert names_of(choose(BUY, both)) == ["a", "b"]
 
 
+@pytest.mark.parametrize("need", [BUY, dataclasses.replace(SELL, exit=True)], ids=["entry", "exit"])
+def test_what_is_avoided_is_not_chosen_although_it_is_preferred(need: Need) -> None:
+    both = [candidate("a"), candidate("b")]
+    choice = choose(dataclasses.replace(need, avoid=["a"], prefer=["a"]), both)
+    assert names_of(choice) == ["b"]
+    assert refusal(choice) == (RefusalCode.NOT_WANTED, "the need avoids it")
+    assert not choose(dataclasses.replace(need, avoid=["a"], only=["a"]), both)
+    assert not choose(dataclasses.replace(need, avoid=["b", "a"]), both)
+
+
+def test_an_avoided_name_that_no_broker_has_is_listed() -> None:
+    choice = choose(dataclasses.replace(BUY, avoid=["krakn"]), [candidate("a")])
+    assert choice.broker == "a"
+    assert [(one.broker, one.code) for one in choice.refused] == [("krakn", RefusalCode.NO_SUCH_BROKER)]
+
+
 def test_who_only_listens_does_not_know_the_markets_and_is_cautioned() -> None:
     [best] = choose(BUY, [candidate(products=None, trading=None)], strict_products=False).ranked
     assert best.cautions == ("whether it has a market BTC/USD is not known",)

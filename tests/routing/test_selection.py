@@ -116,6 +116,7 @@ def needs(draw: DrawFn, *, closing: bool | None = None) -> Need:
         base_amount=None if by_quote else amount,
         prefer=draw(names),
         only=draw(st.none() | st.none() | names),
+        avoid=draw(st.just(()) | names),
         max_age_s=draw(st.sampled_from((30.0, 30.0, 1.0, float("inf")))),
         exit=draw(st.booleans()) if closing is None else closing,
     )
@@ -133,6 +134,7 @@ def fits(need: Need, one: Candidate, *, strict: bool) -> bool:
     trade = told.capabilities.get("trade")
     return (
         (need.only is None or told.broker in need.only)
+        and told.broker not in need.avoid
         and one.trading is not False
         and told.verdict.available
         and CLOCK.up_s() < told.valid_until_s
@@ -212,7 +214,7 @@ def test_the_order_of_entries_is_the_one_that_is_promised(need: Need, given_: li
         )
         for one in given_
     ]
-    open_need = dataclasses.replace(need, only=None, max_age_s=float("inf"))
+    open_need = dataclasses.replace(need, only=None, avoid=(), max_age_s=float("inf"))
     choice = choose(open_need, fit)
     promised = sorted(fit, key=lambda one: standing(open_need, one))
     assert names_of(choice) == [one.reading.broker for one in promised], choice.why()
@@ -241,7 +243,7 @@ def test_everybody_is_either_ranked_or_refused_and_once(need: Need, given_: list
     by_place = sorted(given_, key=lambda one: (one.listed, one.reading.broker))
     assert refused == [one.reading.broker for one in by_place if one.reading.broker in refused]
     strangers = [one.broker for one in choice.refused if one.code is RefusalCode.NO_SUCH_BROKER]
-    wanted = [*need.prefer, *(need.only or ())]
+    wanted = [*need.prefer, *(need.only or ()), *need.avoid]
     assert strangers == list(dict.fromkeys(name for name in wanted if name not in here))
     assert [one.broker for one in choice.refused] == refused + strangers
     assert choice.broker == next(iter(names_of(choice)), None)
