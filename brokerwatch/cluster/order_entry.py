@@ -26,6 +26,7 @@ from brokerwatch.errors import (
     VerificationRequired,
 )
 from brokerwatch.exchanges import order_request
+from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.exchanges.unlisted_market import unlisted
 from brokerwatch.messages import Order, Product, Side
 from brokerwatch.orders.ticket import Ticket
@@ -103,6 +104,14 @@ class OrderEntry:
             client_order_id,
             rules=self._executor.profile.order_rules,
         )
+        price = await self._price_if_needed(request)
+
+        def check() -> None:
+            order_request.refuse_below_minimum(request, price)
+            self._admit_entry()
+
+        if not repeated:  # what was placed under an id before is looked up first, whatever it costs now
+            order_request.refuse_below_minimum(request, price)
         if self._gate is not None and (
             unknown := await self._gate.looked(self._access.lane.fingerprint, self._spec.name)
         ):
@@ -113,7 +122,7 @@ class OrderEntry:
             self._admit_entry()
             try:
                 return await self._executor.order(
-                    request, ticket, validate_only=validate_only, repeated=repeated, check=self._admit_entry
+                    request, ticket, validate_only=validate_only, repeated=repeated, check=check
                 )
             except EntryRefused:
                 # Another order may have gone out while this one waited: its balance is read again.
@@ -175,6 +184,20 @@ class OrderEntry:
                 return named
             raise OrderNotSent(f"{self._spec.name}: its markets are not known: {error}") from error
         return products.product(symbol)
+
+    async def _price_if_needed(self, request: OrderRequest) -> Decimal | None:
+        """A price that says whether an amount is too small; None where none is needed or can be had soon.
+
+        It is needed where the smallest order is stated in the other currency than the amount. Without it the
+        exchange itself refuses what is too small. An exit is not held up by this.
+        """
+        venue, product = self._access.venue, request.product
+        if order_request.smallest_by_price(request, Decimal(1)) is None:
+            return None
+        earlier = venue.earlier_price(product)
+        if earlier is not None and order_request.is_plenty(request, earlier):
+            return earlier
+        return await venue.price(product)
 
     def _overtaken(self) -> bool:
         """Whether an order of this key, through any of its brokers, came after the balance was asked for."""

@@ -115,6 +115,55 @@ def requested(
     )
 
 
+PLENTY: Final = 3
+"""An amount that is so many times the smallest order by an old price needs no newer price."""
+
+
+def smallest_by_price(request: OrderRequest, price: Decimal) -> Decimal | None:
+    """The market's smallest order in the currency of the amount, where it is stated in the other currency.
+
+    None where the market states none in the other currency. OKX, for instance, states the base currency alone
+    and holds orders by cost to it. (`minSz`, "Get instruments")
+    """
+    if request.base_amount is None:
+        least = request.product.base_minimum
+        return None if least is None else least * price
+    least = request.product.quote_minimum
+    return None if least is None else least / price
+
+
+def is_plenty(request: OrderRequest, price: Decimal) -> bool:
+    """Whether the amount is so far above the smallest order that an old price suffices to say so."""
+    least, (_, amount, _) = smallest_by_price(request, price), _ordered(request)
+    return least is None or amount >= PLENTY * least
+
+
+def refuse_below_minimum(request: OrderRequest, price: Decimal | None) -> None:
+    """Raise InvalidOrder for an amount that is by this price less than the market's smallest order."""
+    if price is None:
+        return
+    least, (argument, amount, currency) = smallest_by_price(request, price), _ordered(request)
+    if least is None or amount >= least:
+        return
+    product, by_cost = request.product, request.base_amount is None
+    minimum, unit = (
+        (product.base_minimum, product.base) if by_cost else (product.quote_minimum, product.quote)
+    )
+    stated = f"{plain(minimum or Decimal(0))} {unit}"
+    raise InvalidOrder(
+        argument,
+        f"{plain(amount)} {currency} is less than the smallest order, {stated}, at the last price of "
+        f"{plain(price)} {product.quote}",
+    )
+
+
+def _ordered(request: OrderRequest) -> tuple[str, Decimal, str]:
+    """The argument that says the amount, the amount, and its currency."""
+    if request.base_amount is not None:
+        return "base_amount", request.base_amount, request.product.base
+    return "quote_amount", request.quote_amount or Decimal(0), request.product.quote
+
+
 def _amount(
     argument: str, value: object, currency: str, step: Decimal | None, minimum: Decimal | None
 ) -> Decimal:

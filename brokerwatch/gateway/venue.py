@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import MARKETS_DEADLINE_S
 from brokerwatch.errors import CouldNotAsk, NotAllowed, NotSupported
 from brokerwatch.exchanges.adapter import ExchangeAdapter
+from brokerwatch.exchanges.envelope import exact, mapping, positive
 from brokerwatch.exchanges.markets import products_from
 from brokerwatch.exchanges.registry import adapter_for
 from brokerwatch.exchanges.symbols import Products
@@ -32,6 +34,14 @@ MARKETS_RETRY_S: Final = 60.0
 """How long after a load that failed the next one is tried, while there are old ones to use."""
 
 
+PRICE_DEADLINE_S: Final = 1.0
+"""How long an order waits for a price that says whether it is too small. Without one it goes unchecked."""
+PRICE_KEPT_S: Final = 10.0
+"""So long a price is new enough to refuse an order by, and so long no other is asked for after a failure."""
+PRICE_OLDEST_S: Final = 3_600.0
+"""A price that is older says nothing any more, even about an amount that is many times the smallest."""
+
+
 class Venue:
     """Asks one exchange for what is public there. Everything but `known` belongs to the loop's thread."""
 
@@ -43,6 +53,8 @@ class Venue:
         self._deadline_s = deadline_s
         self._loaded_s = float("-inf")
         self._loading: asyncio.Task[Products] | None = None
+        self._prices: dict[str, tuple[Decimal | None, float]] = {}
+        """By symbol: the last price, None where the question failed, and when it was asked."""
 
     @property
     def says_its_status(self) -> bool:
@@ -96,6 +108,26 @@ class Venue:
             fresh, speaks.candles(product, timeframe, count, self._clock.now().wall_us)
         )
 
+    def earlier_price(self, product: Product) -> Decimal | None:
+        """The price that was asked for last, at most an hour ago; None: there is none."""
+        price, asked_s = self._prices.get(product.symbol, (None, float("-inf")))
+        return price if self._clock.up_s() - asked_s <= PRICE_OLDEST_S else None
+
+    async def price(self, product: Product) -> Decimal | None:
+        """What the market cost last, some seconds ago at most; None when that cannot be had soon."""
+        price, asked_s = self._prices.get(product.symbol, (None, float("-inf")))
+        now_s = self._clock.up_s()
+        if now_s - asked_s <= PRICE_KEPT_S:
+            return price
+        try:
+            async with asyncio.timeout(PRICE_DEADLINE_S):
+                price = await self.ask(lambda connection: _last_price(connection, product))
+        except (CouldNotAsk, NotSupported, TimeoutError) as error:
+            _log.debug("no price of %s: %s", product.symbol, error)
+            price = None
+        self._prices[product.symbol] = (price, now_s)
+        return price
+
     async def status(self) -> Status | None:
         """The exchange's own word about itself; None where it has none. Raises CouldNotAsk."""
         fresh, speaks = self._fresh()
@@ -112,6 +144,13 @@ class Venue:
 
     async def _answered(self, fresh: Connection, call: Awaitable[T], deadline_s: float = 0.0) -> T:
         return await answered(fresh, call, deadline_s or self._deadline_s)
+
+
+async def _last_price(connection: Connection, product: Product) -> Decimal:
+    if not connection.instance.has.get("fetchTicker"):
+        raise NotSupported(f"{connection.instance.id} has no ticker")
+    ticker = mapping(await connection.call("fetch_ticker", product.symbol), "the ticker")
+    return positive(exact(ticker.get("last")), "the last price")
 
 
 async def answered(connection: Connection, call: Awaitable[T], deadline_s: float) -> T:

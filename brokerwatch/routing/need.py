@@ -43,8 +43,8 @@ class Need:
     only: Sequence[str] | None = None
     """Names of the brokers that may be chosen; None: all. An empty sequence admits none."""
     avoid: Sequence[str] = ()
-    """Names of brokers that are not chosen, such as one that has just refused this order. It outweighs `prefer`
-    and `only`."""
+    """Names of brokers that are not chosen, such as one that has just refused this order. It outweighs
+    `prefer` and `only`."""
     max_age_s: float = 30.0
     """The greatest age of a balance for an entry, in seconds; infinite: any age."""
     exit: bool = False

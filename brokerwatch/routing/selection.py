@@ -168,9 +168,7 @@ def choose(need: Need, candidates: Iterable[Candidate], *, strict_products: bool
     if len(set(names)) < len(names):
         raise ValueError("two candidates have the same name; of each broker there is one reading")
     need = need.read(
-        one.products
-        for one in ordered
-        if one.products is not None and need.admits(one.reading.broker)
+        one.products for one in ordered if one.products is not None and need.admits(one.reading.broker)
     )
     for candidate in ordered:
         seen = seen_of(need, candidate)

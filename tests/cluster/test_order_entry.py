@@ -30,7 +30,7 @@ from brokerwatch.exchanges.symbols import Products
 from brokerwatch.messages import CapabilityState, OrderState
 from brokerwatch.routing.need import Need
 from brokerwatch.routing.objections import RefusalCode
-from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, serve
+from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from tests.support.clusters import cluster_of, simulated_spec, until
 from tests.support.desks import FIFTY, KINDS, LOOKUP_PATHS, Desk, Opened, lose, rich
 
@@ -113,6 +113,39 @@ def test_an_argument_that_cannot_be_is_named_and_nothing_is_sent(
         desk.buy(**values)
     assert argument in error.value.argument
     assert (desk.placed, desk.exchange.private_calls) == (0, calls)
+
+
+TICKERS: dict[type[SimulatedExchange], str] = {
+    SimulatedKraken: "GET /0/public/Ticker",
+    SimulatedOkx: "GET /api/v5/market/ticker",
+}
+
+
+@pytest.mark.parametrize("own_id", [None, "small0001"])
+@pytest.mark.parametrize("kind", TICKERS)
+def test_a_quote_amount_below_a_smallest_order_in_the_base_currency_is_never_sent(
+    kind: type[SimulatedExchange], own_id: str | None
+) -> None:
+    with Opened(rich(kind())) as desk:
+        with pytest.raises(
+            InvalidOrder, match=r"smallest order, 0\.00005 BTC, at the last price of "
+        ) as error:
+            desk.buy(quote_amount=Decimal("2.5"), client_order_id=own_id)
+        assert error.value.argument == "quote_amount"
+        assert desk.exchange.calls_to(desk.order_path) == 0
+        assert desk.buy(quote_amount=Decimal("3.5"), client_order_id=own_id).state is OrderState.ACCEPTED
+        asked = desk.exchange.calls_to(TICKERS[kind])
+        assert desk.buy(quote_amount=Decimal(50)).state is OrderState.ACCEPTED
+        assert desk.exchange.calls_to(TICKERS[kind]) == asked, "an old price suffices for a large amount"
+
+
+@pytest.mark.parametrize("kind", TICKERS)
+def test_a_price_that_cannot_be_had_holds_up_no_entry(kind: type[SimulatedExchange]) -> None:
+    with Opened(rich(kind())) as desk:
+        desk.exchange.set_fault("http_502_html", path=TICKERS[kind], public=True)
+        assert desk.buy(quote_amount=Decimal("3.5")).state is OrderState.ACCEPTED
+        with pytest.raises(OrderRefused):
+            desk.buy(quote_amount=Decimal("2.5"))
 
 
 def test_a_symbol_or_side_that_cannot_be_is_an_error_and_nothing_is_sent(desk: Desk) -> None:

@@ -17,7 +17,10 @@ from brokerwatch.exchanges import coinbase, kraken, okx
 from brokerwatch.exchanges.order_request import (
     FINEST,
     OrderRequest,
+    is_plenty,
+    refuse_below_minimum,
     requested,
+    smallest_by_price,
 )
 from brokerwatch.exchanges.registry import profile_of
 from brokerwatch.messages import Product, Side
@@ -292,3 +295,23 @@ def test_okx_is_told_the_currency_of_the_size_for_either_side(side: str) -> None
 def test_a_small_amount_is_written_without_an_exponent() -> None:
     tiny = market(base_step=Decimal("1E-10"), base_minimum=None)
     assert order(base=Decimal("1E-9"), product=tiny).size == "0.000000001"
+
+
+def test_an_amount_is_held_to_the_smallest_order_of_the_other_currency_by_a_price() -> None:
+    price = Decimal(60_000)  # the smallest order, 0.00005 BTC, costs 3 USD
+    refuse_below_minimum(order(quote=Decimal(3)), price)
+    with pytest.raises(
+        InvalidOrder, match=r"2\.99 USD is less than the smallest order, 0\.00005 BTC, at the last"
+    ):
+        refuse_below_minimum(order(quote=Decimal("2.99")), price)
+    dear = msgspec.structs.replace(MARKET, base_minimum=None, quote_minimum=Decimal(5))
+    with pytest.raises(
+        InvalidOrder, match=r"0\.00008 BTC is less than the smallest order, 5 USD, at the last"
+    ) as e:
+        refuse_below_minimum(order(base=Decimal("0.00008"), product=dear), price)
+    assert e.value.argument == "base_amount"
+    refuse_below_minimum(order(base=Decimal("0.00009"), product=dear), price)
+    refuse_below_minimum(order(base=Decimal("0.00008"), product=dear), None)
+    assert smallest_by_price(order(quote=Decimal(5), product=dear), price) is None
+    assert is_plenty(order(quote=Decimal(9)), price)
+    assert not is_plenty(order(quote=Decimal("8.99")), price)
