@@ -119,14 +119,26 @@ class Products:
         return first
 
     def meant(self, text: str) -> tuple[Product, ...]:
-        """Every market that `text` may mean, maybe none. Raises InvalidSymbol for what cannot be read."""
+        """Every market that `text` may mean, maybe none. Raises InvalidSymbol for what cannot be read.
+
+        A spot market goes before a derivative, also where the text is the derivative's own id and only reads
+        as the spot pair: htx names its perpetual `BTC-USDT` and its spot market `btcusdt`. The symbol with
+        its settlement currency, `BTC/USDT:USDT`, names the derivative.
+        """
         text = _legible(text)
         exact = self.by_symbol.get(text)
         if exact is not None:
             return (exact,)
-        found = self._ids.get(text) or self._any_case.get(_capitals(text)) or self._read(text)
-        # The same id may name a spot market and a derivative; the symbol names that one.
-        return tuple(each for each in found if each.kind == SPOT) or found
+        named = self._ids.get(text) or self._any_case.get(_capitals(text)) or ()
+        if spot := _of_spot(named):
+            return spot
+        read = self._read(text)
+        if not named:
+            return _of_spot(read) or read
+        currencies = {(each.base, each.quote) for each in named}
+        spot = _of_spot(read)
+        # Two other currencies, written together by chance, do not outweigh an id; nor does the id them.
+        return spot if currencies >= {(each.base, each.quote) for each in spot} and spot else (*spot, *named)
 
     def _read(self, text: str) -> tuple[Product, ...]:
         """The markets that a text can be read as, which is no name of any."""
@@ -211,6 +223,10 @@ class Products:
             f"{base}/{quote}", [each.symbol for each in self._pairs.values()], 3
         )
         return f". Similar names: {', '.join(alike)}" if alike else ""
+
+
+def _of_spot(found: Iterable[Product]) -> tuple[Product, ...]:
+    return tuple(each for each in found if each.kind == SPOT)
 
 
 def ambiguous(text: str, symbols: Iterable[str]) -> InvalidSymbol:

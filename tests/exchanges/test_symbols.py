@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from brokerwatch.errors import InvalidSymbol, SymbolError, UnknownSymbol
 from brokerwatch.exchanges.symbols import ALIASES, LONGEST, Products
 from brokerwatch.messages import Product
+from brokerwatch.routing.need import Need
 from brokerwatch.simulator.kraken_pairs import ALT_NAMES, ASSET_IDS, PAIR_IDS
 from brokerwatch.simulator.markets import MARKETS, Market
 
@@ -242,6 +243,40 @@ def test_a_spot_market_goes_before_a_derivative_of_the_same_id() -> None:
         Products(product(symbol, "BTCUSD", kind="swap") for symbol in ("BTC/USD:USD", "BTC/USD:BTC")).symbol(
             "BTCUSD"
         )
+
+
+@pytest.mark.parametrize(
+    ("spot", "swap"),
+    [
+        ("btcusdt", "BTC-USDT"),
+        ("BTCUSDT", "BTC_USDT"),
+        ("BTC-USDT", "BTCUSDT"),
+        ("sBTCUSDT", "BTCUSDT"),
+        ("btc_usdt", "BTCUSDT"),
+        ("btc-usdt", "BTC_USDT"),
+        ("BTC/USDT", "btcusdt"),
+        ("7", "XBTUSDT"),
+    ],
+)
+def test_a_spot_pair_goes_before_a_derivative_whose_id_reads_like_it(spot: str, swap: str) -> None:
+    derivatives = [
+        product("BTC/USDT:USDT", swap, kind="swap"),
+        product("BTC/USDT:USDT-261225", swap, kind="future"),
+    ]
+    products = Products([*derivatives, product("BTC/USDT", spot)])
+    for text in ("BTCUSDT", "BTC-USDT", "BTC_USDT", "BTC/USDT", "XBT-USDT", "XBTUSDT", swap, spot):
+        assert products.symbol(text) == "BTC/USDT", text
+        assert products.symbol(text.lower()) == "BTC/USDT", text
+    assert products.symbol("btc/usdt:usdt") == "BTC/USDT:USDT"
+    assert Need(symbol=swap, side="buy").read([products]).symbol == "BTC/USDT"
+
+
+def test_an_id_of_a_derivative_that_reads_like_another_pair_could_mean_both() -> None:
+    swap = product("XT/USDT:USDT", "XTUSDT", kind="swap")
+    with pytest.raises(InvalidSymbol, match="could mean X/TUSDT or XT/USDT:USDT"):
+        Products([swap, product("X/TUSDT")]).symbol("XTUSDT")
+    assert Products([swap, product("X/TUSDT"), product("XT/USDT")]).symbol("XT-USDT") == "XT/USDT"
+    assert Products([swap, product("X/USDT")]).symbol("XTUSDT") == "XT/USDT:USDT"
 
 
 def test_a_derivative_is_never_taken_for_the_spot_market_that_is_not_there() -> None:
