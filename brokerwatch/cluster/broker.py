@@ -14,12 +14,11 @@ from typing import Any, Final
 
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.aio_broker import AioBroker
-from brokerwatch.cluster.observation import asked_at, explained, observe
+from brokerwatch.cluster.observation import asked_at, check_kind, explained, observe
 from brokerwatch.cluster.requests import Requests
 from brokerwatch.exchanges.balances import own_holdings
 from brokerwatch.exchanges.unified import exact_structure, holdings
 from brokerwatch.gateway.lane_turn import LaneTurn
-from brokerwatch.health.capabilities import ALL, READ
 from brokerwatch.messages import Candle, DetailedBalance, Order, Position, Product, Reading, Side
 
 
@@ -355,18 +354,21 @@ class Broker:
         self,
         outcome: Mapping[str, Any] | BaseException | None,
         *,
-        capability: str = READ,
+        capability: str | None = None,
         asked_s: float | None = None,
     ) -> None:
         """Count a call that you made yourself as evidence, so that it need not be made again. Never waits.
 
         A balance that proves nothing, such as one without any currency, counts as an error. A cancellation,
-        Ctrl-C and the like count as nothing.
+        Ctrl-C and the like count as nothing, and so does a mistake of the caller's own: an order that the
+        exchange refuses, arguments that are wrong.
 
         Args:
             outcome: What ccxt's `fetch_balance` gave, or what your own `fetch` would have returned; or the
                 exception that any call raised; or None when a call of another kind was answered.
-            capability: What was asked: "read", "trade" or "data".
+            capability: What was asked: "read", "trade" or "data". Without it that of an exception is taken
+                from its traceback, which names ccxt's method. Where that names none, only what concerns every
+                call counts, such as a network that is down. A balance is always "read".
             asked_s: When you asked, by `time.monotonic()` in seconds. An older balance never replaces a newer
                 one. Without it a balance counts as asked before the newest order, so it does not make an
                 account fresh that an order has overtaken.
@@ -375,10 +377,7 @@ class Broker:
             TypeError: An argument has the wrong type; the error names it.
             ValueError: An argument has a value that cannot be; the error names it.
         """
-        if capability not in ALL:
-            raise ValueError(f"capability: expected one of {', '.join(ALL)}, not {capability!r}")
-        if isinstance(outcome, Mapping) and capability != READ:
-            raise ValueError(f"outcome: expected None or an exception for {capability}, not a balance")
+        check_kind(outcome, capability)
         if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
             return
         if self._requests.spec.fetch is None:
@@ -394,7 +393,8 @@ class Broker:
         else:
             asked = asked_at(asked_s, self._now(), float("-inf"), self._slot.reading)
             seen = observe(outcome, capability, asked, own_holdings, explained)
-        self._requests.send(seen)
+        if seen is not None:
+            self._requests.send(seen)
 
 
 def requests_of(broker: Broker) -> Requests:

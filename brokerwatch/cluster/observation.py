@@ -6,6 +6,7 @@ that proves nothing, or an exception that cannot even say what it is, is a fault
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -13,9 +14,12 @@ from typing import Final, cast
 
 from brokerwatch.actors.protocol import BrokerMessage, Called, Observed, Ordered, Unanswered
 from brokerwatch.clock import Instant
-from brokerwatch.exchanges.faults import Failure, classify
-from brokerwatch.health.capabilities import READ
+from brokerwatch.cluster.observed_call import capability_of, is_from_ccxt
+from brokerwatch.exchanges.faults import Failure, classify, is_callers_mistake, is_pythons_own, unreadable
+from brokerwatch.health.capabilities import ALL, READ
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Reading
+
+_log: Final = logging.getLogger(__name__)
 
 ASKED: Final = "asked_s: expected when you asked, by time.monotonic(), or None"
 
@@ -43,15 +47,46 @@ def asked_at(asked_s: object, now: Instant, ordered_s: float, reading: Reading) 
     return Instant(now.wall_us - round((now.up_s - asked) * 1_000_000), asked)
 
 
+def check_kind(outcome: object, capability: object) -> None:
+    """Raise ValueError where there is no such kind of call, or it is not answered with a balance."""
+    if capability is not None and capability not in ALL:
+        raise ValueError(f"capability: expected one of {', '.join(ALL)}, not {capability!r}")
+    if isinstance(outcome, Mapping) and capability not in (None, READ):
+        raise ValueError(f"outcome: expected None or an exception for {capability}, not a balance")
+
+
 def observe(
     outcome: object,
-    capability: str,
+    capability: str | None,
     asked: Instant,
     holdings: Callable[[object], Mapping[str, Holding]],
     explain: Callable[[Exception], Fault],
-) -> Called | Observed:
-    """What the broker's actor is told of a call that the trader's own code made. Raises as `judged` does."""
-    return observed(capability, judged(outcome, asked, holdings, explain))
+) -> Called | Observed | None:
+    """What the broker's actor is told of a call that the trader's own code made. Raises as `judged` does.
+
+    Without a `capability` that of an exception is taken from the call that raised it. None: it counts
+    nowhere.
+    """
+    found = judged(outcome, asked, holdings, explain)
+    if isinstance(found, Fault) and isinstance(outcome, Exception):
+        kind = capability or capability_of(outcome)
+        if is_from_ccxt(outcome) and found.kind in (FaultKind.CLIENT_BUG, FaultKind.BAD_RESPONSE):
+            if kind == READ:
+                found = unreadable(outcome, found)  # ccxt stumbled over the answer
+            elif is_pythons_own(Failure.of(outcome, text=found.detail)):
+                return None  # over what the order was made of
+        if is_callers_mistake(Failure.of(outcome, text=found.detail or str(found.kind)), found):
+            return None
+        if kind is None and found.kind not in ABOUT_EVERY_CALL:
+            _log.warning(
+                "an exception was observed that does not say which call raised it, so it counts nowhere; "
+                "give observe() its capability: %s: %s",
+                found.kind,
+                found.detail,
+            )
+            return None
+        capability = kind
+    return observed(capability or READ, found)
 
 
 def judged(
@@ -104,6 +139,18 @@ def _words(error: Exception) -> str:
     except Exception:  # noqa: BLE001 - as above
         return type(error).__name__
 
+
+ABOUT_EVERY_CALL: Final = frozenset(
+    {
+        FaultKind.NETWORK,
+        FaultKind.EXCHANGE_DOWN,
+        FaultKind.MAINTENANCE,
+        FaultKind.RATE_LIMITED,
+        FaultKind.AUTH,
+        FaultKind.NONCE_CLOCK,
+    }
+)
+"""Faults of the exchange, the network or the key as a whole: they count whatever was asked."""
 
 UNREACHED: Final = frozenset({FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN})
 """Faults that are about no question in particular."""

@@ -305,5 +305,44 @@ def _kind(failure: Failure, stated: str, words: FaultWords) -> FaultKind:
     return BAD
 
 
+MISTAKES: Final = frozenset(
+    {
+        "ArgumentsRequired",
+        "BadRequest",
+        "OperationRejected",
+        "InsufficientFunds",
+        "InvalidAddress",
+        "InvalidOrder",
+        "NotSupported",
+        "ExchangeClosedByUser",
+        "UnsubscribeError",
+    }
+)
+"""Classes of ccxt for what the caller asked wrongly: the exchange is well, and so is the account."""
+
+
+def is_callers_mistake(failure: Failure, fault: Fault) -> bool:
+    """Whether a failed call says something about its caller only.
+
+    A certificate or a proxy that is wrong is no such mistake: no call reaches the exchange then.
+    """
+    names = {*failure.classes, *failure.causes}
+    if fault.kind is BUG:
+        return not any(kind is BUG for name, kind in CAUSES.items() if name in names)
+    # The caller's own exception may stand above ccxt's, and says no more than that something went wrong.
+    return fault.kind is BAD and bool(names & MISTAKES)
+
+
+def is_pythons_own(failure: Failure) -> bool:
+    """Whether the exception is none of ccxt's classes."""
+    return "BaseError" not in failure.classes
+
+
+def unreadable(error: Exception, fault: Fault) -> Fault:
+    """The fault of an answer that ccxt stumbled over; any other mistake stays one."""
+    names = set(_names(error))
+    return Fault(BAD, fault.detail) if names & _OURS_TO_READ else fault
+
+
 LONGEST_RETRY_S: Final = 3_600.0
 """A Retry-After beyond this is not believed."""

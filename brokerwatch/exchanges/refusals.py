@@ -73,8 +73,13 @@ def trusted_answer(failure: Failure) -> Mapping[str, Any]:
     """The map that was answered under a status that can be trusted; an empty one for anything else."""
     if failure.status is None or failure.status >= 500 or failure.status in _UNCERTAIN_STATUSES:
         return {}
+    return answered_map(failure.body)
+
+
+def answered_map(body: str) -> Mapping[str, Any]:
+    """The map that an answer is; an empty one for any other answer."""
     try:
-        found: object = parsed(failure.body)
+        found: object = parsed(body)
     except (ValueError, RecursionError):
         return {}
     return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else {}

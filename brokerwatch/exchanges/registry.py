@@ -87,6 +87,11 @@ def refusal(family: str, answer: object) -> str:
     return refusals.refusal(profile_of(family).refusals, answer)
 
 
+def is_refused_order(failure: Failure) -> bool:
+    """Whether the answer in a failure of which no status is known refuses an order in certain words."""
+    return bool(refusal(failure.family, refusals.answered_map(failure.body)))
+
+
 def definitely_not_placed(failure: Failure) -> bool:
     """Whether a call that was to place an order failed with the exchange's own, certain no."""
     return refusals.definitely_not_placed(failure, profile_of(failure.family).refusals)

@@ -17,7 +17,7 @@ from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.redaction import SHORTEST_TOKEN, credential_spellings, redacted_answer
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import Failure
-from brokerwatch.exchanges.registry import fault_of
+from brokerwatch.exchanges.registry import fault_of, is_refused_order
 from brokerwatch.gateway.strict_ccxt import Rehearsed, clone
 from brokerwatch.messages import Fault, FaultKind
 
@@ -162,13 +162,16 @@ class Connection:
         )
 
     def observed(self, error: BaseException) -> Fault:
-        """The fault that `error` is, which a trader's own call met: ccxt's text ends with the answer."""
+        """The fault that `error` is, which a trader's own call met: ccxt's text ends with the answer.
+
+        The refusal of an order is a mistake in the order, where the exchange has no other word for it.
+        """
         text = self.redacted(_words(error))
         _, brace, rest = str(error).partition("{")
-        return fault_of(
-            Failure.of(error, body=brace + rest, family=self.family, text=text),
-            self._clock.now().wall_us / 1_000_000,
-        )
+        failure = Failure.of(error, body=brace + rest, family=self.family, text=text)
+        fault = fault_of(failure, self._clock.now().wall_us / 1_000_000)
+        refused = fault.kind is FaultKind.BAD_RESPONSE and is_refused_order(failure)
+        return Fault(FaultKind.CLIENT_BUG, fault.detail) if refused else fault
 
     async def close(self) -> None:
         """Let go of the instance; the session is shared and stays."""

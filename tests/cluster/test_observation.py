@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -22,7 +23,7 @@ from brokerwatch.errors import (
     ClusterStopped,
 )
 from brokerwatch.messages import CapabilityState
-from brokerwatch.simulator import SimulatedKraken, SimulatedOkx, serve
+from brokerwatch.simulator import SimulatedCoinbase, SimulatedKraken, SimulatedOkx, serve
 from tests.support.clusters import ONLY_WHEN_ASKED, until
 from tests.support.own_instances import cluster_on, own
 
@@ -260,3 +261,96 @@ def test_calls_of_his_own_count_too_where_a_trader_reads_by_a_callable() -> None
             broker.observe("x")  # type: ignore[arg-type]  # what is wrong on purpose  # pyright: ignore[reportArgumentType]
     with pytest.raises(ClusterStopped):
         broker.observe({"USD": 1})
+
+
+def _observed(broker: Broker, call: Callable[[], Any], capability: str | None = None) -> None:
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - each case raises another one
+        call()
+    broker.observe(raised.value, capability=capability)
+
+
+MISTAKES: dict[str, Callable[[Any], Any]] = {
+    "refused": lambda mine: mine.create_order("BTC/USD", "limit", "buy", 0.001, 20_000),
+    "too much": lambda mine: mine.create_order("BTC/USD", "market", "buy", 1_000),
+    "no such market": lambda mine: mine.create_order("BTC/NOWHERE", "market", "buy", 1),
+    "no amount": lambda mine: mine.create_order("BTC/USD", "market", "buy", "a lot"),
+    "no such order": lambda mine: mine.fetch_order("OABCDE-AAAAA-AAAAAA", "BTC/NOWHERE"),
+}
+
+
+@pytest.mark.parametrize("policy", ["simple", "guarded"])
+@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_of_the_trader_s_own_count_nowhere(mistake: Callable[[Any], Any], policy: str) -> None:
+    exchange = SimulatedKraken()
+    with serve(exchange):
+        mine = own(exchange)
+        mine.load_markets()
+        with cluster_on(mine, policy=policy) as cluster:
+            broker = cluster.broker("mine")
+            broker.get_account_balance()
+            broker.get_account_balance()
+            for _ in range(4):
+                _observed(broker, lambda: mistake(mine))
+            broker.observe(None, capability="data")  # comes after them
+            until(lambda: broker.reading().capabilities["data"].state is CapabilityState.OK)
+            assert broker.get_error_count() == 0
+            assert broker.is_available()
+            assert broker.reading().capabilities["trade"].state is not CapabilityState.DOWN
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ccxt.InsufficientFunds("binance"),
+        ccxt.InvalidOrder("binance"),
+        ccxt.OrderNotFound("binance"),
+        ccxt.BadSymbol("binance"),
+        ccxt.ArgumentsRequired("binance"),
+        ccxt.OperationRejected("binance"),
+        ccxt.NotSupported("binance"),
+        ccxt.ExchangeError('kraken {"error":["EOrder:Orders limit exceeded"]}'),
+        ccxt.ExchangeError('okx {"code":"51999","msg":"another word"}'),
+        ValueError("mine"),
+    ],
+    ids=lambda error: f"{type(error).__name__} {error}",
+)
+def test_an_exception_of_which_it_is_not_known_what_was_asked_is_no_failed_read(error: Exception) -> None:
+    exchange = SimulatedKraken()
+    with serve(exchange), cluster_on(own(exchange)) as cluster:
+        broker = cluster.broker("mine")
+        broker.get_account_balance()
+        for _ in range(3):
+            broker.observe(error)
+        broker.observe(None, capability="data")
+        until(lambda: broker.reading().capabilities["data"].state is CapabilityState.OK)
+        assert broker.get_error_count() == 0
+
+
+def test_orders_that_fail_show_at_the_orders_and_not_at_the_balance() -> None:
+    exchange = SimulatedKraken()
+    with serve(exchange):
+        mine = own(exchange)
+        mine.load_markets()
+        with cluster_on(mine) as cluster:
+            broker = cluster.broker("mine")
+            broker.get_account_balance()
+            exchange.set_fault("exchange_down")
+            for _ in range(3):
+                _observed(broker, lambda: mine.create_order("BTC/USD", "market", "buy", 0.001))
+            until(lambda: broker.reading().capabilities["trade"].state is CapabilityState.DOWN)
+            assert broker.get_error_count() == 0
+            _observed(broker, mine.fetch_balance)
+            until(lambda: broker.get_error_count() == 1)
+
+
+def test_an_answer_that_ccxt_stumbles_over_is_a_failed_read() -> None:
+    exchange = SimulatedCoinbase()
+    with serve(exchange):
+        mine = own(exchange)
+        mine.load_markets()
+        with cluster_on(mine) as cluster:
+            broker = cluster.broker("mine")
+            broker.get_account_balance()
+            exchange.set_answer("[[]]", path="/api/v3/brokerage/accounts")
+            _observed(broker, mine.fetch_balance)
+            until(lambda: broker.reading().fault == "bad_response")
