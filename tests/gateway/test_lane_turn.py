@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 import ccxt.async_support as ccxt_async
 import pytest
 
+from brokerwatch.cluster.broker import Broker
 from brokerwatch.errors import (
     BalanceUnknown,
     CouldNotAsk,
@@ -97,22 +99,37 @@ def test_a_turn_inside_a_turn_is_refused_at_once_and_free_afterwards() -> None:
             pass
 
 
-def test_a_task_that_was_begun_inside_a_turn_waits_for_its_end() -> None:
+def cash_in_a_turn(broker: Broker) -> Coroutine[Any, Any, Decimal | None]:
+    """The turn is made here, and entered where the result is awaited."""
+    turn = broker.lane()
+
+    async def enter() -> Decimal | None:
+        async with turn:
+            return broker.reading().cash
+
+    return enter()
+
+
+@pytest.mark.parametrize("begin", [cash_in_a_turn, Broker.fetch_balance], ids=["a turn", "a balance"])
+def test_a_task_that_was_begun_inside_a_turn_waits_for_its_end(
+    begin: Callable[[Broker], Coroutine[Any, Any, Decimal | None]],
+) -> None:
     exchange = SimulatedKraken()
 
     async def story() -> None:
         mine = own(exchange, ccxt_async)
         async with cluster_on(mine) as cluster:
             broker = cluster.broker("mine")
+            known = await broker.fetch_balance()
             async with broker.lane():
-                following = broker.lane()
-                begun = asyncio.create_task(following.__aenter__())
-                with pytest.raises(InsideLane):
-                    await broker.lane().__aenter__()
-                await asyncio.sleep(0)
+                begun = asyncio.create_task(begin(broker))
+                for question in (broker.fetch_balance, broker.aio.get_positions, broker.lane().__aenter__):
+                    with pytest.raises(InsideLane):
+                        await question()
+                for _ in range(3):  # longer than the task would take if it did not wait
+                    await mine.fetch_balance()
                 assert not begun.done()
-            await begun
-            await following.__aexit__(None, None, None)
+            assert await begun == known
         await mine.close()
 
     with serve(exchange):
@@ -156,24 +173,3 @@ def test_what_would_wait_for_the_end_of_its_own_turn_is_refused_at_once() -> Non
                 assert not other.done(), "another thread waits for the end of the turn"
             assert other.result(10) == known
             assert broker.get_account_balance() == known, "after the block it is as before"
-
-
-def test_tasks_that_were_begun_inside_a_turn_wait_for_its_end() -> None:
-    exchange = SimulatedKraken()
-
-    async def story() -> None:
-        mine = own(exchange, ccxt_async)
-        async with cluster_on(mine) as cluster:
-            broker = cluster.broker("mine")
-            known = await broker.fetch_balance()
-            async with broker.lane():
-                begun = asyncio.create_task(broker.fetch_balance())
-                for question in (broker.fetch_balance, broker.aio.get_positions, broker.lane().__aenter__):
-                    with pytest.raises(InsideLane):
-                        await question()
-                assert not begun.done()
-            assert await begun == known
-        await mine.close()
-
-    with serve(exchange):
-        asyncio.run(story())
