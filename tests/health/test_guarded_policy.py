@@ -244,9 +244,9 @@ def test_under_any_rules_everything_is_as_the_whole_history_says() -> None:
     assert tripped["window"] >= 20, "nor does a window that never trips"
 
 
-SOON: Final = moved(NOW, 60.0)
 # The rows of the stricter rules, one by one ---------------------------------------------------------
 
+SOON: Final = moved(NOW, 60.0)
 TRIPPED: Final = (fault(), fault(), fault())
 GUARDED_ROWS: Final = {
     (U, Happening.CLOSED): ((), fault(CLOSED), M),
@@ -392,12 +392,12 @@ def test_a_broker_whose_faults_outweigh_the_windows_share_for_ever_cannot_stay_h
     # So high a threshold that the run of faults never decides: this is about the window alone.
     health = Health.begin(NOW, threshold=10_000, rules=rules)
     for kind in before:
-        health = fold(health, success() if kind is None else fault(Fault(kind)), NOW)
+        health = fold(health, outcome(kind), NOW)
     weight = sum(WEIGHTS[kind] for kind in period if kind is not None)
     met = {health.state} - {X}
     for _ in range((rules.window_fetches + len(before)) // len(period) + 2):
         for kind in period:
-            health = fold(health, success() if kind is None else fault(Fault(kind)), NOW)
+            health = fold(health, outcome(kind), NOW)
             met.add(health.state)
     if weight > rules.window_share * len(period) + 1e-9:
         assert X in met
@@ -411,6 +411,11 @@ def test_a_broker_whose_faults_outweigh_the_windows_share_for_ever_cannot_stay_h
         )
     ):
         assert X not in met
+
+
+def outcome(kind: FaultKind | None) -> Step:
+    """A success, or a fault of this kind."""
+    return success() if kind is None else fault(Fault(kind))
 
 
 def cuts(period: list[FaultKind | None], rules: Rules) -> list[list[FaultKind | None]]:

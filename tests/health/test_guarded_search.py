@@ -21,25 +21,17 @@ from brokerwatch.messages import HealthState, Reason, Verdict
 from brokerwatch.storage.health_record import read, written
 from tests.support import strategies as our
 from tests.support.guarded import (
-    CLOSED,
     ENDED,
-    FORBIDDEN,
-    LOCKED,
+    EVENTS,
     MONEY,
-    NEUTRAL,
     NOW,
-    ODD,
-    REFUSED,
     RESET,
-    RESTART,
     THE_TABLE,
     WOKEN,
     D,
     H,
     R,
     column,
-    fault,
-    success,
 )
 from tests.support.strategies import Step, fold
 
@@ -48,19 +40,6 @@ from tests.support.strategies import Step, fold
 Pair = tuple[int, int]
 """The numbers of the states of `simple` and of the stricter rules, after one history."""
 Trail = tuple["Trail", str] | None
-EVENTS: Final = {
-    "success": success(),
-    "no route": fault(),
-    "odd": fault(ODD),
-    "refused": fault(REFUSED),
-    "forbidden": fault(FORBIDDEN),
-    "closed": fault(CLOSED),
-    "locked": fault(LOCKED),
-    "neutral": NEUTRAL,
-    "restart": RESTART,
-    "reset": RESET,
-    "woken": WOKEN,
-}
 SWITCHES: Final = [
     Rules(
         start_unknown=unknown,

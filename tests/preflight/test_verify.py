@@ -30,23 +30,14 @@ from brokerwatch.simulator.exchange import Call
 from brokerwatch.simulator.kraken_pairs import PAIR_LIST
 from brokerwatch.simulator.markets import MARKETS
 from brokerwatch.verification.checklist import CHECKLIST, MAXIMUM, Check, CheckOutcome
-from brokerwatch.verification.report import Finding, Report, encoded
+from brokerwatch.verification.report import Report, encoded
 from tests.support.clusters import simulated_spec
+from tests.support.verification import Indifferent, evidence, fails, not_passed, skips
 
 KINDS: Final = (SimulatedKraken, SimulatedCoinbase, SimulatedOkx)
 K, C, X = "kraken", "coinbase", "okx"
 WITH_DRY_RUN: Final = (K, C)
-PASS: Final = CheckOutcome.PASS
-
-
-class Indifferent:
-    """Is told how it goes on, and does not care."""
-
-    def begins(self, check: Check, number: int) -> None:
-        """See `brokerwatch.preflight.verify.Progress`."""
-
-    def ended(self, finding: Finding) -> None:
-        """See `brokerwatch.preflight.verify.Progress`."""
+every_kind: Final = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: str(kind.ccxt_id))
 
 
 def spec_of(exchange: SimulatedExchange, **values: Any) -> BrokerSpec:
@@ -83,30 +74,6 @@ def verified(exchange: SimulatedExchange, **values: Any) -> Report:
     return found
 
 
-def not_passed(found: Report) -> dict[str, str]:
-    """How every check ended that did not simply pass."""
-    return {
-        check.name: str(check.outcome)
-        for category in found.categories
-        for check in category.checks
-        if check.outcome is not PASS
-    }
-
-
-def evidence(found: Report, name: str) -> str:
-    return next(
-        check.evidence for category in found.categories for check in category.checks if check.name == name
-    )
-
-
-def skips(*names: str) -> dict[str, str]:
-    return dict.fromkeys(names, "skip")
-
-
-def fails(*names: str) -> dict[str, str]:
-    return dict.fromkeys(names, "fail")
-
-
 NO_DRY_RUN: Final = skips("trade.market_order", "trade.close")
 BY_BALANCE: Final = skips(
     "balance.detailed", "balance.held", "health.available", "health.error_count", "health.fallback",
@@ -119,12 +86,23 @@ BY_KEY: Final = {
     **skips("connection.account", "balance.simple", "safety.withdraw", "safety.rights", "safety.nonce"),
 }
 """What cannot be checked when no signed question is answered."""
+UNSIGNED: Final = {**BY_KEY, **fails("connection.authentication")}
+"""Every outcome but a pass when no signed question is answered."""
+NO_ORDERS: Final = fails("trade.market_order", "trade.close")
+"""Neither dry run shows that an order would be taken."""
+EXECUTED: Final = {**fails("trade.market_order"), **skips("trade.close")}
+"""The first dry run executed, so there is no second."""
 BY_MARKETS: Final = skips(
     "balance.held", "market_data.candles_fresh", "market_data.candles_ordered",
     "market_data.candles_plausible", "symbols.normalised", "symbols.busd_refused", "symbols.usd_supported",
     "positions.structure", "positions.open_orders", "trade.market_order", "trade.close",
 )  # fmt: skip
 """What cannot be checked without the list of markets."""
+
+
+def dry_runs_missing(kind: type[SimulatedExchange]) -> dict[str, str]:
+    """What a sound account does not pass there: OKX has no dry run."""
+    return NO_DRY_RUN if kind is SimulatedOkx else {}
 
 
 # --- healthy -----------------------------------------------------------------------------------------
@@ -148,10 +126,10 @@ def test_where_there_is_no_dry_run_the_rest_is_reached_and_nothing_is_sent() -> 
     assert "no dry run" in evidence(found, "trade.close")
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: str(kind.ccxt_id))
+@every_kind
 def test_a_guarded_account_is_verified_by_its_own_rules(kind: type[SimulatedExchange]) -> None:
     found = verified(kind(), policy="guarded", max_consecutive_errors=5)
-    assert not_passed(found) == (NO_DRY_RUN if kind is SimulatedOkx else {})
+    assert not_passed(found) == dry_runs_missing(kind)
     assert "1, 2, 3, 4, 5" in evidence(found, "health.error_count")
     assert f"after {GUARDED.successes_to_recover} successes" in evidence(found, "health.recovery")
 
@@ -162,16 +140,17 @@ def test_many_errors_in_a_row_are_tried_with_fewer_and_that_is_said() -> None:
     assert "tried with 10 in place of the configured 500" in evidence(found, "health.flip")
 
 
-def test_open_orders_and_what_they_hold_are_in_order() -> None:
-    for exchange in (SimulatedKraken(), SimulatedCoinbase(), SimulatedOkx()):
-        quote = "USDT" if exchange.ccxt_id == X else "USD"
-        exchange.rest(f"BTC/{quote}", "buy", "0.001", "50000")
-        exchange.rest("BTC/USD", "sell", "0.1", "99000")
-        found = verified(exchange)
-        assert not_passed(found) == (NO_DRY_RUN if exchange.ccxt_id == X else {})
-        assert f"0.1 BTC, 50 {quote}" in evidence(found, "balance.held") or (
-            f"50 {quote}, 0.1 BTC" in evidence(found, "balance.held")
-        )
+@every_kind
+def test_open_orders_and_what_they_hold_are_in_order(kind: type[SimulatedExchange]) -> None:
+    exchange = kind()
+    quote = "USDT" if kind is SimulatedOkx else "USD"
+    exchange.rest(f"BTC/{quote}", "buy", "0.001", "50000")
+    exchange.rest("BTC/USD", "sell", "0.1", "99000")
+    found = verified(exchange)
+    assert not_passed(found) == dry_runs_missing(kind)
+    assert f"0.1 BTC, 50 {quote}" in evidence(found, "balance.held") or (
+        f"50 {quote}, 0.1 BTC" in evidence(found, "balance.held")
+    )
 
 
 def test_the_provoked_outage_stays_on_our_side() -> None:
@@ -204,10 +183,11 @@ def test_keys_that_a_program_gave_are_a_remark() -> None:
     assert (found.points, found.exit_status) == (110, 3)
 
 
-def test_a_key_that_only_watches_is_in_order_where_trading_is_off() -> None:
-    for exchange in (SimulatedKraken(), SimulatedCoinbase(), SimulatedOkx()):
-        exchange.set_permissions({"query"})
-        assert not_passed(verified(exchange, trading=False)) == NO_DRY_RUN
+@every_kind
+def test_a_key_that_only_watches_is_in_order_where_trading_is_off(kind: type[SimulatedExchange]) -> None:
+    exchange = kind()
+    exchange.set_permissions({"query"})
+    assert not_passed(verified(exchange, trading=False)) == NO_DRY_RUN
 
 
 def test_orders_are_rehearsed_although_trading_is_off() -> None:
@@ -375,8 +355,17 @@ def an_order_without_a_hold(exchange: SimulatedExchange) -> None:
     exchange.holds = "zero"
 
 
-def answered_with(name: str) -> Callable[[SimulatedExchange], object]:
-    return lambda exchange: exchange.set_fault(name, public=True)
+def named_fault(name: str, **values: Any) -> Callable[[SimulatedExchange], object]:
+    return lambda exchange: exchange.set_fault(name, **values)
+
+
+def key_that_says(**changes: object) -> Callable[[SimulatedExchange], object]:
+    return lambda kraken: kraken.set_answer(key_says(**changes), path=KEYS[K])
+
+
+def withdrawal_answered(error: str) -> Callable[[SimulatedExchange], object]:
+    answer = json.dumps({"error": [error]})
+    return lambda kraken: kraken.set_answer(answer, path="POST /0/private/WithdrawInfo")
 
 
 FAULTS: Final = (
@@ -388,9 +377,7 @@ FAULTS: Final = (
     ),
     Planted(
         "a key that cannot withdraw by its list, and is not denied a withdrawal",
-        lambda x: x.set_answer(
-            '{"error":["EFunding:Unknown withdraw key"]}', path="POST /0/private/WithdrawInfo"
-        ),
+        withdrawal_answered("EFunding:Unknown withdraw key"),
         at=(K,),
         expected=fails("safety.withdraw"),
     ),
@@ -419,33 +406,29 @@ FAULTS: Final = (
     Planted(
         "a key that may not read the balance",
         lambda x: x.set_permissions({"trade"}),
-        expected={**BY_KEY, **fails("connection.authentication")},
+        expected=UNSIGNED,
     ),
     Planted(
         "a key that does not list the right to see orders",
-        lambda x: x.set_answer(key_says(permissions=["query-funds", "modify-trades"]), path=KEYS[K]),
+        key_that_says(permissions=["query-funds", "modify-trades"]),
         at=(K,),
         expected=fails("safety.rights"),
     ),
     Planted(
         "a key that may not look orders up, by its list",
-        lambda x: x.set_answer(
-            key_says(permissions=["query-funds", "query-open-trades", "modify-trades"]), path=KEYS[K]
-        ),
+        key_that_says(permissions=["query-funds", "query-open-trades", "modify-trades"]),
         at=(K,),
         expected={"safety.rights": "warn"},
     ),
     Planted(
         "a right to withdraw by another name",
-        lambda x: x.set_answer(key_says(permissions=[*MAY, "Withdraw-Crypto"]), path=KEYS[K]),
+        key_that_says(permissions=[*MAY, "Withdraw-Crypto"]),
         at=(K,),
         expected=fails("safety.withdraw"),
     ),
     Planted(
         "a withdrawal that is neither allowed nor denied",
-        lambda x: x.set_answer(
-            '{"error":["EGeneral:Invalid arguments:key"]}', path="POST /0/private/WithdrawInfo"
-        ),
+        withdrawal_answered("EGeneral:Invalid arguments:key"),
         at=(K,),
         expected={"safety.withdraw": "warn"},
     ),
@@ -457,7 +440,7 @@ FAULTS: Final = (
     ),
     Planted(
         "an answer about another key than the one that asked",
-        lambda x: x.set_answer(key_says(apiKey="another"), path=KEYS[K]),
+        key_that_says(apiKey="another"),
         at=(K,),
         expected=fails("connection.account"),
     ),
@@ -467,25 +450,19 @@ FAULTS: Final = (
         at=(K, X),
         expected={"safety.rights": "warn"},
     ),
-    Planted(
-        "a key that is not known",
-        lambda x: x.set_fault("bad_key"),
-        expected={**BY_KEY, **fails("connection.authentication")},
-    ),
-    Planted(
-        "a wrong secret",
-        lambda x: x.set_fault("bad_signature"),
-        expected={**BY_KEY, **fails("connection.authentication")},
+    *(
+        Planted(name, named_fault(fault), expected=UNSIGNED)
+        for name, fault in (("a key that is not known", "bad_key"), ("a wrong secret", "bad_signature"))
     ),
     Planted(
         "every number is refused",
-        lambda x: x.set_fault("bad_nonce"),
-        expected={**BY_KEY, **fails("connection.authentication")},
+        named_fault("bad_nonce"),
+        expected=UNSIGNED,
         differs={K: {**BY_KEY, **fails("connection.authentication", "safety.nonce")}},
     ),
     Planted(
         "one number is refused",
-        lambda x: x.set_fault("bad_nonce", times=1),
+        named_fault("bad_nonce", times=1),
         at=(K,),
         expected=fails("safety.nonce"),
     ),
@@ -580,7 +557,7 @@ FAULTS: Final = (
     # The balance.
     Planted(
         "an amount that is NaN",
-        lambda x: x.set_fault("nan_amount"),
+        named_fault("nan_amount"),
         expected={**BY_BALANCE, **fails("balance.simple")},
     ),
     Planted(
@@ -687,7 +664,7 @@ FAULTS: Final = (
         "an order that is refused",
         lambda x: x.set_answer('{"error":["EOrder:Insufficient funds"]}', path=ORDERS[K]),
         at=(K,),
-        expected=fails("trade.market_order", "trade.close"),
+        expected=NO_ORDERS,
     ),
     Planted(
         "an order that is denied to the key",
@@ -697,7 +674,7 @@ FAULTS: Final = (
     ),
     Planted(
         "orders that the key may not look up",
-        lambda x: x.set_fault("permission", path="POST /0/private/ClosedOrders"),
+        named_fault("permission", path="POST /0/private/ClosedOrders"),
         at=(K,),
         expected={"trade.market_order": "warn", "trade.close": "warn", "safety.rights": "warn"},
     ),
@@ -705,14 +682,14 @@ FAULTS: Final = (
         "a dry run that executes and says no",
         refuses_and_executes,
         at=(K,),
-        expected={**fails("trade.market_order"), **skips("trade.close")},
+        expected=EXECUTED,
         executed=1,
     ),
     Planted(
         "a dry run that executes into a coin that was not there",
         executes_without_bitcoin,
         at=WITH_DRY_RUN,
-        expected={**fails("trade.market_order"), **skips("trade.close")},
+        expected=EXECUTED,
         executed=1,
     ),
     Planted(
@@ -721,23 +698,15 @@ FAULTS: Final = (
         at=(C,),
         expected={**fails("trade.close")},
     ),
-    Planted(
-        "a dry run that is answered with a page",
-        path_fault(ORDERS, "html_200"),
-        at=WITH_DRY_RUN,
-        expected=fails("trade.market_order", "trade.close"),
-    ),
-    Planted(
-        "a dry run that is not answered",
-        path_fault(ORDERS, "hang"),
-        at=WITH_DRY_RUN,
-        expected=fails("trade.market_order", "trade.close"),
+    *(
+        Planted(f"a dry run that is {name}", path_fault(ORDERS, fault), at=WITH_DRY_RUN, expected=NO_ORDERS)
+        for name, fault in (("answered with a page", "html_200"), ("not answered", "hang"))
     ),
     Planted(
         "a dry run that executes",
-        lambda x: setattr(x, "executes_dry_runs", True),
+        executes,
         at=WITH_DRY_RUN,
-        expected={**fails("trade.market_order"), **skips("trade.close")},
+        expected=EXECUTED,
         executed=1,
     ),
     Planted(
@@ -746,7 +715,7 @@ FAULTS: Final = (
             '{"order_id":"11111111-aaaa","errs":[],"base_size":"1","quote_size":"1"}', path=ORDERS[C]
         ),
         at=(C,),
-        expected=fails("trade.market_order", "trade.close"),
+        expected=NO_ORDERS,
     ),
     Planted(
         "a key that is told to slow down now and then",
@@ -762,7 +731,7 @@ FAULTS: Final = (
             '{"error":[],"result":{"descr":{"order":"buy"},"txid":["OUF4EM-FRGI2-MQMWZD"]}}', path=ORDERS[K]
         ),
         at=(K,),
-        expected=fails("trade.market_order", "trade.close"),
+        expected=NO_ORDERS,
     ),
     # The exchange as a whole.
     Planted(
@@ -784,25 +753,18 @@ FAULTS: Final = (
         at=(K,),
         expected=fails("connection.open", "trade.market_order", "trade.close"),
     ),
-    Planted(
-        "private questions that find it down",
-        lambda x: x.set_fault("exchange_down"),
-        expected={**BY_KEY, **fails("connection.authentication")},
-    ),
-    Planted(
-        "private questions that are told to slow down",
-        lambda x: x.set_fault("rate_limited"),
-        expected={**BY_KEY, **fails("connection.authentication")},
-    ),
-    Planted(
-        "another service that answers",
-        lambda x: x.set_fault("wrong_envelope"),
-        expected={**BY_KEY, **fails("connection.authentication")},
+    *(
+        Planted(name, named_fault(fault), expected=UNSIGNED)
+        for name, fault in (
+            ("private questions that find it down", "exchange_down"),
+            ("private questions that are told to slow down", "rate_limited"),
+            ("another service that answers", "wrong_envelope"),
+        )
     ),
     *(
         Planted(
             f"everything answered with {name}",
-            answered_with(name),
+            named_fault(name, public=True),
             expected={
                 **BY_KEY,
                 **BY_MARKETS,
@@ -841,9 +803,7 @@ def test_exactly_the_checks_fail_that_should(fault: Planted, kind: type[Simulate
     exchange = kind()
     fault.plant(exchange)
     found = verified(exchange)
-    expected = dict(fault.differs.get(exchange.ccxt_id, fault.expected))
-    if exchange.ccxt_id == X:
-        expected = {**NO_DRY_RUN, **expected}
+    expected = {**dry_runs_missing(kind), **fault.differs.get(exchange.ccxt_id, fault.expected)}
     assert not_passed(found) == expected
     assert exchange.placed_orders == fault.executed
     assert found.exit_status == (1 if "fail" in expected.values() else 3 if expected else 0)

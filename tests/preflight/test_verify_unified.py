@@ -22,7 +22,7 @@ from brokerwatch.config.broker_spec import BrokerSpec, Origin
 from brokerwatch.preflight.verify import Verification
 from brokerwatch.verification.checklist import BY_NAME
 from brokerwatch.verification.report import Report
-from tests.preflight.test_verify import Indifferent, evidence, fails, not_passed, skips
+from tests.support.verification import Indifferent, evidence, fails, not_passed, skips
 
 KEY: Final = "0123456789abcdef0123456789abcdef"
 SECRET: Final = "made-up-secret-made-up-secret"
@@ -168,22 +168,24 @@ def test_it_is_verified_with_what_it_supports(bitvavo: Bitvavo) -> None:
     assert "GET" in evidence(found, "credentials.signs")
 
 
-def test_holds_that_are_zero_although_an_order_is_open_are_found(bitvavo: Bitvavo) -> None:
-    bitvavo.held = "0"
-    assert not_passed(verified(bitvavo)) == {
-        **KNOWN,
-        **fails("balance.held", "positions.open_orders"),
-    }
-
-
-def test_a_skewed_clock_is_found(bitvavo: Bitvavo) -> None:
-    bitvavo.skew_ms = 30_000
-    assert not_passed(verified(bitvavo)) == {**KNOWN, **fails("safety.clock")}
-
-
-def test_prices_of_another_market_are_found(bitvavo: Bitvavo) -> None:
-    bitvavo.answers["/v2/ticker/24h"] = {"market": "BTC-EUR", "last": "2500"}
-    assert not_passed(verified(bitvavo)) == {**KNOWN, **fails("market_data.candles_plausible")}
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        ({"held": "0"}, ("balance.held", "positions.open_orders")),
+        ({"skew_ms": 30_000}, ("safety.clock",)),
+        (
+            {"answers": {"/v2/ticker/24h": {"market": "BTC-EUR", "last": "2500"}}},
+            ("market_data.candles_plausible",),
+        ),
+    ],
+    ids=["holds that are zero although an order is open", "a skewed clock", "prices of another market"],
+)
+def test_what_is_wrong_there_is_found(
+    bitvavo: Bitvavo, wrong: dict[str, object], found: tuple[str, ...]
+) -> None:
+    for name, value in wrong.items():
+        setattr(bitvavo, name, value)
+    assert not_passed(verified(bitvavo)) == {**KNOWN, **fails(*found)}
 
 
 def test_a_wrong_secret_is_found(bitvavo: Bitvavo) -> None:

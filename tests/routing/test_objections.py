@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from decimal import Context, Decimal, localcontext
 from typing import Any
 
-import msgspec
 import pytest
 
 from brokerwatch.messages import (
@@ -21,16 +21,17 @@ from brokerwatch.routing.need import Need
 from brokerwatch.routing.objections import Candidate, RefusalCode
 from brokerwatch.routing.selection import choose
 from tests.support.candidates import (
-    BTC_USD,
     BUY,
     SELL,
     TICK,
     candidate,
     degraded,
     free,
+    market,
     names_of,
     need_of,
     refusal,
+    with_reading,
 )
 
 # --- amounts -----------------------------------------------------------------------------------------
@@ -53,10 +54,10 @@ def test_the_last_digit_of_an_amount_decides_whatever_the_thread_computes_with(
 
 
 def test_steps_are_exact_too() -> None:
-    fine = msgspec.structs.replace(BTC_USD, base_step=TICK, base_minimum=Decimal("123456.7"))
+    fine = market(base_step=TICK, base_minimum=Decimal("123456.7"))
     with localcontext(prec=5):
         for amount, fits_ in (("123456.7", True), ("123456.699999999999999999", False)):
-            choice = choose(need_of(base_amount=Decimal(amount)), [candidate(products={"BTC/USD": fine})])
+            choice = choose(need_of(base_amount=Decimal(amount)), [candidate(products=fine)])
             assert bool(choice) == fits_, choice.why()
 
 
@@ -88,8 +89,8 @@ def test_what_is_unknown_sizes_no_entry_and_another_currency_is_as_it_was() -> N
 def test_the_quote_currency_is_never_replaced_by_another(other: str) -> None:
     only_other = candidate(balance=free(**{other: "100000", "BTC": "1"}))
     assert refusal(choose(BUY, [only_other]))[1] == "has 0 USD free, needs 500"
-    market = {f"BTC/{other}": msgspec.structs.replace(BTC_USD, symbol=f"BTC/{other}", quote=other)}
-    code, text = refusal(choose(BUY, [candidate(products=market)]))
+    elsewhere = candidate(products=market(symbol=f"BTC/{other}", quote=other))
+    code, text = refusal(choose(BUY, [elsewhere]))
     assert (code, text) == (RefusalCode.NO_SUCH_MARKET, "has no market BTC/USD")
 
 
@@ -126,6 +127,10 @@ def test_a_need_without_an_amount_asks_only_that_there_is_something() -> None:
     assert not choose(need, [candidate(balance=free(USD="-3"))])
 
 
+def decimals(numbers: Mapping[str, str]) -> dict[str, Decimal]:
+    return {key: Decimal(number) for key, number in numbers.items()}
+
+
 @pytest.mark.parametrize(
     ("amounts", "product", "text"),
     [
@@ -153,16 +158,10 @@ def test_a_need_without_an_amount_asks_only_that_there_is_something() -> None:
 def test_less_than_the_market_takes_is_refused(
     amounts: dict[str, str], product: dict[str, str], text: str | None
 ) -> None:
-    market = msgspec.structs.replace(BTC_USD, **{key: Decimal(number) for key, number in product.items()})
-    one = candidate(products={"BTC/USD": market})
+    one = candidate(products=market(**decimals(product)))
     for side in Side:
         for closing in (False, True):
-            need = need_of(
-                side=side,
-                exit=closing,
-                **{key: Decimal(number) for key, number in amounts.items()},
-            )
-            choice = choose(need, [one])
+            choice = choose(need_of(side=side, exit=closing, **decimals(amounts)), [one])
             assert bool(choice) == (text is None), choice.why()
             if text is not None:
                 assert refusal(choice) == (RefusalCode.BELOW_MINIMUM, text)
@@ -223,7 +222,7 @@ def test_less_than_the_market_takes_is_refused(
             id="markets",
         ),
         pytest.param(
-            candidate(products={"BTC/USD": msgspec.structs.replace(BTC_USD, active=False)}),
+            candidate(products=market(active=False)),
             RefusalCode.MARKET_CLOSED,
             "BTC/USD is not open for trading",
             id="market closed",
@@ -284,8 +283,7 @@ def test_of_several_reasons_the_one_that_lasts_longest_is_told() -> None:
 
 def test_the_exchanges_own_words_stay_on_one_line() -> None:
     out = candidate(available=False, reason=Reason.ERRORS)
-    told = msgspec.structs.replace(out.reading, detail="<html>\n  sorry\n</html>")
-    choice = choose(BUY, [dataclasses.replace(out, reading=told)])
+    choice = choose(BUY, [with_reading(out, detail="<html>\n  sorry\n</html>")])
     assert refusal(choice)[1] == "not available: errors (<html> sorry </html>)"
     assert len(choice.why().splitlines()) == 2
 
@@ -297,9 +295,8 @@ def test_a_capability_that_works_or_was_not_tried_refuses_nothing(state: Capabil
 
 def test_a_data_outage_refuses_neither_entries_nor_exits() -> None:
     down = Capability(state=CapabilityState.DOWN, reason="network", detail="", since_us=0)
-    one = candidate()
-    told = msgspec.structs.replace(one.reading, capabilities={"data": down})
-    cautions = choose(BUY, [dataclasses.replace(one, reading=told)]).ranked[0].cautions
+    one = with_reading(candidate(), capabilities={"data": down})
+    cautions = choose(BUY, [one]).ranked[0].cautions
     assert cautions == ("gives no prices just now: network",)
 
 
@@ -360,12 +357,10 @@ def test_who_only_listens_does_not_know_the_markets_and_is_cautioned() -> None:
 def test_whose_markets_nobody_can_know_is_cautioned_and_a_fresh_exchange_is_refused(
     own: dict[str, Any], closing: bool
 ) -> None:
-    mine = candidate("mine", products=None, trading=None)
-    mine = dataclasses.replace(
-        mine,
-        reading=msgspec.structs.replace(mine.reading, exchange=own.get("exchange", "kraken")),
-        knowable=own.get("knowable", True),
+    mine = with_reading(
+        candidate("mine", products=None, trading=None), exchange=own.get("exchange", "kraken")
     )
+    mine = dataclasses.replace(mine, knowable=own.get("knowable", True))
     choice = choose(dataclasses.replace(BUY, exit=closing), [mine, candidate("new", products=None)])
     assert choice.broker == "mine"
     assert choice.ranked[0].cautions == ("its markets cannot be known: make sure that it has BTC/USD",)

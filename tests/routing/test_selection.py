@@ -33,7 +33,6 @@ from brokerwatch.routing.objections import Candidate, RefusalCode
 from brokerwatch.routing.selection import choose
 from tests.support import strategies as our
 from tests.support.candidates import (
-    BTC_USD,
     BUY,
     CLOCK,
     MARKETS,
@@ -44,8 +43,10 @@ from tests.support.candidates import (
     degraded,
     free,
     listing,
+    market,
     names_of,
     refusal,
+    with_reading,
 )
 
 AMOUNTS: Final = st.sampled_from(
@@ -60,19 +61,16 @@ def products_known(draw: DrawFn) -> Mapping[str, Product] | None:
     if kind == "unknown":
         return None
     if kind in ("none", "other"):
-        other = msgspec.structs.replace(BTC_USD, symbol="BTC/USDT", quote="USDT")
-        return {} if kind == "none" else {"BTC/USDT": other}
+        return {} if kind == "none" else market(symbol="BTC/USDT", quote="USDT")
     minimum = st.sampled_from((None, None, Decimal("0.4"), Decimal(500), Decimal("500.01")))
     step = st.sampled_from((None, None, Decimal("0.1"), Decimal(0), Decimal(200), Decimal(1_000)))
-    product = msgspec.structs.replace(
-        BTC_USD,
+    return market(
         active=draw(st.sampled_from((True, True, True, False))),
         base_step=draw(step),
         quote_step=draw(step),
         base_minimum=draw(minimum),
         quote_minimum=draw(minimum),
     )
-    return {"BTC/USD": product}
 
 
 @st.composite
@@ -199,11 +197,8 @@ def test_the_order_of_entries_is_the_one_that_is_promised(need: Need, given_: li
     # Everybody fits, so that the order is what is looked at.
     fit = [
         dataclasses.replace(
-            one,
-            products=listing(MARKETS),
-            trading=None,
-            reading=msgspec.structs.replace(
-                one.reading,
+            with_reading(
+                one,
                 verdict=Verdict(available=True, reason=one.reading.verdict.reason),
                 balance=MappingProxyType(free(USD="900", BTC="900")),
                 as_of=one.reading.as_of or CLOCK.now(),
@@ -211,6 +206,8 @@ def test_the_order_of_entries_is_the_one_that_is_promised(need: Need, given_: li
                 overtaken=False,
                 capabilities={},
             ),
+            products=listing(MARKETS),
+            trading=None,
         )
         for one in given_
     ]
@@ -281,7 +278,7 @@ def with_more(one: Candidate, more: Decimal) -> Candidate:
         code: msgspec.structs.replace(holding, free=None if holding.free is None else holding.free + more)
         for code, holding in held.items()
     }
-    return dataclasses.replace(one, reading=msgspec.structs.replace(one.reading, balance=grown))
+    return with_reading(one, balance=grown)
 
 
 @settings(max_examples=our.examples(100))
@@ -407,13 +404,14 @@ def test_who_runs_out_while_he_is_judged_is_not_chosen() -> None:
         assert refusal(choice)[0] is RefusalCode.EXPIRED, left
 
 
-@pytest.mark.parametrize(("age_s", "fits_"), [(0.0, True), (2.3, True), (2.301, False), (3.0, False)])
-def test_an_age_of_exactly_the_limit_is_not_older_than_it(age_s: float, fits_: bool) -> None:
-    assert bool(choose(dataclasses.replace(BUY, max_age_s=2.3), [candidate(age_s=age_s)])) == fits_
-
-
-def test_any_age_will_do_when_the_limit_is_infinite() -> None:
-    assert choose(dataclasses.replace(BUY, max_age_s=float("inf")), [candidate(age_s=1e8)])
+@pytest.mark.parametrize(
+    ("age_s", "max_age_s", "fits_"),
+    [(0.0, 2.3, True), (2.3, 2.3, True), (2.301, 2.3, False), (3.0, 2.3, False), (1e8, float("inf"), True)],
+)
+def test_an_age_up_to_the_limit_will_do_and_any_age_when_the_limit_is_infinite(
+    age_s: float, max_age_s: float, fits_: bool
+) -> None:
+    assert bool(choose(dataclasses.replace(BUY, max_age_s=max_age_s), [candidate(age_s=age_s)])) == fits_
 
 
 def test_the_selection_knows_no_clock_and_no_chance() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
+
+import msgspec
 
 from brokerwatch.clock import Clock, Instant, ManualClock
 from brokerwatch.exchanges.symbols import Products
@@ -30,6 +33,12 @@ BTC_USD: Final = Product(symbol="BTC/USD", base="BTC", quote="USD", id="XXBTZUSD
 MARKETS: Final[Mapping[str, Product]] = {"BTC/USD": BTC_USD}
 BUY: Final = Need(symbol="BTC/USD", side="buy", quote_amount=Decimal(500))
 SELL: Final = Need(symbol="BTC/USD", side="sell", base_amount=Decimal("0.5"))
+
+
+def market(**changes: Any) -> dict[str, Product]:
+    """The market BTC/USD by its symbol, but for these changes."""
+    product = msgspec.structs.replace(BTC_USD, **changes)
+    return {product.symbol: product}
 
 
 def free(**amounts: str) -> dict[str, Holding]:
@@ -106,6 +115,11 @@ def candidate(
 
 def degraded(broker: str = "a", *, errors: int = 1, **known: Any) -> Candidate:
     return candidate(broker, state=HealthState.DEGRADED, errors=errors, **known)
+
+
+def with_reading(one: Candidate, **changes: Any) -> Candidate:
+    """The same candidate with these changes to its reading."""
+    return dataclasses.replace(one, reading=msgspec.structs.replace(one.reading, **changes))
 
 
 def need_of(**arguments: Any) -> Need:

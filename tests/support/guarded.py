@@ -65,3 +65,17 @@ def fault(what: Fault = DOWN) -> Step:
 
 NEUTRAL, RESTART, RESET, WOKEN = Step("neutral"), Step("restart"), Step("reset"), Step("woken")
 ENDED: Final = moved(NOW, 900.0)
+EVENTS: Final = {
+    "success": success(),
+    "no route": fault(),
+    "odd": fault(ODD),
+    "refused": fault(REFUSED),
+    "forbidden": fault(FORBIDDEN),
+    "closed": fault(CLOSED),
+    "locked": fault(LOCKED),
+    "neutral": NEUTRAL,
+    "restart": RESTART,
+    "reset": RESET,
+    "woken": WOKEN,
+}
+"""One step of each kind by its name."""
