@@ -14,12 +14,11 @@ from typing import Any, Final
 
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.aio_broker import AioBroker
-from brokerwatch.cluster.observation import asked_at, check_kind, explained, observe
+from brokerwatch.cluster.observation import check_kind
 from brokerwatch.cluster.requests import Requests
-from brokerwatch.exchanges.balances import own_holdings
-from brokerwatch.exchanges.unified import exact_structure, holdings
 from brokerwatch.gateway.lane_turn import LaneTurn
 from brokerwatch.messages import Candle, DetailedBalance, Order, Position, Product, Reading, Side
+from brokerwatch.orders.ticket import FRESH, new_order_id
 
 
 class Broker:
@@ -236,8 +235,9 @@ class Broker:
             base_amount: Amount in the currency that is traded. Exactly one amount must be given.
             quote_amount: Amount in the currency that pays.
             validate_only: Whether the order is only checked, and not placed.
-            client_order_id: An id of your own. An order with an id that was placed already is not placed
-                again: the earlier one is looked up first. Without it each call is an order of its own.
+            client_order_id: An id of your own, or of `new_order_id`. An order with an id that was placed
+                already is not placed again: the earlier one is looked up first. Without it each call is an
+                order of its own.
             timeout_s: Seconds to wait. An order that has not gone out by then is withdrawn.
 
         Returns:
@@ -248,8 +248,8 @@ class Broker:
                 error that leaves that open: look it up with `find_order`, and do not send it again.
             OrderRefused: The exchange refused it.
             OrderNotSent: Nothing was sent. EarlierOrderUnknown and InsideLane are kinds of it.
-            EntryRefused: Nothing was sent: the account cannot be trusted with an entry now.
-                VerificationRequired, for a key that is not verified, is a kind of it.
+            EntryRefused: Nothing was sent, with this id neither now nor before: the account cannot be trusted
+                with an entry now. VerificationRequired, for a key that is not verified, is a kind of it.
             TradingDisabled: Nothing was sent: the configuration does not say `trading = true`.
             ValidationNotSupported: Nothing was sent: the exchange has no dry run.
             InvalidOrder: Nothing was sent: the amounts, or the id, cannot be.
@@ -295,6 +295,14 @@ class Broker:
         ordering = self._requests.closing(symbol, base_amount, client_order_id, validate_only=validate_only)
         with ordering.reported(self.name):
             return self._requests.wait_for("close_position", ordering.work, timeout_s, ordering.is_out)
+
+    def new_order_id(self) -> str:
+        """An id for one order, to be stored before the order is sent. Never waits.
+
+        brokerwatch knows that it is new, so its first order in this process is sent without looking it up. An
+        order with any other id, or with this one again, is looked up first.
+        """
+        return FRESH.make(new_order_id())
 
     def find_order(
         self, symbol: str, client_order_id: str, *, timeout_s: float | None = None
@@ -380,21 +388,7 @@ class Broker:
         check_kind(outcome, capability)
         if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
             return
-        if self._requests.spec.fetch is None:
-            account = self._requests.account()
-            asked = asked_at(asked_s, self._now(), account.access.lane.ordered_s, self._slot.reading)
-            seen = observe(
-                outcome,
-                capability,
-                asked,
-                lambda given: holdings(exact_structure(given)),
-                account.executor.observed,
-            )
-        else:
-            asked = asked_at(asked_s, self._now(), float("-inf"), self._slot.reading)
-            seen = observe(outcome, capability, asked, own_holdings, explained)
-        if seen is not None:
-            self._requests.send(seen)
+        self._requests.observe(outcome, capability, asked_s, self._now())
 
 
 def requests_of(broker: Broker) -> Requests:

@@ -8,12 +8,13 @@ none of that. The order itself is sent by `orders/executor.py`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from brokerwatch.actors.board import Slot
 from brokerwatch.cluster.queries import Queries
+from brokerwatch.cluster.repeated_order import RepeatedOrder
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.errors import (
     BalanceUnknown,
@@ -95,6 +96,33 @@ class OrderEntry:
         repeated: bool,
     ) -> Order:
         """Place a market order, or have it checked."""
+        asked = (symbol, side, base_amount, quote_amount, client_order_id, ticket)
+
+        def work() -> Awaitable[Order]:
+            return self._place(*asked, validate_only=validate_only, repeated=repeated)
+
+        if validate_only or not repeated:
+            return await work()
+        return await self._unless_known(work, RepeatedOrder(*asked))
+
+    async def _unless_known(self, work: Callable[[], Awaitable[Order]], order: RepeatedOrder) -> Order:
+        """What `work` gives; an order that may have been sent before is looked up before it is refused."""
+        return await order.unless_known(
+            work, self._executor, lambda: self._access.venue.known, remembers=self._remembers
+        )
+
+    async def _place(
+        self,
+        symbol: str,
+        side: Side | str,
+        base_amount: Decimal | None,
+        quote_amount: Decimal | None,
+        client_order_id: str,
+        ticket: Ticket,
+        *,
+        validate_only: bool,
+        repeated: bool,
+    ) -> Order:
         product = await self._tradable(symbol)
         request = order_request.requested(
             product,
@@ -141,6 +169,27 @@ class OrderEntry:
         repeated: bool,
     ) -> Order:
         """Sell what is held of a coin, or a part of it. Never refused for the state of the account."""
+
+        def work() -> Awaitable[Order]:
+            return self._close(
+                symbol, base_amount, client_order_id, ticket, validate_only=validate_only, repeated=repeated
+            )
+
+        if validate_only or not repeated:
+            return await work()
+        order = RepeatedOrder(symbol, Side.SELL, base_amount, None, client_order_id, ticket)
+        return await self._unless_known(work, order)
+
+    async def _close(
+        self,
+        symbol: str,
+        base_amount: Decimal | None,
+        client_order_id: str,
+        ticket: Ticket,
+        *,
+        validate_only: bool,
+        repeated: bool,
+    ) -> Order:
         product = await self._tradable(symbol, leaving=True)
         if base_amount is None:
             if repeated and not validate_only:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from brokerwatch.actors.board import Slot
 from brokerwatch.actors.protocol import LATE_S, BrokerMessage, FetchNow
+from brokerwatch.clock import Instant
+from brokerwatch.cluster.observation import asked_at, explained, observe
 from brokerwatch.cluster.queries import Queries
 from brokerwatch.config.broker_spec import MARKETS_DEADLINE_S, BrokerSpec
 from brokerwatch.errors import (
@@ -27,6 +30,8 @@ from brokerwatch.errors import (
     NotSupported,
     UnknownBroker,
 )
+from brokerwatch.exchanges.balances import own_holdings
+from brokerwatch.exchanges.unified import exact_structure, holdings
 from brokerwatch.gateway.lane_turn import refuse_inside
 from brokerwatch.messages import DetailedBalance, Reading, Side
 from brokerwatch.orders.ticket import Cut, Late, Ordering, Ticket, new_order_id
@@ -104,8 +109,8 @@ class Requests:
         validate_only: bool,
     ) -> Ordering:
         """A market order that is to be placed; nothing is sent before its `work` runs."""
-        order_id, ticket = client_order_id or new_order_id(), Ticket()
-        work = self.account_in_turn().entry.place(
+        order_id, ticket, account = client_order_id or new_order_id(), Ticket(), self.account_in_turn()
+        work = account.entry.place(
             symbol,
             side,
             base_amount,
@@ -115,14 +120,14 @@ class Requests:
             validate_only=validate_only,
             repeated=client_order_id is not None,
         )
-        return Ordering(work, order_id, ticket, validate_only)
+        return Ordering(work, order_id, ticket, validate_only, partial(account.executor.recorded, order_id))
 
     def closing(
         self, symbol: str, base_amount: Decimal | None, client_order_id: str | None, *, validate_only: bool
     ) -> Ordering:
         """An exit that is to be placed; nothing is sent before its `work` runs."""
-        order_id, ticket = client_order_id or new_order_id(), Ticket()
-        work = self.account_in_turn().entry.close(
+        order_id, ticket, account = client_order_id or new_order_id(), Ticket(), self.account_in_turn()
+        work = account.entry.close(
             symbol,
             base_amount,
             order_id,
@@ -130,7 +135,7 @@ class Requests:
             validate_only=validate_only,
             repeated=client_order_id is not None,
         )
-        return Ordering(work, order_id, ticket, validate_only)
+        return Ordering(work, order_id, ticket, validate_only, partial(account.executor.recorded, order_id))
 
     def check_exchange(self, exchange: str) -> None:
         """Raise UnknownBroker unless this broker is at that exchange, or has that name."""
@@ -138,6 +143,30 @@ class Requests:
             raise UnknownBroker(
                 f"this is {self.spec.name}, a broker at {self.spec.exchange}, and not one at {exchange}"
             )
+
+    def observe(
+        self,
+        outcome: Mapping[str, Any] | Exception | None,
+        capability: str | None,
+        asked_s: float | None,
+        now: Instant,
+    ) -> None:
+        """Tell the broker's actor of a call that the trader made; see `Broker.observe`."""
+        if self.spec.fetch is None:
+            account = self.account()
+            asked = asked_at(asked_s, now, account.access.lane.ordered_s, self.slot.reading)
+            seen = observe(
+                outcome,
+                capability,
+                asked,
+                lambda given: holdings(exact_structure(given)),
+                account.executor.observed,
+            )
+        else:
+            asked = asked_at(asked_s, now, float("-inf"), self.slot.reading)
+            seen = observe(outcome, capability, asked, own_holdings, explained)
+        if seen is not None:
+            self.send(seen)
 
     # --- questions and orders ------------------------------------------------------------------------
 

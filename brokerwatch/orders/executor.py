@@ -1,8 +1,7 @@
 """One account's orders, each sent once, and its other private questions.
 
-The way of an order: `order` waits for the turn in the lane, `_place` writes it down and sends it, and
-`_cleared_up` decides what a failure proves. An order that timed out is looked up in `_looked_up`, by the id
-that it was given (`orders/lookup.py`). As long as it is not found no further entry goes out: `order` calls
+The way of an order: `order` waits for the turn in the lane, and hands it to `orders/sending.py`. An order
+that timed out is looked up there. As long as it is not found no further entry goes out: `order` calls
 `Lookup.settle` first, because a second order might buy twice. Orders go before polls in the lane of the key;
 from the moment at which one goes out, no balance that was read before counts as fresh.
 """
@@ -11,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import BrokerSpec
@@ -23,71 +21,35 @@ from brokerwatch.errors import (
     EarlierOrderUnknown,
     InvalidOrder,
     NotSupported,
-    OrderError,
     OrderNotSent,
-    OrderRefused,
     OrderStateUnknown,
     ValidationNotSupported,
 )
 from brokerwatch.exchanges.adapter import Profile
-from brokerwatch.exchanges.order_answers import PlacedAfterAll
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.exchanges.positions import Named
-from brokerwatch.exchanges.refusals import (
-    NotSent,
-    OvertakenOrder,
-    Refused,
-    Unknown,
-    definitely_not_placed,
-    is_refused,
-    judged,
-)
 from brokerwatch.exchanges.registry import adapter_for
 from brokerwatch.gateway.async_source import Refrained
-from brokerwatch.gateway.call_thread import BUSY
 from brokerwatch.gateway.gateway import Access
-from brokerwatch.health.capabilities import READ, TRADE
-from brokerwatch.messages import Fault, FaultKind, Order, OrderState, Position, Product, Side
-from brokerwatch.orders.in_flight import CUT_OFF, InFlightOrders, Sent, another_order
-from brokerwatch.orders.lookup import Lookup, accepted
-from brokerwatch.orders.ticket import Ticket
+from brokerwatch.health.capabilities import READ
+from brokerwatch.messages import Fault, Order, Position, Product, Side
+from brokerwatch.orders.in_flight import InFlightOrders, Sent
+from brokerwatch.orders.lookup import Lookup
+from brokerwatch.orders.sending import OrderSender, Reporter
+from brokerwatch.orders.ticket import FRESH, Ticket
 
 _log: Final = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SHOWN_S: Final = 0.5
-"""How long an order waits until the reading says that the balance is overtaken."""
-
-
 LOOK_ROUND_S: Final = 1.0
 """How long an exit waits for what became of earlier orders: it does not depend on it."""
-
-
-class Reporter(Protocol):
-    """Where the executor says how its calls ended.
-
-    The broker's actor learns of it through `cluster.observation.CallReporter`. It is a protocol because
-    orders stand beside the actors and may not import them.
-    """
-
-    def called(self, capability: str, fault: Fault | None) -> object:
-        """A call of this kind has ended."""
-        ...
-
-    def unanswered(self, fault: Fault) -> object:
-        """A private question met this."""
-        ...
-
-    def ordered(self, *, ended: bool) -> Future[None]:
-        """An order goes out, or has ended; the future is done once the reading says so."""
-        ...
 
 
 class OrderExecutor:
     """Sends the orders of one account, once each, and says how they ended. Runs on the account's loop.
 
-    `closed`, `profile`, `has_dry_run` and `unaccounted` are for any thread.
+    `closed`, `profile`, `has_dry_run`, `recorded` and `unaccounted` are for any thread.
     """
 
     def __init__(
@@ -112,6 +74,7 @@ class OrderExecutor:
         self._lookup = Lookup(
             spec, access.connection, self._adapter, access.lane, in_flight, clock, reporter.unanswered
         )
+        self._sender = OrderSender(spec, access, self._adapter, in_flight, self._lookup, clock, reporter)
 
     @property
     def profile(self) -> Profile:
@@ -175,6 +138,36 @@ class OrderExecutor:
         except Refrained as refrained:
             raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
 
+    def recorded(self, client_order_id: object) -> OrderRequest | None:
+        """What this id was used for, as our own records have it; None: they have no such order.
+
+        For any thread.
+        """
+        return self._in_flight.used_for(client_order_id) if isinstance(client_order_id, str) else None
+
+    async def look_up(
+        self, product: Product, side: Side, client_order_id: str, request: OrderRequest | None
+    ) -> Order | None:
+        """The order of this id, as the exchange has it, or else our own records; None: there is none.
+
+        `request`: with its amounts; None: whatever the amount. Raises InvalidOrder, OrderRefused; and
+        OrderStateUnknown where it may be there and cannot be looked up.
+        """
+        try:
+            await self._ready()
+            async with self._lane.turn(urgent=True):
+                return await self._lookup.looked_up(product, side, client_order_id, request)
+        except (CouldNotAsk, NotSupported, Refrained) as trouble:
+            recorded = self._lookup.recorded(client_order_id, trouble)
+            if recorded is not None:
+                return recorded
+            raise OrderStateUnknown(
+                f"{self._spec.name}: whether the order {client_order_id} was placed before is not known, and "
+                f"it cannot be looked up now: {trouble}. Nothing was sent now; an id of new_order_id() needs "
+                "no looking up",
+                client_order_id,
+            ) from None
+
     async def look_round(self) -> None:
         """Find out what became of the orders with an unknown outcome, as far as that can be found out now."""
         if not self._in_flight.lost():
@@ -233,166 +226,28 @@ class OrderExecutor:
             async with self._lane.turn(urgent=True, first=leaving):
                 if not leaving:
                     await self._lookup.settle(request.client_order_id)
-                if repeated and not validate_only:
+                if repeated and not validate_only and not FRESH.has(request.client_order_id):
                     placed = await self._lookup.placed_before(
                         request.product, request.side, request.client_order_id, request
                     )
                     if placed is not None:
                         return placed
+                    ticket.absent = True
                 check()
                 if validate_only:
-                    return await self._validate(request)
+                    return await self._sender.validate(request)
                 if self.closed:
                     raise OrderNotSent(f"{self._spec.name}: the cluster is being stopped; nothing was sent")
                 if not ticket.go():
                     raise OrderNotSent(f"{self._spec.name}: its turn was not waited for, so it was withdrawn")
-                return await self._place(request)
+                FRESH.spend(request.client_order_id)
+                return await self._sender.place(request)
         except Refrained as refrained:
+            recorded = self._lookup.recorded(request.client_order_id, refrained) if repeated else None
+            if recorded is not None:
+                return recorded
             raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
 
     async def _ready(self) -> None:
         if self._adapter.needs_markets:
             await self._venue.lend_markets(self._connection.instance)
-
-    async def _validate(self, request: OrderRequest) -> Order:
-        try:
-            await self._attempt(request, self._adapter.validate)
-        except (Refrained, OrderError):
-            raise
-        except PlacedAfterAll as error:
-            raise OrderStateUnknown(
-                f"{self._spec.name}: only a dry run was asked for, and {error}: look at the account, and ask "
-                f"find_order({request.product.symbol!r}, {request.client_order_id!r})",
-                request.client_order_id,
-            ) from None
-        except Exception as error:  # noqa: BLE001 - whatever it is, a dry run places nothing
-            fault = self._noted(error)
-            if is_refused(self._connection.failure(error), self.profile.refusals):
-                raise OrderRefused(
-                    f"{self._spec.name} would refuse: {fault.detail}", str(fault.kind)
-                ) from None
-            raise OrderNotSent(
-                f"{self._spec.name}: nothing was placed: {fault.kind}: {fault.detail}"
-            ) from None
-        self._reporter.called(TRADE, None)
-        return accepted(self._spec.name, request, "", OrderState.VALIDATED)
-
-    async def _place(self, request: OrderRequest) -> Order:
-        self._lane.ordered_s = float("inf")
-        name, out = request.client_order_id, False
-        try:
-            # Both before it goes out: on the board as "overtaken", and where a restart finds it.
-            await asyncio.gather(self._overtake(ended=False), self._in_flight.send(request))
-            out = True
-            order = await self._sent(request)
-        except asyncio.CancelledError:
-            if out:
-                self._in_flight.lose(name, CUT_OFF)
-            else:
-                self._in_flight.end(name, None)
-            raise
-        finally:
-            self._lane.ordered_s = self._clock.up_s()
-            await self._overtake(ended=True)
-        self._reporter.called(TRADE, None)
-        return order
-
-    async def _sent(self, request: OrderRequest) -> Order:
-        try:
-            order_id = await self._attempt(request, self._adapter.place)
-        except (Refrained, OrderError):
-            self._in_flight.end(request.client_order_id, None)
-            raise  # it was never sent
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the order may have been placed
-            return await self._cleared_up(request, error)
-        self._in_flight.end(request.client_order_id, order_id)
-        return accepted(self._spec.name, request, order_id)
-
-    async def _attempt(self, request: OrderRequest, send: Callable[[OrderRequest], Awaitable[T]]) -> T:
-        """Send once; a second time only where the exchange itself said that our number was overtaken."""
-        try:
-            async with asyncio.timeout(self._spec.fetch_deadline_s):
-                return await send(request)
-        except Exception as error:
-            if isinstance(error, TimeoutError | Refrained | OrderError):
-                raise
-            failure = self._connection.failure(error)
-            overtaken = self._connection.fault(error).kind is FaultKind.NONCE_CLOCK
-            if not (
-                overtaken
-                and self._lane.counts_nonces
-                and definitely_not_placed(failure, self.profile.refusals)
-            ):
-                raise
-            if not await self._lookup.surely_absent(request):
-                raise OvertakenOrder(str(error)) from None
-        await self._lane.another(urgent=True)
-        async with asyncio.timeout(self._spec.fetch_deadline_s):
-            return await send(request)
-
-    async def _cleared_up(self, request: OrderRequest, error: Exception) -> Order:
-        """The order whose answer was none, when it was placed; else the error that says what is known."""
-        name, order_id, fault = self._spec.name, request.client_order_id, self._fault(error)
-        judgement = self._judged(error)
-        if isinstance(judgement, Unknown):
-            return await self._looked_up(request, self._noted(error))
-        self._in_flight.end(order_id, None)
-        # In each case without ccxt's own error: its text may hold what the server repeated of the secrets.
-        if isinstance(judgement, Refused):
-            self._noted(error)
-            raise OrderRefused(f"{name} refused: {fault.detail}", str(fault.kind)) from None
-        if judgement.by_us:
-            # It is no fault of the exchange, so it is not noted.
-            why = BUSY if isinstance(error, TimeoutError) else fault.detail
-            raise OrderNotSent(f"{name}: nothing was sent: {why}") from None
-        self._noted(error)
-        raise OrderNotSent(f"{name}: nothing was sent: {fault.kind}: {fault.detail}") from None
-
-    async def _looked_up(self, request: OrderRequest, fault: Fault) -> Order:
-        """Look up an order whose answer was lost. Raises OrderStateUnknown when it is not found."""
-        name, order_id = self._spec.name, request.client_order_id
-        about = f"{fault.kind}: {fault.detail}"
-        self._in_flight.lose(order_id, about)
-        try:
-            found = await self._lookup.found(request.product, order_id)
-        except (CouldNotAsk, NotSupported, Refrained) as trouble:
-            looked = f"looking it up failed too: {trouble}"
-        else:
-            other = "" if found is None else another_order(found, request.product, request.side, request)
-            if found is not None and not other:
-                _log.warning(
-                    "%s: the answer to an order was lost (%s); it was placed: %s", name, about, found.order_id
-                )
-                self._in_flight.end(order_id, found.order_id, found)
-                return self._lookup.taken(
-                    self._lookup.as_found(request.product, request.side, order_id, request, found)
-                )
-            looked = f"its id is that of {other}" if other else "the exchange does not list it yet"
-        raise OrderStateUnknown(
-            f"{name}: an order was sent and it is not known whether it was taken ({about}; {looked}). Do not "
-            f"send it again; ask find_order({request.product.symbol!r}, {order_id!r})",
-            order_id,
-        ) from None
-
-    def _judged(self, error: Exception) -> Refused | NotSent | Unknown:
-        sent_nothing = not isinstance(error, TimeoutError) and self._connection.sent_nothing
-        return judged(self._connection.failure(error), self.profile.refusals, sent_nothing=sent_nothing)
-
-    def _fault(self, error: Exception) -> Fault:
-        if isinstance(error, TimeoutError):
-            return Fault(FaultKind.NETWORK, f"no answer within {self._spec.fetch_deadline_s:g} s")
-        return self._connection.fault(error)
-
-    def _noted(self, error: Exception) -> Fault:
-        """The fault that an order met; a refusal of this one order is no fault of the exchange."""
-        fault = self._fault(error)
-        self._lane.note(fault)
-        about_us = fault.kind in (FaultKind.CLIENT_BUG, FaultKind.BAD_RESPONSE)
-        refused = is_refused(self._connection.failure(error), self.profile.refusals)
-        self._reporter.called(TRADE, None if refused and about_us else fault)
-        return fault
-
-    async def _overtake(self, *, ended: bool) -> None:
-        shown = asyncio.wrap_future(self._reporter.ordered(ended=ended))
-        # An actor that is just being replaced says it later; the order does not wait for it.
-        await asyncio.wait({shown}, timeout=SHOWN_S)

@@ -72,28 +72,30 @@ class Lookup:
         self, product: Product, side: Side, client_order_id: str, request: OrderRequest | None
     ) -> Order | None:
         """The order that has this id already. Raises InvalidOrder when that is another one."""
-        before = self._in_flight.used_for(client_order_id)
-        other = "" if before is None else another_request(before, product, side, request)
-        if other:
-            raise InvalidOrder("client_order_id", f"{client_order_id} was used for another one: {other}")
         try:
-            found = await self.is_known(product, client_order_id)
-        except (CouldNotAsk, NotSupported) as trouble:
-            known = self._in_flight.placed(client_order_id)
-            if known is not None:
-                return self.taken(self.as_known(known))
+            return await self.looked_up(product, side, client_order_id, request)
+        except (CouldNotAsk, NotSupported, Refrained) as trouble:
+            recorded = self.recorded(client_order_id, trouble)
+            if recorded is not None:
+                return recorded
+            if isinstance(trouble, Refrained):
+                raise
             if self._adapter.ids_are_final:
                 return None  # the exchange itself places nothing under an id that it has seen
-            if self._in_flight.sent(client_order_id) is not None:
-                raise OrderStateUnknown(
-                    f"{self._spec.name}: it is unknown what became of the order {client_order_id}, and it "
-                    f"cannot be looked up, so it was not sent again: {trouble}",
-                    client_order_id,
-                ) from trouble
             raise OrderNotSent(
                 f"{self._spec.name}: whether the order {client_order_id} was placed before cannot be "
                 f"looked up, so it was not sent: {trouble}"
             ) from trouble
+
+    async def looked_up(
+        self, product: Product, side: Side, client_order_id: str, request: OrderRequest | None
+    ) -> Order | None:
+        """The same where the exchange answers. Raises CouldNotAsk, NotSupported and Refrained too."""
+        before = self._in_flight.used_for(client_order_id)
+        other = "" if before is None else another_request(before, product, side, request)
+        if other:
+            raise InvalidOrder("client_order_id", f"{client_order_id} was used for another one: {other}")
+        found = await self.is_known(product, client_order_id)
         known = self._in_flight.placed(client_order_id)
         if found is None and known is not None:
             # The exchange took it: its list is a moment behind, or no longer holds it.
@@ -104,6 +106,22 @@ class Lookup:
         if other:
             raise InvalidOrder("client_order_id", f"{client_order_id} was used for another one: {other}")
         return self.taken(self.as_found(product, side, client_order_id, request or before, found))
+
+    def recorded(self, client_order_id: str, trouble: Exception) -> Order | None:
+        """What our own records say of an id that cannot be looked up because of `trouble`; None: nothing.
+
+        Raises OrderStateUnknown for an order that was sent, and OrderRefused for one that was ended unfilled.
+        """
+        known = self._in_flight.placed(client_order_id)
+        if known is not None:
+            return self.taken(self.as_known(known))
+        if self._in_flight.sent(client_order_id) is None:
+            return None
+        raise OrderStateUnknown(
+            f"{self._spec.name}: it is unknown what became of the order {client_order_id}, and it "
+            f"cannot be looked up, so it was not sent again: {trouble}",
+            client_order_id,
+        ) from trouble
 
     async def settle(self, mine: str = "") -> None:
         """Before anything else goes out: what became of the orders with an unknown outcome?

@@ -6,12 +6,13 @@ known what became of it, and the error says that.
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from brokerwatch.errors import ClusterStopped, CouldNotAsk, OrderNotSent, OrderStateUnknown
 from brokerwatch.messages import Order
@@ -24,6 +25,8 @@ class Ticket:
         self._lock = threading.Lock()
         self._gone = False
         self._withdrawn = False
+        self.absent = False
+        """Whether the exchange has answered that it has no order of this id."""
 
     def withdraw(self) -> bool:
         """Take the order back. False: it has gone out already."""
@@ -54,6 +57,8 @@ class Ordering:
     client_order_id: str
     ticket: Ticket
     validate_only: bool
+    is_known: Callable[[], object] = lambda: None
+    """Whether an order of this id was sent before, as far as our own records say."""
 
     def is_out(self) -> bool:
         """Whether it has gone out; if not it never will."""
@@ -70,7 +75,7 @@ class Ordering:
         except (Late, Cut) as error:
             if self.validate_only:
                 raise
-            if self.ticket.withdraw():
+            if self.ticket.withdraw() and not self.is_known():
                 raise OrderNotSent(
                     f"{broker}: the order had not gone out and was withdrawn: nothing was sent ({error})"
                 ) from error
@@ -88,3 +93,41 @@ class Ordering:
 def new_order_id() -> str:
     """An id for an order that was given none: 32 hexadecimal digits suit every exchange that knows ids."""
     return uuid.uuid4().hex
+
+
+MOST_FRESH: Final = 100_000
+"""So many ids that were made and not used yet are known as fresh; older ones are looked up."""
+
+
+class FreshIds:
+    """The ids that this process has made and has not sent an order with. Any thread may call it.
+
+    Under such an id no order can be at an exchange, so nothing has to be looked up before it is sent. That
+    holds once: `spend` is called before the order goes out. A process that was forked has none.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ids: dict[str, None] = {}
+        self._process = os.getpid()
+
+    def make(self, order_id: str) -> str:
+        """The same id, known as fresh from now on."""
+        with self._lock:
+            self._ids[order_id] = None
+            if len(self._ids) > MOST_FRESH:
+                del self._ids[next(iter(self._ids))]
+        return order_id
+
+    def has(self, order_id: str) -> bool:
+        """Whether no order was sent with this id."""
+        return order_id in self._ids and self._process == os.getpid()
+
+    def spend(self, order_id: str) -> None:
+        """An order goes out with this id."""
+        with self._lock:
+            self._ids.pop(order_id, None)
+
+
+FRESH: Final = FreshIds()
+"""Those of this process: an id belongs to no account before it is sent."""
