@@ -81,6 +81,8 @@ class Account:
     # As the exchange writes them in its answer.
     positions: list[Mapping[str, object]] = field(default_factory=list[Mapping[str, object]])
     private_calls: int = 0
+    # What an answer has stated before: without money in it, it is stated as zero.
+    stated: set[str] = field(default_factory=set[str])
 
     @property
     def api_key(self) -> str:

@@ -44,6 +44,7 @@ class Ledger(Listings, ABC):
         # A key for a program on this machine.
         self.key_ip = "127.0.0.1"
         self._holds = "told"
+        self._left_out: frozenset[str] = frozenset()
         self._accounts: dict[str, Account] = {}
         self._private_calls = 0
         self.credentials = self.add_account()
@@ -66,17 +67,24 @@ class Ledger(Listings, ABC):
             checked_permissions(permissions),
         )
         with self._lock:
+            before = self._accounts.get(account.api_key)
+            if before is not None:
+                account.stated = before.stated
             self._accounts[account.api_key] = account
         return dict(account.credentials)
 
     def set_balance(self, balance: BalanceSpec, *, account: str | None = None) -> None:
-        """Replace what is in an account: currency to (free, held). `{}` is an empty account.
+        """Replace what is in an account: currency to (free, held). `{}` is an account without any currency.
 
+        A currency that was in an answer before and is not named here is stated as zero from now on.
         `account` is an API key; None is the first account. ValueError for what is not a finite decimal.
         """
         checked = checked_balance(balance)
         with self._lock:
-            self._account(account).balance = checked
+            owner = self._account(account)
+            owner.balance = checked
+            if not checked:
+                owner.stated.clear()
 
     def set_permissions(self, permissions: Collection[str], *, account: str | None = None) -> None:
         """What the key of an account may do from now on: of `query`, `trade` and `withdraw`."""
@@ -102,6 +110,14 @@ class Ledger(Listings, ABC):
         if word not in HOLDS:
             raise ValueError(f"unknown holds {word!r}; there are: {', '.join(HOLDS)}")
         self._holds = word
+
+    def leave_out(self, *currencies: str) -> None:
+        """Leave these currencies out of all balances, though the accounts hold them; with none, name all.
+
+        A broken answer in a whole envelope: nothing else in it is wrong.
+        """
+        with self._lock:
+            self._left_out = frozenset(currencies)
 
     def rest(
         self,
@@ -190,7 +206,10 @@ class Ledger(Listings, ABC):
 
     def rows_of(self, account: Account, fault: str) -> list[Row]:
         """The rows of the account's balance as of now, spoiled as `fault` says."""
-        return [as_told(row, self.holds) for row in rows(account.balance, fault)]
+        gone = dict.fromkeys(sorted(account.stated - account.balance.keys()), ("0", "0"))
+        account.stated.update(account.balance)
+        shown = rows({**account.balance, **gone}, fault)
+        return [as_told(row, self.holds) for row in shown if row.currency not in self._left_out]
 
     def _account(self, api_key: str | None) -> Account:
         key = self.credentials["api_key"] if api_key is None else api_key

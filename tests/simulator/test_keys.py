@@ -492,6 +492,23 @@ def test_a_balance_may_say_that_nothing_is_held(exchange: SimulatedExchange) -> 
     assert amounts(exchange)["USD"] == (Decimal(1_000), Decimal(50))
 
 
+def test_a_balance_may_leave_out_a_currency_that_is_there(exchange: SimulatedExchange) -> None:
+    before = amounts(exchange)
+    exchange.leave_out("USD", "XYZ")
+    assert amounts(exchange) == {code: amount for code, amount in before.items() if code != "USD"}
+    exchange.leave_out()
+    assert amounts(exchange) == before
+
+
+def test_what_was_stated_and_is_used_up_is_stated_as_zero(exchange: SimulatedExchange) -> None:
+    exchange.set_balance({"ETH": ("7", "0")})
+    assert set(amounts(exchange)) == {"ETH"}, "what no answer ever stated is not"
+    exchange.set_balance({"BTC": ("3", "0")})
+    assert amounts(exchange) == {"BTC": (Decimal(3), Decimal(0)), "ETH": (Decimal(0), Decimal(0))}
+    exchange.set_balance({})
+    assert amounts(exchange) == {}
+
+
 def test_a_balance_may_leave_out_what_is_held(exchange: SimulatedExchange) -> None:
     fields = {"kraken": {"hold_trade"}, "coinbase": {"hold"}, "okx": {"frozenBal", "ordFrozen"}}
     told = row_of_dollars(exchange)
