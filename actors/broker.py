@@ -14,7 +14,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
 
 from brokerwatch.actors.base import Actor, tell
@@ -40,10 +40,10 @@ from brokerwatch.clock import Clock, Instant
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health import backoff
 from brokerwatch.health.capabilities import READ, Capabilities, is_open
-from brokerwatch.health.empty_answers import EmptyAnswers
 from brokerwatch.health.outcome import Fetching, FetchOutcome, NotAsked, Source
 from brokerwatch.health.reading import evidence
 from brokerwatch.health.state_machine import Health
+from brokerwatch.health.stated import Unconfirmed, judged
 from brokerwatch.messages import (
     Balance,
     BalanceSeen,
@@ -98,7 +98,6 @@ class BrokerActor(Actor):
         self._context = context
         self._publish = publish
         self._waiters: list[Future[Reading]] = []
-        self._empty = EmptyAnswers()
         self._not_asked = ""
         """Why the newest fetch was not made; empty when it was."""
         self._unchanged = 0
@@ -263,22 +262,26 @@ class BrokerActor(Actor):
     def _count(self, outcome: FetchOutcome) -> None:
         """Fold an outcome, and publish and record the new health."""
         now, before = self._now(), self._health
-        if isinstance(outcome, Balance):
-            doubt = self._empty.doubt(outcome, before.balance, funded=before.funded)
-            if doubt:
-                outcome = Fault(FaultKind.BAD_RESPONSE, doubt)
-        elif isinstance(outcome, Fault):
-            self._empty.interrupted()
-        match outcome:
+        found: FetchOutcome | Unconfirmed = outcome
+        last = before.balance
+        if not isinstance(outcome, NotAsked):
+            allowed, funded = self._spec.allow_empty, before.funded
+            doubts, found = judged(before.doubts, outcome, last, funded=funded, allow_empty=allowed)
+            before = replace(before, doubts=doubts)
+        match found:
             case Balance():
-                same = before.balance is not None and outcome.holdings == before.balance.holdings
+                # While something is in doubt, the next answers are needed soon.
+                same = last is not None and found.holdings == last.holdings and not before.doubts.missing
                 self._unchanged = self._unchanged + 1 if same and before.fault is None else 0
                 self._learn(self._calls.succeeded(READ, now))
-                self._show(BalanceSeen, before.seen(outcome, now))
+                self._show(BalanceSeen, before.seen(found, now))
             case Fault():
                 self._unchanged = 0
-                self._learn(self._calls.failed(READ, outcome, now))
-                self._show(FetchFailed, before.failed(outcome, now))
+                self._learn(self._calls.failed(READ, found, now))
+                self._show(FetchFailed, before.failed(found, now))
+            case Unconfirmed():
+                self._unchanged = 0
+                self._show(BrokerAlive, before.ignored(now))
             case NotAsked(why, until) if until is not None:
                 self._show(BrokerAlive, before.locked(until, why, now))
             case NotAsked(why):
@@ -289,7 +292,7 @@ class BrokerActor(Actor):
             self._not_asked = ""
         if not isinstance(outcome, NotAsked) or outcome.locked_until is not None:
             # The same amounts once more are not urgent to store; after a kill the balance is a little older.
-            news = not (isinstance(outcome, Balance) and self._unchanged)
+            news = not (isinstance(found, Balance) and self._unchanged)
             self._context.journal.health(self._spec, self._epoch, self._health, now, news=news)
         self._log_flip(before, self._health)
 

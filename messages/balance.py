@@ -137,6 +137,9 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     """The part of `used` that is staked or bonded. No order can spend it."""
     earning: Decimal = NOTHING
     """The part of `free` that earns interest and can be traded all the same."""
+    unstated_since_us: int | None = None
+    """In doubt: wall clock, µs, since when the answers of the exchange leave this currency out. Its total is
+    as last known. None when the newest answer states it."""
 
     def __post_init__(self) -> None:
         if self.total is None:  # pyright: ignore[reportUnnecessaryComparison] - callers err
@@ -188,7 +191,10 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     wallets: Mapping[str, Wallet] = MappingProxyType({})
     """Name to wallet. Wallets are never part of `holdings` nor of the cash."""
     stated: bool = True
-    """False when the exchange reported success and named no account at all; see `health.empty_answers`."""
+    """False when the exchange reported success and named no account at all; see `health.stated`."""
+    summed: frozenset[str] | None = None
+    """The currencies that a sum in the same answer counts, where that sum agrees with them: what it does not
+    count is not there. None where no sum agrees."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "holdings", _checked(self.holdings))

@@ -303,6 +303,7 @@ def _holding_data(held: Holding) -> HoldingData:
         earning=amount_text(held.earning) if held.earning else "0",
         free_unknown=held.free is None,
         used_unknown=held.used is None,
+        unstated_since_us=held.unstated_since_us,
     )
 
 
@@ -313,4 +314,5 @@ def _holding(data: HoldingData) -> Holding:
         total=amount(data.total),
         staked=amount(data.staked),
         earning=amount(data.earning),
+        unstated_since_us=data.unstated_since_us,
     )

@@ -29,6 +29,7 @@ class HoldingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     earning: Annotated[str, Meta(pattern=AMOUNT_PATTERN)] = "0"
     free_unknown: bool = False
     used_unknown: bool = False
+    unstated_since_us: Annotated[int, Meta(ge=0)] | None = None
 
 
 class CapabilityData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -116,6 +116,9 @@ class BrokerSpec:
     """Seconds. An older balance sizes no entry. None: 30 s, or three polls where those last longer."""
     instance: Any = field(default=None, repr=False)
     """The trader's own ccxt instance; None: we make one."""
+    allow_empty: bool = False
+    """Whether an answer without any currency is believed at once while no balance is known. Else it is
+    believed after three such answers over 30 s."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.exchange, str):
@@ -319,6 +322,7 @@ KEYS: Final = (
     Key("requests_per_s", _limit, _requests_rule),
     Key("request_burst", _limit, _burst_rule),
     Key("read_funding", _switch),
+    Key("allow_empty", _switch),
     Key("trading", _switch),
     Key("entry_max_age_s", _limit, _entry_age_rule),
     Key("labels", _texts_by_name, _labels_rule),

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from brokerwatch.clock import Instant
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.dropin.errors import Doubted, LockedOut, raised
+from brokerwatch.dropin.errors import Doubted, LockedOut, NotConfirmed, raised
 from brokerwatch.dropin.last_known import Watch
 from brokerwatch.dropin.lent_instance import is_ccxts, lend
 from brokerwatch.dropin.proof import Proof
@@ -98,6 +98,9 @@ class BalanceCall:
         if isinstance(error, LockedOut):
             # The exchange was not asked, so this is no outcome.
             fault = Fault(FaultKind.RATE_LIMITED, str(error))
+        elif isinstance(error, NotConfirmed):
+            # Neither is this one: nothing is known of the account, and the next answers decide.
+            fault = Fault(FaultKind.BAD_RESPONSE, str(error))
         else:
             fault = self._connection.fault(error)
             self._watch.failed(self._account, fault, doubted=isinstance(error, Doubted))

@@ -33,6 +33,10 @@ class Doubted(UnprovenAnswer):
     """An empty answer that may be believed when it comes again."""
 
 
+class NotConfirmed(UnprovenAnswer):
+    """An empty answer of an account of which nothing is known yet: no error, and no success."""
+
+
 class LockedOut(Exception):
     """Nothing was sent: the exchange has shut the key out."""
 

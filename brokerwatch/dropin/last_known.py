@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from brokerwatch.clock import Clock, utc_iso
-from brokerwatch.dropin.errors import Doubted
-from brokerwatch.health.empty_answers import EmptyAnswers
+from brokerwatch.config.broker_spec import CCXT_NAMES, CREDENTIALS
+from brokerwatch.config.fingerprint import key_fingerprint
+from brokerwatch.dropin.errors import Doubted, NotConfirmed
 from brokerwatch.health.state_machine import Health, verdict
+from brokerwatch.health.stated import NO_DOUBTS, Doubts, Unconfirmed, judged
 from brokerwatch.messages import Balance, Fault, Reason
 
 MARK: Final = "brokerwatch"
@@ -26,7 +28,7 @@ MAX_ACCOUNTS: Final = 64
 class Known:
     """What is known of one account, that is of one `params`."""
 
-    empties: EmptyAnswers = field(default_factory=EmptyAnswers)
+    doubts: Doubts = NO_DOUBTS
     balance: Balance | None = None
     """The last known as the rules read it …"""
     structure: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -71,7 +73,7 @@ class Watch:
 
     def last_known(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
         with self._lock:
-            known = self._accounts.get(_name(params))
+            known = self._accounts.get(self._name(params))
             if known is None or known.balance is None:
                 return None
             too_old = self._max_age_s is not None and self._age_s(known.balance) > self._max_age_s
@@ -80,12 +82,20 @@ class Watch:
     def succeeded(
         self, params: Mapping[str, Any], balance: Balance, structure: dict[str, Any]
     ) -> dict[str, Any]:
-        """Fold a proven answer; raises UnprovenAnswer for an empty one that is not to be believed yet."""
+        """Fold a proven answer; raises UnprovenAnswer for an empty one that is not to be believed yet.
+
+        Where it leaves out a currency, its total as last known is put in, and nothing of it is free.
+        """
         with self._lock:
             known = self._account(params)
-            doubt = known.empties.doubt(balance, known.balance, funded=known.funded)
-            if doubt:
-                raise Doubted(doubt)
+            known.doubts, found = judged(known.doubts, balance, known.balance, funded=known.funded)
+            if isinstance(found, Unconfirmed):
+                raise NotConfirmed(found.why)
+            if isinstance(found, Fault):
+                raise Doubted(found.detail)
+            if known.balance is None or balance.as_of.up_s >= known.balance.as_of.up_s:
+                _put_in_doubted(structure, known)
+            balance = found
             self._health = self._health.seen(balance, self.clock.now())
             known.funded = known.funded or bool(balance.holdings)
             # Who was asked earlier and answers later says nothing newer.
@@ -97,7 +107,7 @@ class Watch:
         with self._lock:
             known = self._account(params)
             if not doubted:  # a doubted answer is one of those that may agree
-                known.empties.interrupted()
+                known.doubts = known.doubts.interrupted()
             known.fault = fault
             self._health = self._health.failed(fault, self.clock.now())
 
@@ -119,13 +129,19 @@ class Watch:
             return self._marked(copy.deepcopy(known.structure), known.balance, fault)
 
     def _account(self, params: Mapping[str, Any]) -> Known:
-        name = _name(params)
+        name = self._name(params)
         if name not in self._accounts:
             self._accounts[name] = Known()
             if len(self._accounts) > MAX_ACCOUNTS:
                 self._accounts.popitem(last=False)
         self._accounts.move_to_end(name)
         return self._accounts[name]
+
+    def _name(self, params: Mapping[str, Any]) -> str:
+        # Another key is another account: its answers say nothing of what this one holds.
+        given = {name: getattr(self.owner, CCXT_NAMES.get(name, name), None) for name in CREDENTIALS}
+        key = key_fingerprint("", {name: str(value) for name, value in given.items() if value})
+        return json.dumps([key, dict(params)], sort_keys=True, default=repr)
 
     def _age_s(self, balance: Balance) -> float:
         return max(0.0, self.clock.up_s() - balance.as_of.up_s)
@@ -141,8 +157,17 @@ class Watch:
             "detail": "" if fault is None else fault.detail,
             "error_count": self._health.error_count,
         }
+        unstated = [code for code, held in balance.holdings.items() if held.unstated_since_us is not None]
+        if unstated:
+            structure[MARK]["unstated"] = unstated
         return structure
 
 
-def _name(params: Mapping[str, Any]) -> str:
-    return json.dumps(dict(params), sort_keys=True, default=repr)
+def _put_in_doubted(structure: dict[str, Any], known: Known) -> None:
+    """Put in what the answer leaves out and is in doubt, as ccxt writes what it does not know: as None."""
+    totals: dict[str, Any] = known.structure.get("total") or {}
+    for code in known.doubts.missing:
+        row = {"free": None, "used": None, "total": totals.get(code)}
+        structure[code] = row
+        for part, amount in row.items():
+            structure.setdefault(part, {})[code] = amount

@@ -110,7 +110,7 @@ def refusal(answer: Mapping[str, Any]) -> str:
 
 
 class Unstated(UnprovenAnswer):
-    """Kraken's `{"error": []}`: all is well, and no account is stated. See `EmptyAnswers`."""
+    """Kraken's `{"error": []}`: all is well, and no account is stated. See `health.stated`."""
 
 
 BOUND: Final = frozenset({"B", "S", "M"})

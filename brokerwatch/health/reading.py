@@ -11,6 +11,7 @@ import msgspec
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.state_machine import OWN_VETOES, PRECEDENCE, Health, Vetoes, verdict
+from brokerwatch.health.stated import confirming
 from brokerwatch.messages import Capability, Reading, clipped
 from brokerwatch.messages.balance import amount_text
 from brokerwatch.money import is_money
@@ -62,15 +63,19 @@ def _detail(spec: BrokerSpec, health: Health) -> str:
     if health.fault is not None:
         return health.fault.detail
     if health.balance is None:
-        return "no balance yet"
+        return confirming(health.doubts) or "no balance yet"
     notes = [
         f"{name} account not read: {wallet.trouble}"
         for name, wallet in health.balance.wallets.items()
         if wallet.trouble
     ]
-    unknown = [code for code, held in health.balance.holdings.items() if held.free is None]
+    held_of, doubted = health.balance.holdings, health.doubts.missing
+    unknown = [code for code, held in held_of.items() if held.free is None and code not in doubted]
     if unknown:
         notes.insert(0, f"how much is free of {', '.join(unknown)} is unknown")
+    unstated = [f"{_grouped(held_of[code].total)} {code}" for code in sorted(doubted) if code in held_of]
+    if unstated:
+        notes.insert(0, f"not stated any more, as last known: {', '.join(unstated)}")
     left_out = [
         f"{_grouped(held.free)} {code}"
         for code, held in health.balance.holdings.items()

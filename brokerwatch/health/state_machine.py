@@ -51,6 +51,7 @@ from typing import Final
 
 from brokerwatch.clock import Instant, utc_text
 from brokerwatch.config.policy import SIMPLE, WEIGHTS, Rules
+from brokerwatch.health.stated import NO_DOUBTS, Doubts
 from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reason, Verdict, clipped
 
 BROKER_MAX_CONSECUTIVE_ERRORS: Final = 3
@@ -193,6 +194,8 @@ class Health:
     """Whether any balance ever held anything: from then on an empty answer is doubted."""
     vetoes: Vetoes = NO_VETOES
     """The broker's own vetoes, those of `OWN_VETOES`."""
+    doubts: Doubts = NO_DOUBTS
+    """What the newest answers left out; `health.stated` folds it before each read comes here."""
 
     @classmethod
     def begin(

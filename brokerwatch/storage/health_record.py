@@ -20,6 +20,7 @@ from msgspec import Meta
 from brokerwatch.clock import Instant
 from brokerwatch.config.policy import SIMPLE, Rules
 from brokerwatch.health.state_machine import OWN_VETOES, Health, Veto, Vetoes
+from brokerwatch.health.stated import NO_DOUBTS, Absence, Doubts
 from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reason, Wallet
 
 FORM: Final = 1
@@ -51,6 +52,8 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True):
     funded: bool
     vetoes: Mapping[Reason, Veto]
     lifted_us: int
+    doubts: Doubts = NO_DOUBTS
+    """An older version wrote none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ def written(health: Health, now: Instant, boot: str = "") -> str:
         funded=health.funded,
         vetoes=health.vetoes.laid,
         lifted_us=health.vetoes.lifted_us,
+        doubts=health.doubts,
     )
     return msgspec.json.encode(document, enc_hook=_plain).decode()
 
@@ -109,6 +113,11 @@ def read(text: str, *, threshold: int, rules: Rules = SIMPLE) -> Written:
         recent=found.recent,
         funded=found.funded,
         vetoes=Vetoes(laid=MappingProxyType(dict(found.vetoes)), lifted_us=found.lifted_us),
+        doubts=Doubts(
+            missing=MappingProxyType(dict(found.doubts.missing)),
+            empty=found.doubts.empty,
+            taken=MappingProxyType(dict(found.doubts.taken)),
+        ),
     )
     return Written(health, found.written, found.boot)
 
@@ -121,7 +130,14 @@ def _plausible(found: _Document) -> bool:
     if found.balance is not None:
         wallets = found.balance.wallets.values()
         moments += [found.balance.as_of, *(known.as_of for known in wallets if known.as_of is not None)]
-    counts = (found.error_count, found.version, found.successes, found.lifted_us)
+    absences = [*found.doubts.missing.values(), *([found.doubts.empty] if found.doubts.empty else [])]
+    for absence in absences:
+        moments += [absence.since, absence.first, absence.newest]
+    moments += [fills.at for fills in found.doubts.taken.values()]
+    counts = (
+        *(found.error_count, found.version, found.successes, found.lifted_us),
+        *(absence.reads for absence in absences),
+    )
     return all(0 <= count < LARGEST_US for count in counts) and all(
         abs(moment.wall_us) < LARGEST_US and abs(moment.up_s) < LONGEST_UP_S for moment in moments
     )
@@ -160,12 +176,30 @@ def carried_over(stored: Written, now: Instant, boot: str = "") -> Health:
     if balance is not None:
         wallets = {name: wallet(known) for name, known in balance.wallets.items()}
         balance = msgspec.structs.replace(balance, as_of=observed(balance.as_of), wallets=wallets)
+    # A wall clock that jumped must not make answers steady: only what the monotonic clock knows counts.
+    counted_s = now.up_s - written_at.up_s if boot and boot == stored.boot else 0.0
+
+    def counted(moment: Instant) -> Instant:
+        then_s = now.up_s - max(0.0, counted_s) - (written_at.up_s - moment.up_s)
+        return Instant(moment.wall_us, min(then_s, now.up_s))
+
+    def absence(found: Absence) -> Absence:
+        return Absence(counted(found.since), counted(found.first), counted(found.newest), found.reads)
+
+    doubts = Doubts(
+        missing=MappingProxyType({code: absence(found) for code, found in health.doubts.missing.items()}),
+        empty=None if health.doubts.empty is None else absence(health.doubts.empty),
+        taken=MappingProxyType(
+            {code: replace(fills, at=counted(fills.at)) for code, fills in health.doubts.taken.items()}
+        ),
+    )
     laid = MappingProxyType({reason: veto(found) for reason, found in health.vetoes.laid.items()})
     return replace(
         health,
         since=moved(health.since),
         balance=balance,
         vetoes=Vetoes(laid=laid, lifted_us=health.vetoes.lifted_us),
+        doubts=doubts,
     )
 
 

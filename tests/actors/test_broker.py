@@ -41,7 +41,7 @@ from brokerwatch.messages import (
     HealthState,
     Reason,
 )
-from tests.support.clusters import HEARTBEAT_S, ONLY_WHEN_ASKED, PATIENCE_S, Till, cluster_of
+from tests.support.clusters import HEARTBEAT_S, ONLY_WHEN_ASKED, PATIENCE_S, Till, cluster_of, until
 
 
 def asked(name: str, fetch: Any, **values: Any) -> BrokerSpec:
@@ -192,12 +192,56 @@ def test_polls_go_on_by_themselves_and_never_two_at_once() -> None:
         ({"USD": {"free": "1", "used": "2"}}, Decimal(1)),
         ({"USD": Holding(free=Decimal(3), used=Decimal(0), total=Decimal(3))}, Decimal(3)),
         ({"BTC": "1"}, Decimal(0)),
-        ({}, Decimal(0)),
     ],
 )
 def test_an_own_callable_may_answer_in_any_exact_form(answer: Mapping[str, Any], cash: Decimal) -> None:
     with cluster_of(asked("a", Till(answer))) as cluster:
         assert cluster.broker("a").get_account_balance() == cash
+
+
+def test_an_own_callable_that_names_no_currency_is_not_believed_at_once_but_where_the_operator_says_so() -> (
+    None
+):
+    confirmed = BrokerSpec("a", fetch=Till({}), poll_interval_s=ONLY_WHEN_ASKED, allow_empty=True)
+    with cluster_of(confirmed, asked("b", Till({}))) as cluster:
+        assert cluster.broker("a").get_account_balance() == 0
+        for _ in range(4):
+            with pytest.raises(BalanceUnknown, match="empty, confirming"):
+                cluster.broker("b").get_account_balance()
+        reading = cluster.broker("b").reading()
+        assert (reading.error_count, reading.fault, reading.cash) == (0, None, None)
+
+
+def test_a_currency_that_is_not_stated_any_more_makes_the_cash_unknown_and_never_less() -> None:
+    till = Till({"USD": "5", "USDT": "7", "BTC": "2"})
+    with cluster_of(asked("a", till)) as cluster:
+        broker = cluster.broker("a")
+        assert broker.get_account_balance() == 12
+        till.balance = {"USD": "5", "USDT": "7"}
+        assert broker.get_account_balance() == 12
+        assert broker.reading().detail == "not stated any more, as last known: 2 BTC"
+        till.balance = {"USD": "5"}
+        with pytest.raises(BalanceUnknown, match="not stated any more, as last known: 2 BTC, 7 USDT"):
+            broker.get_account_balance()
+        reading = broker.reading()
+        assert (reading.available, reading.cash, reading.error_count) == (True, None, 0)
+        usdt = broker.get_account_balance_detailed().holdings["USDT"]
+        assert (usdt.total, usdt.free, usdt.used) == (Decimal(7), None, None)
+        assert usdt.unstated_since_us == reading.as_of_us
+        till.balance = {"USD": "5", "USDT": "6", "BTC": "0"}
+        assert broker.get_account_balance() == 11
+        assert broker.reading().detail == ""
+
+
+def test_a_snapshot_that_was_observed_begins_the_doubt_too() -> None:
+    with cluster_of(asked("a", Till({"USD": "5", "BTC": "2"}))) as cluster:
+        broker = cluster.broker("a")
+        broker.get_account_balance()
+        broker.observe({"BTC": "3"})
+        until(lambda: broker.reading().cash is None)
+        held = broker.reading().balance
+        assert held is not None
+        assert (held["USD"].total, held["USD"].free, held["BTC"].free) == (Decimal(5), None, Decimal(3))
 
 
 def test_cash_that_is_not_stated_is_unknown_and_a_coin_that_is_not_stated_leaves_the_cash() -> None:
@@ -407,7 +451,8 @@ class Driven:
         return said
 
     def seen(self) -> Observed:
-        return Observed(Balance(holdings={}, as_of=self.clock.now()))
+        one = Holding(free=Decimal(1), used=Decimal(0), total=Decimal(1))
+        return Observed(Balance(holdings={"USD": one}, as_of=self.clock.now()))
 
 
 class Nothing:

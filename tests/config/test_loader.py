@@ -63,6 +63,7 @@ policy = "guarded"
 requests_per_s = 0.5
 request_burst = 20
 read_funding = false
+allow_empty = true
 [brokers.kraken-main.rules]
 successes_to_recover = 4
 max_age_s = inf
@@ -89,6 +90,7 @@ def test_the_example_of_the_documentation_loads_with_every_value(loaded: Loader,
     assert spec.policy == "guarded"
     assert spec.rules == replace(GUARDED, successes_to_recover=4, max_age_s=None)
     assert (spec.requests_per_s, spec.request_burst, spec.read_funding) == (0.5, 20.0, False)
+    assert spec.allow_empty
     assert (spec.name, spec.exchange) == ("kraken-main", "kraken")
     assert dict(spec.credentials) == {"api_key": KEY, "secret": SECRET}
     assert (spec.poll_interval_s, spec.fetch_deadline_s, spec.max_consecutive_errors) == (10.0, 8.0, 3)
@@ -137,6 +139,7 @@ def test_what_the_file_leaves_out_has_the_documented_default(loaded: Loader) -> 
     assert (dict(spec.labels), dict(spec.ccxt)) == ({}, {})
     assert (spec.policy, spec.rules) == ("simple", SIMPLE)
     assert (spec.requests_per_s, spec.request_burst, spec.read_funding) == (None, None, True)
+    assert not spec.allow_empty
     assert (found.cluster.state, found.cluster.store, found.cluster.remember) == ("", "", True)
 
 
@@ -331,6 +334,7 @@ BROKER_TYPES: Final = {
     "requests_per_s": ('"5"', "expected a number, not text (5)"),
     "request_burst": ("true", "expected a number, not true or false (True)"),
     "read_funding": ('"no"', "expected true or false, not text (no)"),
+    "allow_empty": ("1", "expected true or false, not a number (1)"),
 }
 BROKER_VALUES: Final = {
     "an unknown key of a broker": ("poll_interval = 1", "unknown key; known are: exchange, poll_interval_s"),
@@ -727,6 +731,7 @@ brokers = tables(
     "exchange", "poll_interval_s", "fetch_deadline_s", "max_consecutive_errors", "cash_currencies", "labels",
     "ccxt", "api_key_env", "secret_file", "api_key", "private_key_env",
     "policy", "requests_per_s", "request_burst", "read_funding",
+    "allow_empty",
 ) | st.fixed_dictionaries({"rules": tables(*RULES)})  # fmt: skip
 clusters = tables(
     "name",

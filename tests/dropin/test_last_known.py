@@ -8,7 +8,7 @@ from brokerwatch.clock import ManualClock
 from brokerwatch.dropin.guard import guard
 from brokerwatch.dropin.last_known import MAX_ACCOUNTS
 from brokerwatch.errors import BalanceUnknown
-from brokerwatch.health.empty_answers import EMPTY_OVER_S, EMPTY_READS
+from brokerwatch.health.stated import AGREEING_OVER_S, AGREEING_READS
 from brokerwatch.simulator import (
     SimulatedExchange,
     SimulatedKraken,
@@ -103,6 +103,7 @@ def test_parts_of_a_balance_have_no_mark_so_they_are_never_the_last_known() -> N
 @both_modes
 def test_each_account_of_one_key_has_a_last_known_of_its_own(mode: str) -> None:
     exchange = SimulatedOkx()
+    exchange.set_funding({"USDT": ("9", "0")})
     with bot_on(exchange, mode) as bot:
         safe = guard(bot.mine, last_known=True)
         trading = bot.balance_of(safe)
@@ -142,10 +143,10 @@ def test_an_account_that_suddenly_states_nothing_is_believed_when_it_stays_so(
         safe = guard(bot.mine, clock=clock)
         assert bot.balance_of(safe)["total"]
         exchange.set_balance({})
-        for _ in range(EMPTY_READS - 1):
+        for _ in range(AGREEING_READS - 1):
             with pytest.raises(ccxt.BadResponse, match="no currency at all"):
                 bot.balance_of(safe)
-            clock.advance(EMPTY_OVER_S / (EMPTY_READS - 1))
+            clock.advance(AGREEING_OVER_S / (AGREEING_READS - 1))
         assert bot.balance_of(safe)["total"] == {}
         assert safe.is_available()
 
@@ -160,17 +161,52 @@ def test_what_fails_between_empty_answers_begins_their_count_again(kind: type[Si
         exchange.set_balance({})
         for fault in ("", "", "empty_body", "", ""):
             exchange.set_fault(fault) if fault else exchange.mend()
-            clock.advance(EMPTY_OVER_S)
+            clock.advance(AGREEING_OVER_S)
             with pytest.raises(BalanceUnknown):
                 bot.balance_of(safe)
 
 
 @every_kind
-def test_an_account_that_was_always_empty_is_believed(kind: type[SimulatedExchange]) -> None:
+def test_a_new_account_that_is_empty_is_believed_when_it_stays_so_and_has_no_errors(
+    kind: type[SimulatedExchange],
+) -> None:
+    clock = ManualClock()
     exchange = kind()
     exchange.set_balance({})
     with bot_on(exchange, "sync") as bot:
-        assert bot.balance_of(guard(bot.mine))["total"] == {}
+        safe = guard(bot.mine, clock=clock)
+        for _ in range(AGREEING_READS - 1):
+            with pytest.raises(BalanceUnknown, match="empty, confirming"):
+                bot.balance_of(safe)
+            clock.advance(AGREEING_OVER_S / (AGREEING_READS - 1))
+        assert safe.get_error_count() == 0
+        assert bot.balance_of(safe)["total"] == {}
+
+
+@every_kind
+def test_a_currency_that_is_not_stated_keeps_its_total_and_nothing_of_it_is_free(
+    kind: type[SimulatedExchange],
+) -> None:
+    clock = ManualClock()
+    exchange = kind()
+    exchange.set_balance({"USDC": ("50", "0"), "BTC": ("2", "0")})
+    with bot_on(exchange, "sync") as bot:
+        safe = guard(bot.mine, clock=clock, last_known=True)
+        before = bot.balance_of(safe)
+        exchange.set_balance({"USDC": ("40", "0"), "BTC": ("2", "0")})
+        exchange.leave_out("BTC")
+        for _ in range(AGREEING_READS - 1):
+            found = bot.balance_of(safe)
+            assert found["BTC"] == {"free": None, "used": None, "total": before["BTC"]["total"]}
+            parts = (found["free"]["BTC"], found["used"]["BTC"], found["total"]["BTC"])
+            assert parts == (None, None, before["total"]["BTC"])
+            assert found["brokerwatch"]["unstated"] == ["BTC"]
+            assert float(found["USDC"]["free"]) == 40
+            clock.advance(AGREEING_OVER_S / (AGREEING_READS - 1))
+        found = bot.balance_of(safe)
+        assert "BTC" not in found["total"]
+        assert "unstated" not in found["brokerwatch"]
+        assert safe.get_error_count() == 0
 
 
 def test_an_account_that_kraken_never_stated_is_believed_when_it_comes_again() -> None:
@@ -182,5 +218,5 @@ def test_an_account_that_kraken_never_stated_is_believed_when_it_comes_again() -
         safe = guard(bot.mine, clock=clock)
         with pytest.raises(BalanceUnknown, match="no error and no result"):
             bot.balance_of(safe)
-        clock.advance(EMPTY_OVER_S)
+        clock.advance(AGREEING_OVER_S)
         assert bot.balance_of(safe)["total"] == {}

@@ -8,7 +8,7 @@ import http.server
 import logging
 import resource
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import ModuleType
@@ -17,80 +17,11 @@ from typing import ClassVar
 import pytest
 
 from brokerwatch import BalanceUnknown, BrokerSpec, Listener
-from brokerwatch.clock import Instant
 from brokerwatch.exchanges import coinbase as coinbase_adapter
 from brokerwatch.exchanges import kraken as kraken_adapter
-from brokerwatch.health.empty_answers import EMPTY_OVER_S, EMPTY_READS, EmptyAnswers
-from brokerwatch.messages import Balance, FaultKind, Holding, amount
+from brokerwatch.messages import FaultKind
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from tests.support.clusters import Till, cluster_of, simulated_spec, wait_for_reading
-
-SOMETHING = {"USD": Holding(free=amount("1"), used=amount("0"), total=amount("1"))}
-
-
-class Believer:
-    """The rule with a last known beside it, as a broker has it."""
-
-    def __init__(self) -> None:
-        self.rule = EmptyAnswers()
-        self.last: Balance | None = None
-        self.funded = False
-
-    def doubt(self, holdings: Mapping[str, Holding], at_s: float, *, stated: bool = True) -> str:
-        balance = Balance(holdings=holdings, as_of=Instant(0, at_s), stated=stated)
-        doubt = self.rule.doubt(balance, self.last, funded=self.funded)
-        if not doubt:
-            self.last = balance
-            self.funded = self.funded or bool(holdings)
-        return doubt
-
-
-def test_an_account_that_was_always_empty_is_believed_to_be_empty() -> None:
-    balances = Believer()
-    assert [balances.doubt({}, now_s) for now_s in (0.0, 1.0, 2.0)] == ["", "", ""]
-
-
-def test_nothing_after_something_is_believed_after_three_answers_over_thirty_seconds() -> None:
-    balances = Believer()
-    assert balances.doubt(SOMETHING, 0.0) == ""
-    quick = [balances.doubt({}, 1.0 + n) for n in range(EMPTY_READS + 5)]
-    assert all(quick), "any number of quick ones prove nothing"
-    assert balances.doubt({}, 1.0 + EMPTY_OVER_S) == ""
-    assert balances.doubt({}, 2.0 + EMPTY_OVER_S) == "", "once believed, it stays believed"
-
-
-def test_two_answers_are_not_enough_however_far_apart() -> None:
-    balances = Believer()
-    balances.doubt(SOMETHING, 0.0)
-    assert balances.doubt({}, 1.0)
-    assert balances.doubt({}, 1.0 + 10 * EMPTY_OVER_S)
-    assert balances.doubt({}, 2.0 + 10 * EMPTY_OVER_S) == ""
-
-
-@pytest.mark.parametrize("between", ["a fault", "something"])
-def test_what_comes_between_begins_the_count_again(between: str) -> None:
-    balances = Believer()
-    balances.doubt(SOMETHING, 0.0)
-    for n in range(EMPTY_READS - 1):
-        assert balances.doubt({}, n * EMPTY_OVER_S)
-    if between == "a fault":
-        balances.rule.interrupted()
-    else:
-        balances.doubt(SOMETHING, 5 * EMPTY_OVER_S)
-    assert balances.doubt({}, 6 * EMPTY_OVER_S)
-
-
-def test_no_account_at_all_is_believed_of_one_that_never_held_anything_when_it_comes_again() -> None:
-    balances = Believer()
-    assert balances.doubt({}, 0.0, stated=False)
-    assert balances.doubt({}, EMPTY_OVER_S - 0.001, stated=False)
-    assert balances.doubt({}, EMPTY_OVER_S, stated=False) == ""
-
-
-def test_no_account_at_all_is_never_believed_of_one_that_held_something() -> None:
-    balances = Believer()
-    balances.doubt(SOMETHING, 0.0)
-    assert all(balances.doubt({}, n * EMPTY_OVER_S, stated=False) for n in range(1, 10))
 
 
 @pytest.mark.parametrize("make", [SimulatedKraken, SimulatedCoinbase, SimulatedOkx])

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal, DecimalTuple
+from decimal import Decimal
 from itertools import count
 from typing import Any, Final
 
@@ -64,8 +64,8 @@ NEVER: Final = 1_000
 IMPATIENT_S: Final = 0.5
 TRIP: Final = 3
 
-Digits = tuple[DecimalTuple, ...]
-"""Sign, digits and exponent of each amount of a holding, so that 1.0 and 1.00 differ."""
+Digits = tuple[str, ...]
+"""Each amount of a holding as text, so that 1.0 and 1.00 differ."""
 
 
 @dataclass(slots=True)
@@ -80,7 +80,9 @@ class Stage:
         """Put a balance into the account that was never there before; returns the cash."""
         number = next(self._numbers)
         cash = f"{number}.{number % 97:02}0"
-        self.exchange.set_balance({"USDC": (cash, "1.10"), "BTC": (f"0.0{number}00", "0")})
+        # What the answers of other tests state is stated too: what is left out would be in doubt.
+        empty = dict.fromkeys(("USD", "USDT", "ETH"), ("0", "0"))
+        self.exchange.set_balance({"USDC": (cash, "1.10"), "BTC": (f"0.0{number}00", "0"), **empty})
         return Decimal(cash)
 
     def mend(self) -> None:
@@ -106,9 +108,7 @@ class Stage:
         """The last known balance, digit for digit, and when it was asked for."""
         reading = self.broker.reading()
         assert reading.balance is not None
-        digits = {
-            code: tuple(part.as_tuple() for part in astuple(held)) for code, held in reading.balance.items()
-        }
+        digits = {code: tuple(map(str, astuple(held))) for code, held in reading.balance.items()}
         return digits, reading.as_of
 
     def told(self) -> str:
@@ -192,9 +192,10 @@ def test_none_of_them_makes_a_balance_where_there_was_none(exchange: str) -> Non
         spec = simulated_spec(simulated, max_consecutive_errors=NEVER)
         with cluster_of(spec) as cluster:
             stage = Stage(simulated, cluster.broker(spec.name))
-            rows = [row for row in SETTLED if row.exchange == exchange and not row.after_money_only]
-            for errors, row in enumerate(rows, start=1):
+            errors = 0
+            for row in [row for row in SETTLED if row.exchange == exchange]:
                 stage.mend()
+                errors += not row.after_money_only
                 row.arrange(simulated)
                 with pytest.raises(BalanceUnknown):
                     stage.broker.get_account_balance()
@@ -225,7 +226,7 @@ def test_the_table_is_wide_enough_and_says_nothing_twice() -> None:
     for exchange in EXCHANGES:
         rows = [row for row in ROWS if row.exchange == exchange]
         assert len(rows) >= 60
-        assert {row.kind for row in rows} == set(FaultKind), "each exchange can fail in each kind"
+        assert {row.kind for row in rows} == set(FaultKind) - {FaultKind.OTHER}, "each can fail in each kind"
 
 
 # --- what needs a cluster of its own --------------------------------------------------------------------

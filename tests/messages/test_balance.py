@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from decimal import Decimal, localcontext
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -120,7 +120,7 @@ def test_what_is_not_written_as_the_wire_writes_it_is_no_amount_text(text: str) 
 @pytest.mark.parametrize("bad", ["NaN", "Infinity", "1E+30", "1E-19", "-1E+30"])
 @pytest.mark.parametrize("part", ["free", "used", "total", "staked", "earning"])
 def test_a_holding_that_the_wire_cannot_carry_is_refused(part: str, bad: str) -> None:
-    parts = {"free": Decimal(1), "used": Decimal(1), "total": Decimal(1), part: Decimal(bad)}
+    parts: dict[str, Any] = {"free": Decimal(1), "used": Decimal(1), "total": Decimal(1), part: Decimal(bad)}
     with pytest.raises(ValueError, match="not an amount that the wire can carry"):
         Holding(**parts)
 

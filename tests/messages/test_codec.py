@@ -529,7 +529,8 @@ def test_the_exported_schema_has_the_keys_of_the_protocol_and_no_others() -> Non
     assert ("v", "type", *properties(Stamp), "data") == ENVELOPE_KEYS
     assert tuple(properties(RosterData, "part", "parts")) == ("readings", "part", "parts")
     assert tuple(words(example(MessageType.ROSTER))["data"]) == ("readings",), "a roster in one part"
-    parts, added = ("free", "used", "total"), ("staked", "earning", "free_unknown", "used_unknown")
+    parts = ("free", "used", "total")
+    added = ("staked", "earning", "free_unknown", "used_unknown", "unstated_since_us")
     assert tuple(properties(HoldingData, *added)) == parts + added
     for kind in MessageType:
         assert tuple(words(example(kind))) == ENVELOPE_KEYS

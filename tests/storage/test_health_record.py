@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
+from decimal import Decimal
 from typing import Any, Final, cast
 
 import msgspec
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from brokerwatch.clock import Instant
 from brokerwatch.config.policy import GUARDED, SIMPLE, Rules
 from brokerwatch.health.state_machine import OWN_VETOES, PRECEDENCE, Health, verdict
+from brokerwatch.health.stated import NO_DOUBTS, Absence, Doubts, Taken
 from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reason, Wallet
 from brokerwatch.storage.health_record import (
     FORM,
@@ -30,6 +32,12 @@ from tests.support.strategies import Step, fold, moved
 NOW: Final = our.THE_START
 LATER: Final = moved(NOW, 90.0)
 MONEY: Final = our.SMALL_BALANCES[1]
+DOUBTS: Final = Doubts(
+    missing={"BTC": Absence(moved(NOW, 1.0), moved(NOW, 2.0), moved(NOW, 3.0), 2)},
+    empty=Absence(moved(NOW, 4.0), moved(NOW, 5.0), moved(NOW, 6.0), 1),
+    taken={"ETH": Taken(Decimal("1.5"), Decimal("0.01"), moved(NOW, 7.0))},
+)
+"""Something in every field."""
 
 
 def lived(history: list[Step], rules: Rules = GUARDED, threshold: int = 3) -> Health:
@@ -47,9 +55,10 @@ def example() -> Health:
     health = lived(
         [Step("success", balance=balance), Step("fault", fault=Fault(FaultKind.NETWORK, "x", 3.0))]
     )
-    return health.failed(Fault(FaultKind.AUTH, "no", lockout_s=900.0), LATER).locked(
+    health = health.failed(Fault(FaultKind.AUTH, "no", lockout_s=900.0), LATER).locked(
         moved(NOW, 1e5), "y", LATER
     )
+    return replace(health, doubts=DOUBTS)
 
 
 # A copy ---------------------------------------------------------------------------------------------
@@ -385,11 +394,34 @@ def test_a_health_with_any_one_character_changed_or_cut_off_is_a_health_or_a_val
         assert not check(text[:length])
 
 
-@pytest.mark.parametrize("key", sorted(json.loads(written(example(), LATER))))
+@pytest.mark.parametrize("key", sorted(set(json.loads(written(example(), LATER))) - {"doubts"}))
 def test_a_key_that_is_missing_is_an_error(key: str) -> None:
     document = plain()
     del document[key]
     refused(json.dumps(document))
+
+
+def test_a_health_that_an_older_version_wrote_has_nothing_in_doubt() -> None:
+    document = plain()
+    del document["doubts"]
+    for held in document["balance"]["holdings"].values():
+        del held["unstated_since_us"]
+    del document["balance"]["summed"]
+    found = read(json.dumps(document), threshold=3, rules=GUARDED).health
+    assert found == replace(example(), doubts=NO_DOUBTS)
+
+
+def test_the_time_over_which_answers_agree_goes_on_within_one_boot_alone() -> None:
+    for boot, gone_s in (("one", 40.0), ("other", 0.0), ("", 0.0)):
+        stored = read(written(example(), LATER, "one"), threshold=3)
+        now = Instant(LATER.wall_us + 3_600_000_000, LATER.up_s + 40.0)
+        doubts = carried_over(stored, now, boot).doubts
+        absence, empty, fills = doubts.missing["BTC"], doubts.empty, doubts.taken["ETH"]
+        assert empty is not None
+        moments = [absence.since, absence.first, absence.newest, empty.since, empty.first, empty.newest]
+        ages_s = [now.up_s - moment.up_s - gone_s for moment in (*moments, fills.at)]
+        assert ages_s == pytest.approx([89.0, 88.0, 87.0, 86.0, 85.0, 84.0, 83.0])
+        assert (absence.reads, empty.reads, fills.amount) == (2, 1, Decimal("1.5"))
 
 
 @pytest.mark.parametrize("key", ["error_count", "version", "successes"])

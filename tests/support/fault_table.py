@@ -41,7 +41,7 @@ class Row:
     kind: FaultKind
     arrange: Arrange
     after_money_only: bool = False
-    """An account that never held anything may be as empty as this answer says."""
+    """An account that never held anything may be as empty as this answer says: it is no error there."""
 
     @property
     def id(self) -> str:
@@ -448,7 +448,6 @@ def _kraken() -> Iterator[Row]:
         "error a text": (whole.replace("[]", '""'), BAD),
         "error left out": (whole.replace('"error":[],', ""), BAD),
         "error in capitals": (whole.replace('"error"', '"ERROR"'), BAD),
-        "no result": ('{"error":[]}', BAD),
         "result null": ('{"error":[],"result":null}', BAD),
         "result a list": ('{"error":[],"result":[]}', BAD),
         "result a text": ('{"error":[],"result":"ok"}', BAD),
@@ -469,9 +468,12 @@ def _kraken() -> Iterator[Row]:
     for name, (text, kind) in told.items():
         yield Row(KRAKEN, name, kind, answers(text))
     yield Row(KRAKEN, "an empty result", BAD, answers('{"error":[],"result":{}}'), after_money_only=True)
+    yield Row(KRAKEN, "no result", BAD, answers('{"error":[]}'), after_money_only=True)
     yield Row(KRAKEN, "a real wrong signature", AUTH, credentials_changed("secret"))
     for fault, kind in NAMED_FAULTS.items():
-        yield Row(KRAKEN, f"its own {fault}", kind, has_fault(fault))
+        yield Row(
+            KRAKEN, f"its own {fault}", kind, has_fault(fault), after_money_only=fault == "empty_result"
+        )
 
 
 NAMED_FAULTS: Final[Mapping[str, FaultKind]] = {

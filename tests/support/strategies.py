@@ -79,7 +79,10 @@ def amounts(draw: DrawFn) -> Decimal:
 def holdings() -> SearchStrategy[Holding]:
     """One currency; the three amounts need not add up, as with some exchanges they do not."""
     part, known = st.just(Decimal(0)) | amounts(), amounts() | st.none()
-    return st.builds(Holding, free=known, used=known, total=amounts(), staked=part, earning=part)
+    since = st.none() | st.integers(0, 2**53)
+    return st.builds(
+        Holding, free=known, used=known, total=amounts(), staked=part, earning=part, unstated_since_us=since
+    )
 
 
 def instants() -> SearchStrategy[Instant]:

@@ -42,7 +42,7 @@ ETH: Final = Product(symbol="ETH/USD", base="ETH", quote="USD", id="XETHZUSD")
 LISTED: Final = Products((BTC, ETH))
 
 
-def holding(free: str, used: str = "0", total: str | None = None, **parts: Decimal) -> Holding:
+def holding(free: str, used: str = "0", total: str | None = None, **parts: Any) -> Holding:
     whole = Decimal(free) + Decimal(used) if total is None else Decimal(total)
     return Holding(free=Decimal(free), used=Decimal(used), total=whole, **parts)
 
