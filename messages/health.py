@@ -111,6 +111,8 @@ class Fault(msgspec.Struct, frozen=True):
     """The exchange asks for a pause of so many seconds; 0 when it does not."""
     lockout_s: float = 0.0
     """The exchange has locked the key out for so many seconds; 0 when it has not."""
+    bans_address: bool = False
+    """The exchange has banned the address that the call came from, whatever its key."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "detail", clipped(self.detail))

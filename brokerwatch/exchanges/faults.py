@@ -13,17 +13,31 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 from typing import Final, cast
 
 from brokerwatch.exchanges.json_text import parsed
+from brokerwatch.exchanges.pauses import (
+    DATE,
+    LONGEST_PAUSE_S,
+    LONGEST_RETRY_S,
+    MAX_SEARCHED,
+    longest,
+    moment_s,
+    named_s,
+    retry_after_s,
+)
 from brokerwatch.messages import Fault, FaultKind
 
 NETWORK, DOWN, MAINTENANCE = FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN, FaultKind.MAINTENANCE
 RATE, AUTH, PERMISSION = FaultKind.RATE_LIMITED, FaultKind.AUTH, FaultKind.PERMISSION
 CLOCK, BAD, BUG = FaultKind.NONCE_CLOCK, FaultKind.BAD_RESPONSE, FaultKind.CLIENT_BUG
+
+
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+"""Those of a call that was not answered, or whose answer is known by its text alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,8 @@ class Failure:
     """The exception's own text, secrets redacted."""
     retry_after: str = ""
     """The answer's Retry-After; empty when there was none."""
+    headers: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS, hash=False)
+    """Those of the answer's headers that say something about a fault, by their names in small letters."""
 
     @classmethod
     def of(
@@ -55,6 +71,7 @@ class Failure:
         family: str = "",
         text: str = "",
         retry_after: str = "",
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Failure:
         """What an exception says about the failure."""
         causes: list[str] = []
@@ -70,6 +87,7 @@ class Failure:
             family=family,
             text=text or f"{type(error).__name__}: {error}",
             retry_after=retry_after,
+            headers=headers,
         )
 
 
@@ -154,6 +172,9 @@ STATUSES: Final[Mapping[int, FaultKind]] = MappingProxyType(
 )
 """HTTP statuses; 5xx that are not listed are `exchange_down`, all others `bad_response`."""
 
+_REFUSALS: Final = frozenset({400, 401, 403})
+"""Statuses under which some exchanges and their proxies say that they are asked too often."""
+
 CLASSES: Final[Mapping[str, FaultKind]] = MappingProxyType(
     {
         "UnprovenAnswer": BAD,
@@ -212,8 +233,19 @@ UNSPECIFIC: Final = frozenset(
 )
 """Classes that say no more than that something went wrong."""
 
-MAX_SEARCHED: Final = 20_000
-"""Characters of a body in which words are looked for: an error is short, and a search must be."""
+BANNED: Final = 418
+"""The HTTP status under which an exchange says that it has banned the address of the caller."""
+ADDRESS_BAN: Final = re.compile(
+    r"\bIP\b[^.{}<>]{0,60}\b(auto-?)?bann?(ed)?\b|\bbann?ed\b[^.{}<>]{0,40}\bIP\b"
+    r"|\baccess too frequent|\berror code:? ?1015\b",
+    re.IGNORECASE,
+)
+"""Its words for that."""
+TOO_OFTEN: Final = re.compile(
+    ADDRESS_BAN.pattern + r"|\btoo many requests\b|\brate.?limit(ed| exceeded)\b|\btoo much request weight",
+    re.IGNORECASE,
+)
+"""What says, under a status of refusal, that the caller asks too often and may ask again later."""
 
 _OURS_TO_READ: Final = frozenset({"TypeError", "AttributeError", "LookupError", "ValueError"})
 """Classes that mean a mistake in a program; raised over an answer, the answer was none that we can read."""
@@ -222,37 +254,41 @@ _OURS_TO_READ: Final = frozenset({"TypeError", "AttributeError", "LookupError", 
 def classify(failure: Failure, words: FaultWords = NO_WORDS, wall_s: float = 0.0) -> Fault:
     """The one fault that this failure is, by the words of its exchange.
 
-    A Retry-After that is a date counts from `wall_s`, since 1970.
+    A moment that the answer names counts from its own date, or else from `wall_s`, since 1970.
     """
     stated = _said(failure, words)
-    throttled = words.throttled_until.search(stated)
+    kind = _kind(failure, stated, words)
+    banned = kind is RATE and (failure.status == BANNED or bool(ADDRESS_BAN.search(_text(failure))))
     return Fault(
-        _kind(failure, stated, words),
+        kind,
         (words.hint if words.hint_words.search(stated) else "") + " ".join(failure.text.split()),
-        retry_after_s=_retry_after_s(
-            failure.retry_after, wall_s, None if throttled is None else float(throttled[1])
-        ),
+        retry_after_s=_pause_s(failure, kind, stated, words, wall_s, banned=banned),
         lockout_s=words.lockout_s if words.lockout.search(stated) else 0.0,
+        bans_address=banned,
     )
 
 
-def _retry_after_s(header: str, wall_s: float, until_s: float | None) -> float:
-    """Seconds that the header asks for: a number, or a date (RFC 9110, 10.2.3); 0 for anything else.
+def _pause_s(
+    failure: Failure, kind: FaultKind, stated: str, words: FaultWords, wall_s: float, *, banned: bool
+) -> float:
+    """Seconds that the answer asks for, or 0; the end of a ban is the latest that it names anywhere."""
+    theirs_s = moment_s(failure.headers.get(DATE, ""))
+    now_s = wall_s if theirs_s is None else theirs_s  # the moments are by the exchange's clock
+    asked_s = retry_after_s(failure.retry_after, now_s)
+    if kind is not RATE:
+        throttled = words.throttled_until.search(stated)
+        if not failure.retry_after.strip() and throttled is not None:
+            asked_s = max(0.0, float(throttled[1]) - now_s)
+        return min(asked_s, LONGEST_RETRY_S)
+    if asked_s > 0 and not banned:
+        return min(asked_s, LONGEST_PAUSE_S)
+    throttled = words.throttled_until.search(stated)
+    own = () if throttled is None else (float(throttled[1]) - now_s,)
+    return longest(chain((asked_s,), own, named_s(failure.headers, _text(failure), now_s)), LONGEST_PAUSE_S)
 
-    `until_s` is a moment that the exchange named in its answer, in place of a header.
-    """
-    text = header.strip()
-    if not text:
-        return 0.0 if until_s is None else min(max(0.0, until_s - wall_s), LONGEST_RETRY_S)
-    if re.fullmatch(r"[0-9]{1,300}(\.[0-9]{1,300})?", text):
-        return min(float(text), LONGEST_RETRY_S)
-    try:
-        until = parsedate_to_datetime(text)
-        if until.tzinfo is None:
-            return 0.0
-        return min(max(0.0, until.timestamp() - wall_s), LONGEST_RETRY_S)
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return 0.0
+
+def _text(failure: Failure) -> str:
+    return failure.body[:MAX_SEARCHED]
 
 
 def _said(failure: Failure, words: FaultWords) -> str:
@@ -287,6 +323,8 @@ def _kind(failure: Failure, stated: str, words: FaultWords) -> FaultKind:
     for name, kind in CAUSES.items():
         if name in names:
             return kind
+    if failure.status in _REFUSALS and TOO_OFTEN.search(_text(failure)):
+        return RATE
     if words.ccxt_knows_codes and _structure(failure):
         # Its own error codes, as ccxt knows them, say more than the status that comes with them.
         named = next((name for name in failure.classes if name in CLASSES), "")
@@ -342,7 +380,3 @@ def unreadable(error: Exception, fault: Fault) -> Fault:
     """The fault of an answer that ccxt stumbled over; any other mistake stays one."""
     names = set(_names(error))
     return Fault(BAD, fault.detail) if names & _OURS_TO_READ else fault
-
-
-LONGEST_RETRY_S: Final = 3_600.0
-"""A Retry-After beyond this is not believed."""

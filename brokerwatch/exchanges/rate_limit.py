@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from brokerwatch.exchanges.faults import LONGEST_RETRY_S
+from brokerwatch.exchanges.pauses import LONGEST_PAUSE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class RateLimiter:
 
     def refused(self, now_s: float, retry_after_s: float = 0.0) -> RateLimiter:
         """The exchange said that it is asked too often."""
-        pause_s = min(max(0.0, retry_after_s), LONGEST_RETRY_S)
+        pause_s = min(max(0.0, retry_after_s), LONGEST_PAUSE_S)
         return replace(
             self,
             used=max(self._used(now_s), 1.0, self.budget.burst),

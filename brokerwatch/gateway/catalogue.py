@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import ccxt.async_support as ccxt
 
@@ -28,6 +28,12 @@ class Catalogue:
         """The credentials that an exchange cannot do without, in snake_case."""
         described = getattr(ccxt, exchange)().requiredCredentials
         return tuple(_SNAKE.get(str(name), str(name)) for name, needed in described.items() if needed)
+
+    @staticmethod
+    @cache
+    def urls(exchange: str) -> dict[str, Any]:
+        """The addresses of an exchange."""
+        return dict(getattr(ccxt, exchange)().urls)
 
 
 @cache

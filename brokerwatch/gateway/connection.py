@@ -159,6 +159,7 @@ class Connection:
             family=self.family,
             text=self.redacted(_words(error)),
             retry_after="" if made is None else made.last_retry_after,
+            headers={} if made is None else getattr(made, "last_headers", {}),
         )
 
     def observed(self, error: BaseException) -> Fault:

@@ -26,6 +26,7 @@ from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.exchanges.rate_limit import STAND_IN, Budget
 from brokerwatch.exchanges.registry import FAMILIES, profile_of
+from brokerwatch.gateway.address import Address, address_key
 from brokerwatch.gateway.async_source import AsyncSource
 from brokerwatch.gateway.balance_reader import BalanceReader
 from brokerwatch.gateway.call_thread import CallThread
@@ -88,6 +89,7 @@ class Gateway:
         self._owners: dict[asyncio.AbstractEventLoop, Loop] = {}
         self._connections: list[Connection] = []
         self._lanes: dict[str, tuple[Loop, Lane]] = {}
+        self._addresses: dict[str, Address] = {}
         self._claims: list[Claim] = []
         self._venues: dict[str, Venue] = {}
         self._threads: dict[str, CallThread] = {}
@@ -141,8 +143,14 @@ class Gateway:
             )
             if own is None:
                 self._connections.append(connection)
-            self._venues[name] = Venue(connection, self._clock, spec.fetch_deadline_s)
+            address = self._address(spec, family)
+            self._venues[name] = Venue(connection, self._clock, spec.fetch_deadline_s, address)
         return self._venues[name]
+
+    def _address(self, spec: BrokerSpec, family: str) -> Address:
+        """Where the calls of this broker leave from; accounts at one exchange may share it."""
+        key = address_key(spec, family, Catalogue.urls(spec.exchange))
+        return self._addresses.setdefault(key, Address(self._clock))
 
     def _thread(self, name: str) -> CallThread:
         """Where the calls of a synchronous instance block."""
@@ -165,7 +173,8 @@ class Gateway:
             _log.warning("%s has the API key of another broker here: one account, and one lane", spec.name)
             lane.budget_at_most(budget)
             return lane
-        lane = Lane(name, budget, self._clock, self._journal, self._known.keys.get(name, KeyState(name)))
+        known = self._known.keys.get(name, KeyState(name))
+        lane = Lane(name, budget, self._clock, self._journal, known, self._address(spec, family))
         lane.counts_nonces = profile_of(family).rising_nonces
         self._lanes[name] = (loop, lane)
         if spec.credentials and not spec.simulated and self._claims_folder is not None:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.exchanges.rate_limit import Budget, RateLimiter
+from brokerwatch.gateway.address import Address
 from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.nonces import Nonces
 from brokerwatch.health.backoff import LONGEST_WAIT_S
@@ -50,9 +51,17 @@ class Lane:
     """
 
     def __init__(
-        self, fingerprint: str, budget: Budget, clock: Clock, journal: Journal, known: KeyState
+        self,
+        fingerprint: str,
+        budget: Budget,
+        clock: Clock,
+        journal: Journal,
+        known: KeyState,
+        address: Address | None = None,
     ) -> None:
         self.fingerprint = fingerprint
+        self.address: Final = Address(clock) if address is None else address
+        """Where its calls leave from; other keys may share it."""
         self.nonces = Nonces(fingerprint, clock, journal)
         self.ordered_s = float("-inf")
         """When the newest order of this key ended, in monotonic seconds; infinite while one is under way: no
@@ -78,6 +87,8 @@ class Lane:
         self._locked_until: Instant | None = None
         self._locked_why = ""
         self._paused_why = ""
+        self._faulty = False
+        """Whether the call that has the lane met a fault."""
         self.recall(known)
 
     def recall(self, known: KeyState) -> None:
@@ -117,12 +128,14 @@ class Lane:
                     if self._urgent:
                         asyncio.get_running_loop().call_later(PATIENCE_S, self._hurry)
                 await self._admit(until_s, urgent=urgent)
-                self._asking = True
+                self._asking, self._faulty = True, False
                 if self.counts_nonces:
                     await self.nonces.reserve()
                 yield
             if not urgent:
                 self._given_way = 0
+            if not self._faulty:
+                self.address.answered()
         except TimeoutError:
             if leash.expired():
                 self._given_way += 1
@@ -192,20 +205,24 @@ class Lane:
     async def _admit(self, until_s: float, *, urgent: bool) -> None:
         while True:
             self._refrain_when_locked()
-            now_s = self._clock.up_s()
-            wait_s = self._pace.not_before_s - now_s if urgent else self._pace.wait_s(now_s)
+            now_s, ban = self._clock.up_s(), self.address.ban
+            not_before_s = max(self._pace.not_before_s, ban.until_s)
+            wait_s = max(not_before_s - now_s, 0.0 if urgent else self._pace.wait_s(now_s))
             if wait_s <= 0:
                 break
-            if self._pace.not_before_s > until_s:
+            if not_before_s > until_s:
                 # The exchange itself ended private calls for longer than any call waits.
-                raise Refrained(NotAsked(self._paused_why, self._at(self._pace.not_before_s)))
+                why = ban.why if ban.until_s == not_before_s else self._paused_why
+                raise Refrained(NotAsked(why, self._at(not_before_s)))
             if now_s + wait_s > until_s:
                 raise Refrained(NotAsked(f"not asked: its API key may ask again in {wait_s:.0f} s"))
             await asyncio.sleep(wait_s)
         self._pace = self._pace.taken(now_s)
 
     def note(self, fault: Fault) -> None:
-        """Learn from a fault how this key may go on."""
+        """Learn from a fault how this key may go on, and this address."""
+        self._faulty = True
+        self.address.note(fault)
         if fault.lockout_s > 0:
             until = self._lock_out(fault.lockout_s, fault.detail)
             self._journal.key(KeyState(self.fingerprint, locked_until_us=until.wall_us))

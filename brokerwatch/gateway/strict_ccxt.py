@@ -35,14 +35,20 @@ import functools
 import json
 import logging
 import socket
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from ccxt.base import exchange as base
 from ccxt.base.errors import BadResponse, ExchangeError, ExchangeNotAvailable, RequestTimeout
 
 from brokerwatch.exchanges import json_text
+from brokerwatch.exchanges.faults import NO_HEADERS
+from brokerwatch.exchanges.pauses import RETRY_AFTER, is_kept
 from brokerwatch.gateway.http_sessions import CLIENT_ERROR, CONNECTION_ERROR, Ask
 from brokerwatch.gateway.nonces import Nonces
+
+MAX_HEADER: Final = 100
+"""Characters of a header that are kept; a date has 29."""
 
 MAX_SHOWN: Final = 20_000
 """Characters of a broken answer that are looked through for secrets; far more than a fault's text keeps."""
@@ -71,6 +77,8 @@ class Strict:
     last_status: int | None = None
     last_body: str = ""
     last_retry_after: str = ""
+    last_headers: Mapping[str, str] = NO_HEADERS
+    """The newest answer's headers that say something about a fault, by their names in small letters."""
     rehearses: bool = False
     """Whether a request is signed and then raised as `Rehearsed` in place of being sent."""
     nonces: Nonces | None = None
@@ -89,7 +97,7 @@ class Strict:
 
     def fetch(self, *request: Any, **named: Any) -> Any:
         # The answer to the page before must not explain why this one never came.
-        self.last_status, self.last_body, self.last_retry_after = None, "", ""
+        self._forget()
         if self.rehearses:
             raise Rehearsed(*_signed(*request, **named))
         self.asked = True
@@ -114,7 +122,7 @@ class Strict:
         The request is signed, and the answer judged, by the same methods.
         """
         del config  # says only what the call costs ccxt's throttle
-        self.last_status, self.last_body, self.last_retry_after = None, "", ""
+        self._forget()
         ccxt = cast("Any", self)
         request = ccxt.sign(path, api, method, {} if params is None else params)
         url, method, body = request["url"], request["method"], request["body"]
@@ -136,6 +144,10 @@ class Strict:
         ccxt.handle_http_status_code(code, reason, url, method, text)
         return response
 
+    def _forget(self) -> None:
+        self.last_status, self.last_body, self.last_retry_after = None, "", ""
+        self.last_headers = NO_HEADERS
+
     def handle_errors(
         self,
         code: int,
@@ -148,9 +160,12 @@ class Strict:
         *rest: Any,
     ) -> Any:
         self.last_status, self.last_body = code, body
-        self.last_retry_after = next(
-            (str(text)[:100] for name, text in headers.items() if str(name).lower() == "retry-after"), ""
-        )
+        self.last_headers = {
+            name.lower(): str(text)[:MAX_HEADER]
+            for name, text in headers.items()
+            if is_kept(str(name).lower())
+        }
+        self.last_retry_after = self.last_headers.get(RETRY_AFTER, "")
         if "\ufffd" in body:
             # It stands for bytes that are no text; a currency with one in it would be another currency.
             raise BadResponse(f"HTTP {code} {reason or ''}: not UTF-8: {_shown(body)}")

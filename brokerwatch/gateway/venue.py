@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
@@ -20,6 +20,7 @@ from brokerwatch.exchanges.envelope import exact, mapping, positive
 from brokerwatch.exchanges.markets import products_from
 from brokerwatch.exchanges.registry import adapter_for
 from brokerwatch.exchanges.symbols import Products
+from brokerwatch.gateway.address import Address
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.messages import Candle, Fault, FaultKind, Product
 from brokerwatch.messages.trading import Status
@@ -45,12 +46,13 @@ PRICE_OLDEST_S: Final = 3_600.0
 class Venue:
     """Asks one exchange for what is public there. Everything but `known` belongs to the loop's thread."""
 
-    def __init__(self, connection: Connection, clock: Clock, deadline_s: float) -> None:
+    def __init__(self, connection: Connection, clock: Clock, deadline_s: float, address: Address) -> None:
         self.known: Products | None = None
         """The markets, once they were loaded; any thread may look."""
         self._connection = connection
         self._clock = clock
         self._deadline_s = deadline_s
+        self._address = address
         self._loaded_s = float("-inf")
         self._loading: asyncio.Task[Products] | None = None
         self._prices: dict[str, tuple[Decimal | None, float]] = {}
@@ -143,7 +145,16 @@ class Venue:
         return fresh, adapter_for(fresh)
 
     async def _answered(self, fresh: Connection, call: Awaitable[T], deadline_s: float = 0.0) -> T:
-        return await answered(fresh, call, deadline_s or self._deadline_s)
+        """What a public call answers, unless the address is banned: it would be banned for longer."""
+        if self._address.is_banned:
+            if isinstance(call, Coroutine):
+                call.close()
+            raise unanswered(Fault(FaultKind.RATE_LIMITED, f"not asked: {self._address.ban.why}"))
+        try:
+            return await answered(fresh, call, deadline_s or self._deadline_s)
+        except CouldNotAsk as error:
+            self._address.note(error.fault)
+            raise
 
 
 async def _last_price(connection: Connection, product: Product) -> Decimal:

@@ -1,8 +1,9 @@
 """When to ask an exchange again, after each outcome.
 
 A healthy broker is polled at its interval. A first fault is confirmed quickly where the policy says so. A
-broker that is down is probed with exponential backoff. One that may not be asked is not. The random source is
-an argument: jitter keeps a thousand brokers of one exchange from asking it in one moment.
+broker that is down is probed with exponential backoff, and so is one that is asked too often. One that may
+not be asked is not. The random source is an argument: jitter keeps a thousand brokers of one exchange from
+asking it in one moment.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ EASED_AFTER: Final = 6
 so."""
 _DOUBLINGS: Final = 30
 """The most doublings of a wait; it has reached its limit long before."""
-_NO_SOONER: Final = frozenset({FaultKind.RATE_LIMITED, FaultKind.CLIENT_BUG})
-"""After these faults an early retry does not help: it adds to the rate, or meets the same mistake again."""
+LIMITED_LONGEST_S: Final = 60.0
+"""The longest wait for an account that is asked too often, where the exchange does not say how long."""
 
 Uniform = Callable[[float, float], float]
 """Draws a number between two others, as `random.uniform` does."""
@@ -71,8 +72,13 @@ def _wait_s(health: Health, poll_s: float, uniform: Uniform) -> float:
     over = health.error_count - health.threshold
     if fault is not None and fault.kind is FaultKind.AUTH and over >= 0:
         return max(poll_s, min(AUTH_LONGEST_S, poll_s * 2.0 ** min(over + 1, _DOUBLINGS)))
-    if fault is not None and fault.kind in _NO_SOONER:
-        return poll_s
+    if fault is not None and fault.kind is FaultKind.RATE_LIMITED:
+        if fault.retry_after_s > 0:
+            return poll_s
+        most = min(LIMITED_LONGEST_S, 2.0 ** min(health.error_count, _DOUBLINGS))
+        return max(poll_s, uniform(most / 2, most))
+    if fault is not None and fault.kind is FaultKind.CLIENT_BUG:
+        return poll_s  # an early retry meets the same mistake again
     if health.state is HealthState.RECOVERING and rules.backoff_s is not None:
         return min(poll_s, rules.backoff_s[0])
     if health.state is HealthState.UNAVAILABLE and rules.backoff_s is not None:

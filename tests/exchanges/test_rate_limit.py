@@ -14,7 +14,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from brokerwatch.exchanges import rate_limit
-from brokerwatch.exchanges.faults import LONGEST_RETRY_S
+from brokerwatch.exchanges.pauses import LONGEST_PAUSE_S
 from brokerwatch.exchanges.rate_limit import STAND_IN, Budget, RateLimiter
 from brokerwatch.exchanges.registry import BUDGETS
 from tests.support import strategies as our
@@ -115,7 +115,7 @@ def test_the_exchanges_not_before_is_never_undercut_and_no_counter_is_negative(
         before = kept
         if what == "refused":
             kept = kept.refused(at_s, retry_after_s)
-            told.append(at_s + min(max(0.0, retry_after_s), LONGEST_RETRY_S))
+            told.append(at_s + min(max(0.0, retry_after_s), LONGEST_PAUSE_S))
             assert kept.wait_s(at_s) >= before.wait_s(at_s), "a refusal never makes it ask sooner"
             assert kept.wait_s(at_s) > 0.0
         elif what == "taken":
@@ -131,7 +131,7 @@ def test_after_a_refusal_the_counter_is_full_whatever_was_counted() -> None:
     assert fresh.refused(0.0).wait_s(0.0) == 0.5
     assert fresh.refused(0.0, 30.0).wait_s(10.0) == 20.0
     assert fresh.refused(0.0, 30.0).refused(1.0, 2.0).wait_s(1.0) == 29.0, "the later one counts"
-    assert fresh.refused(0.0, 1e9).wait_s(0.0) == LONGEST_RETRY_S == 3_600.0
+    assert fresh.refused(0.0, 1e9).wait_s(0.0) == LONGEST_PAUSE_S == 86_400.0
     assert fresh.refused(0.0, -7.0).wait_s(0.0) == 0.5
     impatient = fresh
     for _ in range(20):

@@ -15,6 +15,7 @@ from brokerwatch.config.policy import GUARDED, POLICIES, SIMPLE, Rules
 from brokerwatch.health.backoff import (
     AFTER_LOCKOUT_S,
     AUTH_LONGEST_S,
+    LIMITED_LONGEST_S,
     LONGEST_WAIT_S,
     SLOW_S,
     eased_s,
@@ -70,7 +71,7 @@ def test_a_healthy_broker_is_asked_at_its_poll_interval(rules: Rules, poll_s: fl
 
 @pytest.mark.parametrize("faults", [1, 2, 3, 10])
 def test_simple_asks_at_the_poll_whatever_fails(faults: int) -> None:
-    for kind in set(FaultKind) - {FaultKind.AUTH}:
+    for kind in set(FaultKind) - {FaultKind.AUTH, FaultKind.RATE_LIMITED}:
         assert waits(after(*[Fault(kind)] * faults, rules=SIMPLE)) == (POLL_S, POLL_S)
 
 
@@ -95,11 +96,21 @@ def test_an_outage_is_established_within_a_second_of_its_first_fault() -> None:
     assert moments_s == [0.0, 0.25, 0.75]
 
 
-@pytest.mark.parametrize("kind", [FaultKind.RATE_LIMITED, FaultKind.CLIENT_BUG])
-def test_what_asking_again_does_not_mend_is_never_asked_sooner(kind: FaultKind) -> None:
-    slower = Fault(kind)
-    assert waits(after(slower)) == waits(after(slower, slower)) == (POLL_S, POLL_S)
-    assert waits(after(*[slower] * 5)) == (POLL_S, POLL_S)
+def test_what_asking_again_does_not_mend_is_never_asked_sooner() -> None:
+    mistake = Fault(FaultKind.CLIENT_BUG)
+    assert waits(after(mistake)) == waits(after(mistake, mistake)) == (POLL_S, POLL_S)
+    assert waits(after(*[mistake] * 5)) == (POLL_S, POLL_S)
+
+
+@every_policy
+def test_an_account_that_is_asked_too_often_is_asked_less_and_less_often(rules: Rules) -> None:
+    limited = Fault(FaultKind.RATE_LIMITED)
+    found = [waits(after(*[limited] * faults, rules=rules), 0.1) for faults in range(1, 9)]
+    assert found == [(1, 2), (2, 4), (4, 8), (8, 16), (16, 32), (30, 60), (30, 60), (30, 60)]
+    assert LIMITED_LONGEST_S == 60.0
+    assert waits(after(limited, rules=rules)) == (POLL_S, POLL_S), "never sooner than its own poll"
+    told = Fault(FaultKind.RATE_LIMITED, retry_after_s=7.0)
+    assert waits(after(*[told] * 6, rules=rules), 0.1) == (7.0, 7.0), "the exchange named the moment"
 
 
 def test_a_key_that_is_locked_out_is_never_asked_sooner() -> None:
