@@ -194,12 +194,16 @@ class OrderEntry:
         if base_amount is None:
             if repeated and not validate_only:
                 # What is held now is what that order left.
-                before = await self._executor.placed_before(product, Side.SELL, client_order_id)
+                before = await self._executor.sold_before(product, client_order_id)
                 if before is not None:
                     return before
-            # What an order with an unknown outcome has bought is to be sold too.
-            await self._executor.look_round()
-            base_amount = await self._free(product)
+            sent = self._executor.recorded(client_order_id) if repeated else None
+            if sent is None:
+                # What an order with an unknown outcome has bought is to be sold too.
+                await self._executor.look_round()
+                base_amount = await self._free(product)
+            else:
+                base_amount = sent.base_amount  # the same order again, whatever is held by now
         request = order_request.requested(
             product,
             Side.SELL,

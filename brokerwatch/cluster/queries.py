@@ -49,6 +49,8 @@ class Queries:
     async def products(self) -> Products:
         """The markets of the exchange. Raises CouldNotAsk."""
         known = self._access.venue.known
+        if self._spec.trading:
+            self._access.venue.clock.refresh()
         try:
             found = await self._access.venue.products()
         except CouldNotAsk as error:

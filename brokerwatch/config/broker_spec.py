@@ -114,6 +114,9 @@ class BrokerSpec:
     """Whether orders may be placed at all."""
     entry_max_age_s: float | None = None
     """Seconds. An older balance sizes no entry. None: 30 s, or three polls where those last longer."""
+    repeat_exits: bool = True
+    """Whether an exit whose answer was lost is looked up and then sent again with its own id, where the
+    exchange documents that an id places one order (Coinbase)."""
     instance: Any = field(default=None, repr=False)
     """The trader's own ccxt instance; None: we make one."""
     allow_empty: bool = False
@@ -325,6 +328,7 @@ KEYS: Final = (
     Key("allow_empty", _switch),
     Key("trading", _switch),
     Key("entry_max_age_s", _limit, _entry_age_rule),
+    Key("repeat_exits", _switch),
     Key("labels", _texts_by_name, _labels_rule),
     Key("ccxt", _table),
     Key("credentials", None, _credentials_rule),

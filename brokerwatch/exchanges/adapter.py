@@ -16,6 +16,7 @@ from brokerwatch.exchanges.faults import NO_WORDS, Failure, FaultWords
 from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.exchanges.open_orders import Market, OpenOrder
 from brokerwatch.exchanges.order_answers import FoundOrder
+from brokerwatch.exchanges.order_deadline import DeadlineRule, OrderDeadline
 from brokerwatch.exchanges.order_request import ANY_RULES, OrderRequest, OrderRules
 from brokerwatch.exchanges.positions import Named
 from brokerwatch.exchanges.rate_limit import Budget
@@ -64,6 +65,8 @@ class Profile:
     rising_nonces: bool = False
     """Whether private calls carry a number that must rise; others sign the time, or a token."""
     order_rules: OrderRules = ANY_RULES
+    order_deadline: DeadlineRule | None = None
+    """How an order says until when it may be taken; None: it cannot."""
     market_id: Callable[[str, str], str] | None = None
     """The exchange's own name for the market of a base and a quote currency; None: that takes its list."""
     well_known: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -97,8 +100,8 @@ class Caller(Protocol):
         """The ccxt instance."""
         ...
 
-    async def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the instance. Raises whatever ccxt raises."""
+    async def call(self, method: str, *arguments: Any, headers: Mapping[str, str] | None = None) -> Any:
+        """Call a method of the instance, its requests with these headers too. Raises whatever ccxt raises."""
         ...
 
     def code(self, currency: str) -> str:
@@ -175,8 +178,8 @@ class ExchangeAdapter(Protocol):
     says_its_status: bool
     """Whether it has a word about itself that we know how to read."""
 
-    async def place(self, request: OrderRequest) -> str:
-        """Place an order; its id."""
+    async def place(self, request: OrderRequest, deadline: OrderDeadline | None = None) -> str:
+        """Place an order; its id. Later than `deadline` the exchange must not take it."""
         ...
 
     async def validate(self, request: OrderRequest) -> None:

@@ -47,6 +47,7 @@ from brokerwatch.exchanges.order_answers import (
     only,
     order_of,
 )
+from brokerwatch.exchanges.order_deadline import OrderDeadline
 from brokerwatch.exchanges.order_request import OrderRequest, OrderRules
 from brokerwatch.exchanges.positions import Named, position, position_rows, side_of
 from brokerwatch.exchanges.rate_limit import Budget
@@ -288,7 +289,9 @@ _SIDES: Final = {"BUY": "buy", "SELL": "sell"}
 def placed(answer: object, request: OrderRequest) -> str:
     """The id of the order that was created for this request. Raises NotTaken, UnprovenAnswer.
 
-    An id that is sent a second time gives the order of that id, whatever is asked for now. ("Create Order")
+    An id that is sent a second time gives the order of that id, whatever is asked for now. ("Create Order",
+    of `client_order_id`: where the id is not unique, no order is created and that of the id is returned.
+    https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders/create-order)
     """
     envelope = _accepted(answer)
     if envelope.get("success") is not True:
@@ -501,7 +504,8 @@ class Coinbase:
         self._ask = caller.call
         self._caller = caller
 
-    async def place(self, request: OrderRequest) -> str:
+    async def place(self, request: OrderRequest, deadline: OrderDeadline | None = None) -> str:
+        del deadline  # it takes none
         answer = await self._ask("v3PrivatePostBrokerageOrders", order_parameters(request))
         return placed(answer, request)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, cast
@@ -41,6 +42,7 @@ from brokerwatch.exchanges.order_answers import (
     only,
     order_of,
 )
+from brokerwatch.exchanges.order_deadline import DeadlineRule, OrderDeadline
 from brokerwatch.exchanges.order_request import UUID, OrderRequest, OrderRules
 from brokerwatch.exchanges.positions import Named, less_closed, position, position_rows, side_of
 from brokerwatch.exchanges.rate_limit import Budget
@@ -224,9 +226,12 @@ def key_facts(answer: object) -> KeyFacts:
     )
 
 
-def order_parameters(request: OrderRequest, *, validate_only: bool) -> dict[str, str]:
+def order_parameters(
+    request: OrderRequest, *, validate_only: bool, deadline: OrderDeadline | None = None
+) -> dict[str, str]:
     """What `privatePostAddOrder` is called with; with `validate_only` Kraken checks and places nothing.
 
+    After `deadline` its matching engine refuses the order: RFC 3339, from 2 to 60 seconds ahead.
     https://docs.kraken.com/api/docs/rest-api/add-order
     """
     found = {
@@ -240,7 +245,26 @@ def order_parameters(request: OrderRequest, *, validate_only: bool) -> dict[str,
         found["oflags"] = "viqc"  # the volume is in the quote currency
     if validate_only:
         found["validate"] = "true"
+    if deadline is not None:
+        moment = datetime.fromtimestamp(deadline.at_us / 1_000_000, UTC)
+        found["deadline"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return found
+
+
+def _says(answer: Mapping[str, Any], *words: str) -> bool:
+    """Whether these words, and nothing else, are its errors, and no order is named."""
+    errors = {str(error) for error in items(answer.get("error"))}
+    return bool(errors) and not answer.get("result") and all(error.startswith(words) for error in errors)
+
+
+ORDER_DEADLINE: Final = DeadlineRule(
+    shortest_s=2.0,
+    longest_s=60.0,
+    clock_step_s=1.0,  # its time is told in whole seconds
+    # https://docs.kraken.com/api/docs/guides/spot-errors
+    passed=lambda answer: _says(answer, "EService:Deadline elapsed"),
+    unusable=lambda answer: _says(answer, "EGeneral:Invalid arguments:deadline"),
+)
 
 
 def placed(answer: object) -> str:
@@ -460,6 +484,7 @@ PROFILE: Final = Profile(
         expected="a UUID with or without hyphens, or 1 to 18 letters, digits, dots, hyphens and underscores",
         sells_by_base=True,  # `viqc` is for buys
     ),
+    order_deadline=ORDER_DEADLINE,
     market_id=lambda base, quote: SHORT_NAMES.get(base, base) + SHORT_NAMES.get(quote, quote),
     well_known=(("BTC", ("USD",)), ("ETH", ("USD",))),
     may_owe=False,
@@ -483,8 +508,9 @@ class Kraken:
         self._ask = caller.call
         self._code = caller.code
 
-    async def place(self, request: OrderRequest) -> str:
-        return placed(await self._ask("privatePostAddOrder", order_parameters(request, validate_only=False)))
+    async def place(self, request: OrderRequest, deadline: OrderDeadline | None = None) -> str:
+        wanted = order_parameters(request, validate_only=False, deadline=deadline)
+        return placed(await self._ask("privatePostAddOrder", wanted))
 
     async def validate(self, request: OrderRequest) -> None:
         answer = await self._ask("privatePostAddOrder", order_parameters(request, validate_only=True))

@@ -42,6 +42,7 @@ from brokerwatch.exchanges.faults import (
 from brokerwatch.exchanges.key_info import KeyFacts, may_withdraw
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, OrdersPage, all_pages, left_of, resting_order
 from brokerwatch.exchanges.order_answers import FILLED, OPEN, OVER, FoundOrder, order_of
+from brokerwatch.exchanges.order_deadline import DeadlineRule, OrderDeadline
 from brokerwatch.exchanges.order_request import ANY_RULES, OrderRequest
 from brokerwatch.exchanges.positions import Named, position
 from brokerwatch.exchanges.rate_limit import Budget
@@ -217,6 +218,23 @@ def order_parameters(request: OrderRequest) -> dict[str, str]:
         "tgtCcy": "quote_ccy" if request.base_amount is None else "base_ccy",
         "clOrdId": request.client_order_id,
     }
+
+
+def _says(answer: Mapping[str, Any], *codes: str) -> bool:
+    """Whether the answer, or each row of it, has one of these codes, and no order is named."""
+    rows = maps(answer.get("data"))
+    if not answer.get("data"):
+        return str(answer.get("code")) in codes
+    return bool(rows) and all(str(row.get("sCode")) in codes and not row.get("ordId") for row in rows)
+
+
+ORDER_DEADLINE: Final = DeadlineRule(
+    # The header `expTime`, in milliseconds: a request is not processed after it.
+    # https://www.okx.com/docs-v5/en/#overview-transaction-timeouts
+    clock_step_s=0.001,
+    passed=lambda answer: _says(answer, "50036", "50037"),  # before it came; while it waited
+    unusable=lambda answer: _says(answer, "51000") and "expTime" in str(answer),
+)
 
 
 def placed(answer: object) -> str:
@@ -409,6 +427,7 @@ PROFILE: Final = Profile(
     # It takes an amount in either currency for both sides, and of ids what all exchanges take.
     # https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-place-order
     order_rules=ANY_RULES,
+    order_deadline=ORDER_DEADLINE,
     market_id=lambda base, quote: f"{base}-{quote}",
     well_known=(("BTC", ("USDT", "USDC", "USD")), ("ETH", ("USDT", "USDC", "USD"))),
     balance_call=("privateGetAccountBalance", ()),
@@ -432,8 +451,12 @@ class Okx:
         self._caller = caller
         self._ask = caller.call
 
-    async def place(self, request: OrderRequest) -> str:
-        return placed(await self._ask("privatePostTradeOrder", order_parameters(request)))
+    async def place(self, request: OrderRequest, deadline: OrderDeadline | None = None) -> str:
+        wanted = order_parameters(request)
+        if deadline is None:
+            return placed(await self._ask("privatePostTradeOrder", wanted))
+        headers = {"expTime": str(deadline.at_us // 1_000)}
+        return placed(await self._ask("privatePostTradeOrder", wanted, headers=headers))
 
     async def validate(self, request: OrderRequest) -> None:
         raise AssertionError(f"there is no dry run of {request}")

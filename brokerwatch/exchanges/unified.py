@@ -25,6 +25,7 @@ from brokerwatch.exchanges.envelope import UnprovenAnswer, exact, listing, mappi
 from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, resting_order
 from brokerwatch.exchanges.order_answers import FILLED, OPEN, OVER, FoundOrder, only, order_of
+from brokerwatch.exchanges.order_deadline import OrderDeadline
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.exchanges.positions import Named, position, position_rows
 from brokerwatch.messages import Candle, Holding, Position, Product
@@ -202,7 +203,8 @@ class Unified:
         self._caller = caller
         self._ask = caller.call
 
-    async def place(self, request: OrderRequest) -> str:
+    async def place(self, request: OrderRequest, deadline: OrderDeadline | None = None) -> str:
+        del deadline  # ccxt has no common word for one
         ours = {"clientOrderId": request.client_order_id}
         symbol, side = request.product.symbol, str(request.side)
         if request.quote_amount is not None:

@@ -36,7 +36,15 @@ SKEW_WORTH_MS: Final = 1_000
 class BalanceReader:
     """One broker's balance at its exchange. All but the constructor is called on the loop's thread."""
 
-    def __init__(self, spec: BrokerSpec, connection: Connection, lane: Lane, clock: Clock) -> None:
+    def __init__(
+        self,
+        spec: BrokerSpec,
+        connection: Connection,
+        lane: Lane,
+        clock: Clock,
+        asks: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`asks` is called when the exchange is asked."""
         self._spec = spec
         self._connection = connection
         self._lane = lane
@@ -48,6 +56,7 @@ class BalanceReader:
         self._proven: Mapping[str, Holding] = MappingProxyType({})
         """What it proved."""
         self._adapter = adapter_for(connection)
+        self._asks = asks
 
     def turn(self) -> AbstractAsyncContextManager[None]:
         """This account's turn in its lane."""
@@ -56,6 +65,7 @@ class BalanceReader:
     async def read(self, deadline_s: float) -> FetchedBalance:
         """What the account holds. Raises UnprovenAnswer or whatever ccxt raises."""
         until_s = self._clock.up_s() + deadline_s
+        self._asks()
         try:
             return await self._ask(until_s)
         except Exception as error:

@@ -8,7 +8,7 @@ one fault in the exchange's own words, without secrets.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -108,15 +108,23 @@ class Connection:
                 self._codes[currency] = found
         return found
 
-    async def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the instance. Raises whatever ccxt raises."""
+    async def call(self, method: str, *arguments: Any, headers: Mapping[str, str] | None = None) -> Any:
+        """Call a method of the instance, its requests with these headers too. Raises whatever ccxt raises."""
         if self.severed:
             raise ConnectionAbortedError(self.severed)
         if self._run is None:
             self.instance.asked = False
-            return await getattr(self.instance, method)(*arguments)
+            if headers is None:
+                return await getattr(self.instance, method)(*arguments)
+            always = self.instance.headers
+            self.instance.headers = {**always, **headers}
+            try:
+                return await getattr(self.instance, method)(*arguments)
+            finally:
+                self.instance.headers = always
         # A call that was given up goes on in its thread: what it sees later must not pass for another's.
         own = self._seen = clone(self.instance)
+        own.headers.update(headers or {})
         return await self._run(partial(getattr(own, method), *arguments))
 
     async def rehearsed(self, method: str, *arguments: Any) -> str:

@@ -119,11 +119,12 @@ class Gateway:
         )
         if spec.instance is None:
             self._connections.append(connection)
-        account = BalanceReader(spec, connection, lane, self._clock)
+        venue = self._venue(spec, family, loop, blocks=blocks)
+        asks = venue.clock.refresh if spec.trading else _nothing
+        account = BalanceReader(spec, connection, lane, self._clock, asks)
         source = AsyncSource(
             loop, account.read, account.explain, self._clock, turn=account.turn, queue_s=LANE_WAIT_S
         )
-        venue = self._venue(spec, family, loop, blocks=blocks)
         return Access(connection, venue, source, lane, loop, is_elsewhere(spec))
 
     def _venue(self, spec: BrokerSpec, family: str, loop: Loop, *, blocks: bool) -> Venue:
@@ -239,6 +240,10 @@ class Gateway:
             for connection in self._connections:
                 await connection.close()
         await sessions.close()
+
+
+def _nothing() -> None:
+    """Where no order has a deadline, the clock of the exchange is not asked for."""
 
 
 def _budget(spec: BrokerSpec, family: str) -> Budget:

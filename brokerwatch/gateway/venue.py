@@ -18,10 +18,11 @@ from brokerwatch.errors import CouldNotAsk, NotAllowed, NotSupported
 from brokerwatch.exchanges.adapter import ExchangeAdapter
 from brokerwatch.exchanges.envelope import exact, mapping, positive
 from brokerwatch.exchanges.markets import products_from
-from brokerwatch.exchanges.registry import adapter_for
+from brokerwatch.exchanges.registry import adapter_for, profile_of
 from brokerwatch.exchanges.symbols import Products
 from brokerwatch.gateway.address import Address
 from brokerwatch.gateway.connection import Connection
+from brokerwatch.gateway.exchange_clock import ExchangeClock
 from brokerwatch.messages import Candle, Fault, FaultKind, Product
 from brokerwatch.messages.trading import Status
 
@@ -55,6 +56,12 @@ class Venue:
         self._address = address
         self._loaded_s = float("-inf")
         self._loading: asyncio.Task[Products] | None = None
+        self.clock = ExchangeClock(
+            lambda: self.ask(lambda fresh: fresh.call("fetch_time")),
+            clock,
+            profile_of(connection.family).order_deadline,
+        )
+        """The exchange's own clock, by which orders have deadlines."""
         self._prices: dict[str, tuple[Decimal | None, float]] = {}
         """By symbol: the last price, None where the question failed, and when it was asked."""
 

@@ -129,12 +129,17 @@ class OrderExecutor:
         request = sent.request if sent is not None else None if known is None else known.request
         return self._lookup.as_found(product, found.side, client_order_id, request, found)
 
-    async def placed_before(self, product: Product, side: Side, client_order_id: str) -> Order | None:
-        """The order that was placed under this id before, whatever its amount. Raises OrderError."""
+    async def sold_before(self, product: Product, client_order_id: str) -> Order | None:
+        """The exit that was placed under this id before, whatever its amount; None: it may be sent.
+
+        Raises OrderError.
+        """
         await self._ready()
         try:
             async with self._lane.turn(urgent=True):
-                return await self._lookup.placed_before(product, side, client_order_id, None)
+                return await self._lookup.placed_before(
+                    product, Side.SELL, client_order_id, None, repeats=self._sender.may_repeat
+                )
         except Refrained as refrained:
             raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
 
@@ -228,7 +233,11 @@ class OrderExecutor:
                     await self._lookup.settle(request.client_order_id)
                 if repeated and not validate_only and not FRESH.has(request.client_order_id):
                     placed = await self._lookup.placed_before(
-                        request.product, request.side, request.client_order_id, request
+                        request.product,
+                        request.side,
+                        request.client_order_id,
+                        request,
+                        repeats=leaving and self._sender.may_repeat,
                     )
                     if placed is not None:
                         return placed
@@ -241,7 +250,7 @@ class OrderExecutor:
                 if not ticket.go():
                     raise OrderNotSent(f"{self._spec.name}: its turn was not waited for, so it was withdrawn")
                 FRESH.spend(request.client_order_id)
-                return await self._sender.place(request)
+                return await self._sender.place(request, leaving=leaving)
         except Refrained as refrained:
             recorded = self._lookup.recorded(request.client_order_id, refrained) if repeated else None
             if recorded is not None:
@@ -249,5 +258,6 @@ class OrderExecutor:
             raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
 
     async def _ready(self) -> None:
+        self._venue.clock.refresh()
         if self._adapter.needs_markets:
             await self._venue.lend_markets(self._connection.instance)

@@ -45,10 +45,12 @@ class Sent:
     lost_s: float = float("inf")
     """Monotonic seconds: since when its outcome is unknown."""
     why: str = ""
+    certain_s: float = float("inf")
+    """Monotonic seconds: from then on the exchange takes it no more. Infinite: it said no deadline."""
 
     def left_s(self, now: Instant) -> float:
         """How long it may still arrive; not above 0: it never will."""
-        return LOST_AFTER_S - (now.up_s - self.lost_s)
+        return min(LOST_AFTER_S - (now.up_s - self.lost_s), self.certain_s - now.up_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class _Note:
     """Which boot `lost_s` is of; empty: unknown."""
     lost_s: float | None
     """As in `Sent`; None while it is under way."""
+    certain_s: float | None = None
+    """As in `Sent`; None: there is no such moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +105,17 @@ class InFlightOrders:
                     error,
                 )
                 continue
-            request, lost_s = note.request, note.lost_s
+            request, lost_s, certain_s = note.request, note.lost_s, note.certain_s
             if lost_s is None or note.boot != self._boot or not self._boot:
                 # Its minute begins here: only within one boot does a clock say how old it is.
-                lost_s = now.up_s
-            self._sent[name] = Sent(request, mark.sent_us, min(lost_s, now.up_s), CUT_OFF)
+                lost_s, certain_s = now.up_s, None
+            self._sent[name] = Sent(
+                request,
+                mark.sent_us,
+                min(lost_s, now.up_s),
+                CUT_OFF,
+                float("inf") if certain_s is None else certain_s,
+            )
             self._write_down(self._sent[name])
             self._look()
             _log.warning(
@@ -117,17 +127,30 @@ class InFlightOrders:
             )
 
     async def send(self, request: OrderRequest) -> None:
-        """Write it down; it goes out as soon as this returns."""
-        sent = Sent(request, self._clock.now().wall_us)
+        """Write it down; it goes out as soon as this returns. Sent again, it keeps its first moment."""
+        before = self.sent(request.client_order_id)
+        sent = Sent(request, self._clock.now().wall_us if before is None else before.sent_us)
         self._sent[canonical_id(request.client_order_id)] = sent
         await asyncio.wait({asyncio.wrap_future(self._write_down(sent))}, timeout=MARK_WAIT_S)
 
     def _write_down(self, sent: Sent) -> Future[bool]:
-        note = _Note(sent.request, self._boot, sent.lost_s if sent.why else None)
+        certain_s = None if sent.certain_s == float("inf") else sent.certain_s
+        note = _Note(sent.request, self._boot, sent.lost_s if sent.why else None, certain_s)
         document = msgspec.json.encode(note).decode()
         return self._journal.order(
             SentOrder(self._fingerprint, sent.request.client_order_id, sent.sent_us, document)
         )
+
+    def bound(self, client_order_id: str, certain_s: float) -> None:
+        """It goes out now, and from `certain_s` on the exchange takes it no more."""
+        name = canonical_id(client_order_id)
+        self._sent[name] = replace(self._sent[name], certain_s=certain_s)
+
+    def put_back(self, sent: Sent) -> None:
+        """It is as unknown as before: what was sent again since proves nothing about it."""
+        self._sent[canonical_id(sent.request.client_order_id)] = sent
+        self._write_down(sent)
+        self._look()
 
     def lose(self, client_order_id: str, why: str) -> None:
         """Its outcome is unknown. Its minute to arrive begins now: it may have gone out this late."""

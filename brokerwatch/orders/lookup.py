@@ -69,18 +69,27 @@ class Lookup:
             return False
 
     async def placed_before(
-        self, product: Product, side: Side, client_order_id: str, request: OrderRequest | None
+        self,
+        product: Product,
+        side: Side,
+        client_order_id: str,
+        request: OrderRequest | None,
+        *,
+        repeats: bool = False,
     ) -> Order | None:
-        """The order that has this id already. Raises InvalidOrder when that is another one."""
+        """The order that has this id already. Raises InvalidOrder when that is another one.
+
+        `repeats`: as for `is_known`.
+        """
         try:
-            return await self.looked_up(product, side, client_order_id, request)
+            return await self.looked_up(product, side, client_order_id, request, repeats=repeats)
         except (CouldNotAsk, NotSupported, Refrained) as trouble:
             recorded = self.recorded(client_order_id, trouble)
             if recorded is not None:
                 return recorded
             if isinstance(trouble, Refrained):
                 raise
-            if self._adapter.ids_are_final:
+            if self._adapter.ids_are_final and self._spec.repeat_exits:
                 return None  # the exchange itself places nothing under an id that it has seen
             raise OrderNotSent(
                 f"{self._spec.name}: whether the order {client_order_id} was placed before cannot be "
@@ -88,14 +97,20 @@ class Lookup:
             ) from trouble
 
     async def looked_up(
-        self, product: Product, side: Side, client_order_id: str, request: OrderRequest | None
+        self,
+        product: Product,
+        side: Side,
+        client_order_id: str,
+        request: OrderRequest | None,
+        *,
+        repeats: bool = False,
     ) -> Order | None:
         """The same where the exchange answers. Raises CouldNotAsk, NotSupported and Refrained too."""
         before = self._in_flight.used_for(client_order_id)
         other = "" if before is None else another_request(before, product, side, request)
         if other:
             raise InvalidOrder("client_order_id", f"{client_order_id} was used for another one: {other}")
-        found = await self.is_known(product, client_order_id)
+        found = await self.is_known(product, client_order_id, repeats=repeats)
         known = self._in_flight.placed(client_order_id)
         if found is None and known is not None:
             # The exchange took it: its list is a moment behind, or no longer holds it.
@@ -148,9 +163,12 @@ class Lookup:
                     f"{name}: {about}; {still}. Nothing was sent", earlier.client_order_id
                 ) from None
 
-    async def is_known(self, product: Product, client_order_id: str) -> FoundOrder | None:
+    async def is_known(
+        self, product: Product, client_order_id: str, *, repeats: bool = False
+    ) -> FoundOrder | None:
         """An order as the exchange has it; None when there is none and none will come.
 
+        `repeats`: it would be sent again with this id, so None where the exchange does not list it.
         Raises OrderStateUnknown while one that was sent may still arrive.
         """
         sent = self._in_flight.sent(client_order_id)
@@ -160,6 +178,8 @@ class Lookup:
             raise InvalidOrder("symbol", f"{client_order_id} was sent for {sent.request.product.symbol}")
         found = await self.found(sent.request.product, client_order_id)
         left_s = sent.left_s(self._clock.now())
+        if found is None and left_s > 0 and repeats:
+            return None  # it stays unknown: the exchange places one order for both
         if found is None and left_s > 0:
             raise OrderStateUnknown(
                 f"{self._spec.name}: the exchange does not list {client_order_id} yet, and it may still come "

@@ -1,15 +1,18 @@
 """One order is sent once, in the turn of its lane, and what a failure proves about it is found out.
 
 `OrderSender.place` writes the order down and sends it, and `_cleared_up` decides what a failure proves. An
-order that timed out is looked up in `_looked_up`, by the id that it was given (`orders/lookup.py`).
+order that timed out is looked up in `_looked_up`, by the id that it was given (`orders/lookup.py`). Where the
+exchange takes a deadline the order has one, so that it is soon certain what became of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from brokerwatch.clock import Clock
@@ -23,7 +26,8 @@ from brokerwatch.errors import (
     OrderStateUnknown,
 )
 from brokerwatch.exchanges.adapter import ExchangeAdapter
-from brokerwatch.exchanges.order_answers import PlacedAfterAll
+from brokerwatch.exchanges.order_answers import FoundOrder, PlacedAfterAll
+from brokerwatch.exchanges.order_deadline import ENTRY_S, EXIT_S, OrderDeadline
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.exchanges.refusals import (
     NotSent,
@@ -33,13 +37,14 @@ from brokerwatch.exchanges.refusals import (
     definitely_not_placed,
     is_refused,
     judged,
+    trusted_answer,
 )
 from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.call_thread import BUSY
 from brokerwatch.gateway.gateway import Access
 from brokerwatch.health.capabilities import TRADE
 from brokerwatch.messages import Fault, FaultKind, Order, OrderState
-from brokerwatch.orders.in_flight import CUT_OFF, InFlightOrders, another_order
+from brokerwatch.orders.in_flight import CUT_OFF, InFlightOrders, Sent, another_order
 from brokerwatch.orders.lookup import Lookup, accepted
 
 _log: Final = logging.getLogger(__name__)
@@ -70,6 +75,17 @@ class Reporter(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """One order that is being sent."""
+
+    request: OrderRequest
+    leaving: bool
+    """Whether it is an exit."""
+    before: Sent | None
+    """An earlier sending with this id of which it is unknown what became; None: it is the first."""
+
+
 class OrderSender:
     """Sends the orders of one account. Runs on the account's loop, inside a turn of its lane."""
 
@@ -92,6 +108,7 @@ class OrderSender:
         self._lookup = lookup
         self._clock = clock
         self._reporter = reporter
+        self._exchange_clock = access.venue.clock
 
     async def validate(self, request: OrderRequest) -> Order:
         """Have the order checked. Raises OrderRefused, OrderNotSent, OrderStateUnknown."""
@@ -117,20 +134,30 @@ class OrderSender:
         self._reporter.called(TRADE, None)
         return accepted(self._spec.name, request, "", OrderState.VALIDATED)
 
-    async def place(self, request: OrderRequest) -> Order:
-        """Place the order. Raises OrderNotSent, OrderRefused, OrderStateUnknown."""
+    @property
+    def may_repeat(self) -> bool:
+        """Whether an exit of which it is unknown what became may be sent again with its own id."""
+        return self._adapter.ids_are_final and self._spec.repeat_exits
+
+    async def place(self, request: OrderRequest, *, leaving: bool) -> Order:
+        """Place the order. `leaving`: it is an exit. Raises OrderNotSent, OrderRefused, OrderStateUnknown."""
         self._lane.ordered_s = float("inf")
         name, out = request.client_order_id, False
+        sending = _Sending(request, leaving, self._in_flight.sent(name))
         try:
-            # Both before it goes out: on the board as "overtaken", and where a restart finds it.
-            await asyncio.gather(self._overtake(ended=False), self._in_flight.send(request))
+            # All before it goes out: on the board as "overtaken", where a restart finds it, and the clock by
+            # which it has a deadline.
+            await asyncio.gather(
+                self._overtake(ended=False), self._in_flight.send(request), self._exchange_clock.ready()
+            )
             out = True
-            order = await self._sent(request)
+            wanted_s = EXIT_S if leaving else max(ENTRY_S, self._spec.fetch_deadline_s)
+            order = await self._sent(sending, wanted_s)
         except asyncio.CancelledError:
             if out:
                 self._in_flight.lose(name, CUT_OFF)
             else:
-                self._in_flight.end(name, None)
+                self._not_sent(sending)
             raise
         finally:
             self._lane.ordered_s = self._clock.up_s()
@@ -138,16 +165,66 @@ class OrderSender:
         self._reporter.called(TRADE, None)
         return order
 
-    async def _sent(self, request: OrderRequest) -> Order:
+    async def _sent(self, sending: _Sending, wanted_s: float | None) -> Order:
+        """Send it, with a deadline that leaves `wanted_s` seconds where that can be; None: without one."""
+        request, given = sending.request, list[OrderDeadline]()
+
+        def send(_: OrderRequest) -> Awaitable[str]:
+            # Here and not before: the deadline counts from the moment at which it goes out.
+            deadline = None if wanted_s is None else self._exchange_clock.deadline(wanted_s)
+            given[:] = [] if deadline is None else [deadline]
+            certain_s = float("inf") if deadline is None else deadline.certain_s
+            self._in_flight.bound(request.client_order_id, certain_s)
+            return self._adapter.place(request, deadline)
+
         try:
-            order_id = await self._attempt(request, self._adapter.place)
+            order_id = await self._attempt(request, send)
         except (Refrained, OrderError):
-            self._in_flight.end(request.client_order_id, None)
-            raise  # it was never sent
+            self._not_sent(sending)
+            raise
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the order may have been placed
-            return await self._cleared_up(request, error)
+            if given and (words := self._refuses_deadline(error)):
+                return await self._without_deadline(sending, words)
+            return await self._cleared_up(sending, error)
         self._in_flight.end(request.client_order_id, order_id)
         return accepted(self._spec.name, request, order_id)
+
+    def _not_sent(self, sending: _Sending) -> None:
+        """This sending never went out. An earlier one is as unknown as before."""
+        if sending.before is None:
+            self._in_flight.end(sending.request.client_order_id, None)
+        else:
+            self._in_flight.put_back(sending.before)
+
+    def _refuses_deadline(self, error: Exception) -> str:
+        """`passed` or `unusable`, where the exchange refuses the order for its deadline alone; else empty."""
+        rule = self._adapter.profile.order_deadline
+        if rule is None or isinstance(error, TimeoutError):
+            return ""
+        answer = trusted_answer(self._connection.failure(error))
+        return "passed" if rule.passed(answer) else "unusable" if rule.unusable(answer) else ""
+
+    async def _without_deadline(self, sending: _Sending, words: str) -> Order:
+        """The exchange took no order: its deadline had `passed`, or is `unusable` there.
+
+        An exit is sent once more without one, and so is an order whose deadline could not be used.
+        """
+        request, name = sending.request, self._spec.name
+        if words == "passed" and not sending.leaving:
+            self._in_flight.end(request.client_order_id, None)
+            raise OrderRefused(
+                f"{name} refused: the order came later than the deadline that it had"
+            ) from None
+        _log.warning(
+            "%s: the deadline of an order is %s at the exchange; it is sent without one", name, words
+        )
+        # A proxy may have sent it twice, and of the two the second was refused.
+        with contextlib.suppress(CouldNotAsk, NotSupported, Refrained):
+            found = await self._lookup.found(request.product, request.client_order_id)
+            if found is not None and not another_order(found, request.product, request.side, request):
+                return self._was_placed(request, found)
+        await self._lane.another(urgent=True)
+        return await self._sent(sending, None)
 
     async def _attempt(self, request: OrderRequest, send: Callable[[OrderRequest], Awaitable[T]]) -> T:
         """Send once; a second time only where the exchange itself said that our number was overtaken."""
@@ -169,14 +246,17 @@ class OrderSender:
         async with asyncio.timeout(self._spec.fetch_deadline_s):
             return await send(request)
 
-    async def _cleared_up(self, request: OrderRequest, error: Exception) -> Order:
+    async def _cleared_up(self, sending: _Sending, error: Exception) -> Order:
         """The order whose answer was none, when it was placed; else the error that says what is known."""
-        name, order_id, fault = self._spec.name, request.client_order_id, self._fault(error)
-        judgement = self._judged(error)
+        name, fault, judgement = self._spec.name, self._fault(error), self._judged(error)
         if isinstance(judgement, Unknown):
-            return await self._looked_up(request, self._noted(error))
-        self._in_flight.end(order_id, None)
+            return await self._looked_up(sending, self._noted(error))
+        self._not_sent(sending)
         # In each case without ccxt's own error: its text may hold what the server repeated of the secrets.
+        if sending.before is not None:
+            # It says nothing about the first sending, which may still arrive.
+            self._noted(error)
+            raise self._unknown(sending.request, sending.before.why, f"sent again: {fault.detail}") from None
         if isinstance(judgement, Refused):
             self._noted(error)
             raise OrderRefused(f"{name} refused: {fault.detail}", str(fault.kind)) from None
@@ -187,31 +267,58 @@ class OrderSender:
         self._noted(error)
         raise OrderNotSent(f"{name}: nothing was sent: {fault.kind}: {fault.detail}") from None
 
-    async def _looked_up(self, request: OrderRequest, fault: Fault) -> Order:
+    async def _looked_up(self, sending: _Sending, fault: Fault) -> Order:
         """Look up an order whose answer was lost. Raises OrderStateUnknown when it is not found."""
-        name, order_id = self._spec.name, request.client_order_id
+        request, order_id = sending.request, sending.request.client_order_id
         about = f"{fault.kind}: {fault.detail}"
         self._in_flight.lose(order_id, about)
         try:
             found = await self._lookup.found(request.product, order_id)
         except (CouldNotAsk, NotSupported, Refrained) as trouble:
-            looked = f"looking it up failed too: {trouble}"
-        else:
-            other = "" if found is None else another_order(found, request.product, request.side, request)
-            if found is not None and not other:
-                _log.warning(
-                    "%s: the answer to an order was lost (%s); it was placed: %s", name, about, found.order_id
-                )
-                self._in_flight.end(order_id, found.order_id, found)
-                return self._lookup.taken(
-                    self._lookup.as_found(request.product, request.side, order_id, request, found)
-                )
-            looked = f"its id is that of {other}" if other else "the exchange does not list it yet"
-        raise OrderStateUnknown(
-            f"{name}: an order was sent and it is not known whether it was taken ({about}; {looked}). Do not "
-            f"send it again; ask find_order({request.product.symbol!r}, {order_id!r})",
+            raise self._unknown(request, about, f"looking it up failed too: {trouble}") from None
+        other = "" if found is None else another_order(found, request.product, request.side, request)
+        if other:
+            raise self._unknown(request, about, f"its id is that of {other}") from None
+        if found is not None:
+            _log.warning(
+                "%s: the answer to an order was lost (%s); it was placed: %s",
+                self._spec.name,
+                about,
+                found.order_id,
+            )
+            return self._was_placed(request, found)
+        if sending.leaving and sending.before is None and self.may_repeat:
+            return await self._repeated(sending, about)
+        raise self._unknown(request, about, "the exchange does not list it yet") from None
+
+    async def _repeated(self, sending: _Sending, about: str) -> Order:
+        """Send a lost exit again, the same body with the same id, of which the exchange places one order."""
+        request = sending.request
+        _log.warning(
+            "%s: the answer to an exit was lost (%s) and it is not listed: it is sent again with its id, %s",
+            self._spec.name,
+            about,
+            request.client_order_id,
+        )
+        lost = self._in_flight.sent(request.client_order_id)
+        await self._lane.another(urgent=True)
+        await self._in_flight.send(request)
+        return await self._sent(_Sending(request, leaving=True, before=lost), EXIT_S)
+
+    def _was_placed(self, request: OrderRequest, found: FoundOrder) -> Order:
+        order_id = request.client_order_id
+        self._in_flight.end(order_id, found.order_id, found)
+        return self._lookup.taken(
+            self._lookup.as_found(request.product, request.side, order_id, request, found)
+        )
+
+    def _unknown(self, request: OrderRequest, about: str, looked: str) -> OrderStateUnknown:
+        order_id = request.client_order_id
+        return OrderStateUnknown(
+            f"{self._spec.name}: an order was sent and it is not known whether it was taken ({about}; "
+            f"{looked}). Do not send it again; ask find_order({request.product.symbol!r}, {order_id!r})",
             order_id,
-        ) from None
+        )
 
     def _judged(self, error: Exception) -> Refused | NotSent | Unknown:
         sent_nothing = not isinstance(error, TimeoutError) and self._connection.sent_nothing

@@ -1,7 +1,7 @@
 """Coinbase's orders: JSON in, status 200 for what it refuses, and one order for one client_order_id.
 
 A client that sends an id a second time gets the first order back and places nothing, so here a client that is
-not sure may send again. https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders
+not sure may send again. (A test can have it otherwise: `places_repeated_ids`.) https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders
 """
 
 from __future__ import annotations
@@ -65,7 +65,12 @@ def product_in_path(call: Call) -> Market:
 
 
 class CoinbaseOrders(SimulatedExchange):
-    """The part of the simulated Coinbase that takes and shows orders."""
+    """The part of the simulated Coinbase that takes and shows orders.
+
+    With `places_repeated_ids` it does not keep to its documentation: an id that comes twice places two.
+    """
+
+    places_repeated_ids = False
 
     needs: ClassVar[Mapping[Route, str]] = {
         ("POST", BROKERAGE + "orders"): "trade",
@@ -100,7 +105,7 @@ class CoinbaseOrders(SimulatedExchange):
         if not isinstance(client_id, str) or not client_id:
             raise Refused(error("INVALID_ARGUMENT", "client_order_id is required", 400))
         wish = _wish(asked, client_id)
-        order = with_client_id(account, client_id)
+        order = None if self.places_repeated_ids else with_client_id(account, client_id)
         if order is None:
             try:
                 order = self.place(account, wish)

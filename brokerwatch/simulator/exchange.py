@@ -46,6 +46,8 @@ class Call:
     body: bytes
     # What the path has where its route has a name in braces.
     parts: Mapping[str, str] = field(default_factory=dict[str, str])
+    # It was taken, and waited in the exchange until now.
+    late: bool = False
 
 
 Json = Mapping[str, object]
@@ -76,6 +78,7 @@ class SimulatedExchange(Ledger):
         super().__init__()
         self._calls: Counter[str] = Counter()
         self._settings: dict[Scope, Setting] = {}
+        self._waiting: list[tuple[PrivateHandler, Call, Account]] = []
         self._url: str | None = None
         self.public_routes: dict[Route, PublicHandler] = {}
         self.private_routes: dict[Route, PrivateHandler] = {}
@@ -106,6 +109,7 @@ class SimulatedExchange(Ledger):
         retry_after_s: float | None = None,
         retry_after_as_date: bool = False,
         executed: bool = False,
+        late: bool = False,
     ) -> None:
         """From now on private calls meet this fault; with `times`, only so many of them.
 
@@ -115,13 +119,14 @@ class SimulatedExchange(Ledger):
         pattern of the table of routes, with `{order_id}` in it. `public` lets public calls meet it too, and
         they count in `times`. With `executed` the exchange does what was asked, and only its answer meets
         the fault: an order is placed and its client does not learn of it. Otherwise a call that meets a
-        fault changes nothing.
+        fault changes nothing. With `late` the exchange takes the call, and does what was asked only at
+        `deliver_late`.
         `retry_after_s` adds a Retry-After header to the answer, `retry_after_as_date` in its other form.
         ValueError for a name that is not in FAULTS.
         """
         if name not in FAULTS:
             raise ValueError(f"unknown fault {name!r}; there are: {', '.join(FAULTS)}")
-        trouble = Trouble(name, None, retry_after_s, retry_after_as_date, executed)
+        trouble = Trouble(name, None, retry_after_s, retry_after_as_date, executed, late)
         self._set(Scope(account, path, page), trouble, times, public=public)
 
     def set_answer(
@@ -157,6 +162,19 @@ class SimulatedExchange(Ledger):
             if scope.account is not None:
                 self._account(scope.account)
             self._settings[scope] = Setting(trouble, times, public)
+
+    def deliver_late(self) -> int:
+        """Carry out what was taken and waited, in its order; how many calls did what they asked."""
+        done = 0
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            for handler, call, account in waiting:
+                try:
+                    handler(replace(call, late=True), account, HEALTHY)
+                    done += 1
+                except Refused:
+                    continue
+        return done
 
     def mend(self, *, account: str | None = None) -> None:
         """End every fault and set answer, or with `account` only those of that account."""
@@ -226,7 +244,7 @@ class SimulatedExchange(Ledger):
         instead = PAGES.get(trouble.fault) or self.refusals.get(trouble.fault)
         if instead is None:
             return self._carried_out(call, trouble)
-        if trouble.executed:
+        if trouble.executed or trouble.late:
             self._carried_out(call, trouble)
         return instead
 
@@ -258,6 +276,9 @@ class SimulatedExchange(Ledger):
         needed = self.needs.get((call.method, found.pattern), "query")
         if needed and needed not in account.permissions:
             raise Refused(self.refusals["permission"])
+        if trouble.late:
+            self._waiting.append((found.handler, replace(call, parts=found.parts), account))
+            return {}
         acts = trouble.executed or (trouble.fault == HEALTHY and trouble.answer is None)
         acting = account if acts else account.rehearsal()
         return found.handler(replace(call, parts=found.parts), acting, trouble.fault)

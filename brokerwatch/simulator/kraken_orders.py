@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import ClassVar
 from urllib.parse import parse_qsl
 
@@ -31,6 +32,8 @@ from brokerwatch.simulator.trading import (
 
 PRIVATE = "/0/private/"
 PAGE = 50
+SHORTEST_DEADLINE_S = 2.0
+LONGEST_DEADLINE_S = 60.0
 
 # A UUID, the same without hyphens, or free text. https://docs.kraken.com/api/docs/guides/spot-clordid
 _CLIENT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}|[ -~]{1,18}")
@@ -99,6 +102,7 @@ class KrakenOrders(SimulatedExchange):
         if self.mode:
             raise Refused(error(f"EService:Market in {self.mode} mode"))
         wish = _wish(form)
+        self._check_deadline(form, late=call.late)
         if form.get("cl_ord_id") and with_client_id(account, wish.client_id, "open"):
             raise Refused(error("EGeneral:Invalid arguments:cl_ord_id not unique"))
         only_checked = form.get("validate", "false").lower() not in ("", "0", "false")
@@ -110,6 +114,19 @@ class KrakenOrders(SimulatedExchange):
         if not only_checked:
             answer |= {name: [text] for name, text in id_field("txid", order.id, fault).items()}
         return self.with_warning(result(answer), fault)
+
+    def _check_deadline(self, form: Mapping[str, str], *, late: bool) -> None:
+        """Refused if the order came too late; https://docs.kraken.com/api/docs/rest-api/add-order."""
+        if "deadline" not in form:
+            return
+        try:
+            left_s = datetime.fromisoformat(form["deadline"]).timestamp() - self.now_s()
+        except ValueError:
+            raise Refused(error("EGeneral:Invalid arguments:deadline")) from None
+        if left_s < 0:
+            raise Refused(error("EService:Deadline elapsed"))
+        if not late and not SHORTEST_DEADLINE_S <= left_s <= LONGEST_DEADLINE_S:
+            raise Refused(error("EGeneral:Invalid arguments:deadline"))
 
     def _cancel_order(self, call: Call, account: Account, _fault: str) -> Json:
         form = _form(call)

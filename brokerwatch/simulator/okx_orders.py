@@ -96,6 +96,7 @@ class OkxOrders(SimulatedExchange):
         asked = json_body(call.body)
         if not isinstance(asked, dict):
             raise Refused(error("50002", "JSON syntax error", 400))
+        self._check_deadline(call)
         return self._placed([cast("dict[str, object]", asked)], account, fault)
 
     def _place_batch(self, call: Call, account: Account, fault: str) -> Json:
@@ -106,7 +107,20 @@ class OkxOrders(SimulatedExchange):
             raise Refused(error("50002", "JSON syntax error", 400))
         if len(orders) > MOST_IN_BATCH:
             raise Refused(error("51111", f"Maximum {MOST_IN_BATCH} orders can be placed in bulk"))
+        self._check_deadline(call)
         return self._placed(orders, account, fault)
+
+    def _check_deadline(self, call: Call) -> None:
+        """Refused if the request came too late; https://www.okx.com/docs-v5/en/#overview-transaction-timeouts."""
+        deadline_ms = call.headers.get("expTime", "")
+        if not deadline_ms:
+            return
+        if not deadline_ms.isdigit():
+            raise Refused(parameter_error("expTime"))
+        if int(deadline_ms) < int(self.now_ms()):
+            if call.late:
+                raise Refused(error("50037", "Order expired."))
+            raise Refused(error("50036", "The expTime can't be earlier than the current system time."))
 
     def _placed(self, orders: list[dict[str, object]], account: Account, fault: str) -> Json:
         rows = [self._placed_row(asked, account, fault) for asked in orders]

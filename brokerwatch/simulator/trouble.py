@@ -20,6 +20,8 @@ class Trouble:
     retry_after_as_date: bool = False
     # The call is carried out, and only its answer is lost. Otherwise it changes nothing.
     executed: bool = False
+    # The call is carried out only when `deliver_late` is called, and has no answer before.
+    late: bool = False
 
 
 NO_TROUBLE = Trouble()

@@ -94,7 +94,8 @@ class Opened:
         """Ask once; on a busy machine a first answer may take longer than the deadline."""
         with contextlib.suppress(BalanceUnknown):
             broker.get_account_balance()
-        return broker.is_available() and broker.get_error_count() == 0
+        reading = broker.reading()
+        return reading.available and reading.error_count == 0 and reading.as_of is not None
 
     def __exit__(self, *_: object) -> None:
         self.cluster.stop()
