@@ -195,6 +195,9 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     summed: frozenset[str] | None = None
     """The currencies that a sum in the same answer counts, where that sum agrees with them: what it does not
     count is not there. None where no sum agrees."""
+    unread: frozenset[str] = frozenset()
+    """Currencies that the answer names and whose amounts cannot be read. They are not in `holdings`, and are
+    unknown: never zero."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "holdings", _checked(self.holdings))
@@ -218,6 +221,8 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
         A currency that the account does not hold counts as zero. With one of which the free amount is
         unknown the sum is unknown too: None.
         """
+        if not self.unread.isdisjoint(currencies):
+            return None
         return known_total(held.free for held in self._of(currencies))
 
     def held(self, currencies: Iterable[str]) -> Decimal | None:
@@ -225,6 +230,8 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
 
         None when it is unknown of one of them.
         """
+        if not self.unread.isdisjoint(currencies):
+            return None
         return known_total(
             part for held in self._of(currencies) for part in (held.used, held.staked.copy_negate())
         )

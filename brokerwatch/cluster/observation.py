@@ -15,9 +15,10 @@ from typing import Final, cast
 from brokerwatch.actors.protocol import BrokerMessage, Called, Observed, Ordered, Unanswered
 from brokerwatch.clock import Instant
 from brokerwatch.cluster.observed_call import capability_of, is_from_ccxt
+from brokerwatch.exchanges.balances import FetchedBalance
 from brokerwatch.exchanges.faults import Failure, classify, is_callers_mistake, is_pythons_own, unreadable
 from brokerwatch.health.capabilities import ALL, READ
-from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Reading
+from brokerwatch.messages import Balance, Fault, FaultKind, Reading
 
 _log: Final = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def observe(
     outcome: object,
     capability: str | None,
     asked: Instant,
-    holdings: Callable[[object], Mapping[str, Holding]],
+    read: Callable[[object], FetchedBalance],
     explain: Callable[[Exception], Fault],
 ) -> Called | Observed | None:
     """What the broker's actor is told of a call that the trader's own code made. Raises as `judged` does.
@@ -67,7 +68,7 @@ def observe(
     Without a `capability` that of an exception is taken from the call that raised it. None: it counts
     nowhere.
     """
-    found = judged(outcome, asked, holdings, explain)
+    found = judged(outcome, asked, read, explain)
     if isinstance(found, Fault) and isinstance(outcome, Exception):
         kind = capability or capability_of(outcome)
         if is_from_ccxt(outcome) and found.kind in (FaultKind.CLIENT_BUG, FaultKind.BAD_RESPONSE):
@@ -92,12 +93,12 @@ def observe(
 def judged(
     outcome: object,
     asked: Instant,
-    holdings: Callable[[object], Mapping[str, Holding]],
+    read: Callable[[object], FetchedBalance],
     explain: Callable[[Exception], Fault],
 ) -> Balance | Fault | None:
     """What an outcome is: a balance, a fault, or None for an answer of another kind. Raises TypeError.
 
-    `holdings` reads a balance or raises; `explain` says which fault an exception is.
+    `read` reads a balance or raises; `explain` says which fault an exception is.
     """
     if outcome is None:
         return None
@@ -112,7 +113,8 @@ def judged(
             f"None for an answer of another kind, not {type(outcome).__name__}"
         )
     try:
-        return Balance(holdings=holdings(cast("object", outcome)), as_of=asked)
+        found = read(cast("object", outcome))
+        return Balance(holdings=found.holdings, as_of=asked, unread=found.unread)
     except Exception as error:  # noqa: BLE001 - whatever cannot be read proves nothing
         return _fault(f"the balance that was observed: {_words(error)}")
 

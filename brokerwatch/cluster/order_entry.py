@@ -292,7 +292,7 @@ class OrderEntry:
                 f"{product.base} it holds; give base_amount"
             )
         held = balance.holdings.get(product.base)
-        if held is not None and held.free is None:
+        if product.base in balance.unread or (held is not None and held.free is None):
             raise BalanceUnknown(
                 f"{self._spec.name}: the exchange did not state how much of its {product.base} is free; "
                 "give base_amount"

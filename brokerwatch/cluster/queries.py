@@ -18,7 +18,7 @@ from brokerwatch.errors import CouldNotAsk, UnknownSymbol
 from brokerwatch.exchanges.positions import held_positions
 from brokerwatch.exchanges.symbols import Products
 from brokerwatch.health.capabilities import DATA
-from brokerwatch.messages import Balance, Candle, Order, Position, Reading
+from brokerwatch.messages import Balance, Candle, FaultKind, Order, Position, Reading
 
 if TYPE_CHECKING:
     from brokerwatch.gateway.gateway import Access
@@ -94,6 +94,12 @@ class Queries:
             reading = self._slot.reading
             kind = str(reading.fault or "")
             raise CouldNotAsk(f"{self._spec.name}: the balance was not read: {reading.detail}", kind)
+        if balance.unread:
+            raise CouldNotAsk(
+                f"{self._spec.name}: the exchange does not state how much there is of "
+                f"{', '.join(sorted(balance.unread))}",
+                str(FaultKind.BAD_RESPONSE),
+            )
         held = held_positions(balance.holdings, products, self._spec.cash_currencies)
         return [*held, *await self._executor.positions(products.named)]
 

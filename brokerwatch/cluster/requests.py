@@ -30,8 +30,8 @@ from brokerwatch.errors import (
     NotSupported,
     UnknownBroker,
 )
-from brokerwatch.exchanges.balances import own_holdings
-from brokerwatch.exchanges.unified import exact_structure, holdings
+from brokerwatch.exchanges.balances import own_balance
+from brokerwatch.exchanges.unified import observed_balance
 from brokerwatch.gateway.lane_turn import refuse_inside
 from brokerwatch.messages import DetailedBalance, Reading, Side
 from brokerwatch.orders.ticket import Cut, Late, Ordering, Ticket, new_order_id
@@ -155,16 +155,11 @@ class Requests:
         if self.spec.fetch is None:
             account = self.account()
             asked = asked_at(asked_s, now, account.access.lane.ordered_s, self.slot.reading)
-            seen = observe(
-                outcome,
-                capability,
-                asked,
-                lambda given: holdings(exact_structure(given)),
-                account.executor.observed,
-            )
+            read = partial(observed_balance, account.access.connection.instance)
+            seen = observe(outcome, capability, asked, read, account.executor.observed)
         else:
             asked = asked_at(asked_s, now, float("-inf"), self.slot.reading)
-            seen = observe(outcome, capability, asked, own_holdings, explained)
+            seen = observe(outcome, capability, asked, own_balance, explained)
         if seen is not None:
             self.send(seen)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
 from brokerwatch.clock import Instant
@@ -13,6 +13,7 @@ from brokerwatch.dropin.last_known import Watch
 from brokerwatch.dropin.lent_instance import is_ccxts, lend
 from brokerwatch.dropin.proof import Proof
 from brokerwatch.exchanges import unified
+from brokerwatch.exchanges.balances import FetchedBalance
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.registry import FAMILIES, profile_of
 from brokerwatch.gateway.connection import Connection
@@ -75,12 +76,14 @@ class BalanceCall:
             raise UnprovenAnswer(f"fetch_balance gave {type(structure).__name__}, not a balance")
         found = cast("dict[str, Any]", structure)
         by_hand = self._profile.pages_have_cursors and "cursor" in self.params
-        proof = Proof(self._profile, self._connection.code)
+        proof, unread = Proof(self._profile, self._connection.code), frozenset[str]()
         for answer in self.lent.brokerwatch_answers:
             proof.take(*answer)
         if not proof.taken:
             # Whatever was asked, its envelope is none that we know.
-            proof.seen.holdings = unified.holdings(unified.exact_structure(found))
+            read = unified.stated(self.lent, found, self._connection.code, self.lent.last_body)
+            proof.seen.holdings, unread = dict(read.holdings), read.unread
+            _leave_unproven_out(found, read)
         elif proof.seen.goes_on and not by_hand:
             raise UnprovenAnswer("ccxt stopped before the last page of accounts")
         elif is_ccxts(self._watch.owner):
@@ -88,7 +91,9 @@ class BalanceCall:
         elif proof.seen.holdings and not found.get("total"):
             raise UnprovenAnswer("the exchange states a balance, and what fetch_balance gave has none")
         try:
-            balance = Balance(holdings=proof.seen.holdings, as_of=self._asked, stated=proof.seen.stated)
+            balance = Balance(
+                holdings=proof.seen.holdings, as_of=self._asked, stated=proof.seen.stated, unread=unread
+            )
         except ValueError as error:
             raise UnprovenAnswer(str(error)) from error
         return self._watch.succeeded(self._account, balance, found)
@@ -110,3 +115,19 @@ class BalanceCall:
         text = f"{self._watch.owner.id}: {fault.kind}: {fault.detail}"
         # Without ccxt's own exception behind it: that one's text may have a secret in it.
         raise raised(error, fault.kind)(text, str(fault.kind), fault) from None
+
+
+def _leave_unproven_out(structure: dict[str, Any], read: FetchedBalance) -> None:
+    """Replace by None each amount in ccxt's structure that its exchange has not stated."""
+    for code in read.unread:
+        _set_none(structure, code, ("free", "used", "total"))
+    for code, held in read.holdings.items():
+        parts = (("free", held.free), ("used", held.used))
+        _set_none(structure, code, [part for part, amount in parts if amount is None])
+
+
+def _set_none(structure: dict[str, Any], code: str, parts: Iterable[str]) -> None:
+    for part in parts:
+        for table, key in ((structure.get(part), code), (structure.get(code), part)):
+            if isinstance(table, dict) and key in table:
+                table[key] = None

@@ -100,6 +100,11 @@ class Caller(Protocol):
         """The ccxt instance."""
         ...
 
+    @property
+    def used(self) -> Any:
+        """The instance that made the newest call, with what that call left in it."""
+        ...
+
     async def call(self, method: str, *arguments: Any, headers: Mapping[str, str] | None = None) -> Any:
         """Call a method of the instance, its requests with these headers too. Raises whatever ccxt raises."""
         ...

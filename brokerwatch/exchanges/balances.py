@@ -32,6 +32,8 @@ class FetchedBalance:
     holdings: Mapping[str, Holding]
     wallets: Mapping[str, Wallet] = field(default_factory=lambda: MappingProxyType({}))
     stated: bool = True
+    unread: frozenset[str] = frozenset()
+    """Currencies that are named and of which not even the total is stated."""
 
 
 MOST_DIGITS: Final = 27
@@ -40,6 +42,11 @@ MOST_DIGITS: Final = 27
 
 _USUAL: Final = re.compile(rf"-?[0-9]{{1,{MOST_DIGITS}}}(?:\.[0-9]{{1,{FRACTION_DIGITS}}})?\Z")
 """How amounts are usually written; one that is written so passes every check below, and needs no cut."""
+
+
+def own_balance(answer: object) -> FetchedBalance:
+    """The balance that a trader's own callable returned. Raises UnprovenAnswer."""
+    return FetchedBalance(own_holdings(answer))
 
 
 def own_holdings(answer: object) -> dict[str, Holding]:

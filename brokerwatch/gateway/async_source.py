@@ -16,7 +16,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from brokerwatch.clock import Clock
-from brokerwatch.exchanges.balances import FetchedBalance, own_holdings
+from brokerwatch.exchanges.balances import FetchedBalance, own_balance
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import Failure, classify
 from brokerwatch.gateway.loop import Loop
@@ -125,7 +125,11 @@ class AsyncSource:
             async with deadline:
                 found = await self._read(deadline_s)
             balance = Balance(
-                holdings=found.holdings, as_of=as_of, wallets=found.wallets, stated=found.stated
+                holdings=found.holdings,
+                as_of=as_of,
+                wallets=found.wallets,
+                stated=found.stated,
+                unread=found.unread,
             )
         except BaseException as error:  # whatever a source raises is a fault, not a crash
             task = asyncio.current_task()
@@ -165,7 +169,7 @@ def callable_source(
             raise TypeError(
                 f"fetch returned {type(answer).__name__} and nothing to await: declare it `async def`"
             )
-        return FetchedBalance(own_holdings(await answer))
+        return own_balance(await answer)
 
     async def explain(error: BaseException) -> Fault:
         if isinstance(error, UnprovenAnswer):

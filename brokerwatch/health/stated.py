@@ -158,7 +158,10 @@ def judged(
     kept: dict[str, Holding] = {}
     for code, known in _left_out(outcome, last):
         absence = _again(doubts.missing.get(code), outcome.as_of)
-        if not (
+        if code in outcome.unread:
+            # It is named: answers that cannot be read are no answers that leave it out.
+            absence = replace(absence, first=outcome.as_of, newest=outcome.as_of, reads=0)
+        if code in outcome.unread or not (
             absence.steady() or _is_summed(code, outcome, last) or _is_taken(code, known, doubts, outcome)
         ):
             missing[code] = absence

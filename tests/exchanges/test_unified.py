@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,11 +20,17 @@ def test_an_empty_structure_of_ccxt_proves_nothing() -> None:
         unified_adapter.holdings({"free": {}, "used": {}, "total": {}})
 
 
-@pytest.mark.parametrize("missing", ["free", "total"])
-def test_a_currency_that_ccxt_knows_only_in_part_proves_nothing(missing: str) -> None:
-    structure: dict[str, Any] = {**UNIFIED, missing: {**UNIFIED[missing], "BTC": None}}
-    with pytest.raises(UnprovenAnswer, match=f"BTC has no {missing}"):
+def test_a_currency_without_a_total_proves_nothing_and_without_a_free_amount_it_is_unknown() -> None:
+    structure: dict[str, Any] = {**UNIFIED, "total": {**UNIFIED["total"], "BTC": None}}
+    with pytest.raises(UnprovenAnswer, match="BTC has no total"):
         unified_adapter.holdings(structure)
+    structure = {**UNIFIED, "free": {**UNIFIED["free"], "BTC": None}}
+    assert unified_adapter.holdings(structure)["BTC"].free is None
+    of_no_table = SimpleNamespace(id="unknown", options={})
+    structure = {**UNIFIED, "total": {**UNIFIED["total"], "BTC": None}}
+    found = unified_adapter.stated(of_no_table, structure, str)
+    assert found.unread == {"BTC"}
+    assert set(found.holdings) == {"USD"}
 
 
 def test_what_ccxt_says_is_in_orders_is_used_and_what_it_leaves_out_is_nothing() -> None:

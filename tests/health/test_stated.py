@@ -262,6 +262,19 @@ def test_a_sum_that_agrees_explains_what_it_counted_before_and_nothing_else() ->
 # No currency at all -----------------------------------------------------------------------------
 
 
+def test_what_is_named_and_cannot_be_read_is_never_believed_to_be_gone() -> None:
+    account = Account()
+    account.read(answer(0, USD="5", BTC="1"))
+    for second in range(10, 200, 10):
+        account.read(msgspec.structs.replace(answer(second, USD="5"), unread=frozenset({"BTC"})))
+    assert account.doubted() == {"BTC"}
+    for second in (200, 220):
+        account.read(answer(second, USD="5"))
+    assert account.doubted() == {"BTC"}, "only answers that leave it out count"
+    account.read(answer(240, USD="5"))
+    assert account.of("BTC") is None
+
+
 def test_an_account_that_held_something_is_empty_after_three_such_answers_over_half_a_minute() -> None:
     account = known(USD="1")
     words = "no currency at all, and there were some before; believed after 3 such answers over 30 s"
