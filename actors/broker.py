@@ -235,12 +235,15 @@ class BrokerActor(Actor):
     def _order(self, order: Ordered) -> None:
         """The known balance is overtaken until one is read that was asked for after the order's end."""
         now = self._now()
-        self._ordered_s = now.up_s if order.ended else float("inf")
+        self._ordered_s = now.up_s if order.fill is not None else float("inf")
         self._unchanged = 0
-        self._show(BrokerAlive, self._health.ignored(now))
+        health = self._health
+        if order.fill is not None:
+            health = replace(health, doubts=health.doubts.filled(order.fill, now))
+        self._show(BrokerAlive, health.ignored(now))
         if order.shown.set_running_or_notify_cancel():
             order.shown.set_result(None)
-        if order.ended:
+        if order.fill is not None:
             self._fetch()
 
     def _learn(self, calls: Capabilities) -> None:

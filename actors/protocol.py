@@ -12,6 +12,7 @@ import pykka
 from brokerwatch.clock import Instant
 from brokerwatch.health.outcome import FetchOutcome
 from brokerwatch.health.state_machine import utc_time
+from brokerwatch.health.stated import Fill
 from brokerwatch.messages import Balance, Fault, Reading, Roster
 from brokerwatch.messages.trading import Status
 from brokerwatch.storage.records import Hold
@@ -97,10 +98,12 @@ class Stated:
 class Ordered:
     """An order goes out, or has just ended: a balance that was asked for before it is stale.
 
-    `shown` is resolved once the reading says so. With `ended` the balance is fetched again.
+    `shown` is resolved once the reading says so. Once it has ended, with a `fill`, the balance is fetched
+    again.
     """
 
-    ended: bool
+    fill: Fill | None
+    """What it did, as far as that is known; None: it goes out."""
     shown: Future[None]
 
 

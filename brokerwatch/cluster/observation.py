@@ -18,6 +18,7 @@ from brokerwatch.cluster.observed_call import capability_of, is_from_ccxt
 from brokerwatch.exchanges.balances import FetchedBalance
 from brokerwatch.exchanges.faults import Failure, classify, is_callers_mistake, is_pythons_own, unreadable
 from brokerwatch.health.capabilities import ALL, READ
+from brokerwatch.health.stated import Fill
 from brokerwatch.messages import Balance, Fault, FaultKind, Reading
 
 _log: Final = logging.getLogger(__name__)
@@ -172,9 +173,9 @@ class CallReporter:
         """A private question met this."""
         self._send(Unanswered(fault) if fault.kind in UNREACHED else Called(READ, fault))
 
-    def ordered(self, *, ended: bool) -> Future[None]:
-        """An order goes out, or has ended."""
+    def ordered(self, fill: Fill | None = None) -> Future[None]:
+        """An order goes out, or with a `fill` has ended."""
         shown: Future[None] = Future()
-        if not self._send(Ordered(ended, shown)):
+        if not self._send(Ordered(fill, shown)):
             shown.set_result(None)
         return shown

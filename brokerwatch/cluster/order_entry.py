@@ -136,7 +136,7 @@ class OrderEntry:
 
         def check() -> None:
             order_request.refuse_below_minimum(request, price)
-            self._admit_entry()
+            self._admit_entry(request)
 
         if not repeated:  # what was placed under an id before is looked up first, whatever it costs now
             order_request.refuse_below_minimum(request, price)
@@ -147,7 +147,7 @@ class OrderEntry:
         for attempt in range(1, ENTRY_ATTEMPTS + 1):
             if self._overtaken():
                 await self._queries.read_again()
-            self._admit_entry()
+            self._admit_entry(request)
             try:
                 return await self._executor.order(
                     request, ticket, validate_only=validate_only, repeated=repeated, check=check
@@ -258,7 +258,7 @@ class OrderEntry:
         asked_s = float("inf") if reading.as_of is None else reading.as_of.up_s
         return reading.overtaken or asked_s < self._access.lane.ordered_s
 
-    def _admit_entry(self) -> None:
+    def _admit_entry(self, request: OrderRequest) -> None:
         """Raise EntryRefused unless the account can be trusted with an entry this very moment."""
         reading, name = self._slot.reading, self._spec.name
         if unverified := self.unverified:
@@ -277,6 +277,12 @@ class OrderEntry:
             raise EntryRefused(
                 f"{name}: its balance is {reading.age_ms / 1_000:.0f} s old, and entries need one of at most "
                 f"{self._spec.entry_age_s:g} s; read it again with get_account_balance()"
+            )
+        spent = request.product.quote if request.side is Side.BUY else request.product.base
+        held = None if reading.balance is None else reading.balance.get(spent)
+        if held is not None and held.unstated_since_us is not None:
+            raise EntryRefused(
+                f"{name}: the exchange does not state its {spent} any more, so it is unknown how much is free"
             )
 
     async def _free(self, product: Product) -> Decimal:

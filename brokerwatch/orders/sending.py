@@ -43,7 +43,9 @@ from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.call_thread import BUSY
 from brokerwatch.gateway.gateway import Access
 from brokerwatch.health.capabilities import TRADE
+from brokerwatch.health.stated import Fill
 from brokerwatch.messages import Fault, FaultKind, Order, OrderState
+from brokerwatch.orders.fills import fill_of
 from brokerwatch.orders.in_flight import CUT_OFF, InFlightOrders, Sent, another_order
 from brokerwatch.orders.lookup import Lookup, accepted
 
@@ -70,8 +72,8 @@ class Reporter(Protocol):
         """A private question met this."""
         ...
 
-    def ordered(self, *, ended: bool) -> Future[None]:
-        """An order goes out, or has ended; the future is done once the reading says so."""
+    def ordered(self, fill: Fill | None = None) -> Future[None]:
+        """An order goes out, or with a `fill` has ended; the future is done once the reading says so."""
         ...
 
 
@@ -148,7 +150,7 @@ class OrderSender:
             # All before it goes out: on the board as "overtaken", where a restart finds it, and the clock by
             # which it has a deadline.
             await asyncio.gather(
-                self._overtake(ended=False), self._in_flight.send(request), self._exchange_clock.ready()
+                self._overtake(), self._in_flight.send(request), self._exchange_clock.ready()
             )
             out = True
             wanted_s = EXIT_S if leaving else max(ENTRY_S, self._spec.fetch_deadline_s)
@@ -161,7 +163,7 @@ class OrderSender:
             raise
         finally:
             self._lane.ordered_s = self._clock.up_s()
-            await self._overtake(ended=True)
+            await self._overtake(fill_of(request, self._in_flight.placed(name)))
         self._reporter.called(TRADE, None)
         return order
 
@@ -338,7 +340,7 @@ class OrderSender:
         self._reporter.called(TRADE, None if refused and about_us else fault)
         return fault
 
-    async def _overtake(self, *, ended: bool) -> None:
-        shown = asyncio.wrap_future(self._reporter.ordered(ended=ended))
+    async def _overtake(self, fill: Fill | None = None) -> None:
+        shown = asyncio.wrap_future(self._reporter.ordered(fill))
         # An actor that is just being replaced says it later; the order does not wait for it.
         await asyncio.wait({shown}, timeout=SHOWN_S)

@@ -27,7 +27,7 @@ from brokerwatch.errors import (
     UnknownSymbol,
 )
 from brokerwatch.exchanges.symbols import Products
-from brokerwatch.messages import CapabilityState, OrderState
+from brokerwatch.messages import CapabilityState, Holding, OrderState
 from brokerwatch.routing.need import Need
 from brokerwatch.routing.objections import RefusalCode
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
@@ -397,3 +397,48 @@ def test_an_exit_names_nothing_unknown_where_no_order_came_after_the_last_known_
     desk.exchange.set_fault("http_502_html", path=BALANCE_PATHS[desk.exchange.ccxt_id])
     with pytest.raises(InvalidOrder, match="holds no BTC"):
         desk.broker.close_position(desk.symbol, validate_only=False)
+
+
+def coins(desk: Desk) -> Holding | None:
+    """What the reading says of the coin."""
+    held = desk.broker.reading().balance
+    assert held is not None
+    return held.get("BTC")
+
+
+def test_a_coin_that_is_not_stated_is_no_base_for_an_exit_but_of_a_given_amount(
+    desk: Desk,
+) -> None:
+    desk.exchange.set_balance({"USD": ("10", "0"), "USDT": ("10", "0"), "BTC": ("0.5", "0")})
+    cash = desk.broker.get_account_balance()
+    desk.exchange.leave_out("BTC")
+    with pytest.raises(BalanceUnknown, match="give base_amount"):
+        desk.broker.close_position(desk.symbol, validate_only=False)
+    assert (desk.placed, desk.broker.get_account_balance()) == (0, cash)
+    desk.broker.close_position(desk.symbol, base_amount=Decimal("0.2"), validate_only=False)
+    desk.broker.get_account_balance()
+    coin = coins(desk)
+    assert coin is not None
+    assert (coin.total, coin.free) == (Decimal("0.5"), None), "a part was sold, and that explains nothing"
+    desk.broker.close_position(desk.symbol, base_amount=Decimal("0.3"), validate_only=False)
+    desk.broker.get_account_balance()
+    assert coins(desk) is None, "all of it was sold, and so it is not there any more"
+
+
+def test_cash_that_is_not_stated_sizes_no_entry(desk: Desk) -> None:
+    quote = desk.symbol.partition("/")[2]
+    other = {"USD": "USDT", "USDT": "USD"}[quote]
+    desk.exchange.set_balance({quote: ("1000", "0"), other: ("5", "0")})
+    desk.broker.get_account_balance()
+    desk.broker.get_all_products()
+    need = Need(symbol=desk.symbol, side="buy", quote_amount=FIFTY)
+    assert desk.cluster.router.pick(need).broker == desk.broker.name
+    desk.exchange.leave_out(quote)
+    with pytest.raises(BalanceUnknown, match="not stated any more, as last known: 1,000"):
+        desk.broker.get_account_balance()
+    with pytest.raises(EntryRefused, match=f"does not state its {quote} any more"):
+        desk.buy()
+    assert desk.placed == 0
+    refused = desk.cluster.router.pick(need)
+    assert refused.broker is None
+    assert [each.code for each in refused.refused] == [RefusalCode.BALANCE_UNKNOWN]
