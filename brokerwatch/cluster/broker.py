@@ -18,7 +18,7 @@ from brokerwatch.cluster.observation import check_kind
 from brokerwatch.cluster.requests import Requests
 from brokerwatch.gateway.lane_turn import LaneTurn
 from brokerwatch.messages import Candle, DetailedBalance, Order, Position, Product, Reading, Side
-from brokerwatch.orders.ticket import FRESH, new_order_id
+from brokerwatch.orders.ticket import FRESH
 
 
 class Broker:
@@ -297,12 +297,14 @@ class Broker:
             return self._requests.wait_for("close_position", ordering.work, timeout_s, ordering.is_out)
 
     def new_order_id(self) -> str:
-        """An id for one order, to be stored before the order is sent. Never waits.
+        """An id for one order, in the form that the exchange takes, to be stored before the order is sent.
+
+        Never waits.
 
         brokerwatch knows that it is new, so its first order in this process is sent without looking it up. An
         order with any other id, or with this one again, is looked up first.
         """
-        return FRESH.make(new_order_id())
+        return FRESH.make(self._requests.new_order_id())
 
     def find_order(
         self, symbol: str, client_order_id: str, *, timeout_s: float | None = None

@@ -46,6 +46,8 @@ class ExchangeWatch:
         self._running = True
         by_venue: dict[Venue, list[str]] = {}
         for name, account in accounts.items():
+            if account.trading:
+                warn_of_shortcomings(name, account)
             by_venue.setdefault(account.access.venue, []).append(name)
         for venue, names in by_venue.items():
             first = accounts[names[0]]
@@ -95,6 +97,12 @@ async def watch(
                 tell(None)
         # Not all programs in the world at the same second.
         await asyncio.sleep(interval_s * uniform(0.9, 1.1))
+
+
+def warn_of_shortcomings(name: str, account: WiredAccount) -> None:
+    """Log what cannot be done with orders at the exchange of an account, before one needs it."""
+    for shortcoming in account.executor.shortcomings:
+        _log.log(logging.ERROR if shortcoming.forbids else logging.WARNING, "%s: %s", name, shortcoming.text)
 
 
 def look_up_verifications(gate: Gate | None, accounts: Mapping[str, WiredAccount]) -> None:

@@ -228,6 +228,9 @@ class OrderEntry:
                 f"{self._spec.name}: orders are off; nothing was sent. To place any, set trading = true "
                 f"under [brokers.{self._spec.name}], or trading=True in its BrokerSpec"
             )
+        for shortcoming in self._executor.shortcomings:
+            if shortcoming.forbids:
+                raise OrderNotSent(f"{self._spec.name}: {shortcoming.text}; nothing was sent")
         try:
             products = await self._queries.products()
         except CouldNotAsk as error:

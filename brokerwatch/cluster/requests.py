@@ -32,6 +32,7 @@ from brokerwatch.errors import (
 )
 from brokerwatch.exchanges.balances import own_balance
 from brokerwatch.exchanges.unified import observed_balance
+from brokerwatch.gateway.catalogue import order_rules
 from brokerwatch.gateway.lane_turn import refuse_inside
 from brokerwatch.messages import DetailedBalance, Reading, Side
 from brokerwatch.orders.ticket import Cut, Late, Ordering, Ticket, new_order_id
@@ -98,6 +99,10 @@ class Requests:
         """The questions that need the lane. Raises as `account_in_turn` does."""
         return self.account_in_turn().queries
 
+    def new_order_id(self) -> str:
+        """An id that no order has, in the form that the exchange takes."""
+        return new_order_id(order_rules(self.spec))
+
     def placing(
         self,
         symbol: str,
@@ -109,7 +114,7 @@ class Requests:
         validate_only: bool,
     ) -> Ordering:
         """A market order that is to be placed; nothing is sent before its `work` runs."""
-        order_id, ticket, account = client_order_id or new_order_id(), Ticket(), self.account_in_turn()
+        order_id, ticket, account = client_order_id or self.new_order_id(), Ticket(), self.account_in_turn()
         work = account.entry.place(
             symbol,
             side,
@@ -126,7 +131,7 @@ class Requests:
         self, symbol: str, base_amount: Decimal | None, client_order_id: str | None, *, validate_only: bool
     ) -> Ordering:
         """An exit that is to be placed; nothing is sent before its `work` runs."""
-        order_id, ticket, account = client_order_id or new_order_id(), Ticket(), self.account_in_turn()
+        order_id, ticket, account = client_order_id or self.new_order_id(), Ticket(), self.account_in_turn()
         work = account.entry.close(
             symbol,
             base_amount,

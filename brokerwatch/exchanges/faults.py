@@ -60,6 +60,9 @@ class Failure:
     """The answer's Retry-After; empty when there was none."""
     headers: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS, hash=False)
     """Those of the answer's headers that say something about a fault, by their names in small letters."""
+    exact_code: str = ""
+    """The code in the answer that ccxt's table of exact codes has, where no request of the call before it may
+    have changed anything; empty: there is none."""
 
     @classmethod
     def of(
@@ -72,6 +75,7 @@ class Failure:
         text: str = "",
         retry_after: str = "",
         headers: Mapping[str, str] = NO_HEADERS,
+        exact_code: str = "",
     ) -> Failure:
         """What an exception says about the failure."""
         causes: list[str] = []
@@ -88,6 +92,7 @@ class Failure:
             text=text or f"{type(error).__name__}: {error}",
             retry_after=retry_after,
             headers=headers,
+            exact_code=exact_code,
         )
 
 

@@ -9,6 +9,8 @@ currency, and each exchange is told explicitly which, because their defaults dif
 from __future__ import annotations
 
 import re
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -52,8 +54,16 @@ class OrderRules:
     """What it takes as an id of our own. 32 hexadecimal digits suit all exchanges."""
     expected: str = "1 to 32 letters and digits"
     """The same in words."""
+    make_id: Callable[[uuid.UUID], str] = lambda random: random.hex
+    """An id of this form from a random one, for an order that was given none."""
     sells_by_base: bool = False
     """Whether a market order to sell takes no amount in the quote currency."""
+    buys_by_base: bool = False
+    """Whether a market order to buy takes no amount in the quote currency."""
+    buys_by_cost: bool = False
+    """Whether a market order to buy takes no amount in the base currency."""
+    buys_nothing: str = ""
+    """Why no market order to buy can be placed, in words; empty where one can."""
 
     def client_id_mistake(self, text: object) -> str:
         """What was expected of a client order id; empty when `text` will do."""
@@ -99,6 +109,16 @@ def requested(
         raise InvalidOrder(
             "quote_amount", f"{rules.name} sells by base amount; give base_amount, in {product.base}"
         )
+    if quote_amount is not None and side == "buy" and rules.buys_by_base:
+        raise InvalidOrder(
+            "quote_amount", f"{rules.name} buys by base amount; give base_amount, in {product.base}"
+        )
+    if base_amount is not None and side == "buy" and rules.buys_by_cost:
+        raise InvalidOrder(
+            "base_amount", f"{rules.name} buys by what it costs; give quote_amount, in {product.quote}"
+        )
+    if side == "buy" and rules.buys_nothing:
+        raise InvalidOrder("side", f"{rules.name} takes no market order to buy: {rules.buys_nothing}")
     mistake = rules.client_id_mistake(client_order_id)
     if mistake:
         raise InvalidOrder("client_order_id", f"{mistake}, not {_shown(client_order_id)}")

@@ -41,10 +41,12 @@ class RefusalWords:
     """Its own words in an answer that says so for certain; empty for any other answer."""
     bare: str = ""
     """What it answers under a status of 401 that is no JSON and its own word all the same; empty: nothing."""
+    ccxt_knows_codes: bool = False
+    """Whether ccxt's table of the exchange's exact codes counts beside `read`."""
 
 
-NO_REFUSALS: Final = RefusalWords(lambda _answer: "")
-"""Those of an exchange whose words we do not know: none is certain."""
+NO_REFUSALS: Final = RefusalWords(lambda _answer: "", ccxt_knows_codes=True)
+"""Those of an exchange whose words we do not know: only ccxt's table of exact codes is certain."""
 
 
 def refusal(words: RefusalWords, answer: object) -> str:
@@ -66,12 +68,60 @@ def definitely_not_placed(failure: Failure, words: RefusalWords) -> bool:
     """Whether a call that was to place an order failed with the exchange's own, certain no."""
     if words.bare and failure.status == 401 and failure.body.strip() == words.bare:
         return True
+    if words.ccxt_knows_codes and is_exact_refusal(failure):
+        return True
     return bool(refusal(words, trusted_answer(failure)))
+
+
+REFUSING: Final = frozenset(
+    {
+        "AccountNotEnabled",
+        "AccountSuspended",
+        "ArgumentsRequired",
+        "AuthenticationError",
+        "BadRequest",
+        "BadSymbol",
+        "ContractUnavailable",
+        "InsufficientFunds",
+        "InvalidOrder",
+        "ManualInteractionNeeded",
+        "MarketClosed",
+        "NotSupported",
+        "OperationRejected",
+        "OrderImmediatelyFillable",
+        "OrderNotFillable",
+        "PermissionDenied",
+        "RateLimitExceeded",
+        "RestrictedLocation",
+    }
+)
+"""ccxt's classes for a code that means: refused. Not a plain ExchangeError, which may be the exchange's own
+trouble; nor DuplicateOrderId, by which an order of this id exists; nor what is about another order."""
+
+
+def is_exact_refusal(failure: Failure) -> bool:
+    """Whether the exchange's own envelope has a code that ccxt maps exactly to a refusal.
+
+    Under a status of 5xx an order may have been taken. A CDN's page is no JSON, and its code is its status.
+    """
+    if not failure.exact_code or failure.exact_code == str(failure.status) or not failure.classes:
+        return False
+    if not _is_trusted(failure) or _TROUBLE.search(failure.body) or failure.classes[0] not in REFUSING:
+        return False
+    try:
+        return isinstance(parsed(failure.body), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_trusted(failure: Failure) -> bool:
+    status = failure.status
+    return status is not None and status < 500 and status not in _UNCERTAIN_STATUSES
 
 
 def trusted_answer(failure: Failure) -> Mapping[str, Any]:
     """The map that was answered under a status that can be trusted; an empty one for anything else."""
-    if failure.status is None or failure.status >= 500 or failure.status in _UNCERTAIN_STATUSES:
+    if not _is_trusted(failure):
         return {}
     return answered_map(failure.body)
 

@@ -31,6 +31,7 @@ from brokerwatch.exchanges.open_orders import Market, OpenOrder, resting_order
 from brokerwatch.exchanges.order_answers import FILLED, OPEN, OVER, FoundOrder, only, order_of
 from brokerwatch.exchanges.order_deadline import OrderDeadline
 from brokerwatch.exchanges.order_request import OrderRequest
+from brokerwatch.exchanges.order_traits import ANY_FORM, IdForm, OrderTraits
 from brokerwatch.exchanges.positions import Named, position, position_rows
 from brokerwatch.exchanges.raw_rows import TOTAL_ALONE, WHOLE, Proof, proofs
 from brokerwatch.exchanges.row_names import named_by
@@ -44,16 +45,6 @@ PROFILE: Final = Profile()
 SHORTEST_PAGE: Final = 10
 """Where ccxt does not say how long a page is, one with fewer orders is not full: of the pages that it knows
 the shortest has 50."""
-
-_WHOLE: Final = (
-    ("fetchOrders",),
-    ("fetchOpenOrders", "fetchCanceledAndClosedOrders"),
-    ("fetchOpenOrders", "fetchClosedOrders", "fetchCanceledOrders"),
-)
-"""ccxt's lists that have orders of every state; what may still end is asked for first, so that nothing is
-missed that ends in between. Of closed orders alone, those that were cancelled half filled may be left out."""
-
-_LISTS: Final = ("fetchOpenOrders", "fetchClosedOrders")
 
 
 def stated(instance: Any, structure: object, code: Code, body: str = "") -> FetchedBalance:
@@ -164,12 +155,13 @@ _STATES: Final = {
 
 
 def found_order(
-    lists: Iterable[tuple[object, int]], client_order_id: str, product: Product
+    lists: Iterable[tuple[object, int]], client_order_id: str, product: Product, form: IdForm = ANY_FORM
 ) -> FoundOrder | None:
     """Our order in ccxt's lists of the market's orders, given as they were asked for; None: it is in none.
 
     Each comes with how many rows its page holds: a page that is full may be followed by another, and
-    proves the absence of nothing. Raises UnprovenAnswer; also when a row of the lists says no id.
+    proves the absence of nothing. `form`: how the exchange writes the id.
+    Raises UnprovenAnswer; also when a row of the lists says no id.
     """
     ours: dict[str, FoundOrder] = {}
     doubt = ""
@@ -178,10 +170,11 @@ def found_order(
         for row in rows:
             if row.get("symbol") not in (None, product.symbol):
                 raise UnprovenAnswer(f"an order in {short(row['symbol'])} among those in {product.symbol}")
-            if row.get("clientOrderId") == client_order_id:
+            theirs = _own_id(row, form)
+            if theirs and form.is_ours(theirs, client_order_id):
                 order_id = text(row.get("id"), "the id of an order")
                 ours[order_id] = _found_order(order_id, row, product)
-            elif not row.get("clientOrderId"):
+            elif not theirs:
                 doubt = "an order in the list does not say the id that was given to it"
         if len(rows) >= page:
             doubt = f"the page is full with {len(rows)} orders, and there may be more"
@@ -191,12 +184,43 @@ def found_order(
     return found
 
 
+def _own_id(row: Mapping[str, Any], form: IdForm) -> object:
+    """The id that was given to the order of a row; empty when it says none. ccxt leaves some out."""
+    stated: object = row.get("clientOrderId")
+    info: object = row.get("info")
+    if not stated and isinstance(info, Mapping):
+        stated = cast("Mapping[str, object]", info).get(form.parameter)
+    return stated or ""
+
+
 def _found_order(order_id: str, row: Mapping[str, Any], product: Product) -> FoundOrder:
-    amounts = [row.get(key) for key in ("amount", "filled")]
-    ordered, filled = map(exact, amounts)
     market = "" if row.get("symbol") is None else product.id
     states = (_STATES, row.get("status"), ())
-    return order_of(order_id, market, row.get("side"), {"ordered_base": ordered}, filled, states)
+    filled = exact(row.get("filled"))
+    return order_of(order_id, market, row.get("side"), _ordered(row), filled, states)
+
+
+def _ordered(row: Mapping[str, Any]) -> Mapping[str, object]:
+    """What was asked for, as far as the row says it for certain.
+
+    The amount of a market order to buy is in the quote currency at some exchanges (toobit), or is the cost
+    over the price with the rest that was less than a step (gate). It is in the base currency for certain
+    where all of it was filled.
+    """
+    amount, filled, cost = (exact(row.get(key)) for key in ("amount", "filled", "cost"))
+    if (row.get("type"), row.get("side")) != ("market", "buy") or amount is None:
+        return {"ordered_base": amount}
+    size, done, paid = (_decimal(value) for value in (amount, filled, cost))
+    if size is not None and size == done:
+        return {"ordered_base": amount}
+    return {"ordered_quote": amount} if size is not None and size == paid else {}
+
+
+def _decimal(value: object) -> Decimal | None:
+    try:
+        return None if value is None else number(value, "amount")
+    except UnprovenAnswer:
+        return None
 
 
 def placed(answer: object) -> str:
@@ -272,9 +296,15 @@ class Unified:
 
     async def place(self, request: OrderRequest, deadline: OrderDeadline | None = None) -> str:
         del deadline  # ccxt has no common word for one
-        ours = {"clientOrderId": request.client_order_id}
+        traits = OrderTraits.of(self._caller.instance)
         symbol, side = request.product.symbol, str(request.side)
-        if request.quote_amount is not None:
+        ours: dict[str, object] = {}
+        if traits.knows_ids:
+            ours[traits.form.parameter] = traits.form.given(request.client_order_id)
+        if request.quote_amount is not None and side == "buy" and traits.cost_as_parameter:
+            ours["cost"] = request.size
+            answer = await self._ask("create_order", symbol, "market", side, request.size, None, ours)
+        elif request.quote_amount is not None:
             method = (
                 "create_market_buy_order_with_cost" if side == "buy" else "create_market_sell_order_with_cost"
             )
@@ -298,24 +328,18 @@ class Unified:
 
     async def find(self, product: Product, client_order_id: str, since_us: int | None) -> FoundOrder | None:
         since_ms = None if since_us is None else (since_us - SKEW_US) // 1000
-        names = self._lists()
+        traits = OrderTraits.of(self._caller.instance)
+        if not traits.knows_ids:
+            raise NotSupported(f"an order at {self._caller.instance.id} cannot be told by an id of ours")
         lists: list[tuple[object, int]] = []
-        for name in names:
+        for name in traits.lists.names:
             limit = self._page(name)
             asked = min(limit, ORDERS_PER_PAGE) if limit else None
             lists.append((await self._ask(name, product.symbol, since_ms, asked), asked or SHORTEST_PAGE))
-        found = found_order(lists, client_order_id, product)
-        if found is None and names not in _WHOLE:
+        found = found_order(lists, client_order_id, product, traits.form)
+        if found is None and not traits.lists.whole:
             raise NotSupported(f"{self._caller.instance.id} does not list its orders of every state")
         return found
-
-    def _lists(self) -> tuple[str, ...]:
-        """The lists to look through: those that together have orders of every state, or what there is."""
-        has = self._caller.instance.has
-        for names in _WHOLE:
-            if all(has.get(name) is True for name in names):
-                return names
-        return tuple(name for name in _LISTS if has.get(name) is True)
 
     def _page(self, name: str) -> int | None:
         """How many orders a page of this list has at most; None: ccxt does not know."""

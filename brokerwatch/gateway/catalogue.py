@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import ccxt.async_support as ccxt
 
 from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
 from brokerwatch.config.fingerprint import key_fingerprint
-from brokerwatch.exchanges.registry import FAMILIES
+from brokerwatch.exchanges.order_request import ANY_RULES, OrderRules
+from brokerwatch.exchanges.order_traits import OrderTraits
+from brokerwatch.exchanges.registry import FAMILIES, profile_of
 
 _SNAKE: Final = {theirs: ours for ours, theirs in CCXT_NAMES.items()}
 
@@ -34,6 +37,31 @@ class Catalogue:
     def urls(exchange: str) -> dict[str, Any]:
         """The addresses of an exchange."""
         return dict(getattr(ccxt, exchange)().urls)
+
+
+def order_traits(spec: BrokerSpec) -> OrderTraits | None:
+    """How the exchange of a broker takes orders; None where its own adapter says it, or there is none."""
+    if spec.fetch is not None or profile_of(FAMILIES.get(spec.exchange, "")).order_rules is not ANY_RULES:
+        return None
+    if spec.instance is not None:
+        return OrderTraits.of(spec.instance)
+    has, options = _described(spec.exchange)
+    own: object = spec.ccxt.get("options")
+    if isinstance(own, Mapping):
+        options = {**options, **cast("Mapping[str, object]", own)}
+    return OrderTraits(spec.exchange, has, options)
+
+
+@cache
+def _described(exchange: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    instance = getattr(ccxt, exchange)()
+    return instance.has, instance.options
+
+
+def order_rules(spec: BrokerSpec) -> OrderRules:
+    """What the exchange of a broker takes in an order."""
+    traits = order_traits(spec)
+    return profile_of(FAMILIES.get(spec.exchange, "")).order_rules if traits is None else traits.rules
 
 
 @cache

@@ -113,7 +113,7 @@ class Connection:
         if self.severed:
             raise ConnectionAbortedError(self.severed)
         if self._run is None:
-            self.instance.asked = False
+            self.instance.asked, self.instance.wrote = False, 0
             if headers is None:
                 return await getattr(self.instance, method)(*arguments)
             always = self.instance.headers
@@ -168,6 +168,7 @@ class Connection:
             text=self.redacted(_words(error)),
             retry_after="" if made is None else made.last_retry_after,
             headers={} if made is None else getattr(made, "last_headers", {}),
+            exact_code=str(getattr(made, "exact_code", "")),
         )
 
     def observed(self, error: BaseException) -> Fault:

@@ -16,6 +16,7 @@ one of them moves, these tests fail:
     `on_json_response`, `on_rest_response`        exact numbers                [1] [2]
     `jwt(request, secret, hash, is_rsa, header)`  ES256, signed more quickly   [3]
     `ec`, `hashes`, `decode_dss_signature`        the same                     [3]
+    `throw_exactly_matched_exception`             certain refusals             [6]
     `nonce`                                       numbers that only rise       [4]
     `options["maxRetriesOnFailure"]`              no order is sent twice       [5]
     `enableRateLimit`, `verbose`, `logger`        no second limiter, no log    none of its own
@@ -25,6 +26,7 @@ one of them moves, these tests fail:
     [3] gateway/test_strict_ccxt: test_a_token_says_what_ccxts_own_says_and_is_signed_with_the_key
     [4] gateway/test_owner_instance: test_calls_of_the_trader_s_own_share_nonces_and_the_lane
     [5] cluster/test_order_entry: test_no_option_of_ccxt_sends_an_order_again
+    [6] orders/test_unified_orders: test_what_ccxt_maps_exactly_is_a_refusal_and_nothing_else_is
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ import copy
 import functools
 import json
 import logging
+import re
 import socket
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -55,6 +58,9 @@ MAX_SHOWN: Final = 20_000
 
 P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """How many points the curve of ES256 has (SEC 2, 2.4.2)."""
+
+CODE_KEY: Final = re.compile("code|label|err", re.IGNORECASE)
+"""What the key is called under which an exchange says its code of error."""
 
 QUIET: Final = logging.getLogger("brokerwatch.ccxt")
 """For ccxt's own log: at DEBUG it would print keys and signatures."""
@@ -79,6 +85,12 @@ class Strict:
     last_retry_after: str = ""
     last_headers: Mapping[str, str] = NO_HEADERS
     """The newest answer's headers that say something about a fault, by their names in small letters."""
+    exact_code: str = ""
+    """What of the newest answer ccxt has in its table of exact codes. Empty: nothing, or an earlier request
+    of the call may have changed something."""
+    wrote: int = 0
+    """How many requests that may change something were answered without an error since `asked` was set to
+    False."""
     rehearses: bool = False
     """Whether a request is signed and then raised as `Rehearsed` in place of being sent."""
     nonces: Nonces | None = None
@@ -146,7 +158,7 @@ class Strict:
 
     def _forget(self) -> None:
         self.last_status, self.last_body, self.last_retry_after = None, "", ""
-        self.last_headers = NO_HEADERS
+        self.last_headers, self.exact_code = NO_HEADERS, ""
 
     def handle_errors(
         self,
@@ -172,11 +184,34 @@ class Strict:
         if not isinstance(response, dict | list):
             raise BadResponse(f"HTTP {code} {reason or ''}: {_shown(body)}")
         inner = cast("Any", super())
-        found = inner.handle_errors(code, reason, url, method, headers, body, response, *rest)
+        try:
+            found = inner.handle_errors(code, reason, url, method, headers, body, response, *rest)
+        except ExchangeError as error:
+            # Some exchanges' code in ccxt looks at the words before the code, or at the table by itself.
+            self.exact_code = self.exact_code or self._code_in(cast("object", response), type(error))
+            raise
         if not 200 <= code < 300:
             # ccxt's own table follows this call; a status it has not would pass as an answer.
             raise ExchangeError(f"HTTP {code} {reason or ''}: {_shown(body)}")
+        self.wrote += method != "GET"
         return found
+
+    def _code_in(self, response: object, named: type[Exception]) -> str:
+        """The code in an answer that ccxt's exact table has for this class; empty: there is none."""
+        exact: dict[str, Any] = cast("Any", self).exceptions.get("exact", {})
+        if self.wrote or not isinstance(response, dict):
+            return ""
+        rows = cast("dict[object, object]", response).items()
+        codes = (str(value) for key, value in rows if CODE_KEY.search(str(key)))
+        # With the class stands its message at digifinex.
+        classes = ((code, exact.get(code)) for code in codes)
+        return next((code for code, of in classes if of is named or (type(of) is list and named in of)), "")
+
+    def throw_exactly_matched_exception(self, exact: Any, string: Any, message: Any) -> None:
+        """As ccxt does it. What was found is kept: a broad match, or a class for a status, says less."""
+        if string is not None and string in exact and not self.wrote:
+            self.exact_code = str(string)
+        cast("Any", super()).throw_exactly_matched_exception(exact, string, message)
 
     def jwt(self, request: Any, secret: bytes, *form: Any) -> str:
         """As ccxt makes it; `form` is the hash, whether it is RSA, and what stands in the header.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
@@ -30,6 +31,7 @@ from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.exchanges.positions import Named
 from brokerwatch.exchanges.registry import adapter_for
 from brokerwatch.gateway.async_source import Refrained
+from brokerwatch.gateway.catalogue import order_rules, order_traits
 from brokerwatch.gateway.gateway import Access
 from brokerwatch.health.capabilities import READ
 from brokerwatch.messages import Fault, Order, Position, Product, Side
@@ -49,7 +51,7 @@ LOOK_ROUND_S: Final = 1.0
 class OrderExecutor:
     """Sends the orders of one account, once each, and says how they ended. Runs on the account's loop.
 
-    `closed`, `profile`, `has_dry_run`, `recorded` and `unaccounted` are for any thread.
+    `closed`, `profile`, `shortcomings`, `has_dry_run`, `recorded` and `unaccounted` are for any thread.
     """
 
     def __init__(
@@ -68,6 +70,10 @@ class OrderExecutor:
         self._reporter = reporter
         self._loop = access.loop
         self._adapter = adapter_for(access.connection)
+        self._profile = replace(self._adapter.profile, order_rules=order_rules(spec))
+        traits = order_traits(spec)
+        self.shortcomings: Final = () if traits is None else traits.shortcomings()
+        """What cannot be done with orders at the exchange."""
         self._in_flight = in_flight
         self.closed = False
         """Whether no order goes out any more. Set when the cluster stops, from any thread."""
@@ -79,7 +85,7 @@ class OrderExecutor:
     @property
     def profile(self) -> Profile:
         """What is the same for each account at the exchange."""
-        return self._adapter.profile
+        return self._profile
 
     @property
     def has_dry_run(self) -> bool:

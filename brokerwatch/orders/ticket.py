@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from brokerwatch.errors import ClusterStopped, CouldNotAsk, OrderNotSent, OrderStateUnknown
+from brokerwatch.exchanges.order_request import ANY_RULES, OrderRules
 from brokerwatch.messages import Order
 
 
@@ -90,9 +91,9 @@ class Ordering:
             raise
 
 
-def new_order_id() -> str:
-    """An id for an order that was given none: 32 hexadecimal digits suit every exchange that knows ids."""
-    return uuid.uuid4().hex
+def new_order_id(rules: OrderRules = ANY_RULES) -> str:
+    """An id for an order that was given none, in the form that its exchange takes."""
+    return rules.make_id(uuid.uuid4())
 
 
 MOST_FRESH: Final = 100_000

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final
 
 from brokerwatch.config.broker_spec import BrokerSpec, Origin
 from brokerwatch.errors import Problem
+from brokerwatch.exchanges.order_traits import Shortcoming
 from brokerwatch.messages import Fault, FaultKind
 from brokerwatch.messages.trading import Status, StatusWord
 from brokerwatch.verification.account_findings import SKEW_FAILS_MS, SKEW_WARNS_MS
@@ -186,11 +187,19 @@ def key_use(spec: BrokerSpec, shared_with: str, used_by: str, own_cluster: str) 
     return ok(subject, check, "no other process on this machine")
 
 
-def trading(spec: BrokerSpec, *, verified: bool) -> Line:
-    """Whether orders may be placed. `verified`: entries need a report of `brokerwatch verify`."""
+def trading(spec: BrokerSpec, *, verified: bool, shortcomings: Sequence[Shortcoming] = ()) -> Line:
+    """Whether orders may be placed. `verified`: entries need a report of `brokerwatch verify`.
+
+    `shortcomings`: what cannot be done with orders at the exchange.
+    """
     subject, check = f"broker {spec.name}", "trading"
     if not spec.trading:
         return ok(subject, check, "off: orders are refused")
+    lacking = "; ".join(each.text for each in shortcomings)
+    if any(each.forbids for each in shortcomings):
+        return fail(subject, check, f"on, and {lacking}", "set trading = false, or mend what it says")
+    if lacking:
+        return warn(subject, check, f"on; {lacking}", "place orders there as this says")
     return ok(
         subject, check, "on" + (", and entries need a passing `brokerwatch verify`" if verified else "")
     )

@@ -26,6 +26,7 @@ from brokerwatch.config.redaction import (
     without_passwords,
 )
 from brokerwatch.errors import StoreError
+from brokerwatch.gateway.catalogue import order_traits
 from brokerwatch.preflight import store_checks
 from brokerwatch.preflight.diagnosis import (
     Line,
@@ -98,7 +99,9 @@ class Diagnostics:
             if spec.name in users:
                 yield users[spec.name]
             gate = cluster is not None and cluster.require_verification_max_age_s is not None
-            yield trading(spec, verified=gate)
+            traits = order_traits(spec)
+            shortcomings = () if traits is None else traits.shortcomings()
+            yield trading(spec, verified=gate, shortcomings=shortcomings)
         if cluster is None:
             for subject in ("state folder", "store", "endpoints"):
                 yield skip(subject, "cluster", "[cluster] is wrong", "correct it first")

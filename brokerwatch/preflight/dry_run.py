@@ -15,6 +15,7 @@ from brokerwatch.errors import BalanceUnknown, CouldNotAsk, NotAllowed, NotSuppo
 from brokerwatch.exchanges.open_orders import OpenOrder
 from brokerwatch.exchanges.positions import held_positions
 from brokerwatch.exchanges.registry import adapter_for
+from brokerwatch.gateway.catalogue import order_traits
 from brokerwatch.messages import FaultKind, Holding, Order, OrderState, Product, Side
 from brokerwatch.money import plain
 from brokerwatch.orders.ticket import new_order_id
@@ -43,9 +44,10 @@ class DryRun:
     def _rehearsable(self) -> None:
         """Raise NotDone unless an order may be rehearsed: nothing may ever be executed here."""
         if not adapter_for(self._probe.access.connection).has_dry_run:
-            raise NotDone(
-                f"{self._probe.spec.exchange} has no dry run: any order would be a real one, so none is sent"
-            )
+            traits = order_traits(self._probe.spec)
+            lacking = () if traits is None else (each.text for each in traits.shortcomings())
+            no_trial = "has no dry run: any order would be a real one, so none is sent"
+            raise NotDone("; ".join((f"{self._probe.spec.exchange} {no_trial}", *lacking)))
         if self._executed:
             raise NotDone("not done, since the dry run before it placed a real order")
         self._probe.need("connection.authentication", "balance.simple")

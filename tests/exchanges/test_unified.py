@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from brokerwatch.exchanges import unified as unified_adapter
 from brokerwatch.exchanges.envelope import UnprovenAnswer
+from brokerwatch.exchanges.order_traits import ANY_FORM, FORMS
+from brokerwatch.messages import Product, Side
 from tests.support.answers import (
     UNIFIED,
     held,
@@ -47,3 +50,69 @@ def test_a_part_that_ccxt_could_not_read_is_named_with_its_currency(part: str) -
     structure: dict[str, Any] = {**UNIFIED, part: {**UNIFIED[part], "BTC": "x"}}
     with pytest.raises(UnprovenAnswer, match=f"^{part} of BTC: not an amount: 'x'$"):
         unified_adapter.holdings(structure)
+
+
+BTC: Final = Product(symbol="BTC/USDT", base="BTC", quote="USDT", id="BTC_USDT")
+GATE_ORDER: Final = {
+    "id": "12332324", "text": "t-mine0001", "status": "closed", "currency_pair": "BTC_USDT", "type": "market",
+    "account": "spot", "side": "buy", "amount": "50", "price": "0", "left": "0.0034",
+    "filled_total": "49.9966", "avg_deal_price": "60123.4", "fill_price": "49.9966",
+    "create_time_ms": 1700000000000, "fee": "0", "fee_currency": "BTC",
+}  # fmt: skip
+"""A market order of 50 USDT. ("Create an order", developers.gate.com)"""
+TOOBIT_ORDER: Final = {
+    "orderId": "12332324", "clientOrderId": "mine0001", "symbol": "BTCUSDT", "status": "FILLED", "price": "0",
+    "type": "MARKET", "side": "BUY", "origQty": "50", "executedQty": "0.00083", "avgPrice": "60123.4",
+    "cumulativeQuoteQty": "49.9", "time": "1700000000000",
+}  # fmt: skip
+
+
+def ccxt_order(exchange: str, row: dict[str, Any]) -> Any:
+    """An order in ccxt's own structure, with exact numbers."""
+    instance = getattr(importlib.import_module("ccxt"), exchange)({"number": str})
+    ids = {"id": row.get("currency_pair", row.get("symbol")), "baseId": "BTC", "quoteId": "USDT"}
+    market = {"symbol": "BTC/USDT", "base": "BTC", "quote": "USDT", "type": "spot", "spot": True, **ids}
+    instance.set_markets([{**market, "precision": {}, "limits": {}, "contract": False, "swap": False}])
+    return instance.parse_order(row, instance.market("BTC/USDT"))
+
+
+@pytest.mark.parametrize(
+    ("exchange", "row", "filled"), [("gate", GATE_ORDER, "0.0008"), ("toobit", TOOBIT_ORDER, "0.00083")]
+)
+def test_a_filled_market_order_to_buy_by_cost_is_recognised(
+    exchange: str, row: dict[str, Any], filled: str
+) -> None:
+    order = ccxt_order(exchange, row)
+    found = unified_adapter.found_order([([order], 100)], "mine0001", BTC, FORMS.get(exchange, ANY_FORM))
+    assert found is not None
+    assert (found.order_id, found.side, found.ended) == ("12332324", Side.BUY, "")
+    assert str(found.filled_base).startswith(filled)
+    assert found.ordered_base is None
+
+
+@pytest.mark.parametrize("status", ["FILLED", "PARTIALLY_FILLED", "NEW", "CANCELED"])
+@pytest.mark.parametrize(("amount", "done"), [("50", "0.00083"), ("0.5", "125"), ("50", "50")])
+def test_the_amount_of_a_purchase_by_cost_is_never_taken_for_coins(
+    status: str, amount: str, done: str
+) -> None:
+    row = {**TOOBIT_ORDER, "status": status, "origQty": amount, "executedQty": done}
+    found = unified_adapter.found_order([([ccxt_order("toobit", row)], 100)], "mine0001", BTC)
+    assert found is not None
+    assert found.ordered_base in (None, found.filled_base)
+
+
+def test_a_sale_that_is_said_to_be_filled_and_is_not_stays_unproven() -> None:
+    sale = {**TOOBIT_ORDER, "side": "SELL", "origQty": "0.5"}
+    with pytest.raises(UnprovenAnswer, match=r"of 0\.5 filled"):
+        unified_adapter.found_order([([ccxt_order("toobit", sale)], 100)], "mine0001", BTC)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "info"), [("deribit", {"label": "mine0001"}), ("luno", {"client_order_id": "mine0001"})]
+)
+def test_an_id_that_ccxt_leaves_out_is_read_from_the_row_itself(exchange: str, info: dict[str, str]) -> None:
+    row = {"id": "7", "clientOrderId": None, "status": "open", "side": "sell", "amount": "1", "info": info}
+    found = unified_adapter.found_order([([row], 100)], "mine0001", BTC, FORMS[exchange])
+    assert found is not None
+    assert found.order_id == "7"
+    assert unified_adapter.found_order([([row], 100)], "mine0002", BTC, FORMS[exchange]) is None

@@ -24,10 +24,11 @@ import pytest
 
 from brokerwatch.cli import exits
 from brokerwatch.cluster.cluster import Cluster
+from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.fingerprint import key_fingerprint
 from brokerwatch.config.loader import examine
 from brokerwatch.errors import ConfigError
-from brokerwatch.gateway.catalogue import Catalogue
+from brokerwatch.gateway.catalogue import Catalogue, order_traits
 from brokerwatch.messages import Fault, FaultKind
 from brokerwatch.preflight.diagnosis import (
     LEAST_ROOM_BYTES,
@@ -41,6 +42,7 @@ from brokerwatch.preflight.diagnosis import (
     open_files,
     room,
     skip,
+    trading,
     warn,
     written,
 )
@@ -287,6 +289,31 @@ def test_trading_is_said(world: World) -> None:
     said = evidence(world.looked(), "broker main", "trading")
     assert said.startswith("on")
     assert "brokerwatch verify" in said
+
+
+@pytest.mark.parametrize(
+    ("exchange", "options", "outcome", "words"),
+    [
+        ("gate", {}, "warn", "on; gate: it buys by quote_amount alone"),
+        ("bitstamp", {}, "warn", "does not list its orders of every state"),
+        ("bitbank", {}, "warn", "an order there has no id of ours"),
+        ("gemini", {}, "fail", "no market order can be placed at gemini: it takes limit orders alone"),
+        ("bitvavo", {}, "fail", "takes ccxt's option operatorId"),
+        ("bitvavo", {"operatorId": 7}, "warn", "buys by base_amount alone"),
+        ("binance", {}, "ok", "on"),
+        ("kraken", {}, "ok", "on"),
+    ],
+)
+def test_what_cannot_be_done_at_an_exchange_is_said_where_orders_are_on(
+    exchange: str, options: dict[str, object], outcome: str, words: str
+) -> None:
+    spec = BrokerSpec(
+        "b", exchange=exchange, credentials={"api_key": "k"}, trading=True, ccxt={"options": options}
+    )
+    traits = order_traits(spec)
+    line = trading(spec, verified=False, shortcomings=() if traits is None else traits.shortcomings())
+    assert (line.outcome, line.check) == (outcome, "trading")
+    assert words in line.evidence
 
 
 # --- one fault, one line -------------------------------------------------------------------------------

@@ -166,6 +166,7 @@ def test_it_is_verified_with_what_it_supports(bitvavo: Bitvavo) -> None:
     assert "BTC/EUR at 55010" in evidence(found, "market_data.candles_plausible")
     assert "0.1 BTC" in evidence(found, "balance.held")
     assert "GET" in evidence(found, "credentials.signs")
+    assert "takes ccxt's option operatorId" in evidence(found, "trade.market_order")
 
 
 @pytest.mark.parametrize(
