@@ -118,7 +118,7 @@ class BrokerActor(Actor):
 
     def begin(self) -> None:
         now, before = self._now(), self._context.slot.reading
-        self._learn(Capabilities.resumed(before.capabilities, now))
+        self._learn(Capabilities.resumed(before.capabilities, now, before.closed_markets))
         if before.overtaken:
             self._ordered_s = now.up_s
         self._show(BrokerAlive, self._health.ignored(now))
@@ -156,12 +156,12 @@ class BrokerActor(Actor):
                 now = self._now()
                 self._show(BrokerAlive, self._health.remembered(balance, now))
                 self._context.journal.health(self._spec, self._epoch, self._health, now)
-            case Called(capability, fault):
+            case Called(capability, fault, symbol):
                 now = self._now()
                 self._learn(
-                    self._calls.succeeded(capability, now)
+                    self._calls.succeeded(capability, now, symbol)
                     if fault is None
-                    else self._calls.failed(capability, fault, now)
+                    else self._calls.failed(capability, fault, now, symbol)
                 )
                 self._publish_capabilities()
             case Stated(status):
@@ -253,7 +253,10 @@ class BrokerActor(Actor):
     def _publish_capabilities(self) -> None:
         """Publish at once when the state of a capability has changed; else the next heartbeat does it."""
         published = self._published
-        if published is not None and _states(published.capabilities) != _states(self._capabilities):
+        if published is not None and (
+            _states(published.capabilities) != _states(self._capabilities)
+            or published.closed_markets is not self._calls.closed
+        ):
             self._show(BrokerAlive, self._health.ignored(self._now()))
 
     def _fold(self, outcome: FetchOutcome) -> None:
@@ -327,6 +330,7 @@ class BrokerActor(Actor):
             self._context.heartbeat_s,
             capabilities=self._capabilities,
             ordered_s=self._ordered_s,
+            closed_markets=self._calls.closed,
         )
         self._published = reading
         if self._context.slot.write_evidence(reading, health):

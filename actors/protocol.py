@@ -85,6 +85,8 @@ class Called:
 
     capability: str
     fault: Fault | None
+    symbol: str = ""
+    """The market of an order, as ccxt writes it; empty for any other call."""
 
 
 @dataclass(frozen=True, slots=True)

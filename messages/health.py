@@ -111,6 +111,9 @@ class Fault(msgspec.Struct, frozen=True):
     """The exchange asks for a pause of so many seconds; 0 when it does not."""
     lockout_s: float = 0.0
     """The exchange has locked the key out for so many seconds; 0 when it has not."""
+    closes_market_s: float = 0.0
+    """It is about the market of an order alone, which may be tried again after so many seconds; 0: it is
+    not."""
     bans_address: bool = False
     """The exchange has banned the address that the call came from, whatever its key."""
 

@@ -17,8 +17,16 @@ import msgspec
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.messages.balance import Holding, amount, amount_text
 from brokerwatch.messages.health import FaultKind, HealthState, Reason, Verdict
-from brokerwatch.messages.trading import Capability
-from brokerwatch.messages.wire import CapabilityData, HoldingData, ReadingData, RosterData
+from brokerwatch.messages.trading import Capability, ClosedMarket
+from brokerwatch.messages.wire import (
+    MAX_CLOSED,
+    MAX_CLOSED_MS,
+    CapabilityData,
+    ClosedMarketData,
+    HoldingData,
+    ReadingData,
+    RosterData,
+)
 
 CUSTOM: Final = "custom"
 """The exchange of a broker whose balance a trader's own callable fetches."""
@@ -130,6 +138,19 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: Mapping[str, Capability] = MappingProxyType({})
     """`read`, `trade` and `data`: the state of these kinds of call; empty where it is not known."""
 
+    closed_markets: Mapping[str, ClosedMarket] = MappingProxyType({})
+    """Symbol to a market in which the exchange refuses orders of this account alone. It may be over; see
+    `closed`."""
+
+    def closed(self, symbol: str) -> ClosedMarket | None:
+        """Why a market is closed for this account alone, and until when; None when it is not.
+
+        Args:
+            symbol: The market, as ccxt writes it: `BTC/USD`.
+        """
+        found = self.closed_markets.get(symbol)
+        return found if found is not None and self.clock.up_s() < found.until.up_s else None
+
     @property
     def available(self) -> bool:
         """Whether the account can be trusted right now."""
@@ -223,7 +244,24 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             }
             if with_balance
             else {},
+            closed_markets=self._closed_data(with_detail=with_cash) if with_balance else {},
         )
+
+    def _closed_data(self, *, with_detail: bool) -> dict[str, ClosedMarketData]:
+        now_s = self.clock.up_s()
+        left = {symbol: each.until.up_s - now_s for symbol, each in self.closed_markets.items()}
+        longest = sorted((name for name in left if left[name] > 0), key=lambda name: -left[name])
+        return {
+            symbol: ClosedMarketData(
+                reason=self.closed_markets[symbol].reason,
+                since_us=self.closed_markets[symbol].since_us,
+                until_us=self.closed_markets[symbol].until.wall_us,
+                left_ms=min(MAX_CLOSED_MS, round(left[symbol] * 1_000)),
+                detail=self.closed_markets[symbol].detail if with_detail else "",
+            )
+            for symbol in longest[:MAX_CLOSED]
+            if len(symbol) <= 64
+        }
 
     @classmethod
     def received(cls, data: ReadingData, *, clock: Clock, sent_up_s: float, valid_until_s: float) -> Reading:
@@ -265,6 +303,17 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
                         state=can.state, reason=can.reason, detail=can.detail, since_us=can.since_us
                     )
                     for name, can in data.capabilities.items()
+                }
+            ),
+            closed_markets=MappingProxyType(
+                {
+                    symbol: ClosedMarket(
+                        reason=each.reason,
+                        detail=each.detail,
+                        since_us=each.since_us,
+                        until=Instant(each.until_us, sent_up_s + each.left_ms / 1_000),
+                    )
+                    for symbol, each in data.closed_markets.items()
                 }
             ),
         )

@@ -12,6 +12,8 @@ from enum import StrEnum
 
 import msgspec
 
+from brokerwatch.clock import Instant
+
 
 class Side(StrEnum):
     """The direction of an order."""
@@ -154,6 +156,19 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
     """For people."""
     since_us: int
     """Wall clock, µs since 1970: since when this is its state."""
+
+
+class ClosedMarket(msgspec.Struct, frozen=True, kw_only=True):
+    """A market that is closed for one account: the exchange refused its order for that market alone."""
+
+    reason: str
+    """The kind of the fault, such as `permission`."""
+    detail: str
+    """For people: the exchange's own words."""
+    since_us: int
+    """Wall clock, µs since 1970: when the order was refused."""
+    until: Instant
+    """When it may be tried again."""
 
 
 class StatusWord(StrEnum):

@@ -15,6 +15,12 @@ MAX_PARTS: Final = 1_000
 """The most parts that a roster may have: a receiver waits for all of them."""
 
 
+MAX_CLOSED: Final = 64
+"""The most markets of one account that are said to be closed: those that stay so for the longest."""
+MAX_CLOSED_MS: Final = 86_400_000
+"""No market stays closed for longer without another refusal."""
+
+
 class HoldingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A holding on the wire: amounts as text. The parts are there only when they are not zero.
 
@@ -40,6 +46,21 @@ class CapabilityData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """`not_tried`, `ok`, a kind of fault, or the exchange's own status."""
     since_us: int
     """Wall clock, µs: since when this is its state."""
+    detail: Annotated[str, Meta(max_length=MAX_DETAIL)] = ""
+    """For people."""
+
+
+class ClosedMarketData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A market that is closed for one account, on the wire."""
+
+    reason: Annotated[str, Meta(max_length=32)]
+    """The kind of the fault for which the exchange refused an order there."""
+    since_us: int
+    """Wall clock, µs: when it refused it."""
+    until_us: int
+    """Wall clock, µs: when it may be tried again, for people."""
+    left_ms: Annotated[int, Meta(ge=0, le=MAX_CLOSED_MS)]
+    """How long it was closed for when this was sent."""
     detail: Annotated[str, Meta(max_length=MAX_DETAIL)] = ""
     """For people."""
 
@@ -91,6 +112,10 @@ class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Whether an order was sent after the balance was asked for: then it is stale, whatever its age."""
     capabilities: Annotated[dict[str, CapabilityData], Meta(max_length=16)] = {}
     """`read`, `trade` and `data`: the state of these kinds of call; empty in the roster."""
+    closed_markets: Annotated[
+        dict[Annotated[str, Meta(max_length=64)], ClosedMarketData], Meta(max_length=MAX_CLOSED)
+    ] = {}
+    """Symbol to the market that is closed for this account alone; empty in the roster."""
 
 
 class RosterData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

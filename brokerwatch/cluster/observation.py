@@ -14,10 +14,10 @@ from typing import Final, cast
 
 from brokerwatch.actors.protocol import BrokerMessage, Called, Observed, Ordered, Unanswered
 from brokerwatch.clock import Instant
-from brokerwatch.cluster.observed_call import capability_of, is_from_ccxt
+from brokerwatch.cluster.observed_call import capability_of, is_from_ccxt, symbol_of
 from brokerwatch.exchanges.balances import FetchedBalance
 from brokerwatch.exchanges.faults import Failure, classify, is_callers_mistake, is_pythons_own, unreadable
-from brokerwatch.health.capabilities import ALL, READ
+from brokerwatch.health.capabilities import ALL, READ, TRADE
 from brokerwatch.health.stated import Fill
 from brokerwatch.messages import Balance, Fault, FaultKind, Reading
 
@@ -79,7 +79,7 @@ def observe(
                 return None  # over what the order was made of
         if is_callers_mistake(Failure.of(outcome, text=found.detail or str(found.kind)), found):
             return None
-        if kind is None and found.kind not in ABOUT_EVERY_CALL:
+        if kind is None and not found.closes_market_s and found.kind not in ABOUT_EVERY_CALL:
             _log.warning(
                 "an exception was observed that does not say which call raised it, so it counts nowhere; "
                 "give observe() its capability: %s: %s",
@@ -87,6 +87,8 @@ def observe(
                 found.detail,
             )
             return None
+        if found.closes_market_s and kind in (TRADE, None):
+            return Called(TRADE, found, symbol_of(outcome))
         capability = kind
     return observed(capability or READ, found)
 
@@ -165,9 +167,9 @@ class CallReporter:
     def __init__(self, send: Callable[[BrokerMessage], bool]) -> None:
         self._send = send
 
-    def called(self, capability: str, fault: Fault | None) -> None:
-        """A call of this kind has ended."""
-        self._send(Called(capability, fault))
+    def called(self, capability: str, fault: Fault | None, symbol: str = "") -> None:
+        """A call of this kind has ended; an order in the market of this symbol."""
+        self._send(Called(capability, fault, symbol))
 
     def unanswered(self, fault: Fault) -> None:
         """A private question met this."""

@@ -57,6 +57,16 @@ def capability_of(error: BaseException) -> str | None:
     return None
 
 
+def symbol_of(error: BaseException) -> str:
+    """The market of the order that raised `error`; empty where its traceback does not say."""
+    for frame in _frames(error):
+        if _is_ccxts(frame) and _METHODS[TRADE].fullmatch(frame.f_code.co_name):
+            symbol = frame.f_locals.get("symbol")
+            if isinstance(symbol, str):
+                return symbol
+    return ""
+
+
 def is_from_ccxt(error: BaseException) -> bool:
     """Whether the exception was raised by a line of ccxt's own."""
     frame = next(_frames(error), None)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar
 from brokerwatch.exchanges.balances import Code, FetchedBalance
 from brokerwatch.exchanges.faults import NO_WORDS, Failure, FaultWords
 from brokerwatch.exchanges.key_info import KeyFacts
+from brokerwatch.exchanges.market_refusals import MarketWords
 from brokerwatch.exchanges.open_orders import Market, OpenOrder
 from brokerwatch.exchanges.order_answers import FoundOrder
 from brokerwatch.exchanges.order_deadline import DeadlineRule, OrderDeadline
@@ -60,6 +61,8 @@ class Profile:
     """Whether the balance is read from the exchange's own answer, so that ccxt needs no list of markets."""
     fault_words: FaultWords = NO_WORDS
     refusals: RefusalWords = NO_REFUSALS
+    market_words: MarketWords | None = None
+    """How it says that one market is closed; None: by ccxt's classes, and by sentences."""
     budget: Budget | None = None
     """The published budget of private calls; None: ccxt says how often its calls may follow each other."""
     rising_nonces: bool = False

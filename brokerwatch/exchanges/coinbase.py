@@ -37,6 +37,7 @@ from brokerwatch.exchanges.faults import (
     word_table,
 )
 from brokerwatch.exchanges.key_info import KeyFacts
+from brokerwatch.exchanges.market_refusals import GENERIC, MarketWords
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, OrdersPage, all_pages, left_of, resting_order
 from brokerwatch.exchanges.order_answers import (
     FILLED,
@@ -98,6 +99,35 @@ REFUSAL_CODES: Final = re.compile(
     re.IGNORECASE,
 )
 """What its errors with a status of 4xx are called."""
+
+_OF_ONE_PRODUCT: Final = r"^(?:message|error_details)=(?!.*(?:api key|scope|\baccount is)).*"
+MARKET_WORDS: Final = MarketWords(
+    rule=re.compile(
+        r"^\w+=(?:PREVIEW_)?(?:GEOFENCING_RESTRICTION|INELIGIBLE_PAIR|INVALID_PRODUCT_ID|UNTRADABLE_PRODUCT"
+        r"|INVALID_UNSUPPORTED_INSTRUMENT|COMPLIANCE_PURCHASE_LIMIT_EXCEEDED"
+        rf"|QUOTE_ORDERS_NOT_ALLOWED_FOR_PRODUCT)$|{_OF_ONE_PRODUCT}(?:{GENERIC.rule.pattern})",
+        re.MULTILINE | re.IGNORECASE,
+    ),
+    mode=re.compile(
+        r"^\w+=(?:PREVIEW_)?(?:ORDER_ENTRY_DISABLED|NOT_ALLOWED_BY_MARKET_STATE|PRODUCT_TRADING_HALTED"
+        r"|TRADING_DISABLED|CLOSE_ONLY_FAILURE|UNSUPPORTED_ORDER_CONFIGURATION|INVALID_NO_LIQUIDITY"
+        r"|MISSING_(?:PRODUCT_PRICE_BOOK|MARKET_TRADE_DATA)|BREACHED_OPEN_INTEREST_LIMIT|NBBO_NOT_PROVIDED"
+        r"|INVALID_(?:FCM|EQUITY)_TRADING_SESSION|FUTURES_AFTER_HOUR_INVALID_ORDER_TYPE"
+        r"|(?:MARKET|NOTIONAL)_ORDERS_PROHIBITED_DURING_NON_CORE_SESSION)$"
+        rf"|{_OF_ONE_PRODUCT}(?:{GENERIC.mode.pattern})",
+        re.MULTILINE | re.IGNORECASE,
+    ),
+    keys=(
+        "error",
+        "message",
+        "error_details",
+        "new_order_failure_reason",
+        "preview_failure_reason",
+        "failure_reason",
+        "errs",
+    ),
+)
+"""The reasons of "Create Order" and "Preview Order" that are about the product, and sentences about one."""
 
 _UNSAID: Final = re.compile(r"(?:UNKNOWN.*)?")
 """A reason that is none."""
@@ -470,6 +500,7 @@ PROFILE: Final = Profile(
     own_envelope=True,
     fault_words=FAULT_WORDS,
     refusals=RefusalWords(refusal, bare="Unauthorized"),
+    market_words=MARKET_WORDS,
     budget=Budget(30.0, 30.0),  # Advanced Trade: 30 private calls a second
     order_rules=OrderRules(
         name=FAMILY,

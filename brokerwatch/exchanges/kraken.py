@@ -31,6 +31,7 @@ from brokerwatch.exchanges.faults import (
     word_table,
 )
 from brokerwatch.exchanges.key_info import KeyFacts, may_withdraw
+from brokerwatch.exchanges.market_refusals import MarketWords
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, left_of, resting_order
 from brokerwatch.exchanges.order_answers import (
     FILLED,
@@ -101,6 +102,26 @@ REFUSAL_CODES: Final = re.compile(
 )
 """https://docs.kraken.com/api/docs/guides/spot-errors. Not EService:Unavailable, Busy, Timeout, Throttled,
 nor EGeneral:Internal error: behind those an order was placed now and then."""
+
+
+MARKET_WORDS: Final = MarketWords(
+    # "STBL trading restricted for NL.": an asset or a pair in front. Without one the account is meant.
+    rule=re.compile(
+        r"^error=(EAccount:Invalid permissions: ?(?!All |Account |User |Trading |Margin |Spot |Key |API )"
+        r"[A-Z0-9][A-Za-z0-9.]{1,15}(/[A-Z0-9][A-Za-z0-9.]{1,15})? .*(restrict|not |unavailable|prohibited)"
+        r"|EQuery:Unknown asset pair"
+        r"|E(Order|Trade|General):.*\b(pair|market|asset)\b.*"
+        r"(restricted|not (allowed|permitted|available|supported)|delisted))",
+        re.MULTILINE,
+    ),
+    mode=re.compile(
+        r"^error=E(Service|Order|Trade|General):.*(\bin \w+_only\b|\b(Market|Pair|Trading)\b.*\b"
+        r"(closed|suspended|halted|disabled|offline|paused|maintenance)\b)",
+        re.MULTILINE | re.IGNORECASE,
+    ),
+    keys=("error",),
+)
+"""The same page, and what accounts of single countries are answered."""
 
 
 def refusal(answer: Mapping[str, Any]) -> str:
@@ -474,6 +495,7 @@ PROFILE: Final = Profile(
     own_envelope=True,
     fault_words=FAULT_WORDS,
     refusals=RefusalWords(refusal),
+    market_words=MARKET_WORDS,
     # The Starter tier: a counter of 15 that runs down by 0.33 a second; one below it, to be safe.
     budget=Budget(14.0, 0.33),
     rising_nonces=True,

@@ -40,6 +40,7 @@ from brokerwatch.exchanges.faults import (
     word_table,
 )
 from brokerwatch.exchanges.key_info import KeyFacts, may_withdraw
+from brokerwatch.exchanges.market_refusals import MarketWords
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, OrdersPage, all_pages, left_of, resting_order
 from brokerwatch.exchanges.order_answers import FILLED, OPEN, OVER, FoundOrder, order_of
 from brokerwatch.exchanges.order_deadline import DeadlineRule, OrderDeadline
@@ -83,6 +84,24 @@ REFUSAL_CODES: Final = re.compile(
 )
 """Not 50001, 50005, 50013 and 50026, its own trouble, nor 50004: a time-out, after which it says itself that
 the request may have succeeded. https://www.okx.com/docs-v5/en/#error-code"""
+
+MARKET_WORDS: Final = MarketWords(
+    # 51001 and others: there is no such instrument. 51155, 51734 and 51773: local rules. 51763: the product
+    # wants more of the account. 54000: no margin there.
+    rule=re.compile(
+        r"^s?[cC]ode=(51001|51002|51012|51014|51015|51026|51087|51088|51155|51166|51734|51763|51773|54000|54072)$",
+        re.MULTILINE,
+    ),
+    # To be listed, suspended, expired, being delivered or settled; frozen by liquidation; an auction;
+    # depegging; before delivery only to be reduced.
+    mode=re.compile(
+        r"^s?[cC]ode=(50017|50018|50020|50021|50023|51021|51022|51027|51028|51029|51030|51110|51111|51124"
+        r"|51404|51508|54011|54073)$",
+        re.MULTILINE,
+    ),
+    keys=("code", "sCode"),
+)
+"""https://www.okx.com/docs-v5/en/#error-code"""
 
 _DOUBTFUL: Final = frozenset({"51016", "51054", "51149"})
 """An order of this id exists already; and two time-outs."""
@@ -423,6 +442,7 @@ PROFILE: Final = Profile(
     own_envelope=True,
     fault_words=FAULT_WORDS,
     refusals=RefusalWords(refusal),
+    market_words=MARKET_WORDS,
     budget=Budget(10.0, 5.0),  # Get Balance: 10 in 2 seconds for each user
     # It takes an amount in either currency for both sides, and of ids what all exchanges take.
     # https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-place-order

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from brokerwatch.exchanges import faults, refusals
+import msgspec
+
+from brokerwatch.exchanges import faults, market_refusals, refusals
 from brokerwatch.exchanges.adapter import Caller, ExchangeAdapter, Profile
 from brokerwatch.exchanges.coinbase import Coinbase
 from brokerwatch.exchanges.faults import Failure, FaultWords
@@ -80,6 +82,13 @@ def profile_of(family: str) -> Profile:
 def fault_of(failure: Failure, wall_s: float = 0.0) -> Fault:
     """The fault that a failure is, by its own exchange's words; see `faults.classify`."""
     return faults.classify(failure, profile_of(failure.family).fault_words, wall_s)
+
+
+def order_fault_of(failure: Failure, wall_s: float = 0.0) -> Fault:
+    """The fault that the failure of an order is; it may be about the order's market alone."""
+    fault = fault_of(failure, wall_s)
+    closed_s = market_refusals.closed_s(failure, fault, profile_of(failure.family).market_words)
+    return msgspec.structs.replace(fault, closes_market_s=closed_s) if closed_s else fault
 
 
 def refusal(family: str, answer: object) -> str:

@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
+import msgspec
+
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.redaction import SHORTEST_TOKEN, credential_spellings, redacted_answer
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import Failure
-from brokerwatch.exchanges.registry import fault_of, is_refused_order
+from brokerwatch.exchanges.registry import fault_of, is_refused_order, order_fault_of
 from brokerwatch.gateway.strict_ccxt import Rehearsed, clone
 from brokerwatch.messages import Fault, FaultKind
 
@@ -155,6 +157,11 @@ class Connection:
             return Fault(FaultKind.CLIENT_BUG, f"the secret cannot sign, is it whole? ({error})")
         return fault_of(self.failure(error), self._clock.now().wall_us / 1_000_000)
 
+    def order_fault(self, error: BaseException) -> Fault:
+        """The same for an order: the fault may be about its market alone."""
+        found = order_fault_of(self.failure(error), self._clock.now().wall_us / 1_000_000)
+        return msgspec.structs.replace(self.fault(error), closes_market_s=found.closes_market_s)
+
     def failure(self, error: BaseException) -> Failure:
         """What is known about a call that failed."""
         made = self._newest
@@ -179,7 +186,9 @@ class Connection:
         text = self.redacted(_words(error))
         _, brace, rest = str(error).partition("{")
         failure = Failure.of(error, body=brace + rest, family=self.family, text=text)
-        fault = fault_of(failure, self._clock.now().wall_us / 1_000_000)
+        fault = order_fault_of(failure, self._clock.now().wall_us / 1_000_000)
+        if fault.closes_market_s:
+            return fault
         refused = fault.kind is FaultKind.BAD_RESPONSE and is_refused_order(failure)
         return Fault(FaultKind.CLIENT_BUG, fault.detail) if refused else fault
 

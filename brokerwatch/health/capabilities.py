@@ -5,6 +5,8 @@ kind of call has a state of its own, folded here like the health of the balance.
 key (it may not trade) counts at once; any other counts in a run of three. A fault of the whole exchange is
 over for all kinds when a kind that met it is answered again. The exchange's own status is laid over that: in
 maintenance no call works, and when it takes only cancels or only resting orders, market orders do not work.
+A refusal that is about the market of an order alone closes that market for a while, and says nothing of the
+others.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Final
 from brokerwatch.clock import Instant
 from brokerwatch.health.state_machine import BROKER_MAX_CONSECUTIVE_ERRORS
 from brokerwatch.messages import Capability, CapabilityState, Fault, FaultKind
-from brokerwatch.messages.trading import Status, StatusWord
+from brokerwatch.messages.trading import ClosedMarket, Status, StatusWord
 
 READ: Final = "read"
 """Private questions: balances, positions, orders."""
@@ -26,6 +28,12 @@ TRADE: Final = "trade"
 DATA: Final = "data"
 """Public prices and markets."""
 ALL: Final = (READ, TRADE, DATA)
+
+LONGEST_CLOSED_S: Final = 86_400.0
+"""No market stays closed for longer without another refusal."""
+MOST_CLOSED: Final = 256
+"""So many markets of one account are remembered as closed, the newest ones."""
+_NONE_CLOSED: Final[Mapping[str, ClosedMarket]] = MappingProxyType({})
 
 NOT_TRIED: Final = "not_tried"
 WORKS: Final = "ok"
@@ -82,6 +90,8 @@ class Capabilities:
     status: Status | None = None
     """None when the exchange states none."""
     status_since: Instant = field(default=Instant(0, 0.0))
+    closed: Mapping[str, ClosedMarket] = field(default_factory=lambda: _NONE_CLOSED)
+    """Symbol to a market in which orders of this account are refused, for that market alone."""
 
     @classmethod
     def begin(cls, now: Instant) -> Capabilities:
@@ -90,7 +100,12 @@ class Capabilities:
         return cls(MappingProxyType(dict.fromkeys(ALL, blank)))
 
     @classmethod
-    def resumed(cls, before: Mapping[str, Capability], now: Instant) -> Capabilities:
+    def resumed(
+        cls,
+        before: Mapping[str, Capability],
+        now: Instant,
+        closed: Mapping[str, ClosedMarket] = MappingProxyType({}),
+    ) -> Capabilities:
         """Go on from what the previous life of the actor published: a restart is no recovery."""
         begun = cls.begin(now)
         runs = dict(begun.runs)
@@ -104,10 +119,13 @@ class Capabilities:
                     failed=now,
                     whole=can.reason in _WHOLE,
                 )
-        return replace(begun, runs=MappingProxyType(runs))
+        return replace(begun, runs=MappingProxyType(runs), closed=MappingProxyType(dict(closed)))
 
-    def succeeded(self, name: str, now: Instant) -> Capabilities:
-        """A call of this kind was answered."""
+    def succeeded(self, name: str, now: Instant, symbol: str = "") -> Capabilities:
+        """A call of this kind was answered; an order in the market of this symbol."""
+        if symbol in self.closed:
+            kept = {market: each for market, each in self.closed.items() if market != symbol}
+            return replace(self, closed=MappingProxyType(kept)).succeeded(name, now)
         runs = dict(self.runs)
         recovered = runs[name].whole
         runs[name] = _changed(runs[name], CapabilityState.OK, WORKS, "", now)
@@ -121,8 +139,10 @@ class Capabilities:
                 runs[other] = _changed(run, CapabilityState.UNKNOWN, NOT_TRIED, detail, now)
         return replace(self, runs=MappingProxyType(runs))
 
-    def failed(self, name: str, fault: Fault, now: Instant) -> Capabilities:
-        """A call of this kind met a fault."""
+    def failed(self, name: str, fault: Fault, now: Instant, symbol: str = "") -> Capabilities:
+        """A call of this kind met a fault; an order in the market of this symbol."""
+        if fault.closes_market_s > 0:
+            return self._closing(symbol, fault, now) if symbol else self
         run = self.runs[name]
         if fault.kind in _NO_EVIDENCE:
             return self
@@ -141,6 +161,16 @@ class Capabilities:
             whole=run.whole or fault.kind in _WHOLE,
         )
         return replace(self, runs=MappingProxyType({**self.runs, name: after}))
+
+    def _closing(self, symbol: str, fault: Fault, now: Instant) -> Capabilities:
+        """Close one market. The account could be asked, so its orders elsewhere go on as before."""
+        seconds = min(LONGEST_CLOSED_S, fault.closes_market_s)
+        until = Instant(now.wall_us + round(seconds * 1_000_000), now.up_s + seconds)
+        market = ClosedMarket(reason=str(fault.kind), detail=fault.detail, since_us=now.wall_us, until=until)
+        still = {name: each for name, each in self.closed.items() if each.until.up_s > now.up_s}
+        still.pop(symbol, None)
+        newest = list(still.items())[-(MOST_CLOSED - 1) :]
+        return replace(self, closed=MappingProxyType({**dict(newest), symbol: market}))
 
     def with_status(self, status: Status | None, now: Instant) -> Capabilities:
         """The exchange stated its status; None: it states none any more."""

@@ -14,6 +14,7 @@ from brokerwatch.health.state_machine import OWN_VETOES, PRECEDENCE, Health, Vet
 from brokerwatch.health.stated import confirming
 from brokerwatch.messages import Capability, Reading, clipped
 from brokerwatch.messages.balance import amount_text
+from brokerwatch.messages.trading import ClosedMarket
 from brokerwatch.money import is_money
 
 
@@ -27,6 +28,7 @@ def evidence(
     *,
     capabilities: Mapping[str, Capability] = MappingProxyType({}),
     ordered_s: float = float("-inf"),
+    closed_markets: Mapping[str, ClosedMarket] = MappingProxyType({}),
 ) -> Reading:
     """A broker's evidence about itself, with its own vetoes and without the supervisor's.
 
@@ -54,6 +56,7 @@ def evidence(
         max_age_s=spec.rules.max_age_s,
         overtaken=balance is not None and balance.as_of.up_s < ordered_s,
         capabilities=capabilities,
+        closed_markets=closed_markets,
     )
     return composed(reading, health.vetoes)
 
@@ -132,4 +135,5 @@ def comparison_key(reading: Reading) -> tuple[object, ...]:
         reading.balance,
         reading.overtaken,
         tuple((name, can.state, can.reason) for name, can in reading.capabilities.items()),
+        tuple((symbol, each.since_us) for symbol, each in reading.closed_markets.items()),
     )

@@ -64,8 +64,8 @@ class Reporter(Protocol):
     orders stand beside the actors and may not import them.
     """
 
-    def called(self, capability: str, fault: Fault | None) -> object:
-        """A call of this kind has ended."""
+    def called(self, capability: str, fault: Fault | None, symbol: str = "") -> object:
+        """A call of this kind has ended; an order in the market of this symbol."""
         ...
 
     def unanswered(self, fault: Fault) -> object:
@@ -125,7 +125,7 @@ class OrderSender:
                 request.client_order_id,
             ) from None
         except Exception as error:  # noqa: BLE001 - whatever it is, a dry run places nothing
-            fault = self._noted(error)
+            fault = self._noted(request, error)
             if is_refused(self._connection.failure(error), self._refusals):
                 raise OrderRefused(
                     f"{self._spec.name} would refuse: {fault.detail}", str(fault.kind)
@@ -133,7 +133,7 @@ class OrderSender:
             raise OrderNotSent(
                 f"{self._spec.name}: nothing was placed: {fault.kind}: {fault.detail}"
             ) from None
-        self._reporter.called(TRADE, None)
+        self._reporter.called(TRADE, None, request.product.symbol)
         return accepted(self._spec.name, request, "", OrderState.VALIDATED)
 
     @property
@@ -164,7 +164,7 @@ class OrderSender:
         finally:
             self._lane.ordered_s = self._clock.up_s()
             await self._overtake(fill_of(request, self._in_flight.placed(name)))
-        self._reporter.called(TRADE, None)
+        self._reporter.called(TRADE, None, request.product.symbol)
         return order
 
     async def _sent(self, sending: _Sending, wanted_s: float | None) -> Order:
@@ -252,21 +252,21 @@ class OrderSender:
         """The order whose answer was none, when it was placed; else the error that says what is known."""
         name, fault, judgement = self._spec.name, self._fault(error), self._judged(error)
         if isinstance(judgement, Unknown):
-            return await self._looked_up(sending, self._noted(error))
+            return await self._looked_up(sending, self._noted(sending.request, error))
         self._not_sent(sending)
         # In each case without ccxt's own error: its text may hold what the server repeated of the secrets.
         if sending.before is not None:
             # It says nothing about the first sending, which may still arrive.
-            self._noted(error)
+            self._noted(sending.request, error)
             raise self._unknown(sending.request, sending.before.why, f"sent again: {fault.detail}") from None
         if isinstance(judgement, Refused):
-            self._noted(error)
+            self._noted(sending.request, error)
             raise OrderRefused(f"{name} refused: {fault.detail}", str(fault.kind)) from None
         if judgement.by_us:
             # It is no fault of the exchange, so it is not noted.
             why = BUSY if isinstance(error, TimeoutError) else fault.detail
             raise OrderNotSent(f"{name}: nothing was sent: {why}") from None
-        self._noted(error)
+        self._noted(sending.request, error)
         raise OrderNotSent(f"{name}: nothing was sent: {fault.kind}: {fault.detail}") from None
 
     async def _looked_up(self, sending: _Sending, fault: Fault) -> Order:
@@ -329,15 +329,16 @@ class OrderSender:
     def _fault(self, error: Exception) -> Fault:
         if isinstance(error, TimeoutError):
             return Fault(FaultKind.NETWORK, f"no answer within {self._spec.fetch_deadline_s:g} s")
-        return self._connection.fault(error)
+        return self._connection.order_fault(error)
 
-    def _noted(self, error: Exception) -> Fault:
+    def _noted(self, request: OrderRequest, error: Exception) -> Fault:
         """The fault that an order met; a refusal of this one order is no fault of the exchange."""
         fault = self._fault(error)
         self._lane.note(fault)
         about_us = fault.kind in (FaultKind.CLIENT_BUG, FaultKind.BAD_RESPONSE)
         refused = is_refused(self._connection.failure(error), self._refusals)
-        self._reporter.called(TRADE, None if refused and about_us else fault)
+        about_us = about_us and not fault.closes_market_s
+        self._reporter.called(TRADE, None if refused and about_us else fault, request.product.symbol)
         return fault
 
     async def _overtake(self, fill: Fill | None = None) -> None:

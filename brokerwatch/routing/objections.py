@@ -12,6 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from brokerwatch.clock import utc_text
 from brokerwatch.exchanges.symbols import Products
 from brokerwatch.messages import CapabilityState, Product, Reading
 from brokerwatch.messages.reading import CUSTOM
@@ -71,7 +72,7 @@ class RefusalCode(StrEnum):
     PRODUCTS_UNKNOWN = "products_unknown"
     """The markets of its exchange were not read yet."""
     MARKET_CLOSED = "market_closed"
-    """Listed, and not open for trading just now."""
+    """Not open for trading just now, for everyone or for this account alone."""
     BELOW_MINIMUM = "below_minimum"
     """Less than the market's smallest order, once rounded down to its steps."""
     BALANCE_UNKNOWN = "balance_unknown"
@@ -159,6 +160,11 @@ def objections(need: Need, seen: Seen, *, strict_products: bool) -> Iterator[Ref
         code = RefusalCode.TRADE_DOWN if down else RefusalCode.TRADE_LIMITED
         words = "takes no orders" if down else "takes no market orders"
         yield because(code, _with_detail(f"{words}: {trade.reason}", trade.detail))
+    if (shut := reading.closed(need.symbol)) is not None:
+        again = (
+            f"{need.symbol} is closed for this account until {utc_text(shut.until.wall_us)}: {shut.reason}"
+        )
+        yield because(RefusalCode.MARKET_CLOSED, _with_detail(again, shut.detail))
     if candidate.unaccounted:
         yield because(RefusalCode.ORDER_UNKNOWN, f"an order is not accounted for: {candidate.unaccounted}")
     if candidate.products is None and strict_products and not candidate.is_own:

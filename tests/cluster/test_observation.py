@@ -354,3 +354,22 @@ def test_an_answer_that_ccxt_stumbles_over_is_a_failed_read() -> None:
             exchange.set_answer("[[]]", path="/api/v3/brokerage/accounts")
             _observed(broker, mine.fetch_balance)
             until(lambda: broker.reading().fault == "bad_response")
+
+
+def test_an_order_of_the_trader_s_own_that_one_market_refuses_closes_that_market() -> None:
+    exchange = SimulatedKraken()
+    with serve(exchange):
+        mine = own(exchange)
+        mine.load_markets()
+        with cluster_on(mine) as cluster:
+            broker = cluster.broker("mine")
+            broker.get_account_balance()
+            said = '{"error":["EAccount:Invalid permissions:ETH trading restricted for NL."]}'
+            exchange.set_answer(said, path="/0/private/AddOrder")
+            for _ in range(3):
+                _observed(broker, lambda: mine.create_order("ETH/USD", "market", "buy", 0.1))
+            until(lambda: broker.reading().closed("ETH/USD") is not None)
+            assert broker.is_available()
+            assert broker.reading().capabilities["trade"].state is not CapabilityState.DOWN
+            broker.observe(ccxt.PermissionDenied(f"kraken {said}"))
+            assert broker.get_error_count() == 0

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerwatch.clock import Instant
-from brokerwatch.health.capabilities import ALL, DATA, FORGOTTEN_S, READ, TRADE, Capabilities
+from brokerwatch.health.capabilities import (
+    ALL,
+    DATA,
+    FORGOTTEN_S,
+    LONGEST_CLOSED_S,
+    MOST_CLOSED,
+    READ,
+    TRADE,
+    Capabilities,
+)
 from brokerwatch.messages import Capability, CapabilityState, Fault, FaultKind
 from brokerwatch.messages.trading import Status, StatusWord
 
@@ -244,3 +253,54 @@ def test_whatever_happens_a_kind_of_call_works_only_after_an_answer_and_is_out_o
             continue  # the exchange's own word lies over it
         assert (can.state is DOWN) == is_out
         assert (can.state is OK) == (not is_out and last[name] is OK)
+
+
+# --- closed markets ----------------------------------------------------------------------------------
+
+
+def shut(calls: Capabilities, symbol: str, up_s: float = 1.0, for_s: float = 300.0) -> Capabilities:
+    fault = Fault(FaultKind.PERMISSION, f"{symbol} is restricted", closes_market_s=for_s)
+    return calls.failed(TRADE, fault, at(up_s), symbol)
+
+
+def test_a_refusal_of_one_market_closes_it_alone_with_its_reason_and_a_moment() -> None:
+    calls = BEGUN.succeeded(TRADE, at(0))
+    for up_s in (1.0, 2.0, 3.0):
+        calls = shut(calls, "ETH/USD", up_s)
+    assert states(calls)[TRADE] == (OK, "ok")
+    assert list(calls.closed) == ["ETH/USD"]
+    found = calls.closed["ETH/USD"]
+    assert (found.reason, found.detail) == ("permission", "ETH/USD is restricted")
+    assert (found.since_us, found.until) == (3_000_000, at(303.0))
+
+
+def test_an_order_that_is_taken_opens_its_market_and_no_other() -> None:
+    calls = shut(shut(BEGUN, "ETH/USD"), "SOL/USD")
+    assert list(calls.succeeded(TRADE, at(2), "BTC/USD").closed) == ["ETH/USD", "SOL/USD"]
+    assert list(calls.succeeded(TRADE, at(2), "ETH/USD").closed) == ["SOL/USD"]
+    assert list(calls.succeeded(READ, at(2)).closed) == ["ETH/USD", "SOL/USD"]
+
+
+def test_a_refusal_of_one_market_whose_name_is_not_known_says_nothing_of_the_account() -> None:
+    assert shut(BEGUN, "") is BEGUN
+
+
+def test_what_is_over_is_forgotten_and_the_number_of_closed_markets_is_bounded() -> None:
+    calls = shut(shut(BEGUN, "ETH/USD", for_s=10.0), "SOL/USD", 20.0)
+    assert list(calls.closed) == ["SOL/USD"]
+    for number in range(MOST_CLOSED + 10):
+        calls = shut(calls, f"C{number}/USD", 21.0)
+    assert len(calls.closed) == MOST_CLOSED
+    assert f"C{MOST_CLOSED + 9}/USD" in calls.closed
+    assert shut(BEGUN, "ETH/USD", for_s=1e9).closed["ETH/USD"].until == at(1.0 + LONGEST_CLOSED_S)
+
+
+def test_a_restart_of_the_actor_opens_no_market() -> None:
+    calls = shut(BEGUN, "ETH/USD")
+    assert Capabilities.resumed(calls.published, at(9), calls.closed).closed == calls.closed
+
+
+def test_a_key_that_may_not_trade_at_all_closes_the_account() -> None:
+    calls = BEGUN.failed(TRADE, Fault(FaultKind.PERMISSION, "no scope"), at(1), "ETH/USD")
+    assert states(calls)[TRADE] == (DOWN, "permission")
+    assert not calls.closed

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brokerwatch.clock import ManualClock
+from brokerwatch.clock import Instant, ManualClock
 from brokerwatch.messages import (
     Capability,
     CapabilityState,
@@ -27,7 +27,8 @@ from brokerwatch.messages import (
 )
 from brokerwatch.messages.codec import decode, encode, words
 from brokerwatch.messages.health import MAX_DETAIL
-from brokerwatch.messages.wire import ReadingData
+from brokerwatch.messages.trading import ClosedMarket
+from brokerwatch.messages.wire import MAX_CLOSED, ReadingData
 from tests.support import strategies as our
 from tests.support.wire_examples import NOW, example, reading, stamp
 
@@ -207,3 +208,52 @@ def test_who_receives_a_reading_says_the_same_of_the_broker(said: Reading, delay
         assert again.age_ms == pytest.approx(data.age_ms + delay_s * 1_000, rel=1e-9, abs=1.0)
     same = msgspec.structs.replace(again, age_ms=data.age_ms, stale=data.stale)
     assert same == data
+
+
+# --- markets that are closed for the account ------------------------------------------------------------
+
+
+def shut(for_s: float) -> ClosedMarket:
+    until = Instant(NOW.wall_us + round(for_s * 1_000_000), NOW.up_s + for_s)
+    return ClosedMarket(reason="permission", detail="not in NL", since_us=NOW.wall_us, until=until)
+
+
+def test_a_closed_market_is_open_again_at_its_moment() -> None:
+    clock = ManualClock()
+    kept = reading(clock=clock, closed_markets={"ETH/USD": shut(300.0)})
+    found = kept.closed("ETH/USD")
+    assert found is not None
+    assert (found.reason, found.detail) == ("permission", "not in NL")
+    assert kept.closed("BTC/USD") is None
+    clock.advance(300.0)
+    assert kept.closed("ETH/USD") is None
+    assert kept.data().closed_markets == {}
+
+
+def test_a_receiver_knows_the_closed_markets_by_its_own_clock() -> None:
+    clock, theirs = ManualClock(), ManualClock()
+    sent = reading(clock=clock, closed_markets={"ETH/USD": shut(300.0)})
+    clock.advance(100.0)
+    theirs.jump_wall(86_400.0)
+    heard = Reading.received(
+        sent.data(), clock=theirs, sent_up_s=theirs.up_s(), valid_until_s=theirs.up_s() + 900.0
+    )
+    assert heard.closed("ETH/USD") is not None
+    theirs.advance(199.9)
+    assert heard.closed("ETH/USD") is not None
+    theirs.advance(0.2)
+    assert heard.closed("ETH/USD") is None
+
+
+def test_the_words_about_a_closed_market_are_left_out_with_the_amounts() -> None:
+    sent = reading(closed_markets={"ETH/USD": shut(300.0)})
+    assert sent.data(with_cash=False).closed_markets["ETH/USD"].detail == ""
+    assert sent.data(with_balance=False).closed_markets == {}
+
+
+def test_the_wire_carries_the_markets_that_are_closed_for_longest() -> None:
+    sent = reading(closed_markets={f"C{number}/USD": shut(float(number + 1)) for number in range(100)})
+    carried = sent.data().closed_markets
+    assert len(carried) == MAX_CLOSED
+    assert "C99/USD" in carried
+    assert "C0/USD" not in carried

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from brokerwatch.clock import Instant, utc_text
 from brokerwatch.messages import (
     Capability,
     CapabilityState,
@@ -17,11 +18,14 @@ from brokerwatch.messages import (
     Reason,
     Side,
 )
+from brokerwatch.messages.trading import ClosedMarket
 from brokerwatch.routing.need import Need
 from brokerwatch.routing.objections import Candidate, RefusalCode
 from brokerwatch.routing.selection import choose
 from tests.support.candidates import (
     BUY,
+    CLOCK,
+    MARKETS,
     SELL,
     TICK,
     candidate,
@@ -366,3 +370,27 @@ def test_whose_markets_nobody_can_know_is_cautioned_and_a_fresh_exchange_is_refu
     assert choice.ranked[0].cautions == ("its markets cannot be known: make sure that it has BTC/USD",)
     assert closing or refusal(choice, "new")[0] is RefusalCode.PRODUCTS_UNKNOWN
     assert "make sure that it has" in choice.why()
+
+
+# --- markets that are closed for one account ---------------------------------------------------------
+
+
+def test_a_market_that_is_closed_for_one_account_leaves_it_out_of_that_market_alone() -> None:
+    until = Instant(CLOCK.now().wall_us + 300_000_000, CLOCK.up_s() + 300.0)
+    detail = "ETH trading restricted for NL."
+    shut = ClosedMarket(reason="permission", detail=detail, since_us=0, until=until)
+    ether = market(symbol="ETH/USD", base="ETH", id="XETHZUSD")
+    markets = {**MARKETS, **ether}
+    closed = with_reading(candidate(products=markets), closed_markets={"ETH/USD": shut})
+    other = candidate("b", products=markets)
+    wanted = dataclasses.replace(BUY, symbol="ETH/USD")
+    assert choose(BUY, [closed, other]).broker == "a"
+    choice = choose(wanted, [closed, other])
+    assert choice.broker == "b"
+    code, text = refusal(choose(wanted, [closed]))
+    assert code is RefusalCode.MARKET_CLOSED
+    assert text == (
+        f"ETH/USD is closed for this account until {utc_text(until.wall_us)}: permission ({detail})"
+    )
+    over = ClosedMarket(reason="permission", detail=detail, since_us=0, until=CLOCK.now())
+    assert choose(wanted, [with_reading(closed, closed_markets={"ETH/USD": over})]).broker == "a"
