@@ -139,7 +139,7 @@ def _read(form: Form, answer: object, code: Code, codes: frozenset[str]) -> list
 
 
 def _listed(form: Rows, answer: object) -> list[tuple[object, _Row]] | None:
-    places = _places(form.at, answer)
+    places = rows_at(form.at, answer)
     if places is None:
         return None
     if form.only is not None:
@@ -210,7 +210,7 @@ def _flat(form: Flat, answer: object, code: Code, codes: frozenset[str]) -> list
 
 
 def _typed(form: Typed, answer: object) -> list[tuple[object, _Row]] | None:
-    places = _places(form.at, answer)
+    places = rows_at(form.at, answer)
     if places is None:
         return None
     amounts: dict[str, dict[str, object]] = {}
@@ -229,7 +229,7 @@ def _typed(form: Typed, answer: object) -> list[tuple[object, _Row]] | None:
     ]
 
 
-def _places(path: Place, answer: object) -> list[tuple[Place, Any]] | None:
+def rows_at(path: Place, answer: object) -> list[tuple[Place, Any]] | None:
     """Every row that a path leads to, with its place; None: the answer has no such path."""
     found: list[tuple[Place, Any]] = [((), answer)]
     for step in path:

@@ -25,6 +25,7 @@ from brokerwatch.exchanges.adapter import (
 from brokerwatch.exchanges.balance_forms import forms_of
 from brokerwatch.exchanges.balances import Code, FetchedBalance, add, stated_amount
 from brokerwatch.exchanges.candles import candle, newest, row_of
+from brokerwatch.exchanges.empty_rows import states_no_row
 from brokerwatch.exchanges.envelope import SHOWN, UnprovenAnswer, exact, listing, mapping, number, short, text
 from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, resting_order
@@ -57,7 +58,7 @@ def stated(instance: Any, structure: object, code: Code, body: str = "") -> Fetc
         body: the newest answer as text, for exchanges of which ccxt keeps none in the structure.
 
     Raises:
-        UnprovenAnswer: nothing is stated, or an amount cannot be.
+        UnprovenAnswer: nothing is stated, not even that there is nothing; or an amount cannot be.
     """
     forms = forms_of(instance)
     raw: object = mapping(structure, "the balance").get("info")
@@ -65,11 +66,15 @@ def stated(instance: Any, structure: object, code: Code, body: str = "") -> Fetc
         raw = json_text.parsed(body) if body else None
     balance = mapping(exact_structure(structure), "the balance")
     total = mapping(balance.get("total"), "total")
+    if not total and forms is not None and states_no_row(forms, raw, body):
+        return FetchedBalance({})
     proven = dict.fromkeys(total, WHOLE)
     if forms is not None and raw is not None:
         found = proofs(forms, raw, named_by(instance, code), total)
-        # In a form that we do not know ccxt's totals stand, and what it takes for free proves nothing.
-        proven = dict.fromkeys(total, TOTAL_ALONE) if found is None else found
+        # In a form that we do not know ccxt's totals stand, and what it takes for free proves nothing. A
+        # zero may be ccxt's own, for what the exchange does not state.
+        somewhat = [code for code, amount in total.items() if amount is not None and number(amount, code)]
+        proven = dict.fromkeys(somewhat, TOTAL_ALONE) if found is None else found
     unread = frozenset(code for code, proof in proven.items() if total.get(code) is None or not proof.total)
     read = {code: total[code] for code in total if code in proven and code not in unread}
     if unread and not read:

@@ -166,18 +166,26 @@ def judged(
         ):
             missing[code] = absence
             kept[code] = _in_doubt(known, absence.since)
+    unread = set(outcome.unread)
+    for code in () if last is None else last.unread - outcome.unread - outcome.holdings.keys() - kept.keys():
+        # It was there, nothing more is known of it, and now it is not even named.
+        absence = _again(doubts.missing.get(code), outcome.as_of)
+        if not absence.steady():
+            missing[code] = absence
+            unread.add(code)
     taken = {
         code: fills
         for code, fills in doubts.taken.items()
         if outcome.as_of.up_s < fills.at.up_s or code in missing
     }
     after = Doubts(MappingProxyType(missing), None, MappingProxyType(taken))
-    if not kept:
+    if not missing:
         return after, outcome
     if len(outcome.holdings) + len(kept) > MAX_CURRENCIES:
         # It would be refused as a balance. Whatever answers so has not the account in it that is known.
         return doubts.interrupted(), Fault(FaultKind.BAD_RESPONSE, f"{len(kept)} currencies are not stated")
-    return after, msgspec.structs.replace(outcome, holdings={**outcome.holdings, **kept})
+    held = {**outcome.holdings, **kept}
+    return after, msgspec.structs.replace(outcome, holdings=held, unread=frozenset(unread))
 
 
 def _without_currency(

@@ -36,6 +36,16 @@ def test_a_currency_without_a_total_proves_nothing_and_without_a_free_amount_it_
     assert set(found.holdings) == {"USD"}
 
 
+def test_a_zero_in_an_answer_of_a_form_that_is_not_known_may_be_ccxts_own_and_is_not_stated() -> None:
+    bybit = SimpleNamespace(id="bybit", options={})
+    none = {"USD": "0", "BTC": "1"}
+    found = unified_adapter.stated(bybit, {**UNIFIED, "total": none, "free": none}, str)
+    assert set(found.holdings) == {"BTC"}
+    nothing = {"USD": "0", "BTC": "0"}
+    with pytest.raises(UnprovenAnswer, match="no currency in the answer"):
+        unified_adapter.stated(bybit, {**UNIFIED, "total": nothing, "free": nothing}, str)
+
+
 def test_what_ccxt_says_is_in_orders_is_used_and_what_it_leaves_out_is_nothing() -> None:
     structure: dict[str, Any] = {**UNIFIED, "total": {"USD": "9.5", "BTC": "1"}}
     for used in ({"USD": "2", "BTC": None}, {"USD": "2"}):

@@ -197,6 +197,32 @@ def test_an_answer_that_is_older_than_the_last_known_neither_begins_nor_ends_a_d
     assert usd.total == 90
 
 
+def test_a_currency_that_is_named_and_cannot_be_read_stays_in_doubt_however_often() -> None:
+    account = known(USD="100", BTC="2")
+    for seconds in (1.0, 20.0, 40.0, 60.0):
+        account.read(msgspec.structs.replace(answer(seconds, BTC="2"), unread=frozenset({"USD"})))
+        assert account.doubted() == {"USD"}
+    for seconds in (70.0, 80.0):
+        account.read(answer(seconds, BTC="2"))
+        assert account.doubted() == {"USD"}
+    account.read(answer(100.0, BTC="2"))
+    assert account.of("USD") is None, "three answers in a row do not even name it"
+
+
+def test_what_was_never_read_is_unknown_until_it_is_stated_or_steadily_not_named() -> None:
+    account = Account()
+    account.read(msgspec.structs.replace(answer(0.0, BTC="2"), unread=frozenset({"USD"})))
+    for seconds in (10.0, 20.0):
+        account.read(answer(seconds, BTC="2"))
+        assert account.last is not None
+        assert account.last.cash(["USD"]) is None
+    account.again(25.0)
+    account.read(answer(40.0, BTC="2"))
+    assert account.last is not None
+    assert account.last.cash(["USD"]) == 0
+    assert account.doubts == NO_DOUBTS
+
+
 # What explains it -------------------------------------------------------------------------------
 
 

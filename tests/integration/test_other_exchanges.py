@@ -98,6 +98,32 @@ def test_cash_of_which_a_part_is_missing_is_unknown_and_comes_back() -> None:
         assert broker.get_account_balance() == Decimal(6)
 
 
+def test_a_row_that_is_gone_leaves_its_currency_in_doubt_and_no_row_at_all_is_an_error() -> None:
+    whole = {"coin": "USDT", "walletBalance": "9", **COIN}
+    coin = {"coin": "BTC", "walletBalance": "5", **COIN}
+    known = {"enableUnifiedMargin": False, "enableUnifiedAccount": True}
+    with asked("bybit", bybit(whole, coin), **known) as broker:
+        assert broker.get_account_balance() == Decimal(6)
+        say(bybit(coin))
+        with pytest.raises(BalanceUnknown, match="not stated any more, as last known: 9 USDT"):
+            broker.get_account_balance()
+        assert (broker.is_available(), broker.get_error_count()) == (True, 0)
+        say(bybit())
+        with pytest.raises(BalanceUnknown):
+            broker.get_account_balance()
+        assert (broker.get_error_count(), broker.reading().fault) == (1, "bad_response")
+        say(bybit(whole, coin))
+        assert broker.get_account_balance() == Decimal(6)
+
+
+def test_a_new_account_that_is_empty_is_no_error_and_no_success_while_it_is_confirmed() -> None:
+    with asked("bybit", bybit(), enableUnifiedMargin=False, enableUnifiedAccount=True) as broker:
+        for _ in range(4):
+            with pytest.raises(BalanceUnknown, match="empty, confirming"):
+                broker.get_account_balance()
+        assert (broker.get_error_count(), broker.reading().cash) == (0, None)
+
+
 def test_what_a_trader_observes_is_held_against_the_rows_too() -> None:
     whole = {"coin": "USDT", "walletBalance": "9", **COIN}
     known = {"enableUnifiedMargin": False, "enableUnifiedAccount": True}
