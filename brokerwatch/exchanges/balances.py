@@ -9,13 +9,13 @@ answer are in its adapter; here is what they share.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from brokerwatch.exchanges.envelope import UnprovenAnswer, mapping
+from brokerwatch.exchanges.envelope import UnprovenAnswer, exact, mapping, number, short
 from brokerwatch.messages import Holding, Wallet, amount
 from brokerwatch.messages import total as summed
 from brokerwatch.messages.balance import FRACTION_DIGITS, NOTHING, is_code, known_total
@@ -32,6 +32,8 @@ class FetchedBalance:
     holdings: Mapping[str, Holding]
     wallets: Mapping[str, Wallet] = field(default_factory=lambda: MappingProxyType({}))
     stated: bool = True
+    apart: Mapping[str, Mapping[str, Holding]] = field(default_factory=lambda: MappingProxyType({}))
+    """Name to wallet, of those that the same answer states."""
     unread: frozenset[str] = frozenset()
     """Currencies that are named and of which not even the total is stated."""
 
@@ -110,6 +112,26 @@ def add(
         raise UnprovenAnswer(f"{currency}: {error}") from error
 
 
+def held_against(row: Mapping[str, Any], sums: Iterable[str], holdings: Iterable[Holding], what: str) -> None:
+    """Hold the sums that an answer states against an account in which nothing is held.
+
+    Args:
+        row: the map that states the sums.
+        sums: its keys that state one; what is missing or empty states none.
+        holdings: what the answer lists.
+        what: what a list with nothing in it says, for the error.
+
+    Raises:
+        UnprovenAnswer: nothing is held, and a sum is not zero or cannot be read.
+    """
+    if any(held.total or held.free or held.used for held in holdings):
+        return
+    for key in sums:
+        value = row.get(key)
+        if value not in (None, "") and number(exact(value), key):
+            raise UnprovenAnswer(f"{key} is {short(value)}, and {what}")
+
+
 def stated_amount(
     row: Mapping[str, Any], key: str, currency: str, *, absent: Decimal | None = None
 ) -> Decimal:
@@ -122,17 +144,17 @@ def stated_amount(
     if value is None:
         raise UnprovenAnswer(f"{currency} has no {key}")
     try:
-        number = amount(value)
+        found = amount(value)
     except ValueError as error:
         raise UnprovenAnswer(f"{key} of {currency}: {error}") from error
-    if number.adjusted() >= MOST_DIGITS:
+    if found.adjusted() >= MOST_DIGITS:
         raise UnprovenAnswer(f"{key} of {currency}: more than {MOST_DIGITS} digits before the point")
-    return number
+    return found
 
 
 def stated_hold(row: Mapping[str, Any], key: str, currency: str) -> Decimal:
     """An amount that orders hold. One below nothing would be money made up. Raises UnprovenAnswer."""
-    number = stated_amount(row, key, currency)
-    if number < NOTHING:
-        raise UnprovenAnswer(f"{key} of {currency} is negative: {number}")
-    return number
+    found = stated_amount(row, key, currency)
+    if found < NOTHING:
+        raise UnprovenAnswer(f"{key} of {currency} is negative: {found}")
+    return found

@@ -14,7 +14,14 @@ from typing import Any, ClassVar, Final
 
 from brokerwatch.errors import NotSupported
 from brokerwatch.exchanges.adapter import BalanceTurn, Caller, PrivateQuestion, Profile, StatedBalance
-from brokerwatch.exchanges.balances import Code, FetchedBalance, add, stated_amount
+from brokerwatch.exchanges.balances import (
+    Code,
+    FetchedBalance,
+    add,
+    held_against,
+    stated_amount,
+    stated_hold,
+)
 from brokerwatch.exchanges.candles import candle, newest, row_of, word_for
 from brokerwatch.exchanges.envelope import (
     SHOWN,
@@ -144,27 +151,61 @@ def data_of(answer: object) -> list[Any]:
     return listing(envelope.get("data"), "data")
 
 
+SUMS: Final = ("totalEq", "isoEq", "adjEq", "availEq", "imr", "mmr", "notionalUsd", "ordFroz", "upl")
+"""Keys of an account that state a sum over its currencies."""
+
+MARGIN_MODE: Final = ("adjEq", "imr", "mmr", "isoEq")
+"""Keys of an account that are empty in spot mode."""
+
+DEBTS: Final = ("liab", "crossLiab", "isoLiab", "interest", "borrowFroz")
+LOSSES: Final = ("cashBal", "upl", "isoUpl")
+"""Keys of a currency that say how there can be less than nothing of it: a debt, or what is below zero."""
+
+
 def holdings(answer: object, code: Code) -> dict[str, Holding]:
-    """The holdings that a trading account's balance states. free is `availEq`, else `availBal`."""
-    rows = data_of(answer)
+    """The holdings that a trading account's balance states. free is `availEq`, else `availBal`.
+
+    `availEq` is empty in spot mode. In another mode what is free is unknown without it: `availBal` may be
+    more. Less than nothing is an amount only where the currency states a debt or a loss.
+    https://www.okx.com/docs-v5/en/#trading-account-rest-api-get-balance
+    """
+    rows = rows_of(answer)
     if not rows:
         raise UnprovenAnswer("data is empty: an account has one row even when it holds nothing")
     found: dict[str, Holding] = {}
     seen: set[str] = set()
     for row in rows:
-        for entry in listing(mapping(row, "a row of data").get("details"), "details"):
-            detail = mapping(entry, "a row of details")
+        details = [mapping(entry, "a row of details") for entry in listing(row.get("details"), "details")]
+        by_equity = any(_stated(row, key) for key in MARGIN_MODE) or any(
+            _stated(detail, "availEq") for detail in details
+        )
+        for detail in details:
             currency = text(detail.get("ccy"), "ccy")
             if currency in seen:
                 raise UnprovenAnswer(f"{currency} comes twice in one account")
             seen.add(currency)
-            total = stated_amount(detail, "eq", currency)
-            free_key = "availEq" if detail.get("availEq") not in (None, "") else "availBal"
-            free = stated_amount(detail, free_key, currency)
-            frozen = detail.get("frozenBal")
-            used = less(total, free) if frozen in (None, "") else stated_amount(detail, "frozenBal", currency)
-            add(found, code(currency), free=free, used=used, total=total)
+            add(found, code(currency), **_amounts(detail, currency, by_equity=by_equity))
+    for row in rows:
+        held_against(row, SUMS, found.values(), "no currency is held")
     return found
+
+
+def _amounts(detail: Mapping[str, Any], currency: str, *, by_equity: bool) -> dict[str, Any]:
+    total = stated_amount(detail, "eq", currency)
+    used = stated_hold(detail, "frozenBal", currency) if _stated(detail, "frozenBal") else None
+    free = stated_amount(detail, "availEq" if _stated(detail, "availEq") else "availBal", currency)
+    owes = any(_stated(detail, key) and stated_amount(detail, key, currency) for key in DEBTS)
+    loses = any(_stated(detail, key) and stated_amount(detail, key, currency) < 0 for key in LOSSES)
+    left = less(total, free) if used is None else used
+    if min(free, total, left) < 0 and (not (owes or loses) or total < 0 < free):
+        raise UnprovenAnswer(f"{currency} has {free} free of a total of {total}, and states no debt")
+    if by_equity and not _stated(detail, "availEq"):
+        return {"free": None, "used": used, "total": total}
+    return {"free": free, "used": left if left >= 0 else None, "total": total}
+
+
+def _stated(row: Mapping[str, Any], key: str) -> bool:
+    return row.get(key) not in (None, "")
 
 
 def funding_holdings(answer: object, code: Code) -> dict[str, Holding]:
@@ -177,8 +218,8 @@ def funding_holdings(answer: object, code: Code) -> dict[str, Holding]:
         if currency in seen:
             raise UnprovenAnswer(f"{currency} comes twice in one account")
         seen.add(currency)
-        total, free = stated_amount(row, "bal", currency), stated_amount(row, "availBal", currency)
-        add(found, code(currency), free=free, used=stated_amount(row, "frozenBal", currency), total=total)
+        total, free = stated_hold(row, "bal", currency), stated_hold(row, "availBal", currency)
+        add(found, code(currency), free=free, used=stated_hold(row, "frozenBal", currency), total=total)
     return found
 
 

@@ -80,6 +80,79 @@ def test_okx_without_a_frozen_amount_holds_what_is_not_free(empty: object) -> No
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        {"frozenBal": "-0.4"},
+        {"eq": "-5"},
+        {"eq": "-3000", "availBal": "3000", "availEq": ""},
+        {"availEq": "-3"},
+        {"availEq": "", "availBal": "-3"},
+        {"availEq": "5.4", "frozenBal": ""},
+        {"eq": "-3000", "availEq": "3000", "liab": "3000"},
+    ],
+    ids=repr,
+)
+def test_less_than_nothing_at_okx_without_a_debt_proves_nothing(wrong: dict[str, object]) -> None:
+    with pytest.raises(UnprovenAnswer, match="USDT"):
+        okx({**OKX, "data": [{"details": [okx_detail("USDT", **{"liab": "0", "cashBal": "5", **wrong})]}]})
+
+
+@pytest.mark.parametrize(
+    "owed", [{"liab": "7"}, {"crossLiab": "7"}, {"upl": "-8"}, {"cashBal": "-2"}], ids=repr
+)
+def test_a_debt_or_a_loss_that_okx_states_is_read(owed: dict[str, object]) -> None:
+    detail = okx_detail("USDT", eq="-2", availEq="0", frozenBal="0", **owed)
+    assert okx({**OKX, "data": [{"details": [detail]}]}) == {"USDT": held("0", "0", "-2")}
+    detail = okx_detail("USDT", eq="2", availEq="3", frozenBal="", **owed)
+    assert okx({**OKX, "data": [{"details": [detail]}]})["USDT"].used is None
+
+
+@pytest.mark.parametrize("key", ["bal", "availBal", "frozenBal"])
+def test_a_funding_account_of_okx_with_less_than_nothing_proves_nothing(key: str) -> None:
+    row = {"ccy": "USDT", "bal": "5", "availBal": "3", "frozenBal": "2", key: "-1"}
+    with pytest.raises(UnprovenAnswer, match=f"{key} of USDT is negative"):
+        okx_wallet(row)
+
+
+SUMS: Final = [
+    {"totalEq": "43749472.36"},
+    {"totalEq": "0.01"},
+    {"isoEq": "5"},
+    {"adjEq": "7"},
+    {"totalEq": "NaN"},
+]
+
+
+@pytest.mark.parametrize("sums", SUMS, ids=repr)
+@pytest.mark.parametrize("held_nothing", [False, True])
+def test_a_sum_of_okx_denies_a_list_in_which_nothing_is_held(sums: Any, held_nothing: bool) -> None:
+    nothing = okx_detail("USDT", eq="0", availEq="0", availBal="0", frozenBal="0")
+    with pytest.raises(UnprovenAnswer, match=next(iter(sums))):
+        okx({**OKX, "data": [{**sums, "details": [nothing] if held_nothing else []}]})
+    zero: list[dict[str, Any]] = [
+        {**dict.fromkeys(sums, "0"), "details": []},
+        {**dict.fromkeys(sums, ""), "details": []},
+    ]
+    assert [okx({**OKX, "data": [row]}) for row in zero] == [{}, {}]
+
+
+@pytest.mark.parametrize("lost", ["", None, "gone"], ids=repr)
+@pytest.mark.parametrize(
+    ("mode", "of_another"), [({}, {"availEq": "1"}), ({"adjEq": "9"}, {"availEq": ""}), ({"mmr": "0.1"}, {})]
+)
+def test_what_is_free_at_okx_beside_margin_is_unknown_without_the_available_equity(
+    lost: str | None, mode: dict[str, str], of_another: dict[str, str]
+) -> None:
+    detail = okx_detail("USDT", availEq=lost, availBal="4")
+    if lost == "gone":
+        del detail["availEq"]
+    other = okx_detail("BTC", **{"availEq": "2", **of_another})
+    found = okx({**OKX, "data": [{**mode, "details": [detail, other]}]})
+    assert found["USDT"].free is None
+    assert found["USDT"].total == 5
+
+
+@pytest.mark.parametrize(
     "free", [{"availEq": "", "availBal": ""}, {"availEq": None, "availBal": None}], ids=repr
 )
 def test_okx_that_states_nothing_as_free_proves_nothing(free: dict[str, object]) -> None:
