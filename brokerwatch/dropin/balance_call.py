@@ -13,11 +13,10 @@ from brokerwatch.dropin.last_known import Watch
 from brokerwatch.dropin.lent_instance import is_ccxts, lend
 from brokerwatch.dropin.proof import Proof
 from brokerwatch.exchanges import unified
-from brokerwatch.exchanges.balances import FetchedBalance
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.registry import FAMILIES, profile_of
 from brokerwatch.gateway.connection import Connection
-from brokerwatch.messages import Balance, Fault, FaultKind
+from brokerwatch.messages import Balance, Fault, FaultKind, Holding
 
 SPEC_NAME: Final = "guard"
 
@@ -83,13 +82,14 @@ class BalanceCall:
             # Whatever was asked, its envelope is none that we know.
             read = unified.stated(self.lent, found, self._connection.code, self.lent.last_body)
             proof.seen.holdings, unread = dict(read.holdings), read.unread
-            _leave_unproven_out(found, read)
         elif proof.seen.goes_on and not by_hand:
             raise UnprovenAnswer("ccxt stopped before the last page of accounts")
         elif is_ccxts(self._watch.owner):
             proof.agree(found)
+            proof.take_apart_out(found)
         elif proof.seen.holdings and not found.get("total"):
             raise UnprovenAnswer("the exchange states a balance, and what fetch_balance gave has none")
+        _leave_unproven_out(found, proof.seen.holdings, unread)
         try:
             balance = Balance(
                 holdings=proof.seen.holdings, as_of=self._asked, stated=proof.seen.stated, unread=unread
@@ -117,11 +117,13 @@ class BalanceCall:
         raise raised(error, fault.kind)(text, str(fault.kind), fault) from None
 
 
-def _leave_unproven_out(structure: dict[str, Any], read: FetchedBalance) -> None:
+def _leave_unproven_out(
+    structure: dict[str, Any], holdings: Mapping[str, Holding], unread: Iterable[str]
+) -> None:
     """Replace by None each amount in ccxt's structure that its exchange has not stated."""
-    for code in read.unread:
+    for code in unread:
         _set_none(structure, code, ("free", "used", "total"))
-    for code, held in read.holdings.items():
+    for code, held in holdings.items():
         parts = (("free", held.free), ("used", held.used))
         _set_none(structure, code, [part for part, amount in parts if amount is None])
 

@@ -6,7 +6,6 @@ ccxt may have left out nothing of what they state.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +14,7 @@ from brokerwatch.exchanges import json_text
 from brokerwatch.exchanges.adapter import Profile, StatedBalance
 from brokerwatch.exchanges.balances import Code
 from brokerwatch.exchanges.envelope import UnprovenAnswer
+from brokerwatch.messages import total
 
 
 class Proof:
@@ -44,5 +44,31 @@ class Proof:
         stated = cast("dict[str, Any]", totals)
         for currency, held in self.seen.holdings.items() if self._profile.ccxt_adds_up else ():
             theirs = stated.get(currency)
-            if theirs is None or not math.isclose(float(theirs), float(held.total), rel_tol=1e-9):
+            # ccxt may add what lies apart, such as the money of futures, which is taken out later.
+            most = total((held.total, *(one.total for one in self.seen.apart_of(currency))))
+            if theirs is None or not _between(float(theirs), float(held.total), float(most)):
                 raise UnprovenAnswer(f"ccxt reads {theirs} {currency}, and the exchange states {held.total}")
+
+    def take_apart_out(self, structure: dict[str, Any]) -> None:
+        """Leave in ccxt's structure what can be spent, where the exchange states money that cannot."""
+        for currency in {code for wallet in self.seen.apart.values() for code in wallet}:
+            held = self.seen.holdings.get(currency)
+            for part in ("free", "used", "total"):
+                table = structure.get(part)
+                if not isinstance(table, dict):
+                    continue
+                if held is None:
+                    cast("dict[str, Any]", table).pop(currency, None)
+                    structure.pop(currency, None)
+                    continue
+                before = cast("dict[str, Any]", table).get(currency)
+                ours = getattr(held, part)
+                table[currency] = type(before)(ours) if isinstance(before, str | float) else ours
+                row = structure.get(currency)
+                if isinstance(row, dict):
+                    row[part] = table[currency]
+
+
+def _between(number: float, least: float, most: float) -> bool:
+    near = max(abs(least), abs(most)) * 1e-9
+    return least - near <= number <= most + near

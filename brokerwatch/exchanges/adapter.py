@@ -38,12 +38,18 @@ class StatedBalance:
     """What the answers to one `fetch_balance` of ccxt have stated so far."""
 
     holdings: dict[str, Holding] = field(default_factory=dict)
+    apart: dict[str, dict[str, Holding]] = field(default_factory=dict)
+    """What no order can spend, by the name of its wallet."""
     accounts: set[str] = field(default_factory=set)
     """The accounts that were counted already."""
     stated: bool = True
     """See `Balance.stated`."""
     goes_on: bool = False
     """Whether the newest page promises another one."""
+
+    def apart_of(self, currency: str) -> list[Holding]:
+        """What no order can spend of a currency, in each wallet that has it."""
+        return [wallet[currency] for wallet in self.apart.values() if currency in wallet]
 
 
 ReadAnswer = Callable[[StatedBalance, object, Mapping[str, list[str]], Code], None]

@@ -22,7 +22,7 @@ from brokerwatch.exchanges.adapter import (
     Profile,
     StatedBalance,
 )
-from brokerwatch.exchanges.balances import Code, FetchedBalance, add, stated_amount, stated_hold
+from brokerwatch.exchanges.balances import Code, FetchedBalance, add, stated_hold
 from brokerwatch.exchanges.candles import TIMEFRAMES, candle, newest, word_for
 from brokerwatch.exchanges.envelope import UnprovenAnswer, listing, mapping, number, positive, short, text
 from brokerwatch.exchanges.faults import (
@@ -161,44 +161,107 @@ def _order_refusal(answer: Mapping[str, Any]) -> str:
 COUNTED: Final = frozenset({"ACCOUNT_TYPE_CRYPTO", "ACCOUNT_TYPE_FIAT"})
 """The accounts that can be traded from. An account without a type is one: older answers have none."""
 
-LEFT_OUT: Final = frozenset({"ACCOUNT_TYPE_VAULT", "ACCOUNT_TYPE_PERP_FUTURES"})
-"""The accounts that cannot. A type on neither list proves nothing: what it holds is not known."""
+LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
+    {"ACCOUNT_TYPE_VAULT": "vault", "ACCOUNT_TYPE_PERP_FUTURES": "perpetuals"}
+)
+"""The accounts that cannot, and the wallet that each is. A type on neither list proves nothing: what it
+holds is not known."""
+
+SPOT: Final = frozenset({"ACCOUNT_PLATFORM_CONSUMER", "ACCOUNT_PLATFORM_UNSPECIFIED"})
+"""The platforms whose money buys on spot markets. Older answers name none."""
+
+PLATFORMS: Final[Mapping[str, str]] = MappingProxyType(
+    {"ACCOUNT_PLATFORM_CFM_CONSUMER": "futures", "ACCOUNT_PLATFORM_INTX": "perpetuals"}
+)
+"""Those of derivatives, and the wallet that each is. Another platform is a wallet under its own name."""
+
+_TOLD: Final = ("type", "platform")
+"""Keys that some accounts of an answer may not lack while others have them."""
 
 
-def accounts_page(answer: object, code: Code, found: dict[str, Holding], seen: set[str]) -> str | None:
+def accounts_page(
+    answer: object,
+    code: Code,
+    found: dict[str, Holding],
+    seen: set[str],
+    apart: dict[str, dict[str, Holding]] | None = None,
+) -> str | None:
     """Add one page of accounts to `found`; return the cursor of the next page, None at the end.
 
     `seen` collects the accounts' ids over all pages: an account that comes twice would count twice.
-    An account must state its hold, and the page whether it is the last: without them nothing is proven.
+    `apart` collects what no spot order can spend, by the name of its wallet. An account must state its hold,
+    and the page whether it is the last: without them nothing is proven.
+    https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/accounts/list-accounts
     """
     page = mapping(answer, "the answer")
-    for entry in listing(page.get("accounts"), "accounts"):
-        row = mapping(entry, "an account")
+    rows = [mapping(entry, "an account") for entry in listing(page.get("accounts"), "accounts")]
+    before = len(seen)
+    for key in _TOLD:
+        if len({row.get(key) is None for row in rows}) > 1:
+            raise UnprovenAnswer(f"some accounts state their {key}, and some do not")
+    for row in rows:
         uuid = row.get("uuid")
         if isinstance(uuid, str) and uuid:
             if uuid in seen:
                 raise UnprovenAnswer(f"the account {uuid} comes twice")
             seen.add(uuid)
-        kind = text(row.get("type", "ACCOUNT_TYPE_CRYPTO"), "type of an account")
-        if kind in LEFT_OUT:
+        wallet = _wallet(row)
+        if wallet and apart is None:
             continue
-        if kind not in COUNTED:
-            raise UnprovenAnswer(f"an account is of a type that we do not know: {short(kind)}")
         available = mapping(row.get("available_balance"), "available_balance")
         currency = text(available.get("currency"), "available_balance.currency")
-        free = stated_amount(available, "value", currency)
+        free = stated_hold(available, "value", currency)
         hold = mapping(row.get("hold"), f"hold of {currency}")
         used = stated_hold(hold, "value", currency)
         for other in (row.get("currency", currency), hold.get("currency", currency)):
             if other != currency:
                 raise UnprovenAnswer(f"an account is in {short(other)} and in {currency}")
-        add(found, code(currency), free=free, used=used, total=summed((free, used)))
+        # One that is only not ready, and has nothing, states that there is nothing.
+        counts = not wallet or apart is None or (wallet in _NOT_READY and not (free or used))
+        held = found if counts or apart is None else apart.setdefault(wallet, {})
+        add(held, code(currency), free=free, used=used, total=summed((free, used)))
     more = page.get("has_next")
     if not isinstance(more, bool):
         raise UnprovenAnswer("has_next is missing, so it is not known whether this is the last page")
-    if not more:
-        return None
-    return text(page.get("cursor"), "cursor of the next page")
+    _hold_against_size(page.get("size"), len(rows), before, more=more)
+    return text(page.get("cursor"), "cursor of the next page") if more else None
+
+
+def _hold_against_size(size: object, rows: int, before: int, *, more: bool) -> None:
+    """Hold the number of accounts that a page states against its list.
+
+    It is that of the page, or of all pages: with a next page only an empty list is denied by it.
+    """
+    try:
+        counted = 0 if size is None else amount(size)
+    except ValueError:
+        return  # it states no number
+    if (counted > 0 and not rows) or (not more and counted > rows + before):
+        raise UnprovenAnswer(f"size is {short(size)}, and {rows} accounts are listed")
+
+
+def _wallet(row: Mapping[str, Any]) -> str:
+    """The wallet that an account is which no spot order can spend; empty: it can be traded from."""
+    kind = text(row.get("type", "ACCOUNT_TYPE_CRYPTO"), "type of an account")
+    if kind in LEFT_OUT:
+        return LEFT_OUT[kind]
+    if kind not in COUNTED:
+        raise UnprovenAnswer(f"an account is of a type that we do not know: {short(kind)}")
+    platform = "" if row.get("platform") is None else text(row["platform"], "platform of an account")
+    if platform and platform not in SPOT:
+        return PLATFORMS.get(platform, platform.removeprefix("ACCOUNT_PLATFORM_").lower())
+    for key, wallet in _NOT_READY_BY:
+        if not isinstance(row.get(key), bool | None):
+            raise UnprovenAnswer(f"{key} of an account is {short(row[key])}")
+        if row.get(key) is False:
+            return wallet
+    return "" if row.get("deleted_at") in (None, "") else "deleted"
+
+
+_NOT_READY_BY: Final = (("active", "inactive"), ("ready", "not ready"))
+"""Keys that say whether an account may be used and traded from, and the wallet that it is otherwise."""
+
+_NOT_READY: Final = frozenset({"deleted", *(wallet for _, wallet in _NOT_READY_BY)})
 
 
 OLDER_COUNTED: Final = frozenset({"wallet", "fiat"})
@@ -252,7 +315,8 @@ def _take_page(seen: StatedBalance, answer: object, query: Mapping[str, list[str
     if "cursor" not in query:
         seen.accounts.clear()
         seen.holdings.clear()
-    seen.goes_on = accounts_page(answer, code, seen.holdings, seen.accounts) is not None
+        seen.apart.clear()
+    seen.goes_on = accounts_page(answer, code, seen.holdings, seen.accounts, seen.apart) is not None
 
 
 def _take_older(seen: StatedBalance, answer: object, query: object, code: Code) -> None:
@@ -593,6 +657,7 @@ class Coinbase:
 
     async def balance(self, turn: BalanceTurn) -> FetchedBalance:
         found: dict[str, Holding] = {}
+        apart: dict[str, dict[str, Holding]] = {}
         wanted: dict[str, Any] = {"limit": 250}
         accounts: set[str] = set()
         cursors: set[str] = set()
@@ -600,11 +665,11 @@ class Coinbase:
             page = await self._ask("v3PrivateGetBrokerageAccounts", wanted)
             if not cursors and turn.known is not None:
                 return FetchedBalance(turn.known)
-            cursor = accounts_page(page, self._caller.code, found, accounts)
+            cursor = accounts_page(page, self._caller.code, found, accounts, apart)
             if cursor is None:
-                if not cursors:
+                if not cursors and not apart:
                     turn.keep(found)
-                return FetchedBalance(found)
+                return FetchedBalance(found, apart=MappingProxyType(apart))
             if cursor in cursors:
                 raise UnprovenAnswer("the list of accounts comes round to a page that was read already")
             cursors.add(cursor)

@@ -139,8 +139,12 @@ class Unstated(UnprovenAnswer):
 BOUND: Final = frozenset({"B", "S", "M"})
 """Suffixes of assets that are staked, bonded or opted in: there, and not to be traded."""
 
-LEFT_OUT: Final = frozenset({"HOLD", "T"})
-"""Suffixes of what is no money of the account: pending and tokenized parts. (T alone is a currency.)"""
+PENDING: Final = "HOLD"
+"""The suffix of money that is not there yet. It is a wallet of this name in small letters."""
+
+TERM: Final = re.compile(r"(?P<code>[A-Z0-9]*[A-Z]{2})[0-9]{2}")
+"""What is bonded may be called by its code and the days that unbonding takes: DOT28. (C98 is a code of its
+own, and so are LUNA2 and ETH2.)"""
 
 FEE_CREDITS: Final = "KFEE"
 
@@ -164,7 +168,7 @@ def holdings(answer: object, code: Code) -> dict[str, Holding]:
 
     What earns or is staked stands under a code with a suffix and belongs to the same asset. `.F` earns
     by itself and can be traded, so it is free; the others are bound, so they are used. Both are also
-    told apart, as `earning` and `staked`.
+    told apart, as `earning` and `staked`. `.T` is a tokenized stock, which stays apart under its own name.
     """
     envelope = envelope_of(answer)
     if set(envelope) == {"error"}:
@@ -172,7 +176,7 @@ def holdings(answer: object, code: Code) -> dict[str, Holding]:
     found: dict[str, Holding] = {}
     for asset, entry in mapping(envelope.get("result"), "result").items():
         base, _, suffix = asset.partition(".")
-        if asset == FEE_CREDITS or suffix in LEFT_OUT:
+        if asset == FEE_CREDITS or suffix == PENDING:
             continue
         row = mapping(entry, f"result.{asset}")
         total = stated_amount(row, "balance", asset)
@@ -181,7 +185,9 @@ def holdings(answer: object, code: Code) -> dict[str, Holding]:
         if "credit" in row or "credit_used" in row:
             credit = less(stated_amount(row, "credit", asset), stated_amount(row, "credit_used", asset))
         if suffix in BOUND:
-            add(found, code(base), free=NOTHING, used=total, total=total, staked=total)
+            term = TERM.fullmatch(base)
+            staked = code(base if term is None else term["code"])
+            add(found, staked, free=NOTHING, used=total, total=total, staked=total)
         else:
             known = base if suffix in {"", "F"} else asset  # a suffix we do not know stays apart
             free = less(total, held)
@@ -190,6 +196,17 @@ def holdings(answer: object, code: Code) -> dict[str, Holding]:
             earning = free if suffix == "F" else NOTHING
             add(found, code(known), free=free, used=held, total=total, earning=earning)
     return found
+
+
+def pending(answer: object, code: Code) -> dict[str, dict[str, Holding]]:
+    """The wallet of what a BalanceEx answer states as pending, which no order can spend; none: nothing is."""
+    found: dict[str, Holding] = {}
+    for asset, entry in result_of(answer).items():
+        base, _, suffix = asset.partition(".")
+        if suffix == PENDING:
+            total = stated_amount(mapping(entry, f"result.{asset}"), "balance", asset)
+            add(found, code(base), free=NOTHING, used=total, total=total)
+    return {PENDING.lower(): found} if found else {}
 
 
 def _take_balance(seen: StatedBalance, answer: object, query: object, code: Code) -> None:
@@ -561,9 +578,10 @@ class Kraken:
     async def balance(self, turn: BalanceTurn) -> FetchedBalance:
         answer = await self._ask("privatePostBalanceEx")
         try:
-            return FetchedBalance(turn.holdings(answer, holdings))
+            found = turn.holdings(answer, holdings)
         except Unstated:
             return FetchedBalance({}, stated=False)
+        return FetchedBalance(found, apart=pending(answer, self._code))
 
     def proves_answered(self, answer: object) -> object:
         return envelope_of(answer)

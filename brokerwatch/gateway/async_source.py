@@ -21,7 +21,7 @@ from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import Failure, classify
 from brokerwatch.gateway.loop import Loop
 from brokerwatch.health.outcome import Fetching, FetchOutcome, NotAsked
-from brokerwatch.messages import Balance, Fault, FaultKind
+from brokerwatch.messages import Balance, Fault, FaultKind, Wallet
 
 
 class Refrained(Exception):
@@ -124,10 +124,11 @@ class AsyncSource:
         try:
             async with deadline:
                 found = await self._read(deadline_s)
+            apart = {name: Wallet(holdings=held, as_of=as_of) for name, held in found.apart.items()}
             balance = Balance(
                 holdings=found.holdings,
                 as_of=as_of,
-                wallets=found.wallets,
+                wallets={**found.wallets, **apart},
                 stated=found.stated,
                 unread=found.unread,
             )

@@ -10,8 +10,9 @@ from typing import Any, Final
 import pytest
 
 from brokerwatch.dropin.guard import guard
+from brokerwatch.dropin.proof import Proof
 from brokerwatch.errors import BalanceUnknown
-from brokerwatch.exchanges.coinbase import older_holdings
+from brokerwatch.exchanges.coinbase import Coinbase, older_holdings
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.simulator import (
     SimulatedCoinbase,
@@ -232,3 +233,35 @@ def test_the_older_list_adds_up_wallets_of_one_currency_and_leaves_vaults_out() 
     ]
     found = older_holdings({"data": rows, "pagination": {"next_uri": ""}}, str)
     assert {code: str(held.total) for code, held in found.items()} == {"BTC": "0.3"}
+
+
+def test_money_that_no_spot_order_can_spend_is_taken_out_of_what_ccxt_adds_up() -> None:
+    def account(currency: str, amount: str, platform: str) -> dict[str, Any]:
+        return {
+            "uuid": f"{currency}-{platform}",
+            "type": "ACCOUNT_TYPE_FIAT",
+            "platform": f"ACCOUNT_PLATFORM_{platform}",
+            "available_balance": {"value": amount, "currency": currency},
+            "hold": {"value": "0", "currency": currency},
+        }
+
+    rows = [
+        account("USD", "100.5", "CONSUMER"),
+        account("USD", "500", "CFM_CONSUMER"),
+        account("EUR", "7", "INTX"),
+    ]
+    proof = Proof(Coinbase.profile, str)
+    proof.take("https://x/api/v3/brokerage/accounts", json.dumps({"accounts": rows, "has_next": False}))
+    whole = {"USD": 600.5, "EUR": 7.0}
+    found: dict[str, Any] = {part: dict(whole) for part in ("free", "total")}
+    found |= {"used": {"USD": 0.0, "EUR": 0.0}, "USD": {"free": 600.5, "used": 0.0, "total": 600.5}}
+    proof.agree(found)
+    proof.take_apart_out(found)
+    assert found == {
+        "free": {"USD": 100.5},
+        "used": {"USD": 0.0},
+        "total": {"USD": 100.5},
+        "USD": {"free": 100.5, "used": 0.0, "total": 100.5},
+    }
+    with pytest.raises(UnprovenAnswer, match="ccxt reads"):
+        proof.agree({"total": {"USD": 601.0}})

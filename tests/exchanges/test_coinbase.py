@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from brokerwatch.exchanges import coinbase as coinbase_adapter
@@ -94,3 +96,93 @@ def test_coinbase_accounts_without_an_id_are_all_counted() -> None:
     for uuid in ("", None, 7):
         twice = [coinbase_account("USD", "1", "0", uuid=uuid), coinbase_account("USD", "2", "0", uuid=uuid)]
         assert coinbase({"accounts": twice, "has_next": False}) == {"USD": held("3", "0", "3")}
+
+
+def read_apart(*accounts: dict[str, object], **page: object) -> tuple[dict[str, Holding], Any]:
+    found: dict[str, Holding] = {}
+    apart: dict[str, dict[str, Holding]] = {}
+    answer = {**COINBASE, "accounts": list(accounts), **page}
+    assert coinbase_adapter.accounts_page(answer, as_it_is, found, set(), apart) is None
+    return found, apart
+
+
+@pytest.mark.parametrize(
+    ("said", "wallet"),
+    [
+        ({"platform": "ACCOUNT_PLATFORM_CFM_CONSUMER"}, "futures"),
+        ({"platform": "ACCOUNT_PLATFORM_INTX"}, "perpetuals"),
+        ({"platform": "ACCOUNT_PLATFORM_OF_TOMORROW"}, "of_tomorrow"),
+        ({"type": "ACCOUNT_TYPE_VAULT"}, "vault"),
+        ({"type": "ACCOUNT_TYPE_PERP_FUTURES"}, "perpetuals"),
+        ({"active": False}, "inactive"),
+        ({"ready": False}, "not ready"),
+        ({"deleted_at": "2024-01-01T00:00:00Z"}, "deleted"),
+    ],
+    ids=repr,
+)
+def test_money_of_coinbase_that_no_spot_order_can_spend_lies_apart(
+    said: dict[str, object], wallet: str
+) -> None:
+    usual = {"platform": "ACCOUNT_PLATFORM_CONSUMER", "active": True, "ready": True, "deleted_at": None}
+    spot = coinbase_account("USD", "100.50", "0", **usual)
+    other = coinbase_account("USD", "500", "7", **{**usual, **said})
+    assert read_apart(spot, other) == (
+        {"USD": held("100.50", "0", "100.50")},
+        {wallet: {"USD": held("500", "7", "507")}},
+    )
+    assert coinbase({**COINBASE, "accounts": [spot, other]}) == {"USD": held("100.50", "0", "100.50")}
+
+
+@pytest.mark.parametrize("ready", [{"ready": False}, {"active": False}], ids=repr)
+def test_an_account_of_coinbase_that_is_not_ready_and_has_nothing_states_that_there_is_nothing(
+    ready: dict[str, object],
+) -> None:
+    assert read_apart(coinbase_account("USD", "0", "0", **ready)) == ({"USD": held("0", "0", "0")}, {})
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"platform": 7},
+        {"platform": ""},
+        {"platform": None},
+        {"type": None},
+        {"active": "yes"},
+        {"ready": 0},
+        {"available_balance": {"value": "-1", "currency": "USD"}},
+    ],
+    ids=repr,
+)
+def test_an_account_of_coinbase_that_does_not_say_what_others_say_proves_nothing(
+    broken: dict[str, object],
+) -> None:
+    usual = {"platform": "ACCOUNT_PLATFORM_CONSUMER", "active": True, "ready": True}
+    accounts = [
+        coinbase_account("USD", "1", "0", **usual),
+        coinbase_account("USD", "2", "0", **{**usual, **broken}),
+    ]
+    with pytest.raises(UnprovenAnswer):
+        read_apart(*accounts)
+
+
+@pytest.mark.parametrize("size", [9, "9", 2])
+def test_the_number_of_accounts_that_coinbase_states_denies_a_list_with_fewer(size: object) -> None:
+    one = coinbase_account("USD", "1", "0")
+    for accounts in ([], [one]):
+        with pytest.raises(UnprovenAnswer, match="size is"):
+            coinbase({**COINBASE, "accounts": accounts, "size": size})
+    following: dict[str, Any] = {"accounts": [], "size": size, "has_next": True, "cursor": "next"}
+    with pytest.raises(UnprovenAnswer, match="size is"):
+        coinbase_adapter.accounts_page(following, as_it_is, {}, set())
+
+
+@pytest.mark.parametrize("size", [0, 1, None, "integer", "1"])
+def test_a_size_that_agrees_or_is_no_number_denies_nothing(size: object) -> None:
+    one = coinbase_account("USD", "1", "0")
+    assert coinbase({**COINBASE, "accounts": [one], "size": size}) == {"USD": held("1", "0", "1")}
+    found: dict[str, Holding] = {}
+    seen: set[str] = set()
+    first = {"accounts": [one], "size": 2, "has_next": True, "cursor": "next"}
+    last = {"accounts": [coinbase_account("USD", "2", "0")], "size": 2, "has_next": False, "cursor": ""}
+    assert coinbase_adapter.accounts_page(first, as_it_is, found, seen) == "next"
+    assert coinbase_adapter.accounts_page(last, as_it_is, found, seen) is None, "it may count all pages"

@@ -12,6 +12,7 @@ from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.messages.trading import Status, StatusWord
 from tests.support.answers import (
     KRAKEN,
+    as_it_is,
     held,
     kraken,
 )
@@ -98,8 +99,54 @@ def test_what_earns_or_is_staked_at_kraken_belongs_to_its_asset() -> None:
         "USD": held("108", "5", "113", staked="3", earning="100"),
         "DOT": held("0", "7", "7", staked="7"),
         "T": held("4", "0", "4"),
+        "AAPL.T": held("6", "0", "6"),
         "NEW.X": held("1", "0", "1"),
     }
+
+
+def rows(**amounts: str) -> dict[str, Any]:
+    result = {code.replace("__", "."): {"balance": it, "hold_trade": "0"} for code, it in amounts.items()}
+    return {"error": [], "result": result}
+
+
+def test_kraken_staking_with_a_term_is_the_coin_and_codes_with_digits_of_their_own_stay() -> None:
+    found = kraken(rows(DOT="1.5", DOT28__S="25", SOL03__S="2", ATOM21__B="3", KAVA21__M="4"))
+    assert found == {
+        "DOT": held("1.5", "25", "26.5", staked="25"),
+        "SOL": held("0", "2", "2", staked="2"),
+        "ATOM": held("0", "3", "3", staked="3"),
+        "KAVA": held("0", "4", "4", staked="4"),
+    }
+    own = {
+        "C98": "1",
+        "LUNA2": "2",
+        "ETH2": "3",
+        "ETH2__S": "4",
+        "C98__S": "5",
+        "LUNA2__S": "6",
+        "DOT28": "7",
+    }
+    assert {code: str(it.total) for code, it in kraken(rows(**own)).items()} == {
+        "C98": "6",
+        "LUNA2": "8",
+        "ETH2": "7",
+        "DOT28": "7",
+    }, "a term stands with what is bonded alone"
+
+
+def test_a_tokenized_stock_of_kraken_is_told_under_its_own_name() -> None:
+    found = kraken(rows(AAPLx__T="12.5", AAPLx="1", USD="3"))
+    assert found["AAPLx.T"] == held("12.5", "0", "12.5")
+    assert found["AAPLx"] == held("1", "0", "1")
+
+
+def test_pending_money_of_kraken_lies_apart() -> None:
+    answer = rows(ZUSD="3", USD__HOLD="50", ETH__HOLD="2")
+    assert kraken(answer) == {"ZUSD": held("3", "0", "3")}
+    assert kraken_adapter.pending(answer, as_it_is) == {
+        "hold": {"USD": held("0", "50", "50"), "ETH": held("0", "2", "2")}
+    }
+    assert kraken_adapter.pending(rows(ZUSD="3"), as_it_is) == {}
 
 
 @pytest.mark.parametrize("suffix", ["S", "B", "M"])

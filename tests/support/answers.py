@@ -84,7 +84,6 @@ COINBASE: Final[dict[str, Any]] = {
     ],
     "has_next": False,
     "cursor": "",
-    "size": 2,
 }
 
 
