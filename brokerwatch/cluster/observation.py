@@ -117,7 +117,7 @@ def judged(
         )
     try:
         found = read(cast("object", outcome))
-        return Balance(holdings=found.holdings, as_of=asked, unread=found.unread)
+        return Balance(holdings=found.holdings, as_of=asked, unread=found.unread, summed=found.summed)
     except Exception as error:  # noqa: BLE001 - whatever cannot be read proves nothing
         return _fault(f"the balance that was observed: {_words(error)}")
 

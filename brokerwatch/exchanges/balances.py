@@ -36,6 +36,8 @@ class FetchedBalance:
     """Name to wallet, of those that the same answer states."""
     unread: frozenset[str] = frozenset()
     """Currencies that are named and of which not even the total is stated."""
+    summed: frozenset[str] | None = None
+    """The currencies in a sum that the answer states and that agrees with it; None: there is none."""
 
 
 MOST_DIGITS: Final = 27

@@ -55,6 +55,7 @@ from brokerwatch.exchanges.order_request import ANY_RULES, OrderRequest
 from brokerwatch.exchanges.positions import Named, position
 from brokerwatch.exchanges.rate_limit import Budget
 from brokerwatch.exchanges.refusals import RefusalWords, admit, joined, maps, trusted_answer
+from brokerwatch.exchanges.sums import STATED_SUMS, summed
 from brokerwatch.messages import Candle, Holding, Position, Product
 from brokerwatch.messages.balance import less
 from brokerwatch.messages.trading import Status, StatusWord
@@ -547,10 +548,11 @@ class Okx:
     async def balance(self, turn: BalanceTurn) -> FetchedBalance:
         answer = await self._ask("privateGetAccountBalance")
         found = turn.holdings(answer, holdings)
+        whole = summed(STATED_SUMS["okx"], answer, self._caller.code)
         if not turn.wants_funding:
-            return FetchedBalance(found)
+            return FetchedBalance(found, summed=whole)
         funding = await turn.aside("privateGetAssetBalances", funding_holdings)
-        return FetchedBalance(found, MappingProxyType({"funding": funding}))
+        return FetchedBalance(found, MappingProxyType({"funding": funding}), summed=whole)
 
     def proves_answered(self, answer: object) -> object:
         return [listing(row.get("details"), "details") for row in rows_of(answer) or [{"details": None}]]

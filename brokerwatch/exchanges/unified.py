@@ -36,6 +36,7 @@ from brokerwatch.exchanges.order_traits import ANY_FORM, IdForm, OrderTraits
 from brokerwatch.exchanges.positions import Named, position, position_rows
 from brokerwatch.exchanges.raw_rows import TOTAL_ALONE, WHOLE, Proof, proofs
 from brokerwatch.exchanges.row_names import named_by
+from brokerwatch.exchanges.sums import STATED_SUMS, summed
 from brokerwatch.messages import Candle, Holding, Position, Product
 from brokerwatch.messages.balance import NOTHING, known_total, less
 from brokerwatch.messages.trading import Status
@@ -79,7 +80,11 @@ def stated(instance: Any, structure: object, code: Code, body: str = "") -> Fetc
     read = {code: total[code] for code in total if code in proven and code not in unread}
     if unread and not read:
         raise UnprovenAnswer(f"no amount of {', '.join(sorted(unread))[:SHOWN]} can be read")
-    return FetchedBalance(holdings({**balance, "total": read}, proven), unread=unread)
+    return FetchedBalance(
+        holdings({**balance, "total": read}, proven),
+        unread=unread,
+        summed=summed(STATED_SUMS.get(instance.id), raw, code),
+    )
 
 
 def observed_balance(instance: Any, structure: object) -> FetchedBalance:

@@ -131,6 +131,7 @@ class AsyncSource:
                 wallets={**found.wallets, **apart},
                 stated=found.stated,
                 unread=found.unread,
+                summed=found.summed,
             )
         except BaseException as error:  # whatever a source raises is a fault, not a crash
             task = asyncio.current_task()
