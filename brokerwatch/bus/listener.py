@@ -21,6 +21,7 @@ from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.config.cluster_settings import DEFAULT_HEALTH_ENDPOINT, endpoint_mistake
 from brokerwatch.errors import ConfigError, ListenerStopped, Problem, UnknownBroker
 from brokerwatch.health.changes import Change
+from brokerwatch.health.merging import merged
 from brokerwatch.messages import Reading
 from brokerwatch.routing.objections import Candidate
 from brokerwatch.routing.router import Router
@@ -40,8 +41,10 @@ class Listener:
                 print(received.reading.broker, received.reading.available)
 
     `start` and `stop` are for the thread that owns the listener; every other method may be called from any
-    thread and takes no answer from the network. When two clusters have a broker of the same name, the
-    listener shows the reading that is not available, if there is one.
+    thread and takes no answer from the network. Several endpoints may be of one cluster: the newest evidence
+    counts, and a veto that any of them has published. When several clusters report on a broker of the same
+    name, it is available only if each of them that is still heard says so; the amounts are those that were
+    asked for last, and `detail` says where they disagree (`brokerwatch.health.merging`).
 
     Args:
         *endpoints: health endpoints, `tcp://host:port` or `ipc://path`; one cluster's default when there is
@@ -67,6 +70,8 @@ class Listener:
         self._newest: dict[_Key, ReceivedReading] = {}
         self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
         """The iterators that the program still holds: one that was dropped gets no more changes."""
+        self._known: dict[str, dict[tuple[str, str], ReceivedReading]] = {}
+        """Broker to the newest reading that came from each sender over each endpoint."""
         self._readings: dict[str, Reading] = {}
         self._started = False
         self._stopped = False
@@ -202,14 +207,26 @@ class Listener:
         if all(station.complete for station in self._stations):
             self.complete.set()
 
+    def _merged(self, known: Mapping[tuple[str, str], ReceivedReading]) -> Reading:
+        """What the readings of one broker amount to, which came over several endpoints or from several
+        clusters."""
+        names: dict[tuple[str, str], str] = {}
+        owners: dict[str, list[Reading]] = {}
+        for (endpoint, source), received in known.items():
+            # Two clusters may share their name. Two lives of a supervisor share no epoch.
+            name = names.setdefault((source, received.stamp.epoch), f"{source} at {endpoint}")
+            owners.setdefault(name, []).append(received.reading)
+        return merged(owners, self._clock.now())
+
     def _receive(self, endpoint: str, received: ReceivedReading, *, changed: bool) -> None:
         """Take a reading from a station, on the station's thread."""
         reading = received.reading
         key = (endpoint, received.stamp.src, reading.broker)
         with self._lock:
-            if len(self._stations) > 1:
-                named = [one.reading for one in self.heard() if one.reading.broker == reading.broker]
-                reading = next((one for one in named if not one.available), reading)
+            known = self._known.setdefault(reading.broker, {})
+            known[endpoint, received.stamp.src] = received
+            if len(known) > 1:
+                reading = self._merged(known)
             before = self._readings.get(reading.broker)
             if before is not None:
                 self._readings[reading.broker] = reading
