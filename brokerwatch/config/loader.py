@@ -211,6 +211,7 @@ def _rules(table: TomlTable, policy: Rules) -> Rules:
     rules = Rules(
         start_unknown=table.switch("start_unknown", default=policy.start_unknown),
         final_auth=table.switch("final_auth", default=policy.final_auth),
+        auth_probes_s=table.numbers("auth_probes_s", policy.auth_probes_s),
         maintenance_state=table.switch("maintenance_state", default=policy.maintenance_state),
         window_fetches=table.whole("window_fetches", policy.window_fetches),
         window_minimum=table.whole("window_minimum", policy.window_minimum),

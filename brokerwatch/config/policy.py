@@ -31,8 +31,13 @@ class Rules:
     start_unknown: bool = False
     """Every start of an account is in state UNKNOWN; else its very first start is in state HEALTHY."""
     final_auth: bool = False
-    """Credentials that the exchange refuses end all private calls, until an operator's reset or other
-    credentials. Permissions that it refuses make the broker unavailable at once."""
+    """Credentials that the exchange refuses make the broker unavailable at once, and are asked again as
+    `auth_probes_s` says. Then all private calls end, until an operator's reset or other credentials.
+    Permissions that it refuses make the broker unavailable at once."""
+    auth_probes_s: tuple[float, ...] = ()
+    """Seconds until a refused key is asked again: the first number after the first refusal, the next after
+    the second. After the last one the refusal is final. A key that has never worked is asked again once.
+    Only with `final_auth`."""
     maintenance_state: bool = False
     """Maintenance that the exchange announces is a state and not an error."""
     window_fetches: int = 0
@@ -56,6 +61,8 @@ SIMPLE: Final = Rules()
 GUARDED: Final = Rules(
     start_unknown=True,
     final_auth=True,
+    # Six requests at most, the first refused one included: exchanges lock out keys that go on asking.
+    auth_probes_s=(1.0, 60.0, 300.0, 900.0, 3_600.0),
     maintenance_state=True,
     window_fetches=20,
     successes_to_recover=2,
@@ -97,6 +104,10 @@ def rule_mistakes(rules: Rules) -> list[tuple[str, str]]:
         found.append(("successes_to_recover", f"expected from 1 to 100, not {rules.successes_to_recover}"))
     if len(rules.confirm_after_s) > 10 or not all(0 < wait <= LONGEST_S for wait in rules.confirm_after_s):
         found.append(("confirm_after_s", "expected up to 10 numbers of seconds above 0; [] switches it off"))
+    if len(rules.auth_probes_s) > 10 or not all(0 < wait <= LONGEST_S for wait in rules.auth_probes_s):
+        found.append(
+            ("auth_probes_s", "expected up to 10 numbers of seconds above 0; [] makes it final at once")
+        )
     if rules.backoff_s is not None and not 0 < rules.backoff_s[0] <= rules.backoff_s[1] <= LONGEST_S:
         found.append(("backoff_s", "expected [shortest, longest] in seconds above 0; [] switches it off"))
     if rules.max_age_s is not None and (math.isnan(rules.max_age_s) or rules.max_age_s <= 0):

@@ -40,9 +40,14 @@ def wait_s(health: Health, poll_interval_s: float, now: Instant, uniform: Unifor
 
     A pause that the exchange asks for is kept under every policy, and so is the end of a lockout.
     """
-    if poll_interval_s == float("inf") or Reason.AUTH in health.vetoes.laid:
-        return float("inf")
+    if poll_interval_s == float("inf"):
+        return poll_interval_s
     wait = _wait_s(health, poll_interval_s, uniform)
+    if Reason.AUTH in health.vetoes.laid:
+        if health.probe_at is None:
+            return float("inf")
+        if health.probe_at.up_s > now.up_s:
+            wait = health.probe_at.up_s - now.up_s
     if health.fault is not None and health.fault.retry_after_s <= LONGEST_WAIT_S:
         # The lane answers the next fetch with a longer pause, as a lockout: the account is then unavailable.
         wait = max(wait, health.fault.retry_after_s)

@@ -18,7 +18,7 @@ contract that its users know, and it lasts until the third fault at the latest.
 
 *The evidence and the vetoes are kept apart.* The outcomes of fetches are evidence. Silence, death and an
 operator's hold are vetoes of the supervisor. The broker lays two vetoes itself, when private calls must stop:
-the exchange locked the key out, or refused it for good. Neither is written into the other: silence does not
+the exchange locked the key out, or refused it. Neither is written into the other: silence does not
 count as errors, and when a hold ends, the state is what it would have been without it. `verdict` combines the
 two. It is the only function that decides.
 
@@ -26,6 +26,12 @@ two. It is the only function that decides.
 numbers) a life starts UNKNOWN. Maintenance that the exchange itself announces is a state and no error. A
 rolling window of weighted faults trips it too, so that error, error, success, repeated for ever, does not
 pass. An unavailable broker needs more than one success.
+
+*A refused key is asked again, and seldom.* Exchanges refuse keys that are valid, once or for minutes. They
+also lock out a key that is refused and goes on asking. So from the first refusal on the broker is not
+available. A key that has worked is confirmed after a second, and then asked after growing waits
+(`Rules.auth_probes_s`); a success brings it back. After the last of them the refusal is final, until a reset
+or other credentials. A key that has never worked is confirmed once.
 
 Here is the table, which the code below reads. TRIP is the fault that reaches the threshold or the window's
 share. PARTIAL is a success when more are required. A dash cannot happen.
@@ -101,11 +107,16 @@ PRECEDENCE: Final = (
     Reason.LOOP,
     Reason.LOCKED_OUT,
     Reason.AUTH,
+    Reason.UNPROVEN,
 )
 """The vetoes, strongest first: the first one that is laid gives the reason."""
 
-OWN_VETOES: Final = frozenset({Reason.LOCKED_OUT, Reason.AUTH})
-"""The vetoes that a broker lays on itself: private calls have stopped. The others are the supervisor's."""
+BARS: Final = frozenset({Reason.LOCKED_OUT, Reason.AUTH})
+"""The vetoes under which private calls have stopped. A broker lays them on itself."""
+
+OWN_VETOES: Final = BARS | {Reason.UNPROVEN}
+"""The vetoes that a broker lays on itself. The others are the supervisor's. `UNPROVEN` is laid only where the
+evidence is good, so it ranks below every reason of the evidence that is not (`brokerwatch.health.proof`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +203,12 @@ class Health:
     """The outcomes in the rolling window, oldest first; None is a success. Empty without a window."""
     funded: bool = False
     """Whether any balance ever held anything: from then on an empty answer is doubted."""
+    refusals: int = 0
+    """How many times in a row the exchange refused the key, where refusals are final in the end."""
+    probe_at: Instant | None = None
+    """When the refused key may be asked again; None: it is not refused, or for good."""
     vetoes: Vetoes = NO_VETOES
-    """The broker's own vetoes, those of `OWN_VETOES`."""
+    """The broker's own vetoes, those of `BARS`."""
     doubts: Doubts = NO_DOUBTS
     """What the newest answers left out; `health.stated` folds it before each read comes here."""
 
@@ -215,6 +230,8 @@ class Health:
         successes = self.successes + 1 if self.state in _TO_PROVE else 0
         partial = 0 < successes < self.rules.successes_to_recover
         moved = self._moved(Happening.PARTIAL if partial else Happening.SUCCESS, now)
+        if self.probe_at is not None:
+            moved = moved._unrefused(now)
         return replace(
             moved,
             error_count=0,
@@ -233,13 +250,17 @@ class Health:
         if fault.kind is FaultKind.MAINTENANCE and self.rules.maintenance_state:
             closed = self._moved(Happening.CLOSED, now)
             return replace(closed, fault=fault, successes=0, vetoes=vetoes)
-        final = self.rules.final_auth and fault.kind in _ABOUT_CREDENTIALS
-        if final and fault.kind is FaultKind.AUTH:
-            vetoes = vetoes.lay(
-                Reason.AUTH, f"refused until `brokerwatch reset` or new credentials: {fault.detail}", now
-            )
+        at_once = self.rules.final_auth and fault.kind in _ABOUT_CREDENTIALS
+        refusals, probe_at = self.refusals, self.probe_at
+        if at_once and fault.kind is FaultKind.AUTH:
+            if not refusals or probe_at is not None:
+                refusals += 1  # what is final is counted no further
+            probe_at = self._next_probe(refusals, now)
+            vetoes = _refused(vetoes, fault.detail, probe_at, now)
+        elif probe_at is not None and probe_at.up_s <= now.up_s:
+            probe_at = self._next_probe(refusals, now)  # it was asked, and the key is in doubt as before
         count, recent = self.error_count + 1, self._window(fault.kind)
-        trips = count >= self.threshold or final or self._too_many(recent)
+        trips = count >= self.threshold or at_once or self._too_many(recent)
         target = TRANSITIONS[self.state, Happening.TRIP if trips else Happening.FAULT]
         return replace(
             self,
@@ -251,6 +272,8 @@ class Health:
             successes=0,
             # The outcomes from before the outage must not count against a recovery.
             recent=() if target is HealthState.UNAVAILABLE else recent,
+            refusals=refusals,
+            probe_at=probe_at,
             vetoes=vetoes,
         )
 
@@ -268,8 +291,8 @@ class Health:
         return self if vetoes is self.vetoes else replace(self.ignored(now), vetoes=vetoes)
 
     def reset(self, now: Instant) -> Health:
-        """An operator, or new credentials, end a final refusal. A lockout of the exchange stays."""
-        return replace(self.ignored(now), vetoes=self.vetoes.lift(now, Reason.AUTH))
+        """An operator, or new credentials, end a refusal. A lockout of the exchange stays."""
+        return self.ignored(now)._unrefused(now)
 
     def remembered(self, balance: Balance, now: Instant) -> Health:
         """A balance from before a restart was found. A newer one is kept. It proves no health."""
@@ -282,10 +305,21 @@ class Health:
         """The health that the next life starts with: all that was known, and no proof."""
         return replace(self._moved(Happening.RESTART, now), version=0, successes=0)
 
-    @property
-    def barred(self) -> bool:
-        """Whether no private call may go out."""
-        return bool(self.vetoes.laid)
+    def barred(self, now: Instant) -> bool:
+        """Whether no private call may go out: a lockout, or a refused key whose next probe is not due."""
+        if Reason.LOCKED_OUT in self.vetoes.laid:
+            return True
+        due = self.probe_at is not None and now.up_s >= self.probe_at.up_s
+        return Reason.AUTH in self.vetoes.laid and not due
+
+    def _unrefused(self, now: Instant) -> Health:
+        return replace(self, refusals=0, probe_at=None, vetoes=self.vetoes.lift(now, Reason.AUTH))
+
+    def _next_probe(self, refusals: int, now: Instant) -> Instant | None:
+        """When the key may be asked again after so many refusals; None: never."""
+        # A balance was read with this key: another key is another account.
+        waits = self.rules.auth_probes_s if self.balance is not None else self.rules.auth_probes_s[:1]
+        return None if refusals > len(waits) else _later(now, waits[max(0, refusals - 1)])
 
     def _moved(self, happening: Happening, now: Instant) -> Health:
         target = TRANSITIONS[self.state, happening]
@@ -314,6 +348,17 @@ def locked_out(vetoes: Vetoes, why: str, until: Instant, now: Instant) -> Vetoes
     if before is not None and before.until is not None and before.until.up_s >= until.up_s:
         return vetoes
     return vetoes.lay(Reason.LOCKED_OUT, f"until {utc_time(until.wall_us)}: {why}", now, until=until)
+
+
+def _refused(vetoes: Vetoes, why: str, probe_at: Instant | None, now: Instant) -> Vetoes:
+    """With the refusal laid, and when the key is asked again."""
+    if probe_at is None:
+        words = f"refused until `brokerwatch reset` or new credentials: {why}"
+    else:
+        words = f"refused, and asked again at {utc_time(probe_at.wall_us)}: {why}"
+    before = vetoes.laid.get(Reason.AUTH)
+    veto = Veto(now if before is None else before.since, clipped(words))
+    return replace(vetoes, laid=MappingProxyType({**vetoes.laid, Reason.AUTH: veto}))
 
 
 def utc_time(wall_us: int) -> str:

@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from brokerwatch.clock import Instant
 from brokerwatch.config.policy import SIMPLE, Rules
-from brokerwatch.health.state_machine import OWN_VETOES, Health, Veto, Vetoes
+from brokerwatch.health.state_machine import BARS, Health, Veto, Vetoes
 from brokerwatch.health.stated import NO_DOUBTS, Absence, Doubts
 from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reason, Wallet
 
@@ -54,6 +54,8 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True):
     lifted_us: int
     doubts: Doubts = NO_DOUBTS
     """An older version wrote none."""
+    refusals: _Count = 0
+    probe_at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ def written(health: Health, now: Instant, boot: str = "") -> str:
         vetoes=health.vetoes.laid,
         lifted_us=health.vetoes.lifted_us,
         doubts=health.doubts,
+        refusals=health.refusals,
+        probe_at=health.probe_at,
     )
     return msgspec.json.encode(document, enc_hook=_plain).decode()
 
@@ -95,7 +99,7 @@ def read(text: str, *, threshold: int, rules: Rules = SIMPLE) -> Written:
         raise ValueError(f"not a health of ours: {error}") from error
     if found.form != FORM:
         raise ValueError(f"written in form {found.form}; this version reads {FORM}")
-    if not OWN_VETOES.issuperset(found.vetoes):
+    if not BARS.issuperset(found.vetoes):
         # Nothing would ever lift it.
         raise ValueError(f"not a health of ours: no broker lays {', '.join(sorted(found.vetoes))} on itself")
     if not _plausible(found):
@@ -112,6 +116,8 @@ def read(text: str, *, threshold: int, rules: Rules = SIMPLE) -> Written:
         successes=found.successes,
         recent=found.recent,
         funded=found.funded,
+        refusals=found.refusals,
+        probe_at=found.probe_at,
         vetoes=Vetoes(laid=MappingProxyType(dict(found.vetoes)), lifted_us=found.lifted_us),
         doubts=Doubts(
             missing=MappingProxyType(dict(found.doubts.missing)),
@@ -124,7 +130,7 @@ def read(text: str, *, threshold: int, rules: Rules = SIMPLE) -> Written:
 
 def _plausible(found: _Document) -> bool:
     """Whether every moment and count is one that a clock and a broker can have."""
-    moments = [found.written, found.since]
+    moments = [found.written, found.since, *([] if found.probe_at is None else [found.probe_at])]
     for veto in found.vetoes.values():
         moments += [veto.since] if veto.until is None else [veto.since, veto.until]
     if found.balance is not None:
@@ -135,7 +141,7 @@ def _plausible(found: _Document) -> bool:
         moments += [absence.since, absence.first, absence.newest]
     moments += [fills.at for fills in found.doubts.taken.values()]
     counts = (
-        *(found.error_count, found.version, found.successes, found.lifted_us),
+        *(found.error_count, found.version, found.successes, found.lifted_us, found.refusals),
         *(absence.reads for absence in absences),
     )
     return all(0 <= count < LARGEST_US for count in counts) and all(
@@ -162,11 +168,15 @@ def carried_over(stored: Written, now: Instant, boot: str = "") -> Health:
         then = moved(moment)
         return Instant(min(then.wall_us, now.wall_us), min(then.up_s, now.up_s))
 
+    def awaited(moment: Instant | None) -> Instant | None:
+        if moment is None:
+            return None
+        latest = Instant(now.wall_us + round(LONGEST_VETO_S * 1_000_000), now.up_s + LONGEST_VETO_S)
+        then = moved(moment)
+        return latest if then.up_s > latest.up_s else then
+
     def veto(laid: Veto) -> Veto:
-        until = None if laid.until is None else moved(laid.until)
-        if until is not None and until.up_s > now.up_s + LONGEST_VETO_S:
-            until = Instant(now.wall_us + round(LONGEST_VETO_S * 1_000_000), now.up_s + LONGEST_VETO_S)
-        return Veto(moved(laid.since), laid.detail, until)
+        return Veto(moved(laid.since), laid.detail, awaited(laid.until))
 
     def wallet(known: Wallet) -> Wallet:
         as_of = None if known.as_of is None else observed(known.as_of)
@@ -198,6 +208,7 @@ def carried_over(stored: Written, now: Instant, boot: str = "") -> Health:
         health,
         since=moved(health.since),
         balance=balance,
+        probe_at=awaited(health.probe_at),
         vetoes=Vetoes(laid=laid, lifted_us=health.vetoes.lifted_us),
         doubts=doubts,
     )

@@ -33,6 +33,7 @@ from brokerwatch.cli.text import history_line, history_object
 from brokerwatch.cli.time_arguments import moment
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
+from brokerwatch.config.policy import GUARDED
 from brokerwatch.errors import StoreError
 from brokerwatch.messages import HealthState, Reading, Reason
 from brokerwatch.simulator import SimulatedKraken, serve
@@ -388,14 +389,18 @@ def heartbeats(listener: Listener, name: str, count: int) -> None:
 def test_a_final_refusal_ends_private_calls_until_a_reset_and_over_a_restart(
     kraken: SimulatedKraken, tmp_path: Path
 ) -> None:
-    spec = simulated_spec(kraken, "k", policy="guarded", poll_interval_s=0.05)
+    rules = replace(GUARDED, auth_probes_s=(0.2,))
+    spec = simulated_spec(kraken, "k", policy="guarded", rules=rules, poll_interval_s=0.05)
     with cluster_of(spec, state=str(tmp_path)) as cluster, Listener(cluster.health_endpoint) as listener:
         wait_for_reading(listener, "k", lambda reading: reading.available)
         money = cluster.broker("k").reading().cash
         kraken.set_fault("bad_key")
         refused = wait_for_reading(listener, "k", lambda reading: reading.reason is Reason.AUTH)
-        assert "`brokerwatch reset`" in refused.detail
+        assert "asked again at" in refused.detail
         calls = kraken.private_calls
+        until(lambda: "`brokerwatch reset`" in listener.reading("k").detail)
+        assert kraken.private_calls == calls + 1, "it was confirmed once"
+        calls += 1
         kraken.mend()
         for _ in range(10):
             assert cluster.broker("k").get_account_balance() == money, "the last known, and no call"
@@ -425,7 +430,7 @@ def test_other_credentials_end_what_was_final_for_the_old_ones(
     for _ in range(2):
         with cluster_of(wrong, state=str(tmp_path)) as cluster, Listener(cluster.health_endpoint) as listener:
             wait_for_reading(listener, "k", lambda reading: reading.reason is Reason.AUTH)
-    assert kraken.private_calls == 1, "the second life did not ask again"
+    assert kraken.private_calls == 1, "the second life did not ask again before the time"
     with cluster_of(right, state=str(tmp_path)) as cluster, Listener(cluster.health_endpoint) as listener:
         wait_for_reading(listener, "k", lambda reading: reading.available)
 

@@ -146,6 +146,7 @@ def test_what_the_file_leaves_out_has_the_documented_default(loaded: Loader) -> 
 RULES: Final[Mapping[str, tuple[str, object, str]]] = {
     "start_unknown": ("true", True, "false"),
     "final_auth": ("true", True, "false"),
+    "auth_probes_s": ("[1, 60, 300, 900, 3600]", (1.0, 60.0, 300.0, 900.0, 3_600.0), "[]"),
     "maintenance_state": ("true", True, "false"),
     "window_fetches": ("20", 20, "0"),
     "window_minimum": ("9", 9, "6"),
@@ -373,6 +374,13 @@ BROKER_VALUES: Final = {
     "no currency": ("cash_currencies = []", "expected at least one currency"),
     "a label that is no text": ("labels = { a = 1 }", "expected texts as values"),
     "an unknown policy": ('policy = "paranoid"', "expected simple or guarded, not 'paranoid'"),
+    "a proof that ends before the next poll": ("max_proof_age_s = 18", "more than 18 s"),
+    "a proof that ends before a quiet poll": (
+        "max_proof_age_s = 30\nquiet_poll_interval_s = 60",
+        "more than 68 s",
+    ),
+    "a proof of no time": ("max_proof_age_s = 0\npoll_interval_s = inf", "more than 8 s"),
+    "a proof that is no number": ("max_proof_age_s = nan", "inf for no limit, not nan"),
     "too few requests": ("requests_per_s = 0", "from 0.01 to 10000"),
     "too many requests": ("requests_per_s = inf", "not inf"),
     "requests that are no number": ("requests_per_s = nan", "not nan"),

@@ -192,11 +192,19 @@ def test_maintenance_and_permissions_are_looked_at_slowly(poll_s: float) -> None
 # Refused keys ---------------------------------------------------------------------------------------
 
 
+def test_a_refused_key_is_asked_again_when_its_time_has_come_and_not_sooner() -> None:
+    refused = after(Fault(FaultKind.AUTH))
+    assert waits(refused) == (1.0, 1.0)
+    assert waits(refused.restarted(NOW)) == (1.0, 1.0)
+    assert waits(after(Fault(FaultKind.AUTH), rules=replace(GUARDED, auth_probes_s=(90.0,)))) == (90.0, 90.0)
+
+
 def test_a_key_that_is_refused_for_good_is_never_asked_by_itself() -> None:
-    barred = after(Fault(FaultKind.AUTH))
+    barred = after(*[Fault(FaultKind.AUTH)] * 6)
     assert waits(barred) == (math.inf, math.inf)
     assert waits(barred.restarted(NOW).ignored(NOW)) == (math.inf, math.inf)
-    assert waits(barred.reset(NOW)) == (1.0, 2.0), "from then on as after any other outage"
+    assert waits(barred.reset(NOW)) != (math.inf, math.inf), "from then on as after any other outage"
+    assert waits(after(Fault(FaultKind.AUTH)).reset(NOW)) == (1.0, 2.0)
 
 
 def test_under_simple_a_refused_key_is_asked_ever_more_seldom_from_the_threshold_on() -> None:
@@ -256,8 +264,14 @@ def test_whatever_happened_the_exchanges_words_are_honoured_and_every_wait_is_bo
         if math.isinf(poll_s):
             assert math.isinf(found), "what is asked only by hand is not polled"
             continue
-        if Reason.AUTH in health.vetoes.laid:
+        if Reason.AUTH in health.vetoes.laid and health.probe_at is None:
             assert math.isinf(found)
+            event("refused for good")
+            continue
+        if health.probe_at is not None and health.probe_at.up_s > now.up_s:
+            lockout = health.vetoes.laid.get(Reason.LOCKED_OUT)
+            assert found >= health.probe_at.up_s - now.up_s
+            assert lockout is not None or found <= 3_600.0
             event("refused")
             continue
         assert 0.0 < found < math.inf

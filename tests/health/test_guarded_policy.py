@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from brokerwatch.clock import Instant
 from brokerwatch.config.policy import GUARDED, POLICIES, SIMPLE, WEIGHTS, Rules, rule_mistakes
 from brokerwatch.health.state_machine import (
+    BARS,
     NO_VETOES,
-    OWN_VETOES,
     PRECEDENCE,
     TRANSITIONS,
     Happening,
@@ -145,17 +145,23 @@ class Oracle:
         changed = [i for i in range(length) if self.states[i + 1] is not self.states[i]]
         return self.steps[changed[-1]][1] if changed else NOW
 
-    def refused(self, length: int) -> bool:
-        """Whether the exchange refused the key for good, and it was not reset since."""
-        told = [
-            i
-            for i in range(length)
-            if self.rules.final_auth
-            and (one := self.steps[i][0].fault) is not None
-            and one.kind is FaultKind.AUTH
-        ]
-        resets = [i for i in range(length) if self.steps[i][0].what == "reset"]
-        return bool(told) and (not resets or told[-1] > resets[-1])
+    def refusal(self, length: int) -> tuple[bool, float | None]:
+        """Whether the exchange has refused the key, and from when on it may be asked again; None: never."""
+        refused, probe_s, times, waits = False, None, 0, self.rules.auth_probes_s[:1]
+        for (step, now), where in zip(self.steps[:length], self.columns, strict=False):
+            if step.what == "reset" or (step.balance is not None and probe_s is not None):
+                refused, probe_s, times = False, None, 0
+            if step.balance is not None:
+                waits = self.rules.auth_probes_s
+            if step.fault is None or where != "fault":
+                continue
+            if self.rules.final_auth and step.fault.kind is FaultKind.AUTH:
+                times = times if refused and probe_s is None else times + 1
+                refused = True
+                probe_s = now.up_s + waits[times - 1] if times <= len(waits) else None
+            elif probe_s is not None and probe_s <= now.up_s:
+                probe_s = now.up_s + waits[times - 1]
+        return refused, probe_s
 
     def locked_until(self, length: int) -> float | None:
         """When the lockout ends that holds now; None when none does."""
@@ -206,11 +212,14 @@ def test_under_any_rules_everything_is_as_the_whole_history_says() -> None:
             assert health.funded is any(
                 s.balance is not None and s.balance.holdings for s, _ in steps[:length]
             )
-            laid = {Reason.AUTH} if oracle.refused(length) else set[Reason]()
+            refused, probe_s = oracle.refusal(length)
+            laid = {Reason.AUTH} if refused else set[Reason]()
             until_s = oracle.locked_until(length)
             laid |= {Reason.LOCKED_OUT} if until_s is not None else set()
             assert set(health.vetoes.laid) == laid, place
-            assert health.barred is bool(laid), place
+            may_be_asked = refused and probe_s is not None and probe_s <= now.up_s
+            assert (None if health.probe_at is None else health.probe_at.up_s) == probe_s, place
+            assert health.barred(now) is (until_s is not None or (refused and not may_be_asked)), place
             if until_s is not None:
                 until = health.vetoes.laid[Reason.LOCKED_OUT].until
                 assert until is not None
@@ -223,6 +232,8 @@ def test_under_any_rules_everything_is_as_the_whole_history_says() -> None:
             where = column(step, rules)
             if where == "neutral":
                 changed = replace(health, version=before.version, vetoes=before.vetoes)
+                if step.what == "reset":
+                    changed = replace(changed, refusals=before.refusals, probe_at=before.probe_at)
                 assert changed == before, place
                 assert health.version == before.version + (0 if health is before else 1), place
                 assert health.vetoes is before.vetoes or step.what != "neutral", place
@@ -375,6 +386,7 @@ def test_every_kind_of_fault_has_a_weight_from_nothing_to_one() -> None:
         "nonce_clock": 0.2,
         "bad_response": 0.5,
         "client_bug": 0.0,
+        "other": 1.0,
     }
 
 
@@ -454,18 +466,79 @@ def test_faults_during_maintenance_are_counted_and_convict_only_after_it() -> No
 # Refused keys ---------------------------------------------------------------------------------------
 
 
-def test_the_exchanges_word_against_a_key_is_final_at_once_under_guarded() -> None:
-    health = at_once(success(), fault(REFUSED))
-    assert (health.state, health.error_count, health.barred) == (X, 1, True)
+PROBES_S: Final = (1.0, 60.0, 300.0, 900.0, 3_600.0)
+"""A second, then 1, 5 and 15 minutes, then an hour: six requests with the one that was refused first."""
+
+
+def refused_until_final(health: Health) -> tuple[list[float], Health]:
+    """When a key is asked again that is refused each time, in seconds from now; and the health at the end."""
+    now, asked_s = NOW, list[float]()
+    health = fold(health, fault(REFUSED), now)
+    while health.probe_at is not None:
+        assert len(asked_s) < 20
+        assert health.barred(moved(health.probe_at, -0.001))
+        assert not health.barred(health.probe_at)
+        assert verdict(health.state, health.vetoes) == Verdict(available=False, reason=Reason.AUTH)
+        asked_s.append(health.probe_at.up_s - now.up_s)
+        now = health.probe_at
+        health = fold(health, fault(REFUSED), now)
+    return asked_s, health
+
+
+def test_a_key_that_worked_is_asked_again_six_requests_at_most_and_is_then_refused_for_good() -> None:
+    asked_s, health = refused_until_final(at_once(success()))
+    assert asked_s == list(PROBES_S)
+    assert (health.state, health.refusals, health.barred(moved(NOW, 1e9))) == (X, 6, True)
     veto = health.vetoes.laid[Reason.AUTH]
     assert (veto.since, veto.until) == (NOW, None)
     assert veto.detail == "refused until `brokerwatch reset` or new credentials: invalid key"
-    assert verdict(health.state, health.vetoes).reason is Reason.AUTH
-    assert not at_once(fault(REFUSED), rules=SIMPLE).barred
+    assert fold(health, fault(REFUSED), moved(NOW, 1e9)).refusals == 6
 
 
-def test_no_success_and_no_restart_brings_a_refused_key_back() -> None:
-    health = at_once(fault(REFUSED), success(), success(), RESTART, success(), WOKEN)
+def test_a_key_that_never_worked_is_confirmed_once() -> None:
+    asked_s, health = refused_until_final(at_once())
+    assert asked_s == [1.0]
+    assert health.barred(moved(NOW, 1e9))
+    assert refused_until_final(at_once(rules=replace(GUARDED, auth_probes_s=())))[0] == []
+
+
+def test_a_first_refusal_makes_it_unavailable_and_says_when_the_key_is_asked_again() -> None:
+    health = at_once(success(), fault(REFUSED))
+    assert (health.state, health.error_count, health.barred(NOW)) == (X, 1, True)
+    asked_at = utc_time(NOW.wall_us + 1_000_000)
+    assert health.vetoes.laid[Reason.AUTH].detail == f"refused, and asked again at {asked_at}: invalid key"
+    assert not at_once(fault(REFUSED), rules=SIMPLE).barred(NOW)
+
+
+@pytest.mark.parametrize("refusals", range(1, 6))
+def test_a_success_brings_a_key_back_that_is_not_refused_for_good(refusals: int) -> None:
+    health, now = at_once(success()), NOW
+    for _ in range(refusals):
+        health = fold(health, fault(REFUSED), now)
+        assert health.probe_at is not None
+        now = health.probe_at
+    health = fold(fold(health, success(), now), success(), now)
+    assert verdict(health.state, health.vetoes) == Verdict(available=True, reason=Reason.OK)
+    assert (health.refusals, health.probe_at) == (0, None)
+    assert refused_until_final(health)[0] == list(PROBES_S), "from the beginning again"
+
+
+def test_an_error_at_a_probe_is_no_refusal_and_puts_the_next_one_off() -> None:
+    health = at_once(success(), fault(REFUSED))
+    assert fold(health, fault(), NOW).probe_at == health.probe_at, "it was not the probe"
+    later = moved(NOW, 1.0)
+    health = fold(health, fault(), later)
+    assert (health.refusals, health.probe_at) == (1, moved(later, 1.0))
+
+
+def test_a_restart_forgets_no_refusal() -> None:
+    before = at_once(success(), fault(REFUSED), fault(REFUSED))
+    after = fold(before, RESTART, NOW)
+    assert (after.refusals, after.probe_at, after.vetoes) == (2, before.probe_at, before.vetoes)
+
+
+def test_no_success_and_no_restart_brings_a_key_back_that_is_refused_for_good() -> None:
+    health = at_once(fault(REFUSED), fault(REFUSED), success(), success(), RESTART, success(), WOKEN)
     assert health.state is H
     assert verdict(health.state, health.vetoes) == Verdict(available=False, reason=Reason.AUTH)
     back = fold(health, RESET, moved(NOW, 5.0))
@@ -477,12 +550,12 @@ def test_no_success_and_no_restart_brings_a_refused_key_back() -> None:
 def test_a_reset_forgives_no_outage() -> None:
     assert at_once(fault(REFUSED), RESET).state is X
     assert at_once(fault(REFUSED), RESET, success()).state is R
-    assert at_once(fault(LOCKED), RESET).barred, "a lockout is the exchange's"
+    assert at_once(fault(LOCKED), RESET).barred(NOW), "a lockout is the exchange's"
 
 
 def test_its_word_against_the_permissions_makes_it_unavailable_and_may_be_asked_again() -> None:
     health = at_once(success(), fault(FORBIDDEN))
-    assert (health.state, health.error_count, health.barred) == (X, 1, False)
+    assert (health.state, health.error_count, health.barred(NOW)) == (X, 1, False)
     assert at_once(success(), fault(FORBIDDEN), rules=SIMPLE).state is D
 
 
@@ -492,13 +565,13 @@ def test_its_word_against_the_permissions_makes_it_unavailable_and_may_be_asked_
 @pytest.mark.parametrize("rules", POLICIES.values(), ids=list(POLICIES))
 def test_a_lockout_bars_every_private_call_exactly_until_its_end(rules: Rules) -> None:
     health = at_once(success(), fault(LOCKED), rules=rules)
-    assert health.barred
+    assert health.barred(NOW)
     veto = health.vetoes.laid[Reason.LOCKED_OUT]
     assert veto.until == moved(NOW, 900.0)
     assert veto.detail == f"until {utc_time(NOW.wall_us + 900_000_000)}: locked"
     assert health.woken(moved(NOW, 899.999)) is health
     over = health.woken(moved(NOW, 900.0))
-    assert not over.barred
+    assert not over.barred(moved(NOW, 900.0))
     assert over.version == health.version + 1
     assert over.vetoes.lifted_us == NOW.wall_us + 900_000_000
     assert over == replace(health, version=over.version, vetoes=over.vetoes)
@@ -525,9 +598,9 @@ def test_a_lockout_that_is_told_twice_ends_with_the_later_and_began_with_the_fir
 
 def test_a_lockout_of_a_moment_bars_for_that_moment() -> None:
     health = at_once(success(), fault(Fault(FaultKind.RATE_LIMITED, lockout_s=0.5)))
-    assert health.barred
+    assert health.barred(NOW)
     assert health.woken(moved(NOW, 0.499)) is health
-    assert not health.woken(moved(NOW, 0.5)).barred
+    assert not health.woken(moved(NOW, 0.5)).barred(moved(NOW, 0.5))
 
 
 def test_a_lockout_that_is_told_again_with_the_same_end_keeps_its_first_words() -> None:
@@ -548,8 +621,8 @@ def test_a_moment_is_told_in_utc_wherever_the_machine_stands(monkeypatch: pytest
 
 def test_a_lockout_outlasts_a_restart_and_the_maintenance() -> None:
     health = at_once(fault(replace_lockout(CLOSED)), RESTART)
-    assert (health.state, health.barred) == (U, True)
-    assert at_once(fault(replace_lockout(REFUSED))).vetoes.laid.keys() == OWN_VETOES
+    assert (health.state, health.barred(NOW)) == (U, True)
+    assert at_once(fault(replace_lockout(REFUSED))).vetoes.laid.keys() == BARS
 
 
 def replace_lockout(what: Fault) -> Fault:
@@ -621,7 +694,7 @@ def timeless(health: Health) -> tuple[object, ...]:
 @given(
     history=our.histories(8),
     rules=our.rules(),
-    others=st.lists(st.sampled_from([reason for reason in PRECEDENCE if reason not in OWN_VETOES])),
+    others=st.lists(st.sampled_from([reason for reason in PRECEDENCE if reason not in BARS])),
 )
 def test_held_out_is_out_over_all_that_a_broker_meets_and_lays_itself(
     history: list[Step], rules: Rules, others: list[Reason]
@@ -649,6 +722,7 @@ def test_the_numbers_of_the_policies_are_the_documented_ones() -> None:
         Rules(
             start_unknown=False,
             final_auth=False,
+            auth_probes_s=(),
             maintenance_state=False,
             window_fetches=0,
             window_minimum=6,
@@ -664,6 +738,7 @@ def test_the_numbers_of_the_policies_are_the_documented_ones() -> None:
         Rules(
             start_unknown=True,
             final_auth=True,
+            auth_probes_s=PROBES_S,
             maintenance_state=True,
             window_fetches=20,
             window_minimum=6,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from brokerwatch.config.policy import GUARDED, SIMPLE, WEIGHTS, Rules
 from brokerwatch.health.state_machine import (
-    OWN_VETOES,
+    BARS,
     Health,
     verdict,
 )
@@ -63,6 +63,9 @@ def picture(health: Health) -> tuple[object, ...]:
         tuple(0.0 if kind is None else WEIGHTS[kind] for kind in health.recent),
         health.successes,
         frozenset(health.vetoes.laid),
+        health.refusals,
+        health.probe_at is None,
+        health.balance is None,
     )
 
 
@@ -143,12 +146,13 @@ def hold(before: Health, step: Step, now: Health, trail: Trail) -> None:
         assert not has.available, ("a restart proves nothing", trail)
         assert (now.balance, now.vetoes, now.recent) == (before.balance, before.vetoes, before.recent), trail
     if Reason.AUTH in before.vetoes.laid and step is not RESET:
-        assert Reason.AUTH in now.vetoes.laid, ("a refused key stays refused", trail)
+        comes_back = where == "success" and before.probe_at is not None
+        assert (Reason.AUTH in now.vetoes.laid) is not comes_back, ("a refused key stays refused", trail)
     if Reason.LOCKED_OUT in before.vetoes.laid and step is not WOKEN:
         assert Reason.LOCKED_OUT in now.vetoes.laid, ("only time ends a lockout", trail)
-    assert now.barred is bool(now.vetoes.laid), trail
-    assert not (now.barred and has.available), trail
-    assert set(now.vetoes.laid) <= OWN_VETOES, trail
+    assert now.barred(NOW) is bool(now.vetoes.laid), trail
+    assert not (now.barred(NOW) and has.available), trail
+    assert set(now.vetoes.laid) <= BARS, trail
     assert (now.successes > 0) is (now.state is R), trail
 
 

@@ -394,7 +394,19 @@ def test_a_health_with_any_one_character_changed_or_cut_off_is_a_health_or_a_val
         assert not check(text[:length])
 
 
-@pytest.mark.parametrize("key", sorted(set(json.loads(written(example(), LATER))) - {"doubts"}))
+LATER_KEYS: Final = {"doubts", "refusals", "probe_at"}
+"""Keys that the first version did not write."""
+
+
+def test_what_the_first_version_wrote_is_read() -> None:
+    document = plain()
+    for key in LATER_KEYS:
+        del document[key]
+    found = read(json.dumps(document), threshold=3).health
+    assert (found.refusals, found.probe_at) == (0, None)
+
+
+@pytest.mark.parametrize("key", sorted(json.loads(written(example(), LATER)).keys() - LATER_KEYS))
 def test_a_key_that_is_missing_is_an_error(key: str) -> None:
     document = plain()
     del document[key]

@@ -376,6 +376,7 @@ def own_rules(draw: DrawFn) -> Rules:
     return Rules(
         start_unknown=draw(st.booleans()),
         final_auth=draw(st.booleans()),
+        auth_probes_s=draw(st.sampled_from(((), (1.0,), (1.0, 60.0, 900.0)))),
         maintenance_state=draw(st.booleans()),
         window_fetches=window,
         window_minimum=draw(st.sampled_from((1, 2, 4))),
