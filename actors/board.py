@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import msgspec
 
-from brokerwatch.clock import Instant
+from brokerwatch.clock import LEAP_S, Instant
 from brokerwatch.errors import UnknownBroker
 from brokerwatch.health.reading import composed
 from brokerwatch.health.state_machine import Health, Vetoes
@@ -24,7 +25,7 @@ from brokerwatch.messages import Balance, Reading, Reason
 class Slot:
     """One broker's place on the board, for any thread. To read it is one attribute access, without a lock."""
 
-    __slots__ = ("_changed", "_evidence", "_health", "_lock", "_vetoes", "available_until_s", "reading")
+    __slots__ = ("_changed", "_evidence", "_health", "_lock", "_vetoes", "reading", "until")
 
     def __init__(
         self,
@@ -39,7 +40,8 @@ class Slot:
         self._health = health
         self._vetoes = vetoes
         self.reading = composed(evidence, vetoes)
-        self.available_until_s = self.reading.available_until_s
+        self.until = _until(self.reading)
+        """Until when the reading is available: in monotonic seconds, and as leads of the other clocks."""
 
     def write_evidence(self, evidence: Reading, health: Health) -> bool:
         """Write the broker's evidence. False, and nothing changes, when newer evidence stands here."""
@@ -93,13 +95,21 @@ class Slot:
 
     def _compose(self) -> None:
         before, reading = self.reading, composed(self._evidence, self._vetoes)
-        until_s = reading.available_until_s
+        until = _until(reading)
         # There is no call between these two, at which another thread could run: it must not read that this
         # broker is unavailable and then see it as available.
         self.reading = reading
-        self.available_until_s = until_s
+        self.until = until
         if self._changed is not None:
             self._changed(before, reading)
+
+
+_NO_LEAP: Final = (float("inf"), float("inf"))
+
+
+def _until(reading: Reading) -> tuple[float, float, float]:
+    wall_s, asleep_s = _NO_LEAP if reading.leads is None else reading.leads
+    return reading.available_until_s, wall_s + LEAP_S, asleep_s + LEAP_S
 
 
 class Board:

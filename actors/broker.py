@@ -10,7 +10,6 @@ waiters are answered. So a call that meets the third fault finds the broker unav
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -19,6 +18,8 @@ from typing import Any, Final, assert_never
 
 from brokerwatch.actors.base import Actor, tell
 from brokerwatch.actors.board import Slot
+from brokerwatch.actors.broker_log import BrokerLog
+from brokerwatch.actors.proof_watch import ProofWatch
 from brokerwatch.actors.protocol import (
     LATE_S,
     Alarms,
@@ -58,12 +59,8 @@ from brokerwatch.messages import (
 )
 from brokerwatch.storage.journal import Journal
 
-_log: Final = logging.getLogger(__name__)
-
 SPREAD_FROM_S: Final = 2.0
 """Accounts with a longer poll interval than this are spread over the interval after their first poll."""
-
-_OUT: Final = frozenset({HealthState.UNAVAILABLE, HealthState.RECOVERING, HealthState.MAINTENANCE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +95,7 @@ class BrokerActor(Actor):
         self._context = context
         self._publish = publish
         self._waiters: list[Future[Reading]] = []
-        self._not_asked = ""
-        """Why the newest fetch was not made; empty when it was."""
+        self._log = BrokerLog(spec.name)
         self._unchanged = 0
         """How many reads in a row found the same holdings."""
         self._schedule = 0
@@ -115,6 +111,7 @@ class BrokerActor(Actor):
         self._capabilities = self._calls.published
         self._ordered_s = float("-inf")
         """When the newest order ended, in monotonic seconds; infinite while one is under way."""
+        self._watch = ProofWatch(spec, context.source, context.clock, context.heartbeat_s, health)
 
     def begin(self) -> None:
         now, before = self._now(), self._context.slot.reading
@@ -131,6 +128,7 @@ class BrokerActor(Actor):
     def handle(self, message: Any) -> None:
         """Handle one message of `BrokerMessage`."""
         known: BrokerMessage = message
+        self._look_for_a_leap()
         match known:
             case Poll(ticket):
                 if ticket == self._schedule:
@@ -144,6 +142,8 @@ class BrokerActor(Actor):
             case Tick():
                 self._later(self._context.heartbeat_s, Tick())
                 self._give_up_a_lost_fetch()
+                if self._watch.hung_call(self._now(), None if self._fetching is None else self._started):
+                    self._report()
                 self._beat()
             case ReportNow():
                 self._report()
@@ -171,8 +171,8 @@ class BrokerActor(Actor):
                     self._fetch()  # only an answer ends maintenance, and now there may be one
             case Ordered():
                 self._order(known)
-            case Observed(outcome):
-                self._count(outcome)
+            case Observed(outcome, dated):
+                self._count(outcome, dated=dated)
                 now = self._now()
                 self._plan(now, since=now)
             case Unanswered(fault):
@@ -194,6 +194,8 @@ class BrokerActor(Actor):
         now, published = self._now(), self._published
         nothing_new = (
             published is not None
+            # Before it ends: the wait since the last fault may have made the bound longer.
+            and published.proven_until_s > now.up_s + 2 * self._context.heartbeat_s
             and published.capabilities is self._capabilities
             and self._health.woken(now) is self._health
             and now.up_s - self._counted_s < self._context.heartbeat_s
@@ -213,7 +215,7 @@ class BrokerActor(Actor):
         awake = self._health.woken(now)
         if awake is not self._health:
             self._show(BrokerAlive, awake)
-        if self._health.barred:
+        if self._health.barred(now):
             # No private call goes out. The waiters get the last known balance.
             self._plan(now)
             self._answer()
@@ -231,6 +233,17 @@ class BrokerActor(Actor):
         if self._fetching is not None and waited_s > limit_s:
             self._fetching.cancel()
             self._fold(Fault(FaultKind.NETWORK, f"the fetch never ended; given up after {waited_s:.1f} s"))
+
+    def _look_for_a_leap(self) -> None:
+        """When the machine slept, nothing from before counts. It is no fault. The exchange is asked now."""
+        if not self._watch.leap(self._now()):
+            return
+        self._report()
+        if self._fetching is not None:
+            # It was asked before, on a connection from before. Its waiters get the outcome of the next one.
+            self._fetching.cancel()
+            self._fetching = None
+        self._fetch()
 
     def _order(self, order: Ordered) -> None:
         """The known balance is overtaken until one is read that was asked for after the order's end."""
@@ -265,8 +278,11 @@ class BrokerActor(Actor):
         self._plan(self._now())
         self._answer()
 
-    def _count(self, outcome: FetchOutcome) -> None:
-        """Fold an outcome, and publish and record the new health."""
+    def _count(self, outcome: FetchOutcome, *, dated: bool = True) -> None:
+        """Fold an outcome, and publish and record the new health.
+
+        `dated`: whether it is known when the outcome was asked for.
+        """
         now, before = self._now(), self._health
         found: FetchOutcome | Unconfirmed = outcome
         last = before.balance
@@ -280,6 +296,7 @@ class BrokerActor(Actor):
                 same = last is not None and found.holdings == last.holdings and not before.doubts.missing
                 self._unchanged = self._unchanged + 1 if same and before.fault is None else 0
                 self._learn(self._calls.succeeded(READ, now))
+                self._watch.succeeded(found.as_of, self._eased_s(), dated=dated)
                 self._show(BalanceSeen, before.seen(found, now))
             case Fault():
                 self._unchanged = 0
@@ -292,22 +309,22 @@ class BrokerActor(Actor):
                 self._show(BrokerAlive, before.locked(until, why, now))
             case NotAsked(why):
                 self._show(BrokerAlive, before.ignored(now))
-                self._log_not_asked(why)
+                self._log.not_asked(why)
         self._counted_s = now.up_s
         if not isinstance(outcome, NotAsked):
-            self._not_asked = ""
+            self._log.asked()
         if not isinstance(outcome, NotAsked) or outcome.locked_until is not None:
             # The same amounts once more are not urgent to store; after a kill the balance is a little older.
             news = not (isinstance(found, Balance) and self._unchanged)
             self._context.journal.health(self._spec, self._epoch, self._health, now, news=news)
-        self._log_flip(before, self._health)
+        self._log.folded(before, self._health)
 
     def _plan(self, now: Instant, *, since: Instant | None = None) -> None:
         """Schedule the next poll, in place of an earlier one. `since`: when the account was last asked."""
         began = self._started if since is None else since
-        spec = self._spec
-        interval_s = backoff.eased_s(spec.poll_interval_s, spec.quiet_poll_interval_s, self._unchanged)
+        interval_s = self._eased_s()
         wait_s = backoff.wait_s(self._health, interval_s, now, self._context.uniform)
+        self._watch.planned(wait_s)
         if wait_s == interval_s:
             # The usual poll keeps its interval, however long the fetch took.
             wait_s -= now.up_s - began.up_s
@@ -316,6 +333,11 @@ class BrokerActor(Actor):
                 wait_s = self._context.uniform(wait_s / 10, wait_s)
         self._schedule += 1
         self._later(wait_s, Poll(self._schedule))
+
+    def _eased_s(self) -> float:
+        """Seconds between two polls of an account that is healthy."""
+        spec = self._spec
+        return backoff.eased_s(spec.poll_interval_s, spec.quiet_poll_interval_s, self._unchanged)
 
     def _show(self, kind: Callable[[Reading], BrokerEvent], health: Health) -> None:
         """Take this health: first on the board, then on the bus."""
@@ -331,15 +353,19 @@ class BrokerActor(Actor):
             capabilities=self._capabilities,
             ordered_s=self._ordered_s,
             closed_markets=self._calls.closed,
+            proof=self._watch.proof,
+            longest_age_s=self._watch.longest_age_s(),
+            leads=self._watch.leads,
         )
         self._published = reading
         if self._context.slot.write_evidence(reading, health):
             self._publish(kind(reading))
+            self._log.shown(before, reading)
             if before is not None and (before.state, before.verdict) != (reading.state, reading.verdict):
                 self._context.journal.moved(before, reading, now)
         else:
             # A newer incarnation has the slot. This actor hung, was replaced, and woke up.
-            _log.warning("%s: a replaced actor woke up and ends", self._spec.name)
+            self._log.replaced()
             self.stop()
 
     def _answer(self) -> None:
@@ -347,36 +373,6 @@ class BrokerActor(Actor):
         for waiter in waiters:
             if waiter.set_running_or_notify_cancel():
                 waiter.set_result(self._context.slot.reading)
-
-    def _log_flip(self, before: Health, after: Health) -> None:
-        name = self._spec.name
-        for reason, veto in after.vetoes.laid.items():
-            if reason not in before.vetoes.laid:
-                _log.error("%s is %s: %s", name, reason, veto.detail)
-        mistake = after.fault is not None and after.fault.kind is FaultKind.CLIENT_BUG
-        if mistake and (before.fault is None or before.fault.kind is not FaultKind.CLIENT_BUG):
-            _log.error(
-                "%s: a mistake on our side of the connection, of the configuration or of brokerwatch: %s",
-                name,
-                "" if after.fault is None else after.fault.detail,
-            )
-        was_out, is_out = before.state in _OUT, after.state in _OUT
-        if is_out and not was_out and after.fault is not None:
-            _log.warning(
-                "%s is %s after %d consecutive errors; the last: %s: %s",
-                name,
-                after.state.name.lower(),
-                after.error_count,
-                after.fault.kind,
-                after.fault.detail,
-            )
-        elif was_out and not is_out:
-            _log.warning("%s is available again", name)
-
-    def _log_not_asked(self, why: str) -> None:
-        if not self._not_asked:
-            _log.warning("%s: %s", self._spec.name, why)
-        self._not_asked = why
 
     def _later(self, delay_s: float, message: BrokerMessage) -> None:
         me = self.actor_ref

@@ -111,9 +111,13 @@ class Ordered:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The outcome of a call of the trader's own. It is evidence like any other, and cost no request."""
+    """The outcome of a call of the trader's own. It is evidence like any other, and cost no request.
+
+    `dated`: whether the trader said when the call was made.
+    """
 
     outcome: Balance | Fault
+    dated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,21 @@
 Decisions and durations use the monotonic reading, which no clock adjustment can move. The wall
 reading is only shown to people and carried between processes. Nothing below the actors asks for
 the time by itself; it is handed an `Instant`.
+
+There is one exception. A machine that sleeps, or a virtual machine that is paused, does not count that time
+in its monotonic clock, and what was true before is told as if it were new. `Leads` are how far other clocks
+are ahead of the monotonic one. When a lead grows by more than `LEAP_S`, time has passed that the monotonic
+clock did not count (`leapt`).
 """
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final, Protocol
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,6 +60,19 @@ def local_text(wall_us: int, *, shows_zone: bool = False) -> str:
     return (local if shows_zone else local.replace(tzinfo=None)).isoformat(sep=" ")
 
 
+Leads = tuple[float, float]
+"""Seconds that the wall clock, and the clock that counts sleep, are ahead of the monotonic clock."""
+LEAP_S: Final = 5.0
+"""A lead that grows by more than this is a leap. Adjustments of a wall clock that is kept by the network
+are smaller between two looks."""
+
+
+def leapt(before: Leads, after: Leads) -> float:
+    """Seconds that passed uncounted by the monotonic clock between two looks; 0 when it is no leap."""
+    gone_s = max(after[0] - before[0], after[1] - before[1])
+    return gone_s if gone_s > LEAP_S else 0.0
+
+
 class Clock(Protocol):
     """Where an actor or a thread gets its `now` from."""
 
@@ -62,6 +83,20 @@ class Clock(Protocol):
     def up_s(self) -> float:
         """Monotonic seconds only: the cheap question, asked on the trading thread."""
         ...
+
+    def leads(self) -> Leads:
+        """How far the other clocks are ahead of the monotonic one."""
+        ...
+
+
+_CLOCK_WITH_SLEEP: Final[int | None] = getattr(
+    time, "CLOCK_MONOTONIC" if sys.platform == "darwin" else "CLOCK_BOOTTIME", None
+)
+"""The clock that counts sleep, where there is one. On macOS `time.monotonic()` is another clock than
+`CLOCK_MONOTONIC`, which goes on while the system is asleep (its manual page of clock_gettime)."""
+_with_sleep_s: Final[Callable[[], float]] = (
+    time.monotonic if _CLOCK_WITH_SLEEP is None else partial(time.clock_gettime, _CLOCK_WITH_SLEEP)
+)
 
 
 class SystemClock:
@@ -75,13 +110,31 @@ class SystemClock:
     up_s = staticmethod(time.monotonic)
     """Monotonic seconds of this process."""
 
+    @staticmethod
+    def leads(
+        up_s: Callable[[], float] = time.monotonic,
+        wall_s: Callable[[], float] = time.time,
+        with_sleep_s: Callable[[], float] = _with_sleep_s,
+    ) -> Leads:
+        """How far the other clocks are ahead of the monotonic one.
+
+        The arguments are never given. A trading loop asks in every `is_available()`, and names that are bound
+        once are quicker.
+        """
+        now_s = up_s()
+        return wall_s() - now_s, with_sleep_s() - now_s
+
 
 class ManualClock:
-    """A clock that a test pushes. `jump_wall` moves the wall alone, as an NTP step would."""
+    """A clock that a test pushes.
+
+    `jump_wall` moves the wall alone, as an NTP step would; `sleep` is a machine that sleeps.
+    """
 
     def __init__(self, *, wall_us: int = 1_800_000_000_000_000, up_s: float = 1_000.0) -> None:
         self._wall_us = wall_us
         self._up_s = up_s
+        self._asleep_s = 0.0
 
     def now(self) -> Instant:
         """The moment this clock was last pushed to."""
@@ -90,6 +143,15 @@ class ManualClock:
     def up_s(self) -> float:
         """Monotonic seconds, as pushed."""
         return self._up_s
+
+    def leads(self) -> Leads:
+        """How far the other clocks are ahead, as pushed."""
+        return self._wall_us / 1_000_000 - self._up_s, self._asleep_s
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass that the monotonic reading does not count."""
+        self._wall_us += round(seconds * 1_000_000)
+        self._asleep_s += seconds
 
     def advance(self, seconds: float) -> None:
         """Let time pass on both readings. `seconds` must not be negative."""

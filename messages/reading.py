@@ -1,8 +1,8 @@
 """A reading is what is known about one account at one moment; a roster is the readings of all accounts.
 
 A `Reading` never changes. Its age and whether it is still valid are computed when they are read, so a reading
-that is kept and not renewed turns unavailable by itself. `ReadingData` is the same on the wire, where ages
-are those of the moment of sending.
+that is kept and not renewed turns unavailable by itself, and so does one whose newest success is too old.
+`ReadingData` is the same on the wire, where ages are those of the moment of sending.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from brokerwatch.clock import Clock, Instant
+from brokerwatch.clock import Clock, Instant, Leads, leapt
 from brokerwatch.messages.balance import Holding, amount, amount_text
 from brokerwatch.messages.health import FaultKind, HealthState, Reason, Verdict
 from brokerwatch.messages.trading import Capability, ClosedMarket
@@ -137,6 +137,11 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """Whether an order was sent after the balance was asked for: then it is stale, whatever its age."""
     capabilities: Mapping[str, Capability] = MappingProxyType({})
     """`read`, `trade` and `data`: the state of these kinds of call; empty where it is not known."""
+    proven_until_s: float = float("inf")
+    """The monotonic second of this process at which the newest success is too old to prove anything."""
+    leads: Leads | None = None
+    """How far the other clocks were ahead of the monotonic one when the reading was made; None: not known.
+    A leap since then makes the reading unproven."""
 
     closed_markets: Mapping[str, ClosedMarket] = MappingProxyType({})
     """Symbol to a market in which the exchange refuses orders of this account alone. It may be over; see
@@ -154,12 +159,22 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def available(self) -> bool:
         """Whether the account can be trusted right now."""
-        return self.verdict.available and self.clock.up_s() < self.valid_until_s
+        return self.clock.up_s() < self.available_until_s and not self._leapt
 
     @property
     def available_until_s(self) -> float:
         """The monotonic second until which `available` is True; minus infinity when it is False."""
-        return self.valid_until_s if self.verdict.available else float("-inf")
+        return min(self.valid_until_s, self.proven_until_s) if self.verdict.available else float("-inf")
+
+    @property
+    def unproven(self) -> bool:
+        """Whether no success stands behind the reading any more: the newest is too old, or the machine
+        slept."""
+        return self.clock.up_s() >= self.proven_until_s or self._leapt
+
+    @property
+    def _leapt(self) -> bool:
+        return self.leads is not None and leapt(self.leads, self.clock.leads()) > 0
 
     @property
     def expired(self) -> bool:
@@ -169,10 +184,12 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reason(self) -> Reason:
         """Why the account is, or is not, available. An expired reading of an available account is
-        `silent`."""
-        if self.verdict.available and self.expired:
+        `silent`, and one whose proof has ended is `unproven`."""
+        if not self.verdict.available:
+            return self.verdict.reason
+        if self.expired:
             return Reason.SILENT
-        return self.verdict.reason
+        return Reason.UNPROVEN if self.unproven else self.verdict.reason
 
     @property
     def status(self) -> str:
@@ -196,9 +213,11 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the last known balance is not the newest truth.
 
         True without a balance, when it is older than `max_age_s`, after a fault, after an order, and when the
-        reading has expired.
+        reading has expired or is not proven any more.
         """
-        if self.as_of is None or self.state is not HealthState.HEALTHY or self.expired or self.overtaken:
+        if self.as_of is None or self.state is not HealthState.HEALTHY or self.overtaken:
+            return True
+        if self.expired or self.unproven:
             return True
         if self.max_age_s is not None and self.clock.up_s() - self.as_of.up_s > self.max_age_s:
             return True
@@ -233,6 +252,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             labels=dict(self.labels),
             max_age_ms=None if self.max_age_s is None else round(self.max_age_s * 1_000),
             overtaken=self.overtaken,
+            proof_ms=self._proof_ms(),
             capabilities={
                 name: CapabilityData(
                     state=can.state,
@@ -262,6 +282,11 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             for symbol in longest[:MAX_CLOSED]
             if len(symbol) <= 64
         }
+
+    def _proof_ms(self) -> int | None:
+        if self.proven_until_s == float("inf") or not self.available:
+            return None
+        return max(0, round((self.proven_until_s - self.clock.up_s()) * 1_000))
 
     @classmethod
     def received(cls, data: ReadingData, *, clock: Clock, sent_up_s: float, valid_until_s: float) -> Reading:
@@ -297,6 +322,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             clock=clock,
             max_age_s=None if data.max_age_ms is None else data.max_age_ms / 1_000,
             overtaken=data.overtaken,
+            proven_until_s=float("inf") if data.proof_ms is None else sent_up_s + data.proof_ms / 1_000,
+            leads=clock.leads(),
             capabilities=MappingProxyType(
                 {
                     name: Capability(

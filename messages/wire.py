@@ -110,6 +110,8 @@ class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """A balance older than this is stale; null: no limit."""
     overtaken: bool = False
     """Whether an order was sent after the balance was asked for: then it is stale, whatever its age."""
+    proof_ms: Annotated[int, Meta(ge=0)] | None = None
+    """For how long after this was sent the newest success proves the account; null: no limit."""
     capabilities: Annotated[dict[str, CapabilityData], Meta(max_length=16)] = {}
     """`read`, `trade` and `data`: the state of these kinds of call; empty in the roster."""
     closed_markets: Annotated[

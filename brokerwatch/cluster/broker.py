@@ -34,6 +34,7 @@ class Broker:
         self._requests = requests
         self._slot = requests.slot
         self._up_s = clock.up_s
+        self._leads = clock.leads
         self._now = clock.now
         self.aio: Final = AioBroker(requests)
         """The same questions and orders, to be awaited."""
@@ -55,7 +56,11 @@ class Broker:
 
     def is_available(self) -> bool:
         """Whether this account can be trusted right now. Never waits."""
-        return self._up_s() < self._slot.available_until_s
+        until_s, wall_s, asleep_s = self._slot.until
+        if self._up_s() >= until_s:
+            return False
+        leads = self._leads()
+        return leads[0] <= wall_s and leads[1] <= asleep_s
 
     def reading(self) -> Reading:
         """How the account is: state, reason, since, balance, age, errors. Never waits."""

@@ -12,12 +12,13 @@ import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from brokerwatch.actors.board import Slot
-from brokerwatch.actors.protocol import LATE_S, BrokerMessage, FetchNow
+from brokerwatch.actors.protocol import LATE_S, BrokerMessage, FetchNow, Observed
 from brokerwatch.clock import Instant
 from brokerwatch.cluster.observation import asked_at, explained, observe
 from brokerwatch.cluster.queries import Queries
@@ -165,6 +166,8 @@ class Requests:
         else:
             asked = asked_at(asked_s, now, float("-inf"), self.slot.reading)
             seen = observe(outcome, capability, asked, own_balance, explained)
+        if isinstance(seen, Observed):
+            seen = replace(seen, dated=asked_s is not None)
         if seen is not None:
             self.send(seen)
 

@@ -117,6 +117,9 @@ class BrokerSpec:
     repeat_exits: bool = True
     """Whether an exit whose answer was lost is looked up and then sent again with its own id, where the
     exchange documents that an id places one order (Coinbase)."""
+    max_proof_age_s: float | None = None
+    """Seconds. An account whose newest success is older is not available (`unproven`). None: so long that
+    counted faults come first; no limit where the account is not polled."""
     instance: Any = field(default=None, repr=False)
     """The trader's own ccxt instance; None: we make one."""
     allow_empty: bool = False
@@ -289,6 +292,19 @@ def _entry_age_rule(spec: BrokerSpec) -> Iterator[str]:
         yield f"expected seconds above 0, not {spec.entry_max_age_s:g}"
 
 
+def _proof_age_rule(spec: BrokerSpec) -> Iterator[str]:
+    age_s = spec.max_proof_age_s
+    if age_s is None:
+        return
+    polled_s = spec.slowest_poll_s if math.isfinite(spec.slowest_poll_s) else 0.0
+    shortest_s = polled_s + spec.fetch_deadline_s
+    if not age_s > shortest_s:
+        yield (
+            f"expected more than {shortest_s:g} s, a poll interval and the deadline of a fetch, or inf for "
+            f"no limit, not {age_s:g}: the account would be unproven between two polls"
+        )
+
+
 def _labels_rule(spec: BrokerSpec) -> Iterator[str]:
     if len(spec.labels) > MAX_LABELS or not all(map(_is_label, (*spec.labels.keys(), *spec.labels.values()))):
         yield f"expected up to {MAX_LABELS} printable texts of up to {MAX_LABEL_CHARACTERS} characters"
@@ -329,6 +345,7 @@ KEYS: Final = (
     Key("trading", _switch),
     Key("entry_max_age_s", _limit, _entry_age_rule),
     Key("repeat_exits", _switch),
+    Key("max_proof_age_s", _limit, _proof_age_rule),
     Key("labels", _texts_by_name, _labels_rule),
     Key("ccxt", _table),
     Key("credentials", None, _credentials_rule),

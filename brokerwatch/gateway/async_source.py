@@ -57,6 +57,8 @@ class AsyncSource:
         *,
         turn: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext,
         queue_s: float = 0.0,
+        longest_wait_s: Callable[[], float] = lambda: 0.0,
+        held_since_s: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._loop = loop
         self._read = read
@@ -64,7 +66,19 @@ class AsyncSource:
         self._clock = clock
         self._turn = turn
         self.queue_s = queue_s
+        self._longest_wait_s = longest_wait_s
+        self._held_since_s = held_since_s
         self._excused = 0
+
+    @property
+    def longest_wait_s(self) -> float:
+        """How long a fetch waits at the longest where every call of the same key keeps its own deadline."""
+        return self._longest_wait_s()
+
+    @property
+    def held_since_s(self) -> float | None:
+        """Since when, in monotonic seconds, code of the trader's has had the account's lane."""
+        return self._held_since_s()
 
     def fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object]) -> Fetching:
         """Start one fetch; see `Source`."""

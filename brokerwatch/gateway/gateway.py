@@ -110,6 +110,7 @@ class Gateway:
         blocks = spec.instance is not None and not is_async(spec.instance)
         loop = self._loop if spec.instance is None or blocks else self._owners_loop(spec)
         lane = self._lane(spec, family, loop)
+        lane.deadlines_s.append(spec.fetch_deadline_s)
         connection = Connection(
             spec,
             family,
@@ -123,7 +124,14 @@ class Gateway:
         asks = venue.clock.refresh if spec.trading else _nothing
         account = BalanceReader(spec, connection, lane, self._clock, asks)
         source = AsyncSource(
-            loop, account.read, account.explain, self._clock, turn=account.turn, queue_s=LANE_WAIT_S
+            loop,
+            account.read,
+            account.explain,
+            self._clock,
+            turn=account.turn,
+            queue_s=LANE_WAIT_S,
+            longest_wait_s=partial(lane.longest_wait_s, spec.fetch_deadline_s),
+            held_since_s=lambda: lane.held_since_s,
         )
         return Access(connection, venue, source, lane, loop, is_elsewhere(spec))
 

@@ -68,6 +68,10 @@ class Lane:
         balance that was asked for before is fresh, whichever broker of the key asked. Any thread may look."""
         self.holder: Holder | None = None
         """Which code of the trader's has the lane now, by `broker.lane()`; None: none has. Any thread."""
+        self.held_since_s: float | None = None
+        """Since when it has it, in monotonic seconds. Any thread."""
+        self.deadlines_s: list[float] = []
+        """The deadline of each account that uses the lane, in seconds."""
         self.counts_nonces = False
         """Whether the exchange wants rising nonces; set by the account that uses the lane."""
         self._clock = clock
@@ -192,6 +196,20 @@ class Lane:
                     return
         self._taken = False
         self._in_a_row = 0
+
+    def held_by(self, holder: Holder | None) -> None:
+        """Note which code of the trader's has the lane from now on. Any thread."""
+        self.holder, self.held_since_s = holder, None if holder is None else self._clock.up_s()
+
+    def longest_wait_s(self, deadline_s: float) -> float:
+        """How long a fetch waits for its turn at the longest: until every other account of the key has had
+        its own, each for its whole deadline, and the budget has room for all of them.
+
+        Args:
+            deadline_s: the deadline of the account that waits; it does not wait for itself.
+        """
+        others_s = sum(self.deadlines_s) - deadline_s
+        return min(LANE_WAIT_S, max(0.0, others_s) + len(self.deadlines_s) / self._pace.budget.per_s)
 
     @property
     def free(self) -> bool:

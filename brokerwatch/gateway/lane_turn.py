@@ -67,7 +67,7 @@ class LaneTurn:
         except BaseException:
             self._loop.call(self._leave.set)
             raise
-        self._lane.holder = _here()
+        self._lane.held_by(_here())
         return self
 
     def __exit__(
@@ -82,7 +82,7 @@ class LaneTurn:
         except asyncio.CancelledError:
             self._loop.call(self._leave.set)
             raise
-        self._lane.holder = _here()
+        self._lane.held_by(_here())
         return self
 
     async def __aexit__(
@@ -92,7 +92,7 @@ class LaneTurn:
 
     def _end(self) -> None:
         # First: the next turn writes its own holder there.
-        self._lane.holder = None
+        self._lane.held_by(None)
         self._loop.call(self._leave.set)
 
     def _begin(self) -> None:

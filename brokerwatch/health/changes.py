@@ -68,7 +68,7 @@ class PendingChanges:
 
     def learn(self, reading: Reading, now: Instant) -> None:
         """Take a reading from before the subscription: no change, but it may expire or come back."""
-        if reading.verdict.available and reading.valid_until_s <= now.up_s:
+        if reading.verdict.available and reading.available_until_s <= now.up_s:
             self._lapsed[reading.broker] = lapsed(reading, now)
         else:
             self._keep(reading)
@@ -94,12 +94,12 @@ class PendingChanges:
         """Turn each reading that has expired into a change."""
         if now.up_s < self.next_expiry_s:
             return
-        gone = [reading for reading in self._newest.values() if reading.valid_until_s <= now.up_s]
+        gone = [reading for reading in self._newest.values() if reading.available_until_s <= now.up_s]
         for reading in gone:
             del self._newest[reading.broker]
             self._lapsed[reading.broker] = lapsed(reading, now)
             self.change(reading, self._lapsed[reading.broker])
-        self.next_expiry_s = min((one.valid_until_s for one in self._newest.values()), default=NEVER_S)
+        self.next_expiry_s = min((one.available_until_s for one in self._newest.values()), default=NEVER_S)
 
     def take(self) -> Change | None:
         """The change that waits longest; None when there is none."""
@@ -110,13 +110,15 @@ class PendingChanges:
     def _keep(self, reading: Reading) -> None:
         if reading.verdict.available:
             self._newest[reading.broker] = reading
-            self.next_expiry_s = min(self.next_expiry_s, reading.valid_until_s)
+            self.next_expiry_s = min(self.next_expiry_s, reading.available_until_s)
         else:
             self._newest.pop(reading.broker, None)  # an expiry changes nothing of what is not available
 
 
 def lapsed(reading: Reading, now: Instant) -> Reading:
-    """An expired reading as a value that stays: `silent`, since the moment it expired."""
-    late_s = max(0.0, now.up_s - reading.valid_until_s)
+    """An expired reading as a value that stays: `silent` or `unproven`, since the moment it expired."""
+    late_s = max(0.0, now.up_s - reading.available_until_s)
     since = Instant(now.wall_us - round(late_s * 1_000_000), now.up_s - late_s)
-    return composed(reading, NO_VETOES.lay(Reason.SILENT, "this reading was not renewed", since))
+    if reading.valid_until_s <= reading.proven_until_s:
+        return composed(reading, NO_VETOES.lay(Reason.SILENT, "this reading was not renewed", since))
+    return composed(reading, NO_VETOES.lay(Reason.UNPROVEN, "its newest success is too old", since))

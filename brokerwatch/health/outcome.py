@@ -40,6 +40,17 @@ class Source(Protocol):
         """How long a fetch may wait for its turn before its deadline begins."""
         ...
 
+    @property
+    def longest_wait_s(self) -> float:
+        """How long a fetch waits at the longest where every call of the same key keeps its own deadline."""
+        ...
+
+    @property
+    def held_since_s(self) -> float | None:
+        """Since when, in monotonic seconds, code of the trader's has had the account's lane; None: it has
+        not."""
+        ...
+
     def fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object]) -> Fetching:
         """Start one fetch and return without waiting. `done` is called once, on any thread."""
         ...

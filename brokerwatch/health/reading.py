@@ -8,11 +8,12 @@ from types import MappingProxyType
 
 import msgspec
 
-from brokerwatch.clock import Clock, Instant
+from brokerwatch.clock import Clock, Instant, Leads
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.health.state_machine import OWN_VETOES, PRECEDENCE, Health, Vetoes, verdict
+from brokerwatch.health.proof import Proof
+from brokerwatch.health.state_machine import AVAILABLE, OWN_VETOES, PRECEDENCE, Health, Vetoes, verdict
 from brokerwatch.health.stated import confirming
-from brokerwatch.messages import Capability, Reading, clipped
+from brokerwatch.messages import Capability, Reading, Reason, clipped
 from brokerwatch.messages.balance import amount_text
 from brokerwatch.messages.trading import ClosedMarket
 from brokerwatch.money import is_money
@@ -29,12 +30,29 @@ def evidence(
     capabilities: Mapping[str, Capability] = MappingProxyType({}),
     ordered_s: float = float("-inf"),
     closed_markets: Mapping[str, ClosedMarket] = MappingProxyType({}),
+    proof: Proof | None = None,
+    longest_age_s: float = float("inf"),
+    leads: Leads | None = None,
 ) -> Reading:
     """A broker's evidence about itself, with its own vetoes and without the supervisor's.
 
-    A balance that was asked for before `ordered_s`, in monotonic seconds, is overtaken by an order.
+    Args:
+        spec: the broker's configuration.
+        epoch: the broker's incarnation.
+        health: what the outcomes of its fetches say.
+        now: the time of this evidence.
+        clock: the clock that the reading computes its ages with.
+        heartbeat_s: seconds between two heartbeats.
+        capabilities: the state of the other kinds of call.
+        ordered_s: a balance that was asked for before this monotonic second is overtaken by an order.
+        proof: the newest success; None: the account is not used yet, and needs none.
+        longest_age_s: for how many seconds a success proves the account.
+        leads: how far the other clocks are ahead of the monotonic one.
     """
     balance = health.balance
+    proven_until_s = float("inf")
+    if proof is not None and health.state in AVAILABLE:
+        proven_until_s = proof.until_s(longest_age_s)
     reading = Reading(
         broker=spec.name,
         exchange=spec.exchange,
@@ -57,8 +75,23 @@ def evidence(
         overtaken=balance is not None and balance.as_of.up_s < ordered_s,
         capabilities=capabilities,
         closed_markets=closed_markets,
+        proven_until_s=proven_until_s,
+        leads=leads,
     )
-    return composed(reading, health.vetoes)
+    if proof is None or now.up_s < proven_until_s:
+        return composed(reading, health.vetoes)
+    return composed(reading, health.vetoes.lay(Reason.UNPROVEN, *_unproven(proof, proven_until_s, now)))
+
+
+def _unproven(proof: Proof, proven_until_s: float, now: Instant) -> tuple[str, Instant]:
+    """Why no success stands behind an account, and since when."""
+    if proof.doubted is not None:
+        return f"{proof.why}; it is asked again", proof.doubted
+    if proof.asked is None:
+        return "no success in this life yet", now
+    late_s = now.up_s - proven_until_s
+    since = Instant(now.wall_us - round(late_s * 1_000_000), proven_until_s)
+    return f"the newest success was asked for {now.up_s - proof.asked.up_s:.0f} s ago", since
 
 
 def _detail(spec: BrokerSpec, health: Health) -> str:

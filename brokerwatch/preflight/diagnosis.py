@@ -200,6 +200,11 @@ def trading(spec: BrokerSpec, *, verified: bool, shortcomings: Sequence[Shortcom
         return fail(subject, check, f"on, and {lacking}", "set trading = false, or mend what it says")
     if lacking:
         return warn(subject, check, f"on; {lacking}", "place orders there as this says")
+    if spec.slowest_poll_s == float("inf") and spec.max_proof_age_s is None:
+        return warn(
+            subject, check, "on, and the account is not polled: it stays available with no answer behind it",
+            "set poll_interval_s, or max_proof_age_s",
+        )  # fmt: skip
     return ok(
         subject, check, "on" + (", and entries need a passing `brokerwatch verify`" if verified else "")
     )

@@ -100,7 +100,7 @@ def test_evidence_and_vetoes_do_not_write_over_each_other() -> None:
     vetoes = NO_VETOES.lay(Reason.SILENT, "nothing heard", desk.clock.now())
     desk.slot.write_vetoes(vetoes)
     assert (desk.slot.reading.available, desk.slot.reading.reason) == (False, Reason.SILENT)
-    assert desk.slot.available_until_s == float("-inf")
+    assert desk.slot.until[0] == float("-inf")
     assert desk.fail()
     assert desk.slot.reading.reason is Reason.SILENT, "evidence does not end a veto"
     assert desk.slot.reading.error_count == 1

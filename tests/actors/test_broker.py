@@ -23,15 +23,9 @@ from brokerwatch import (
     Holding,
     UnknownBroker,
 )
-from brokerwatch.actors.board import Slot
-from brokerwatch.actors.broker import BrokerActor, BrokerContext
 from brokerwatch.actors.protocol import Called, Observed, Tick
-from brokerwatch.clock import ManualClock
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.health.reading import evidence
-from brokerwatch.health.state_machine import NO_VETOES, Health
 from brokerwatch.messages import (
-    Balance,
     BalanceSeen,
     BrokerAlive,
     BrokerEvent,
@@ -42,6 +36,7 @@ from brokerwatch.messages import (
     Reason,
 )
 from tests.support.clusters import HEARTBEAT_S, ONLY_WHEN_ASKED, PATIENCE_S, Till, cluster_of, until
+from tests.support.driven_broker import Driven
 
 
 def asked(name: str, fetch: Any, **values: Any) -> BrokerSpec:
@@ -415,62 +410,6 @@ def test_a_spec_made_in_python_is_checked_like_one_from_a_file(values: dict[str,
 
 def test_the_exported_number_is_the_one_that_a_new_broker_has() -> None:
     assert BrokerSpec("a").max_consecutive_errors == BROKER_MAX_CONSECUTIVE_ERRORS
-
-
-class Driven:
-    """A broker actor that has no thread: the test hands it its messages, and reads what it says."""
-
-    def __init__(self, heartbeat_s: float = 1.0) -> None:
-        self.clock = ManualClock()
-        self.said: list[type[BrokerEvent]] = []
-        now, spec = self.clock.now(), asked("a", Till())
-        health = Health.begin(now)
-        self.slot = Slot(evidence(spec, "", health, now, self.clock, heartbeat_s), health, NO_VETOES)
-        nothing: Any = Nothing()
-        around = BrokerContext(
-            source=nothing,
-            slot=self.slot,
-            alarms=nothing,
-            clock=self.clock,
-            heartbeat_s=heartbeat_s,
-            journal=nothing,
-        )
-        epoch = "1800000000000000-0123abcd"
-        self.actor = BrokerActor(
-            spec, epoch, health, around, lambda event: self.said.append(type(event)), lambda _why: None
-        )
-        self.actor.begin()
-        self.said.clear()
-
-    def hear(self, message: object, after_s: float = 0.0) -> list[type[BrokerEvent]]:
-        """What it says to a message that comes so much later."""
-        self.clock.advance(after_s)
-        self.actor.handle(message)
-        said = self.said.copy()
-        self.said.clear()
-        return said
-
-    def seen(self) -> Observed:
-        one = Holding(free=Decimal(1), used=Decimal(0), total=Decimal(1))
-        return Observed(Balance(holdings={"USD": one}, as_of=self.clock.now()))
-
-
-class Nothing:
-    """A source, a timer and a journal that do nothing."""
-
-    queue_s = 0.0
-
-    def fetch(self, deadline_s: float, done: object) -> Any:
-        del deadline_s, done
-
-    def after(self, delay_s: float, function: object) -> None:
-        del delay_s, function
-
-    def health(self, *_told: object, news: bool = True) -> None:
-        """Forget it."""
-
-    def moved(self, *_told: object) -> None:
-        """Forget it."""
 
 
 @pytest.mark.parametrize("kind", [BalanceSeen, FetchFailed])

@@ -31,6 +31,8 @@ class Trap:
     def __init__(self, inner: Source) -> None:
         self._inner = inner
         self.queue_s = inner.queue_s
+        self.longest_wait_s = inner.longest_wait_s
+        self.held_since_s = inner.held_since_s
         self.hang = False
         self.error: BaseException | None = None
         self.hanging = threading.Event()

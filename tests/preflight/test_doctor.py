@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import pty
 import signal
@@ -284,7 +285,7 @@ def test_nothing_needs_to_be_there_for_a_cluster_that_remembers_nothing(world: W
 
 def test_trading_is_said(world: World) -> None:
     assert evidence(world.looked(), "broker main", "trading").startswith("off")
-    world.brokers["main"] |= {"trading": True}
+    world.brokers["main"] |= {"trading": True, "poll_interval_s": 5.0}
     world.cluster |= {"require_verification_max_age_s": 60.0}
     said = evidence(world.looked(), "broker main", "trading")
     assert said.startswith("on")
@@ -314,6 +315,23 @@ def test_what_cannot_be_done_at_an_exchange_is_said_where_orders_are_on(
     line = trading(spec, verified=False, shortcomings=() if traits is None else traits.shortcomings())
     assert (line.outcome, line.check) == (outcome, "trading")
     assert words in line.evidence
+
+
+@pytest.mark.parametrize(
+    ("polls", "warned"),
+    [
+        ({"poll_interval_s": math.inf}, True),
+        ({"poll_interval_s": math.inf, "max_proof_age_s": 60.0}, False),
+        ({"poll_interval_s": 5.0}, False),
+    ],
+)
+def test_a_trading_account_without_a_longest_age_of_proof_is_warned_of(
+    world: World, polls: dict[str, float], warned: bool
+) -> None:
+    world.brokers["main"] |= {"trading": True, **polls}
+    lines = world.looked()
+    assert ("stays available with no answer" in evidence(lines, "broker main", "trading")) is warned
+    assert bool(wrong(lines)) is warned
 
 
 # --- one fault, one line -------------------------------------------------------------------------------

@@ -1,0 +1,70 @@
+"""What the log says of one account: each change once, and not each event."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from brokerwatch.health.state_machine import Health
+from brokerwatch.messages import FaultKind, HealthState, Reading, Reason
+
+_log: Final = logging.getLogger("brokerwatch.actors.broker")
+
+_OUT: Final = frozenset({HealthState.UNAVAILABLE, HealthState.RECOVERING, HealthState.MAINTENANCE})
+
+
+class BrokerLog:
+    """Writes the log of one broker actor. Used on the actor's thread alone."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._not_asked = ""
+        """Why the newest fetch was not made; empty when it was."""
+
+    def folded(self, before: Health, after: Health) -> None:
+        """An outcome was folded: write what it changed."""
+        for reason, veto in after.vetoes.laid.items():
+            known = before.vetoes.laid.get(reason)
+            if known is None or (reason is Reason.AUTH and known.detail != veto.detail):
+                _log.error("%s is %s: %s", self._name, reason, veto.detail)
+        mistake = after.fault is not None and after.fault.kind is FaultKind.CLIENT_BUG
+        if mistake and (before.fault is None or before.fault.kind is not FaultKind.CLIENT_BUG):
+            _log.error(
+                "%s: a mistake on our side of the connection, of the configuration or of brokerwatch: %s",
+                self._name,
+                "" if after.fault is None else after.fault.detail,
+            )
+        was_out, is_out = before.state in _OUT, after.state in _OUT
+        if is_out and not was_out and after.fault is not None:
+            _log.warning(
+                "%s is %s after %d consecutive errors; the last: %s: %s",
+                self._name,
+                after.state.name.lower(),
+                after.error_count,
+                after.fault.kind,
+                after.fault.detail,
+            )
+        elif was_out and not is_out:
+            _log.warning("%s is available again", self._name)
+
+    def shown(self, before: Reading | None, after: Reading) -> None:
+        """A reading was published: write when its proof has ended, and when there is one again."""
+        was = before is not None and before.verdict.reason is Reason.UNPROVEN
+        if after.verdict.reason is Reason.UNPROVEN and not was:
+            _log.warning("%s is not available: %s", self._name, after.detail)
+        elif was and after.verdict.available:
+            _log.warning("%s is available again", self._name)
+
+    def asked(self) -> None:
+        """A fetch was made."""
+        self._not_asked = ""
+
+    def not_asked(self, why: str) -> None:
+        """A fetch was not made. Written once, until one is made."""
+        if not self._not_asked:
+            _log.warning("%s: %s", self._name, why)
+        self._not_asked = why
+
+    def replaced(self) -> None:
+        """A newer incarnation has the place on the board."""
+        _log.warning("%s: a replaced actor woke up and ends", self._name)

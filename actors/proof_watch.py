@@ -1,0 +1,81 @@
+"""What a broker's actor watches beside the outcomes: for how long its newest success proves the account.
+
+The rule is in `brokerwatch.health.proof`. This is its driver: it reads the clocks, and knows the
+configuration, the waits in force and the calls that are under way.
+"""
+
+from __future__ import annotations
+
+import math
+
+from brokerwatch.actors.protocol import LATE_S
+from brokerwatch.clock import Clock, Instant, leapt
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.health.outcome import Source
+from brokerwatch.health.proof import Proof, longest_age_s
+from brokerwatch.health.state_machine import AVAILABLE, Health
+
+
+class ProofWatch:
+    """The proof of one account. Used on its actor's thread alone."""
+
+    def __init__(
+        self, spec: BrokerSpec, source: Source, clock: Clock, heartbeat_s: float, health: Health
+    ) -> None:
+        self._spec = spec
+        self._source = source
+        self._clock = clock
+        self._heartbeat_s = heartbeat_s
+        # The start of a life that begins available counts as its first success.
+        self.proof = Proof(health.since if health.state in AVAILABLE else None)
+        self.leads = clock.leads()
+        """How far the other clocks were ahead at the newest look."""
+        self._interval_s = spec.poll_interval_s
+        """The longest wait between two polls since the newest success."""
+
+    def succeeded(self, asked: Instant, interval_s: float, *, dated: bool) -> None:
+        """A success; `interval_s` is the wait until the next poll from now on."""
+        self.proof = self.proof.succeeded(asked, dated=dated)
+        self._interval_s = interval_s
+
+    def planned(self, wait_s: float) -> None:
+        """The next poll comes after this wait."""
+        self._interval_s = max(self._interval_s, wait_s)
+
+    def longest_age_s(self) -> float:
+        """For how many seconds a success proves the account now."""
+        if self._spec.max_proof_age_s is not None:
+            return self._spec.max_proof_age_s
+        return longest_age_s(
+            threshold=self._spec.max_consecutive_errors,
+            interval_s=self._interval_s,
+            deadline_s=self._spec.fetch_deadline_s,
+            wait_s=self._source.longest_wait_s,
+            heartbeat_s=self._heartbeat_s,
+        )
+
+    def leap(self, now: Instant) -> bool:
+        """Whether time has passed that the monotonic clock did not count. Then nothing from before counts."""
+        leads = self._clock.leads()
+        gone_s = leapt(self.leads, leads)
+        self.leads = leads
+        if gone_s:
+            words = f"{gone_s:.0f} s passed that the monotonic clock did not count: the machine slept"
+            self.proof = self.proof.doubt(words, now)
+        return gone_s > 0
+
+    def hung_call(self, now: Instant, fetching_since: Instant | None) -> bool:
+        """Whether a call of ours hangs past its deadline, where nothing else would end the proof.
+
+        An account that is not polled has no bound on its proof.
+        """
+        if self.proof.doubted is not None or math.isfinite(self.longest_age_s()):
+            return False
+        limit_s, held_since_s = self._spec.fetch_deadline_s + LATE_S, self._source.held_since_s
+        held_s = 0.0 if held_since_s is None else now.up_s - held_since_s
+        fetched_s = 0.0 if fetching_since is None else now.up_s - fetching_since.up_s
+        if held_s > limit_s:
+            self.proof = self.proof.doubt(f"`broker.lane()` has been held for {held_s:.1f} s", now)
+        elif fetched_s > limit_s + self._source.longest_wait_s:
+            self.proof = self.proof.doubt(f"a fetch has not ended for {fetched_s:.1f} s", now)
+        return self.proof.doubted is not None
