@@ -192,6 +192,14 @@ class ExchangeAdapter(Protocol):
     says_its_status: bool
     """Whether it has a word about itself that we know how to read."""
 
+    async def prepare(self) -> str:
+        """Ask what an order of this account depends on, before one is written down and sent.
+
+        What an operator should know of it, in words, or nothing. Raises NotSupported where no order can be
+        placed in the mode that the account has.
+        """
+        ...
+
     async def place(self, request: OrderRequest, deadline: OrderDeadline | None = None) -> str:
         """Place an order; its id. Later than `deadline` the exchange must not take it."""
         ...

@@ -599,6 +599,9 @@ class Coinbase:
         self._ask = caller.call
         self._caller = caller
 
+    async def prepare(self) -> str:
+        return ""
+
     async def place(self, request: OrderRequest, deadline: OrderDeadline | None = None) -> str:
         del deadline  # it takes none
         answer = await self._ask("v3PrivatePostBrokerageOrders", order_parameters(request))

@@ -26,6 +26,10 @@ class KeyFacts:
     """In the exchange's own words; empty where it says nothing."""
     lacks: str = ""
     """A right that trading wants and that it does not have, in words; empty: none, or it is not said."""
+    unsupported: str = ""
+    """Why no order can be placed in the mode that the account has, in words; empty: it can."""
+    borrows: str = ""
+    """That an order may borrow what is missing, in words; empty: it may not, or it is not said."""
     addresses: tuple[str, ...] | None = None
     """From where it may be used; () from anywhere; None: the exchange does not say."""
     ends_s: float | None = None

@@ -547,6 +547,9 @@ class Kraken:
         self._ask = caller.call
         self._code = caller.code
 
+    async def prepare(self) -> str:
+        return ""
+
     async def place(self, request: OrderRequest, deadline: OrderDeadline | None = None) -> str:
         wanted = order_parameters(request, validate_only=False, deadline=deadline)
         return placed(await self._ask("privatePostAddOrder", wanted))

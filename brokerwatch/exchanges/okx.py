@@ -48,13 +48,28 @@ from brokerwatch.exchanges.faults import (
 )
 from brokerwatch.exchanges.key_info import KeyFacts, may_withdraw
 from brokerwatch.exchanges.market_refusals import MarketWords
+from brokerwatch.exchanges.okx_account_mode import (
+    CASH,
+    AccountMode,
+    account_mode,
+    refuses_mode,
+    trade_quote,
+)
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, OrdersPage, all_pages, left_of, resting_order
 from brokerwatch.exchanges.order_answers import FILLED, OPEN, OVER, FoundOrder, order_of
 from brokerwatch.exchanges.order_deadline import DeadlineRule, OrderDeadline
 from brokerwatch.exchanges.order_request import ANY_RULES, OrderRequest
 from brokerwatch.exchanges.positions import Named, position
 from brokerwatch.exchanges.rate_limit import Budget
-from brokerwatch.exchanges.refusals import RefusalWords, admit, joined, maps, trusted_answer
+from brokerwatch.exchanges.refusals import (
+    NotTaken,
+    RefusalWords,
+    admit,
+    is_refused,
+    joined,
+    maps,
+    trusted_answer,
+)
 from brokerwatch.exchanges.sums import STATED_SUMS, summed
 from brokerwatch.messages import Candle, Holding, Position, Product
 from brokerwatch.messages.balance import less
@@ -253,6 +268,7 @@ def key_facts(answer: object) -> KeyFacts:
     bound = row.get("ip")
     if not isinstance(bound, str | None):
         raise UnprovenAnswer(f"ip is {short(bound)}, not text")
+    mode = account_mode(row)
     of_main = f", a sub-account of {main}" if isinstance(main, str) and main and main != uid else ""
     return KeyFacts(
         account=f"account {uid}{of_main}{f', key {label!r}' if label else ''}" if uid else "",
@@ -260,24 +276,29 @@ def key_facts(answer: object) -> KeyFacts:
         trade="trade" in rights,
         withdraw=may_withdraw(rights),
         rights=", ".join(rights),
+        unsupported=mode.unsupported,
+        borrows=mode.borrows,
         addresses=None if bound is None else tuple(part.strip() for part in bound.split(",") if part.strip()),
     )
 
 
-def order_parameters(request: OrderRequest) -> dict[str, str]:
-    """What `privatePostTradeOrder` is called with.
+def order_parameters(
+    request: OrderRequest, trade_mode: str = CASH, trade_quote_currency: str = ""
+) -> dict[str, str]:
+    """What `privatePostTradeOrder` is called with. `trade_mode`: as the mode of the account wants it.
 
     https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-place-order
     """
     return {
         "instId": request.product.id,
-        "tdMode": "cash",
+        "tdMode": trade_mode,
         "side": str(request.side),
         "ordType": "market",
         "sz": request.size,
         # Never left to OKX: without it a buy is by the quote currency and a sell by the base currency.
         "tgtCcy": "quote_ccy" if request.base_amount is None else "base_ccy",
         "clOrdId": request.client_order_id,
+        **({"tradeQuoteCcy": trade_quote_currency} if trade_quote_currency else {}),
     }
 
 
@@ -512,9 +533,46 @@ class Okx:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._ask = caller.call
+        self._mode: AccountMode | None = None
+        """As OKX has stated it; None: not yet."""
+
+    async def prepare(self) -> str:
+        # An account that is switched while `cash` is said has its orders refused; `cross` is asked for anew.
+        if self._mode is None or self._mode.trade_mode != CASH:
+            self._mode = None
+            await self._read_mode()
+        return "" if self._mode is None else self._mode.borrows
+
+    async def _read_mode(self) -> AccountMode:
+        rows = rows_of(await self._ask("privateGetAccountConfig"))
+        if len(rows) != 1:
+            raise UnprovenAnswer(f"the configuration of {len(rows)} accounts, not of one")
+        self._mode = account_mode(rows[0])
+        if self._mode.unsupported:
+            raise NotSupported(self._mode.unsupported)
+        return self._mode
 
     async def place(self, request: OrderRequest, deadline: OrderDeadline | None = None) -> str:
-        wanted = order_parameters(request)
+        said = CASH if self._mode is None else self._mode.trade_mode
+        try:
+            return await self._placed(request, said, deadline)
+        except Exception as error:
+            # Refused for certain, so the same order may be sent in the mode that the account has now.
+            failure = self._caller.failure(error)
+            if not (is_refused(failure, PROFILE.refusals) and refuses_mode(failure.body)):
+                raise
+            words = refusal(trusted_answer(failure))
+            try:
+                now = (await self._read_mode()).trade_mode
+            except Exception:  # noqa: BLE001 - whatever it is, the refusal stands
+                now = said
+            if now == said:
+                raise NotTaken(words) from None
+        return await self._placed(request, now, deadline)
+
+    async def _placed(self, request: OrderRequest, trade_mode: str, deadline: OrderDeadline | None) -> str:
+        paid_in = trade_quote(self._caller.instance.options, request.product.quote)
+        wanted = order_parameters(request, trade_mode, paid_in)
         if deadline is None:
             return placed(await self._ask("privatePostTradeOrder", wanted))
         headers = {"expTime": str(deadline.at_us // 1_000)}

@@ -304,6 +304,9 @@ class Unified:
         self._caller = caller
         self._ask = caller.call
 
+    async def prepare(self) -> str:
+        return ""
+
     async def place(self, request: OrderRequest, deadline: OrderDeadline | None = None) -> str:
         del deadline  # ccxt has no common word for one
         traits = OrderTraits.of(self._caller.instance)

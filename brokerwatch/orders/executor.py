@@ -33,6 +33,7 @@ from brokerwatch.exchanges.registry import adapter_for
 from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.catalogue import order_rules, order_traits
 from brokerwatch.gateway.gateway import Access
+from brokerwatch.gateway.venue import answered
 from brokerwatch.health.capabilities import READ
 from brokerwatch.messages import Fault, Order, Position, Product, Side
 from brokerwatch.orders.in_flight import InFlightOrders, Sent
@@ -44,6 +45,8 @@ _log: Final = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+PREPARE_S: Final = 1.0
+"""How long an order waits for what it depends on, such as the mode of the account."""
 LOOK_ROUND_S: Final = 1.0
 """How long an exit waits for what became of earlier orders: it does not depend on it."""
 
@@ -75,6 +78,8 @@ class OrderExecutor:
         self.shortcomings: Final = () if traits is None else traits.shortcomings()
         """What cannot be done with orders at the exchange."""
         self._in_flight = in_flight
+        self._remark = ""
+        """What was logged of the mode of the account."""
         self.closed = False
         """Whether no order goes out any more. Set when the cluster stops, from any thread."""
         self._lookup = Lookup(
@@ -248,6 +253,8 @@ class OrderExecutor:
                     if placed is not None:
                         return placed
                     ticket.absent = True
+                if not validate_only:
+                    await self._prepare()
                 check()
                 if validate_only:
                     return await self._sender.validate(request)
@@ -262,6 +269,22 @@ class OrderExecutor:
             if recorded is not None:
                 return recorded
             raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
+
+    async def _prepare(self) -> None:
+        """Ask what the order depends on. Where that is not answered it goes out all the same.
+
+        Raises OrderNotSent where no order can be placed in the mode that the account has.
+        """
+        try:
+            # What it meets is counted nowhere: the order itself meets it too.
+            remark = await answered(self._connection, self._adapter.prepare(), PREPARE_S)
+        except NotSupported as error:
+            raise OrderNotSent(f"{self._spec.name}: nothing was sent: {error}") from None
+        except CouldNotAsk:
+            return
+        if remark and remark != self._remark:
+            _log.warning("%s: %s", self._spec.name, remark)
+        self._remark = remark
 
     async def _ready(self) -> None:
         self._venue.clock.refresh()

@@ -126,6 +126,10 @@ def rights(facts: KeyFacts, *, trading: bool, dry_run: bool | None, now_s: float
         )
     if trading and may_trade is None:
         return warned("whether the key may trade is known only once it does")
+    if trading and facts.unsupported:
+        return failed(f"trading is on, and no order can be placed: {facts.unsupported}")
+    if trading and facts.borrows:
+        return warned(facts.borrows)
     if trading and facts.lacks:
         return warned(f"the key has no {facts.lacks}")
     statement = "it may read" if facts.query else "it could read the balance"

@@ -122,6 +122,26 @@ def test_okxs_rights_are_the_words_of_its_text(rights: set[str], comma: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("changes", "unsupported", "borrows"),
+    [
+        ({"acctLv": "2"}, "", ""),
+        ({"acctLv": GONE}, "", ""),
+        ({"acctLv": "3", "autoLoan": False}, "", ""),
+        ({"acctLv": "4", "autoLoan": True}, "", "portfolio margin mode with autoLoan"),
+        ({"acctLv": "1", "enableSpotBorrow": True}, "", "spot mode with enableSpotBorrow"),
+        ({"acctLv": "9"}, "acctLv '9'", ""),
+    ],
+)
+def test_okx_says_in_which_mode_the_account_is(
+    changes: dict[str, object], unsupported: str, borrows: str
+) -> None:
+    found = facts("okx", **changes)
+    assert unsupported in found.unsupported
+    assert borrows in found.borrows
+    assert (bool(found.unsupported), bool(found.borrows)) == (bool(unsupported), bool(borrows))
+
+
+@pytest.mark.parametrize(
     ("family", "field", "value", "addresses"),
     [
         ("kraken", "ipAllowlist", [], ()),

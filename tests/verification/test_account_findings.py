@@ -232,6 +232,24 @@ def test_the_rights_of_a_key_are_judged_in_every_combination() -> None:
     assert seen == {PASS, WARN, FAIL}
 
 
+@pytest.mark.parametrize(
+    ("values", "trading", "outcome", "words"),
+    [
+        ({"unsupported": "acctLv '7'"}, True, FAIL, "no order can be placed: acctLv '7'"),
+        ({"unsupported": "acctLv '7'"}, False, PASS, "it may read"),
+        ({"borrows": "an order may borrow"}, True, WARN, "an order may borrow"),
+        ({"borrows": "an order may borrow"}, False, PASS, "it may read"),
+    ],
+)
+def test_a_mode_in_which_orders_cannot_be_placed_or_borrow_is_said_where_orders_are_on(
+    values: dict[str, Any], trading: bool, outcome: CheckOutcome, words: str
+) -> None:
+    facts = KeyFacts(query=True, trade=True, addresses=("203.0.113.7",), **values)
+    found = rights(facts, trading=trading, dry_run=None, now_s=NOW_S, exchange="okx")
+    assert found.outcome is outcome
+    assert words in found.evidence
+
+
 # --- the balance ------------------------------------------------------------------------------------------
 
 
