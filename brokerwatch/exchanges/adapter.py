@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from brokerwatch.exchanges.balances import Code, FetchedBalance
+from brokerwatch.exchanges.clock_skew import TOLERATED_S
 from brokerwatch.exchanges.faults import NO_WORDS, Failure, FaultWords
 from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.exchanges.market_refusals import MarketWords
@@ -92,6 +93,8 @@ class Profile:
     """Whether ccxt gives one total for all that we count to one currency."""
     pages_have_cursors: bool = False
     """Whether a trader who passes a `cursor` to `fetch_balance` reads one page of several."""
+    clock_tolerance_s: float = TOLERATED_S
+    """So far our clock may be off before it causes a refusal; infinite where requests carry no time."""
     second_clock: tuple[str, str] | None = None
     """Another question for the time than ccxt's: a method, and the key of its milliseconds."""
 

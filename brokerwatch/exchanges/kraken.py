@@ -18,6 +18,7 @@ from brokerwatch.errors import CouldNotAsk, NotAllowed, NotSupported
 from brokerwatch.exchanges.adapter import BalanceTurn, Caller, PrivateQuestion, Profile, StatedBalance
 from brokerwatch.exchanges.balances import Code, FetchedBalance, add, stated_amount, stated_hold
 from brokerwatch.exchanges.candles import candle, newest, row_of, word_for
+from brokerwatch.exchanges.clock_skew import NEVER_S
 from brokerwatch.exchanges.envelope import SHOWN, UnprovenAnswer, listing, mapping, number, short, text, title
 from brokerwatch.exchanges.faults import (
     AUTH,
@@ -516,6 +517,7 @@ PROFILE: Final = Profile(
     # The Starter tier: a counter of 15 that runs down by 0.33 a second; one below it, to be safe.
     budget=Budget(14.0, 0.33),
     rising_nonces=True,
+    clock_tolerance_s=NEVER_S,  # its nonce only has to rise, and what it says of that is a word of its own
     order_rules=OrderRules(
         name=FAMILY,
         # https://docs.kraken.com/api/docs/guides/spot-clordid

@@ -28,6 +28,9 @@ LONGEST_PAUSE_S: Final = 86_400.0
 MAX_SEARCHED: Final = 20_000
 """Characters of a body in which words are looked for: an error is short, and a search must be."""
 
+MAX_HEADER: Final = 100
+"""Characters of a header that are kept; a date has 29."""
+
 DATE: Final = "date"
 RETRY_AFTER: Final = "retry-after"
 
@@ -88,6 +91,12 @@ _UNIT_S: Final = MappingProxyType({"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_40
 def is_kept(header: str) -> bool:
     """Whether a header, in small letters, says something about a pause or the exchange's time."""
     return header in _UNITS or header in (RETRY_AFTER, DATE) or header.startswith(_BY_GROUP)
+
+
+def kept(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those of an answer's headers that say something about a fault, by their names in small letters."""
+    named = ((str(name).lower(), str(text)) for name, text in headers.items())
+    return {name: text[:MAX_HEADER] for name, text in named if is_kept(name)}
 
 
 def moment_s(header: str) -> float | None:

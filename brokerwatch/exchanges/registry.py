@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from brokerwatch.exchanges import faults, market_refusals, refusals
+from brokerwatch.exchanges import clock_skew, faults, market_refusals, refusals
 from brokerwatch.exchanges.adapter import Caller, ExchangeAdapter, Profile
 from brokerwatch.exchanges.coinbase import Coinbase
 from brokerwatch.exchanges.faults import Failure, FaultWords
@@ -79,16 +79,25 @@ def profile_of(family: str) -> Profile:
     return _BY_FAMILY.get(family, Unified).profile
 
 
-def fault_of(failure: Failure, wall_s: float = 0.0) -> Fault:
-    """The fault that a failure is, by its own exchange's words; see `faults.classify`."""
-    return faults.classify(failure, profile_of(failure.family).fault_words, wall_s)
+def fault_of(failure: Failure, wall_s: float = 0.0, skew_s: float | None = None) -> Fault:
+    """The fault that a failure is, by its own exchange's words; see `faults.classify`.
+
+    `skew_s`: how far our clock was measured to be ahead; None: the Date of the answer is all that is known.
+    """
+    profile = profile_of(failure.family)
+    fault = faults.classify(failure, profile.fault_words, wall_s)
+    known_s = clock_skew.dated_skew_s(failure, wall_s) if skew_s is None else skew_s
+    return clock_skew.explained(fault, failure, known_s, profile.clock_tolerance_s)
 
 
-def order_fault_of(failure: Failure, wall_s: float = 0.0) -> Fault:
+def order_fault_of(failure: Failure, wall_s: float = 0.0, skew_s: float | None = None) -> Fault:
     """The fault that the failure of an order is; it may be about the order's market alone."""
-    fault = fault_of(failure, wall_s)
-    closed_s = market_refusals.closed_s(failure, fault, profile_of(failure.family).market_words)
-    return msgspec.structs.replace(fault, closes_market_s=closed_s) if closed_s else fault
+    profile = profile_of(failure.family)
+    fault = faults.classify(failure, profile.fault_words, wall_s)
+    closed_s = market_refusals.closed_s(failure, fault, profile.market_words)
+    if closed_s:
+        return msgspec.structs.replace(fault, closes_market_s=closed_s)
+    return fault_of(failure, wall_s, skew_s)
 
 
 def refusal(family: str, answer: object) -> str:

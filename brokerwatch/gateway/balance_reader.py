@@ -27,10 +27,6 @@ REFUSED_AGAIN_S: Final = 600.0
 LONGEST_KEPT: Final = 16_384
 """Characters of an answer that are kept, to see whether the next one says the same: most polls find nothing
 new, and reading it costs as much as asking."""
-SKEW_S: Final = 0.5
-"""What asking the exchange for its time may take; it only explains a fault that is established."""
-SKEW_WORTH_MS: Final = 1_000
-"""A smaller difference of the clocks explains nothing."""
 
 
 class BalanceReader:
@@ -83,26 +79,9 @@ class BalanceReader:
 
     async def explain(self, error: BaseException) -> Fault:
         """The fault that `error` is, in the exchange's own words, without secrets."""
-        fault = self._connection.fault(error)
+        fault = await self._connection.explained(error)
         self._lane.note(fault)
-        if fault.kind is FaultKind.NONCE_CLOCK:
-            skew = await self._skew()
-            if skew:
-                return Fault(fault.kind, f"{skew}; {fault.detail}", fault.retry_after_s, fault.lockout_s)
         return fault
-
-    async def _skew(self) -> str:
-        """How far our clock is off, in words; empty when it is not, or the exchange does not say."""
-        try:
-            async with asyncio.timeout(SKEW_S):
-                theirs_ms = int(await self._connection.call("fetch_time"))
-        except Exception:  # noqa: BLE001 - this only explains a fault, and any trouble leaves it as it is
-            return ""
-        ahead_ms = self._clock.now().wall_us // 1_000 - theirs_ms
-        if abs(ahead_ms) < SKEW_WORTH_MS:
-            return ""
-        side = "ahead of" if ahead_ms > 0 else "behind"
-        return f"this machine's clock is {abs(ahead_ms) / 1_000:.1f} s {side} the exchange's"
 
     def holdings(
         self, answer: object, prove: Callable[[object, Code], Mapping[str, Holding]]

@@ -7,22 +7,27 @@ one fault in the exchange's own words, without secrets.
 
 from __future__ import annotations
 
+import asyncio
 import binascii
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.redaction import SHORTEST_TOKEN, credential_spellings, redacted_answer
+from brokerwatch.exchanges.clock_skew import NEVER_S, may_be_caused
 from brokerwatch.exchanges.envelope import UnprovenAnswer
-from brokerwatch.exchanges.faults import Failure
-from brokerwatch.exchanges.registry import fault_of, is_refused_order, order_fault_of
+from brokerwatch.exchanges.faults import NO_HEADERS, Failure
+from brokerwatch.exchanges.pauses import RETRY_AFTER, kept
+from brokerwatch.exchanges.registry import fault_of, is_refused_order, order_fault_of, profile_of
 from brokerwatch.gateway.strict_ccxt import Rehearsed, clone
 from brokerwatch.messages import Fault, FaultKind
 
+SKEW_S: Final = 0.5
+"""What asking the exchange for its time may take; it only explains a fault that is established."""
 MOST_CODES: Final = 100
 """Codes of one account that are kept."""
 
@@ -155,12 +160,49 @@ class Connection:
         if isinstance(error, binascii.Error):
             # Raised while signing: the exchange was not even asked.
             return Fault(FaultKind.CLIENT_BUG, f"the secret cannot sign, is it whole? ({error})")
-        return fault_of(self.failure(error), self._clock.now().wall_us / 1_000_000)
+        return self._judged(error, fault_of)
 
     def order_fault(self, error: BaseException) -> Fault:
         """The same for an order: the fault may be about its market alone."""
-        found = order_fault_of(self.failure(error), self._clock.now().wall_us / 1_000_000)
-        return msgspec.structs.replace(self.fault(error), closes_market_s=found.closes_market_s)
+        fault = self.fault(error)
+        closes_s = self._judged(error, order_fault_of).closes_market_s
+        return msgspec.structs.replace(fault, closes_market_s=closes_s) if closes_s else fault
+
+    async def explained(self, error: BaseException, *, of_order: bool = False) -> Fault:
+        """The fault that `error` is, once it is known whether our clock caused it: the exchange is asked."""
+        fault = self.order_fault(error) if of_order else self.fault(error)
+        failure = self.failure(error)
+        answered = failure.status is not None and not isinstance(error, UnprovenAnswer | TimeoutError)
+        if not answered or fault.closes_market_s or not may_be_caused(fault, failure):
+            return fault
+        signs_time = profile_of(self.family).clock_tolerance_s < NEVER_S
+        if not signs_time and fault.kind is not FaultKind.NONCE_CLOCK:
+            return fault
+        skew_s = await self._skew_s()
+        return fault if skew_s is None else fault_of(failure, self._walls_s()[0], skew_s)
+
+    def _judged(self, error: BaseException, judge: Callable[[Failure, float], Fault]) -> Fault:
+        """The fault by our clock, or by the one that ccxt signs with, whichever differs from theirs."""
+        failure = self.failure(error)
+        found = [judge(failure, wall_s) for wall_s in self._walls_s()]
+        return next((fault for fault in found if fault.kind is FaultKind.NONCE_CLOCK), found[0])
+
+    def _walls_s(self) -> tuple[float, ...]:
+        """What time it is, in seconds since 1970: by our clock, and by that of the ccxt instance."""
+        own_ms: Any = getattr(self._newest, "milliseconds", None)
+        wall_s = self._clock.now().wall_us / 1_000_000
+        return (wall_s,) if own_ms is None else (wall_s, own_ms() / 1_000)
+
+    async def _skew_s(self) -> float | None:
+        """How far our clock is ahead of the exchange's; None where the exchange does not say."""
+        fresh = self.copy()  # what the failed call has left must not be written over
+        fresh.severed = self.severed
+        try:
+            async with asyncio.timeout(SKEW_S):
+                theirs_s = int(await fresh.call("fetch_time")) / 1_000
+        except Exception:  # noqa: BLE001 - this only explains a fault, and any trouble leaves it as it is
+            return None
+        return max((wall_s - theirs_s for wall_s in self._walls_s()), key=abs)
 
     def failure(self, error: BaseException) -> Failure:
         """What is known about a call that failed."""
@@ -185,12 +227,28 @@ class Connection:
         """
         text = self.redacted(_words(error))
         _, brace, rest = str(error).partition("{")
-        failure = Failure.of(error, body=brace + rest, family=self.family, text=text)
+        headers = self._owners_headers(str(error))
+        failure = Failure.of(
+            error,
+            body=brace + rest,
+            family=self.family,
+            text=text,
+            retry_after=headers.get(RETRY_AFTER, ""),
+            headers=headers,
+        )
         fault = order_fault_of(failure, self._clock.now().wall_us / 1_000_000)
         if fault.closes_market_s:
             return fault
         refused = fault.kind is FaultKind.BAD_RESPONSE and is_refused_order(failure)
         return Fault(FaultKind.CLIENT_BUG, fault.detail) if refused else fault
+
+    def _owners_headers(self, words: str) -> Mapping[str, str]:
+        """The headers of the answer that a trader's own instance met, if its error quotes that answer."""
+        own = self._spec.instance
+        body: object = getattr(own, "last_http_response", None)
+        named: object = getattr(own, "last_response_headers", None)
+        quoted = isinstance(body, str) and body and body in words
+        return kept(cast("Mapping[str, str]", named)) if quoted and isinstance(named, Mapping) else NO_HEADERS
 
     async def close(self) -> None:
         """Let go of the instance; the session is shared and stays."""

@@ -46,12 +46,9 @@ from ccxt.base.errors import BadResponse, ExchangeError, ExchangeNotAvailable, R
 
 from brokerwatch.exchanges import json_text
 from brokerwatch.exchanges.faults import NO_HEADERS
-from brokerwatch.exchanges.pauses import RETRY_AFTER, is_kept
+from brokerwatch.exchanges.pauses import RETRY_AFTER, kept
 from brokerwatch.gateway.http_sessions import CLIENT_ERROR, CONNECTION_ERROR, Ask
 from brokerwatch.gateway.nonces import Nonces
-
-MAX_HEADER: Final = 100
-"""Characters of a header that are kept; a date has 29."""
 
 MAX_SHOWN: Final = 20_000
 """Characters of a broken answer that are looked through for secrets; far more than a fault's text keeps."""
@@ -172,11 +169,7 @@ class Strict:
         *rest: Any,
     ) -> Any:
         self.last_status, self.last_body = code, body
-        self.last_headers = {
-            name.lower(): str(text)[:MAX_HEADER]
-            for name, text in headers.items()
-            if is_kept(str(name).lower())
-        }
+        self.last_headers = kept(headers)
         self.last_retry_after = self.last_headers.get(RETRY_AFTER, "")
         if "\ufffd" in body:
             # It stands for bytes that are no text; a currency with one in it would be another currency.

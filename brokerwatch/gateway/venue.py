@@ -183,7 +183,7 @@ async def answered(connection: Connection, call: Awaitable[T], deadline_s: float
         if isinstance(error, TimeoutError) and deadline.expired():
             raise unanswered(Fault(FaultKind.NETWORK, f"no answer within {deadline_s:g} s")) from None
         # Without ccxt's own error behind it: its text may hold what the server repeated of our secrets.
-        raise unanswered(connection.fault(error)) from None
+        raise unanswered(await connection.explained(error)) from None
 
 
 def unanswered(fault: Fault) -> CouldNotAsk:

@@ -125,7 +125,7 @@ class OrderSender:
                 request.client_order_id,
             ) from None
         except Exception as error:  # noqa: BLE001 - whatever it is, a dry run places nothing
-            fault = self._noted(request, error)
+            fault = await self._noted(request, error)
             if is_refused(self._connection.failure(error), self._refusals):
                 raise OrderRefused(
                     f"{self._spec.name} would refuse: {fault.detail}", str(fault.kind)
@@ -250,23 +250,24 @@ class OrderSender:
 
     async def _cleared_up(self, sending: _Sending, error: Exception) -> Order:
         """The order whose answer was none, when it was placed; else the error that says what is known."""
-        name, fault, judgement = self._spec.name, self._fault(error), self._judged(error)
+        judgement = self._judged(error)
+        name, fault = self._spec.name, await self._fault(error)
         if isinstance(judgement, Unknown):
-            return await self._looked_up(sending, self._noted(sending.request, error))
+            return await self._looked_up(sending, await self._noted(sending.request, error))
         self._not_sent(sending)
         # In each case without ccxt's own error: its text may hold what the server repeated of the secrets.
         if sending.before is not None:
             # It says nothing about the first sending, which may still arrive.
-            self._noted(sending.request, error)
+            await self._noted(sending.request, error)
             raise self._unknown(sending.request, sending.before.why, f"sent again: {fault.detail}") from None
         if isinstance(judgement, Refused):
-            self._noted(sending.request, error)
+            await self._noted(sending.request, error)
             raise OrderRefused(f"{name} refused: {fault.detail}", str(fault.kind)) from None
         if judgement.by_us:
             # It is no fault of the exchange, so it is not noted.
             why = BUSY if isinstance(error, TimeoutError) else fault.detail
             raise OrderNotSent(f"{name}: nothing was sent: {why}") from None
-        self._noted(sending.request, error)
+        await self._noted(sending.request, error)
         raise OrderNotSent(f"{name}: nothing was sent: {fault.kind}: {fault.detail}") from None
 
     async def _looked_up(self, sending: _Sending, fault: Fault) -> Order:
@@ -326,14 +327,14 @@ class OrderSender:
         sent_nothing = not isinstance(error, TimeoutError) and self._connection.sent_nothing
         return judged(self._connection.failure(error), self._refusals, sent_nothing=sent_nothing)
 
-    def _fault(self, error: Exception) -> Fault:
+    async def _fault(self, error: Exception) -> Fault:
         if isinstance(error, TimeoutError):
             return Fault(FaultKind.NETWORK, f"no answer within {self._spec.fetch_deadline_s:g} s")
-        return self._connection.order_fault(error)
+        return await self._connection.explained(error, of_order=True)
 
-    def _noted(self, request: OrderRequest, error: Exception) -> Fault:
+    async def _noted(self, request: OrderRequest, error: Exception) -> Fault:
         """The fault that an order met; a refusal of this one order is no fault of the exchange."""
-        fault = self._fault(error)
+        fault = await self._fault(error)
         self._lane.note(fault)
         about_us = fault.kind in (FaultKind.CLIENT_BUG, FaultKind.BAD_RESPONSE)
         refused = is_refused(self._connection.failure(error), self._refusals)

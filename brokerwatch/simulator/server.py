@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 from functools import partial
 
 from aiohttp import web
@@ -159,7 +160,9 @@ async def _handle(
         watcher(ServedCall(exchange, call, trouble, answer))
     if isinstance(answer, Broken):
         return await _act_out(request, answer)
-    headers = {"Content-Type": answer.content_type, **answer.headers}
+    # Its own clock, as an exchange has it; it may be set.
+    date = formatdate(exchange.now_s(), usegmt=True)
+    headers = {"Date": date, "Content-Type": answer.content_type, **answer.headers}
     return web.Response(status=answer.status, body=answer.body, headers=headers)
 
 
