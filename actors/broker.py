@@ -23,6 +23,7 @@ from brokerwatch.actors.proof_watch import ProofWatch
 from brokerwatch.actors.protocol import (
     LATE_S,
     Alarms,
+    AskAnew,
     BrokerMessage,
     Called,
     Fetched,
@@ -178,6 +179,14 @@ class BrokerActor(Actor):
             case Unanswered(fault):
                 self._count(fault)
                 self._fetch()  # the balance decides, if it is answered
+            case AskAnew(why):
+                self._ordered_s = min(self._ordered_s, self._now().up_s)  # an order ends there no more
+                if self._fetching is not None:
+                    # The loop hung and not the exchange. Its callers get the outcome of the next fetch.
+                    self._fetching.cancel()
+                    self._fetching = None
+                    self._count(NotAsked(why))
+                self._fetch()
             case _:
                 assert_never(known)
 

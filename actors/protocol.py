@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -130,6 +130,13 @@ class Unanswered:
     fault: Fault
 
 
+@dataclass(frozen=True, slots=True)
+class AskAnew:
+    """The event loop of the account turns again after it hung: what was asked before proves nothing."""
+
+    why: str
+
+
 BrokerMessage = (
     Poll
     | FetchNow
@@ -143,6 +150,7 @@ BrokerMessage = (
     | Ordered
     | Observed
     | Unanswered
+    | AskAnew
 )
 
 
@@ -154,6 +162,11 @@ class Drain:
 @dataclass(frozen=True, slots=True)
 class LookRound:
     """A round is due: which brokers are silent?"""
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtLoops:
+    """A look at the event loops is due: which of them hang?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +203,40 @@ class Life:
 
     epoch: str
     ref: pykka.ActorRef[Any]
+
+
+class AccountLoop(Protocol):
+    """The event loop of some accounts, whichever one that is now.
+
+    A protocol, because the actors know no event loop: `cluster.account_loops.AccountLoop` satisfies it.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name of the loop, for people."""
+        ...
+
+    @property
+    def brokers(self) -> Sequence[str]:
+        """The brokers whose accounts are asked on it."""
+        ...
+
+    @property
+    def replaced_after_s(self) -> float | None:
+        """How long it may hang before another one takes its place; None: it cannot be replaced."""
+        ...
+
+    def turned(self) -> bool:
+        """Whether it has turned since the last call, which asked it to. Never waits."""
+        ...
+
+    def replace(self, why: str) -> bool:
+        """Have another one take its place. False, and nothing has changed, when none can be started."""
+        ...
+
+    def give_up(self, why: str) -> None:
+        """Ask nothing on it any more: calls raise at once."""
+        ...
 
 
 class HealthTopic(Protocol):

@@ -1,28 +1,33 @@
 """HealthSupervisor: watches the brokers, lays vetoes, publishes readings, restarts dead actors.
 
 It knows a broker only by what arrives on the bus, and adds what a broker cannot know of itself: silence,
-death, a broken configuration. `brokerwatch.health.supervision` decides which brokers are silent, and
-`brokerwatch.health.restarts` how often an actor may be restarted. This is the driver of the two.
+death, an event loop that hangs, a broken configuration. `brokerwatch.health.supervision` decides which
+brokers are silent, `brokerwatch.health.loops` which loops hang, and `brokerwatch.health.restarts` how often
+an actor may be restarted. This is the driver of the three.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
 
 from brokerwatch.actors.base import Actor, stop_soon, tell
 from brokerwatch.actors.board import Board
+from brokerwatch.actors.loop_watch import LoopWatch
 from brokerwatch.actors.protocol import (
     ITS_END,
+    AccountLoop,
     Alarms,
+    AskAnew,
     Died,
     Drain,
     HealthTopic,
     Life,
+    LookAtLoops,
     LookRound,
     OperatorCommand,
     ReportNow,
@@ -32,6 +37,7 @@ from brokerwatch.actors.protocol import (
 )
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.errors import ControlError
+from brokerwatch.health.loops import Finding, is_settled, look_interval_s
 from brokerwatch.health.reading import comparison_key, ttl_s
 from brokerwatch.health.restarts import Restarts
 from brokerwatch.health.supervision import View, cut_off, look_round
@@ -46,7 +52,7 @@ GIVEN_UP: Final = frozenset({Reason.CONFIG, Reason.FAILED})
 """Under these vetoes there is no running actor and none to restart."""
 NOT_STORED: Final = "it could not be stored yet: until it is, a restart would not know of it"
 
-SupervisorMessage = Drain | LookRound | Died | RestartDue | OperatorCommand
+SupervisorMessage = Drain | LookRound | LookAtLoops | Died | RestartDue | OperatorCommand
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,8 @@ class SupervisorContext:
     clock: Clock
     heartbeat_s: float
     uniform: Callable[[float, float], float] = random.uniform
+    loops: Sequence[AccountLoop] = ()
+    """The event loops on which the accounts are asked."""
 
 
 class HealthSupervisor(Actor):
@@ -93,6 +101,8 @@ class HealthSupervisor(Actor):
         self._due_s = 0.0
         """When the next round is due, in monotonic seconds."""
         self._cut_off = False
+        hanging = {name for name, view in views.items() if Reason.LOOP in view.vetoes.laid}
+        self._loops = LoopWatch(context.loops, context.heartbeat_s, context.clock.now(), hanging)
         names = tuple(views)
         self._parts = tuple(names[at : at + ROSTER_PART] for at in range(0, len(names), ROSTER_PART)) or ((),)
         """The names in each part of the roster."""
@@ -105,6 +115,7 @@ class HealthSupervisor(Actor):
             tell(life.ref, ReportNow())
         self._publish_all()
         self._arm(self._context.clock.now())
+        self._arm_loops()
 
     def handle(self, message: Any) -> None:
         """Handle one message of `SupervisorMessage`."""
@@ -118,13 +129,16 @@ class HealthSupervisor(Actor):
                     # Only the life that was started here: on a tcp bus any process may publish.
                     if life is not None and life.epoch == evidence.broker_epoch:
                         moved = moved or self._views[name].newest.fault is not evidence.fault
-                        self._change(name, self._views[name].heard(evidence, now))
+                        self._change(name, self._settled(name, self._views[name].heard(evidence, now), now))
                 if moved:
                     self._suspect_ourselves()
             case LookRound():
                 self._look_round(now)
                 self._suspect_ourselves()
                 self._arm(now)
+            case LookAtLoops():
+                self._look_at_loops(now)
+                self._arm_loops()
             case Died(broker, epoch, why):
                 if self._lives[broker].epoch == epoch and broker not in self._exempt:
                     self._replace(broker, f"its actor died: {why}", now)
@@ -162,6 +176,34 @@ class HealthSupervisor(Actor):
                 self._replace(name, "its actor is gone", now)
         self._end_holds(now)
         self._publish_all()
+
+    def _arm_loops(self) -> None:
+        me = self.actor_ref
+        if self._context.loops:
+            interval_s = look_interval_s(self._context.heartbeat_s)
+            self._context.alarms.after(interval_s, lambda: tell(me, LookAtLoops()))
+
+    def _look_at_loops(self, now: Instant) -> None:
+        for news in self._loops.look(now):
+            for name in news.brokers:
+                match news.finding:
+                    case Finding.HANGS:
+                        self._change(name, self._views[name].vetoed(Reason.LOOP, news.detail, now))
+                        continue
+                    case Finding.GIVE_UP:
+                        self._change(name, self._views[name].vetoed(Reason.FAILED, news.detail, now))
+                    case _:
+                        pass
+                # Also where it was given up: then its callers are answered at once.
+                tell(self._lives[name].ref, AskAnew(news.detail))
+        for name, view in self._views.items():
+            self._change(name, self._settled(name, view, now))
+
+    def _settled(self, name: str, view: View, now: Instant) -> View:
+        """Without the veto of a loop that hung, once the account has answered on one that turns."""
+        if Reason.LOOP in view.vetoes.laid and self._loops.turns(name) and is_settled(view):
+            return view.released(now, Reason.LOOP)
+        return view
 
     def _end_holds(self, now: Instant) -> None:
         for name, view in self._views.items():
@@ -232,6 +274,13 @@ class HealthSupervisor(Actor):
         view = self._views[name]
         if Reason.CONFIG in view.vetoes.laid:
             raise ControlError(f"{name} is configured wrongly: {view.vetoes.laid[Reason.CONFIG].detail}")
+        revived = self._loops.revive(name, now)
+        for each in revived:
+            # The veto of the loop stays until the account has answered.
+            looped = self._views[each].released(now, Reason.FAILED).vetoed(Reason.LOOP, "reset", now)
+            self._change(each, looped)
+        if revived:
+            return f"{', '.join(revived)}: asked again on another event loop"
         if Reason.FAILED in view.vetoes.laid or not self._lives[name].ref.is_alive():
             self._restarts[name] = Restarts()
             self._change(name, view.released(now, Reason.FAILED).vetoed(Reason.RESTARTING, "reset", now))

@@ -1,7 +1,8 @@
 """Every exit status of every command, and how a command says that it failed.
 
-0 yes, 1 no, 2 usage or configuration, 3 yes with warnings, 4 nothing heard. A report of `verify` states its
-status as a field of its own, so that one is made in verification/report.py; a test holds the two together.
+0 yes, 1 no, 2 usage or configuration, 3 yes with warnings, 4 nothing heard, 5 an event loop hangs. A report
+of `verify` states its status as a field of its own, so that one is made in verification/report.py; a test
+holds the two together.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ NO: Final = 1
 USAGE: Final = 2
 WARNINGS: Final = 3
 NOTHING_HEARD: Final = 4
+HUNG: Final = 5
+"""`run` cannot watch all of its accounts any more: their event loop hangs, and no other can take its place.
+Only a new process helps."""
 INTERRUPTED: Final = USAGE
 """The command was stopped before its end, so it has no answer. 1 would say that the answer is no."""
 
 ALL_STATUSES: Final = (
-    "Exit statuses: 0 yes, 1 no, 2 usage or configuration, 3 yes with warnings, 4 nothing heard."
+    "Exit statuses: 0 yes, 1 no, 2 usage or configuration, 3 yes with warnings, 4 nothing heard, "
+    "5 an event loop of run hangs."
 )
 VERIFY_STATUSES: Final = (
     "Exit statuses: 0 everything passed, 1 something failed, 2 it could not be run, "

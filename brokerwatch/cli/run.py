@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from brokerwatch.cli import exits
 from brokerwatch.cli.config_lookup import config_path
 from brokerwatch.cli.demo import simulated_settings
 from brokerwatch.cli.screen import Screen
@@ -32,7 +33,9 @@ def run(
 ) -> None:
     """Run a cluster and show it. Returns when it was stopped, or after `duration_s`.
 
-    Raises ConfigError when the configuration cannot be used, EndpointUnavailable when an endpoint is taken.
+    Raises SystemExit with a status of its own when an event loop hangs and cannot be replaced: a new process
+    can watch again. ConfigError when the configuration cannot be used, EndpointUnavailable when an endpoint
+    is taken.
     """
     in_lines = as_json or not sys.stdout.isatty()
     if in_lines:
@@ -69,12 +72,16 @@ def run(
             begin()
         Screen(
             listener,
-            stopped.is_set,
+            lambda: stopped.is_set() or bool(cluster.hung),
             SystemClock().up_s,
             as_json=as_json,
             title=title,
             caption=lambda: _caption(cluster, story[0]),
         ).show()
+        hung = cluster.hung
+    if hung:
+        exits.say(f"ended, because some accounts can be asked no more: {hung}")
+        sys.exit(exits.HUNG)
 
 
 @contextmanager

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Final, Self
 
 from brokerwatch.actors.base import wait_for_end
 from brokerwatch.actors.board import Board
-from brokerwatch.actors.protocol import BrokerMessage, Recall
+from brokerwatch.actors.protocol import BrokerMessage
 from brokerwatch.bus.change_dispatcher import ChangeDispatcher
 from brokerwatch.bus.listener import Listener
 from brokerwatch.clock import Clock, SystemClock
+from brokerwatch.cluster.account_loops import AccountLoops, LetGo
 from brokerwatch.cluster.broker import Broker
 from brokerwatch.cluster.candidates import candidates
 from brokerwatch.cluster.exchange_watch import ExchangeWatch, look_up_verifications
@@ -31,7 +32,7 @@ from brokerwatch.cluster.lives import Lives
 from brokerwatch.cluster.operators import Operators
 from brokerwatch.cluster.persistence import Persistence
 from brokerwatch.cluster.requests import Requests
-from brokerwatch.cluster.restore import balances, missed_holds, restored
+from brokerwatch.cluster.restore import recall, restored
 from brokerwatch.cluster.shutdown import SHORTEST_SHARE_S, Stop, at_once, ended, unreported
 from brokerwatch.cluster.timers import Timers
 from brokerwatch.cluster.totals import Total, totals
@@ -43,6 +44,7 @@ from brokerwatch.cluster.wiring import (
     check,
     gateway_of,
     opened_sockets,
+    rewired,
     wired,
 )
 from brokerwatch.config.broker_spec import BrokerSpec
@@ -54,7 +56,6 @@ from brokerwatch.health.changes import Change
 from brokerwatch.health.reading import ttl_s
 from brokerwatch.messages import Reading
 from brokerwatch.orders.gate import Gate
-from brokerwatch.routing.objections import Candidate
 from brokerwatch.routing.router import Router
 from brokerwatch.storage.records import Remembered
 from brokerwatch.storage.state_folder import folder_of
@@ -120,12 +121,15 @@ class Cluster:
         self._watch = ExchangeWatch(self._clock, self._settings.status_interval_s, self._lives.tell)
         self._wired = Wired()
         self._gateway: Gateway | None = None
-        self._loops: list[LoopThread] = []
+        self._loops = AccountLoops()
         self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
         max_age_s = self._settings.require_verification_max_age_s
         self._gate = None if max_age_s is None else Gate(folder_of(self._settings), max_age_s, self._clock)
         self._operators = Operators(self._lives.obey, self._clock)
-        self._router = Router(self._candidates, self._changes.subscribe)
+        self._router = Router(
+            lambda: candidates(self._specs, self._board, self._wired.accounts, self._watch),
+            self._changes.subscribe,
+        )
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str], *, keep_going: bool = False) -> Cluster:
@@ -180,6 +184,11 @@ class Cluster:
     def name(self) -> str:
         """The cluster's name."""
         return self._settings.name
+
+    @property
+    def hung(self) -> str:
+        """Why accounts are asked no more: their event loop hangs and is given up. Empty: none is."""
+        return self._loops.hung
 
     @property
     def health_endpoint(self) -> str:
@@ -269,7 +278,7 @@ class Cluster:
         self._lives.wait_until_heard(START_S)
 
     def _go_up(self, sockets: Sockets) -> None:
-        timers = self._started_loop("brokerwatch-timers")
+        timers = self._loops.started("brokerwatch-timers")
         alarms = Timers(timers)
         healths = restored(self._specs, self._board, self._state, self._clock, self._heartbeat_s)
         parts = Parts(
@@ -280,27 +289,29 @@ class Cluster:
             alarms=alarms,
             gate=self._gate,
             send=self._lives.tell,
-            started_loop=self._started_loop,
+            started_loop=self._loops.started,
         )
         self._gateway = gateway_of(self._specs.values(), parts, self._home)
         self._wired = wired(self._specs.values(), parts, self._gateway)
+        self._loops.watch(self._wired.loops, self._specs, self._heartbeat_s, partial(self._move, parts))
         look_up_verifications(self._gate, self._wired.accounts)
         self._running = True
         epochs = {name: health.epoch for name, health in self._state.remembered.healths.items()}
-        self._lives.start(sockets, self._wired.contexts, healths, epochs, alarms)
+        self._lives.start(sockets, self._wired.contexts, healths, epochs, alarms, self._loops.watched)
         self._watch.start(self._wired.accounts)
         # Last, because what it reads only now it hands to all of these.
         self._state.record(alarms, self._recall)
         self._operators.listen(timers, self._state.folder)
 
-    def _started_loop(self, name: str) -> LoopThread:
-        loop = LoopThread(name)
-        loop.start()
-        self._loops.append(loop)
-        return loop
-
-    def _candidates(self) -> Iterator[Candidate]:
-        return candidates(self._specs, self._board, self._wired.accounts, self._watch)
+    def _move(self, parts: Parts, names: tuple[str, ...], loop: LoopThread) -> LetGo | None:
+        """Move brokers to another loop, in place of one that hangs. None: the cluster is being stopped."""
+        with self._lock:
+            if not self._running:
+                return None
+            moved = map(self._specs.__getitem__, names)
+            self._wired, let_go = rewired(self._wired, moved, parts, self._gateway, loop)
+            self._watch.go_on(self._wired.accounts_of(names))
+        return let_go
 
     def stop(self) -> None:
         """Stop everything, in order, within 5 s. What hangs is named in the log. May be called twice."""
@@ -309,14 +320,13 @@ class Cluster:
                 return
             self._running = False
             self._lives.stopping()
-        left = ended(self._shutdown_steps(), STOP_S)
-        if left:
+        if left := ended(self._shutdown_steps(), STOP_S):
             _log.warning("did not stop in time and is left behind: %s", ", ".join(left))
 
     def _shutdown_steps(self) -> Iterator[tuple[str, Stop]]:
         """Every part that ends, in the order in which it does, by the name that the log gives it."""
         # First, because from here on an order could not be written down.
-        yield "the orders", at_once(self._refuse_orders)
+        yield "the orders", at_once(lambda: self._wired.refuse_orders())
         # They ask exchanges that are about to be let go.
         yield "the watch of the exchanges", at_once(self._watch.stop)
         if self._gate is not None:
@@ -342,9 +352,7 @@ class Cluster:
         if self._gateway is not None:
             # On its loop, which therefore ends after it.
             yield "the exchange sessions", self._gateway.close
-        for loop in reversed(self._loops):
-            # In the reverse of the order in which they were started.
-            yield loop.name, loop.stop
+        yield from self._loops.ending()
         for listener in tuple(self._listeners):
             # They use the bus of this cluster.
             yield "a listener", unreported(listener.stop)
@@ -354,17 +362,9 @@ class Cluster:
             # It would wait for a socket that its thread has not closed.
             yield "the bus", at_once(self._sockets.bus.close)
 
-    def _refuse_orders(self) -> None:
-        for account in self._wired.accounts.values():
-            account.executor.closed = True
-
     def _recall(self, remembered: Remembered) -> None:
         """The store could be read only now: what it knows of the time before is better than nothing."""
-        now = self._clock.now()
-        for name, balance in balances(self._specs, remembered, self._state, now).items():
-            self._lives.tell(name, Recall(balance))
-        for hold in missed_holds(self._board, remembered, now):
-            self._lives.obey(hold)
+        recall(self._specs, self._board, remembered, self._state, self._lives, self._clock.now())
         if self._gateway is not None:
             self._gateway.recall(remembered)
         self._wired.recall_orders(remembered)

@@ -30,7 +30,8 @@ MARKETS_AGAIN_S: Final = 10.0
 class ExchangeWatch:
     """Asks each exchange once for all accounts there, as long as the cluster runs.
 
-    `start` and `stop` are for the thread that starts or stops the cluster; `want_markets` is for any thread.
+    `start` and `stop` are for the thread that starts or stops the cluster, `go_on` for one thread beside it;
+    `want_markets` is for any thread.
     """
 
     def __init__(self, clock: Clock, interval_s: float, send: Callable[[str, BrokerMessage], object]) -> None:
@@ -44,6 +45,15 @@ class ExchangeWatch:
     def start(self, accounts: Mapping[str, WiredAccount]) -> None:
         """Ask each exchange how it is, again and again, and for its markets where orders may go out."""
         self._running = True
+        self._begin(accounts)
+
+    def go_on(self, accounts: Mapping[str, WiredAccount]) -> None:
+        """The same for accounts that were moved to another event loop; the old one asks no more."""
+        if self._running:
+            self._watches = [watching for watching in self._watches if not watching.done()]
+            self._begin(accounts)
+
+    def _begin(self, accounts: Mapping[str, WiredAccount]) -> None:
         by_venue: dict[Venue, list[str]] = {}
         for name, account in accounts.items():
             if account.trading:

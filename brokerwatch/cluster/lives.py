@@ -6,7 +6,7 @@ import logging
 import os
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -15,7 +15,7 @@ import pykka
 from brokerwatch.actors.base import stop_soon, tell, wait_for_end
 from brokerwatch.actors.board import Board
 from brokerwatch.actors.broker import BrokerActor, BrokerContext
-from brokerwatch.actors.protocol import Alarms, BrokerMessage, Died, Drain, Life, OperatorCommand
+from brokerwatch.actors.protocol import AccountLoop, Alarms, BrokerMessage, Died, Drain, Life, OperatorCommand
 from brokerwatch.actors.supervisor import HealthSupervisor, SupervisorContext
 from brokerwatch.bus.publishing import BrokerPublishing, HealthPublishing, Publishing
 from brokerwatch.clock import Clock, Instant
@@ -72,14 +72,15 @@ class Lives:
         healths: Mapping[str, Health],
         epochs: Mapping[str, str],
         alarms: Alarms,
+        loops: Sequence[AccountLoop],
     ) -> None:
-        """Start an actor for each broker, then the supervisor.
+        """Start an actor for each broker, then the supervisor, which watches these loops too.
 
         `healths` with which the brokers begin; `epochs` of the lives before this start, where they are known.
         """
         with self._lock:
             self._running = True
-            self._sockets, self._contexts, self._alarms = sockets, contexts, alarms
+            self._sockets, self._contexts, self._alarms, self._loops = sockets, contexts, alarms, loops
             for name in self._specs:
                 self._lives[name] = self._born(name, healths[name], self._next_epoch(epochs.get(name, "")))
             self._start_supervisor()
@@ -192,6 +193,7 @@ class Lives:
                 clock=self._clock,
                 heartbeat_s=self._heartbeat_s,
                 uniform=random.uniform,
+                loops=self._loops,
             ),
             self._supervisor_died,
         )

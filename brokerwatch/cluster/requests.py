@@ -35,7 +35,8 @@ from brokerwatch.exchanges.balances import own_balance
 from brokerwatch.exchanges.unified import observed_balance
 from brokerwatch.gateway.catalogue import order_rules
 from brokerwatch.gateway.lane_turn import refuse_inside
-from brokerwatch.messages import DetailedBalance, Reading, Side
+from brokerwatch.gateway.loop import Loop
+from brokerwatch.messages import DetailedBalance, FaultKind, Reading, Side
 from brokerwatch.orders.ticket import Cut, Late, Ordering, Ticket, new_order_id
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class Requests:
         except BaseException:
             work.close()
             raise
-        started = self._start(work, goes_on)
+        loop, started = self._start(work, goes_on)
         try:
             return started.result(patience_s)
         except concurrent.futures.TimeoutError:
@@ -198,7 +199,7 @@ class Requests:
                 raise  # it is the answer
             raise self._late(timeout_s) from None
         except concurrent.futures.CancelledError:
-            raise Cut(str(self._stopped())) from None
+            raise self._cut(loop) from None
         finally:
             started.cancel()  # nothing, where it has ended
 
@@ -214,7 +215,8 @@ class Requests:
         except BaseException:
             work.close()
             raise
-        started = asyncio.wrap_future(self._start(work, goes_on))
+        loop, begun = self._start(work, goes_on)
+        started = asyncio.wrap_future(begun)
         try:
             async with asyncio.timeout(patience_s):
                 return await started
@@ -224,15 +226,22 @@ class Requests:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            raise Cut(str(self._stopped())) from None
+            raise self._cut(loop) from None
 
-    def _start(self, work: Coroutine[Any, Any, T], goes_on: Callable[[], bool]) -> Future[T]:
+    def _start(self, work: Coroutine[Any, Any, T], goes_on: Callable[[], bool]) -> tuple[Loop, Future[T]]:
         """Begin on the account's loop. A caller that stops waiting does not stop an order that is out."""
+        loop = self.account().access.loop
         try:
-            return self.account().access.loop.submit_shielded(work, goes_on)
+            return loop, loop.submit_shielded(work, goes_on)
         except RuntimeError:
             work.close()
-            raise self._stopped() from None
+            raise self._cut(loop) from None
+
+    def _cut(self, loop: Loop) -> Late | Cut:
+        """What ended the work on this loop, or kept it from beginning."""
+        if loop.lost:
+            return Late(f"{self.spec.name}: {loop.lost}", FaultKind.CLIENT_BUG)
+        return Cut(str(self._stopped()))
 
     def _patience_s(self, timeout_s: float | None) -> float:
         each_s = self._queue_s + self.spec.fetch_deadline_s + GRACE_S

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 
 from brokerwatch.actors.board import Board
-from brokerwatch.actors.protocol import ITS_END, OperatorCommand, held_words
+from brokerwatch.actors.protocol import ITS_END, OperatorCommand, Recall, held_words
 from brokerwatch.clock import Clock, Instant, moment
+from brokerwatch.cluster.lives import Lives
 from brokerwatch.cluster.persistence import Persistence
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.reading import evidence
@@ -37,6 +38,21 @@ def restored(
             continue
         slot.write_vetoes(slot.parts()[1].lay(Reason.HELD_OUT, held_words(hold), now, until=until))
     return healths
+
+
+def recall(
+    specs: Mapping[str, BrokerSpec],
+    board: Board,
+    remembered: Remembered,
+    state: Persistence,
+    lives: Lives,
+    now: Instant,
+) -> None:
+    """Hand what could be read only after the start to the actors that run."""
+    for name, balance in balances(specs, remembered, state, now).items():
+        lives.tell(name, Recall(balance))
+    for hold in missed_holds(board, remembered, now):
+        lives.obey(hold)
 
 
 def balances(

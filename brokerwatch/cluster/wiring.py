@@ -7,16 +7,17 @@ come from callables does not load it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from brokerwatch.actors.board import Board, Slot
 from brokerwatch.actors.broker import BrokerContext
-from brokerwatch.actors.protocol import Alarms, BrokerMessage
+from brokerwatch.actors.protocol import Alarms, BrokerMessage, Ordered
 from brokerwatch.bus.inbox import Inbox
 from brokerwatch.bus.publisher import Publisher
 from brokerwatch.bus.sockets import Bus
@@ -29,14 +30,15 @@ from brokerwatch.cluster.shutdown import SHORTEST_SHARE_S
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings, cluster_mistakes
 from brokerwatch.errors import ConfigError, Problem
-from brokerwatch.gateway.async_source import callable_source
+from brokerwatch.gateway.async_source import MovableSource, callable_source
 from brokerwatch.gateway.loop import Loop, LoopThread
 from brokerwatch.health.outcome import Source
 from brokerwatch.health.reading import evidence
 from brokerwatch.health.state_machine import NO_VETOES, Health
 from brokerwatch.messages import HealthState, Reading, Reason
 from brokerwatch.messages.reading import CUSTOM
-from brokerwatch.orders.in_flight import LOST_AFTER_S, InFlightOrders
+from brokerwatch.orders.fills import fill_of
+from brokerwatch.orders.in_flight import LEFT_BEHIND, LOST_AFTER_S, InFlightOrders
 from brokerwatch.storage.records import Remembered
 
 if TYPE_CHECKING:
@@ -105,6 +107,19 @@ class Wired:
     """The accounts at exchanges by the broker's name; a broker with a callable of the trader's has none."""
     in_flight: Mapping[str, KeyOrders] = field(default_factory=dict[str, KeyOrders])
     """The orders of each API key, by its fingerprint: brokers on one key share them."""
+    sources: Mapping[str, MovableSource] = field(default_factory=dict[str, MovableSource])
+    """Where the actor of each broker has its balance from, by the broker's name."""
+    loops: Mapping[str, Loop] = field(default_factory=dict[str, Loop])
+    """The event loop on which each broker is asked, by the broker's name."""
+
+    def accounts_of(self, names: Iterable[str]) -> Mapping[str, WiredAccount]:
+        """The accounts at exchanges of these brokers."""
+        return {name: self.accounts[name] for name in names if name in self.accounts}
+
+    def refuse_orders(self) -> None:
+        """Let no order go out any more, from any thread."""
+        for account in self.accounts.values():
+            account.executor.closed = True
 
     def recall_orders(self, remembered: Remembered) -> None:
         """Take over the orders of before, which could be read only now."""
@@ -197,32 +212,74 @@ def gateway_of(
 
 def wired(specs: Iterable[BrokerSpec], parts: Parts, gateway: Gateway | None) -> Wired:
     """Build what stands between each actor and its exchange. Makes no request. Raises ConfigError."""
-    contexts: dict[str, BrokerContext] = {}
     accounts: dict[str, WiredAccount] = {}
     in_flight: dict[str, KeyOrders] = {}
-    sources: LoopThread | None = None
+    made: dict[str, tuple[Source, Loop]] = {}
+    own: LoopThread | None = None
     for spec in specs:
-        source: Source
         if spec.fetch is not None:
             # A callable that blocks its loop must hold up neither the exchanges nor the heartbeats.
-            sources = sources or parts.started_loop("brokerwatch-sources")
-            source = own_source(spec, sources, parts.clock)
+            own = own or parts.started_loop("brokerwatch-sources")
+            made[spec.name] = own_source(spec, own, parts.clock), own
         elif gateway is None or spec.exchange == CUSTOM:
             expected = "expected exchange=, a ccxt id, or fetch=, an async callable"
             raise ConfigError((Problem("", f"brokers.{spec.name}", expected),))
         else:
             access = gateway.account(spec)
             accounts[spec.name] = _account(spec, access, _orders_of(access, parts, in_flight), parts)
-            source = access.source
-        contexts[spec.name] = BrokerContext(
+            made[spec.name] = access.source, access.loop
+    sources = {name: MovableSource(source) for name, (source, _) in made.items()}
+    contexts = {
+        name: BrokerContext(
             source=source,
-            slot=parts.board.slot(spec.name),
+            slot=parts.board.slot(name),
             alarms=parts.alarms,
             clock=parts.clock,
             heartbeat_s=parts.heartbeat_s,
             journal=parts.state.journal,
         )
-    return Wired(contexts, accounts, in_flight)
+        for name, source in sources.items()
+    }
+    loops = {name: loop for name, (_, loop) in made.items()}
+    return Wired(contexts, accounts, in_flight, sources, loops)
+
+
+def rewired(
+    before: Wired, specs: Iterable[BrokerSpec], parts: Parts, gateway: Gateway | None, loop: LoopThread
+) -> tuple[Wired, Callable[[], Coroutine[Any, Any, None]]]:
+    """The same with these brokers on another loop, because the one that they all share hangs.
+
+    They are all the brokers of that loop, and its lease is revoked. The actors and the handles stay as they
+    are. Makes no request.
+
+    Returns:
+        What stands between now, and what lets go of the sessions of the old loop: for its own thread.
+    """
+    accounts, in_flight = dict(before.accounts), dict(before.in_flight)
+    made: dict[str, Source] = {}
+    let_go: Callable[[], Coroutine[Any, Any, None]] = _nothing
+    for spec in specs:
+        if spec.fetch is not None:
+            made[spec.name] = own_source(spec, loop, parts.clock)
+        elif gateway is not None:
+            if let_go is _nothing:
+                let_go = gateway.move(loop)
+            access = gateway.account(spec)
+            orders = _moved_orders(access, parts, in_flight)
+            accounts[spec.name] = _account(spec, access, orders, parts)
+            made[spec.name] = access.source
+    for name, source in made.items():
+        before.sources[name].move_to(source)
+        for sent in () if name not in accounts else accounts[name].executor.lost():
+            # No balance from before has it in it, and the old loop cannot say that it has ended.
+            if sent.why == LEFT_BEHIND:
+                parts.send(name, Ordered(fill_of(sent.request, None), Future()))
+    loops = {**before.loops, **dict.fromkeys(made, loop)}
+    return replace(before, accounts=accounts, in_flight=in_flight, loops=loops), let_go
+
+
+async def _nothing() -> None:
+    """Nothing belongs to a loop on which only callables of the trader's run."""
 
 
 def own_source(spec: BrokerSpec, loop: LoopThread, clock: Clock) -> Source:
@@ -238,6 +295,17 @@ def _orders_of(access: Access, parts: Parts, in_flight: dict[str, KeyOrders]) ->
     if fingerprint not in in_flight:
         orders = InFlightOrders(fingerprint, parts.clock, parts.state.journal)
         orders.recall(parts.state.remembered.orders.get(fingerprint, ()))
+        in_flight[fingerprint] = KeyOrders(access.loop, orders)
+    return in_flight[fingerprint].orders
+
+
+def _moved_orders(access: Access, parts: Parts, in_flight: dict[str, KeyOrders]) -> InFlightOrders:
+    """The orders of this account's API key, with those that were under way on the loop until now."""
+    fingerprint = access.lane.fingerprint
+    before = in_flight[fingerprint]
+    if before.loop is not access.loop:
+        orders = InFlightOrders(fingerprint, parts.clock, parts.state.journal)
+        orders.go_on_from(before.orders)
         in_flight[fingerprint] = KeyOrders(access.loop, orders)
     return in_flight[fingerprint].orders
 

@@ -20,7 +20,7 @@ from brokerwatch.exchanges.balances import FetchedBalance, own_balance
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import Failure, classify
 from brokerwatch.gateway.loop import Loop
-from brokerwatch.health.outcome import Fetching, FetchOutcome, NotAsked
+from brokerwatch.health.outcome import Fetching, FetchOutcome, NotAsked, Source
 from brokerwatch.messages import Balance, Fault, FaultKind, Wallet
 
 
@@ -85,8 +85,9 @@ class AsyncSource:
         try:
             return self._loop.hand_over(self._fetch(deadline_s, done))
         except RuntimeError:
-            # Only a trader's own loop can end before we do.
-            done(Fault(FaultKind.CLIENT_BUG, "the event loop that this account is asked on has been closed"))
+            # Only a trader's own loop can end before we do; one of ours may have been given up.
+            why = self._loop.lost or "the event loop that this account is asked on has been closed"
+            done(Fault(FaultKind.CLIENT_BUG, why))
             ended: concurrent.futures.Future[None] = concurrent.futures.Future()
             return ended
 
@@ -166,6 +167,39 @@ class AsyncSource:
             return Fault(
                 FaultKind.BAD_RESPONSE, f"{type(error).__name__}, and {type(unspeakable).__name__} in it"
             )
+
+
+class MovableSource:
+    """The source of one broker, on whichever loop that is asked now. Any thread may use it.
+
+    The actor keeps this one for its whole life, while the loop beneath may be replaced.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @property
+    def queue_s(self) -> float:
+        """As `Source` has it."""
+        return self._source.queue_s
+
+    @property
+    def longest_wait_s(self) -> float:
+        """As `Source` has it."""
+        return self._source.longest_wait_s
+
+    @property
+    def held_since_s(self) -> float | None:
+        """As `Source` has it."""
+        return self._source.held_since_s
+
+    def fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object]) -> Fetching:
+        """Start one fetch; see `Source`."""
+        return self._source.fetch(deadline_s, done)
+
+    def move_to(self, source: Source) -> None:
+        """Fetch by this one from here on."""
+        self._source = source
 
 
 def callable_source(

@@ -26,10 +26,20 @@ class Instances:
     """
 
     def __init__(self, loop: Loop, ccxt_class: Callable[[str], type[Any]]) -> None:
-        self.sessions = {loop: Sessions()}
+        self.sessions = {loop: Sessions(loop.lease)}
         """Of each loop."""
         self._ccxt_class = ccxt_class
         self._prototypes: dict[str, Any] = {}
+
+    def moved(self, old: Loop, new: Loop) -> Sessions:
+        """Make the instances of one loop on another one from here on. Returns the sessions of the old loop.
+
+        Called by any thread, before an instance is made on the new loop.
+        """
+        left = self.sessions.pop(old)
+        self.sessions[new] = Sessions(new.lease)
+        self._prototypes = {}  # each has a session lent; only a loop of ours has any
+        return left
 
     def of_account(self, spec: BrokerSpec, family: str, lane: Lane, loop: Loop) -> Any:
         """A strict ccxt instance for one account."""
@@ -50,6 +60,7 @@ class Instances:
             instance.markets = {}
         if lane.counts_nonces:
             instance.nonces = lane.nonces
+        instance.lease = lane.lease
         return instance
 
     def of_venue(self, blank: BrokerSpec, own: Any, loop: Loop) -> Any:
@@ -64,13 +75,14 @@ class Instances:
         # Prices and steps as they were written; markets of its own, that no other instance changes.
         made.number = str
         made.markets = None
+        made.lease = loop.lease
         return made
 
     def _borrowed(self, own: Any, loop: Loop) -> Any:
         if not is_async(own):
             return borrow_sync(own)
         if loop not in self.sessions:
-            self.sessions[loop] = Sessions(trust_env=own.aiohttp_trust_env)
+            self.sessions[loop] = Sessions(loop.lease, trust_env=own.aiohttp_trust_env)
         return borrow_async(own, self.sessions[loop])
 
     def _prototype(self, spec: BrokerSpec, loop: Loop, *, large: bool) -> Any:

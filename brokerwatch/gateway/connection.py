@@ -56,6 +56,8 @@ class Connection:
         self._clock = clock
         self._run = run
         self._made: Any = None
+        self._markets_of: Any = None
+        """The instance from which ours takes its markets when it is made."""
         self._codes: dict[str, str] = {}
         """What ccxt has said of currencies; it makes a structure of twenty parts each time."""
         self._codes_of: Any = None
@@ -70,7 +72,11 @@ class Connection:
     def instance(self) -> Any:
         """The ccxt instance."""
         if self._made is None:
-            self._made = self._instantiate()
+            made = self._instantiate()
+            if self._markets_of is not None:
+                made.set_markets_from_exchange(self._markets_of)
+                self._markets_of = None
+            self._made = made
         return self._made
 
     @property
@@ -95,6 +101,10 @@ class Connection:
         Not known where calls block: there one that was given up goes on.
         """
         return self._run is None and not self.instance.asked
+
+    def starts_with_markets_of(self, other: Connection) -> None:
+        """Have the markets of another connection, which is used no more. Called before the first call."""
+        self._markets_of = other._made
 
     def copy(self) -> Connection:
         """Another connection like this one, that keeps what it sees apart."""

@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import ccxt.async_support as ccxt
 
@@ -90,8 +91,11 @@ class Gateway:
         self._connections: list[Connection] = []
         self._lanes: dict[str, tuple[Loop, Lane]] = {}
         self._addresses: dict[str, Address] = {}
+        self._former: dict[str, Lane] = {}
+        """The lanes on the loop that was replaced, until the account of their key is asked for again."""
         self._claims: list[Claim] = []
-        self._venues: dict[str, Venue] = {}
+        self._venues: dict[str, tuple[Loop, Venue]] = {}
+        self._former_venues: dict[str, Venue] = {}
         self._threads: dict[str, CallThread] = {}
 
     def account(self, spec: BrokerSpec) -> Access:
@@ -131,9 +135,38 @@ class Gateway:
             turn=account.turn,
             queue_s=LANE_WAIT_S,
             longest_wait_s=partial(lane.longest_wait_s, spec.fetch_deadline_s),
-            held_since_s=lambda: lane.held_since_s,
+            held_since_s=lambda: lane.in_use_since_s,
         )
         return Access(connection, venue, source, lane, loop, is_elsewhere(spec))
+
+    def move(self, new: Loop) -> Callable[[], Coroutine[Any, Any, None]]:
+        """Go on on another loop of ours, because the one until now hangs. Asks nothing.
+
+        Its accounts are to be asked for again, with `account`. From here on no request goes out of the old
+        loop. Called by one thread at a time.
+
+        Returns:
+            What lets go of the sessions of the old loop. It is for that loop's own thread, if it ever wakes.
+        """
+        old = self._loop
+        old.lease.revoked = old.lease.revoked or "its event loop hangs and is replaced"
+        left, sessions = self._connections, self._instances.moved(old, new)
+        self._loop, self._connections = new, []
+        for name, (loop, lane) in tuple(self._lanes.items()):
+            if loop is old:
+                del self._lanes[name]
+                self._former[name] = lane
+        for name, (loop, venue) in tuple(self._venues.items()):
+            if loop is old:
+                del self._venues[name]
+                self._former_venues[name] = venue
+
+        async def let_go() -> None:
+            for connection in left:
+                await connection.close()
+            await sessions.close()
+
+        return let_go
 
     def _venue(self, spec: BrokerSpec, family: str, loop: Loop, *, blocks: bool) -> Venue:
         """What is public about this broker's exchange; accounts at one address share it."""
@@ -152,9 +185,12 @@ class Gateway:
             )
             if own is None:
                 self._connections.append(connection)
-            address = self._address(spec, family)
-            self._venues[name] = Venue(connection, self._clock, spec.fetch_deadline_s, address)
-        return self._venues[name]
+            venue = Venue(connection, self._clock, spec.fetch_deadline_s, self._address(spec, family))
+            former = self._former_venues.pop(name, None)
+            if former is not None:
+                venue.go_on_from(former)
+            self._venues[name] = loop, venue
+        return self._venues[name][1]
 
     def _address(self, spec: BrokerSpec, family: str) -> Address:
         """Where the calls of this broker leave from; accounts at one exchange may share it."""
@@ -183,9 +219,14 @@ class Gateway:
             lane.budget_at_most(budget)
             return lane
         known = self._known.keys.get(name, KeyState(name))
-        lane = Lane(name, budget, self._clock, self._journal, known, self._address(spec, family))
+        address = self._address(spec, family)
+        lane = Lane(name, budget, self._clock, self._journal, known, address, loop.lease)
         lane.counts_nonces = profile_of(family).rising_nonces
         self._lanes[name] = (loop, lane)
+        former = self._former.pop(name, None)
+        if former is not None:
+            lane.go_on_from(former)
+            return lane  # the key is claimed already
         if spec.credentials and not spec.simulated and self._claims_folder is not None:
             self._claim(self._claims_folder / f"{name}.lock", spec)
         return lane

@@ -15,6 +15,8 @@ from typing import Any, Final, NamedTuple, cast
 import aiohttp
 import certifi
 
+from brokerwatch.gateway.lease import Lease
+
 CERTIFICATES: Final = certifi.where()
 """Whose signatures on certificates are believed; ccxt's own choice too."""
 KEEPALIVE_S: Final = 75.0
@@ -47,7 +49,9 @@ Ask = Callable[[str, str, str | None, Mapping[str, str], float], Awaitable[HttpA
 class Sessions:
     """The sessions of one loop. Made on the loop's thread when they are first needed, and closed there."""
 
-    def __init__(self, *, trust_env: bool = False) -> None:
+    def __init__(self, lease: Lease | None = None, *, trust_env: bool = False) -> None:
+        """`lease` of the loop: once it is revoked nothing is written any more."""
+        self._lease = Lease() if lease is None else lease
         self._trust_env = trust_env
         self._context: ssl.SSLContext | None = None
         self._made: dict[bool, aiohttp.ClientSession] = {}
@@ -65,8 +69,11 @@ class Sessions:
         if large not in self._made:
             if self._context is None:
                 self._context = ssl.create_default_context(cafile=CERTIFICATES)
+            connector = _Connector(ssl=self._context, limit=0, keepalive_timeout=KEEPALIVE_S)
+            connector.lease = self._lease
             self._made[large] = aiohttp.ClientSession(
-                connector=_Connector(ssl=self._context, limit=0, keepalive_timeout=KEEPALIVE_S),
+                connector=connector,
+                request_class=cast("Any", partial(_Request, self._lease)),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 response_class=_LargeAnswer if large else _Answer,
                 trust_env=self._trust_env,
@@ -173,15 +180,42 @@ class _LargeAnswer(_Answer):
     largest_bytes = 64 << 20
 
 
+class _Request(aiohttp.ClientRequest):
+    """A request that is not written once the lease of its loop is revoked.
+
+    aiohttp writes a body in a task of its own (before Python 3.12 one turn of the loop later). A loop that
+    hangs just then would write an order when it wakes.
+    """
+
+    def __init__(self, lease: Lease, *request: Any, **named: Any) -> None:
+        super().__init__(*request, **named)
+        self._lease = lease
+
+    async def write_bytes(
+        self, writer: Any, conn: aiohttp.connector.Connection, *rest: Any, **named: Any
+    ) -> None:
+        if self._lease.revoked:
+            conn.close()  # which also ends the wait for an answer
+            return
+        await super().write_bytes(writer, conn, *rest, **named)
+
+
 class _Connector(aiohttp.TCPConnector):
     """Connections on which nothing waits to be read: what came before the question answers none of ours.
 
     All accounts share them, so a server that repeats itself would give one account's money to another.
     """
 
+    lease: Lease
+    """The lease of the loop; set where the connector is made."""
+
     async def connect(self, *request: Any, **named: Any) -> aiohttp.connector.Connection:
         while True:
             connection = await super().connect(*request, **named)
+            if self.lease.revoked:
+                # The loop hung while the connection was made, and was replaced. Nothing is written yet.
+                connection.close()
+                self.lease.check()
             protocol = connection.protocol
             if protocol is None or not protocol.should_close:
                 return connection

@@ -20,6 +20,7 @@ from brokerwatch.clock import Clock, Instant
 from brokerwatch.exchanges.rate_limit import Budget, RateLimiter
 from brokerwatch.gateway.address import Address
 from brokerwatch.gateway.async_source import Refrained
+from brokerwatch.gateway.lease import Lease
 from brokerwatch.gateway.nonces import Nonces
 from brokerwatch.health.backoff import LONGEST_WAIT_S
 from brokerwatch.health.outcome import NotAsked
@@ -37,6 +38,8 @@ must not hide that the exchange does."""
 MOST_GIVEN_WAY: Final = 2
 """A poll that gave way so often in a row does so no more: it must be seen whether the exchange answers."""
 GAVE_WAY: Final = "not asked: it gave way to an order"
+HOLDER_LOOK_S: Final = 0.05
+"""How often a lane that goes on on another loop looks whether the trader's own turn has ended."""
 LONGEST_LOCKOUT_S: Final = 3_600.0
 """A stored lockout that ends later is not believed: the wall clock has jumped."""
 
@@ -47,7 +50,7 @@ Holder = tuple[int, "asyncio.Task[Any] | None"]
 class Lane:
     """Gives the calls of one API key their turns, one at a time. Runs on the loop's thread.
 
-    `ordered_s` and `holder` may be read from any thread.
+    `ordered_s`, `in_use_by` and `in_use_since_s` may be read from any thread.
     """
 
     def __init__(
@@ -58,10 +61,14 @@ class Lane:
         journal: Journal,
         known: KeyState,
         address: Address | None = None,
+        lease: Lease | None = None,
     ) -> None:
+        """`lease` of the loop that it is on; None: it has one of its own."""
         self.fingerprint = fingerprint
         self.address: Final = Address(clock) if address is None else address
         """Where its calls leave from; other keys may share it."""
+        self.lease = Lease() if lease is None else lease
+        """Whether its requests may go out."""
         self.nonces = Nonces(fingerprint, clock, journal)
         self.ordered_s = float("-inf")
         """When the newest order of this key ended, in monotonic seconds; infinite while one is under way: no
@@ -88,6 +95,8 @@ class Lane:
         """Ends the ordinary call that has the lane; None when an urgent one has it, or none."""
         self._asking = False
         """Whether the call that has the lane has gone out, and does not only wait for the budget."""
+        self._before: Lane | None = None
+        """The lane of this key on a loop that hangs, as long as the trader's own code has that."""
         self._locked_until: Instant | None = None
         self._locked_why = ""
         self._paused_why = ""
@@ -102,6 +111,34 @@ class Lane:
         if left_s > 0:
             self._lock_out(min(left_s, LONGEST_LOCKOUT_S), "as the exchange said before our last start")
 
+    def go_on_from(self, before: Lane) -> None:
+        """Take the place of this key's lane on a loop that hangs, and whose lease is revoked.
+
+        Its own numbers begin above all that were reserved there. Called before any call has its turn here.
+        """
+        self.nonces.above(before.nonces.ceiling)
+        self.counts_nonces = before.counts_nonces
+        # A new order ends there no more. What was under way is unaccounted for, and no balance has it in it.
+        self.ordered_s = min(before.ordered_s, self._clock.up_s())
+        self._pace = before._pace
+        self._locked_until, self._locked_why = before._locked_until, before._locked_why
+        self._paused_why = before._paused_why
+        self._before = before
+
+    @property
+    def in_use_by(self) -> Holder | None:
+        """Which code of the trader's has the turn, here or in the lane whose place this one took."""
+        if self.holder is None and self._before is not None:
+            return self._before.in_use_by
+        return self.holder
+
+    @property
+    def in_use_since_s(self) -> float | None:
+        """Since when it has it, in monotonic seconds; None: none has."""
+        if self.held_since_s is None and self._before is not None:
+            return self._before.in_use_since_s
+        return self.held_since_s
+
     def budget_at_most(self, budget: Budget) -> None:
         """Another broker on this key has a budget too: the smaller one holds."""
         have = self._pace.budget
@@ -115,7 +152,7 @@ class Lane:
 
         An ordinary turn is ended, also by Refrained, when an urgent call has waited for it too long.
         """
-        self._refrain_when_locked()
+        self.refrain_when_barred()
         until_s = self._clock.up_s() + LANE_WAIT_S
         try:
             async with asyncio.timeout(LANE_WAIT_S):
@@ -131,6 +168,7 @@ class Lane:
                     self._leash = leash
                     if self._urgent:
                         asyncio.get_running_loop().call_later(PATIENCE_S, self._hurry)
+                await self._wait_for_the_trader(until_s)
                 await self._admit(until_s, urgent=urgent)
                 self._asking, self._faulty = True, False
                 if self.counts_nonces:
@@ -222,7 +260,7 @@ class Lane:
 
     async def _admit(self, until_s: float, *, urgent: bool) -> None:
         while True:
-            self._refrain_when_locked()
+            self.refrain_when_barred()
             now_s, ban = self._clock.up_s(), self.address.ban
             not_before_s = max(self._pace.not_before_s, ban.until_s)
             wait_s = max(not_before_s - now_s, 0.0 if urgent else self._pace.wait_s(now_s))
@@ -236,6 +274,14 @@ class Lane:
                 raise Refrained(NotAsked(f"not asked: its API key may ask again in {wait_s:.0f} s"))
             await asyncio.sleep(wait_s)
         self._pace = self._pace.taken(now_s)
+
+    async def _wait_for_the_trader(self, until_s: float) -> None:
+        """Wait for the end of a turn that the trader's own code has had since before this lane began."""
+        while self._before is not None and self._before.in_use_by is not None:
+            if self._clock.up_s() >= until_s:
+                raise Refrained(NotAsked("not asked: code of the trader's own has its lane"))
+            await asyncio.sleep(HOLDER_LOOK_S)
+        self._before = None
 
     def note(self, fault: Fault) -> None:
         """Learn from a fault how this key may go on, and this address."""
@@ -257,7 +303,10 @@ class Lane:
         now = self._clock.now()
         return Instant(now.wall_us + round((up_s - now.up_s) * 1_000_000), up_s)
 
-    def _refrain_when_locked(self) -> None:
+    def refrain_when_barred(self) -> None:
+        """Raise Refrained where no call of this key may go out from here now."""
+        if self.lease.revoked:
+            raise Refrained(NotAsked(f"not asked: {self.lease.revoked}"))
         until = self._locked_until
         if until is None:
             return

@@ -24,7 +24,7 @@ from brokerwatch.gateway.loop import Loop, running_loop
 
 def refuse_inside(lane: Lane, name: str) -> None:
     """Raise InsideLane where the caller itself has this lane: it would wait for the end of its own turn."""
-    thread, task = lane.holder or (None, None)
+    thread, task = lane.in_use_by or (None, None)
     here = _here()
     if thread == here[0] and task in (None, here[1]):
         raise InsideLane(
@@ -100,7 +100,8 @@ class LaneTurn:
         try:
             self._held = self._loop.submit(self._hold())
         except RuntimeError as error:
-            raise CouldNotAsk("the cluster is not running, so there is no lane") from error
+            why = self._loop.lost or "the cluster is not running"
+            raise CouldNotAsk(f"{why}, so there is no lane") from error
         self._held.add_done_callback(self._ended)
 
     async def _hold(self) -> None:
@@ -118,5 +119,6 @@ class LaneTurn:
             trouble: BaseException | None = held.exception()
         except CancelledError:
             trouble = None
-        why = trouble.outcome.why if isinstance(trouble, Refrained) else "the cluster was stopped"
+        stopped = self._loop.lost or "the cluster was stopped"
+        why = trouble.outcome.why if isinstance(trouble, Refrained) else stopped
         self._entered.set_exception(CouldNotAsk(why))

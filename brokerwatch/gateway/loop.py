@@ -3,6 +3,9 @@
 Everything on a loop belongs to its thread. Other threads hand work over and never touch what is
 inside. The timers have a loop apart from the fetches, so that a trader's own callable which
 blocks its loop cannot stop the heartbeats of the others.
+
+A loop that hangs cannot be ended from outside. It is given up: every waiting caller is answered at once, it
+takes no more work, and it sends nothing when it wakes.
 """
 
 from __future__ import annotations
@@ -13,11 +16,15 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from brokerwatch.gateway.lease import Lease
 from brokerwatch.gateway.load import CallLimiter, LagMonitor
 
 T = TypeVar("T")
+
+CLOSING_S: Final = 1.0
+"""What a loop that was given up may take to close its sessions when it wakes."""
 
 
 class Loop:
@@ -35,22 +42,60 @@ class Loop:
         """For what all accounts do at once."""
         self.pulse = LagMonitor(loop)
         """Whether the loop itself is late."""
+        self.lease = Lease()
+        """For all requests that are sent from here."""
+        self.lost = ""
+        """Why it takes no more work: it hung and was given up. Empty: it does. Any thread may look."""
+        self._waited_for: set[concurrent.futures.Future[Any]] = set()
+        """The futures of `submit` that have not ended."""
+        self._turned = True
+        """Whether it has answered the newest question of `turned`."""
 
     def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Run a coroutine on the loop, from any thread. Raises RuntimeError once the loop is closed."""
+        """Run a coroutine on the loop, from any thread.
+
+        Raises RuntimeError once the loop is closed or given up. The future is cancelled when it is given up.
+        """
         try:
-            return asyncio.run_coroutine_threadsafe(work, self.asyncio_loop)
+            self._refuse_when_lost()
+            future = asyncio.run_coroutine_threadsafe(work, self.asyncio_loop)
         except RuntimeError:
             work.close()
             raise
+        self._waited_for.add(future)
+        future.add_done_callback(self._waited_for.discard)
+        if self.lost:
+            future.cancel()  # it was given up just now, and may not have seen this one
+        return future
+
+    def turned(self) -> bool:
+        """Whether the loop has turned since the last call, which asked it to. Never waits; for one thread."""
+        turned = self._turned
+        if turned:
+            self._turned = False
+            self.call(self._has_turned)
+        return turned
+
+    def _has_turned(self) -> None:
+        self._turned = True
+
+    def give_up(self, why: str) -> None:
+        """Send nothing from here any more, take no work, and cancel what callers wait for. For any thread."""
+        self.lease.revoked = self.lost = why
+        for future in tuple(self._waited_for):
+            future.cancel()
+
+    def _refuse_when_lost(self) -> None:
+        if self.lost:
+            raise RuntimeError(self.lost)
 
     def submit_shielded(
         self, work: Coroutine[Any, Any, T], goes_on: Callable[[], bool]
     ) -> concurrent.futures.Future[T]:
         """The same for work that may go on when its future is cancelled: as long as `goes_on()` is true.
 
-        `goes_on` is asked once, on the loop, at the moment of the cancellation. Raises RuntimeError once the
-        loop is closed; the work is closed then.
+        `goes_on` is asked once, on the loop, at the moment of the cancellation. Raises RuntimeError as
+        `submit` does; the work is closed then.
         """
         try:
             return self.submit(self._shield(work, goes_on))
@@ -60,8 +105,7 @@ class Loop:
 
     async def _shield(self, work: Coroutine[Any, Any, T], goes_on: Callable[[], bool]) -> T:
         task = asyncio.create_task(work)
-        self._shielded.add(task)
-        task.add_done_callback(self._ended)
+        self._keep(task)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -69,14 +113,23 @@ class Loop:
                 task.cancel()  # work without a waiting caller leaves the queue to the others
             raise
 
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._shielded.add(task)
+        task.add_done_callback(self._ended)
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._shielded.discard(task)
         if not task.cancelled():
             task.exception()  # asyncio would log it, all of it, where no caller waits for it any more
 
     def hand_over(self, work: Coroutine[Any, Any, None]) -> Run:
-        """The same for work that says by itself how it ended. Raises RuntimeError once the loop is closed."""
+        """The same for work that says by itself how it ended. Raises RuntimeError as `submit` does."""
         run = Run(self, work)
+        try:
+            self._refuse_when_lost()
+        except RuntimeError:
+            run.drop()
+            raise
         if running_loop() is self.asyncio_loop:
             run.begin()  # no need to wake ourselves through a socket
             return run
@@ -184,6 +237,23 @@ class LoopThread(Loop):
                 self._loop.run_until_complete(asyncio.wait(left, timeout=1.0))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
+
+    def leave_behind(self, why: str, closing: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Give up a loop that hangs, from any thread. When it wakes, it runs `closing` and ends."""
+        self.give_up(why)
+        self.call(lambda: self._keep(self._loop.create_task(self._end(closing))))
+
+    async def _end(self, closing: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            async with asyncio.timeout(CLOSING_S):
+                await closing()
+        finally:
+            self._loop.stop()
+
+    @property
+    def ended(self) -> bool:
+        """Whether its thread has ended, or never began."""
+        return not self._thread.is_alive()
 
     def stop(self, deadline_s: float) -> bool:
         """Cancel what runs and end the thread. False when it has not ended within `deadline_s`."""

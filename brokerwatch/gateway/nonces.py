@@ -42,6 +42,11 @@ class Nonces:
         # A trader's own instance takes its numbers here too, on whatever thread it is used.
         self._lock = threading.Lock()
 
+    @property
+    def ceiling(self) -> int:
+        """No number above this was used so far. For any thread."""
+        return max(self._last, self._ceiling)
+
     def above(self, ceiling: int) -> None:
         """Go on above what an earlier process reserved: all of it may have been used."""
         self._last = max(self._last, ceiling)

@@ -11,6 +11,7 @@ one of them moves, these tests fail:
     `fetch(url, method, headers, body)`           sees that a request goes     [1] [2]
     `fetch2(path, api, method, params, …)`        our own way of asking        [1]
     `sign`, `prepare_request_headers`             the same                     [1]
+    `sign` is called once for each request        nothing is sent of old loops [7]
     `handle_errors` and its eight arguments       every refusal                [1] [2]
     `handle_http_status_code`                     a status of failure          [1]
     `on_json_response`, `on_rest_response`        exact numbers                [1] [2]
@@ -27,6 +28,7 @@ one of them moves, these tests fail:
     [4] gateway/test_owner_instance: test_calls_of_the_trader_s_own_share_nonces_and_the_lane
     [5] cluster/test_order_entry: test_no_option_of_ccxt_sends_an_order_again
     [6] orders/test_unified_orders: test_what_ccxt_maps_exactly_is_a_refusal_and_nothing_else_is
+    [7] gateway/test_strict_ccxt: test_a_request_of_a_loop_that_was_replaced_is_not_signed
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ from brokerwatch.exchanges import json_text
 from brokerwatch.exchanges.faults import NO_HEADERS
 from brokerwatch.exchanges.pauses import RETRY_AFTER, kept
 from brokerwatch.gateway.http_sessions import CLIENT_ERROR, CONNECTION_ERROR, Ask
+from brokerwatch.gateway.lease import Lease
 from brokerwatch.gateway.nonces import Nonces
 
 MAX_SHOWN: Final = 20_000
@@ -93,6 +96,9 @@ class Strict:
     nonces: Nonces | None = None
     """Where the exchange wants them to rise: the key's own, which outlive the process."""
 
+    lease: Lease | None = None
+    """The lease of the loop that this instance is used on."""
+
     _signs: tuple[bytes, Any] | None = None
     """A secret and the key made of it; None for the key when it is not of the kind that ES256 needs."""
     ask: Ask | None = None
@@ -103,6 +109,16 @@ class Strict:
 
     def nonce(self) -> int:
         return int(cast("Any", super()).nonce()) if self.nonces is None else self.nonces.next()
+
+    def sign(self, *request: Any, **named: Any) -> Any:
+        self._check_lease()  # before a number is used up
+        signed = cast("Any", super()).sign(*request, **named)
+        self._check_lease()  # the loop may have hung in between
+        return signed
+
+    def _check_lease(self) -> None:
+        if self.lease is not None:
+            self.lease.check()
 
     def fetch(self, *request: Any, **named: Any) -> Any:
         # The answer to the page before must not explain why this one never came.

@@ -194,6 +194,14 @@ class OrderExecutor:
         except (Refrained, EarlierOrderUnknown, TimeoutError):
             return  # then they are still not known
 
+    async def _look_once(self, mine: str) -> None:
+        """The same inside a turn, but for the order `mine`."""
+        try:
+            async with asyncio.timeout(LOOK_ROUND_S):
+                await self._lookup.settle(mine)
+        except (Refrained, EarlierOrderUnknown, TimeoutError):
+            return
+
     @property
     def unaccounted(self) -> str:
         """An order of this key whose outcome is not known, in words; empty: none. For any thread."""
@@ -242,6 +250,9 @@ class OrderExecutor:
             async with self._lane.turn(urgent=True, first=leaving):
                 if not leaving:
                     await self._lookup.settle(request.client_order_id)
+                elif self._in_flight.left_behind:
+                    # It may have been an exit too, and have sold already. This one does not wait for long.
+                    await self._look_once(request.client_order_id)
                 if repeated and not validate_only and not FRESH.has(request.client_order_id):
                     placed = await self._lookup.placed_before(
                         request.product,
@@ -260,6 +271,7 @@ class OrderExecutor:
                     return await self._sender.validate(request)
                 if self.closed:
                     raise OrderNotSent(f"{self._spec.name}: the cluster is being stopped; nothing was sent")
+                self._lane.refrain_when_barred()
                 if not ticket.go():
                     raise OrderNotSent(f"{self._spec.name}: its turn was not waited for, so it was withdrawn")
                 FRESH.spend(request.client_order_id)

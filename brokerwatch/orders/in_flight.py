@@ -33,6 +33,7 @@ KEPT_ORDERS: Final = 10_000
 MARK_WAIT_S: Final = 2.0
 """How long an order waits until it is written down: a disk that is full must not stop an exit."""
 CUT_OFF: Final = "it was under way when the program that sent it ended"
+LEFT_BEHIND: Final = "it was under way on an event loop that hung and was replaced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,30 @@ class InFlightOrders:
         """An order with an unknown outcome, in words; empty when there is none. Any thread may look."""
         self._sent: dict[str, Sent] = {}
         self._placed: dict[str, Placed] = {}
+        self._handed_over = False
+        """Whether these orders belong to another object now, because the loop of this one hangs."""
+
+    def go_on_from(self, before: InFlightOrders) -> None:
+        """Take over the orders of this key from a loop that hangs, and whose lease is revoked.
+
+        What is under way there counts as sent, and its outcome as unknown: it may have been written already.
+        Called on any thread, before this object is used on its own loop.
+        """
+        before._handed_over = True
+        now_s = self._clock.now().up_s
+        # One call each: the loop may wake at this very moment, and go on writing there.
+        sent, self._placed = before._sent.copy(), before._placed.copy()
+        for name, order in sent.items():
+            if not order.why:
+                order = replace(order, why=LEFT_BEHIND, lost_s=now_s)
+                self._write_down(order)
+            self._sent[name] = order
+        self._look()
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether the outcome of an order is unknown because its loop was replaced."""
+        return any(sent.why == LEFT_BEHIND for sent in self._sent.values())
 
     def recall(self, remembered: Iterable[SentOrder]) -> None:
         """What an earlier process sent and never crossed out."""
@@ -149,14 +174,16 @@ class InFlightOrders:
     def put_back(self, sent: Sent) -> None:
         """It is as unknown as before: what was sent again since proves nothing about it."""
         self._sent[canonical_id(sent.request.client_order_id)] = sent
-        self._write_down(sent)
+        if not self._handed_over:
+            self._write_down(sent)
         self._look()
 
     def lose(self, client_order_id: str, why: str) -> None:
         """Its outcome is unknown. Its minute to arrive begins now: it may have gone out this late."""
         sent = replace(self._sent[canonical_id(client_order_id)], why=why, lost_s=self._clock.now().up_s)
         self._sent[canonical_id(client_order_id)] = sent
-        self._write_down(sent)
+        if not self._handed_over:  # else the other one may have crossed it out already
+            self._write_down(sent)
         self._look()
 
     def end(self, client_order_id: str, order_id: str | None, found: FoundOrder | None = None) -> None:

@@ -96,7 +96,8 @@ def test_a_source_that_blocks_its_loop_is_given_up_while_the_heart_goes_on_beati
             let_go.wait(PATIENCE_S)  # what an async callable must not do, and some do
         return {"USD": "7"}
 
-    with cluster_of(asked("a", fetch, fetch_deadline_s=0.2)) as cluster:
+    # A heartbeat this long: the loop does not count as hanging before the fetch is given up.
+    with cluster_of(asked("a", fetch, fetch_deadline_s=0.2), heartbeat_s=2.0) as cluster:
         broker = cluster.broker("a")
         assert broker.get_account_balance() == Decimal(7)
         blocks.set()

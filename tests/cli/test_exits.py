@@ -15,6 +15,6 @@ def test_a_report_states_the_status_with_which_the_command_ends() -> None:
 
 
 def test_each_status_means_one_thing() -> None:
-    every = (exits.YES, exits.NO, exits.USAGE, exits.WARNINGS, exits.NOTHING_HEARD)
-    assert every == (0, 1, 2, 3, 4)
+    every = (exits.YES, exits.NO, exits.USAGE, exits.WARNINGS, exits.NOTHING_HEARD, exits.HUNG)
+    assert every == (0, 1, 2, 3, 4, 5)
     assert exits.INTERRUPTED == exits.USAGE

@@ -26,6 +26,7 @@ from tests.support.clusters import PATIENCE_S, until
 from tests.support.command import Done, command, environment_of
 from tests.support.programs import (
     BROKERWATCH,
+    ROOT,
     RUN_CLUSTER,
     STAMP_KEYS,
     WIRE_KEYS,
@@ -241,6 +242,44 @@ def venue() -> Iterator[Venue]:
     made = Venue()
     with serve(*made.exchanges.values()):
         yield made
+
+
+HANGS: Final = """
+import threading
+from brokerwatch.cli.main import run_alone
+
+begin, begun = threading.Thread.start, []
+
+def start(thread):
+    if thread.name == "brokerwatch-exchanges" and begun:
+        raise RuntimeError("can't start new thread")
+    begin(thread)
+    if thread.name == "brokerwatch-exchanges":
+        begun.append(thread)
+        thread._target.__self__.asyncio_loop.call_soon_threadsafe(threading.Event().wait)
+
+threading.Thread.start = start
+run_alone()
+"""
+"""The program, whose loop for the exchanges hangs on a system that gives no other thread for it."""
+
+
+def test_run_ends_with_a_status_of_its_own_when_a_loop_hangs_and_cannot_be_replaced(
+    venue: Venue, tmp_path: Path
+) -> None:
+    config = venue.config(tmp_path, free_endpoint())
+    config.write_text(config.read_text().replace("heartbeat_s = 0.2", "heartbeat_s = 0.05"))
+    done = run_program(
+        sys.executable,
+        "-c",
+        HANGS,
+        "--config",
+        str(config),
+        cwd=tmp_path,
+        environment={**venue.environment, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.status == 5
+    assert "brokerwatch: ended, because some accounts can be asked no more" in done.err
 
 
 def test_another_process_hears_unavailable_after_the_third_error_and_healthy_after_the_first_success(

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from brokerwatch.clock import ManualClock, SystemClock
 from brokerwatch.exchanges.rate_limit import STAND_IN, Budget
 from brokerwatch.gateway.async_source import Refrained
-from brokerwatch.gateway.lane import LANE_WAIT_S, Lane
+from brokerwatch.gateway.lane import HOLDER_LOOK_S, LANE_WAIT_S, Lane
 from brokerwatch.gateway.lane import PATIENCE_S as LANE_PATIENCE_S
 from brokerwatch.gateway.nonces import RESERVED_AHEAD, RESERVED_MS, Nonces
 from brokerwatch.messages import Fault, FaultKind, Reason
@@ -610,3 +610,78 @@ def test_urgent_calls_that_come_one_after_the_other_end_a_waiting_poll_once() ->
 
     for hops in range(5):
         asyncio.run(asyncio.wait_for(story(hops), PATIENCE_S))
+
+
+# --- in place of a lane on a loop that hangs ----------------------------------------------------------
+
+
+def test_the_lane_in_its_place_goes_on_above_its_numbers_and_within_its_limits() -> None:
+    old, clock, book = lane_of()
+    old.counts_nonces = True
+    used: list[int] = []
+
+    async def ordering() -> None:
+        async with old.turn(urgent=True):
+            used.append(old.nonces.next())
+        old.note(Fault(FaultKind.RATE_LIMITED, "slower", retry_after_s=5.0))
+        old.ordered_s = float("inf")  # an order is under way
+
+    asyncio.run(ordering())
+    old.lease.revoked = "it hung"
+    new = Lane("k", STAND_IN, clock, book, KeyState("k"))
+    new.go_on_from(old)
+    assert new.ordered_s == clock.up_s(), "no balance from before has that order in it"
+    assert not new.free, "the exchange asked for a pause"
+    clock.advance(6.0)
+
+    async def going_on() -> None:
+        with pytest.raises(Refrained, match="it hung"):
+            async with old.turn(urgent=True):
+                pytest.fail("a lane whose lease is revoked gives no turn")
+        async with new.turn(urgent=True):
+            used.append(new.nonces.next())
+        used.append(old.nonces.next())  # what the old one would still use is below
+
+    asyncio.run(going_on())
+    assert used[1] > book.states[0].nonce_ceiling
+    assert used[2] < used[1]
+
+
+def test_a_lockout_goes_on_in_the_lane_in_its_place() -> None:
+    old, clock, book = lane_of()
+    old.note(Fault(FaultKind.RATE_LIMITED, "locked out", lockout_s=60.0))
+    new = Lane("k", STAND_IN, clock, book, KeyState("k"))
+    new.go_on_from(old)
+
+    async def ask() -> None:
+        async with new.turn():
+            pytest.fail("the key is locked out")
+
+    with pytest.raises(Refrained, match="locked out"):
+        asyncio.run(ask())
+
+
+def test_the_lane_in_its_place_waits_for_a_turn_that_the_traders_own_code_has() -> None:
+    old, clock, book = lane_of()
+    old.held_by((threading.get_ident(), None))
+    new = Lane("k", STAND_IN, clock, book, KeyState("k"))
+    new.go_on_from(old)
+    assert new.in_use_by == old.holder
+    assert new.in_use_since_s == old.held_since_s
+    served: list[str] = []
+
+    async def ask() -> None:
+        async with new.turn(urgent=True):
+            served.append("ours")
+
+    async def both() -> None:
+        asking = asyncio.create_task(ask())
+        await asyncio.sleep(2 * HOLDER_LOOK_S)
+        served.append("the trader's")
+        old.held_by(None)
+        await asking
+
+    asyncio.run(both())
+    assert served == ["the trader's", "ours"]
+    assert new.in_use_by is None
+    assert new.in_use_since_s is None

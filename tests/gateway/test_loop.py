@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from brokerwatch.clock import ManualClock
 from brokerwatch.exchanges.balances import FetchedBalance
 from brokerwatch.gateway.async_source import EXCUSES, AsyncSource
 from brokerwatch.gateway.load import AT_ONCE, SHORT_S
-from brokerwatch.gateway.loop import Loop, Run
+from brokerwatch.gateway.loop import Loop, LoopThread, Run
 from brokerwatch.health.outcome import FetchOutcome, NotAsked
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding, amount
+from tests.support.clusters import PATIENCE_S, until
 from tests.support.pushed_loop import PushedLoop, on_a_pushed_loop, settled
 
 
@@ -257,3 +259,52 @@ def test_a_time_out_of_the_call_itself_is_as_neutral_when_the_loop_was_held_up()
 
     on_a_pushed_loop(work)
     assert [type(outcome) for outcome in outcomes] == [NotAsked]
+
+
+def test_a_loop_that_is_given_up_answers_who_waits_and_takes_no_more_work() -> None:
+    loop, let_go, hangs = LoopThread("hung"), threading.Event(), threading.Event()
+    closed: list[str] = []
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+
+    async def closing() -> None:
+        closed.append(threading.current_thread().name)
+
+    def block() -> None:
+        hangs.set()
+        let_go.wait(PATIENCE_S)
+
+    loop.start()
+    try:
+        until(loop.turned)
+        loop.call(block)
+        assert hangs.wait(PATIENCE_S)
+        loop.turned()
+        waiting = loop.submit(work())
+        assert not loop.turned(), "it was asked, and cannot answer"
+        loop.leave_behind("it hung", closing)
+        with pytest.raises(CancelledError):
+            waiting.result(PATIENCE_S)
+        assert loop.lease.revoked == "it hung"
+        for take in (loop.submit, loop.hand_over):
+            with pytest.raises(RuntimeError, match="it hung"):
+                take(work())
+        with pytest.raises(RuntimeError, match="it hung"):
+            loop.submit_shielded(work(), lambda: True)
+        assert not closed
+    finally:
+        let_go.set()
+    until(lambda: loop.ended)
+    assert closed == ["hung"], "on its own thread, when it woke"
+
+
+def test_a_loop_that_turns_says_so_each_time_it_is_asked() -> None:
+    loop = LoopThread("turning")
+    loop.start()
+    try:
+        for _ in range(3):
+            until(loop.turned)
+    finally:
+        assert loop.stop(PATIENCE_S)
+    assert loop.ended

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from brokerwatch.gateway.http_sessions import Sessions
+from brokerwatch.gateway.lease import Lease, Revoked
 from brokerwatch.gateway.strict_ccxt import Strict, clone, mixed, strict_class
 from tests.gateway.test_async_source import GOOD, stranger
 
@@ -190,3 +191,74 @@ def test_a_mixed_class_is_made_once_and_goes_by_the_name_of_ccxts() -> None:
     assert made is not mixed(Strict, ccxt.kraken)
     assert made.__name__ == "okx"
     assert issubclass(made, ccxt.okx)
+
+
+def test_a_request_of_a_loop_that_was_replaced_is_not_signed() -> None:
+    numbers: list[int] = []
+
+    class Counted:
+        def next(self) -> int:
+            numbers.append(len(numbers) + 1)
+            return numbers[-1]
+
+    async def ask(url: str) -> None:
+        lease = Lease()
+        sessions = Sessions(lease)
+        instance = strict_class(ccxt.kraken)(
+            {"urls": {"api": {"private": url}}, "apiKey": "k", "secret": "c2VjcmV0", "enableRateLimit": False}
+        )
+        sessions.lend(instance, large=False)
+        instance.lease, instance.nonces = lease, Counted()
+        for way in (instance.ask, None):
+            instance.ask, lease.revoked = way, ""
+            await clone(instance).privatePostBalanceEx()
+            lease.revoked = "its event loop hung"
+            with pytest.raises(Revoked, match="its event loop hung"):
+                await clone(instance).privatePostBalanceEx()
+        await sessions.close()
+
+    with stranger(200, GOOD) as (url, asked):
+        asyncio.run(ask(url))
+    assert len(asked.asked) == 2
+    assert numbers == [1, 2], "and no number was used up for it"
+
+
+@pytest.mark.parametrize("moment", ["while it was signed", "while it was connected", "before it was written"])
+def test_a_request_is_not_written_when_its_loop_hung_and_was_replaced(moment: str) -> None:
+    async def ask(url: str) -> None:
+        lease = Lease()
+        sessions = Sessions(lease)
+        instance = strict_class(ccxt.kraken)(
+            {"urls": {"api": {"private": url}}, "apiKey": "k", "secret": "c2VjcmV0", "enableRateLimit": False}
+        )
+        sessions.lend(instance, large=False)
+        instance.lease = lease
+
+        def revoke() -> None:
+            lease.revoked = "its event loop hung"
+
+        def nonce() -> int:
+            if moment == "while it was signed":
+                revoke()
+            elif moment == "while it was connected":
+                asyncio.get_running_loop().call_soon(revoke)
+            return 1
+
+        instance.nonce = nonce
+        if moment == "before it was written":
+            connect = instance.session.connector.connect
+
+            async def connected(*given: Any, **named: Any) -> Any:
+                found = await connect(*given, **named)
+                # The next turn of the loop, which is the one in which a body may be written.
+                revoke()
+                return found
+
+            instance.session.connector.connect = connected
+        with pytest.raises((Revoked, ccxt.NetworkError)):
+            await instance.privatePostBalanceEx()
+        await sessions.close()
+
+    with stranger(200, GOOD) as (url, asked):
+        asyncio.run(ask(url))
+    assert asked.asked == []

@@ -17,6 +17,7 @@ from brokerwatch.messages import Product, Side
 from brokerwatch.orders.in_flight import (
     CUT_OFF,
     KEPT_ORDERS,
+    LEFT_BEHIND,
     LOST_AFTER_S,
     InFlightOrders,
     another_order,
@@ -218,3 +219,41 @@ def test_a_uuid_is_one_id_in_each_spelling_and_what_only_resembles_one_is_anothe
     resembling = "6_1f0c2e6d3c4b8f9a550e8a3c9d1f42"
     asyncio.run(ledger.send(request(resembling)))
     assert ledger.used_for("0" + resembling.replace("_", "")) is None
+
+
+def test_what_is_under_way_on_a_loop_that_hangs_is_unaccounted_for_on_the_one_in_its_place() -> None:
+    paper, clock = Paper(), ManualClock()
+    before = InFlightOrders("k", clock, paper)
+    for name in ("lost", "under way", "placed"):
+        asyncio.run(before.send(request(name)))
+    before.end("placed", "O-1")
+    before.lose("lost", "no answer")
+    clock.advance(10.0)
+    after = InFlightOrders("k", clock, paper)
+    after.go_on_from(before)
+    assert [(sent.request.client_order_id, sent.why) for sent in after.lost()] == [
+        ("lost", "no answer"),
+        ("under way", LEFT_BEHIND),
+    ]
+    assert after.left_behind
+    lefts_s = [sent.left_s(clock.now()) for sent in after.lost()]
+    assert lefts_s == [LOST_AFTER_S - 10.0, LOST_AFTER_S], "it may have been written just now"
+    assert after.used_for("placed") == request("placed")
+    assert after.unaccounted
+    marked = paper.marks["k", "under way"]
+    assert LEFT_BEHIND not in marked.document
+    restarted = InFlightOrders("k", clock, paper)
+    restarted.recall([marked])
+    assert len(restarted.lost()) == 1, "a restart finds it too"
+
+
+def test_the_loop_that_wakes_writes_no_order_down_again_that_was_settled_in_its_place() -> None:
+    paper, clock = Paper(), ManualClock()
+    before = InFlightOrders("k", clock, paper)
+    asyncio.run(before.send(request("one")))
+    after = InFlightOrders("k", clock, paper)
+    after.go_on_from(before)
+    after.end("one", "O-1")
+    assert not after.left_behind
+    before.lose("one", CUT_OFF)
+    assert not paper.marks

@@ -1,0 +1,118 @@
+"""Looks at the event loops for the supervisor, and carries out what is to be done about one that hangs.
+
+`brokerwatch.health.loops` decides. What the accounts of a loop are told of it is the supervisor's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from brokerwatch.actors.protocol import AccountLoop
+from brokerwatch.clock import Instant
+from brokerwatch.health.loops import Finding, LoopView
+
+_log: Final = logging.getLogger(__name__)
+
+
+NAMED: Final = 5
+"""So many accounts of a loop are named in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopNews:
+    """What has become of one loop."""
+
+    brokers: Sequence[str]
+    """Those whose accounts are asked on it."""
+    finding: Finding
+    """HANGS: it was found to hang just now. TURNS: it turns again. GIVE_UP: it is not replaced any more."""
+    detail: str
+    """For people."""
+
+
+class LoopWatch:
+    """Watches the event loops of one cluster. It is used on the supervisor's thread alone.
+
+    `hanging`: the brokers whose loops hung when the supervisor before this one ended.
+    """
+
+    def __init__(
+        self, loops: Sequence[AccountLoop], heartbeat_s: float, now: Instant, hanging: Collection[str]
+    ) -> None:
+        self._loops = loops
+        self._heartbeat_s = heartbeat_s
+        self._views = [LoopView.begin(now, heartbeat_s) for _ in loops]
+        for number, loop in enumerate(loops):
+            if set(loop.brokers) & set(hanging):
+                self._views[number] = self._views[number].revived(now, heartbeat_s)
+        self._of = {name: number for number, loop in enumerate(loops) for name in loop.brokers}
+
+    def turns(self, broker: str) -> bool:
+        """Whether the loop of this broker is not known to hang."""
+        return broker not in self._of or not self._views[self._of[broker]].hangs
+
+    def look(self, now: Instant) -> Iterator[LoopNews]:
+        """Look at each loop, replace the ones that are to be replaced, and give what is new."""
+        for number, loop in enumerate(self._loops):
+            before = self._views[number]
+            after, finding = before.looked(
+                now,
+                turned=loop.turned(),
+                heartbeat_s=self._heartbeat_s,
+                replaced_after_s=loop.replaced_after_s,
+            )
+            self._views[number] = after
+            hung_s = now.up_s - before.asked_s
+            match finding:
+                case Finding.HANGS if not before.hangs:
+                    words = f"its event loop, {loop.name}, has not turned for {hung_s:.1f} s"
+                    _log.error("%s: %s", _named(loop.brokers), words)
+                    yield LoopNews(loop.brokers, finding, words)
+                case Finding.REPLACE:
+                    if not self._replace(loop, hung_s):
+                        self._views[number] = after.not_replaced(before)
+                case Finding.GIVE_UP:
+                    limit = after.replacements
+                    words = (
+                        f"its event loop, {loop.name}, hangs, {limit.limit} attempts to replace it within "
+                        f"{limit.window_s:g} s did not help, and it is given up"
+                    )
+                    loop.give_up(words)
+                    _log.error("%s: %s", _named(loop.brokers), words)
+                    yield LoopNews(loop.brokers, finding, words)
+                case Finding.TURNS if before.hangs:
+                    _log.warning("%s: the event loop %s turns", _named(loop.brokers), loop.name)
+                    yield LoopNews(loop.brokers, finding, f"the event loop {loop.name} hung")
+                case _:
+                    pass
+
+    def revive(self, broker: str, now: Instant) -> Sequence[str]:
+        """Replace the loop of a broker after it was given up, because an operator asks for it.
+
+        Returns its brokers; none where it was not given up, or cannot be replaced now either.
+        """
+        number = self._of.get(broker)
+        if number is None or not self._views[number].given_up:
+            return ()
+        loop = self._loops[number]
+        if not self._replace(loop, 0.0):
+            return ()
+        self._views[number] = self._views[number].revived(now, self._heartbeat_s)
+        return loop.brokers
+
+    def _replace(self, loop: AccountLoop, hung_s: float) -> bool:
+        why = f"its event loop, {loop.name}, hung and was replaced"
+        if loop.replace(why):
+            _log.error("%s: %s after %.1f s", _named(loop.brokers), why, hung_s)
+            return True
+        # It counts as a replacement that hangs, so this ends.
+        _log.error("%s: no event loop can be started in place of %s", _named(loop.brokers), loop.name)
+        return False
+
+
+def _named(brokers: Sequence[str]) -> str:
+    more = f" and {len(brokers) - NAMED} more" if len(brokers) > NAMED else ""
+    return ", ".join(brokers[:NAMED]) + more

@@ -1,0 +1,178 @@
+"""The event loops of a cluster: started, replaced where one hangs, and ended.
+
+`AccountLoop` stands for the loop of some accounts, whichever thread that runs on now. The supervisor asks it
+whether it turns, and has it replaced. A loop that hangs cannot be ended: its thread is left behind, its
+sockets are touched by no other thread, and it sends nothing when it wakes. A loop of the trader's own is
+watched and never replaced, because the trader's own code runs on it.
+
+The loop of the timers is not watched. It runs the supervisor's own rounds, and nothing on it blocks. If it
+ever hangs, each reading expires by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import partial
+from typing import Any, Final
+
+from brokerwatch.actors.protocol import LATE_S
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.gateway.loop import Loop, LoopThread
+from brokerwatch.health.reading import ttl_s
+
+_log: Final = logging.getLogger(__name__)
+
+LetGo = Callable[[], Coroutine[Any, Any, None]]
+"""Lets go of what belongs to a loop. It runs on that loop."""
+
+
+class AccountLoop:
+    """The event loop of some accounts. Any thread may use it, and one at a time replaces it.
+
+    `take_over` moves its accounts to another loop, before the old one is given up, and gives what lets go of
+    what the old one leaves; None: the loop is not ours.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        name: str,
+        brokers: tuple[str, ...],
+        replaced_after_s: float | None,
+        take_over: Callable[[AccountLoop, str], bool],
+        gave_up: Callable[[str], object],
+    ) -> None:
+        self.loop: Loop = loop
+        """The loop that it is now."""
+        self.name: Final = name
+        self.brokers: Final = brokers
+        self.replaced_after_s: Final = replaced_after_s
+        self._take_over = take_over
+        self._gave_up = gave_up
+
+    def turned(self) -> bool:
+        """Whether it has turned since the last call, which asked it to. Never waits."""
+        return self.loop.turned()
+
+    def replace(self, why: str) -> bool:
+        """Have another one take its place. False, and nothing has changed, when none can be started."""
+        return self._take_over(self, why)
+
+    def give_up(self, why: str) -> None:
+        """Ask nothing on it any more: calls raise at once."""
+        self.loop.give_up(why)
+        self._gave_up(why)
+
+
+class AccountLoops:
+    """All event loops of ours in one cluster. Iterating gives those that run, and not the ones left behind.
+
+    `started`, `watch` and `ending` are for the thread that starts or stops the cluster. The supervisor's
+    thread replaces loops.
+    """
+
+    def __init__(self) -> None:
+        self.hung = ""
+        """Why some accounts are asked no more: their loop hangs and is given up. Empty: none is. For any
+        thread."""
+        self.watched: tuple[AccountLoop, ...] = ()
+        """The loops on which accounts are asked, a trader's own among them."""
+        self._running: list[LoopThread] = []
+        self._left: list[LoopThread] = []
+        """Those that hung and were replaced."""
+
+    def __iter__(self) -> Iterator[LoopThread]:
+        return iter(tuple(self._running))
+
+    def started(self, name: str) -> LoopThread:
+        """Start a loop on a thread of this name. Raises RuntimeError when the system gives no thread."""
+        loop = _started(name)
+        self._running.append(loop)
+        return loop
+
+    def watch(
+        self,
+        loops: Mapping[str, Loop],
+        specs: Mapping[str, BrokerSpec],
+        heartbeat_s: float,
+        move: Callable[[tuple[str, ...], LoopThread], LetGo | None],
+    ) -> None:
+        """Say which loop asks which accounts.
+
+        Args:
+            loops: The loop of each broker, by the broker's name.
+            specs: The brokers, by their names.
+            heartbeat_s: The heartbeat of the cluster.
+            move: Moves brokers to another loop, and gives what lets go of what they leave; None: the cluster
+                is being stopped, and they stay.
+        """
+        brokers: dict[Loop, list[str]] = {}
+        for broker, loop in loops.items():
+            brokers.setdefault(loop, []).append(broker)
+
+        def take_over(place: AccountLoop, why: str) -> bool:
+            return self._replace(place, why, move)
+
+        def watched(loop: Loop, names: list[str]) -> AccountLoop:
+            if not isinstance(loop, LoopThread):
+                return AccountLoop(loop, "your own", tuple(names), None, take_over, self._gave_up)
+            # What a callable of the trader's does within its deadline is not held against it.
+            own_s = [specs[name].fetch_deadline_s + LATE_S for name in names if specs[name].fetch]
+            replaced_after_s = max([ttl_s(heartbeat_s), *own_s])
+            return AccountLoop(loop, loop.name, tuple(names), replaced_after_s, take_over, self._gave_up)
+
+        self.watched = tuple(watched(loop, names) for loop, names in brokers.items())
+
+    def _replace(
+        self,
+        place: AccountLoop,
+        why: str,
+        move: Callable[[tuple[str, ...], LoopThread], LetGo | None],
+    ) -> bool:
+        old = place.loop
+        if not isinstance(old, LoopThread):
+            return False
+        try:
+            new = _started(place.name)
+        except RuntimeError as error:
+            _log.error("no thread could be started: %s", error)
+            return False
+        # First, so that nothing goes out of both.
+        old.lease.revoked = why
+        let_go = move(place.brokers, new)
+        if let_go is None:
+            new.stop(0.0)
+            return False
+        place.loop = new
+        self._running[self._running.index(old)] = new
+        self._left.append(old)
+        self.hung = ""
+        # Last, because its callers may ask again at once.
+        old.leave_behind(why, let_go)
+        return True
+
+    def _gave_up(self, why: str) -> None:
+        self.hung = why
+
+    def ending(self) -> Iterator[tuple[str, Callable[[float], bool]]]:
+        """The steps in which they end, with their names: in the reverse of the order in which they began."""
+        for loop in reversed(self._running):
+            yield loop.name, loop.stop
+        for loop in self._left:
+            # If it ever woke, it has ended by itself; else there is nothing to wait for.
+            yield f"{loop.name}, which hung", partial(_ended_by_itself, loop)
+
+
+def _ended_by_itself(loop: LoopThread, _: float) -> bool:
+    return loop.ended
+
+
+def _started(name: str) -> LoopThread:
+    loop = LoopThread(name)
+    try:
+        loop.start()
+    except BaseException:
+        loop.stop(0.0)
+        raise
+    return loop
