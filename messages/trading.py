@@ -96,6 +96,10 @@ class OrderState(StrEnum):
     """A dry run: the exchange would take it. Nothing was placed."""
     ACCEPTED = "accepted"
     """The exchange took it, and has filled it or is filling it."""
+    PARTIALLY_FILLED = "partially_filled"
+    """A part of it is filled, and it is still open. Only of an order that was looked up."""
+    FILLED = "filled"
+    """It is filled whole. Only of an order that was looked up."""
     CANCELLED = "cancelled"
     """The exchange took it and ended it before it was filled completely. `detail` says why, `filled_base` how
     much was filled."""
@@ -127,6 +131,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """How much was filled when it was looked up, in the base currency. None: not looked up, or not stated."""
     detail: str = ""
     """Why it was cancelled, in the exchange's words."""
+    average_price: Decimal | None = None
+    """At which price it was filled on average, in the quote currency. None: not looked up, or not stated."""
+    fee: Decimal | None = None
+    """The fee, in `fee_currency`; below zero: it was paid out. None: not looked up, or not stated."""
+    fee_currency: str = ""
+    """The currency of the fee; empty where there is none."""
 
 
 class CapabilityState(StrEnum):

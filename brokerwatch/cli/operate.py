@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ def _meant(config: Path | None, cluster: str | None, state: Path | None) -> Clus
 @click.argument("broker", required=False)
 @click.option("--since", metavar="WHEN", help="Only what is newer: 30m, 2h, 3d, 18:00, 2026-11-22T18:00Z.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
+@click.option("--orders", "only_orders", is_flag=True, help="Only the lives of the orders.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @_which_cluster
 def history(
@@ -57,6 +59,7 @@ def history(
     broker: str | None,
     since: str | None,
     limit: int | None,
+    only_orders: bool,
     as_json: bool,
     config: Path | None,
     cluster: str | None,
@@ -64,15 +67,22 @@ def history(
 ) -> None:
     """Show what happened to BROKER, or to all, oldest first.
 
-    Every change of state, every veto and every operator's command. It reads what was stored, whether
-    the cluster runs or not.
+    Every change of state, every veto, every operator's command, and the life of every order. It reads what
+    was stored, whether the cluster runs or not.
     """
     from brokerwatch.cli import output, text
-    from brokerwatch.storage.state_folder import stored_history
+    from brokerwatch.storage.state_folder import stored_history, stored_order_events
 
     since_us = None if since is None else _moment_us(since, ahead=False)
-    found = stored_history(_meant(config, cluster, state), broker, since_us, limit)
-    shown = [text.history_object(line) if as_json else text.history_line(line) for line in found]
+    settings = _meant(config, cluster, state)
+    lines: list[tuple[int, str]] = []
+    if not only_orders:
+        found = stored_history(settings, broker, since_us, limit)
+        lines += [(one.at_us, (text.history_object if as_json else text.history_line)(one)) for one in found]
+    events = stored_order_events(settings, broker, since_us, limit)
+    lines += [(one.at_us, (text.order_object if as_json else text.order_line)(one)) for one in events]
+    lines.sort(key=itemgetter(0))
+    shown = [line for _, line in lines][-limit if limit else 0 :]
     if not shown:
         exits.say(f"nothing is stored{f' of {broker}' if broker else ''}{f' since {since}' if since else ''}")
     output.emit_all(shown)

@@ -13,7 +13,7 @@ from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.clock import local_text
 from brokerwatch.messages import HealthState, Reading, Reason
 from brokerwatch.money import EXACT, plain
-from brokerwatch.storage.records import Transition
+from brokerwatch.storage.records import OrderEvent, Transition
 
 
 def json_object(received: ReceivedReading) -> str:
@@ -35,6 +35,28 @@ def history_line(line: Transition) -> str:
     fault = "" if line.fault is None else f"  {line.fault}, error {line.error_count}"
     detail = f"  {line.detail}" if line.detail else ""
     return f"{local_text(line.at_us)}  {line.broker:<16} {line.event:<8}  {what}  ({answer}){fault}{detail}"
+
+
+def order_object(event: OrderEvent) -> str:
+    """One line in the life of an order as a JSON object."""
+    return json.dumps({"event": "order", **asdict(event)}, ensure_ascii=False)
+
+
+def order_line(event: OrderEvent) -> str:
+    """One line in the life of an order for people, in local time."""
+    asked = (
+        f"{event.base_amount} {event.symbol}"
+        if event.base_amount
+        else f"{event.symbol} for {event.quote_amount}"
+    )
+    filled = f"  {event.filled_base} filled" if event.filled_base else ""
+    price = f" at {event.average_price}" if event.average_price else ""
+    fee = f", fee {event.fee} {event.fee_currency}" if event.fee else ""
+    detail = f"  {event.detail}" if event.detail else ""
+    return (
+        f"{local_text(event.at_us)}  {event.broker:<16} {'order':<8}  {event.state:<16} {event.side} {asked}"
+        f"{filled}{price}{fee}  {event.client_order_id}{detail}"
+    )
 
 
 def nothing_heard_object(detail: str) -> str:

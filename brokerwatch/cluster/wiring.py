@@ -119,7 +119,7 @@ class Wired:
     def refuse_orders(self) -> None:
         """Let no order go out any more, from any thread."""
         for account in self.accounts.values():
-            account.executor.closed = True
+            account.executor.stop()
 
     def recall_orders(self, remembered: Remembered) -> None:
         """Take over the orders of before, which could be read only now."""
@@ -226,7 +226,7 @@ def wired(specs: Iterable[BrokerSpec], parts: Parts, gateway: Gateway | None) ->
             raise ConfigError((Problem("", f"brokers.{spec.name}", expected),))
         else:
             access = gateway.account(spec)
-            accounts[spec.name] = _account(spec, access, _orders_of(access, parts, in_flight), parts)
+            accounts[spec.name] = _account(spec, access, _orders_of(spec, access, parts, in_flight), parts)
             made[spec.name] = access.source, access.loop
     sources = {name: MovableSource(source) for name, (source, _) in made.items()}
     contexts = {
@@ -289,11 +289,13 @@ def own_source(spec: BrokerSpec, loop: LoopThread, clock: Clock) -> Source:
     return callable_source(loop, spec.fetch, clock)
 
 
-def _orders_of(access: Access, parts: Parts, in_flight: dict[str, KeyOrders]) -> InFlightOrders:
+def _orders_of(
+    spec: BrokerSpec, access: Access, parts: Parts, in_flight: dict[str, KeyOrders]
+) -> InFlightOrders:
     """The orders of this account's API key; brokers on one key share them."""
     fingerprint = access.lane.fingerprint
     if fingerprint not in in_flight:
-        orders = InFlightOrders(fingerprint, parts.clock, parts.state.journal)
+        orders = InFlightOrders(fingerprint, parts.clock, parts.state.journal, str(spec.exchange))
         orders.recall(parts.state.remembered.orders.get(fingerprint, ()))
         in_flight[fingerprint] = KeyOrders(access.loop, orders)
     return in_flight[fingerprint].orders
@@ -304,7 +306,7 @@ def _moved_orders(access: Access, parts: Parts, in_flight: dict[str, KeyOrders])
     fingerprint = access.lane.fingerprint
     before = in_flight[fingerprint]
     if before.loop is not access.loop:
-        orders = InFlightOrders(fingerprint, parts.clock, parts.state.journal)
+        orders = InFlightOrders(fingerprint, parts.clock, parts.state.journal, before.orders.exchange)
         orders.go_on_from(before.orders)
         in_flight[fingerprint] = KeyOrders(access.loop, orders)
     return in_flight[fingerprint].orders

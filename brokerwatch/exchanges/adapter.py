@@ -218,6 +218,10 @@ class ExchangeAdapter(Protocol):
         """
         ...
 
+    async def look_at(self, product: Product, order_id: str) -> FoundOrder:
+        """An order by the exchange's own id of it. Raises NotSupported where that cannot be asked."""
+        ...
+
     async def positions(self, named: Named) -> tuple[Position, ...]:
         """What is open beside the coins that are held; `named` gives our symbol for an id of the exchange."""
         ...

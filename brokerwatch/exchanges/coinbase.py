@@ -44,6 +44,7 @@ from brokerwatch.exchanges.order_answers import (
     OPEN,
     OVER,
     FoundOrder,
+    Paid,
     PlacedAfterAll,
     only,
     order_of,
@@ -435,15 +436,33 @@ def found_order(page: object, client_order_id: str) -> FoundOrder | None:
             raise UnprovenAnswer(f"the client_order_id of an order is {short(stated)}")
         if stated == client_order_id:
             order_id = text(row.get("order_id"), "order_id")
-            ours[order_id] = order_of(
-                order_id,
-                "" if row.get("product_id") is None else text(row["product_id"], "product_id"),
-                _SIDES.get(row["side"], row["side"]) if isinstance(row.get("side"), str) else None,
-                _sizes(row),
-                row.get("filled_size"),
-                (_STATES, row.get("status"), _reasons(row)),
-            )
+            ours[order_id] = _found_order(order_id, row)
     return only(ours, client_order_id)
+
+
+def _found_order(order_id: str, row: Mapping[str, Any]) -> FoundOrder:
+    market = "" if row.get("product_id") is None else text(row["product_id"], "product_id")
+    return order_of(
+        order_id,
+        market,
+        _SIDES.get(row["side"], row["side"]) if isinstance(row.get("side"), str) else None,
+        _sizes(row),
+        row.get("filled_size"),
+        (_STATES, row.get("status"), _reasons(row)),
+        # "Get Order" states its fees in the quote currency, which stands last in the name of the product.
+        Paid(row.get("average_filled_price"), row.get("total_fees"), market.rpartition("-")[2]),
+    )
+
+
+def order_at(answer: object, order_id: str) -> FoundOrder:
+    """The order of this id in an answer of "Get Order". Raises UnprovenAnswer.
+
+    https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders/get-order
+    """
+    row = mapping(_accepted(answer).get("order"), "order")
+    if row.get("order_id") != order_id:
+        raise UnprovenAnswer(f"another order than {order_id}: {short(row.get('order_id'))}")
+    return _found_order(order_id, row)
 
 
 def _sizes(row: Mapping[str, Any]) -> dict[str, object]:
@@ -630,6 +649,11 @@ class Coinbase:
         raise UnprovenAnswer(
             f"not among the newest {MOST_PAGES * ORDERS_PER_PAGE} in {product.id}, and there are more"
         )
+
+    async def look_at(self, product: Product, order_id: str) -> FoundOrder:
+        del product
+        wanted = {"order_id": order_id}
+        return order_at(await self._ask("v3PrivateGetBrokerageOrdersHistoricalOrderId", wanted), order_id)
 
     async def positions(self, named: Named) -> tuple[Position, ...]:
         try:

@@ -39,6 +39,7 @@ from brokerwatch.exchanges.order_answers import (
     OPEN,
     OVER,
     FoundOrder,
+    Paid,
     PlacedAfterAll,
     canonical_id,
     only,
@@ -377,7 +378,23 @@ def _found_order(
         {} if by_cost else {"ordered_base": row.get("vol")},
         _bought(row) if by_cost else row.get("vol_exec"),
         (_STATES, row.get("status"), (row.get("reason"),)),
+        Paid(row.get("price"), row.get("fee"), _fee_currency(row, product)),
     )
+
+
+def _fee_currency(row: Mapping[str, Any], product: Product) -> str:
+    """The currency of an order's fee, by its flags; empty where they do not say."""
+    flags = str(row.get("oflags") or "").split(",")
+    return product.quote if "fciq" in flags else product.base if "fcib" in flags else ""
+
+
+def order_at(answer: object, order_id: str, product: Product, code: Callable[[str], str] = str) -> FoundOrder:
+    """The order of this id in a QueryOrders answer. Raises UnprovenAnswer.
+
+    https://docs.kraken.com/api/docs/rest-api/get-orders-info
+    """
+    rows = _accepted_result(answer)
+    return _found_order(order_id, mapping(rows.get(order_id), f"the order {order_id}"), product, code)
 
 
 def _market(pair: str, product: Product, code: Callable[[str], str]) -> str:
@@ -567,6 +584,10 @@ class Kraken:
         still_open = await self._ask("privatePostOpenOrders", wanted)
         closed = await self._ask("privatePostClosedOrders", wanted)
         return found_order(still_open, closed, client_order_id, product, self._code)
+
+    async def look_at(self, product: Product, order_id: str) -> FoundOrder:
+        answer = await self._ask("privatePostQueryOrders", {"txid": order_id})
+        return order_at(answer, order_id, product, self._code)
 
     async def positions(self, named: Named) -> tuple[Position, ...]:
         return positions(await self._ask("privatePostOpenPositions"), named)

@@ -56,7 +56,7 @@ from brokerwatch.exchanges.okx_account_mode import (
     trade_quote,
 )
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, OrdersPage, all_pages, left_of, resting_order
-from brokerwatch.exchanges.order_answers import FILLED, OPEN, OVER, FoundOrder, order_of
+from brokerwatch.exchanges.order_answers import FILLED, OPEN, OVER, FoundOrder, Paid, order_of
 from brokerwatch.exchanges.order_deadline import DeadlineRule, OrderDeadline
 from brokerwatch.exchanges.order_request import ANY_RULES, OrderRequest
 from brokerwatch.exchanges.positions import Named, position
@@ -347,6 +347,18 @@ def found_order(answer: object, client_order_id: str) -> FoundOrder:
     row = _the_row(answer)
     if row.get("clOrdId") != client_order_id:
         raise UnprovenAnswer(f"another order than {client_order_id}")
+    return _found_order(row)
+
+
+def order_at(answer: object, order_id: str) -> FoundOrder:
+    """The order that was asked for by OKX's id of it. Raises UnprovenAnswer."""
+    row = _the_row(answer)
+    if row.get("ordId") != order_id:
+        raise UnprovenAnswer(f"another order than {order_id}")
+    return _found_order(row)
+
+
+def _found_order(row: Mapping[str, Any]) -> FoundOrder:
     unit = _UNITS.get(str(row.get("tgtCcy")))
     return order_of(
         text(row.get("ordId"), "ordId"),
@@ -355,7 +367,13 @@ def found_order(answer: object, client_order_id: str) -> FoundOrder:
         {} if unit is None else {unit: row.get("sz")},
         row.get("accFillSz") or None,
         (_STATES, row.get("state"), (row.get("cancelSourceReason"),)),
+        # A fee that is charged is negative.
+        Paid(row.get("avgPx"), _negated(row.get("fee")), str(row.get("feeCcy") or "")),
     )
+
+
+def _negated(fee: object) -> object:
+    return fee[1:] if isinstance(fee, str) and fee.startswith("-") else f"-{fee}" if fee else fee
 
 
 def _the_row(answer: object) -> Mapping[str, Any]:
@@ -591,6 +609,10 @@ class Okx:
                 return None
             raise
         return found_order(answer, client_order_id)
+
+    async def look_at(self, product: Product, order_id: str) -> FoundOrder:
+        wanted = {"instId": product.id, "ordId": order_id}
+        return order_at(await self._ask("privateGetTradeOrder", wanted), order_id)
 
     async def positions(self, named: Named) -> tuple[Position, ...]:
         return positions(await self._ask("privateGetAccountPositions"), named)

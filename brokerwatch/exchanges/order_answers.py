@@ -9,7 +9,7 @@ exchange was asked for exactly this and answered whole.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, cast
 
@@ -19,7 +19,7 @@ from brokerwatch.exchanges.envelope import (
     positive,
     short,
 )
-from brokerwatch.messages import Side
+from brokerwatch.messages import OrderState, Side
 
 OPEN: Final = ""
 FILLED: Final = "filled"
@@ -47,6 +47,42 @@ class FoundOrder:
     ended: str
     """Why it is over and was not filled whole, in the exchange's own words; empty while it is open, or when
     it was filled."""
+    is_filled: bool = field(default=False, compare=False)
+    """Whether the exchange says that it was filled whole."""
+    average_price: Decimal | None = field(default=None, compare=False)
+    """At which price, in the quote currency, it was filled so far on average; None: the row does not say, or
+    nothing of it was filled."""
+    fee: Decimal | None = field(default=None, compare=False)
+    """What it has cost so far beside that; below zero: it was paid. None: the row does not say."""
+    fee_currency: str = field(default="", compare=False)
+    """The common code of the currency of the fee; empty: the row does not say."""
+
+    @property
+    def state(self) -> OrderState:
+        """How far it is."""
+        if self.ended:
+            return OrderState.CANCELLED
+        if self.is_filled:
+            return OrderState.FILLED
+        return OrderState.PARTIALLY_FILLED if self.filled_base else OrderState.ACCEPTED
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more happens to it."""
+        return bool(self.ended) or self.is_filled
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What an order's row says of its price and its fee, as it is written; None: it does not say."""
+
+    price: object = None
+    fee: object = None
+    fee_currency: str = ""
+
+
+UNPAID: Final = Paid()
+"""A row that says neither."""
 
 
 class PlacedAfterAll(UnprovenAnswer):
@@ -67,10 +103,12 @@ def order_of(
     ordered: Mapping[str, object],
     filled: object,
     state: tuple[Mapping[str, str], object, tuple[object, ...]],
+    paid: Paid = UNPAID,
 ) -> FoundOrder:
     """The order that a row tells of; `state`: what the exchange's words mean, its word, and its reasons.
 
-    What is None the row does not say. Raises UnprovenAnswer for what cannot be read or contradicts itself.
+    A price or a fee that cannot be read is not stated: it makes no order unknown. What is None the row does
+    not say. Raises UnprovenAnswer for what cannot be read or contradicts itself.
     """
     meanings, word, reasons = state
     meaning = meanings.get(word) if isinstance(word, str) else None
@@ -87,6 +125,8 @@ def order_of(
     too_little = meaning == FILLED and done is not None and (done == 0 or (base is not None and done < base))
     if done is not None and (done < 0 or too_little or (base is not None and done > base)):
         raise UnprovenAnswer(f"{order_id} is {word}, {done} of {'its size' if base is None else base} filled")
+    # An amount of which the currency is not known is none.
+    fee = _stated(paid.fee) if paid.fee_currency else None
     words = dict.fromkeys((str(word), *(str(reason) for reason in reasons if reason)))
     return FoundOrder(
         order_id=order_id,
@@ -96,7 +136,19 @@ def order_of(
         ordered_quote=size.get("ordered_quote"),
         filled_base=done,
         ended=": ".join(words) if meaning == OVER else "",
+        is_filled=meaning == FILLED,
+        average_price=None if done == 0 else _stated(paid.price) or None,
+        fee=fee,
+        fee_currency="" if fee is None else paid.fee_currency,
     )
+
+
+def _stated(value: object) -> Decimal | None:
+    try:
+        found = None if value in (None, "") else number(value, "an amount")
+    except UnprovenAnswer:
+        return None
+    return found.copy_abs() if found is not None and not found else found  # no zero below zero
 
 
 def only(ours: Mapping[str, FoundOrder], client_order_id: str) -> FoundOrder | None:

@@ -43,6 +43,10 @@ class RateLimiter:
         over = self._used(now_s) + 1.0 - max(1.0, self.budget.burst)
         return max(0.0, over / self.budget.per_s, self.not_before_s - now_s)
 
+    def has_half_left(self, now_s: float) -> bool:
+        """Whether a call that can wait leaves enough for those that cannot."""
+        return self.wait_s(now_s) <= 0 and self._used(now_s) <= max(0.0, self.budget.burst - 1.0) / 2
+
     def taken(self, now_s: float) -> RateLimiter:
         """One call goes out."""
         return RateLimiter(self.budget, self._used(now_s) + 1.0, now_s, self.not_before_s)

@@ -7,7 +7,7 @@ subclass with another `profile`: see CONTRIBUTING.md, "How to add an exchange".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, cast
@@ -29,14 +29,15 @@ from brokerwatch.exchanges.empty_rows import states_no_row
 from brokerwatch.exchanges.envelope import SHOWN, UnprovenAnswer, exact, listing, mapping, number, short, text
 from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, resting_order
-from brokerwatch.exchanges.order_answers import FILLED, OPEN, OVER, FoundOrder, only, order_of
+from brokerwatch.exchanges.order_answers import FoundOrder
 from brokerwatch.exchanges.order_deadline import OrderDeadline
 from brokerwatch.exchanges.order_request import OrderRequest
-from brokerwatch.exchanges.order_traits import ANY_FORM, IdForm, OrderTraits
+from brokerwatch.exchanges.order_traits import OrderTraits
 from brokerwatch.exchanges.positions import Named, position, position_rows
 from brokerwatch.exchanges.raw_rows import TOTAL_ALONE, WHOLE, Proof, proofs
 from brokerwatch.exchanges.row_names import named_by
 from brokerwatch.exchanges.sums import STATED_SUMS, summed
+from brokerwatch.exchanges.unified_orders import found_order, order_at, placed
 from brokerwatch.messages import Candle, Holding, Position, Product
 from brokerwatch.messages.balance import NOTHING, known_total, less
 from brokerwatch.messages.trading import Status
@@ -152,90 +153,6 @@ def exact_structure(structure: object) -> object:
             if key != "info"
         }
     return exact(structure)
-
-
-_STATES: Final = {
-    "open": OPEN,
-    "canceling": OPEN,
-    "closed": FILLED,
-    "canceled": OVER,
-    "expired": OVER,
-    "rejected": OVER,
-}
-
-
-def found_order(
-    lists: Iterable[tuple[object, int]], client_order_id: str, product: Product, form: IdForm = ANY_FORM
-) -> FoundOrder | None:
-    """Our order in ccxt's lists of the market's orders, given as they were asked for; None: it is in none.
-
-    Each comes with how many rows its page holds: a page that is full may be followed by another, and
-    proves the absence of nothing. `form`: how the exchange writes the id.
-    Raises UnprovenAnswer; also when a row of the lists says no id.
-    """
-    ours: dict[str, FoundOrder] = {}
-    doubt = ""
-    for answer, page in lists:
-        rows = [mapping(row, "an order") for row in listing(answer, "the orders")]
-        for row in rows:
-            if row.get("symbol") not in (None, product.symbol):
-                raise UnprovenAnswer(f"an order in {short(row['symbol'])} among those in {product.symbol}")
-            theirs = _own_id(row, form)
-            if theirs and form.is_ours(theirs, client_order_id):
-                order_id = text(row.get("id"), "the id of an order")
-                ours[order_id] = _found_order(order_id, row, product)
-            elif not theirs:
-                doubt = "an order in the list does not say the id that was given to it"
-        if len(rows) >= page:
-            doubt = f"the page is full with {len(rows)} orders, and there may be more"
-    found = only(ours, client_order_id)
-    if found is None and doubt:
-        raise UnprovenAnswer(f"{doubt}, so {client_order_id} may exist")
-    return found
-
-
-def _own_id(row: Mapping[str, Any], form: IdForm) -> object:
-    """The id that was given to the order of a row; empty when it says none. ccxt leaves some out."""
-    stated: object = row.get("clientOrderId")
-    info: object = row.get("info")
-    if not stated and isinstance(info, Mapping):
-        stated = cast("Mapping[str, object]", info).get(form.parameter)
-    return stated or ""
-
-
-def _found_order(order_id: str, row: Mapping[str, Any], product: Product) -> FoundOrder:
-    market = "" if row.get("symbol") is None else product.id
-    states = (_STATES, row.get("status"), ())
-    filled = exact(row.get("filled"))
-    return order_of(order_id, market, row.get("side"), _ordered(row), filled, states)
-
-
-def _ordered(row: Mapping[str, Any]) -> Mapping[str, object]:
-    """What was asked for, as far as the row says it for certain.
-
-    The amount of a market order to buy is in the quote currency at some exchanges (toobit), or is the cost
-    over the price with the rest that was less than a step (gate). It is in the base currency for certain
-    where all of it was filled.
-    """
-    amount, filled, cost = (exact(row.get(key)) for key in ("amount", "filled", "cost"))
-    if (row.get("type"), row.get("side")) != ("market", "buy") or amount is None:
-        return {"ordered_base": amount}
-    size, done, paid = (_decimal(value) for value in (amount, filled, cost))
-    if size is not None and size == done:
-        return {"ordered_base": amount}
-    return {"ordered_quote": amount} if size is not None and size == paid else {}
-
-
-def _decimal(value: object) -> Decimal | None:
-    try:
-        return None if value is None else number(value, "amount")
-    except UnprovenAnswer:
-        return None
-
-
-def placed(answer: object) -> str:
-    """The id of the order that ccxt says was placed. Raises UnprovenAnswer."""
-    return text(mapping(answer, "the answer to an order").get("id"), "the id of the order")
 
 
 def open_orders(rows: object, market: Market) -> tuple[OpenOrder, ...]:
@@ -362,6 +279,11 @@ class Unified:
                 cast("Mapping[str, object]", features).get(key) if isinstance(features, Mapping) else None
             )
         return features if isinstance(features, int) and features > 0 else None
+
+    async def look_at(self, product: Product, order_id: str) -> FoundOrder:
+        if self._caller.instance.has.get("fetchOrder") is not True:
+            raise NotSupported(f"{self._caller.instance.id} cannot be asked for one order")
+        return order_at(await self._ask("fetch_order", order_id, product.symbol), order_id, product)
 
     async def positions(self, named: Named) -> tuple[Position, ...]:
         del named

@@ -87,6 +87,9 @@ class Lane:
         self._taken = False
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._ordinary: deque[asyncio.Future[None]] = deque()
+        self._last: deque[asyncio.Future[None]] = deque()
+        self._is_last = False
+        """Whether the call that has the lane goes after all others."""
         self._in_a_row = 0
         """So many urgent calls had the lane one after the other while an ordinary one waited."""
         self._given_way = 0
@@ -145,10 +148,13 @@ class Lane:
         self._pace = RateLimiter(Budget(min(have.burst, budget.burst), min(have.per_s, budget.per_s)))
 
     @asynccontextmanager
-    async def turn(self, *, urgent: bool = False, first: bool = False) -> AsyncGenerator[None]:
+    async def turn(
+        self, *, urgent: bool = False, first: bool = False, last: bool = False
+    ) -> AsyncGenerator[None]:
         """Wait for this call's turn, hold the lane meanwhile, and pass it on. Raises Refrained.
 
-        `first`: it goes before the other urgent ones that wait.
+        `first`: it goes before the other urgent ones that wait. `last`: it goes after all others, only while
+        half of the budget is left, and gives way to each of them.
 
         An ordinary turn is ended, also by Refrained, when an urgent call has waited for it too long.
         """
@@ -156,7 +162,7 @@ class Lane:
         until_s = self._clock.up_s() + LANE_WAIT_S
         try:
             async with asyncio.timeout(LANE_WAIT_S):
-                await self._take(urgent=urgent, first=first)
+                await self._take(urgent=urgent, first=first, last=last)
         except TimeoutError:
             raise Refrained(
                 NotAsked(f"not asked: {LANE_WAIT_S:g} s in the queue of its API key, which others use too")
@@ -164,42 +170,45 @@ class Lane:
         leash = asyncio.timeout(None)
         try:
             async with leash:
+                self._is_last = last
                 if not urgent:
                     self._leash = leash
                     if self._urgent:
                         asyncio.get_running_loop().call_later(PATIENCE_S, self._hurry)
+                if last and not self._pace.has_half_left(self._clock.up_s()):
+                    raise Refrained(NotAsked("not asked: the budget of its API key is for polls and orders"))
                 await self._wait_for_the_trader(until_s)
                 await self._admit(until_s, urgent=urgent)
                 self._asking, self._faulty = True, False
                 if self.counts_nonces:
                     await self.nonces.reserve()
                 yield
-            if not urgent:
+            if not urgent and not last:
                 self._given_way = 0
             if not self._faulty:
                 self.address.answered()
         except TimeoutError:
             if leash.expired():
-                self._given_way += 1
+                self._given_way += not last
                 raise Refrained(NotAsked(GAVE_WAY)) from None
             raise
         finally:
-            self._leash, self._asking = None, False
+            self._leash, self._asking, self._is_last = None, False, False
             self._pass_on()
 
-    async def _take(self, *, urgent: bool, first: bool) -> None:
+    async def _take(self, *, urgent: bool, first: bool, last: bool) -> None:
         if not self._taken:
             self._taken = True
             return
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue = self._urgent if urgent else self._ordinary
+        queue = self._urgent if urgent else self._last if last else self._ordinary
         if first:
             queue.appendleft(mine)
         else:
             queue.append(mine)
         hurry: asyncio.TimerHandle | None = None
         try:
-            if urgent:
+            if urgent or (self._is_last and not last):
                 hurry = asyncio.get_running_loop().call_later(PATIENCE_S, self._hurry)
                 if not self._asking:
                     self._hurry()
@@ -216,15 +225,17 @@ class Lane:
 
     def _hurry(self) -> None:
         """An urgent call has waited long enough for an ordinary one."""
-        keeps = self._asking and self._given_way >= MOST_GIVEN_WAY
-        if self._urgent and self._leash is not None and not keeps:
+        keeps = self._asking and self._given_way >= MOST_GIVEN_WAY and not self._is_last
+        waits = self._urgent or (self._is_last and self._ordinary)
+        if waits and self._leash is not None and not keeps:
             # Once: what is ending already cannot be told again to end.
             leash, self._leash = self._leash, None
             leash.reschedule(asyncio.get_running_loop().time())
 
     def _pass_on(self) -> None:
         fair = self._in_a_row >= URGENT_IN_A_ROW
-        for queue in (self._ordinary, self._urgent) if fair else (self._urgent, self._ordinary):
+        before_last = (self._ordinary, self._urgent) if fair else (self._urgent, self._ordinary)
+        for queue in (*before_last, self._last):
             while queue:
                 following = queue.popleft()
                 if not following.done():

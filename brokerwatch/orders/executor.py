@@ -36,7 +36,8 @@ from brokerwatch.gateway.gateway import Access
 from brokerwatch.gateway.venue import answered
 from brokerwatch.health.capabilities import READ
 from brokerwatch.messages import Fault, Order, Position, Product, Side
-from brokerwatch.orders.in_flight import InFlightOrders, Sent
+from brokerwatch.orders.following import OrderFollower
+from brokerwatch.orders.in_flight import Followed, InFlightOrders, Sent
 from brokerwatch.orders.lookup import Lookup
 from brokerwatch.orders.sending import OrderSender, Reporter
 from brokerwatch.orders.ticket import FRESH, Ticket
@@ -85,7 +86,13 @@ class OrderExecutor:
         self._lookup = Lookup(
             spec, access.connection, self._adapter, access.lane, in_flight, clock, reporter.unanswered
         )
+        self._follower = OrderFollower(spec, access, self._adapter, in_flight, clock)
         self._sender = OrderSender(spec, access, self._adapter, in_flight, self._lookup, clock, reporter)
+
+    def stop(self) -> None:
+        """Let no order out any more, and follow none. From any thread."""
+        self.closed = True
+        self._loop.call(self._follower.stop)
 
     @property
     def profile(self) -> Profile:
@@ -211,13 +218,17 @@ class OrderExecutor:
         """The orders with an unknown outcome, oldest first."""
         return self._in_flight.lost()
 
+    def followed(self) -> tuple[Followed, ...]:
+        """The orders that the exchange took, and that are followed to their end. For any thread."""
+        return self._in_flight.followed(self._spec.name)
+
     async def forget(self, client_order_id: str) -> bool:
         """Look no more for this order: its outcome was found out elsewhere. False: it was not looked for."""
         sent = self._in_flight.sent(client_order_id)
         if sent is None or not sent.why:
             return False
         _log.warning("%s: the order %s is forgotten, as was asked for", self._spec.name, client_order_id)
-        self._in_flight.end(client_order_id, None)
+        self._in_flight.end(client_order_id, None, None, "forgotten")
         return True
 
     async def order(

@@ -1,5 +1,8 @@
 """The orders of one API key: what was sent, what became of it, and what an id was used for.
 
+Each turn in the life of an order is a line in the store, and lines are only added. An order that the exchange
+took is followed to its end (`following.py`), and is written down until then.
+
 An order is written down before it is sent and crossed out when it is known what became of it. So orders with
 an unknown outcome outlive the process, also one that is killed: after a restart they hold up the next entry
 as they did before it. Brokers on one key share its orders.
@@ -9,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -22,7 +26,7 @@ from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.messages import Product, Side
 from brokerwatch.money import plain
 from brokerwatch.storage.journal import Journal, boot_id
-from brokerwatch.storage.records import SentOrder
+from brokerwatch.storage.records import OrderEvent, SentOrder
 
 _log: Final = logging.getLogger(__name__)
 
@@ -30,6 +34,8 @@ LOST_AFTER_S: Final = 60.0
 """An order that the exchange does not know so long after it was sent never arrived."""
 KEPT_ORDERS: Final = 10_000
 """Of so many placed orders it is known what their ids were used for."""
+FOLLOWED_S: Final = 86_400.0
+"""So long an order is followed at the most."""
 MARK_WAIT_S: Final = 2.0
 """How long an order waits until it is written down: a disk that is full must not stop an exit."""
 CUT_OFF: Final = "it was under way when the program that sent it ended"
@@ -46,6 +52,8 @@ class Sent:
     lost_s: float = float("inf")
     """Monotonic seconds: since when its outcome is unknown."""
     why: str = ""
+    broker: str = ""
+    """The name of the account that sent it; empty: not known."""
     certain_s: float = float("inf")
     """Monotonic seconds: from then on the exchange takes it no more. Infinite: it said no deadline."""
 
@@ -65,6 +73,10 @@ class _Note:
     """As in `Sent`; None while it is under way."""
     certain_s: float | None = None
     """As in `Sent`; None: there is no such moment."""
+    broker: str = ""
+    """As in `Sent`."""
+    order_id: str = ""
+    """The exchange's id of it, once it was taken; empty: it is not known what became of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +86,26 @@ class Placed:
     request: OrderRequest
     order_id: str
     found: FoundOrder | None
-    """As the exchange had it when it was looked up; None: it answered at once."""
+    """As the exchange had it when it was looked up last; None: it answered at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """An order that the exchange took, and that may not have come to its end."""
+
+    request: OrderRequest
+    order_id: str
+    broker: str
+    until_s: float
+    """Monotonic seconds: it is followed no longer than this."""
 
 
 class InFlightOrders:
     """Keeps the orders of one API key until their outcome is known. Runs on the loop of the key's lane."""
 
-    def __init__(self, fingerprint: str, clock: Clock, journal: Journal) -> None:
+    def __init__(self, fingerprint: str, clock: Clock, journal: Journal, exchange: str = "") -> None:
+        self.exchange = exchange
+        """The exchange of the key, as ccxt names it; empty: not known."""
         self._fingerprint = fingerprint
         self._clock = clock
         self._journal = journal
@@ -89,6 +114,9 @@ class InFlightOrders:
         """An order with an unknown outcome, in words; empty when there is none. Any thread may look."""
         self._sent: dict[str, Sent] = {}
         self._placed: dict[str, Placed] = {}
+        self._followed: dict[str, Followed] = {}
+        self.watchers: list[Callable[[], object]] = []
+        """Called when there is an order more to follow."""
         self._handed_over = False
         """Whether these orders belong to another object now, because the loop of this one hangs."""
 
@@ -107,6 +135,7 @@ class InFlightOrders:
                 order = replace(order, why=LEFT_BEHIND, lost_s=now_s)
                 self._write_down(order)
             self._sent[name] = order
+        self._followed = before._followed.copy()
         self._look()
 
     @property
@@ -119,7 +148,7 @@ class InFlightOrders:
         now = self._clock.now()
         for mark in remembered:
             name = canonical_id(mark.client_order_id)
-            if name in self._sent:
+            if name in self._sent or name in self._placed:
                 continue  # ours, and newer
             try:
                 note = msgspec.json.decode(mark.document, type=_Note)
@@ -130,6 +159,11 @@ class InFlightOrders:
                     error,
                 )
                 continue
+            if note.order_id:
+                self._placed[name] = Placed(note.request, note.order_id, None)
+                age_s = max(0.0, (now.wall_us - mark.sent_us) / 1_000_000)
+                self._follow(note.request, note.order_id, note.broker, now.up_s + FOLLOWED_S - age_s)
+                continue
             request, lost_s, certain_s = note.request, note.lost_s, note.certain_s
             if lost_s is None or note.boot != self._boot or not self._boot:
                 # Its minute begins here: only within one boot does a clock say how old it is.
@@ -139,6 +173,7 @@ class InFlightOrders:
                 mark.sent_us,
                 min(lost_s, now.up_s),
                 CUT_OFF,
+                note.broker,
                 float("inf") if certain_s is None else certain_s,
             )
             self._write_down(self._sent[name])
@@ -151,16 +186,21 @@ class InFlightOrders:
                 request.product.symbol,
             )
 
-    async def send(self, request: OrderRequest) -> None:
+    async def send(self, request: OrderRequest, broker: str = "") -> None:
         """Write it down; it goes out as soon as this returns. Sent again, it keeps its first moment."""
         before = self.sent(request.client_order_id)
-        sent = Sent(request, self._clock.now().wall_us if before is None else before.sent_us)
+        now_us = self._clock.now().wall_us
+        sent = Sent(request, now_us if before is None else before.sent_us, broker=broker)
         self._sent[canonical_id(request.client_order_id)] = sent
+        self._tell(sent, "sent", detail="" if before is None else "again, with its own id")
         await asyncio.wait({asyncio.wrap_future(self._write_down(sent))}, timeout=MARK_WAIT_S)
 
     def _write_down(self, sent: Sent) -> Future[bool]:
         certain_s = None if sent.certain_s == float("inf") else sent.certain_s
-        note = _Note(sent.request, self._boot, sent.lost_s if sent.why else None, certain_s)
+        note = _Note(sent.request, self._boot, sent.lost_s if sent.why else None, certain_s, sent.broker)
+        return self._note(sent, note)
+
+    def _note(self, sent: Sent, note: _Note) -> Future[bool]:
         document = msgspec.json.encode(note).decode()
         return self._journal.order(
             SentOrder(self._fingerprint, sent.request.client_order_id, sent.sent_us, document)
@@ -185,18 +225,100 @@ class InFlightOrders:
         if not self._handed_over:  # else the other one may have crossed it out already
             self._write_down(sent)
         self._look()
+        self._tell(sent, "unknown", detail=why)
 
-    def end(self, client_order_id: str, order_id: str | None, found: FoundOrder | None = None) -> None:
-        """It is known what became of it: the exchange's id of it, or None when it was not placed."""
-        sent = self._sent.pop(canonical_id(client_order_id), None)
+    def end(
+        self,
+        client_order_id: str,
+        order_id: str | None,
+        found: FoundOrder | None = None,
+        outcome: str = "not_sent",
+        why: str = "",
+    ) -> None:
+        """It is known what became of it: the exchange's id of it, or None when it was not placed.
+
+        `outcome`, and `why`, of one that was not placed: as in `OrderEvent.state`.
+        """
+        name = canonical_id(client_order_id)
+        sent = self._sent.pop(name, None)
         if sent is None:
             return
-        self._journal.order_ended(self._fingerprint, sent.request.client_order_id)
         self._look()
-        if order_id is not None:
-            self._placed[canonical_id(client_order_id)] = Placed(sent.request, order_id, found)
-            if len(self._placed) > KEPT_ORDERS:
-                del self._placed[next(iter(self._placed))]
+        if order_id is None:
+            self._journal.order_ended(self._fingerprint, sent.request.client_order_id)
+            self._tell(sent, outcome, detail=why)
+            return
+        self._placed[name] = Placed(sent.request, order_id, found)
+        if len(self._placed) > KEPT_ORDERS:
+            del self._placed[next(iter(self._placed))]
+        self._tell(sent, "accepted" if found is None else str(found.state), order_id, found)
+        if not sent.broker or (found is not None and found.is_over):
+            self._journal.order_ended(self._fingerprint, sent.request.client_order_id)
+            return
+        self._note(sent, _Note(sent.request, self._boot, None, None, sent.broker, order_id))
+        self._follow(sent.request, order_id, sent.broker, self._clock.now().up_s + FOLLOWED_S)
+
+    # --- following an order that was taken -----------------------------------------------------------
+
+    def _follow(self, request: OrderRequest, order_id: str, broker: str, until_s: float) -> None:
+        followed = Followed(request, order_id, broker, until_s)
+        self._followed[canonical_id(request.client_order_id)] = followed
+        for wake in self.watchers:
+            wake()
+
+    def followed(self, broker: str) -> tuple[Followed, ...]:
+        """The orders of an account that may not have come to their end, oldest first."""
+        if self._handed_over:
+            return ()  # the other one follows them
+        return tuple(each for each in [*self._followed.values()] if each.broker == broker)
+
+    def moved(self, order: Followed, found: FoundOrder) -> bool:
+        """How the exchange has an order now; whether it has come to its end."""
+        name = canonical_id(order.request.client_order_id)
+        before = self._placed.get(name)
+        known = None if before is None else before.found
+        told = ("accepted", 0) if known is None else (known.state, known.filled_base or 0)
+        if told != (found.state, found.filled_base or 0):
+            sent = Sent(order.request, 0, broker=order.broker)
+            self._tell(sent, str(found.state), order.order_id, found, found.ended)
+        self._placed[name] = Placed(order.request, order.order_id, found)
+        if found.is_over:
+            self._stop_following(order)
+        return found.is_over
+
+    def give_up(self, order: Followed, why: str) -> None:
+        """The end of an order is not found out."""
+        self._stop_following(order)
+        self._tell(Sent(order.request, 0, broker=order.broker), "not_followed", order.order_id, detail=why)
+
+    def _stop_following(self, order: Followed) -> None:
+        if self._followed.pop(canonical_id(order.request.client_order_id), None) is not None:
+            self._journal.order_ended(self._fingerprint, order.request.client_order_id)
+
+    def _tell(
+        self, sent: Sent, state: str, order_id: str = "", found: FoundOrder | None = None, detail: str = ""
+    ) -> None:
+        """Add a line to the life of an order."""
+        request = sent.request
+        self._journal.order_event(
+            OrderEvent(
+                at_us=self._clock.now().wall_us,
+                broker=sent.broker,
+                exchange=self.exchange,
+                client_order_id=request.client_order_id,
+                order_id=order_id,
+                symbol=request.product.symbol,
+                side=str(request.side),
+                base_amount=_text(request.base_amount),
+                quote_amount=_text(request.quote_amount),
+                state=state,
+                filled_base="" if found is None else _text(found.filled_base),
+                average_price="" if found is None else _text(found.average_price),
+                fee="" if found is None else _text(found.fee),
+                fee_currency="" if found is None else found.fee_currency,
+                detail=detail,
+            )
+        )
 
     def _look(self) -> None:
         first = next(iter(self.lost()), None)
@@ -218,6 +340,10 @@ class InFlightOrders:
         """What this id was used for; None when it was not, as far as is known here."""
         used = self.sent(client_order_id) or self.placed(client_order_id)
         return None if used is None else used.request
+
+
+def _text(amount: Decimal | None) -> str:
+    return "" if amount is None else plain(amount)
 
 
 def another_request(before: OrderRequest, product: Product, side: Side, request: OrderRequest | None) -> str:

@@ -12,6 +12,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+import msgspec
+
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.errors import (
@@ -188,7 +190,8 @@ class Lookup:
             )
         outcome = "never arrived" if found is None else f"was placed: {found.order_id}"
         _log.warning("%s: the order %s %s", self._spec.name, client_order_id, outcome)
-        self._in_flight.end(client_order_id, None if found is None else found.order_id, found)
+        order_id = None if found is None else found.order_id
+        self._in_flight.end(client_order_id, order_id, found, "never_arrived")
         return found
 
     async def found(self, product: Product, client_order_id: str) -> FoundOrder | None:
@@ -227,9 +230,12 @@ class Lookup:
             quote_amount=found.ordered_quote if request is None else request.quote_amount,
             client_order_id=client_order_id,
             order_id=found.order_id,
-            state=OrderState.CANCELLED if found.ended else OrderState.ACCEPTED,
+            state=found.state,
             filled_base=found.filled_base,
             detail=found.ended,
+            average_price=found.average_price,
+            fee=found.fee,
+            fee_currency=found.fee_currency,
         )
 
     def as_known(self, known: Placed) -> Order:
@@ -240,13 +246,19 @@ class Lookup:
         return self.as_found(request.product, request.side, request.client_order_id, request, known.found)
 
     def taken(self, order: Order) -> Order:
-        """The order, unless the exchange ended it before anything of it was filled. Raises OrderRefused."""
+        """The order as it was taken, unless the exchange ended it before anything of it was filled.
+
+        A program that places an order asks whether it was taken, so one that is filled is accepted. Raises
+        OrderRefused.
+        """
         if order.state is OrderState.CANCELLED and order.filled_base == 0:
             raise OrderRefused(
                 f"{self._spec.name} took the order {order.order_id} and ended it, and nothing of it was "
                 f"filled: {order.detail}"
             )
-        return order
+        if order.state is OrderState.CANCELLED:
+            return order
+        return msgspec.structs.replace(order, state=OrderState.ACCEPTED)
 
 
 def accepted(

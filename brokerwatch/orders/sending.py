@@ -150,7 +150,9 @@ class OrderSender:
             # All before it goes out: on the board as "overtaken", where a restart finds it, and the clock by
             # which it has a deadline.
             await asyncio.gather(
-                self._overtake(), self._in_flight.send(request), self._exchange_clock.ready()
+                self._overtake(),
+                self._in_flight.send(request, self._spec.name),
+                self._exchange_clock.ready(),
             )
             out = True
             wanted_s = EXIT_S if leaving else max(ENTRY_S, self._spec.fetch_deadline_s)
@@ -191,10 +193,10 @@ class OrderSender:
         self._in_flight.end(request.client_order_id, order_id)
         return accepted(self._spec.name, request, order_id)
 
-    def _not_sent(self, sending: _Sending) -> None:
-        """This sending never went out. An earlier one is as unknown as before."""
+    def _not_sent(self, sending: _Sending, outcome: str = "not_sent", why: str = "") -> None:
+        """This sending never went out, or was refused. An earlier one is as unknown as before."""
         if sending.before is None:
-            self._in_flight.end(sending.request.client_order_id, None)
+            self._in_flight.end(sending.request.client_order_id, None, None, outcome, why)
         else:
             self._in_flight.put_back(sending.before)
 
@@ -213,7 +215,7 @@ class OrderSender:
         """
         request, name = sending.request, self._spec.name
         if words == "passed" and not sending.leaving:
-            self._in_flight.end(request.client_order_id, None)
+            self._in_flight.end(request.client_order_id, None, None, "refused", "later than its deadline")
             raise OrderRefused(
                 f"{name} refused: the order came later than the deadline that it had"
             ) from None
@@ -254,7 +256,8 @@ class OrderSender:
         name, fault = self._spec.name, await self._fault(error)
         if isinstance(judgement, Unknown):
             return await self._looked_up(sending, await self._noted(sending.request, error))
-        self._not_sent(sending)
+        outcome = "refused" if isinstance(judgement, Refused) else "not_sent"
+        self._not_sent(sending, outcome, f"{fault.kind}: {fault.detail}")
         # In each case without ccxt's own error: its text may hold what the server repeated of the secrets.
         if sending.before is not None:
             # It says nothing about the first sending, which may still arrive.
@@ -305,7 +308,7 @@ class OrderSender:
         )
         lost = self._in_flight.sent(request.client_order_id)
         await self._lane.another(urgent=True)
-        await self._in_flight.send(request)
+        await self._in_flight.send(request, self._spec.name)
         return await self._sent(_Sending(request, leaving=True, before=lost), EXIT_S)
 
     def _was_placed(self, request: OrderRequest, found: FoundOrder) -> Order:

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
-from brokerwatch.storage.records import Hold, KeyState, SentOrder, Stored, Transition
+from brokerwatch.storage.records import Hold, KeyState, OrderEvent, SentOrder, Stored, Transition
 
 MAX_TRANSITIONS: Final = 10_000
 """Transitions that wait to be written."""
@@ -27,6 +27,7 @@ class Batch:
 
     healths: dict[str, Stored] = field(default_factory=dict[str, Stored])
     transitions: deque[Transition] = field(default_factory=lambda: deque[Transition](maxlen=MAX_TRANSITIONS))
+    order_events: deque[OrderEvent] = field(default_factory=lambda: deque[OrderEvent](maxlen=MAX_TRANSITIONS))
     holds: dict[str, Hold | None] = field(default_factory=dict[str, "Hold | None"])
     """None: released."""
     keys: dict[str, KeyState] = field(default_factory=dict[str, KeyState])
@@ -41,7 +42,7 @@ class Batch:
         return bool(len(self) or self.waiters)
 
     def __len__(self) -> int:
-        parts = (self.healths, self.transitions, self.holds, self.keys, self.orders)
+        parts = (self.healths, self.transitions, self.order_events, self.holds, self.keys, self.orders)
         return sum(map(len, parts))
 
 
@@ -95,6 +96,15 @@ class Backlog:
                 batch.transitions.append(line)
 
         self._add(add, urgent=True)
+
+    def order_event(self, event: OrderEvent) -> None:
+        """Append to the life of an order, soon."""
+
+        def add(batch: Batch) -> None:
+            self.dropped += len(batch.order_events) == MAX_TRANSITIONS
+            batch.order_events.append(event)
+
+        self._add(add)
 
     def hold(self, broker: str, hold: Hold | None) -> Future[bool]:
         """Remember an operator's hold, or with None its end; the future is as for `key`."""
@@ -163,6 +173,8 @@ class Backlog:
                     batch.healths[broker] = stored
             self.dropped += max(0, len(batch.transitions) + len(newer.transitions) - MAX_TRANSITIONS)
             batch.transitions.extend(newer.transitions)
+            self.dropped += max(0, len(batch.order_events) + len(newer.order_events) - MAX_TRANSITIONS)
+            batch.order_events.extend(newer.order_events)
             batch.holds.update(newer.holds)
             batch.orders.update(newer.orders)
             for fingerprint, state in newer.keys.items():

@@ -21,7 +21,7 @@ from brokerwatch.health.state_machine import Health
 from brokerwatch.messages import Reading, Reason
 from brokerwatch.storage.backlog import Backlog
 from brokerwatch.storage.health_record import carried_over, read, written
-from brokerwatch.storage.records import Hold, KeyState, SentOrder, Stored, Transition
+from brokerwatch.storage.records import Hold, KeyState, OrderEvent, SentOrder, Stored, Transition
 
 _log: Final = logging.getLogger(__name__)
 
@@ -88,6 +88,11 @@ class Journal:
     def order(self, order: SentOrder) -> Future[bool]:
         """An order is about to be sent."""
         return _never() if self._backlog is None else self._backlog.order(order)
+
+    def order_event(self, event: OrderEvent) -> None:
+        """One line in the life of an order."""
+        if self._backlog is not None:
+            self._backlog.order_event(event)
 
     def order_ended(self, fingerprint: str, client_order_id: str) -> None:
         """It is known what became of an order."""

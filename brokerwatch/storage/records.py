@@ -95,6 +95,35 @@ class SentOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderEvent:
+    """One line in the life of an order. Lines are only added, so that each order can be audited."""
+
+    at_us: int
+    """Wall clock, µs since 1970."""
+    broker: str
+    exchange: str
+    client_order_id: str
+    order_id: str
+    """The exchange's; empty as long as it is not known."""
+    symbol: str
+    side: str
+    base_amount: str
+    """What was ordered in the base currency; empty where it was ordered in the quote currency."""
+    quote_amount: str
+    """What was ordered in the quote currency; empty where it was ordered in the base currency."""
+    state: str
+    """`sent`, `accepted`, `partially_filled`, `filled`, `cancelled`; `refused`, `not_sent`, `never_arrived`;
+    `unknown`, `forgotten`; `not_followed`: its end was not found out."""
+    filled_base: str = ""
+    """How much was filled by then; empty where that is not known. So are the three below."""
+    average_price: str = ""
+    fee: str = ""
+    fee_currency: str = ""
+    detail: str = ""
+    """For people: why."""
+
+
+@dataclass(frozen=True, slots=True)
 class Remembered:
     """Everything that one cluster has stored."""
 

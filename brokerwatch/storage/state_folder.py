@@ -8,7 +8,7 @@ from typing import Final
 from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings
 from brokerwatch.errors import StoreError
 from brokerwatch.storage.locks import holder, state_root
-from brokerwatch.storage.records import KeyState, Remembered, Transition
+from brokerwatch.storage.records import KeyState, OrderEvent, Remembered, Transition
 from brokerwatch.storage.store import Store
 
 
@@ -60,16 +60,32 @@ def stored_history(
     settings: ClusterSettings, broker: str | None, since_us: int | None, limit: int | None
 ) -> list[Transition]:
     """What is stored of these settings' cluster, oldest first. Raises StoreError."""
+    store = _store_that_exists(settings)
+    try:
+        return list(store.history(broker, since_us, limit))
+    finally:
+        store.close()
+
+
+def stored_order_events(
+    settings: ClusterSettings, broker: str | None, since_us: int | None, limit: int | None
+) -> list[OrderEvent]:
+    """What is stored of the orders of these settings' cluster, oldest first. Raises StoreError."""
+    store = _store_that_exists(settings)
+    try:
+        return list(store.order_events(broker, since_us, limit))
+    finally:
+        store.close()
+
+
+def _store_that_exists(settings: ClusterSettings) -> Store:
     store = store_of(settings)
     if is_in_a_file(settings) and not Path(store.where).exists():  # looking must not make it
         raise StoreError(
             f"nothing is stored at {store.where}: has this cluster run? "
             "name the one that you mean with --config, --cluster or --state"
         )
-    try:
-        return list(store.history(broker, since_us, limit))
-    finally:
-        store.close()
+    return store
 
 
 def stored_keys(settings: ClusterSettings) -> dict[str, KeyState]:

@@ -39,7 +39,7 @@ from brokerwatch.storage.backlog import Batch
 from brokerwatch.storage.database import Database, Schema
 from brokerwatch.storage.health_record import LARGEST_US
 from brokerwatch.storage.inspection import Found
-from brokerwatch.storage.records import Hold, KeyState, Remembered, SentOrder, Stored, Transition
+from brokerwatch.storage.records import Hold, KeyState, OrderEvent, Remembered, SentOrder, Stored, Transition
 from brokerwatch.storage.tables import (
     FORGOTTEN_ORDER,
     HEALTH,
@@ -49,6 +49,7 @@ from brokerwatch.storage.tables import (
     LARGEST,
     MIGRATIONS,
     ORDER,
+    ORDER_EVENT,
     SENT_ORDER,
     TABLES,
     VERSION,
@@ -59,7 +60,7 @@ from brokerwatch.storage.tables import (
 
 _log: Final = logging.getLogger(__name__)
 _Words = TypeVar("_Words", Stored, Hold, KeyState, SentOrder)
-_Kept = Stored | Hold | KeyState | SentOrder | Transition
+_Kept = Stored | Hold | KeyState | SentOrder | Transition | OrderEvent
 
 PAGE: Final = 1_000
 """Lines of history that are read at once."""
@@ -117,6 +118,9 @@ class Store:
             lines = [_row(one, HISTORY, cluster=self._cluster) for one in batch.transitions]
             if lines:
                 connection.execute(new_lines(connection.dialect.name), lines)
+            events = [_row(one, ORDER_EVENT, cluster=self._cluster) for one in batch.order_events]
+            if events:
+                connection.execute(new_lines(connection.dialect.name, ORDER_EVENT), events)
 
     def history(
         self, broker: str | None = None, since_us: int | None = None, limit: int | None = None
@@ -125,26 +129,43 @@ class Store:
 
         Lines that this version does not understand are left out, which is said once.
         """
-        wanted = [HISTORY.c.cluster == self._cluster]
+        return map(_transition, self._lines(Transition, HISTORY, broker, since_us, limit))
+
+    def order_events(
+        self, broker: str | None = None, since_us: int | None = None, limit: int | None = None
+    ) -> Iterator[OrderEvent]:
+        """The lives of the orders, line by line; otherwise as `history`."""
+        for row in self._lines(OrderEvent, ORDER_EVENT, broker, since_us, limit):
+            yield OrderEvent(**{str(name): value for name, value in row.items() if name != "id"})
+
+    def _lines(
+        self,
+        words: type[Transition | OrderEvent],
+        table: Table,
+        broker: str | None,
+        since_us: int | None,
+        limit: int | None,
+    ) -> Iterator[Mapping[Any, Any]]:
+        wanted = [table.c.cluster == self._cluster]
         if broker is not None:
-            wanted.append(HISTORY.c.broker == broker)
+            wanted.append(table.c.broker == broker)
         if since_us is not None:
-            wanted.append(HISTORY.c.at_us >= _storable(since_us))
-        place = tuple_(HISTORY.c.at_us, HISTORY.c.id)
+            wanted.append(table.c.at_us >= _storable(since_us))
+        place = tuple_(table.c.at_us, table.c.id)
         is_logged = False
         left = float("inf") if limit is None else limit
-        after = None if limit is None or limit <= 0 else self._before_the_newest(limit, wanted)
+        after = None if limit is None or limit <= 0 else self._before_the_newest(table, limit, wanted)
         while left > 0:
-            lines = _columns(Transition, HISTORY).add_columns(HISTORY.c.id).where(*wanted)
+            lines = _columns(words, table).add_columns(table.c.id).where(*wanted)
             if after is not None:
                 lines = lines.where(place > after)
-            lines = lines.order_by(HISTORY.c.at_us, HISTORY.c.id).limit(int(min(left, PAGE)))
+            lines = lines.order_by(table.c.at_us, table.c.id).limit(int(min(left, PAGE)))
             # Each page is a transaction of its own: a slow reader holds up no writer.
             with self._database.transaction() as connection:
                 rows = connection.execute(lines).mappings().all()
             for row in rows:
                 if not (wrong := _impossible(row)):
-                    yield _transition(row)
+                    yield row
                 elif not is_logged:
                     is_logged = True
                     _log.warning(
@@ -192,9 +213,11 @@ class Store:
             if order is not None:
                 connection.execute(SENT_ORDER, _row(order, ORDER))
 
-    def _before_the_newest(self, limit: int, wanted: list[ColumnElement[bool]]) -> tuple[int, int] | None:
-        newest = select(HISTORY.c.at_us, HISTORY.c.id).where(*wanted)
-        newest = newest.order_by(HISTORY.c.at_us.desc(), HISTORY.c.id.desc()).offset(limit - 1).limit(1)
+    def _before_the_newest(
+        self, table: Table, limit: int, wanted: list[ColumnElement[bool]]
+    ) -> tuple[int, int] | None:
+        newest = select(table.c.at_us, table.c.id).where(*wanted)
+        newest = newest.order_by(table.c.at_us.desc(), table.c.id.desc()).offset(limit - 1).limit(1)
         with self._database.transaction() as connection:
             first = connection.execute(newest).one_or_none()
         return None if first is None else (first.at_us, first.id - 1)

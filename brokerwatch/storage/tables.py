@@ -105,12 +105,39 @@ HISTORY: Final = Table(
 )
 
 
-VERSION: Final = 2
+ORDER_EVENT: Final = Table(
+    "brokerwatch_order_event",
+    TABLES,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("cluster", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("broker", Text, nullable=False),
+    Column("exchange", Text, nullable=False),
+    Column("client_order_id", Text, nullable=False),
+    Column("order_id", Text, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("base_amount", Text, nullable=False),
+    Column("quote_amount", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("filled_base", Text, nullable=False),
+    Column("average_price", Text, nullable=False),
+    Column("fee", Text, nullable=False),
+    Column("fee_currency", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    # A line that is written twice is there once.
+    Index("brokerwatch_order_event_once", "cluster", "client_order_id", "at_us", "state", unique=True),
+    Index("brokerwatch_order_event_when", "cluster", "at_us"),
+)
+
+
+VERSION: Final = 3
 """Of the tables above; who changes one raises it, and adds the migration."""
 
 
 MIGRATIONS: Final[dict[int, Callable[[Connection], None]]] = {
-    1: lambda connection: ORDER.create(connection, checkfirst=True)
+    1: lambda connection: ORDER.create(connection, checkfirst=True),
+    2: lambda connection: ORDER_EVENT.create(connection, checkfirst=True),
 }
 """From each older version to the next one."""
 
@@ -154,8 +181,8 @@ def grown_keys(dialect: str) -> Executable:
 
 
 @cache
-def new_lines(dialect: str) -> Executable:
-    return _new(dialect, HISTORY).on_conflict_do_nothing()
+def new_lines(dialect: str, table: Table = HISTORY) -> Executable:
+    return _new(dialect, table).on_conflict_do_nothing()
 
 
 def _larger(have: Column[int], new: ColumnElement[int], most: int) -> ColumnElement[int]:

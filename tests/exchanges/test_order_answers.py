@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from brokerwatch.exchanges import coinbase, kraken, okx, unified
+from brokerwatch.exchanges import coinbase, kraken, okx, unified_orders
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.order_answers import FoundOrder, PlacedAfterAll
 from brokerwatch.exchanges.order_request import OrderRequest, requested
@@ -520,7 +520,7 @@ def listed(*rows: object, page: int = 10) -> tuple[list[object], int]:
 
 
 def at_unified(**values: object) -> FoundOrder:
-    found = unified.found_order([listed(unified_row(**values))], "a", MARKET)
+    found = unified_orders.found_order([listed(unified_row(**values))], "a", MARKET)
     assert found is not None
     return found
 
@@ -529,10 +529,10 @@ def test_ccxt_finds_an_order_in_a_list_of_the_market() -> None:
     whole = FoundOrder("9", "BTC-USD", Side.BUY, Decimal("0.1"), None, Decimal("0.1"), "")
     other = unified_row(id="8", clientOrderId="x")
     still = unified_row(status="open", filled="0")
-    assert unified.found_order([listed(other), listed(other, UNIFIED_ROW)], "a", MARKET) == whole
+    assert unified_orders.found_order([listed(other), listed(other, UNIFIED_ROW)], "a", MARKET) == whole
     # It was filled between the two questions; a page that is full is no doubt of what stands on it.
-    assert unified.found_order([listed(still), listed(UNIFIED_ROW, page=1)], "a", MARKET) == whole
-    assert unified.found_order([listed(other), listed()], "a", MARKET) is None
+    assert unified_orders.found_order([listed(still), listed(UNIFIED_ROW, page=1)], "a", MARKET) == whole
+    assert unified_orders.found_order([listed(other), listed()], "a", MARKET) is None
     bare = at_unified(symbol=..., side=None, amount=None, filled=...)
     assert bare == FoundOrder("9", "", None, None, None, None, "")
     for word in ("canceled", "expired", "rejected"):
@@ -559,7 +559,7 @@ def test_ccxt_finds_an_order_in_a_list_of_the_market() -> None:
 )
 def test_a_list_of_ccxt_that_is_full_or_says_no_ids_proves_the_absence_of_nothing(lists: Any) -> None:
     with pytest.raises(UnprovenAnswer):
-        unified.found_order(lists, "a", MARKET)
+        unified_orders.found_order(lists, "a", MARKET)
 
 
 def of_row_of_kraken(word: str, done: object, size: object = "0.5", side: str = "buy") -> FoundOrder:
@@ -630,3 +630,61 @@ def test_a_size_of_coinbase_that_contradicts_its_currency_proves_nothing() -> No
     for unreadable in ("x", ["x"], {"market_market_ioc": "x"}):
         with pytest.raises(UnprovenAnswer):
             at_coinbase(order_configuration=unreadable)
+
+
+# --- how far it is, at which price, and for which fee -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "price", "fee"),
+    [
+        (closed_at_kraken(price="60000.1", fee="12.5", oflags="fciq"), "filled", "60000.1", "12.5 USD"),
+        (closed_at_kraken(price="60000.1", fee="0.0001", oflags="fcib"), "filled", "60000.1", "0.0001 BTC"),
+        (closed_at_kraken(price="0", fee="1", oflags="post"), "filled", None, "None "),
+        (closed_at_kraken(status="open", vol_exec="0.2"), "partially_filled", "60000.00000", "None "),
+        (closed_at_kraken(status="canceled", vol_exec="0.2", price="1"), "cancelled", "1", "None "),
+        (closed_at_kraken(status="open", vol_exec="0", price="5"), "accepted", None, "None "),
+        (at_coinbase(average_filled_price="60000", total_fees="0.6"), "filled", "60000", "0.6 USD"),
+        (at_coinbase(average_filled_price="?", total_fees=""), "filled", None, "None "),
+        (at_okx(avgPx="60000", fee="-0.0003", feeCcy="USD"), "filled", "60000", "0.0003 USD"),
+        (at_okx(fee="0.1", feeCcy="BTC"), "filled", None, "-0.1 BTC"),
+        (at_okx(fee="0", feeCcy="BTC"), "filled", None, "0 BTC"),
+        (at_okx(fee="-1", feeCcy=""), "filled", None, "None "),
+        (at_okx(state="partially_filled", accFillSz="0.1"), "partially_filled", None, "None "),
+        (
+            at_unified(average=60000.5, fee={"cost": 0.25, "currency": "USD"}),
+            "filled",
+            "60000.5",
+            "0.25 USD",
+        ),
+        (at_unified(fee={"cost": 1}), "filled", None, "None "),
+        (at_unified(fee=None, status="open", filled="0.05"), "partially_filled", None, "None "),
+    ],
+)
+def test_an_order_says_how_far_it_is_at_which_price_and_for_which_fee(
+    found: FoundOrder, state: str, price: str | None, fee: str
+) -> None:
+    assert found.state == state
+    assert found.average_price == (None if price is None else Decimal(price))
+    assert f"{found.fee} {found.fee_currency}" == fee
+    assert found.is_over == (state in ("filled", "cancelled"))
+
+
+def test_an_order_is_read_by_the_exchange_s_own_id_of_it() -> None:
+    row = kraken_row()
+    assert kraken.order_at({"error": [], "result": {"O1": row}}, "O1", BITCOIN, code) == FILLED
+    assert coinbase.order_at({"order": COINBASE_ROW}, "2").order_id == "2"
+    assert okx.order_at({"code": "0", "msg": "", "data": [OKX_ROW]}, "7").order_id == "7"
+    assert unified_orders.order_at(unified_row(), "9", MARKET).order_id == "9"
+    with pytest.raises(UnprovenAnswer):
+        kraken.order_at({"error": [], "result": {}}, "O1", BITCOIN, code)
+    with pytest.raises(UnprovenAnswer):
+        kraken.order_at({"error": [], "result": {"O2": row}}, "O1", BITCOIN, code)
+    for answer in ({"order": {**COINBASE_ROW, "order_id": "3"}}, {}):
+        with pytest.raises(UnprovenAnswer):
+            coinbase.order_at(answer, "2")
+    with pytest.raises(UnprovenAnswer):
+        okx.order_at({"code": "0", "msg": "", "data": [OKX_ROW]}, "8")
+    for answer in (unified_row(id="8"), {}):
+        with pytest.raises(UnprovenAnswer):
+            unified_orders.order_at(answer, "9", MARKET)

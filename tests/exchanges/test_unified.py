@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from brokerwatch.exchanges import unified as unified_adapter
+from brokerwatch.exchanges import unified_orders
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.order_traits import ANY_FORM, FORMS
 from brokerwatch.messages import Product, Side
@@ -93,7 +94,7 @@ def test_a_filled_market_order_to_buy_by_cost_is_recognised(
     exchange: str, row: dict[str, Any], filled: str
 ) -> None:
     order = ccxt_order(exchange, row)
-    found = unified_adapter.found_order([([order], 100)], "mine0001", BTC, FORMS.get(exchange, ANY_FORM))
+    found = unified_orders.found_order([([order], 100)], "mine0001", BTC, FORMS.get(exchange, ANY_FORM))
     assert found is not None
     assert (found.order_id, found.side, found.ended) == ("12332324", Side.BUY, "")
     assert str(found.filled_base).startswith(filled)
@@ -106,7 +107,7 @@ def test_the_amount_of_a_purchase_by_cost_is_never_taken_for_coins(
     status: str, amount: str, done: str
 ) -> None:
     row = {**TOOBIT_ORDER, "status": status, "origQty": amount, "executedQty": done}
-    found = unified_adapter.found_order([([ccxt_order("toobit", row)], 100)], "mine0001", BTC)
+    found = unified_orders.found_order([([ccxt_order("toobit", row)], 100)], "mine0001", BTC)
     assert found is not None
     assert found.ordered_base in (None, found.filled_base)
 
@@ -114,7 +115,7 @@ def test_the_amount_of_a_purchase_by_cost_is_never_taken_for_coins(
 def test_a_sale_that_is_said_to_be_filled_and_is_not_stays_unproven() -> None:
     sale = {**TOOBIT_ORDER, "side": "SELL", "origQty": "0.5"}
     with pytest.raises(UnprovenAnswer, match=r"of 0\.5 filled"):
-        unified_adapter.found_order([([ccxt_order("toobit", sale)], 100)], "mine0001", BTC)
+        unified_orders.found_order([([ccxt_order("toobit", sale)], 100)], "mine0001", BTC)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_a_sale_that_is_said_to_be_filled_and_is_not_stays_unproven() -> None:
 )
 def test_an_id_that_ccxt_leaves_out_is_read_from_the_row_itself(exchange: str, info: dict[str, str]) -> None:
     row = {"id": "7", "clientOrderId": None, "status": "open", "side": "sell", "amount": "1", "info": info}
-    found = unified_adapter.found_order([([row], 100)], "mine0001", BTC, FORMS[exchange])
+    found = unified_orders.found_order([([row], 100)], "mine0001", BTC, FORMS[exchange])
     assert found is not None
     assert found.order_id == "7"
-    assert unified_adapter.found_order([([row], 100)], "mine0002", BTC, FORMS[exchange]) is None
+    assert unified_orders.found_order([([row], 100)], "mine0002", BTC, FORMS[exchange]) is None

@@ -322,8 +322,11 @@ def test_an_order_is_found_as_the_exchange_has_it(desk: Desk) -> None:
     order = desk.buy()
     found = desk.broker.find_order(desk.symbol, order.client_order_id)
     assert found is not None
-    assert (found.order_id, found.side, found.state) == (order.order_id, Side.BUY, OrderState.ACCEPTED)
+    assert (found.order_id, found.side, found.state) == (order.order_id, Side.BUY, OrderState.FILLED)
     assert found.filled_base
+    assert found.average_price == desk.exchange.orders_of()[0].price
+    assert found.fee == 0
+    assert found.fee_currency in {"USD", "BTC"}
     assert desk.broker.find_order(desk.symbol, "0123456789abcdef0123456789abcdef") is None
     with pytest.raises(InvalidOrder, match="client_order_id"):
         desk.broker.find_order(desk.symbol, "")
