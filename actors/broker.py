@@ -153,9 +153,9 @@ class BrokerActor(Actor):
                 self._show(BrokerAlive, self._health.reset(now))
                 self._context.journal.health(self._spec, self._epoch, self._health, now)
                 self._fetch()
-            case Recall(balance):
+            case Recall(balance, doubts):
                 now = self._now()
-                self._show(BrokerAlive, self._health.remembered(balance, now))
+                self._show(BrokerAlive, self._health.remembered(balance, now, doubts))
                 self._context.journal.health(self._spec, self._epoch, self._health, now)
             case Called(capability, fault, symbol):
                 now = self._now()

@@ -12,7 +12,7 @@ import pykka
 from brokerwatch.clock import Instant
 from brokerwatch.health.outcome import FetchOutcome
 from brokerwatch.health.state_machine import utc_time
-from brokerwatch.health.stated import Fill
+from brokerwatch.health.stated import NO_DOUBTS, Doubts, Fill
 from brokerwatch.messages import Balance, Fault, Reading, Roster
 from brokerwatch.messages.trading import Status
 from brokerwatch.storage.records import Hold
@@ -74,9 +74,10 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """A balance from before the restart was found in the store."""
+    """A balance from before the restart was found in the store, and what was in doubt."""
 
     balance: Balance
+    doubts: Doubts = NO_DOUBTS
 
 
 @dataclass(frozen=True, slots=True)

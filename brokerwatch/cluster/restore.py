@@ -13,7 +13,7 @@ from brokerwatch.cluster.persistence import Persistence
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.reading import evidence
 from brokerwatch.health.state_machine import Health
-from brokerwatch.messages import Balance, Reason
+from brokerwatch.messages import Reason
 from brokerwatch.storage.records import Remembered
 
 
@@ -49,21 +49,21 @@ def recall(
     now: Instant,
 ) -> None:
     """Hand what could be read only after the start to the actors that run."""
-    for name, balance in balances(specs, remembered, state, now).items():
-        lives.tell(name, Recall(balance))
+    for name, found in recalls(specs, remembered, state, now).items():
+        lives.tell(name, found)
     for hold in missed_holds(board, remembered, now):
         lives.obey(hold)
 
 
-def balances(
+def recalls(
     specs: Mapping[str, BrokerSpec], remembered: Remembered, state: Persistence, now: Instant
-) -> dict[str, Balance]:
-    """The balances of before that could be read only after the start, by broker."""
-    found: dict[str, Balance] = {}
+) -> dict[str, Recall]:
+    """The balances of before that could be read only after the start, with what was in doubt, by broker."""
+    found: dict[str, Recall] = {}
     for name, spec in specs.items():
-        balance = state.journal.restored(spec, remembered.healths.get(name), now, known=True).balance
-        if balance is not None:
-            found[name] = balance
+        health = state.journal.restored(spec, remembered.healths.get(name), now, known=True)
+        if health.balance is not None:
+            found[name] = Recall(health.balance, health.doubts)
     return found
 
 

@@ -57,7 +57,7 @@ from typing import Final
 
 from brokerwatch.clock import Instant, utc_text
 from brokerwatch.config.policy import SIMPLE, WEIGHTS, Rules
-from brokerwatch.health.stated import NO_DOUBTS, Doubts
+from brokerwatch.health.stated import NO_DOUBTS, Doubts, recalled
 from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reason, Verdict, clipped
 
 BROKER_MAX_CONSECUTIVE_ERRORS: Final = 3
@@ -294,12 +294,14 @@ class Health:
         """An operator, or new credentials, end a refusal. A lockout of the exchange stays."""
         return self.ignored(now)._unrefused(now)
 
-    def remembered(self, balance: Balance, now: Instant) -> Health:
-        """A balance from before a restart was found. A newer one is kept. It proves no health."""
-        last = self.balance
-        newest = balance if last is None or balance.as_of.up_s > last.as_of.up_s else last
+    def remembered(self, balance: Balance, now: Instant, doubts: Doubts = NO_DOUBTS) -> Health:
+        """A balance from before a restart was found, and what was in doubt. It proves no health.
+
+        A newer one is kept, and what it leaves out is in doubt.
+        """
+        newest, kept = recalled(self.doubts, self.balance, doubts, balance)
         funded = self.funded or bool(balance.holdings)
-        return replace(self.ignored(now), balance=newest, funded=funded)
+        return replace(self.ignored(now), balance=newest, funded=funded, doubts=kept)
 
     def restarted(self, now: Instant) -> Health:
         """The health that the next life starts with: all that was known, and no proof."""

@@ -188,6 +188,26 @@ def judged(
     return after, msgspec.structs.replace(outcome, holdings=held, unread=frozenset(unread))
 
 
+def recalled(
+    doubts: Doubts, balance: Balance | None, before: Doubts, remembered: Balance
+) -> tuple[Balance, Doubts]:
+    """The newest balance and the doubts, once it is found what an earlier process knew.
+
+    Args:
+        doubts: those of this process.
+        balance: the last known of this process; None: there is none.
+        before: the doubts of the earlier process.
+        remembered: its last known balance.
+    """
+    if balance is None or remembered.as_of.up_s > balance.as_of.up_s:
+        return remembered, before
+    found, newest = judged(before, balance, remembered)
+    if not isinstance(newest, Balance):
+        return balance, doubts
+    missing = MappingProxyType({**found.missing, **doubts.missing})
+    return newest, replace(doubts, missing=missing)
+
+
 def _without_currency(
     doubts: Doubts, balance: Balance, last: Balance | None, *, funded: bool, allow_empty: bool
 ) -> tuple[Doubts, Balance | Fault | Unconfirmed]:

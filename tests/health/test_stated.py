@@ -527,3 +527,23 @@ def test_a_restart_keeps_the_count_and_a_wall_clock_that_jumps_adds_no_time_to_i
     _, found = stated.judged(after, msgspec.structs.replace(answer(0.0, BTC="2"), as_of=asked), found)
     assert isinstance(found, Balance)
     assert "USD" not in found.holdings, "nine seconds before and twenty-two after"
+
+
+def test_what_is_remembered_late_puts_in_doubt_what_the_newer_balance_leaves_out() -> None:
+    before = known(USD="100", BTC="2", ETH="1")
+    before.read(answer(5.0, USD="100", ETH="1"))
+    assert before.last is not None
+    now = moment(20.0)
+    fresh = Health.begin(now)
+    assert fresh.remembered(before.last, now, before.doubts).doubts == before.doubts
+    health = fresh.seen(answer(20.0, ETH="1"), now).remembered(before.last, now, before.doubts)
+    assert health.balance is not None
+    assert {code: (it.total, it.free) for code, it in health.balance.holdings.items()} == {
+        "ETH": (Decimal(1), Decimal(1)),
+        "USD": (Decimal(100), None),
+        "BTC": (Decimal(2), None),
+    }
+    assert {code: absence.reads for code, absence in health.doubts.missing.items()} == {"USD": 1, "BTC": 2}
+    _, found = stated.judged(health.doubts, answer(36.0, ETH="1"), health.balance)
+    assert isinstance(found, Balance)
+    assert set(found.holdings) == {"ETH", "USD"}, "the count goes on"

@@ -30,8 +30,10 @@ from brokerwatch import (
     OrderStateUnknown,
     StateFolderTaken,
 )
+from brokerwatch.clock import Instant, SystemClock
 from brokerwatch.messages import HealthState, Reason
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
+from brokerwatch.storage.journal import boot_id
 from tests.support.clusters import ONLY_WHEN_ASKED, PATIENCE_S, Till, cluster_of, simulated_spec, until
 
 CHILD = """
@@ -421,3 +423,43 @@ def test_an_older_balance_that_comes_to_light_replaces_no_newer_one(tmp_path: Pa
 def test_the_pid_in_the_claim_is_ours(tmp_path: Path) -> None:
     with cluster_of(spec_of(Till()), state=str(tmp_path)):
         assert (tmp_path / "cluster.lock").read_text().strip() == str(os.getpid())
+
+
+class Later:
+    """The clock of the machine, so many seconds later."""
+
+    def __init__(self) -> None:
+        self.by_s = 0.0
+        self.leads = SystemClock().leads
+
+    def now(self) -> Instant:
+        now = SystemClock().now()
+        return Instant(now.wall_us + round(self.by_s * 1e6), now.up_s + self.by_s)
+
+    def up_s(self) -> float:
+        return self.now().up_s
+
+
+def test_answers_that_leave_a_currency_out_are_counted_on_after_a_restart(tmp_path: Path) -> None:
+    clock, till = Later(), Till({"USD": "5", "BTC": "2"})
+    spec = BrokerSpec("a", fetch=till, poll_interval_s=ONLY_WHEN_ASKED)
+
+    def held(broker: Any) -> Any:
+        broker.get_account_balance()
+        return broker.get_account_balance_detailed().holdings.get("BTC")
+
+    with cluster_of(spec, state=str(tmp_path), clock=clock) as cluster:
+        assert held(cluster.broker("a")).free == 2
+        till.balance = {"USD": "5"}
+        for _ in range(2):
+            clock.by_s += 1.0
+            assert held(cluster.broker("a")).free is None
+    clock.by_s += 31.0
+    with cluster_of(spec, state=str(tmp_path), clock=clock) as cluster:
+        known = cluster.broker("a").reading().balance
+        assert known is not None
+        assert (known["BTC"].total, known["BTC"].free) == (Decimal(2), None)
+        gone = held(cluster.broker("a")) is None
+        # Where the system does not name its boots, the time between the two lives is not known.
+        assert gone is bool(boot_id()), "the third, half a minute after the first"
+        assert cluster.broker("a").get_error_count() == 0
