@@ -19,7 +19,7 @@ from brokerwatch.exchanges.balances import FetchedBalance
 from brokerwatch.exchanges.faults import Failure, classify, is_callers_mistake, is_pythons_own, unreadable
 from brokerwatch.health.capabilities import ALL, READ, TRADE
 from brokerwatch.health.stated import Fill
-from brokerwatch.messages import Balance, Fault, FaultKind, Reading
+from brokerwatch.messages import Balance, Fault, FaultKind, Reading, Wallet
 
 _log: Final = logging.getLogger(__name__)
 
@@ -117,7 +117,14 @@ def judged(
         )
     try:
         found = read(cast("object", outcome))
-        return Balance(holdings=found.holdings, as_of=asked, unread=found.unread, summed=found.summed)
+        wallets = {name: Wallet(holdings=held, as_of=asked) for name, held in found.apart.items()}
+        return Balance(
+            holdings=found.holdings,
+            as_of=asked,
+            wallets=wallets,
+            unread=found.unread,
+            summed=found.summed,
+        )
     except Exception as error:  # noqa: BLE001 - whatever cannot be read proves nothing
         return _fault(f"the balance that was observed: {_words(error)}")
 

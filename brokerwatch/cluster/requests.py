@@ -32,7 +32,7 @@ from brokerwatch.errors import (
     UnknownBroker,
 )
 from brokerwatch.exchanges.balances import own_balance
-from brokerwatch.exchanges.unified import observed_balance
+from brokerwatch.exchanges.unified_balance import observed_balance
 from brokerwatch.gateway.catalogue import order_rules
 from brokerwatch.gateway.lane_turn import refuse_inside
 from brokerwatch.gateway.loop import Loop

@@ -12,9 +12,9 @@ from brokerwatch.dropin.errors import Doubted, LockedOut, NotConfirmed, raised
 from brokerwatch.dropin.last_known import Watch
 from brokerwatch.dropin.lent_instance import is_ccxts, lend
 from brokerwatch.dropin.proof import Proof
-from brokerwatch.exchanges import unified
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.registry import FAMILIES, profile_of
+from brokerwatch.exchanges.unified_balance import stated
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding
 
@@ -80,8 +80,10 @@ class BalanceCall:
             proof.take(*answer)
         if not proof.taken:
             # Whatever was asked, its envelope is none that we know.
-            read = unified.stated(self.lent, found, self._connection.code, self.lent.last_body)
+            read = stated(self.lent, found, self._connection.code, self.lent.last_body)
             proof.seen.holdings, unread = dict(read.holdings), read.unread
+            proof.seen.apart = {name: dict(wallet) for name, wallet in read.apart.items()}
+            proof.take_apart_out(found)
         elif proof.seen.goes_on and not by_hand:
             raise UnprovenAnswer("ccxt stopped before the last page of accounts")
         elif is_ccxts(self._watch.owner):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from brokerwatch.exchanges.row_forms import EACH, ITSELF, NAMED, Columns, Flat, Form, Forms, Key, Rows, Typed
 
@@ -129,7 +129,7 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
             _rows("*", "currency", "balance", "locked"),
             Flat(at=("data",), free="available_{}", used="in_use_{}", total="total_{}"),
         ),
-        "bitopro": _one_of(_rows("*", "currency", "available", "", "amount")),
+        "bitopro": _one_of(_rows("*", "currency", "available", "", "amount", tradable=("tradable", "true"))),
         "bitrue": _one_of(
             _rows("balances.*", "asset", "free", "locked"),
             _rows("account.*", "marginCoin", "accountNormal", "accountLock"),
@@ -145,7 +145,7 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
                 beside=frozenset({"free", "used", "total"}),
             )
         ),
-        "bittrade": _one_of(Typed(at=("data", "list", EACH))),
+        "bittrade": _one_of(Typed(at=("data", "list", EACH), tradable=("/data.state", "working"))),
         "bitvavo": _one_of(_rows("*", "symbol", "available", "inOrder")),
         "blockchaincom": _one_of(_rows("primary.*", "currency", "available", "", "balance")),
         "blofin": _one_of(
@@ -173,7 +173,9 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
             _owing("*", "asset", "availableBalance", "", "balance"),
         ),
         "cex": _one_of(_rows("{}", ITSELF, "", "balanceOnHold", "balance")),
-        "coinbaseexchange": _one_of(_rows("*", "currency", "available", "hold", "balance")),
+        "coinbaseexchange": _one_of(
+            _rows("*", "currency", "available", "hold", "balance", tradable=("trading_enabled", "true"))
+        ),
         "coinbaseinternational": _one_of(
             _owing("*", "currency", "available_funds", "", "margin_balance"),
             _owing("summaries.*", "currency", "available_funds", "", "equity"),
@@ -246,7 +248,7 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
         "hitbtc": _HITBTC,
         "hollaex": _one_of(Flat(free="{}_available", total="{}_balance")),
         "htx": _one_of(
-            Typed(at=("data", "list", EACH)),
+            Typed(at=("data", "list", EACH), tradable=("/data.state", "working")),
             _owing("data.details.*", "currency", "available_margin", "", "equity"),
             _owing("data.*", "symbol", "margin_available", "margin_frozen"),
         ),
@@ -254,7 +256,16 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
             _owing("balances.*", "coin", "", "hold", "total"),
             _owing("marginSummary", ITSELF, "", "totalMarginUsed", "accountValue", always="USDC"),
         ),
-        "independentreserve": _one_of(_rows("*", "CurrencyCode", "AvailableBalance", "", "TotalBalance")),
+        "independentreserve": _one_of(
+            _rows(
+                "*",
+                "CurrencyCode",
+                "AvailableBalance",
+                "",
+                "TotalBalance",
+                tradable=("AccountStatus", "Active"),
+            )
+        ),
         "indodax": _one_of(Columns(free=("return", "balance"), used=("return", "balance_hold"))),
         "krakenfutures": _one_of(
             _owing("accounts.flex.currencies.{}", ITSELF, "available", "", "quantity"),
@@ -263,7 +274,14 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
         "kucoin": _KUCOIN,
         "kucoinfutures": _KUCOIN,
         "latoken": _one_of(
-            _rows("*", "currency", "available", "blocked", only=("type", "ACCOUNT_TYPE_SPOT"))
+            _rows(
+                "*",
+                "currency",
+                "available",
+                "blocked",
+                only=("type", "ACCOUNT_TYPE_SPOT"),
+                tradable=("status", "ACCOUNT_STATUS_ACTIVE"),
+            )
         ),
         "lbank": _one_of(
             _rows("data.*", "coin", "usableAmt", "freezeAmt"),
@@ -375,12 +393,3 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
         "zebpay": _one_of(_rows("data.*", "currency", "free", "used", "total")),
     }
 )
-
-
-def forms_of(instance: Any) -> Forms | None:
-    """How the exchange of a ccxt instance states a balance; None: that is not known.
-
-    What ccxt reads may hang on its option `defaultType`.
-    """
-    kind = instance.options.get("defaultType")
-    return FORMS.get(f"{instance.id}:{kind}") or FORMS.get(instance.id)

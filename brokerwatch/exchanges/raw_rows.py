@@ -31,6 +31,8 @@ class Proof(NamedTuple):
     total: bool
     left: bool = False
     """Whether one of them is what the others leave, so that free and used must add up to the total."""
+    is_apart: bool = False
+    """Whether the exchange says that no order can spend it."""
     written: tuple[Decimal | None, ...] = (None, None, None)
     """The three as they stand in the answer, where ccxt takes them from it as they are."""
 
@@ -50,6 +52,7 @@ class _Row(NamedTuple):
     free: tuple[object, ...]
     used: tuple[object, ...]
     total: tuple[object, ...]
+    is_apart: bool = False
 
     def completeness(self) -> tuple[bool, bool, int]:
         """The more, the better this form fits the row."""
@@ -75,6 +78,7 @@ def proofs(forms: Forms, answer: object, code: Code, known: Iterable[str]) -> di
     if all(rows is None for rows in parts):
         return None
     found: dict[str, list[_Stated]] = {}
+    apart: set[str] = set()
     for rows in parts:
         if rows is None:
             raise UnprovenAnswer("a part of the balance is missing, or is no list")
@@ -92,7 +96,8 @@ def proofs(forms: Forms, answer: object, code: Code, known: Iterable[str]) -> di
             if name in found and not forms.adds_up:
                 raise UnprovenAnswer(f"{name} comes twice in one answer")
             found.setdefault(name, []).append(stated)
-    return {name: _proof(of_name) for name, of_name in found.items()}
+            apart |= {name} if row.is_apart else set()
+    return {name: _proof(of_name)._replace(is_apart=name in apart) for name, of_name in found.items()}
 
 
 def _always(row: _Row) -> str:
@@ -162,8 +167,22 @@ def _listed(form: Rows, answer: object) -> list[tuple[object, _Row]] | None:
         free, used, total = (
             tuple(_part(answer, row, key) for key in keys) for keys in (form.free, form.used, form.total)
         )
-        found.append((path, _Row(name, form, free, used, total)))
+        found.append((path, _Row(name, form, free, used, total, _is_apart(form, answer, row))))
+    if (
+        form.tradable is not None
+        and len({_absent(_part(answer, row, form.tradable[0])) for _, row in places}) > 1
+    ):
+        raise UnprovenAnswer(f"some rows state {form.tradable[0]}, and some do not")
     return found
+
+
+def _is_apart(form: Rows | Typed, answer: object, row: object) -> bool:
+    """Whether a row says that no order can spend its money."""
+    key, good = form.tradable or (ITSELF, "")
+    value = None if form.tradable is None else _part(answer, row, key)
+    if not isinstance(value, str | bool | None):
+        raise UnprovenAnswer(f"{key} of a row is {short(value)}")
+    return not _absent(value) and str(value).lower() != good.lower()
 
 
 def _columns(form: Columns, answer: object) -> list[tuple[object, _Row]] | None:
@@ -223,8 +242,9 @@ def _typed(form: Typed, answer: object) -> list[tuple[object, _Row]] | None:
         if kind in amounts.setdefault(name, {}):
             raise UnprovenAnswer(f"{name[:40]} comes twice in one answer")
         amounts[name][kind] = _at(row, form.amount)
+    is_apart = _is_apart(form, answer, answer)
     return [
-        (name, _Row(name, form, (kinds.get(form.free),), (kinds.get(form.used),), ()))
+        (name, _Row(name, form, (kinds.get(form.free),), (kinds.get(form.used),), (), is_apart))
         for name, kinds in amounts.items()
     ]
 

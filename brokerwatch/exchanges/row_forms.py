@@ -38,6 +38,8 @@ class Rows:
     """Whether what is free, and the total, may be less than nothing."""
     signed: bool = False
     """Whether what is used may be written as a negative number."""
+    tradable: tuple[Key, str] | None = None
+    """A key, and its value in the rows whose money an order can spend; a row without the key is one."""
     computed: bool = False
     """Whether ccxt gives other numbers than these: in another unit, or a difference of them."""
     sole: bool = False
@@ -72,6 +74,8 @@ class Typed:
     kind: Key = "type"
     free: str = "trade"
     used: str = "frozen"
+    tradable: tuple[Key, str] | None = None
+    """As of `Rows`."""
     amount: Key = "balance"
 
 

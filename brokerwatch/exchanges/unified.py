@@ -8,12 +8,9 @@ subclass with another `profile`: see CONTRIBUTING.md, "How to add an exchange".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
-from types import MappingProxyType
-from typing import Any, ClassVar, Final, cast
+from typing import ClassVar, Final, cast
 
 from brokerwatch.errors import InvalidOrder, NotSupported
-from brokerwatch.exchanges import json_text
 from brokerwatch.exchanges.adapter import (
     ORDERS_PER_PAGE,
     SKEW_US,
@@ -22,11 +19,9 @@ from brokerwatch.exchanges.adapter import (
     PrivateQuestion,
     Profile,
 )
-from brokerwatch.exchanges.balance_forms import forms_of
-from brokerwatch.exchanges.balances import Code, FetchedBalance, add, stated_amount
+from brokerwatch.exchanges.balances import FetchedBalance
 from brokerwatch.exchanges.candles import candle, newest, row_of
-from brokerwatch.exchanges.empty_rows import states_no_row
-from brokerwatch.exchanges.envelope import SHOWN, UnprovenAnswer, exact, listing, mapping, number, short, text
+from brokerwatch.exchanges.envelope import UnprovenAnswer, exact, listing, mapping, number, short, text
 from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, resting_order
 from brokerwatch.exchanges.order_answers import FoundOrder
@@ -34,12 +29,9 @@ from brokerwatch.exchanges.order_deadline import OrderDeadline
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.exchanges.order_traits import OrderTraits
 from brokerwatch.exchanges.positions import Named, position, position_rows
-from brokerwatch.exchanges.raw_rows import TOTAL_ALONE, WHOLE, Proof, proofs
-from brokerwatch.exchanges.row_names import named_by
-from brokerwatch.exchanges.sums import STATED_SUMS, summed
+from brokerwatch.exchanges.unified_balance import holdings, stated
 from brokerwatch.exchanges.unified_orders import found_order, order_at, placed
-from brokerwatch.messages import Candle, Holding, Position, Product
-from brokerwatch.messages.balance import NOTHING, known_total, less
+from brokerwatch.messages import Candle, Position, Product
 from brokerwatch.messages.trading import Status
 
 PROFILE: Final = Profile()
@@ -48,111 +40,6 @@ PROFILE: Final = Profile()
 SHORTEST_PAGE: Final = 10
 """Where ccxt does not say how long a page is, one with fewer orders is not full: of the pages that it knows
 the shortest has 50."""
-
-
-def stated(instance: Any, structure: object, code: Code, body: str = "") -> FetchedBalance:
-    """The balance in ccxt's own structure, as far as the exchange's own answer in it proves it.
-
-    Args:
-        instance: the ccxt instance that was asked.
-        structure: what `fetch_balance` gave.
-        code: the common code of the exchange's own.
-        body: the newest answer as text, for exchanges of which ccxt keeps none in the structure.
-
-    Raises:
-        UnprovenAnswer: nothing is stated, not even that there is nothing; or an amount cannot be.
-    """
-    forms = forms_of(instance)
-    raw: object = mapping(structure, "the balance").get("info")
-    if forms is not None and forms.from_body:
-        raw = json_text.parsed(body) if body else None
-    balance = mapping(exact_structure(structure), "the balance")
-    total = mapping(balance.get("total"), "total")
-    if not total and forms is not None and states_no_row(forms, raw, body):
-        return FetchedBalance({})
-    proven = dict.fromkeys(total, WHOLE)
-    if forms is not None and raw is not None:
-        found = proofs(forms, raw, named_by(instance, code), total)
-        # In a form that we do not know ccxt's totals stand, and what it takes for free proves nothing. A
-        # zero may be ccxt's own, for what the exchange does not state.
-        somewhat = [code for code, amount in total.items() if amount is not None and number(amount, code)]
-        proven = dict.fromkeys(somewhat, TOTAL_ALONE) if found is None else found
-    unread = frozenset(code for code, proof in proven.items() if total.get(code) is None or not proof.total)
-    read = {code: total[code] for code in total if code in proven and code not in unread}
-    if unread and not read:
-        raise UnprovenAnswer(f"no amount of {', '.join(sorted(unread))[:SHOWN]} can be read")
-    return FetchedBalance(
-        holdings({**balance, "total": read}, proven),
-        unread=unread,
-        summed=summed(STATED_SUMS.get(instance.id), raw, code),
-    )
-
-
-def observed_balance(instance: Any, structure: object) -> FetchedBalance:
-    """The balance in a structure that the trader's own code was given. For any thread.
-
-    Raises UnprovenAnswer.
-    """
-    return stated(instance, structure, lambda name: str(instance.safe_currency_code(name)))
-
-
-def holdings(answer: object, proven: Mapping[str, Proof] = MappingProxyType({})) -> dict[str, Holding]:
-    """The holdings in ccxt's own balance structure, for an exchange whose envelope we do not know.
-
-    ccxt gives an empty structure for many broken answers, so an empty one proves nothing here. What is free
-    is unknown where `proven` denies it, or ccxt does not give it.
-    """
-    structure = mapping(answer, "the balance")
-    total = mapping(structure.get("total"), "total")
-    if not total:
-        raise UnprovenAnswer(
-            "no currency in the answer; an empty account cannot be told from a broken answer"
-        )
-    free, used = mapping(structure.get("free"), "free"), mapping(structure.get("used"), "used")
-    found: dict[str, Holding] = {}
-    for currency in total:
-        parts = {"free": free.get(currency), "used": used.get(currency), "total": total[currency]}
-        proof = proven.get(currency, WHOLE)
-        knows_free = proof.free and parts["free"] is not None
-        knows_used = proof.used and (knows_free or parts["used"] is not None)
-        free_ = stated_amount(parts, "free", currency) if knows_free else None
-        used_ = stated_amount(parts, "used", currency, absent=NOTHING) if knows_used else None
-        whole = stated_amount(parts, "total", currency)
-        free_, used_ = _as_written(free_, proof.written[0]), _as_written(used_, proof.written[1])
-        whole = whole if proof.written[2] is None else proof.written[2]
-        if free_ is not None and whole < NOTHING < free_:
-            raise UnprovenAnswer(f"{free_} {currency} are free of a total of {whole}")
-        both = known_total((free_, used_))
-        if proof.left and both is not None and _as_written(both, whole) is None:
-            used_ = None  # ccxt has left out a part of it
-        if free_ is not None and free_ < NOTHING < whole:
-            free_ = used_ = None  # they deny each other, and the total can be no part of what is free
-        if used_ is not None and used_ < NOTHING:
-            used_ = None
-        add(found, currency, free=free_, used=used_, total=whole)
-    return found
-
-
-_NEAR: Final = Decimal("1e-9")
-"""By so small a share a float of ccxt's differs from what an exchange has written."""
-
-
-def _as_written(ours: Decimal | None, written: Decimal | None) -> Decimal | None:
-    """An amount of ccxt's as its exchange has written it; None where ccxt has read another one."""
-    if ours is None or written is None:
-        return ours
-    return written if less(ours, written).copy_abs() <= written.copy_abs() * _NEAR else None
-
-
-def exact_structure(structure: object) -> object:
-    """ccxt's structure with its floats as the shortest text that means the same."""
-    if isinstance(structure, dict):
-        return {
-            key: exact_structure(value)
-            for key, value in cast("dict[object, object]", structure).items()
-            if key != "info"
-        }
-    return exact(structure)
 
 
 def open_orders(rows: object, market: Market) -> tuple[OpenOrder, ...]:

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerwatch.exchanges import balances
-from brokerwatch.exchanges import unified as unified_adapter
+from brokerwatch.exchanges import balances, unified_balance
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import Failure
 from brokerwatch.exchanges.registry import fault_of
@@ -55,7 +54,7 @@ ANSWERS: Final[Mapping[str, tuple[Read, dict[str, Any], Mapping[str, Holding]]]]
     ),
     "okx": (okx, OKX, {"USDT": held("3", "2", "5"), "BTC": held("3", "2", "5.0")}),
     "unified": (
-        unified_adapter.holdings,
+        unified_balance.holdings,
         UNIFIED,
         {"USD": held("7.5", "0", "7.5"), "BTC": held("1", "0", "1")},
     ),
@@ -292,7 +291,7 @@ def test_nobody_holds_less_than_nothing() -> None:
             "USD",
         ),
         (
-            unified_adapter.holdings,
+            unified_balance.holdings,
             {"free": {"USD": "0"}, "used": {"USD": "0"}, "total": {"USD": "0"}},
             "USD",
         ),
@@ -510,7 +509,7 @@ _ACCOUNT: Final = coinbase_account("USD", "1", "0")
 _EMPTY: Final[dict[str, object]] = {}
 WRONG_AND_WHY: Final[list[tuple[Read, object, str]]] = [
     *((read, 7, "the answer is 7, not a map") for read in (kraken, coinbase, okx)),
-    (unified_adapter.holdings, 7, "the balance is 7, not a map"),
+    (unified_balance.holdings, 7, "the balance is 7, not a map"),
     (coinbase, {}, "accounts is missing, not a list"),
     (coinbase, {"accounts": [7]}, "an account is 7, not a map"),
     (coinbase, {"accounts": [{"type": 7}]}, "type of an account is 7, not text"),
@@ -540,14 +539,14 @@ WRONG_AND_WHY: Final[list[tuple[Read, object, str]]] = [
         {"code": "0", "data": [{"details": [okx_detail("BTC", frozenBal="x")]}]},
         "frozenBal of BTC: not an amount: 'x'",
     ),
-    (unified_adapter.holdings, {}, "total is missing, not a map"),
+    (unified_balance.holdings, {}, "total is missing, not a map"),
     (
-        unified_adapter.holdings,
+        unified_balance.holdings,
         {"total": _EMPTY},
         "no currency in the answer; an empty account cannot be told from a broken answer",
     ),
-    (unified_adapter.holdings, {"total": {"USD": 1}}, "free is missing, not a map"),
-    (unified_adapter.holdings, {"total": {"USD": 1}, "free": _EMPTY}, "used is missing, not a map"),
+    (unified_balance.holdings, {"total": {"USD": 1}}, "free is missing, not a map"),
+    (unified_balance.holdings, {"total": {"USD": 1}, "free": _EMPTY}, "used is missing, not a map"),
 ]
 
 

@@ -152,6 +152,44 @@ def test_what_is_free_of_a_whole_account_is_that_of_no_currency_but_the_only_one
         assert [held.free for held in found.holdings.values()] == [free] * len(spot)
 
 
+COIN_ROW: Any = {"currency": "USD", "balance": "9", "hold": "2", "available": "7"}
+APART: list[tuple[str, Any, Any]] = [
+    ("coinbaseexchange", [{**COIN_ROW, "trading_enabled": False}], [{**COIN_ROW, "trading_enabled": True}]),
+    (
+        "bitopro",
+        {"data": [{"currency": "twd", "amount": "9", "available": "7", "tradable": False}]},
+        {"data": [{"currency": "twd", "amount": "9", "available": "7", "tradable": True}]},
+    ),
+    (
+        "independentreserve",
+        [{"CurrencyCode": "Usd", "AvailableBalance": 7, "TotalBalance": 9, "AccountStatus": "Suspended"}],
+        [{"CurrencyCode": "Usd", "AvailableBalance": 7, "TotalBalance": 9, "AccountStatus": "Active"}],
+    ),
+    (
+        "htx",
+        {**ANSWERS["htx"][0], "data": {**ANSWERS["htx"][0]["data"], "state": "lock"}},
+        {**ANSWERS["htx"][0], "data": {**ANSWERS["htx"][0]["data"], "state": "working"}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("exchange", "locked", "free"), APART)
+def test_a_row_that_says_that_it_cannot_be_traded_lies_apart(exchange: str, locked: Any, free: Any) -> None:
+    found = read(instance_of(exchange), locked)
+    assert found.holdings == {}
+    [(wallet, held)] = found.apart.items()
+    assert wallet == "not tradable"
+    assert read(instance_of(exchange), free).holdings == held
+
+
+def test_a_row_that_does_not_say_what_others_say_of_trading_proves_nothing() -> None:
+    rows = [{**COIN_ROW, "trading_enabled": True}, {**COIN_ROW, "currency": "EUR"}]
+    cases: list[dict[str, Any]] = [{}, {"trading_enabled": None}, {"trading_enabled": {}}]
+    for said in cases:
+        with pytest.raises(UnprovenAnswer, match="trading_enabled"):
+            read(instance_of("coinbaseexchange"), [rows[0], {**rows[1], **said}])
+
+
 @pytest.mark.parametrize(
     ("exchange", "answer"),
     [

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import pytest
 
-from brokerwatch.exchanges import unified as unified_adapter
-from brokerwatch.exchanges import unified_orders
+from brokerwatch.exchanges import unified_balance, unified_orders
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.order_traits import ANY_FORM, FORMS
+from brokerwatch.exchanges.unified_balance import stated
 from brokerwatch.messages import Product, Side
 from tests.support.answers import (
     UNIFIED,
@@ -21,18 +21,18 @@ from tests.support.answers import (
 
 def test_an_empty_structure_of_ccxt_proves_nothing() -> None:
     with pytest.raises(UnprovenAnswer, match="cannot be told from a broken answer"):
-        unified_adapter.holdings({"free": {}, "used": {}, "total": {}})
+        unified_balance.holdings({"free": {}, "used": {}, "total": {}})
 
 
 def test_a_currency_without_a_total_proves_nothing_and_without_a_free_amount_it_is_unknown() -> None:
     structure: dict[str, Any] = {**UNIFIED, "total": {**UNIFIED["total"], "BTC": None}}
     with pytest.raises(UnprovenAnswer, match="BTC has no total"):
-        unified_adapter.holdings(structure)
+        unified_balance.holdings(structure)
     structure = {**UNIFIED, "free": {**UNIFIED["free"], "BTC": None}}
-    assert unified_adapter.holdings(structure)["BTC"].free is None
+    assert unified_balance.holdings(structure)["BTC"].free is None
     of_no_table = SimpleNamespace(id="unknown", options={})
     structure = {**UNIFIED, "total": {**UNIFIED["total"], "BTC": None}}
-    found = unified_adapter.stated(of_no_table, structure, str)
+    found = stated(of_no_table, structure, str)
     assert found.unread == {"BTC"}
     assert set(found.holdings) == {"USD"}
 
@@ -40,17 +40,17 @@ def test_a_currency_without_a_total_proves_nothing_and_without_a_free_amount_it_
 def test_a_zero_in_an_answer_of_a_form_that_is_not_known_may_be_ccxts_own_and_is_not_stated() -> None:
     bybit = SimpleNamespace(id="bybit", options={})
     none = {"USD": "0", "BTC": "1"}
-    found = unified_adapter.stated(bybit, {**UNIFIED, "total": none, "free": none}, str)
+    found = stated(bybit, {**UNIFIED, "total": none, "free": none}, str)
     assert set(found.holdings) == {"BTC"}
     nothing = {"USD": "0", "BTC": "0"}
     with pytest.raises(UnprovenAnswer, match="no currency in the answer"):
-        unified_adapter.stated(bybit, {**UNIFIED, "total": nothing, "free": nothing}, str)
+        stated(bybit, {**UNIFIED, "total": nothing, "free": nothing}, str)
 
 
 def test_what_ccxt_says_is_in_orders_is_used_and_what_it_leaves_out_is_nothing() -> None:
     structure: dict[str, Any] = {**UNIFIED, "total": {"USD": "9.5", "BTC": "1"}}
     for used in ({"USD": "2", "BTC": None}, {"USD": "2"}):
-        assert unified_adapter.holdings({**structure, "used": used}) == {
+        assert unified_balance.holdings({**structure, "used": used}) == {
             "USD": held("7.5", "2", "9.5"),
             "BTC": held("1", "0", "1"),
         }
@@ -60,7 +60,7 @@ def test_what_ccxt_says_is_in_orders_is_used_and_what_it_leaves_out_is_nothing()
 def test_a_part_that_ccxt_could_not_read_is_named_with_its_currency(part: str) -> None:
     structure: dict[str, Any] = {**UNIFIED, part: {**UNIFIED[part], "BTC": "x"}}
     with pytest.raises(UnprovenAnswer, match=f"^{part} of BTC: not an amount: 'x'$"):
-        unified_adapter.holdings(structure)
+        unified_balance.holdings(structure)
 
 
 BTC: Final = Product(symbol="BTC/USDT", base="BTC", quote="USDT", id="BTC_USDT")

@@ -11,7 +11,7 @@ import ccxt
 
 from brokerwatch.exchanges import json_text
 from brokerwatch.exchanges.balances import FetchedBalance
-from brokerwatch.exchanges.unified import stated
+from brokerwatch.exchanges.unified_balance import stated
 
 Path = tuple[str | int, ...]
 Amounts = tuple[str, str, str]
