@@ -43,11 +43,15 @@ class AioBroker:
 
     async def get_positions(self, *, timeout_s: float | None = None) -> list[Position]:
         """Await what `Broker.get_positions` gives. Raises CouldNotAsk, NotAllowed, NotSupported."""
-        return await self._requests.answer(self._requests.queries_in_turn().positions(), timeout_s)
+        return await self._requests.answer(
+            "get_positions", self._requests.queries_in_turn().positions(), timeout_s
+        )
 
     async def get_all_products(self, *, timeout_s: float | None = None) -> list[Product]:
         """Await what `Broker.get_all_products` gives. Raises CouldNotAsk, NotSupported."""
-        return list(await self._requests.answer(self._requests.queries().products(), timeout_s))
+        return list(
+            await self._requests.answer("get_all_products", self._requests.queries().products(), timeout_s)
+        )
 
     async def get_candles(
         self, symbol: str, timeframe: str = "1m", count: int = 100, *, timeout_s: float | None = None
@@ -57,12 +61,14 @@ class AioBroker:
         Raises InvalidSymbol, UnknownSymbol, NotSupported, CouldNotAsk, ValueError.
         """
         return await self._requests.answer(
-            self._requests.queries().candles(symbol, timeframe, count), timeout_s
+            "get_candles", self._requests.queries().candles(symbol, timeframe, count), timeout_s
         )
 
     async def normalize_symbol(self, symbol: str, *, timeout_s: float | None = None) -> str:
         """Await what `Broker.normalize_symbol` gives. Raises InvalidSymbol, UnknownSymbol, CouldNotAsk."""
-        return await self._requests.answer(self._requests.queries().symbol(symbol), timeout_s)
+        return await self._requests.answer(
+            "normalize_symbol", self._requests.queries().symbol(symbol), timeout_s
+        )
 
     async def normalize_symbol_for_broker(
         self, symbol: str, exchange: str, *, timeout_s: float | None = None
@@ -76,7 +82,9 @@ class AioBroker:
 
     async def supports_symbol(self, symbol: str, *, timeout_s: float | None = None) -> bool:
         """Await what `Broker.supports_symbol` gives. Raises InvalidSymbol, CouldNotAsk."""
-        return await self._requests.answer(self._requests.queries().supports(symbol), timeout_s)
+        return await self._requests.answer(
+            "supports_symbol", self._requests.queries().supports(symbol), timeout_s
+        )
 
     async def place_market_order(
         self,
@@ -98,7 +106,9 @@ class AioBroker:
             symbol, side, base_amount, quote_amount, client_order_id, validate_only=validate_only
         )
         with ordering.reported(self._requests.spec.name):
-            return await self._requests.answer(ordering.work, timeout_s, ordering.is_out)
+            return await self._requests.answer(
+                "place_market_order", ordering.work, timeout_s, ordering.is_out
+            )
 
     async def close_position(
         self,
@@ -115,7 +125,7 @@ class AioBroker:
         """
         ordering = self._requests.closing(symbol, base_amount, client_order_id, validate_only=validate_only)
         with ordering.reported(self._requests.spec.name):
-            return await self._requests.answer(ordering.work, timeout_s, ordering.is_out)
+            return await self._requests.answer("close_position", ordering.work, timeout_s, ordering.is_out)
 
     async def find_order(
         self, symbol: str, client_order_id: str, *, timeout_s: float | None = None
@@ -125,9 +135,11 @@ class AioBroker:
         Raises CouldNotAsk, OrderStateUnknown, InvalidOrder.
         """
         return await self._requests.answer(
-            self._requests.queries_in_turn().find(symbol, client_order_id), timeout_s
+            "find_order", self._requests.queries_in_turn().find(symbol, client_order_id), timeout_s
         )
 
     async def forget_order(self, client_order_id: str, *, timeout_s: float | None = None) -> bool:
         """Stop looking for an order; False when no order with this id was being looked for."""
-        return await self._requests.answer(self._requests.queries().forget(client_order_id), timeout_s)
+        return await self._requests.answer(
+            "forget_order", self._requests.queries().forget(client_order_id), timeout_s
+        )

@@ -25,7 +25,7 @@ class Broker:
     """One exchange account. Get it from `Cluster.broker(name)`; any thread may use it.
 
     Methods that ask the exchange take `timeout_s`: the seconds after which the call stops waiting and raises
-    `CouldNotAsk`. None means the bound of the broker itself, from its `fetch_deadline_s`. They raise
+    `CouldNotAsk`. None means the bound of the call: its deadline, from `fetch_deadline_s`, and 5 s. They raise
     `BlockingCallInLoop` inside a running event loop, where the same method of `aio` belongs; and
     `ClusterStopped` once the cluster does not run.
     """
@@ -76,8 +76,8 @@ class Broker:
         Ask `reading()` how old the answer is.
 
         Args:
-            timeout_s: Seconds to wait for the fetch; then the answer is the last known too. By default a
-                little longer than the broker's own deadline.
+            timeout_s: Seconds to wait for the fetch; then the answer is the last known too. By default 5 s
+                longer than the broker's own deadline.
 
         Returns:
             The cash that is free, in the unit of the account's cash currencies.

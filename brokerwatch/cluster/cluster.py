@@ -200,13 +200,8 @@ class Cluster:
         slot = self._board.slot(name)
         if name not in self._specs:
             raise UnknownBroker(f"{name} cannot be used: {self._broken[name][1]}")
-        context = self._wired.contexts.get(name)
         requests = Requests(
-            self._specs[name],
-            slot,
-            partial(self._ask, name),
-            lambda: self._wired.accounts.get(name),
-            0.0 if context is None else context.source.queue_s,
+            self._specs[name], slot, partial(self._ask, name), lambda: self._wired.accounts.get(name)
         )
         return Broker(requests, self._clock)
 

@@ -11,8 +11,9 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
 from brokerwatch.actors.board import Slot
-from brokerwatch.actors.protocol import LATE_S, BrokerMessage, FetchNow
+from brokerwatch.actors.protocol import BrokerMessage, FetchNow
 from brokerwatch.cluster.observation import CallReporter
+from brokerwatch.cluster.waiting import ALLOWANCE_S
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.errors import CouldNotAsk, UnknownSymbol
 from brokerwatch.exchanges.positions import held_positions
@@ -117,7 +118,7 @@ class Queries:
         waiter: Future[Reading] = Future()
         if not self._send(FetchNow(waiter)):
             return None
-        patience_s = self._access.source.queue_s + self._spec.fetch_deadline_s + 2 * LATE_S
+        patience_s = self._access.source.longest_wait_s + self._spec.fetch_deadline_s + ALLOWANCE_S
         await asyncio.wait({asyncio.wrap_future(waiter)}, timeout=patience_s)
         after = self._slot.known()[1]
         newer = after is not None and (before is None or after.as_of.up_s > before.as_of.up_s)

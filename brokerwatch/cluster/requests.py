@@ -18,8 +18,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from brokerwatch.actors.board import Slot
-from brokerwatch.actors.protocol import LATE_S, BrokerMessage, FetchNow, Observed
+from brokerwatch.actors.protocol import BrokerMessage, FetchNow, Observed
 from brokerwatch.clock import Instant
+from brokerwatch.cluster import waiting
 from brokerwatch.cluster.observation import asked_at, explained, observe
 from brokerwatch.cluster.queries import Queries
 from brokerwatch.config.broker_spec import MARKETS_DEADLINE_S, BrokerSpec
@@ -44,11 +45,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-GRACE_S: Final = 1.0
-"""What a caller waits beyond the moment at which the actor must have answered."""
-MOST_QUESTIONS: Final = 4
-"""So many questions one call of the handle may ask one after the other, each with its own deadline."""
-
 
 class Requests:
     """The requests of one broker, for both of its handles. Any thread may call it, in a loop or outside."""
@@ -59,18 +55,15 @@ class Requests:
         slot: Slot,
         send: Callable[[BrokerMessage], bool],
         account: Callable[[], WiredAccount | None],
-        queue_s: float,
     ) -> None:
         """`send` tells the broker's actor something and is False while there is none.
 
-        `account` gives the account at the exchange, or None where there is none, or none yet. `queue_s`: how
-        long a fetch may wait for its turn.
+        `account` gives the account at the exchange, or None where there is none, or none yet.
         """
         self.spec: Final = spec
         self.slot: Final = slot
         self.send: Final = send
         self._account = account
-        self._queue_s = queue_s
 
     # --- what can be asked ---------------------------------------------------------------------------
 
@@ -187,17 +180,19 @@ class Requests:
         """
         try:
             not_in_a_loop(f"{name}() ", f"aio.{name}()")
-            patience_s = self._patience_s(timeout_s)
+            patience_s = self._patience_s(name, timeout_s)
         except BaseException:
             work.close()
             raise
         loop, started = self._start(work, goes_on)
         try:
-            return started.result(patience_s)
+            return waiting.wait_for(started, loop, patience_s, watched=timeout_s is None)
+        except waiting.LoopHangs:
+            raise self._late("the event loop of the account does not turn") from None
         except concurrent.futures.TimeoutError:
             if started.done():
                 raise  # it is the answer
-            raise self._late(timeout_s) from None
+            raise self._late(f"no answer within {patience_s:g} s") from None
         except concurrent.futures.CancelledError:
             raise self._cut(loop) from None
         finally:
@@ -205,23 +200,26 @@ class Requests:
 
     async def answer(
         self,
+        name: str,
         work: Coroutine[Any, Any, T],
         timeout_s: float | None,
         goes_on: Callable[[], bool] = lambda: False,
     ) -> T:
-        """Run `work` on the account's loop and await its answer; `goes_on` as for `wait_for`."""
+        """Run `work` on the account's loop and await its answer; `name` and `goes_on` as for `wait_for`."""
         try:
-            patience_s = self._patience_s(timeout_s)
+            patience_s = self._patience_s(name, timeout_s)
         except BaseException:
             work.close()
             raise
-        loop, begun = self._start(work, goes_on)
-        started = asyncio.wrap_future(begun)
+        loop, started = self._start(work, goes_on)
         try:
-            async with asyncio.timeout(patience_s):
-                return await started
+            return await waiting.answer(started, loop, patience_s, watched=timeout_s is None)
+        except waiting.LoopHangs:
+            raise self._late("the event loop of the account does not turn") from None
         except TimeoutError:
-            raise self._late(timeout_s) from None
+            if started.done() and not started.cancelled():
+                raise  # it is the answer
+            raise self._late(f"no answer within {patience_s:g} s") from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -243,18 +241,20 @@ class Requests:
             return Late(f"{self.spec.name}: {loop.lost}", FaultKind.CLIENT_BUG)
         return Cut(str(self._stopped()))
 
-    def _patience_s(self, timeout_s: float | None) -> float:
-        each_s = self._queue_s + self.spec.fetch_deadline_s + GRACE_S
+    def _patience_s(self, name: str, timeout_s: float | None) -> float:
         if timeout_s is None:
-            return MARKETS_DEADLINE_S + MOST_QUESTIONS * each_s
+            access = self.account().access
+            markets_s = MARKETS_DEADLINE_S if access.venue.known is None else 0.0
+            wait_s = access.source.longest_wait_s
+            return waiting.deadline_s(name, self.spec.fetch_deadline_s, markets_s, wait_s)
         # Looked at before anything is sent: a caller that cannot wait must not have ordered.
         given: Any = timeout_s
         if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0:
             raise ValueError(f"timeout_s: expected seconds above 0, not {timeout_s!r}")
         return min(float(timeout_s), threading.TIMEOUT_MAX)
 
-    def _late(self, timeout_s: float | None) -> CouldNotAsk:
-        return Late(f"{self.spec.name}: no answer within {self._patience_s(timeout_s):g} s", "network")
+    def _late(self, why: str) -> CouldNotAsk:
+        return Late(f"{self.spec.name}: {why}", "network")
 
     def _stopped(self) -> ClusterStopped:
         return ClusterStopped(
@@ -294,9 +294,11 @@ class Requests:
         return waiter
 
     def _bound_s(self, timeout_s: float | None) -> float:
-        # The actor answers at its first tick after all of these, unless it hangs.
-        longest_s = self._queue_s + self.spec.fetch_deadline_s + LATE_S + GRACE_S
-        return longest_s if timeout_s is None else timeout_s
+        if timeout_s is not None:
+            return timeout_s
+        account = self._account()
+        wait_s = 0.0 if account is None else account.access.source.longest_wait_s
+        return self.spec.fetch_deadline_s + wait_s + waiting.ALLOWANCE_S
 
     def cash(self) -> Decimal:
         """The cash that the board shows. Raises BalanceUnknown."""

@@ -14,12 +14,17 @@ import asyncio
 import threading
 from concurrent.futures import CancelledError, Future
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from brokerwatch.errors import BlockingCallInLoop, CouldNotAsk, InsideLane
 from brokerwatch.gateway.async_source import Refrained
-from brokerwatch.gateway.lane import Holder, Lane
+from brokerwatch.gateway.lane import LANE_WAIT_S, Holder, Lane
 from brokerwatch.gateway.loop import Loop, running_loop
+
+ENTER_S: Final = LANE_WAIT_S + 5.0
+"""How long a turn is waited for, also where the event loop of the account hangs: in the queue of the key, and
+what a call of a handle may take beyond its deadline."""
+NO_TURN: Final = f"no turn within {ENTER_S:g} s: the event loop of the account hangs, or has too much to do"
 
 
 def refuse_inside(lane: Lane, name: str) -> None:
@@ -63,7 +68,12 @@ class LaneTurn:
             raise BlockingCallInLoop("waiting for the lane would stop the event loop; use: async with")
         self._begin()
         try:
-            self._entered.result()
+            self._entered.result(ENTER_S)
+        except TimeoutError:
+            self._loop.call(self._leave.set)
+            # It may have been entered this very moment, and is left at once.
+            self._entered.cancel()
+            raise CouldNotAsk(NO_TURN) from None
         except BaseException:
             self._loop.call(self._leave.set)
             raise
@@ -78,7 +88,11 @@ class LaneTurn:
     async def __aenter__(self) -> Self:
         self._begin()
         try:
-            await asyncio.wrap_future(self._entered)
+            async with asyncio.timeout(ENTER_S):
+                await asyncio.wrap_future(self._entered)
+        except TimeoutError:
+            self._loop.call(self._leave.set)
+            raise CouldNotAsk(NO_TURN) from None
         except asyncio.CancelledError:
             self._loop.call(self._leave.set)
             raise
