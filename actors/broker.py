@@ -326,7 +326,7 @@ class BrokerActor(Actor):
             # The same amounts once more are not urgent to store; after a kill the balance is a little older.
             news = not (isinstance(found, Balance) and self._unchanged)
             self._context.journal.health(self._spec, self._epoch, self._health, now, news=news)
-        self._log.folded(before, self._health)
+        self._log.folded(before, self._health, self._context.slot.reading)
 
     def _plan(self, now: Instant, *, since: Instant | None = None) -> None:
         """Schedule the next poll, in place of an earlier one. `since`: when the account was last asked."""
@@ -369,9 +369,10 @@ class BrokerActor(Actor):
         self._published = reading
         if self._context.slot.write_evidence(reading, health):
             self._publish(kind(reading))
-            self._log.shown(before, reading)
+            board = self._context.slot.reading
+            self._log.shown(before, reading, board)
             if before is not None and (before.state, before.verdict) != (reading.state, reading.verdict):
-                self._context.journal.moved(before, reading, now)
+                self._context.journal.moved(before, reading, board, now)
         else:
             # A newer incarnation has the slot. This actor hung, was replaced, and woke up.
             self._log.replaced()

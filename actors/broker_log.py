@@ -21,8 +21,8 @@ class BrokerLog:
         self._not_asked = ""
         """Why the newest fetch was not made; empty when it was."""
 
-    def folded(self, before: Health, after: Health) -> None:
-        """An outcome was folded: write what it changed."""
+    def folded(self, before: Health, after: Health, board: Reading) -> None:
+        """An outcome was folded: write what it changed. `board`: the reading with the supervisor's vetoes."""
         for reason, veto in after.vetoes.laid.items():
             known = before.vetoes.laid.get(reason)
             if known is None or (reason is Reason.AUTH and known.detail != veto.detail):
@@ -45,15 +45,21 @@ class BrokerLog:
                 after.fault.detail,
             )
         elif was_out and not is_out:
-            _log.warning("%s is available again", self._name)
+            self._again(board)
 
-    def shown(self, before: Reading | None, after: Reading) -> None:
+    def shown(self, before: Reading | None, after: Reading, board: Reading) -> None:
         """A reading was published: write when its proof has ended, and when there is one again."""
         was = before is not None and before.verdict.reason is Reason.UNPROVEN
         if after.verdict.reason is Reason.UNPROVEN and not was:
             _log.warning("%s is not available: %s", self._name, after.detail)
         elif was and after.verdict.available:
+            self._again(board)
+
+    def _again(self, board: Reading) -> None:
+        if board.available:
             _log.warning("%s is available again", self._name)
+        else:
+            _log.warning("%s answers again, and is not available: %s", self._name, board.reason)
 
     def asked(self) -> None:
         """A fetch was made."""

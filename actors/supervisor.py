@@ -101,6 +101,7 @@ class HealthSupervisor(Actor):
         self._due_s = 0.0
         """When the next round is due, in monotonic seconds."""
         self._cut_off = False
+        self._blind = False
         hanging = {name for name, view in views.items() if Reason.LOOP in view.vetoes.laid}
         self._loops = LoopWatch(context.loops, context.heartbeat_s, context.clock.now(), hanging)
         names = tuple(views)
@@ -166,6 +167,7 @@ class HealthSupervisor(Actor):
             _log.warning("the supervisor was held up for %.1f s and judges no broker", now.up_s - self._due_s)
         for name, view in found.views.items():
             self._change(name, view)
+        self._log_blindness()
         for name in found.to_ask:
             tell(self._lives[name].ref, ReportNow())
         for name in found.to_replace:
@@ -345,10 +347,25 @@ class HealthSupervisor(Actor):
         before, after = old.reading, view.reading
         if view.vetoes.strongest is not old.vetoes.strongest:
             self._journal.overruled(before, after, self._context.clock.now())
+            if view.vetoes.strongest is Reason.SILENT:
+                _log.warning("%s is not available: silent: %s", name, after.detail)
+            elif old.vetoes.strongest is Reason.SILENT and after.available:
+                _log.warning("%s is available again", name)
         if comparison_key(before) != comparison_key(after):
             self._context.topic.publish(after)
             if (before.state, before.verdict) != (after.state, after.verdict):
                 self._publish_part(self._part[name])
+
+    def _log_blindness(self) -> None:
+        """Write once that no broker is heard, and once that they are again: there may be thousands."""
+        blind = any(Reason.BLIND in view.vetoes.laid for view in self._views.values())
+        if blind is not self._blind:
+            self._blind = blind
+            _log.warning(
+                "nothing is heard from any broker: no account is available (blind)"
+                if blind
+                else "the brokers are heard again"
+            )
 
     def _publish_all(self) -> None:
         for view in self._views.values():

@@ -17,8 +17,8 @@ from typing import Final
 from brokerwatch.clock import Instant
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.fingerprint import fingerprint, key_fingerprint
-from brokerwatch.health.state_machine import Health
-from brokerwatch.messages import Reading, Reason
+from brokerwatch.health.state_machine import OWN_VETOES, Health
+from brokerwatch.messages import Reading
 from brokerwatch.storage.backlog import Backlog
 from brokerwatch.storage.health_record import carried_over, read, written
 from brokerwatch.storage.records import Hold, KeyState, OrderEvent, SentOrder, Stored, Transition
@@ -57,17 +57,21 @@ class Journal:
             urgent=news,
         )
 
-    def moved(self, before: Reading, after: Reading, now: Instant) -> None:
-        """A broker's evidence moved, or what it lays over it."""
+    def moved(self, before: Reading, after: Reading, board: Reading, now: Instant) -> None:
+        """A broker's evidence moved, or what it lays over it.
+
+        The line says what the evidence did, and whether the account is available by the whole verdict:
+        `board` is the reading with the supervisor's vetoes.
+        """
         if before.state is not after.state:
-            self._note("state", before.status, after.status, after, now)
-        if before.reason is not after.reason and _is_veto(before, after):
-            self._note("veto", before.reason, after.reason, after, now)
+            self._note("state", before.status, after.status, board, now, after.detail)
+        if before.verdict.reason is not after.verdict.reason and _is_veto(before, after):
+            self._note("veto", before.verdict.reason, after.verdict.reason, board, now, after.detail)
 
     def overruled(self, before: Reading, after: Reading, now: Instant) -> None:
         """A veto of the supervisor changed the answer or its reason."""
         if before.verdict != after.verdict:
-            self._note("veto", before.verdict.reason, after.verdict.reason, after, now)
+            self._note("veto", before.verdict.reason, after.verdict.reason, after, now, after.detail)
 
     def commanded(self, verb: str, by: str, reading: Reading, detail: str, now: Instant) -> None:
         """An operator said something."""
@@ -122,9 +126,9 @@ class Journal:
             health = health.reset(now)
         return replace(health, version=0)
 
-    def _note(self, event: str, before: str, after: str, reading: Reading, now: Instant) -> None:
+    def _note(self, event: str, before: str, after: str, reading: Reading, now: Instant, detail: str) -> None:
         if self._backlog is not None:
-            self._backlog.transitions([_line(event, before, after, reading, reading.detail, now)])
+            self._backlog.transitions([_line(event, before, after, reading, detail, now)])
 
 
 def identity(spec: BrokerSpec) -> str:
@@ -134,7 +138,7 @@ def identity(spec: BrokerSpec) -> str:
 
 
 def _is_veto(before: Reading, after: Reading) -> bool:
-    return bool({before.reason, after.reason} & {Reason.LOCKED_OUT, Reason.AUTH})
+    return not {before.verdict.reason, after.verdict.reason}.isdisjoint(OWN_VETOES)
 
 
 def _line(event: str, before: str, after: str, reading: Reading, detail: str, now: Instant) -> Transition:

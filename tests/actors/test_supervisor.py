@@ -85,7 +85,7 @@ def at_once(shortest_s: float, longest_s: float) -> float:
 
 
 def test_an_actor_that_hangs_is_flipped_replaced_and_cannot_write_when_it_wakes(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with trapped(monkeypatch, "one", "two") as (cluster, traps, listener):
         one = cluster.broker("one")
@@ -106,6 +106,7 @@ def test_an_actor_that_hangs_is_flipped_replaced_and_cannot_write_when_it_wakes(
         assert reborn.broker_epoch > first.broker_epoch
         assert reborn.cash == Decimal(100)
         assert not one.is_available(), "a restart is not evidence of health"
+        assert "one is not available: silent: nothing heard for" in caplog.text
 
         traps["one"].let_go.set()  # the replaced one wakes up
         caller.join(PATIENCE_S)

@@ -96,6 +96,33 @@ def told(folder: Path, broker: str | None = None) -> list[tuple[str, str, str]]:
 # --- hold and release ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("policy", ["simple", "guarded"])
+def test_the_log_and_the_history_of_an_account_that_is_held_never_say_that_it_is_available(
+    policy: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    till = Till()
+    with cluster_of(own("a", till, policy=policy), state=str(tmp_path)) as cluster:
+        for _ in range(2):
+            ask_once(cluster, "a")
+        cluster.hold("a", "moving funds")
+        caplog.clear()
+        till.failure = ConnectionError("down")
+        for _ in range(3):
+            ask_once(cluster, "a")
+        till.failure = None
+        for _ in range(2):
+            ask_once(cluster, "a")
+        assert cluster.reading("a").state is HealthState.HEALTHY
+        assert "a answers again, and is not available: held_out" in caplog.text
+        assert "available again" not in caplog.text
+    lines = list(stored_history(settings_of(tmp_path), None, None, None))
+    hold = next(place for place, line in enumerate(lines) if line.after == "hold")
+    outage = [line for line in lines[hold:] if line.event == "state"]
+    assert outage[-1].after == "healthy"
+    assert {(line.available, line.reason) for line in outage} == {(False, Reason.HELD_OUT)}
+    assert any("ConnectionError: down" in line.detail for line in outage), "what happened is still said"
+
+
 def test_a_hold_is_shown_everywhere_with_who_and_why_and_the_money_stays_good(tmp_path: Path) -> None:
     with cluster_of(own("k", Till()), own("other", Till()), state=str(tmp_path)) as cluster:
         for name in ("k", "other"):
