@@ -11,7 +11,6 @@ answered, and two actors that ask each other are deadlocked.
 from __future__ import annotations
 
 import contextlib
-import logging
 import queue
 from abc import abstractmethod
 from collections.abc import Callable
@@ -19,7 +18,9 @@ from typing import Any, Final
 
 import pykka
 
-_log: Final = logging.getLogger(__name__)
+from brokerwatch.log import logger
+
+_log: Final = logger(__name__)
 
 
 class HandlerExited(Exception):

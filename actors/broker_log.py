@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
 from brokerwatch.health.state_machine import Health
+from brokerwatch.log import logger
 from brokerwatch.messages import FaultKind, HealthState, Reading, Reason
 
-_log: Final = logging.getLogger("brokerwatch.actors.broker")
+_log: Final = logger("brokerwatch.actors.broker")
 
 _OUT: Final = frozenset({HealthState.UNAVAILABLE, HealthState.RECOVERING, HealthState.MAINTENANCE})
 

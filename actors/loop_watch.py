@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -13,8 +12,9 @@ from typing import Final
 from brokerwatch.actors.protocol import AccountLoop
 from brokerwatch.clock import Instant
 from brokerwatch.health.loops import Finding, LoopView
+from brokerwatch.log import logger
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 
 NAMED: Final = 5

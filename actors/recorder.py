@@ -11,7 +11,6 @@ what was stored before anything can replace it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
@@ -19,12 +18,13 @@ from typing import Any, Final, assert_never
 from brokerwatch.actors.base import Actor, tell
 from brokerwatch.actors.protocol import Alarms
 from brokerwatch.errors import StoreError
+from brokerwatch.log import logger
 from brokerwatch.storage.backlog import Backlog, Batch, answer
 from brokerwatch.storage.hold_file import HoldFile
 from brokerwatch.storage.records import Hold, Remembered
 from brokerwatch.storage.store import Store
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 GATHER_S: Final = 1.0
 """How long an entry that is not urgent waits for more. A balance may be so much older after a kill."""

@@ -8,7 +8,6 @@ an actor may be restarted. This is the driver of the three.
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -41,12 +40,13 @@ from brokerwatch.health.loops import Finding, is_settled, look_interval_s
 from brokerwatch.health.reading import comparison_key, ttl_s
 from brokerwatch.health.restarts import Restarts
 from brokerwatch.health.supervision import View, cut_off, look_round
+from brokerwatch.log import logger
 from brokerwatch.messages import Reading, Reason, Roster
 from brokerwatch.messages.reading import ROSTER_PART
 from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.records import Hold
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 GIVEN_UP: Final = frozenset({Reason.CONFIG, Reason.FAILED})
 """Under these vetoes there is no running actor and none to restart."""

@@ -31,6 +31,10 @@ class Instant:
     up_s: float
 
 
+NO_DATE: Final = "an impossible time"
+"""Stands for a moment before the year 1 or after the year 9999."""
+
+
 def moment(wall_us: int | None, now: Instant) -> Instant | None:
     """A moment that the wall clock named, in this process's seconds; None stays None."""
     return None if wall_us is None else Instant(wall_us, now.up_s + (wall_us - now.wall_us) / 1_000_000)
@@ -42,8 +46,14 @@ def utc_time(wall_us: int) -> datetime:
 
 
 def utc_text(wall_us: int) -> str:
-    """A moment for people, in UTC: `2026-11-22 18:00:00 UTC`. Raises OverflowError."""
-    return f"{utc_time(wall_us):%Y-%m-%d %H:%M:%S} UTC"
+    """A moment for people, in UTC: `2026-11-22 18:00:00 UTC`; in words for one that no calendar has.
+
+    The moment may have come over the wire, and a program that shows it must not end for that.
+    """
+    try:
+        return f"{utc_time(wall_us):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError):
+        return NO_DATE
 
 
 def utc_iso(wall_us: int, digits: str) -> str:
@@ -54,9 +64,12 @@ def utc_iso(wall_us: int, digits: str) -> str:
 def local_text(wall_us: int, *, shows_zone: bool = False) -> str:
     """A moment for people, by the clock of this machine: `2026-11-22 19:00:00`, and `+01:00` with its zone.
 
-    Raises OverflowError.
+    It is in words for one that no calendar has.
     """
-    local = utc_time(wall_us // 1_000_000 * 1_000_000).astimezone()
+    try:
+        local = utc_time(wall_us // 1_000_000 * 1_000_000).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return NO_DATE
     return (local if shows_zone else local.replace(tzinfo=None)).isoformat(sep=" ")
 
 

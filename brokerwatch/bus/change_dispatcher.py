@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Final
@@ -11,9 +10,10 @@ from typing import Final
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.errors import ClusterStopped
 from brokerwatch.health.changes import NEVER_S, Change, PendingChanges
+from brokerwatch.log import logger
 from brokerwatch.messages import Reading
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 
 class _Subscription:

@@ -7,7 +7,6 @@ them.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -16,10 +15,11 @@ from brokerwatch.bus.sockets import Bus, Waker
 from brokerwatch.bus.subscriber import Subscriber
 from brokerwatch.clock import Clock
 from brokerwatch.errors import CodecError, EndpointUnavailable
+from brokerwatch.log import logger
 from brokerwatch.messages import Reading, ReadingData, topics
 from brokerwatch.messages.codec import decode
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 WAIT_S: Final = 1.0
 """The longest wait; a message or the waker ends it sooner."""

@@ -8,7 +8,6 @@ within one gathering interval.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -19,8 +18,9 @@ import zmq
 
 from brokerwatch.bus.sockets import DRAIN_LIMIT, HIGH_WATER_MARK, Bus, PathLock, Waker, is_ipv6, unavailable
 from brokerwatch.errors import EndpointUnavailable
+from brokerwatch.log import logger
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 GATHER_S: Final = 0.1
 """Subscriptions of this long are answered together, so that a storm of them is bounded."""

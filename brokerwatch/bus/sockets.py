@@ -7,7 +7,6 @@ which has a thread and a socket of its own.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Final
 
 import zmq
 
-_log: Final = logging.getLogger(__name__)
+from brokerwatch.log import logger
+
+_log: Final = logger(__name__)
 
 HIGH_WATER_MARK: Final = 10_000
 """Messages that a socket holds for a peer that does not keep up; then it drops."""

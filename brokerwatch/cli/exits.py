@@ -11,6 +11,8 @@ import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from brokerwatch.log import escaped
+
 if TYPE_CHECKING:
     from brokerwatch.preflight.diagnosis import Line
 
@@ -50,7 +52,7 @@ def of_lines(lines: Collection[Line]) -> int:
 def say(text: str) -> None:
     """Write each line of the text to standard error, with the program's name before it."""
     for line in text.splitlines():
-        sys.stderr.write(f"brokerwatch: {line}\n")
+        sys.stderr.write(f"brokerwatch: {escaped(line)}\n")
 
 
 def fail(text: str) -> NoReturn:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from brokerwatch.cli.text import age, cash, clock_time
+from brokerwatch.log import escaped
 from brokerwatch.messages import HealthState, Reading
 
 _STYLE: Final = {
@@ -86,7 +87,7 @@ def table(readings: Iterable[Reading], *, caption: str, width: int) -> Table:
             *([str(reading.error_count)] if with_errors else []),
             cash(reading),
             age(reading),
-            *([Text(reading.detail)] if with_detail else []),
+            *([Text(escaped(reading.detail))] if with_detail else []),
         ]
         shown.add_row(*cells)
     return shown

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from brokerwatch.errors import ReaderGone
+from brokerwatch.log import escaped
 
 STDOUT: Final = 1
 
@@ -53,8 +54,8 @@ class LineWriter:
         self._thread.join(FLUSH_S)
 
     def emit(self, line: str) -> None:
-        """One line. Raises ReaderGone."""
-        self._put(line.encode("utf-8", "replace") + b"\n")
+        """One line, in which nothing can change the terminal or begin another line. Raises ReaderGone."""
+        self._put(escaped(line).encode("utf-8", "replace") + b"\n")
 
     def _put(self, text: bytes | None) -> None:
         while not self._gone.is_set():

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from brokerwatch.bus.reception import ReceivedReading
-from brokerwatch.clock import local_text
+from brokerwatch.clock import NO_DATE, local_text
 from brokerwatch.messages import HealthState, Reading, Reason
 from brokerwatch.money import EXACT, plain
 from brokerwatch.storage.records import OrderEvent, Transition
@@ -86,8 +86,9 @@ def change_line(received: ReceivedReading) -> str:
 
 
 def clock_time(wall_us: int) -> str:
-    """The wall clock for people, in their own zone."""
-    return local_text(wall_us).partition(" ")[2]
+    """The wall clock for people, in their own zone; `?` for a moment that no calendar has."""
+    shown = local_text(wall_us)
+    return "?" if shown == NO_DATE else shown.partition(" ")[2]
 
 
 def cash(reading: Reading) -> str:

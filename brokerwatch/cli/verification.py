@@ -30,6 +30,7 @@ from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.config.loader import load, load_cluster
 from brokerwatch.errors import ConfigError, Problem, ReaderGone, StoreError
 from brokerwatch.gateway.catalogue import Catalogue
+from brokerwatch.log import logger
 from brokerwatch.orders.gate import keep
 from brokerwatch.preflight.verify import Stopped, Verification
 from brokerwatch.storage.atomic import write_whole
@@ -37,7 +38,7 @@ from brokerwatch.storage.records import KeyState
 from brokerwatch.storage.state_folder import folder_of, running, stored_keys
 from brokerwatch.verification.report import Report, encoded
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 MASTER: Final = MappingProxyType({"api_key": "KRAKEN_MASTER_API_KEY", "secret": "KRAKEN_MASTER_API_SECRET"})
 """The variables that hold the keys of Kraken's master account."""

@@ -11,7 +11,6 @@ ever hangs, each reading expires by itself.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
@@ -20,8 +19,9 @@ from brokerwatch.actors.protocol import LATE_S
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.gateway.loop import Loop, LoopThread
 from brokerwatch.health.reading import ttl_s
+from brokerwatch.log import logger
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 LetGo = Callable[[], Coroutine[Any, Any, None]]
 """Lets go of what belongs to a loop. It runs on that loop."""

@@ -25,8 +25,8 @@ class Broker:
     """One exchange account. Get it from `Cluster.broker(name)`; any thread may use it.
 
     Methods that ask the exchange take `timeout_s`: the seconds after which the call stops waiting and raises
-    `CouldNotAsk`. None means the bound of the call: its deadline, from `fetch_deadline_s`, and 5 s. They raise
-    `BlockingCallInLoop` inside a running event loop, where the same method of `aio` belongs; and
+    `CouldNotAsk`. None means the bound of the call: its deadline, from `fetch_deadline_s`, and 5 s. They
+    raise `BlockingCallInLoop` inside a running event loop, where the same method of `aio` belongs; and
     `ClusterStopped` once the cluster does not run.
     """
 

@@ -7,7 +7,6 @@ each step with a deadline, so that one part that hangs is named and left behind 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 import weakref
@@ -54,6 +53,7 @@ from brokerwatch.errors import ClusterStopped, UnknownBroker
 from brokerwatch.gateway.loop import LoopThread, running_loop
 from brokerwatch.health.changes import Change
 from brokerwatch.health.reading import ttl_s
+from brokerwatch.log import logger
 from brokerwatch.messages import Reading
 from brokerwatch.orders.gate import Gate
 from brokerwatch.routing.router import Router
@@ -63,7 +63,7 @@ from brokerwatch.storage.state_folder import folder_of
 if TYPE_CHECKING:
     from brokerwatch.gateway.gateway import Gateway
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 START_S: Final = 5.0
 """How long a start waits for the first word of every broker."""

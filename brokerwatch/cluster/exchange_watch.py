@@ -13,13 +13,14 @@ from brokerwatch.actors.protocol import BrokerMessage, Stated
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.wiring import WiredAccount
 from brokerwatch.errors import CouldNotAsk
+from brokerwatch.log import logger
 from brokerwatch.messages.trading import Status
 
 if TYPE_CHECKING:
     from brokerwatch.gateway.venue import Venue
     from brokerwatch.orders.gate import Gate
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 BELIEVED: Final = 3
 """After so many failed questions in a row the last word is not believed any more."""

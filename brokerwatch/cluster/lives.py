@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import threading
@@ -26,10 +25,11 @@ from brokerwatch.health.reading import ttl_s
 from brokerwatch.health.restarts import Restarts
 from brokerwatch.health.state_machine import NO_VETOES, Health, Vetoes
 from brokerwatch.health.supervision import View
+from brokerwatch.log import logger
 from brokerwatch.messages import HealthState, Reading, Reason, Roster, next_epoch
 from brokerwatch.storage.journal import Journal
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 
 class Lives:

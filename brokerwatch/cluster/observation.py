@@ -6,7 +6,6 @@ that proves nothing, or an exception that cannot even say what it is, is a fault
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -19,9 +18,10 @@ from brokerwatch.exchanges.balances import FetchedBalance
 from brokerwatch.exchanges.faults import Failure, classify, is_callers_mistake, is_pythons_own, unreadable
 from brokerwatch.health.capabilities import ALL, READ, TRADE
 from brokerwatch.health.stated import Fill
+from brokerwatch.log import logger
 from brokerwatch.messages import Balance, Fault, FaultKind, Reading, Wallet
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 ASKED: Final = "asked_s: expected when you asked, by time.monotonic(), or None"
 

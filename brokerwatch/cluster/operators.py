@@ -7,7 +7,6 @@ words. From outside it arrives through a socket in the state folder.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
@@ -19,8 +18,9 @@ from brokerwatch.clock import Clock, moment
 from brokerwatch.cluster.control import PATIENCE_S, SOCKET_NAME, Command, ControlServer, checked
 from brokerwatch.errors import ControlError
 from brokerwatch.gateway.loop import LoopThread
+from brokerwatch.log import logger
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 
 class Operators:

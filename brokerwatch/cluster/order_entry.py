@@ -7,7 +7,6 @@ none of that. The order itself is sent by `orders/executor.py`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -29,6 +28,7 @@ from brokerwatch.errors import (
 from brokerwatch.exchanges import order_request
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.exchanges.unlisted_market import unlisted
+from brokerwatch.log import logger
 from brokerwatch.messages import Order, Product, Side
 from brokerwatch.orders.ticket import Ticket
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from brokerwatch.orders.executor import OrderExecutor
     from brokerwatch.orders.gate import Gate
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 ENTRY_ATTEMPTS: Final = 3
 """How often an entry waits for a balance that another order has just overtaken."""

@@ -7,7 +7,6 @@ is a folder that another running cluster has: two would overwrite each other's m
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from brokerwatch.clock import Clock
 from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.errors import StateFolderTaken, StoreError
 from brokerwatch.health.restarts import Restarts
+from brokerwatch.log import logger
 from brokerwatch.storage.backlog import Backlog
 from brokerwatch.storage.hold_file import HOLDS_NAME, HoldFile, both
 from brokerwatch.storage.journal import Journal
@@ -39,7 +39,7 @@ from brokerwatch.storage.state_folder import (
     store_of,
 )
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 
 class Persistence:

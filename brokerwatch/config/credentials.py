@@ -7,7 +7,6 @@ This is the only file that imports cryptography.
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +15,11 @@ from types import MappingProxyType
 from typing import Final, Protocol, cast
 
 from brokerwatch.config.broker_spec import CREDENTIALS, Origin
+from brokerwatch.config.redaction import looks_secret
 from brokerwatch.config.toml_table import TomlTable, type_name
+from brokerwatch.log import logger
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 def downloaded_key(value: str) -> dict[str, str] | None:
@@ -98,6 +99,7 @@ NOT_FOR_CCXT: Final[Mapping[str, str]] = MappingProxyType(
 """Options of ccxt's constructor that would put a secret where it does not belong."""
 
 
+HIDDEN: Final = "(not shown: it looks like the secret itself)"
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -180,13 +182,14 @@ def _named(
     if kind == "env":
         value = environment.get(source, "")
         if not value:
+            name = HIDDEN if looks_secret(source) else source
             table.wrong(
-                key, f"expected the {credential} in the environment variable {source}, which is not set"
+                key, f"expected the {credential} in the environment variable {name}, which is not set"
             )
         found.keep(credential, value, Origin("variable", source))
     else:
         path = _secret_path(source, folder, environment)
-        found.keep(credential, _read_secret(path, key, table), Origin("file", str(path)))
+        found.keep(credential, _read_secret(path, source, key, table), Origin("file", str(path)))
 
 
 def _usual_variable(name: str, credential: str) -> str:
@@ -202,12 +205,13 @@ def _secret_path(source: str, folder: Path, environment: Mapping[str, str]) -> P
     return Path(given) / source if given and not path.exists() else path
 
 
-def _read_secret(path: Path, key: str, table: TomlTable) -> str:
+def _read_secret(path: Path, source: str, key: str, table: TomlTable) -> str:
     try:
         value = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        table.wrong(key, f"expected a readable file at {path}: {reason}")
+        where = HIDDEN if looks_secret(source) else path
+        table.wrong(key, f"expected a readable file at {where}: {reason}")
         return ""
     if not value:
         table.wrong(key, f"expected the secret in {path}, which is empty")

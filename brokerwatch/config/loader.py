@@ -8,7 +8,6 @@ file that has each.
 from __future__ import annotations
 
 import difflib
-import logging
 import math
 import os
 import tomllib
@@ -24,10 +23,11 @@ from brokerwatch.config.credentials import NOT_FOR_CCXT, Catalogue, credentials_
 from brokerwatch.config.policy import POLICIES, Rules
 from brokerwatch.config.toml_table import TomlTable, typed
 from brokerwatch.errors import ConfigError, Problem
+from brokerwatch.log import logger
 from brokerwatch.messages import topics
 from brokerwatch.messages.reading import CUSTOM
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 _CLUSTER: Final = ClusterSettings()
 _BROKER: Final = BrokerSpec("default")

@@ -25,6 +25,10 @@ SHORTEST_TOKEN: Final = 20
 
 _SIGNED: Final = re.compile(r"((?:signature|sign)=)[A-Za-z0-9%+/=_-]{16,}", re.IGNORECASE)
 """A signature in an address or a form."""
+_SECRET: Final = re.compile(
+    r"[0-9a-fA-F-]{24,}|(?=[^0-9]*[0-9])(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])[A-Za-z0-9+/=_-]{16,}"
+)
+"""Hexadecimal digits, or letters of both cases with digits: what exchanges give as keys and secrets."""
 _PASSWORD: Final = re.compile(r"(//[^/@\s:]*):[^/@\s]+@")
 """A password in an address."""
 
@@ -60,6 +64,11 @@ def redacted_answer(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         text = _without_beginning(text.replace(secret, REDACTED), secret)
     return _SIGNED.sub(rf"\1{REDACTED}", text)
+
+
+def looks_secret(text: str) -> bool:
+    """Whether a text that should be the name of a variable or a file may be the secret itself."""
+    return "-----BEGIN" in text or any(_SECRET.fullmatch(part) for part in (text, *text.split("/")))
 
 
 def without_passwords(text: str) -> str:

@@ -6,7 +6,6 @@ It is asked for the time when an account there is polled or orders something, an
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -20,8 +19,9 @@ from brokerwatch.exchanges.order_deadline import (
     narrowed,
     order_deadline,
 )
+from brokerwatch.log import logger
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 AGAIN_S: Final = 20.0
 """A measurement that is older is made again."""

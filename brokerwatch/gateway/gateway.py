@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
@@ -39,11 +38,12 @@ from brokerwatch.gateway.lane import LANE_WAIT_S, Lane
 from brokerwatch.gateway.loop import Loop
 from brokerwatch.gateway.owner_instance import is_async
 from brokerwatch.gateway.venue import Venue
+from brokerwatch.log import logger
 from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.locks import Claim, claim
 from brokerwatch.storage.records import KeyState, Remembered
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ each call has a copy of the instance of its own: two that run at once must not m
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from decimal import Decimal
 from typing import Any, Final, TypeVar
@@ -23,10 +22,11 @@ from brokerwatch.exchanges.symbols import Products
 from brokerwatch.gateway.address import Address
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.gateway.exchange_clock import ExchangeClock
+from brokerwatch.log import logger
 from brokerwatch.messages import Candle, Fault, FaultKind, Product
 from brokerwatch.messages.trading import Status
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 T = TypeVar("T")
 

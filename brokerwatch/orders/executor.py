@@ -9,7 +9,6 @@ from the moment at which one goes out, no balance that was read before counts as
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -35,6 +34,7 @@ from brokerwatch.gateway.catalogue import order_rules, order_traits
 from brokerwatch.gateway.gateway import Access
 from brokerwatch.gateway.venue import answered
 from brokerwatch.health.capabilities import READ
+from brokerwatch.log import logger
 from brokerwatch.messages import Fault, Order, Position, Product, Side
 from brokerwatch.orders.following import OrderFollower
 from brokerwatch.orders.in_flight import Followed, InFlightOrders, Sent
@@ -42,7 +42,7 @@ from brokerwatch.orders.lookup import Lookup
 from brokerwatch.orders.sending import OrderSender, Reporter
 from brokerwatch.orders.ticket import FRESH, Ticket
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 T = TypeVar("T")
 

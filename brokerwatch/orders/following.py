@@ -8,7 +8,6 @@ asked. What goes wrong says nothing about the account: polls find that out.
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,9 +18,10 @@ from brokerwatch.exchanges.adapter import ExchangeAdapter
 from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.gateway import Access
 from brokerwatch.gateway.venue import answered
+from brokerwatch.log import logger
 from brokerwatch.orders.in_flight import Followed, InFlightOrders
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 FIRST_LOOK_S: Final = 1.0
 """How long after an order was taken it is first looked at."""

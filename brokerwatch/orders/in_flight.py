@@ -11,7 +11,6 @@ as they did before it. Brokers on one key share its orders.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -23,12 +22,13 @@ import msgspec
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.exchanges.order_answers import FoundOrder, canonical_id
 from brokerwatch.exchanges.order_request import OrderRequest
+from brokerwatch.log import logger
 from brokerwatch.messages import Product, Side
 from brokerwatch.money import plain
 from brokerwatch.storage.journal import Journal, boot_id
 from brokerwatch.storage.records import OrderEvent, SentOrder
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 LOST_AFTER_S: Final = 60.0
 """An order that the exchange does not know so long after it was sent never arrived."""

@@ -8,7 +8,6 @@ looks up an id that may have been used. `executor.OrderExecutor` calls all of th
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -32,10 +31,11 @@ from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.gateway.lane import Lane
 from brokerwatch.gateway.venue import answered
+from brokerwatch.log import logger
 from brokerwatch.messages import Fault, Order, OrderState, Product, Side
 from brokerwatch.orders.in_flight import InFlightOrders, Placed, another_order, another_request
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 T = TypeVar("T")
 

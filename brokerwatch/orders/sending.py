@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -44,12 +43,13 @@ from brokerwatch.gateway.call_thread import BUSY
 from brokerwatch.gateway.gateway import Access
 from brokerwatch.health.capabilities import TRADE
 from brokerwatch.health.stated import Fill
+from brokerwatch.log import logger
 from brokerwatch.messages import Fault, FaultKind, Order, OrderState
 from brokerwatch.orders.fills import fill_of
 from brokerwatch.orders.in_flight import CUT_OFF, InFlightOrders, Sent, another_order
 from brokerwatch.orders.lookup import Lookup, accepted
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 T = TypeVar("T")
 

@@ -7,7 +7,6 @@ no order is placed: what could place one is asked only where the exchange has a 
 
 from __future__ import annotations
 
-import logging
 import platform
 import threading
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.errors import BrokerwatchError, ClusterStopped, CouldNotAsk, NotSupported
 from brokerwatch.gateway.catalogue import is_elsewhere, key_of
+from brokerwatch.log import logger
 from brokerwatch.preflight.account_probe import AccountProbe, NotDone
 from brokerwatch.preflight.checks import Checks
 from brokerwatch.preflight.dry_run import DryRun
@@ -39,7 +39,7 @@ from brokerwatch.verification.checklist import (
 )
 from brokerwatch.verification.report import Finding, Report, one_line, report
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 MOST_PROVOKED: Final = 10
 """So many errors in a row are provoked at the most: each takes a turn in the lane, 3 s at Kraken."""

@@ -11,7 +11,6 @@ What is kept in it is not known here: the owner of the database brings its table
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import sqlite3
@@ -43,10 +42,11 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from brokerwatch.config.redaction import password_spellings, redacted
 from brokerwatch.errors import StoreError
+from brokerwatch.log import logger
 from brokerwatch.storage.inspection import Found, found_in_file, found_on_server, look_through
 from brokerwatch.storage.sqlite_file import Damaged, SqliteFile, advice, unwritable
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 CONNECT_S: Final = 2
 STATEMENT_MS: Final = 4_000

@@ -9,16 +9,16 @@ nowhere.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, cast
 
+from brokerwatch.log import logger
 from brokerwatch.storage.atomic import write_whole
 from brokerwatch.storage.records import Hold
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 HOLDS_NAME: Final = "holds.json"
 

@@ -7,7 +7,6 @@ API key at an exchange.
 
 from __future__ import annotations
 
-import logging
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import cache
@@ -18,12 +17,13 @@ from brokerwatch.clock import Instant
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.fingerprint import fingerprint, key_fingerprint
 from brokerwatch.health.state_machine import OWN_VETOES, Health
+from brokerwatch.log import logger
 from brokerwatch.messages import Reading
 from brokerwatch.storage.backlog import Backlog
 from brokerwatch.storage.health_record import carried_over, read, written
 from brokerwatch.storage.records import Hold, KeyState, OrderEvent, SentOrder, Stored, Transition
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 
 class Journal:

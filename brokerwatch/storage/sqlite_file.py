@@ -7,7 +7,6 @@ inode: it may be taken away or replaced while it is open.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sqlite3
 import stat
@@ -18,8 +17,9 @@ from typing import Final
 from urllib.parse import quote
 
 from brokerwatch.errors import StoreError
+from brokerwatch.log import logger
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 
 LOCKED_S: Final = 2.0
 """So long we wait for another program that holds the file."""

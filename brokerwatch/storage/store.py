@@ -14,7 +14,6 @@ fails, is in `database`.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
@@ -32,6 +31,7 @@ from sqlalchemy import (
     tuple_,
 )
 
+from brokerwatch.log import logger
 from brokerwatch.messages import FaultKind, Reason
 from brokerwatch.messages.envelope import EPOCH_PATTERN
 from brokerwatch.messages.topics import is_name
@@ -58,7 +58,7 @@ from brokerwatch.storage.tables import (
     new_lines,
 )
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logger(__name__)
 _Words = TypeVar("_Words", Stored, Hold, KeyState, SentOrder)
 _Kept = Stored | Hold | KeyState | SentOrder | Transition | OrderEvent
 

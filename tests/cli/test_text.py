@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from decimal import Decimal
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.cli import text
 from brokerwatch.cli.live_table import table
+from brokerwatch.cli.output import LineWriter
 from brokerwatch.clock import ManualClock
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.reading import evidence
@@ -94,3 +97,32 @@ def test_a_table_of_longer_names_fits_eighty_columns_too(name: str) -> None:
     assert row.startswith(f"│ {name} ")
     assert row.rstrip().endswith("0.0 s │"), "the age is whole, and the right edge is there"
     assert ("errors" in "".join(drawn)) == (len(name) <= 9), "what matters least is left out"
+
+
+EVIL = "down\x1b]0;title\x07\nb available ok\x9b2J"
+
+
+def test_a_detail_changes_no_terminal_and_begins_no_line(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    received = heard(Decimal(1), words=EVIL)
+    with LineWriter(lambda: False) as lines:
+        lines.emit(text.change_line(received))
+        lines.emit(text.json_object(received))
+    first, second = capfd.readouterr().out.splitlines()
+    assert first.isprintable()
+    assert json.loads(second)["detail"] == EVIL, "the value is as it came"
+    console = Console(file=io.StringIO(), width=200, force_terminal=False)
+    console.print(table([received.reading], caption="c", width=200))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert "\\u001b]0;title" in shown
+
+
+@pytest.mark.parametrize("since_us", [10**18, -(10**18), 2**63 - 1])
+def test_a_moment_that_no_calendar_has_ends_no_program(since_us: int) -> None:
+    received = heard(Decimal(1))
+    wrong = replace(received, reading=msgspec.structs.replace(received.reading, since_us=since_us))
+    assert "available" in text.change_line(wrong)
+    table([wrong.reading], caption="", width=200)

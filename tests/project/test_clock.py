@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from brokerwatch.clock import local_text, utc_iso, utc_text
+from brokerwatch.clock import NO_DATE, local_text, utc_iso, utc_text
 
 MOMENT_US = 1_795_370_400_123_456
 
@@ -29,6 +29,7 @@ def test_a_moment_in_local_time_follows_the_zone(monkeypatch: pytest.MonkeyPatch
         time.tzset()
 
 
-def test_a_moment_that_no_calendar_has_is_an_overflow() -> None:
-    with pytest.raises(OverflowError):
-        utc_text(10**18)
+@pytest.mark.parametrize("wall_us", [10**18, -(10**18), 2**63 - 1, -(2**63), 253_402_300_800_000_000])
+def test_a_moment_that_no_calendar_has_is_said_in_words(wall_us: int) -> None:
+    assert utc_text(wall_us) == NO_DATE
+    assert local_text(wall_us) == NO_DATE
