@@ -50,7 +50,6 @@ _GATE: Final = Forms(
             _rows("balances.{}", ITSELF, "available", "freeze"),
         ),
     ),
-    keeps=("unifiedAccount",),
 )
 _HITBTC: Final = _one_of(_rows("*", "currency", "available", "reserved"))
 _BYBIT: Final = Forms(
@@ -65,7 +64,6 @@ _BYBIT: Final = Forms(
             _rows("result.balance.*", "coin", "transferBalance", "", "walletBalance"),
         ),
     ),
-    keeps=("enableUnifiedMargin", "enableUnifiedAccount"),
 )
 _KUCOIN: Final = Forms(
     together=(
@@ -78,7 +76,6 @@ _KUCOIN: Final = Forms(
             _owing("data", "currency", "availableBalance", "", "accountEquity"),
         ),
     ),
-    keeps=("uta",),
 )
 _HOLDING: Final = _one_of(_owing("holding.*", "token", "", "frozen", "holding"))
 

@@ -94,5 +94,3 @@ class Forms:
     """Whether ccxt passes over rows that it cannot name, such as shares."""
     from_body: bool = False
     """Whether ccxt keeps no `info`, so that the answer itself is looked at."""
-    keeps: tuple[str, ...] = ()
-    """Options that ccxt sets by a question before the balance, and on which it hangs what is asked."""

@@ -29,6 +29,7 @@ from brokerwatch.exchanges.order_deadline import OrderDeadline
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.exchanges.order_traits import OrderTraits
 from brokerwatch.exchanges.positions import Named, position, position_rows
+from brokerwatch.exchanges.preludes import CHOSEN, prove, was_answered
 from brokerwatch.exchanges.unified_balance import holdings, stated
 from brokerwatch.exchanges.unified_orders import found_order, order_at, placed
 from brokerwatch.messages import Candle, Position, Product
@@ -193,7 +194,28 @@ class Unified:
     async def balance(self, turn: BalanceTurn) -> FetchedBalance:
         del turn
         caller = self._caller
-        return stated(caller.instance, await self._ask("fetch_balance"), caller.code, caller.used.last_body)
+        structure = await self._proven_call()
+        return stated(caller.instance, structure, caller.code, caller.used.last_body)
+
+    async def _proven_call(self) -> object:
+        """What `fetch_balance` gives, if the questions that ccxt asks before it were answered."""
+        instance, options = self._caller.instance, self._caller.instance.options
+        chosen = {name: options.get(name) for name in CHOSEN.get(instance.id, ())}
+        heard: list[tuple[str, object]] = []
+        instance.heard = heard
+        try:
+            structure = await self._ask("fetch_balance")
+            prove(instance.id, heard)
+            after = self._caller.used.options  # where calls block, those of the copy that made it
+            new = any(after.get(name) is not None for name, before in chosen.items() if before is None)
+            if new and not was_answered(instance.id, heard):
+                raise UnprovenAnswer("a question before the balance was not answered")
+        except Exception:
+            options.update(chosen)  # it is asked again
+            raise
+        finally:
+            instance.heard = None
+        return structure
 
     def proves_answered(self, answer: object) -> object:
         return holdings(answer)

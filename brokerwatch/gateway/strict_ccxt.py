@@ -91,6 +91,8 @@ class Strict:
     wrote: int = 0
     """How many requests that may change something were answered without an error since `asked` was set to
     False."""
+    heard: list[tuple[str, Any]] | None = None
+    """The address and the answer of each request, while a call that makes several is held to all of them."""
     rehearses: bool = False
     """Whether a request is signed and then raised as `Rehearsed` in place of being sent."""
     nonces: Nonces | None = None
@@ -203,6 +205,8 @@ class Strict:
             # ccxt's own table follows this call; a status it has not would pass as an answer.
             raise ExchangeError(f"HTTP {code} {reason or ''}: {_shown(body)}")
         self.wrote += method != "GET"
+        if self.heard is not None:
+            self.heard.append((url, cast("object", response)))
         return found
 
     def _code_in(self, response: object, named: type[Exception]) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, Final
+from urllib.parse import urlsplit
 
+import ccxt
 import pytest
 
 import brokerwatch
@@ -43,19 +45,30 @@ def asked(exchange: str, pages: dict[str, Any], **options: Any) -> Generator[Bro
         spec = BrokerSpec(
             "mine",
             exchange=exchange,
-            credentials={"api_key": "k" * 10, "secret": "s" * 10},
+            credentials={
+                "api_key": "k" * 10,
+                "secret": "s" * 10,
+                **({"password": "p"} if exchange == "kucoin" else {}),
+            },
             simulated=True,
             poll_interval_s=ONLY_WHEN_ASKED,
             requests_per_s=100,
             request_burst=100,
             ccxt={
-                "urls": {"api": dict.fromkeys(("public", "private", "rest"), url)},
+                "urls": {"api": at(url, getattr(ccxt, exchange)().urls["api"])},
                 "markets": dict(MARKETS),
                 "options": options,
             },
         )
         with cluster_of(spec) as cluster:
             yield cluster.broker("mine")
+
+
+def at(url: str, addresses: Any) -> Any:
+    """ccxt's addresses of an exchange, each at another host, with its path."""
+    if isinstance(addresses, str):
+        return url + urlsplit(addresses.replace("{hostname}", "host")).path
+    return {name: at(url, each) for name, each in addresses.items()}
 
 
 def say(pages: dict[str, Any]) -> None:
@@ -144,3 +157,47 @@ def test_a_guarded_instance_gives_no_amount_that_its_exchange_has_not_stated() -
     mine.markets = MARKETS
     found: Any = brokerwatch.guard(mine).fetch_balance()
     assert (found["free"]["USDT"], found["USDT"]["free"], found["USDT"]["total"]) == (None, None, "9")
+
+
+KEY = {"/v5/user/query-api": {"retCode": 0, "result": {"unified": 0, "uta": 1}, "time": 1}}
+INFO = {"/v5/account/info": {"retCode": 0, "result": {"unifiedMarginStatus": 4}, "time": 1}}
+DETAIL = {"/api/v4/account/detail": {"user_id": 1, "key": {"mode": 1}}}
+SPOT = {"/api/v4/spot/accounts": [{"currency": "USDT", "available": "6", "locked": "0"}]}
+MODE = {"/api/ua/v1/account/mode": {"code": "200000", "data": {"selfAccountMode": "CLASSIC"}}}
+TRADE = {
+    "/api/v1/accounts": {
+        "code": "200000",
+        "data": [
+            {"currency": "USDT", "type": "trade", "balance": "6", "available": "6", "holds": "0", "id": "x"}
+        ],
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("exchange", "before", "balance", "broken"),
+    [
+        (
+            "bybit",
+            {**KEY, **INFO},
+            bybit({"coin": "USDT", "walletBalance": "9", **COIN}),
+            {"retCode": 0, "result": {}},
+        ),
+        ("gate", DETAIL, SPOT, {}),
+        ("gate", DETAIL, SPOT, {"user_id": 1, "key": {"mode": None}}),
+        ("gate", DETAIL, SPOT, None),
+        ("kucoin", MODE, TRADE, {"code": "200000", "data": {}}),
+    ],
+)
+def test_each_question_before_the_balance_must_be_answered(
+    exchange: str, before: dict[str, Any], balance: dict[str, Any], broken: object
+) -> None:
+    question = next(iter(before))
+    with asked(exchange, {**before, **balance}) as broker:
+        Stranger.pages[question] = (500, {}, "{}") if broken is None else (200, {}, json.dumps(broken))
+        with pytest.raises(BalanceUnknown):
+            broker.get_account_balance()
+        say({**before, **balance})
+        assert broker.get_account_balance() == Decimal(6), "it is asked again"
+        del Stranger.pages[question]
+        assert broker.get_account_balance() == Decimal(6), "and not once more"
