@@ -50,6 +50,7 @@ class FaultKind(StrEnum):
     NONCE_CLOCK = "nonce_clock"
     BAD_RESPONSE = "bad_response"
     CLIENT_BUG = "client_bug"
+    BLOCKED = "blocked"
     OTHER = "other"
     """A kind that this version does not know. brokerwatch itself never finds it."""
 

@@ -156,6 +156,7 @@ ABOUT_EVERY_CALL: Final = frozenset(
     {
         FaultKind.NETWORK,
         FaultKind.EXCHANGE_DOWN,
+        FaultKind.BLOCKED,
         FaultKind.MAINTENANCE,
         FaultKind.RATE_LIMITED,
         FaultKind.AUTH,
@@ -164,7 +165,7 @@ ABOUT_EVERY_CALL: Final = frozenset(
 )
 """Faults of the exchange, the network or the key as a whole: they count whatever was asked."""
 
-UNREACHED: Final = frozenset({FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN})
+UNREACHED: Final = frozenset({FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN, FaultKind.BLOCKED})
 """Faults that are about no question in particular."""
 
 

@@ -83,6 +83,7 @@ WEIGHTS: Final[Mapping[FaultKind, float]] = MappingProxyType(
         FaultKind.NONCE_CLOCK: 0.2,
         FaultKind.BAD_RESPONSE: 0.5,
         FaultKind.CLIENT_BUG: 0.0,  # says nothing about the exchange
+        FaultKind.BLOCKED: 1.0,
         FaultKind.OTHER: 1.0,
     }
 )

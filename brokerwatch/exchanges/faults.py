@@ -18,6 +18,7 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Final, cast
 
+from brokerwatch.exchanges.blocks import UNSERVED, blocked
 from brokerwatch.exchanges.json_text import parsed
 from brokerwatch.exchanges.pauses import (
     DATE,
@@ -34,6 +35,7 @@ from brokerwatch.messages import Fault, FaultKind
 NETWORK, DOWN, MAINTENANCE = FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN, FaultKind.MAINTENANCE
 RATE, AUTH, PERMISSION = FaultKind.RATE_LIMITED, FaultKind.AUTH, FaultKind.PERMISSION
 CLOCK, BAD, BUG = FaultKind.NONCE_CLOCK, FaultKind.BAD_RESPONSE, FaultKind.CLIENT_BUG
+BLOCKED: Final = FaultKind.BLOCKED
 
 
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -171,7 +173,7 @@ STATUSES: Final[Mapping[int, FaultKind]] = MappingProxyType(
         404: DOWN,
         409: DOWN,
         410: DOWN,
-        451: DOWN,
+        451: BLOCKED,
         511: NETWORK,  # a portal on our side that wants a login
     }
 )
@@ -187,7 +189,7 @@ CLASSES: Final[Mapping[str, FaultKind]] = MappingProxyType(
         "PermissionDenied": PERMISSION,
         "AccountSuspended": PERMISSION,
         "AuthenticationError": AUTH,
-        "RestrictedLocation": PERMISSION,
+        "RestrictedLocation": BLOCKED,
         "ManualInteractionNeeded": PERMISSION,
         "OnMaintenance": MAINTENANCE,
         "DDoSProtection": RATE,
@@ -264,9 +266,12 @@ def classify(failure: Failure, words: FaultWords = NO_WORDS, wall_s: float = 0.0
     stated = _said(failure, words)
     kind = _kind(failure, stated, words)
     banned = kind is RATE and (failure.status == BANNED or bool(ADDRESS_BAN.search(_text(failure))))
+    hint = words.hint if words.hint_words.search(stated) else ""
+    if kind is BLOCKED:
+        hint = f"{blocked(failure.status, _text(failure), failure.headers) or UNSERVED}: "
     return Fault(
         kind,
-        (words.hint if words.hint_words.search(stated) else "") + " ".join(failure.text.split()),
+        hint + " ".join(failure.text.split()),
         retry_after_s=_pause_s(failure, kind, stated, words, wall_s, banned=banned),
         lockout_s=words.lockout_s if words.lockout.search(stated) else 0.0,
         bans_address=banned,
@@ -330,6 +335,8 @@ def _kind(failure: Failure, stated: str, words: FaultWords) -> FaultKind:
             return kind
     if failure.status in _REFUSALS and TOO_OFTEN.search(_text(failure)):
         return RATE
+    if blocked(failure.status, _text(failure), failure.headers):
+        return BLOCKED
     if words.ccxt_knows_codes and _structure(failure):
         # Its own error codes, as ccxt knows them, say more than the status that comes with them.
         named = next((name for name in failure.classes if name in CLASSES), "")

@@ -89,6 +89,7 @@ _UNCLEAR: Final = frozenset(
         FaultKind.BAD_RESPONSE,
         FaultKind.CLIENT_BUG,
         FaultKind.AUTH,
+        FaultKind.BLOCKED,
     }
 )
 """Kinds under which a refusal of one market may go: exchanges and ccxt differ over them."""

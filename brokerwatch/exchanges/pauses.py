@@ -59,6 +59,11 @@ _UNITS: Final[Mapping[str, str]] = MappingProxyType(
 _BY_GROUP: Final = "x-ratelimit-retry-after-"
 """So begin the headers of an exchange that counts several groups of calls apart."""
 
+_OTHERS: Final = frozenset(
+    {RETRY_AFTER, DATE, "server", "cf-ray", "cf-mitigated", "x-amz-cf-id", "x-amzn-waf-action"}
+)
+"""The last five are of content delivery networks; see `blocks`."""
+
 _NUMBER: Final = re.compile(r"[0-9]{1,300}(\.[0-9]{1,300})?", re.ASCII)
 
 _ENDS: Final = r"(?:until|till|after|unblock\w*|unban\w*|expires?|retry\w*|again|reset\w*|lift\w*|releas\w*)"
@@ -89,8 +94,8 @@ _UNIT_S: Final = MappingProxyType({"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_40
 
 
 def is_kept(header: str) -> bool:
-    """Whether a header, in small letters, says something about a pause or the exchange's time."""
-    return header in _UNITS or header in (RETRY_AFTER, DATE) or header.startswith(_BY_GROUP)
+    """Whether a header, in small letters, says something about a pause, the exchange's time or a firewall."""
+    return header in _UNITS or header in _OTHERS or header.startswith(_BY_GROUP)
 
 
 def kept(headers: Mapping[str, str]) -> dict[str, str]:

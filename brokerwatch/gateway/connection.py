@@ -237,10 +237,10 @@ class Connection:
         """
         text = self.redacted(_words(error))
         _, brace, rest = str(error).partition("{")
-        headers = self._owners_headers(str(error))
+        page, headers = self._owners_answer(str(error))
         failure = Failure.of(
             error,
-            body=brace + rest,
+            body=brace + rest or page,
             family=self.family,
             text=text,
             retry_after=headers.get(RETRY_AFTER, ""),
@@ -252,13 +252,14 @@ class Connection:
         refused = fault.kind is FaultKind.BAD_RESPONSE and is_refused_order(failure)
         return Fault(FaultKind.CLIENT_BUG, fault.detail) if refused else fault
 
-    def _owners_headers(self, words: str) -> Mapping[str, str]:
-        """The headers of the answer that a trader's own instance met, if its error quotes that answer."""
+    def _owners_answer(self, words: str) -> tuple[str, Mapping[str, str]]:
+        """The answer that a trader's own instance met, and its headers, if its error quotes that answer."""
         own = self._spec.instance
         body: object = getattr(own, "last_http_response", None)
         named: object = getattr(own, "last_response_headers", None)
-        quoted = isinstance(body, str) and body and body in words
-        return kept(cast("Mapping[str, str]", named)) if quoted and isinstance(named, Mapping) else NO_HEADERS
+        if not isinstance(body, str) or not body or body not in words:
+            return "", NO_HEADERS
+        return body, kept(cast("Mapping[str, str]", named)) if isinstance(named, Mapping) else NO_HEADERS
 
     async def close(self) -> None:
         """Let go of the instance; the session is shared and stays."""

@@ -26,6 +26,9 @@ LONGEST_WAIT_S: Final = 30.0
 EASED_AFTER: Final = 6
 """After so many reads without a change an account is polled half as often, where the configuration says
 so."""
+_LESS_AND_LESS: Final = frozenset({FaultKind.RATE_LIMITED, FaultKind.BLOCKED})
+"""After these faults each early retry makes the next answer worse: it adds to the rate, or to the suspicion
+of a firewall."""
 _DOUBLINGS: Final = 30
 """The most doublings of a wait; it has reached its limit long before."""
 LIMITED_LONGEST_S: Final = 60.0
@@ -77,7 +80,7 @@ def _wait_s(health: Health, poll_s: float, uniform: Uniform) -> float:
     over = health.error_count - health.threshold
     if fault is not None and fault.kind is FaultKind.AUTH and over >= 0:
         return max(poll_s, min(AUTH_LONGEST_S, poll_s * 2.0 ** min(over + 1, _DOUBLINGS)))
-    if fault is not None and fault.kind is FaultKind.RATE_LIMITED:
+    if fault is not None and fault.kind in _LESS_AND_LESS:
         if fault.retry_after_s > 0:
             return poll_s
         most = min(LIMITED_LONGEST_S, 2.0 ** min(health.error_count, _DOUBLINGS))

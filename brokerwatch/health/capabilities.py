@@ -47,7 +47,13 @@ them."""
 _NO_EVIDENCE: Final = frozenset({FaultKind.CLIENT_BUG})
 """A mistake of the program or the configuration is no evidence about the exchange."""
 _WHOLE: Final = frozenset(
-    {FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN, FaultKind.MAINTENANCE, FaultKind.RATE_LIMITED}
+    {
+        FaultKind.NETWORK,
+        FaultKind.EXCHANGE_DOWN,
+        FaultKind.MAINTENANCE,
+        FaultKind.RATE_LIMITED,
+        FaultKind.BLOCKED,
+    }
 )
 """Faults of the exchange, the key's rate limit or the network: any kind of call would have met them."""
 

@@ -238,6 +238,7 @@ _ASK_AGAIN: Final = "wait, and look again"
 _REACHING: Final[Mapping[FaultKind, str]] = {
     FaultKind.NETWORK: "check this machine's network, name server and firewall; is the exchange up?",
     FaultKind.EXCHANGE_DOWN: "look at the exchange's status page; if it is well, something stands in between",
+    FaultKind.BLOCKED: "the exchange or its firewall does not serve this address: use one that it serves",
     FaultKind.BAD_RESPONSE: "look for a proxy or a login page that answers in its place",
     FaultKind.CLIENT_BUG: "check certificates, proxies and the broker's [ccxt] options",
     FaultKind.RATE_LIMITED: _ASK_AGAIN,

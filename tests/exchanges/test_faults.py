@@ -92,7 +92,7 @@ def test_every_listed_class_exists() -> None:
         ("NullResponse", BAD), ("ExchangeError", BAD), ("BadRequest", BUG), ("BadSymbol", BUG),
         ("ArgumentsRequired", BUG),
         ("OrderNotFound", BUG), ("NotSupported", BUG),
-        ("OperationRejected", BUG), ("NoChange", BUG), ("RestrictedLocation", PERMISSION),
+        ("OperationRejected", BUG), ("NoChange", BUG), ("RestrictedLocation", FaultKind.BLOCKED),
         ("ChecksumError", BAD),
     ],
 )  # fmt: skip
@@ -196,7 +196,7 @@ def test_the_exchanges_own_words_decide_whatever_class_ccxt_made_of_them(
 def test_every_kind_but_the_network_is_documented_for_every_exchange() -> None:
     for family in FAULT_WORDS:
         kinds = {kind for one, _, _, kind in DOCUMENTED if one == family}
-        assert kinds == set(FaultKind) - {NETWORK, BAD, FaultKind.OTHER}
+        assert kinds == set(FaultKind) - {NETWORK, BAD, FaultKind.BLOCKED, FaultKind.OTHER}
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_json_that_is_no_map_is_nobodys_own_word(family: str, body: str) -> None
 
 
 @pytest.mark.parametrize("family", ["kraken", "coinbase", "okx", ""])
-@pytest.mark.parametrize("status", [401, 403, 404, 451])
+@pytest.mark.parametrize("status", [401, 403, 404])
 @pytest.mark.parametrize(
     "words", ["Unauthorized", "Forbidden", "PERMISSION_DENIED", '"EAPI:Invalid key"', '"code":"50111"']
 )

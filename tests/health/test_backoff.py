@@ -62,6 +62,9 @@ def waits(health: Health, poll_s: float = POLL_S, now: Instant = NOW) -> tuple[f
     return low, high
 
 
+LESS_AND_LESS: Final = (FaultKind.RATE_LIMITED, FaultKind.BLOCKED)
+
+
 @every_policy
 @pytest.mark.parametrize("poll_s", [0.1, 1.0, POLL_S, 900.0])
 def test_a_healthy_broker_is_asked_at_its_poll_interval(rules: Rules, poll_s: float) -> None:
@@ -71,14 +74,14 @@ def test_a_healthy_broker_is_asked_at_its_poll_interval(rules: Rules, poll_s: fl
 
 @pytest.mark.parametrize("faults", [1, 2, 3, 10])
 def test_simple_asks_at_the_poll_whatever_fails(faults: int) -> None:
-    for kind in set(FaultKind) - {FaultKind.AUTH, FaultKind.RATE_LIMITED}:
+    for kind in set(FaultKind) - {FaultKind.AUTH, *LESS_AND_LESS}:
         assert waits(after(*[Fault(kind)] * faults, rules=SIMPLE)) == (POLL_S, POLL_S)
 
 
 # Quick confirmation ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", sorted(set(FaultKind) - {FaultKind.RATE_LIMITED, FaultKind.CLIENT_BUG}))
+@pytest.mark.parametrize("kind", sorted(set(FaultKind) - {*LESS_AND_LESS, FaultKind.CLIENT_BUG}))
 def test_a_first_fault_is_confirmed_after_a_quarter_and_then_half_a_second(kind: FaultKind) -> None:
     rules = replace(GUARDED, final_auth=False, maintenance_state=False)
     fault = Fault(kind)
@@ -103,13 +106,14 @@ def test_what_asking_again_does_not_mend_is_never_asked_sooner() -> None:
 
 
 @every_policy
-def test_an_account_that_is_asked_too_often_is_asked_less_and_less_often(rules: Rules) -> None:
-    limited = Fault(FaultKind.RATE_LIMITED)
+@pytest.mark.parametrize("kind", LESS_AND_LESS)
+def test_what_asking_makes_worse_is_asked_less_and_less_often(rules: Rules, kind: FaultKind) -> None:
+    limited = Fault(kind)
     found = [waits(after(*[limited] * faults, rules=rules), 0.1) for faults in range(1, 9)]
     assert found == [(1, 2), (2, 4), (4, 8), (8, 16), (16, 32), (30, 60), (30, 60), (30, 60)]
     assert LIMITED_LONGEST_S == 60.0
     assert waits(after(limited, rules=rules)) == (POLL_S, POLL_S), "never sooner than its own poll"
-    told = Fault(FaultKind.RATE_LIMITED, retry_after_s=7.0)
+    told = Fault(kind, retry_after_s=7.0)
     assert waits(after(*[told] * 6, rules=rules), 0.1) == (7.0, 7.0), "the exchange named the moment"
 
 

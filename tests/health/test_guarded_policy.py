@@ -386,6 +386,7 @@ def test_every_kind_of_fault_has_a_weight_from_nothing_to_one() -> None:
         "nonce_clock": 0.2,
         "bad_response": 0.5,
         "client_bug": 0.0,
+        "blocked": 1.0,
         "other": 1.0,
     }
 

@@ -175,7 +175,8 @@ STATUSES: Final[Mapping[int, FaultKind]] = {
     **dict.fromkeys((400, 402, 405, 406, 411, 412, 413, 414, 415, 421, 422, 423, 424, 425, 426), BAD),
     **dict.fromkeys((428, 431, 444, 494, 499), BAD),
     # A wall in front of the exchange, or a wrong turn behind it: neither knows anything of the key.
-    **dict.fromkeys((401, 403, 404, 409, 410, 451), DOWN),
+    **dict.fromkeys((401, 403, 404, 409, 410), DOWN),
+    451: FaultKind.BLOCKED,  # for legal reasons: the exchange does not serve this place
     407: BUG,  # our own proxy wants a login
     511: NETWORK,  # our own network does
     408: NETWORK,
@@ -376,7 +377,7 @@ def _proxies(exchange: str) -> Iterator[Row]:
     told: Mapping[str, tuple[int, str, FaultKind]] = {
         "Envoy cannot connect": (503, "upstream connect error or disconnect/reset before headers", DOWN),
         "Envoy has no upstream": (503, "no healthy upstream", DOWN),
-        "Cloudflare's wall": (403, "error code: 1020", DOWN),
+        "Cloudflare's wall": (403, "error code: 1020", FaultKind.BLOCKED),
         "Cloudflare's limit": (429, "error code: 1015", RATE),
         "Cloudflare finds no origin": (530, "error code: 1033", DOWN),
         "a web server's word": (429, "Too Many Requests", RATE),
