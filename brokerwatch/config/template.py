@@ -27,6 +27,7 @@ fetch_deadline_s = 8
 max_consecutive_errors = 3                 # so many errors in a row: not available
 cash_currencies = ["USD", "USDT", "USDC"]  # added up as cash; pegged to one unit
 labels = { desk = "a" }
+# allow_empty = true                       # a new account without any currency is believed at once
 
 # [brokers.kraken-main.rules]              # each rule of the policy can be set or switched off:
 # successes_to_recover = 2                 # successes in a row that bring it back
