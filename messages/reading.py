@@ -146,6 +146,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     closed_markets: Mapping[str, ClosedMarket] = MappingProxyType({})
     """Symbol to a market in which the exchange refuses orders of this account alone. It may be over; see
     `closed`."""
+    unread: frozenset[str] = frozenset()
+    """Currencies of which no amount is known, though the exchange names them: they are not in `balance`."""
 
     def closed(self, symbol: str) -> ClosedMarket | None:
         """Why a market is closed for this account alone, and until when; None when it is not.
@@ -265,6 +267,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             if with_balance
             else {},
             closed_markets=self._closed_data(with_detail=with_cash) if with_balance else {},
+            unread=() if shown is None else tuple(sorted(self.unread)),
         )
 
     def _closed_data(self, *, with_detail: bool) -> dict[str, ClosedMarketData]:
@@ -343,6 +346,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
                     for symbol, each in data.closed_markets.items()
                 }
             ),
+            unread=frozenset(data.unread),
         )
 
 

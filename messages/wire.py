@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from brokerwatch.messages.balance import AMOUNT_PATTERN, MAX_CURRENCIES
+from brokerwatch.messages.balance import AMOUNT_PATTERN, MAX_CODE_BYTES, MAX_CURRENCIES
 from brokerwatch.messages.health import MAX_DETAIL, NAME_PATTERN, FaultKind, HealthState, Reason
 from brokerwatch.messages.trading import CapabilityState
 
@@ -118,6 +118,10 @@ class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         dict[Annotated[str, Meta(max_length=64)], ClosedMarketData], Meta(max_length=MAX_CLOSED)
     ] = {}
     """Symbol to the market that is closed for this account alone; empty in the roster."""
+    unread: Annotated[
+        tuple[Annotated[str, Meta(max_length=MAX_CODE_BYTES)], ...], Meta(max_length=MAX_CURRENCIES)
+    ] = ()
+    """Currencies of which no amount is known, though the exchange names them; empty in the roster."""
 
 
 class RosterData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

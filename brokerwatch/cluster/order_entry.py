@@ -283,7 +283,7 @@ class OrderEntry:
             )
         spent = request.product.quote if request.side is Side.BUY else request.product.base
         held = None if reading.balance is None else reading.balance.get(spent)
-        if held is not None and held.unstated_since_us is not None:
+        if spent in reading.unread or (held is not None and held.unstated_since_us is not None):
             raise EntryRefused(
                 f"{name}: the exchange does not state its {spent} any more, so it is unknown how much is free"
             )

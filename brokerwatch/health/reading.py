@@ -68,6 +68,7 @@ def evidence(
         as_of=None if balance is None else balance.as_of,
         cash=None if balance is None else balance.cash(spec.cash_currencies),
         balance=None if balance is None else balance.holdings,
+        unread=frozenset() if balance is None else balance.unread,
         labels=spec.labels,
         valid_until_s=now.up_s + ttl_s(heartbeat_s),
         clock=clock,
@@ -107,6 +108,9 @@ def _detail(spec: BrokerSpec, health: Health) -> str:
     ]
     held_of, doubted = health.balance.holdings, health.doubts.missing
     unknown = [code for code, held in held_of.items() if held.free is None and code not in doubted]
+    unread = sorted(health.balance.unread - held_of.keys())
+    if unread:
+        notes.insert(0, f"how much there is of {', '.join(unread)} is unknown")
     if unknown:
         notes.insert(0, f"how much is free of {', '.join(unknown)} is unknown")
     unstated = [f"{_grouped(held_of[code].total)} {code}" for code in sorted(doubted) if code in held_of]
@@ -166,6 +170,7 @@ def comparison_key(reading: Reading) -> tuple[object, ...]:
         reading.as_of_us,
         reading.cash,
         reading.balance,
+        reading.unread,
         reading.overtaken,
         tuple((name, can.state, can.reason) for name, can in reading.capabilities.items()),
         tuple((symbol, each.since_us) for symbol, each in reading.closed_markets.items()),

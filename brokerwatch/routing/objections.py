@@ -126,7 +126,7 @@ def seen_of(need: Need, candidate: Candidate) -> Seen:
     reading = candidate.reading
     stale, age_ms = reading.stale, reading.age_ms
     free = None
-    if reading.as_of is not None and reading.balance is not None:
+    if reading.as_of is not None and reading.balance is not None and need.spends not in reading.unread:
         held = reading.balance.get(need.spends)
         free = Decimal(0) if held is None else held.free  # a stated balance names all that is there
     # `available` is read last: of the three values this is the one that must not be old.

@@ -524,7 +524,7 @@ def properties(of: type[msgspec.Struct], *optional: str) -> dict[str, Any]:
 
 
 def test_the_exported_schema_has_the_keys_of_the_protocol_and_no_others() -> None:
-    later = ("max_age_ms", "overtaken", "proof_ms", "capabilities", "closed_markets")
+    later = ("max_age_ms", "overtaken", "proof_ms", "capabilities", "closed_markets", "unread")
     assert tuple(properties(ReadingData, *later)) == (*READING_KEYS, *later)
     assert ("v", "type", *properties(Stamp), "data") == ENVELOPE_KEYS
     assert tuple(properties(RosterData, "part", "parts")) == ("readings", "part", "parts")
@@ -544,7 +544,7 @@ def test_the_exported_schema_has_the_types_of_the_protocol() -> None:
         parts = rule.get("anyOf", [rule])
         return {name for part in parts for name in (kind(part) if "$ref" in part else {str(part["type"])})}
 
-    later = ("max_age_ms", "overtaken", "proof_ms", "capabilities", "closed_markets")
+    later = ("max_age_ms", "overtaken", "proof_ms", "capabilities", "closed_markets", "unread")
     assert {key: kind(rule) for key, rule in properties(ReadingData, *later).items()} == {
         "broker": {"string"},
         "exchange": {"string"},
@@ -570,6 +570,7 @@ def test_the_exported_schema_has_the_types_of_the_protocol() -> None:
         "proof_ms": {"integer", "null"},
         "capabilities": {"object"},
         "closed_markets": {"object"},
+        "unread": {"array"},
     }
 
 

@@ -257,3 +257,11 @@ def test_the_wire_carries_the_markets_that_are_closed_for_longest() -> None:
     assert len(carried) == MAX_CLOSED
     assert "C99/USD" in carried
     assert "C0/USD" not in carried
+
+
+def test_what_cannot_be_read_is_said_with_the_balance_and_never_without_it() -> None:
+    sent = reading(balance={}, unread=frozenset({"USDT", "BTC"}))
+    assert sent.data().unread == ("BTC", "USDT")
+    heard = Reading.received(sent.data(), clock=ManualClock(), sent_up_s=1.0, valid_until_s=9.0)
+    assert heard.unread == sent.unread
+    assert sent.data(with_balance=False).unread == sent.data(with_cash=False).unread == ()

@@ -87,6 +87,21 @@ def test_what_is_unknown_sizes_no_entry_and_another_currency_is_as_it_was() -> N
         "how much of its USD is free is unknown: the exchange did not state it",
     )
     assert choose(SELL, [candidate(balance=held)]).broker == "a"
+    unread = candidate(balance=free(BTC="0.5"))
+    unread = with_reading(unread, unread=frozenset({"USD"}))
+    assert refusal(choose(BUY, [unread]))[0] is RefusalCode.BALANCE_UNKNOWN
+
+
+@pytest.mark.parametrize("how", ["not stated any more", "not readable"])
+def test_an_exit_from_a_coin_in_doubt_is_not_refused(how: str) -> None:
+    doubted = Holding(free=None, used=None, total=Decimal(2), unstated_since_us=1)
+    held = candidate(balance={"BTC": doubted} if how == "not stated any more" else {})
+    if how == "not readable":
+        held = with_reading(held, unread=frozenset({"BTC"}))
+    chosen = choose(dataclasses.replace(SELL, exit=True), [held])
+    assert chosen.broker == "a"
+    assert chosen.best is not None
+    assert any("is unknown" in caution for caution in chosen.best.cautions)
 
 
 @pytest.mark.parametrize("other", ["USDT", "USDC", "EUR", "USD.F", "usd"])
