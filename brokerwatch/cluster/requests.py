@@ -34,7 +34,6 @@ from brokerwatch.errors import (
 )
 from brokerwatch.exchanges.balances import own_balance
 from brokerwatch.exchanges.unified_balance import observed_balance
-from brokerwatch.gateway.catalogue import order_rules
 from brokerwatch.gateway.lane_turn import refuse_inside
 from brokerwatch.gateway.loop import Loop
 from brokerwatch.messages import DetailedBalance, FaultKind, Reading, Side
@@ -96,6 +95,9 @@ class Requests:
 
     def new_order_id(self) -> str:
         """An id that no order has, in the form that the exchange takes."""
+        # It loads ccxt, which a cluster that was not started does without.
+        from brokerwatch.gateway.catalogue import order_rules
+
         return new_order_id(order_rules(self.spec))
 
     def placing(

@@ -43,7 +43,7 @@ def kraken() -> Iterator[Desk]:
 def lost(desk: Desk, *, executed: bool = True) -> str:
     """The id of an order whose answer was lost and that could not be looked up."""
     order_id = desk.broker.new_order_id()
-    lose(desk, executed=executed)
+    lose(desk, executed=executed, fault="reset")
     with pytest.raises(OrderStateUnknown):
         desk.buy(client_order_id=order_id)
     return order_id
@@ -116,7 +116,7 @@ def test_an_order_is_unknown_and_not_unsent_while_no_private_call_may_go_out(*, 
                 )
             return desk.buy(client_order_id=order_id)
 
-        exchange.set_fault("hang", path=desk.order_path, executed=True, times=1)
+        exchange.set_fault("reset", path=desk.order_path, executed=True, times=1)
         exchange.set_fault("locked_out")
         with pytest.raises(OrderStateUnknown):
             attempt()
@@ -237,7 +237,7 @@ def test_a_new_id_stays_new_until_an_order_goes_out_with_it(kraken: Desk) -> Non
 
 def test_a_new_id_whose_answer_was_lost_is_not_new_any_more(kraken: Desk) -> None:
     order_id = kraken.broker.new_order_id()
-    lose(kraken, executed=True)
+    lose(kraken, executed=True, fault="reset")
     with pytest.raises(OrderStateUnknown):
         kraken.buy(client_order_id=order_id)
     kraken.exchange.mend()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from brokerwatch.clock import ManualClock
+from brokerwatch.clock import Instant, ManualClock, SystemClock
 from brokerwatch.cluster.broker import requests_of
 from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.errors import OrderRefused, OrderStateUnknown
@@ -19,6 +19,7 @@ from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.lane import Lane
 from brokerwatch.messages import OrderState
 from brokerwatch.orders import following
+from brokerwatch.orders.in_flight import FOLLOWED_S
 from brokerwatch.simulator import SimulatedExchange, SimulatedKraken
 from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.records import KeyState, OrderEvent
@@ -32,6 +33,18 @@ LOOK_PATHS = {
     "coinbase": "GET /api/v3/brokerage/orders/historical/{order_id}",
     "okx": "GET /api/v5/trade/order",
 }
+
+
+class Later(SystemClock):
+    """The system's clock, of which a test puts the monotonic part ahead."""
+
+    by_s = 0.0
+
+    def now(self) -> Instant:
+        return Instant(super().now().wall_us, self.up_s())
+
+    def up_s(self) -> float:
+        return super().up_s() + self.by_s
 
 
 @pytest.fixture(autouse=True)
@@ -144,13 +157,27 @@ def test_an_order_that_was_taken_before_a_restart_is_in_our_own_records(tmp_path
     assert exchange.placed_orders == 1
 
 
+def test_an_order_is_followed_for_a_day_at_the_most(tmp_path: Path) -> None:
+    exchange, clock = rich(SimulatedKraken()), Later()
+    exchange.fills_at_once = False
+    with Opened(exchange, state=str(tmp_path), clock=clock) as desk:
+        bought = desk.buy()
+        clock.by_s = FOLLOWED_S + 1
+        until(lambda: not is_followed(desk))
+        calls = exchange.calls_to(LOOK_PATHS["kraken"])
+    assert states(tmp_path, bought.client_order_id) == ["sent", "accepted", "not_followed"]
+    with Opened(exchange, state=str(tmp_path)) as desk:
+        assert not is_followed(desk)
+    assert exchange.calls_to(LOOK_PATHS["kraken"]) == calls
+
+
 def test_what_became_of_an_order_that_was_not_taken_is_in_its_life(tmp_path: Path) -> None:
     exchange = rich(SimulatedKraken())
     with Opened(exchange, state=str(tmp_path)) as desk:
         refused, lost = desk.broker.new_order_id(), desk.broker.new_order_id()
         with pytest.raises(OrderRefused):
             desk.buy(client_order_id=refused, quote_amount=Decimal(1_000_000))
-        lose(desk, executed=False)
+        lose(desk, executed=False, fault="reset")
         with pytest.raises(OrderStateUnknown):
             desk.buy(client_order_id=lost)
         desk.broker.forget_order(lost)

@@ -109,7 +109,7 @@ def test_an_exit_that_arrives_after_it_was_sent_again_is_refused(kind: type[Simu
 @pytest.mark.parametrize("kind", WITH_DEADLINES, ids=str)
 def test_an_entry_is_certain_sooner_than_after_a_minute(kind: type[SimulatedExchange]) -> None:
     with timed(kind()) as bench:
-        lose(bench.desk, executed=False)
+        lose(bench.desk, executed=False, fault="reset")
         with pytest.raises(OrderStateUnknown):
             bench.desk.buy()
         bench.exchange.mend()
@@ -235,7 +235,7 @@ def test_what_an_exit_is_answered_that_was_sent_again_says_nothing_about_its_fir
 def test_all_that_is_held_is_sold_again_in_the_amount_of_the_first_time() -> None:
     with timed(SimulatedCoinbase()) as bench:
         desk, order_id = bench.desk, bench.desk.broker.new_order_id()
-        lose(desk, executed=False)
+        lose(desk, executed=False, fault="reset")
         with pytest.raises(OrderStateUnknown):
             desk.broker.close_position(desk.symbol, validate_only=False, client_order_id=order_id)
         bench.exchange.mend()

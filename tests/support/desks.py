@@ -102,8 +102,8 @@ class Opened:
         self.serving.__exit__(None, None, None)
 
 
-def lose(desk: Desk, *, executed: bool) -> None:
+def lose(desk: Desk, *, executed: bool, fault: str = "hang") -> None:
     """The next order's answer is lost, and it cannot be looked up either, until the exchange is mended."""
-    desk.exchange.set_fault("hang", path=desk.order_path, executed=executed, times=1)
+    desk.exchange.set_fault(fault, path=desk.order_path, executed=executed, times=1)
     for path in LOOKUP_PATHS[desk.exchange.ccxt_id]:
         desk.exchange.set_fault("http_502_html", path=path)
