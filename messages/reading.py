@@ -44,6 +44,7 @@ _OUR_WORDS: Final = frozenset(
         Reason.SILENT,
         Reason.BLIND,
         Reason.RESTARTING,
+        Reason.LOOP,
         Reason.CONFIG,
         Reason.SHUTDOWN,
     }

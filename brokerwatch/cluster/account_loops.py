@@ -41,7 +41,6 @@ class AccountLoop:
         brokers: tuple[str, ...],
         replaced_after_s: float | None,
         take_over: Callable[[AccountLoop, str], bool],
-        gave_up: Callable[[str], object],
     ) -> None:
         self.loop: Loop = loop
         """The loop that it is now."""
@@ -49,7 +48,6 @@ class AccountLoop:
         self.brokers: Final = brokers
         self.replaced_after_s: Final = replaced_after_s
         self._take_over = take_over
-        self._gave_up = gave_up
 
     def turned(self) -> bool:
         """Whether it has turned since the last call, which asked it to. Never waits."""
@@ -62,7 +60,6 @@ class AccountLoop:
     def give_up(self, why: str) -> None:
         """Ask nothing on it any more: calls raise at once."""
         self.loop.give_up(why)
-        self._gave_up(why)
 
 
 class AccountLoops:
@@ -73,14 +70,16 @@ class AccountLoops:
     """
 
     def __init__(self) -> None:
-        self.hung = ""
-        """Why some accounts are asked no more: their loop hangs and is given up. Empty: none is. For any
-        thread."""
         self.watched: tuple[AccountLoop, ...] = ()
         """The loops on which accounts are asked, a trader's own among them."""
         self._running: list[LoopThread] = []
         self._left: list[LoopThread] = []
         """Those that hung and were replaced."""
+
+    @property
+    def hung(self) -> str:
+        """Why accounts are asked no more: their loop hangs and is given up. Empty: none is. Any thread."""
+        return next((watched.loop.lost for watched in self.watched if watched.loop.lost), "")
 
     def __iter__(self) -> Iterator[LoopThread]:
         return iter(tuple(self._running))
@@ -116,11 +115,11 @@ class AccountLoops:
 
         def watched(loop: Loop, names: list[str]) -> AccountLoop:
             if not isinstance(loop, LoopThread):
-                return AccountLoop(loop, "your own", tuple(names), None, take_over, self._gave_up)
+                return AccountLoop(loop, "your own", tuple(names), None, take_over)
             # What a callable of the trader's does within its deadline is not held against it.
             own_s = [specs[name].fetch_deadline_s + LATE_S for name in names if specs[name].fetch]
             replaced_after_s = max([ttl_s(heartbeat_s), *own_s])
-            return AccountLoop(loop, loop.name, tuple(names), replaced_after_s, take_over, self._gave_up)
+            return AccountLoop(loop, loop.name, tuple(names), replaced_after_s, take_over)
 
         self.watched = tuple(watched(loop, names) for loop, names in brokers.items())
 
@@ -147,13 +146,9 @@ class AccountLoops:
         place.loop = new
         self._running[self._running.index(old)] = new
         self._left.append(old)
-        self.hung = ""
         # Last, because its callers may ask again at once.
         old.leave_behind(why, let_go)
         return True
-
-    def _gave_up(self, why: str) -> None:
-        self.hung = why
 
     def ending(self) -> Iterator[tuple[str, Callable[[float], bool]]]:
         """The steps in which they end, with their names: in the reverse of the order in which they began."""

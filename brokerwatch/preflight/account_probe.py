@@ -111,7 +111,10 @@ class AccountProbe:
     def ask(self, question: Coroutine[Any, Any, T]) -> T:
         """The answer to a question that is asked on the account's loop."""
         patience_s = LANE_WAIT_S + self.spec.fetch_deadline_s + MARKETS_DEADLINE_S
-        asked = self.access.loop.submit(question)
+        try:
+            asked = self.access.loop.submit(question)
+        except RuntimeError as error:  # it hung, and another one has taken its place
+            raise CouldNotAsk(str(error), FaultKind.CLIENT_BUG) from None
         try:
             return asked.result(patience_s)
         except concurrent.futures.CancelledError:

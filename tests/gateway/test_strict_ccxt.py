@@ -8,6 +8,7 @@ import gzip
 import json
 from typing import Any
 
+import ccxt as blocking
 import ccxt.async_support as ccxt
 import pytest
 from cryptography.exceptions import InvalidSignature
@@ -204,11 +205,9 @@ def test_a_request_of_a_loop_that_was_replaced_is_not_signed() -> None:
     async def ask(url: str) -> None:
         lease = Lease()
         sessions = Sessions(lease)
-        instance = strict_class(ccxt.kraken)(
-            {"urls": {"api": {"private": url}}, "apiKey": "k", "secret": "c2VjcmV0", "enableRateLimit": False}
-        )
+        instance = private(url, lease)
         sessions.lend(instance, large=False)
-        instance.lease, instance.nonces = lease, Counted()
+        instance.nonces = Counted()
         for way in (instance.ask, None):
             instance.ask, lease.revoked = way, ""
             await clone(instance).privatePostBalanceEx()
@@ -223,40 +222,69 @@ def test_a_request_of_a_loop_that_was_replaced_is_not_signed() -> None:
     assert numbers == [1, 2], "and no number was used up for it"
 
 
-@pytest.mark.parametrize("moment", ["while it was signed", "while it was connected", "before it was written"])
-def test_a_request_is_not_written_when_its_loop_hung_and_was_replaced(moment: str) -> None:
-    async def ask(url: str) -> None:
-        lease = Lease()
-        sessions = Sessions(lease)
-        instance = strict_class(ccxt.kraken)(
-            {"urls": {"api": {"private": url}}, "apiKey": "k", "secret": "c2VjcmV0", "enableRateLimit": False}
-        )
-        sessions.lend(instance, large=False)
-        instance.lease = lease
+def private(url: str, lease: Lease, library: Any = ccxt, **more: Any) -> Any:
+    found = strict_class(library.kraken)(
+        {
+            "urls": {"api": {"private": url, "public": url}},
+            "apiKey": "k",
+            "secret": "c2VjcmV0",
+            "enableRateLimit": False,
+            **more,
+        }
+    )
+    found.lease = lease
+    return found
 
-        def revoke() -> None:
-            lease.revoked = "its event loop hung"
+
+def test_a_call_that_blocks_is_not_sent_when_its_loop_was_replaced_while_it_was_signed() -> None:
+    lease = Lease()
+    with stranger(200, GOOD) as (url, asked):
+        instance = private(url, lease, blocking)
 
         def nonce() -> int:
-            if moment == "while it was signed":
-                revoke()
-            elif moment == "while it was connected":
-                asyncio.get_running_loop().call_soon(revoke)
+            lease.revoked = "its event loop hung"
             return 1
 
         instance.nonce = nonce
-        if moment == "before it was written":
-            connect = instance.session.connector.connect
+        with pytest.raises(Revoked, match="its event loop hung"):
+            instance.privatePostBalanceEx()
+    assert asked.asked == []
 
-            async def connected(*given: Any, **named: Any) -> Any:
-                found = await connect(*given, **named)
-                # The next turn of the loop, which is the one in which a body may be written.
-                revoke()
-                return found
 
-            instance.session.connector.connect = connected
+@pytest.mark.parametrize(
+    ("method", "moment"),
+    [
+        ("publicGetAssets", "while it was connected"),
+        ("privatePostBalanceEx", "while it was connected"),
+        # Without a body nothing lies between the connection and the request.
+        ("privatePostBalanceEx", "before it was written"),
+    ],
+)
+def test_a_request_is_not_written_when_its_loop_hung_and_was_replaced(method: str, moment: str) -> None:
+    async def ask(url: str) -> None:
+        lease = Lease()
+        sessions = Sessions(lease)
+        instance = private(url, lease)
+        sessions.lend(instance, large=False)
+        connector = instance.session.connector
+        connect, create = connector.connect, connector._create_connection
+
+        async def created(*given: Any, **named: Any) -> Any:
+            found = await create(*given, **named)
+            lease.revoked = "its event loop hung"
+            return found
+
+        async def connected(*given: Any, **named: Any) -> Any:
+            found = await connect(*given, **named)
+            lease.revoked = "its event loop hung"
+            return found
+
+        if moment == "while it was connected":
+            connector._create_connection = created
+        else:
+            connector.connect = connected
         with pytest.raises((Revoked, ccxt.NetworkError)):
-            await instance.privatePostBalanceEx()
+            await getattr(instance, method)()
         await sessions.close()
 
     with stranger(200, GOOD) as (url, asked):
