@@ -65,9 +65,12 @@ def wait_for(started: Future[T], loop: Loop, patience_s: float, *, watched: bool
     """
     for step_s in _steps(patience_s, watched=watched):
         turned = _turned(loop)
-        concurrent.futures.wait({started}, timeout=step_s)
-        if started.done():
-            return started.result()
+        try:
+            # Not `wait`, which does not notice that a loop which was given up has cancelled it.
+            return started.result(step_s)
+        except concurrent.futures.TimeoutError:
+            if started.done():
+                return started.result()
         _check(turned, watched=watched and step_s == ALLOWANCE_S)
     raise concurrent.futures.TimeoutError
 
