@@ -24,7 +24,16 @@ from brokerwatch.exchanges.adapter import (
 )
 from brokerwatch.exchanges.balances import Code, FetchedBalance, add, stated_hold
 from brokerwatch.exchanges.candles import TIMEFRAMES, candle, newest, word_for
-from brokerwatch.exchanges.envelope import UnprovenAnswer, listing, mapping, number, positive, short, text
+from brokerwatch.exchanges.envelope import (
+    UnprovenAnswer,
+    listing,
+    mapping,
+    named,
+    number,
+    positive,
+    short,
+    text,
+)
 from brokerwatch.exchanges.faults import (
     AUTH,
     BUG,
@@ -210,7 +219,7 @@ def accounts_page(
         if wallet and apart is None:
             continue
         available = mapping(row.get("available_balance"), "available_balance")
-        currency = text(available.get("currency"), "available_balance.currency")
+        currency = named(available.get("currency"), "available_balance.currency")
         free = stated_hold(available, "value", currency)
         hold = mapping(row.get("hold"), f"hold of {currency}")
         used = stated_hold(hold, "value", currency)
@@ -249,15 +258,24 @@ def _wallet(row: Mapping[str, Any]) -> str:
     if kind not in COUNTED:
         raise UnprovenAnswer(f"an account is of a type that we do not know: {short(kind)}")
     platform = "" if row.get("platform") is None else text(row["platform"], "platform of an account")
+    if not platform.startswith(_PLATFORM) and platform:
+        raise UnprovenAnswer(f"platform of an account is {short(platform)}")
     if platform and platform not in SPOT:
-        return PLATFORMS.get(platform, platform.removeprefix("ACCOUNT_PLATFORM_").lower())
+        return PLATFORMS.get(platform, platform.removeprefix(_PLATFORM).lower())
     for key, wallet in _NOT_READY_BY:
         if not isinstance(row.get(key), bool | None):
             raise UnprovenAnswer(f"{key} of an account is {short(row[key])}")
         if row.get(key) is False:
             return wallet
-    return "" if row.get("deleted_at") in (None, "") else "deleted"
+    deleted = row.get("deleted_at")
+    if deleted in (None, ""):
+        return ""
+    if not isinstance(deleted, str) or not deleted[:4].isdigit():
+        raise UnprovenAnswer(f"deleted_at of an account is {short(deleted)}")
+    return "deleted"
 
+
+_PLATFORM: Final = "ACCOUNT_PLATFORM_"
 
 _NOT_READY_BY: Final = (("active", "inactive"), ("ready", "not ready"))
 """Keys that say whether an account may be used and traded from, and the wallet that it is otherwise."""

@@ -47,6 +47,18 @@ def text(value: object, what: str) -> str:
     return value
 
 
+NO_NAMES: Final = frozenset({"", "null", "none", "nan", "undefined", "infinity"})
+"""What programs write in place of a name that they do not have, in small letters."""
+
+
+def named(value: object, what: str) -> str:
+    """The name of a currency. Raises UnprovenAnswer, also for what stands in place of a name."""
+    found = text(value, what)
+    if found.lower() in NO_NAMES:
+        raise UnprovenAnswer(f"{what} is {short(value)}, which is no name")
+    return found
+
+
 def number(value: object, what: str) -> Decimal:
     """A finite number, exactly. Raises UnprovenAnswer."""
     try:

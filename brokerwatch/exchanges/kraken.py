@@ -181,11 +181,12 @@ def holdings(answer: object, code: Code) -> dict[str, Holding]:
         if asset == FEE_CREDITS or suffix == PENDING:
             continue
         row = mapping(entry, f"result.{asset}")
-        total = stated_amount(row, "balance", asset)
+        # What is staked or earns cannot be owed.
+        total = (stated_hold if suffix else stated_amount)(row, "balance", asset)
         held = stated_hold(row, "hold_trade", asset)
         credit = NOTHING
         if "credit" in row or "credit_used" in row:
-            credit = less(stated_amount(row, "credit", asset), stated_amount(row, "credit_used", asset))
+            credit = less(stated_hold(row, "credit", asset), stated_hold(row, "credit_used", asset))
         if suffix in BOUND:
             term = TERM.fullmatch(base)
             staked = code(base if term is None else term["code"])
@@ -206,7 +207,7 @@ def pending(answer: object, code: Code) -> dict[str, dict[str, Holding]]:
     for asset, entry in result_of(answer).items():
         base, _, suffix = asset.partition(".")
         if suffix == PENDING:
-            total = stated_amount(mapping(entry, f"result.{asset}"), "balance", asset)
+            total = stated_hold(mapping(entry, f"result.{asset}"), "balance", asset)
             add(found, code(base), free=NOTHING, used=total, total=total)
     return {PENDING.lower(): found} if found else {}
 

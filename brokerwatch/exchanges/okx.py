@@ -28,6 +28,7 @@ from brokerwatch.exchanges.envelope import (
     UnprovenAnswer,
     listing,
     mapping,
+    named,
     number,
     positive,
     short,
@@ -196,7 +197,7 @@ def holdings(answer: object, code: Code) -> dict[str, Holding]:
             _stated(detail, "availEq") for detail in details
         )
         for detail in details:
-            currency = text(detail.get("ccy"), "ccy")
+            currency = named(detail.get("ccy"), "ccy")
             if currency in seen:
                 raise UnprovenAnswer(f"{currency} comes twice in one account")
             seen.add(currency)
@@ -215,8 +216,9 @@ def _amounts(detail: Mapping[str, Any], currency: str, *, by_equity: bool) -> di
     left = less(total, free) if used is None else used
     if min(free, total, left) < 0 and (not (owes or loses) or total < 0 < free):
         raise UnprovenAnswer(f"{currency} has {free} free of a total of {total}, and states no debt")
-    if by_equity and not _stated(detail, "availEq"):
-        return {"free": None, "used": used, "total": total}
+    if by_equity and (used is None or not _stated(detail, "availEq")):
+        # Beside margin the one is not what the other leaves.
+        return {"free": free if _stated(detail, "availEq") else None, "used": used, "total": total}
     return {"free": free, "used": left if left >= 0 else None, "total": total}
 
 
@@ -230,7 +232,7 @@ def funding_holdings(answer: object, code: Code) -> dict[str, Holding]:
     seen: set[str] = set()
     for entry in data_of(answer):
         row = mapping(entry, "a row of data")
-        currency = text(row.get("ccy"), "ccy")
+        currency = named(row.get("ccy"), "ccy")
         if currency in seen:
             raise UnprovenAnswer(f"{currency} comes twice in one account")
         seen.add(currency)

@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, cast
 
 from brokerwatch.exchanges.balances import Code
-from brokerwatch.exchanges.envelope import UnprovenAnswer, exact, number, short
+from brokerwatch.exchanges.envelope import NO_NAMES, UnprovenAnswer, exact, number, short
 from brokerwatch.exchanges.row_forms import EACH, ITSELF, NAMED, Columns, Flat, Form, Forms, Key, Rows, Typed
 from brokerwatch.messages import total
 from brokerwatch.messages.balance import known_total
@@ -151,7 +151,7 @@ def _listed(form: Rows, answer: object) -> list[tuple[object, _Row]] | None:
         key, value = form.only
         kinds = [_at(row, key) for _, row in places]
         for kind in kinds:
-            if not isinstance(kind, str) or kind.lower() in _NO_NAMES:
+            if not isinstance(kind, str) or kind.lower() in NO_NAMES:
                 raise UnprovenAnswer(f"{key} of a row is {short(kind)}")
         if value in kinds:
             places = [place for place, kind in zip(places, kinds, strict=True) if kind == value]
@@ -237,7 +237,7 @@ def _typed(form: Typed, answer: object) -> list[tuple[object, _Row]] | None:
         if not _is_row(row):
             raise UnprovenAnswer(f"a row of the balance is {short(row)}")
         name, kind = _named(_at(row, form.code)), _at(row, form.kind)
-        if not isinstance(kind, str) or kind.lower() in _NO_NAMES:
+        if not isinstance(kind, str) or kind.lower() in NO_NAMES:
             raise UnprovenAnswer(f"{form.kind} of {name[:40]} is {short(kind)}")
         if kind in amounts.setdefault(name, {}):
             raise UnprovenAnswer(f"{name[:40]} comes twice in one answer")
@@ -302,15 +302,11 @@ def _part(answer: object, row: object, key: Key) -> object:
     return _at(answer, key[1:]) if isinstance(key, str) and key.startswith("/") else _at(row, key)
 
 
-_NO_NAMES: Final = frozenset({"", "null", "none", "nan", "undefined", "infinity"})
-"""What programs write in place of a name that they do not have."""
-
-
 def _named(value: object) -> str:
     """The name of a row; an exchange may name a currency by a number."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if not isinstance(value, str) or value.lower() in _NO_NAMES:
+    if not isinstance(value, str) or value.lower() in NO_NAMES:
         raise UnprovenAnswer(f"a row of the balance has no name: it is {short(value)}")
     return value
 

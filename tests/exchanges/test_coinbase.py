@@ -144,6 +144,10 @@ def test_an_account_of_coinbase_that_is_not_ready_and_has_nothing_states_that_th
     "broken",
     [
         {"platform": 7},
+        {"platform": "NaN"},
+        {"deleted_at": True},
+        {"deleted_at": "NaN"},
+        {"available_balance": {"value": "1", "currency": "NaN"}},
         {"platform": ""},
         {"platform": None},
         {"type": None},

@@ -140,6 +140,26 @@ def test_a_tokenized_stock_of_kraken_is_told_under_its_own_name() -> None:
     assert found["AAPLx"] == held("1", "0", "1")
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"credit": "1", "credit_used": "-1"},
+        {"credit": "-1", "credit_used": "0"},
+        {"hold_trade": "-1"},
+    ],
+    ids=repr,
+)
+def test_less_than_nothing_at_kraken_that_would_make_more_free_proves_nothing(row: dict[str, str]) -> None:
+    with pytest.raises(UnprovenAnswer, match="is negative"):
+        kraken({"error": [], "result": {"ZUSD": {"balance": "5", "hold_trade": "0", **row}}})
+
+
+@pytest.mark.parametrize("asset", ["DOT28.S", "USD.F", "ETH2.B"])
+def test_what_is_staked_or_earns_at_kraken_cannot_be_owed(asset: str) -> None:
+    with pytest.raises(UnprovenAnswer, match="is negative"):
+        kraken({"error": [], "result": {asset: {"balance": "-1", "hold_trade": "0"}}})
+
+
 def test_pending_money_of_kraken_lies_apart() -> None:
     answer = rows(ZUSD="3", USD__HOLD="50", ETH__HOLD="2")
     assert kraken(answer) == {"ZUSD": held("3", "0", "3")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 import pytest
@@ -75,7 +76,7 @@ def test_okx_that_states_an_equity_of_zero_means_zero() -> None:
 
 @pytest.mark.parametrize("empty", ["", None], ids=repr)
 def test_okx_without_a_frozen_amount_holds_what_is_not_free(empty: object) -> None:
-    detail = okx_detail("USDT", frozenBal=empty, availEq="1")
+    detail = okx_detail("USDT", frozenBal=empty, availEq="", availBal="1")
     assert okx({**OKX, "data": [{"details": [detail]}]}) == {"USDT": held("1", "4", "5")}
 
 
@@ -103,8 +104,22 @@ def test_less_than_nothing_at_okx_without_a_debt_proves_nothing(wrong: dict[str,
 def test_a_debt_or_a_loss_that_okx_states_is_read(owed: dict[str, object]) -> None:
     detail = okx_detail("USDT", eq="-2", availEq="0", frozenBal="0", **owed)
     assert okx({**OKX, "data": [{"details": [detail]}]}) == {"USDT": held("0", "0", "-2")}
-    detail = okx_detail("USDT", eq="2", availEq="3", frozenBal="", **owed)
+    detail = okx_detail("USDT", eq="2", availEq="", availBal="3", frozenBal="", **owed)
     assert okx({**OKX, "data": [{"details": [detail]}]})["USDT"].used is None
+
+
+@pytest.mark.parametrize("name", ["NaN", "null", "", None, 7, {}])
+def test_a_row_of_okx_without_a_name_proves_nothing(name: object) -> None:
+    with pytest.raises(UnprovenAnswer, match="ccy is"):
+        okx({**OKX, "data": [{"details": [okx_detail("USDT"), okx_detail("BTC", ccy=name)]}]})
+    with pytest.raises(UnprovenAnswer, match="ccy is"):
+        okx_wallet({"ccy": name, "bal": "5", "availBal": "3", "frozenBal": "2"})
+
+
+def test_what_is_used_at_okx_beside_margin_is_not_what_is_left_of_the_equity() -> None:
+    detail = okx_detail("USDT", availEq="1", frozenBal="")
+    found = okx({**OKX, "data": [{"adjEq": "9", "details": [detail]}]})["USDT"]
+    assert (found.free, found.used) == (Decimal(1), None)
 
 
 @pytest.mark.parametrize("key", ["bal", "availBal", "frozenBal"])
