@@ -49,6 +49,8 @@ class ExchangeClock:
         self._offset: ClockOffset | None = None
         self._asked_s = float("-inf")
         self._measuring: asyncio.Task[None] | None = None
+        self._in_vain = False
+        """Whether an order has waited for a measurement that did not come."""
 
     def deadline(self, wanted_s: float) -> OrderDeadline | None:
         """The deadline of an order that goes out now and shall have `wanted_s` seconds; None: it has none."""
@@ -64,10 +66,14 @@ class ExchangeClock:
         self._measuring = asyncio.create_task(self._measure(self._rule))
 
     async def ready(self) -> None:
-        """Wait for a measurement, if there is none and one is under way; half a second at the most."""
+        """Wait for a measurement, if there is none and one is under way; half a second at the most.
+
+        Where that was in vain, no order waits again until one has succeeded: the exchange may hang.
+        """
         self.refresh()
-        if self._measuring is not None and self.deadline(0.0) is None:
+        if self._measuring is not None and not self._in_vain and self.deadline(0.0) is None:
             await asyncio.wait({self._measuring}, timeout=READY_S)
+            self._in_vain = self.deadline(0.0) is None
 
     def _is_due(self) -> bool:
         now_s, offset = self._clock.up_s(), self._offset
@@ -81,7 +87,7 @@ class ExchangeClock:
             asked_s = self._clock.up_s()
             stated_ms = await self._ask()
             found = measured(int(stated_ms), rule.clock_step_s, asked_s, self._clock.up_s())
-            self._offset = narrowed(self._offset, found)
+            self._offset, self._in_vain = narrowed(self._offset, found), False
         except (BrokerwatchError, TypeError, ValueError) as error:
             # It is only a help: orders go without a deadline then.
             _log.debug("the clock of the exchange is not known: %s", error)

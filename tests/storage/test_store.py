@@ -17,7 +17,7 @@ from brokerwatch.messages import Reason
 from brokerwatch.storage import store as store_module
 from brokerwatch.storage.backlog import Batch
 from brokerwatch.storage.health_record import LARGEST_US
-from brokerwatch.storage.records import Hold, KeyState, SentOrder, Transition
+from brokerwatch.storage.records import Hold, KeyState, OrderEvent, SentOrder, Transition
 from brokerwatch.storage.store import PAGE, Store
 from brokerwatch.storage.tables import VERSION
 from tests.support.postgres import PostgreSQL
@@ -287,6 +287,45 @@ def test_orders_are_remembered_until_it_is_known_what_became_of_them(url: str, o
     again = replace(first, sent_us=40)
     store.write(Batch(orders={("k", "one"): again, ("k", "two"): None, ("k", "unheard of"): None}))
     assert store.load().orders == {"k": (again,), "other": (others,)}
+
+
+def test_the_lives_of_orders_are_only_added_to_and_read_like_the_history(url: str, opened: Opener) -> None:
+    def event(at_us: int, state: str, broker: str = "a", **values: str) -> OrderEvent:
+        return OrderEvent(
+            at_us, broker, "kraken", f"id-{broker}", "O-1", "BTC/USD", "sell", "0.5", "", state, **values
+        )
+
+    sent, taken = event(1, "sent"), event(2, "accepted")
+    filled = event(4, "filled", filled_base="0.5", average_price="6E+4", fee="0.1", fee_currency="USD")
+    other = event(3, "refused", "b", detail="why: 'Ω'")
+    store = opened(url)
+    written = Batch()
+    written.order_events.extend((sent, taken, other))
+    store.write(written)
+    written.order_events.append(filled)
+    store.write(written)  # an answer that was lost: the first three are there once
+    assert list(store.order_events()) == [sent, taken, other, filled]
+    assert list(store.order_events(broker="a", limit=2)) == [taken, filled]
+    assert list(opened(url).order_events(since_us=3)) == [other, filled]
+    assert list(store.history()) == []
+
+
+def test_a_database_of_the_second_version_gets_a_place_for_the_lives_of_orders(
+    url: str, opened: Opener, request: pytest.FixtureRequest
+) -> None:
+    opened(url).write(batch(lines=(line(1),)))
+    back = ("DROP TABLE brokerwatch_order_event", "UPDATE brokerwatch_schema SET version = 2")
+    for statement in back:
+        if url.startswith("sqlite"):
+            with (
+                contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection,
+                connection,
+            ):
+                connection.execute(statement)
+        else:
+            request.getfixturevalue("postgresql").execute(statement)
+    store = opened(url)
+    assert (list(store.order_events()), list(store.history())) == ([], [line(1)])
 
 
 def test_a_database_of_the_first_version_gets_a_place_for_orders_and_keeps_the_rest(
