@@ -17,6 +17,7 @@ from brokerwatch.health import stated
 from brokerwatch.health.state_machine import Health
 from brokerwatch.health.stated import NO_DOUBTS, Doubts, Fill, Unconfirmed
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding
+from brokerwatch.messages.balance import MAX_CURRENCIES
 from brokerwatch.storage.health_record import carried_over, read, written
 from tests.support.answers import held
 from tests.support.strategies import examples
@@ -111,6 +112,17 @@ def test_a_currency_that_held_nothing_is_not_doubted() -> None:
     account.read(answer(10.0, BTC="2"))
     assert account.doubted() == set()
     assert account.of("USD") is None
+
+
+def test_what_is_bound_or_owed_is_doubted_too_and_the_staked_part_stays_known() -> None:
+    account = Account()
+    before = {"USD": held("-3", "3", "0"), "DOT": held("1", "4", "5", staked="4"), "BTC": held("1", "0", "1")}
+    account.read(Balance(holdings=before, as_of=moment(0.0)))
+    account.read(answer(1.0, BTC="1"))
+    assert account.doubted() == {"USD", "DOT"}
+    dot = account.of("DOT")
+    assert dot is not None
+    assert (dot.total, dot.staked) == (Decimal(5), Decimal(4))
 
 
 @pytest.mark.parametrize("amount", ["0", "100", "7"])
@@ -275,6 +287,14 @@ def test_an_answer_from_before_a_fill_does_not_take_its_explanation_away() -> No
     assert account.doubted() == set()
 
 
+def test_fills_add_up_over_answers_that_leave_the_coin_out() -> None:
+    account = known(USD="100", BTC="2")
+    for seconds, doubted in ((5.0, {"BTC"}), (10.0, set[str]())):
+        account.doubts = account.doubts.filled(sold("1"), moment(seconds))
+        account.read(answer(seconds + 1.0, USD="100"))
+        assert account.doubted() == doubted
+
+
 def test_a_sum_that_agrees_explains_what_it_counted_before_and_nothing_else() -> None:
     account = Account()
     account.read(made(0.0, {"USD": "100", "BTC": "2", "XYZ": "5"}, summed="USD BTC"))
@@ -365,8 +385,11 @@ def test_an_empty_answer_from_before_the_last_known_is_an_error_that_proves_noth
 def test_more_currencies_than_one_account_can_have_are_an_error() -> None:
     account = Account()
     account.read(made(0.0, {f"A{number}": "1" for number in range(3_000)}))
-    found = account.read(made(1.0, {f"B{number}": "1" for number in range(3_000)}))
+    found = account.read(made(1.0, {f"B{number}": "1" for number in range(1_001)}))
     assert isinstance(found, Fault)
+    found = account.read(made(2.0, {f"B{number}": "1" for number in range(1_000)}))
+    assert isinstance(found, Balance)
+    assert len(found.holdings) == MAX_CURRENCIES == 4_000
 
 
 # Every history of a small account, and random ones of a larger one --------------------------------
@@ -424,8 +447,10 @@ KINDS: Final = {Balance: "balance", Fault: "fault", Unconfirmed: "unconfirmed"}
 def test_any_history_leads_to_what_all_of_it_says(every_s: float, longest: int) -> None:
     waiting: list[tuple[Account, list[Happened], str]] = [(Account(), [], "")]
     ends: set[tuple[str, str]] = set()
+    looked_at = 0
     while waiting:
         account, history, outcome = waiting.pop()
+        looked_at += 1
         found, bitcoin = expected(history)
         assert outcome == found, history
         ends.add((outcome, bitcoin))
@@ -450,6 +475,7 @@ def test_any_history_leads_to_what_all_of_it_says(every_s: float, longest: int) 
             waiting.append((after, [*history, (what, seconds)], said))
     assert {bitcoin for _, bitcoin in ends} == {"unknown", "known", "doubted", "gone"}
     assert {outcome for outcome, _ in ends} == {"", "balance", "fault", "unconfirmed"}
+    assert looked_at == (6 ** (longest + 1) - 1) // 5
 
 
 CODES: Final = ("USD", "BTC", "ETH", "XYZ")
@@ -547,3 +573,9 @@ def test_what_is_remembered_late_puts_in_doubt_what_the_newer_balance_leaves_out
     _, found = stated.judged(health.doubts, answer(36.0, ETH="1"), health.balance)
     assert isinstance(found, Balance)
     assert set(found.holdings) == {"ETH", "USD"}, "the count goes on"
+    own = known(ETH="1", XYZ="3")
+    own.read(answer(30.0, ETH="1"))
+    assert own.last is not None
+    newest, doubts = stated.recalled(own.doubts, own.last, before.doubts, before.last)
+    assert set(doubts.missing) == {"USD", "BTC", "XYZ"}, "and what is in doubt here stays so"
+    assert {code for code, it in newest.holdings.items() if it.free is None} == {"USD", "BTC", "XYZ"}
