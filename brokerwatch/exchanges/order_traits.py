@@ -173,6 +173,9 @@ COST_AS_PARAMETER: Final = frozenset({"backpack", "btse", "cryptomus", "indodax"
 NO_COST: Final = frozenset({"bitrue"})
 """Exchanges that ccxt says buy by cost and that do so in other markets than spot alone."""
 
+LISTED_WITH_KEY: Final = frozenset({"alpaca", "mudrex"})
+"""Exchanges that list their markets only to a key."""
+
 _NO_MARKET_ORDERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "derive": "a market order there takes a price",

@@ -72,9 +72,10 @@ class Instances:
             for credential in CREDENTIALS:
                 if hasattr(made, CCXT_NAMES.get(credential, credential)):
                     setattr(made, CCXT_NAMES.get(credential, credential), "")
-        # Prices and steps as they were written; markets of its own, that no other instance changes.
+        # Prices and steps as they were written; markets of its own, that no other instance changes. Some
+        # exchanges have no list that could be asked for: ccxt has their markets built in.
         made.number = str
-        made.markets = None
+        made.markets = made.describe().get("markets")
         made.lease = loop.lease
         return made
 

@@ -24,6 +24,7 @@ import ccxt.async_support as ccxt
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
 from brokerwatch.errors import ConfigError, Problem
+from brokerwatch.exchanges.order_traits import LISTED_WITH_KEY
 from brokerwatch.exchanges.rate_limit import STAND_IN, Budget
 from brokerwatch.exchanges.registry import FAMILIES, profile_of
 from brokerwatch.gateway.address import Address, address_key
@@ -124,7 +125,8 @@ class Gateway:
         )
         if spec.instance is None:
             self._connections.append(connection)
-        venue = self._venue(spec, family, loop, blocks=blocks)
+        signed = (connection, lane) if spec.exchange in LISTED_WITH_KEY else None
+        venue = self._venue(spec, family, loop, signed, blocks=blocks)
         asks = venue.clock.refresh if spec.trading else _nothing
         account = BalanceReader(spec, connection, lane, self._clock, asks)
         source = AsyncSource(
@@ -168,11 +170,24 @@ class Gateway:
 
         return let_go
 
-    def _venue(self, spec: BrokerSpec, family: str, loop: Loop, *, blocks: bool) -> Venue:
-        """What is public about this broker's exchange; accounts at one address share it."""
+    def _venue(
+        self,
+        spec: BrokerSpec,
+        family: str,
+        loop: Loop,
+        signed: tuple[Connection, Lane] | None,
+        *,
+        blocks: bool,
+    ) -> Venue:
+        """What is public about this broker's exchange; accounts at one address share it.
+
+        Where the list of markets takes a key, `signed` asks for it, and only the accounts of that key share.
+        """
         own = spec.instance
         where = json.dumps(dict(spec.ccxt), sort_keys=True, default=repr)
         name = f"{spec.exchange} {where}" if own is None else f"instance {id(own)}"
+        if signed is not None:
+            name = f"{name} {signed[1].fingerprint}"
         if name not in self._venues:
             blank = replace(spec, credentials=MappingProxyType({}), exchange=spec.exchange, instance=None)
             # Not on the thread of the key: a list of markets must not hold up an order.
@@ -185,7 +200,8 @@ class Gateway:
             )
             if own is None:
                 self._connections.append(connection)
-            venue = Venue(connection, self._clock, spec.fetch_deadline_s, self._address(spec, family))
+            address = self._address(spec, family)
+            venue = Venue(connection, self._clock, spec.fetch_deadline_s, address, signed)
             former = self._former_venues.pop(name, None)
             if former is not None:
                 venue.go_on_from(former)

@@ -20,8 +20,10 @@ from brokerwatch.exchanges.markets import products_from
 from brokerwatch.exchanges.registry import adapter_for, profile_of
 from brokerwatch.exchanges.symbols import Products
 from brokerwatch.gateway.address import Address
+from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.gateway.exchange_clock import ExchangeClock
+from brokerwatch.gateway.lane import Lane
 from brokerwatch.log import logger
 from brokerwatch.messages import Candle, Fault, FaultKind, Product
 from brokerwatch.messages.trading import Status
@@ -47,13 +49,23 @@ PRICE_OLDEST_S: Final = 3_600.0
 class Venue:
     """Asks one exchange for what is public there. Everything but `known` belongs to the loop's thread."""
 
-    def __init__(self, connection: Connection, clock: Clock, deadline_s: float, address: Address) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        clock: Clock,
+        deadline_s: float,
+        address: Address,
+        signed: tuple[Connection, Lane] | None = None,
+    ) -> None:
+        """`signed`: the account's own connection and lane, where the exchange lists its markets only to a
+        key. Then the venue is of that key alone."""
         self.known: Products | None = None
         """The markets, once they were loaded; any thread may look."""
         self._connection = connection
         self._clock = clock
         self._deadline_s = deadline_s
         self._address = address
+        self._signed = signed
         self._loaded_s = float("-inf")
         self._loading: asyncio.Task[Products] | None = None
         self.clock = ExchangeClock(
@@ -102,9 +114,26 @@ class Venue:
             self._loaded_s = self._clock.up_s() - MARKETS_KEPT_S + MARKETS_RETRY_S
             _log.warning("the markets were not loaded again, the old ones are used: %s", trouble)
 
+    @property
+    def lists_with_key(self) -> bool:
+        """Whether the list of markets is asked for with the key of an account."""
+        return self._signed is not None
+
     async def _load(self) -> Products:
-        fresh = self._connection.copy()
-        markets = await self._answered(fresh, fresh.call("load_markets", True), MARKETS_DEADLINE_S)
+        if self._signed is None:
+            fresh = self._connection.copy()
+            markets = await self._answered(fresh, fresh.call("load_markets", True), MARKETS_DEADLINE_S)
+        else:
+            fresh, lane = self._signed[0].copy(), self._signed[1]
+            try:
+                async with lane.turn():
+                    markets = await answered(fresh, fresh.call("load_markets", True), MARKETS_DEADLINE_S)
+            except Refrained as refrained:
+                raise CouldNotAsk(refrained.outcome.why) from None
+            except CouldNotAsk as error:
+                if error.fault is not None:
+                    lane.note(error.fault)
+                raise
         try:
             instance = fresh.used
             found = Products(products_from(markets, instance.precisionMode), str(instance.id))

@@ -119,7 +119,7 @@ class Reachability:
             _answer(venue.status()) if venue.says_its_status else _nothing(),
         )
         markets: int | Fault | None = None
-        if timing is None and status is None:
+        if timing is None and status is None and not venue.lists_with_key:
             # Somehow it must be heard of all the same.
             listed = await _answer(venue.products())
             markets = listed if listed is None or isinstance(listed, Fault) else len(listed.by_symbol)

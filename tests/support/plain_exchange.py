@@ -37,6 +37,8 @@ class PlainExchange(ThreadingHTTPServer):
         self.routes: Final = dict(routes)
         self.requests: Final[list[tuple[str, str]]] = []
         """The method with the path, and the body, of each request."""
+        self.headers: Final[list[dict[str, str]]] = []
+        """The headers of each request."""
 
     @property
     def url(self) -> str:
@@ -62,6 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         request = f"{self.command} {self.path}"
         server.requests.append((request, body))
+        server.headers.append(dict(self.headers.items()))
         route = next((found for part, found in server.routes.items() if fits(part, request)), NOTHING)
         status, answer = route(body) if callable(route) else route
         data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
