@@ -22,7 +22,7 @@ LEGAL: Final = 451
 _STATUSES: Final = frozenset({None, 401, 403, 405, 406, 409, 429, 451, 503})
 """Statuses under which a firewall refuses. None: the status of the answer is not known. A page with another
 status, such as Cloudflare's 520, is about a server behind it that does not answer."""
-_ALWAYS: Final = frozenset({None, 401, 403, 405, 406, 409, 451})
+_ALWAYS: Final = frozenset({401, 403, 405, 406, 409, 451})
 """Those under which the name of the network on a page is enough."""
 
 _OF_JSON: Final = frozenset({200, 400})
@@ -85,7 +85,7 @@ def blocked(status: int | None, body: str, headers: Mapping[str, str]) -> str:
     is_json = text.lstrip().startswith(("{", "["))
     if status not in _STATUSES and not (is_json and status in _OF_JSON):
         return ""
-    of_a_part = is_json and bool(_ONE_MARKET.search(text))
+    of_a_part = (is_json or status is None) and bool(_ONE_MARKET.search(text))
     if _COUNTRY.search(text) and not of_a_part:
         return f"{UNSERVED}{_by(text, headers)}"
     if status == LEGAL and not of_a_part:

@@ -298,7 +298,8 @@ def _pause_s(
 
 
 def _text(failure: Failure) -> str:
-    return failure.body[:MAX_SEARCHED]
+    """The answer; the exception's own text, which quotes it, where the answer itself is not known."""
+    return (failure.body or failure.text)[:MAX_SEARCHED]
 
 
 def _said(failure: Failure, words: FaultWords) -> str:

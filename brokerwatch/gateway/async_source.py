@@ -15,11 +15,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
-from brokerwatch.clock import Clock
+from brokerwatch.clock import Clock, Instant
 from brokerwatch.exchanges.balances import FetchedBalance, own_balance
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import Failure, classify
 from brokerwatch.gateway.loop import Loop
+from brokerwatch.health.backoff import LONGEST_WAIT_S
 from brokerwatch.health.outcome import Fetching, FetchOutcome, NotAsked, Source
 from brokerwatch.messages import Balance, Fault, FaultKind, Wallet
 
@@ -212,8 +213,13 @@ def callable_source(
     so is anything else that it returns.
     """
 
+    pause: list[NotAsked] = []
+
     async def read(deadline_s: float) -> FetchedBalance:
         del deadline_s  # the loop ends it in time
+        for asked_for in pause:
+            if asked_for.locked_until is not None and clock.up_s() < asked_for.locked_until.up_s:
+                raise Refrained(asked_for)
         answer = fetch()
         if not inspect.isawaitable(answer):
             raise TypeError(
@@ -224,6 +230,13 @@ def callable_source(
     async def explain(error: BaseException) -> Fault:
         if isinstance(error, UnprovenAnswer):
             return Fault(FaultKind.BAD_RESPONSE, str(error))
-        return classify(Failure.of(error))
+        now = clock.now()
+        fault = classify(Failure.of(error), wall_s=now.wall_us / 1_000_000)
+        if fault.retry_after_s > LONGEST_WAIT_S:
+            # There is no lane that would keep so long a pause.
+            seconds = fault.retry_after_s
+            until = Instant(now.wall_us + round(seconds * 1_000_000), now.up_s + seconds)
+            pause[:] = [NotAsked(fault.detail, until)]
+        return fault
 
     return AsyncSource(loop, read, explain, clock)

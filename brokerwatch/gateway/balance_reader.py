@@ -127,6 +127,7 @@ class BalanceReader:
             return Wallet(holdings=None, as_of=None, trouble=f"network: no answer within {allowed_s:.1f} s")
         except Exception as error:  # noqa: BLE001 - whatever it is, the main balance was read
             fault = self._connection.fault(error)
+            self._lane.address.note(fault)
             # It pauses by itself: its own limit must not stop the balance.
             refused = fault.kind in (FaultKind.AUTH, FaultKind.PERMISSION)
             pause_s = REFUSED_AGAIN_S if refused else fault.retry_after_s

@@ -114,3 +114,16 @@ def test_the_exchanges_own_words_go_before_those_of_a_firewall(family: str) -> N
         "okx": '{"code":"50111","x":"cloudflare: restricted location"}',
     }[family]
     assert fault_of(Failure(status=403, body=own, family=family)).kind is FaultKind.AUTH
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("x GET https://api.x 403 Forbidden <title>Attention Required! | Cloudflare", FaultKind.BLOCKED),
+        ('x {"msg":"Service unavailable from a restricted location"}', FaultKind.BLOCKED),
+        ("x GET https://api.x 520 <title>cloudflare: unknown error", FaultKind.EXCHANGE_DOWN),
+        ('x {"msg":"this coin is not available: restricted region"}', FaultKind.EXCHANGE_DOWN),
+    ],
+)
+def test_an_exception_of_which_only_the_text_is_known_says_it_too(text: str, kind: FaultKind) -> None:
+    assert fault_of(Failure(classes=("ExchangeNotAvailable",), text=text)).kind is kind

@@ -8,20 +8,22 @@ import http.server
 import logging
 import resource
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import ModuleType
 from typing import ClassVar
 
+import ccxt
 import pytest
 
 from brokerwatch import BalanceUnknown, BrokerSpec, Listener
 from brokerwatch.exchanges import coinbase as coinbase_adapter
 from brokerwatch.exchanges import kraken as kraken_adapter
-from brokerwatch.messages import FaultKind
+from brokerwatch.messages import FaultKind, Reason
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
-from tests.support.clusters import Till, cluster_of, simulated_spec, wait_for_reading
+from tests.support.clusters import Till, cluster_of, simulated_spec, until, wait_for_reading
 
 
 @pytest.mark.parametrize("make", [SimulatedKraken, SimulatedCoinbase, SimulatedOkx])
@@ -355,3 +357,21 @@ def test_an_answer_that_reads_as_the_last_proof_is_not_taken_apart_again_and_eve
         for amount_now in ("49", "50"):
             exchange.set_balance({"USDC": (amount_now, "0")})
             assert broker.get_account_balance() == int(amount_now)
+
+
+def test_a_callable_that_was_told_when_to_ask_again_is_not_called_before() -> None:
+    called: list[float] = []
+
+    async def fetch() -> dict[str, str]:
+        called.append(time.time())
+        until_ms = round((time.time() + 600) * 1_000)
+        raise ccxt.DDoSProtection(f'binance {{"code":-1003,"msg":"IP banned until {until_ms}."}}')
+
+    spec = BrokerSpec("mine", fetch=fetch, poll_interval_s=0.1)
+    with cluster_of(spec) as cluster:
+        broker = cluster.broker("mine")
+        until(lambda: broker.reading().reason is Reason.LOCKED_OUT)
+        for _ in range(3):
+            with pytest.raises(BalanceUnknown):
+                broker.get_account_balance()
+        assert len(called) == 1

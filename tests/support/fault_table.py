@@ -576,7 +576,7 @@ def _coinbase() -> Iterator[Row]:
     yield Row(COINBASE, "a real wrong signature", AUTH, credentials_changed("secret"))
     # Coinbase answers a token of another time with the same bare 401 as a wrong key.
     for skew_s in (-3_600.0, -60.0, 300.0, 86_400.0):
-        yield Row(COINBASE, f"a clock {skew_s:+g} s off", AUTH, clock_is_off(skew_s))
+        yield Row(COINBASE, f"a clock {skew_s:+g} s off", CLOCK, clock_is_off(skew_s))
     for fault, kind in NAMED_FAULTS.items():
         yield Row(COINBASE, f"its own {fault}", kind, has_fault(fault))
     for row in _second_pages(account):
