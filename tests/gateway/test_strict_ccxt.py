@@ -290,3 +290,15 @@ def test_a_request_is_not_written_when_its_loop_hung_and_was_replaced(method: st
     with stranger(200, GOOD) as (url, asked):
         asyncio.run(ask(url))
     assert asked.asked == []
+
+
+def test_an_answer_that_is_one_word_passes_where_it_is_a_word_of_the_exchange() -> None:
+    def ask(exchange: str, word: str) -> None:
+        of: Any = getattr(ccxt, exchange)
+        made: Any = strict_class(of)()
+        made.handle_errors(200, "OK", "https://host/info", "POST", {}, word, None, {}, "{}")
+
+    ask("hyperliquid", '"unifiedAccount"')
+    for exchange, word in (("hyperliquid", '"busy"'), ("hyperliquid", ""), ("bybit", '"unifiedAccount"')):
+        with pytest.raises(ccxt.BadResponse):
+            ask(exchange, word)
