@@ -29,7 +29,8 @@ def states_no_row(forms: Forms, answer: object, body: str) -> bool:
     Raises:
         UnprovenAnswer: the lists are empty, and beside them stands a sum that is not zero.
     """
-    empties: frozenset[Key] = _empties(json_text.parsed(body)) if body else frozenset()
+    lists = _LISTS.union(*(getattr(form, "at", ()) for part in forms.together for form in part))
+    empties: frozenset[Key] = _empties(json_text.parsed(body), lists) if body else frozenset()
     if not all(_has_empty_list(alternatives, answer, empties) for alternatives in forms.together):
         return False
     for key, value in _numbers(answer):
@@ -51,8 +52,13 @@ def _has_empty_list(alternatives: tuple[Form, ...], answer: object, empties: fro
     return [] in places and not any(places)
 
 
-def _empties(value: object) -> frozenset[Key]:
-    """The steps of a path that lead to nothing somewhere in an answer: EACH in a list, NAMED in a map."""
+_LISTS: Final[frozenset[Key]] = frozenset({"data", "result", "results", "assets", "balances", "list"})
+"""Keys under which exchanges write the list that ccxt keeps alone. Others, such as that of errors, may always
+be empty."""
+
+
+def _empties(value: object, lists: frozenset[Key]) -> frozenset[Key]:
+    """The steps of a path that lead to nothing under one of these keys: EACH in a list, NAMED in a map."""
     if value == []:
         return frozenset({EACH})
     if value == {}:
@@ -61,8 +67,9 @@ def _empties(value: object) -> frozenset[Key]:
     if isinstance(value, list):
         inner = cast("list[object]", value)
     elif isinstance(value, Mapping):
-        inner = cast("Mapping[str, object]", value).values()
-    return frozenset(step for each in inner for step in _empties(each))
+        held = cast("Mapping[str, object]", value)
+        inner = [each for key, each in held.items() if key in lists or each not in ([], {})]
+    return frozenset(step for each in inner for step in _empties(each, lists))
 
 
 def _numbers(value: object) -> Iterator[tuple[str, Decimal]]:

@@ -99,15 +99,11 @@ def _around(answer: object, body: object) -> list[Mapping[str, Any]]:
 
 
 def _to(part: object, whole: object) -> Iterator[Mapping[str, Any]]:
+    """The maps that lead to a part of an answer, wherever it stands; an empty one may stand in several."""
     if not isinstance(whole, Mapping):
         return
     held = cast("Mapping[str, Any]", whole)
-    for value in held.values():
-        if value == part and isinstance(value, list | Mapping):
-            yield held
-            return
-        inner = list(_to(part, value))
-        if inner:
-            yield from inner
-            yield held
-            return
+    inner = [each for value in held.values() for each in _to(part, value)]
+    yield from inner
+    if inner or any(value == part and isinstance(value, list | Mapping) for value in held.values()):
+        yield held

@@ -24,6 +24,7 @@ EMPTY: Final[dict[str, tuple[str, Any]]] = {
     "binance": ("binance", {"makerCommission": 10, "balances": [], "updateTime": 123456789}),
     "bitget": ("bitget", {"code": "00000", "msg": "success", "data": []}),
     "bitfinex": ("bitfinex", []),
+    "xt": ("xt", {"rc": 0, "mc": "SUCCESS", "ma": [], "result": {"totalUsdtAmount": "0", "assets": []}}),
 }
 UNSTATED: Final[dict[str, tuple[str, Any]]] = {
     "bybit, a sum that denies it": ("bybit", bybit(totalEquity="18070.3")),
@@ -41,6 +42,11 @@ UNSTATED: Final[dict[str, tuple[str, Any]]] = {
     "coincheck without a currency": ("coincheck", {"success": True}),
     "btcbox without a currency": ("btcbox", {"uid": 8, "nameauth": 0, "moflag": 0}),
     "p2b, nothing at all": ("p2b", {}),
+    "xt, another list that is empty": (
+        "xt",
+        {"rc": 0, "mc": "SUCCESS", "ma": [], "result": {"totalUsdtAmount": "0", "assets": {}}},
+    ),
+    "xt, a sum that denies it": ("xt", {"rc": 0, "ma": [], "result": {"totalUsdtAmount": "7", "assets": []}}),
 }
 
 
