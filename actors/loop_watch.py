@@ -69,23 +69,24 @@ class LoopWatch:
             match finding:
                 case Finding.HANGS if not before.hangs:
                     words = f"its event loop, {loop.name}, has not turned for {hung_s:.1f} s"
-                    _log.error("%s: %s", _named(loop.brokers), words)
+                    # Said first: what blocks the loop may be the log, and would block this thread too.
                     yield LoopNews(loop.brokers, finding, words)
+                    _log.error("%s: %s", _named(loop.brokers), words)
                 case Finding.REPLACE:
                     if not self._replace(loop, hung_s):
                         self._views[number] = after.not_replaced(before)
                 case Finding.GIVE_UP:
                     limit = after.replacements
                     words = (
-                        f"its event loop, {loop.name}, hangs, {limit.limit} attempts to replace it within "
-                        f"{limit.window_s:g} s did not help, and it is given up"
+                        f"its event loop, {loop.name}, hangs once more; it was to be replaced {limit.limit} "
+                        f"times within {limit.window_s:g} s, and is given up"
                     )
                     loop.give_up(words)
-                    _log.error("%s: %s", _named(loop.brokers), words)
                     yield LoopNews(loop.brokers, finding, words)
+                    _log.error("%s: %s", _named(loop.brokers), words)
                 case Finding.TURNS if before.hangs:
-                    _log.warning("%s: the event loop %s turns", _named(loop.brokers), loop.name)
                     yield LoopNews(loop.brokers, finding, f"the event loop {loop.name} hung")
+                    _log.warning("%s: the event loop %s turns", _named(loop.brokers), loop.name)
                 case _:
                     pass
 

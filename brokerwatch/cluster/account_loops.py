@@ -50,8 +50,11 @@ class AccountLoop:
         self._take_over = take_over
 
     def turned(self) -> bool:
-        """Whether it has turned since the last call, which asked it to. Never waits."""
-        return self.loop.turned()
+        """Whether it has turned since the last call, which asked it to. Never waits.
+
+        One that was given up never does: it takes no work, although it may wake.
+        """
+        return self.loop.turned() and not self.loop.lost
 
     def replace(self, why: str) -> bool:
         """Have another one take its place. False, and nothing has changed, when none can be started."""

@@ -25,8 +25,8 @@ from brokerwatch.messages import Reason
 LOOKS_A_HEARTBEAT: Final = 2
 FEWEST_LOOKS: Final = 3
 """So many looks in a row must find the same question unanswered, however much time has passed."""
-SLACK_S: Final = 0.5
-"""What the looks themselves may be late, within the time to live."""
+LONGEST_SLACK_S: Final = 0.5
+"""What the looks themselves may be late, within the time to live: a heartbeat, and at most this."""
 HANGS_A_WINDOW: Final = 2 * RESTART_LIMIT
 """The window of the replacements is at least so many times to live: as often can a loop hang within it."""
 
@@ -56,7 +56,7 @@ def patience_s(heartbeat_s: float) -> float:
     It is shorter than the time to live by all that passes before the question and after this patience: so a
     loop that hangs is found within the time to live.
     """
-    return ttl_s(heartbeat_s) - 2 * look_interval_s(heartbeat_s) - SLACK_S
+    return ttl_s(heartbeat_s) - 2 * look_interval_s(heartbeat_s) - min(LONGEST_SLACK_S, heartbeat_s)
 
 
 @dataclass(frozen=True, slots=True)

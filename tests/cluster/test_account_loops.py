@@ -44,6 +44,7 @@ from tests.support.own_instances import cluster_on, own
 
 HEARTBEAT_S = 0.1
 """A loop that hangs is found in 1.4 s."""
+MARKETS_PATH = "GET /0/public/AssetPairs"
 KINDS = (SimulatedKraken, SimulatedCoinbase, SimulatedOkx)
 
 
@@ -103,6 +104,12 @@ def test_its_accounts_are_out_with_the_reason_and_come_back_by_themselves_on_ano
             assert before is not None
             assert back.as_of.wall_us > before.wall_us, "it has answered since"
             assert broker.get_account_balance() > 0
+            assert broker.get_all_products()
+            lent = own(exchange, ccxt_async)
+            venue = cluster._wired.accounts["mine"].access.venue  # pyright: ignore[reportPrivateUsage] - only exchanges without an adapter need the list in their instance
+            new.submit(venue.lend_markets(lent)).result(PATIENCE_S)
+            assert "BTC/USD" in lent.markets
+            assert exchange.calls_to(MARKETS_PATH) == 1, "the markets are known, and not asked for again"
             with pytest.raises(OrderNotSent):  # its turn had not come
                 waiting.result(PATIENCE_S)
             assert block.is_blocked
