@@ -305,7 +305,7 @@ class BrokerActor(Actor):
                 same = last is not None and found.holdings == last.holdings and not before.doubts.missing
                 self._unchanged = self._unchanged + 1 if same and before.fault is None else 0
                 self._learn(self._calls.succeeded(READ, now))
-                self._watch.succeeded(found.as_of, self._eased_s(), dated=dated)
+                self._watch.succeeded(found.as_of, self._eased_s(before), dated=dated)
                 self._show(BalanceSeen, before.seen(found, now))
             case Fault():
                 self._unchanged = 0
@@ -331,7 +331,7 @@ class BrokerActor(Actor):
     def _plan(self, now: Instant, *, since: Instant | None = None) -> None:
         """Schedule the next poll, in place of an earlier one. `since`: when the account was last asked."""
         began = self._started if since is None else since
-        interval_s = self._eased_s()
+        interval_s = self._eased_s(self._health)
         wait_s = backoff.wait_s(self._health, interval_s, now, self._context.uniform)
         self._watch.planned(wait_s)
         if wait_s == interval_s:
@@ -343,10 +343,11 @@ class BrokerActor(Actor):
         self._schedule += 1
         self._later(wait_s, Poll(self._schedule))
 
-    def _eased_s(self) -> float:
+    def _eased_s(self, health: Health) -> float:
         """Seconds between two polls of an account that is healthy."""
         spec = self._spec
-        return backoff.eased_s(spec.poll_interval_s, spec.quiet_poll_interval_s, self._unchanged)
+        eased_s = backoff.eased_s(spec.poll_interval_s, spec.quiet_poll_interval_s, self._unchanged)
+        return backoff.confirming_s(eased_s, health)
 
     def _show(self, kind: Callable[[Reading], BrokerEvent], health: Health) -> None:
         """Take this health: first on the board, then on the bus."""

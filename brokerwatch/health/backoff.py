@@ -29,6 +29,9 @@ so."""
 _LESS_AND_LESS: Final = frozenset({FaultKind.RATE_LIMITED, FaultKind.BLOCKED})
 """After these faults each early retry makes the next answer worse: it adds to the rate, or to the suspicion
 of a firewall."""
+CONFIRM_EVERY_S: Final = 16.0
+"""The longest interval while answers that leave something out are counted: three of them are then over as
+soon as they may be believed."""
 _DOUBLINGS: Final = 30
 """The most doublings of a wait; it has reached its limit long before."""
 LIMITED_LONGEST_S: Final = 60.0
@@ -58,6 +61,16 @@ def wait_s(health: Health, poll_interval_s: float, now: Instant, uniform: Unifor
     if lockout is not None and lockout.until is not None:
         wait = max(wait, lockout.until.up_s - now.up_s + uniform(0.0, AFTER_LOCKOUT_S))
     return wait
+
+
+def confirming_s(poll_interval_s: float, health: Health) -> float:
+    """The poll interval while it is confirmed that something is gone, or that a new account is empty.
+
+    An account that is polled seldom would be in doubt for as long. One that is not polled stays so.
+    """
+    if poll_interval_s == float("inf") or not health.doubts.counted:
+        return poll_interval_s
+    return min(poll_interval_s, CONFIRM_EVERY_S)
 
 
 def eased_s(poll_interval_s: float, quiet_poll_interval_s: float | None, unchanged: int) -> float:

@@ -105,9 +105,14 @@ class Doubts:
     taken: Mapping[str, Taken] = field(default_factory=lambda: MappingProxyType({}))
     """What orders of ours took of each currency since it was last stated."""
 
+    @property
+    def counted(self) -> bool:
+        """Whether the next answer may end one of the doubts by agreeing with those before it."""
+        return self.empty is not None or any(absence.reads for absence in self.missing.values())
+
     def interrupted(self) -> Doubts:
         """A read failed: the answers before it do not agree with those after it. The doubts stay."""
-        if self.empty is None and not any(absence.reads for absence in self.missing.values()):
+        if not self.counted:
             return self
         missing = {code: replace(absence, reads=0) for code, absence in self.missing.items()}
         return replace(self, missing=MappingProxyType(missing), empty=None)

@@ -25,7 +25,9 @@ from brokerwatch import (
 )
 from brokerwatch.actors.protocol import Called, Observed, Tick
 from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.health.backoff import CONFIRM_EVERY_S
 from brokerwatch.messages import (
+    Balance,
     BalanceSeen,
     BrokerAlive,
     BrokerEvent,
@@ -437,3 +439,18 @@ def test_a_heartbeat_that_has_something_to_add_is_sent_whatever_was_said_before(
     assert driven.slot.reading.reason is Reason.LOCKED_OUT
     assert driven.hear(Tick(), 0.5) == [BrokerAlive], "the lockout has ended"
     assert driven.slot.reading.available
+
+
+def test_a_currency_that_is_not_stated_is_asked_for_again_soon() -> None:
+    driven = Driven(poll_interval_s=600.0, quiet_poll_interval_s=2_400.0)
+    for _ in range(2):  # the first poll after a start comes at a random moment
+        driven.hear(driven.seen())
+    assert driven.waits_s[-1] == pytest.approx(600.0)
+    other = Holding(free=Decimal(2), used=Decimal(0), total=Decimal(2))
+    for _ in range(2):
+        driven.hear(Observed(Balance(holdings={"BTC": other}, as_of=driven.clock.now())), 16.0)
+        assert driven.waits_s[-1] == pytest.approx(CONFIRM_EVERY_S)
+        assert driven.reading.cash is None
+    driven.hear(Observed(Balance(holdings={"BTC": other}, as_of=driven.clock.now())), 16.0)
+    assert driven.waits_s[-1] == pytest.approx(600.0)
+    assert driven.reading.cash == 0

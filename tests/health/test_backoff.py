@@ -15,13 +15,16 @@ from brokerwatch.config.policy import GUARDED, POLICIES, SIMPLE, Rules
 from brokerwatch.health.backoff import (
     AFTER_LOCKOUT_S,
     AUTH_LONGEST_S,
+    CONFIRM_EVERY_S,
     LIMITED_LONGEST_S,
     LONGEST_WAIT_S,
     SLOW_S,
+    confirming_s,
     eased_s,
     wait_s,
 )
 from brokerwatch.health.state_machine import Health
+from brokerwatch.health.stated import AGREEING_OVER_S, AGREEING_READS, NO_DOUBTS, Absence, Doubts
 from brokerwatch.messages import Fault, FaultKind, HealthState, Reason
 from tests.support import strategies as our
 from tests.support.strategies import fold, moved
@@ -308,3 +311,16 @@ def test_a_quiet_account_is_asked_ever_more_seldom_and_never_more_seldom_than_al
     assert max(eased) == 60.0
     assert eased == sorted(eased)
     assert eased_s(10.0, 60.0, 10**9) == 60.0
+
+
+def test_what_is_in_doubt_is_confirmed_soon_whatever_the_interval() -> None:
+    absence = Absence(NOW, NOW, NOW, 1)
+    missing, empty = Doubts(missing={"BTC": absence}), Doubts(empty=absence)
+    for doubts in (missing, empty):
+        health = replace(Health.begin(NOW), doubts=doubts)
+        assert confirming_s(3_600.0, health) == CONFIRM_EVERY_S
+        assert confirming_s(2.0, health) == 2.0
+        assert confirming_s(float("inf"), health) == float("inf"), "it is asked by its trader alone"
+    assert AGREEING_OVER_S < (AGREEING_READS - 1) * CONFIRM_EVERY_S < AGREEING_OVER_S + 5.0
+    for doubts in (NO_DOUBTS, missing.interrupted()):
+        assert confirming_s(3_600.0, replace(Health.begin(NOW), doubts=doubts)) == 3_600.0
