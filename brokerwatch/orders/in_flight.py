@@ -165,9 +165,10 @@ class InFlightOrders:
                 self._follow(note.request, note.order_id, note.broker, now.up_s + FOLLOWED_S - age_s)
                 continue
             request, lost_s, certain_s = note.request, note.lost_s, note.certain_s
-            if lost_s is None or note.boot != self._boot or not self._boot:
+            same_boot = note.boot == self._boot and bool(self._boot)
+            if lost_s is None or not same_boot:
                 # Its minute begins here: only within one boot does a clock say how old it is.
-                lost_s, certain_s = now.up_s, None
+                lost_s, certain_s = now.up_s, certain_s if same_boot else None
             self._sent[name] = Sent(
                 request,
                 mark.sent_us,
@@ -209,7 +210,17 @@ class InFlightOrders:
     def bound(self, client_order_id: str, certain_s: float) -> None:
         """It goes out now, and from `certain_s` on the exchange takes it no more."""
         name = canonical_id(client_order_id)
-        self._sent[name] = replace(self._sent[name], certain_s=certain_s)
+        self._sent[name] = sent = replace(self._sent[name], certain_s=certain_s)
+        if certain_s < float("inf") and not self._handed_over:
+            self._write_down(sent)  # it does not wait: what is not written has its minute
+
+    async def unbound(self, client_order_id: str) -> None:
+        """It is about to be sent once more: until when it may be taken then is not known yet."""
+        sent = self.sent(client_order_id)
+        if sent is None or sent.certain_s == float("inf") or self._handed_over:
+            return
+        self._sent[canonical_id(client_order_id)] = sent = replace(sent, certain_s=float("inf"))
+        await asyncio.wait({asyncio.wrap_future(self._write_down(sent))}, timeout=MARK_WAIT_S)
 
     def put_back(self, sent: Sent) -> None:
         """It is as unknown as before: what was sent again since proves nothing about it."""

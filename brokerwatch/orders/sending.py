@@ -228,6 +228,7 @@ class OrderSender:
             if found is not None and not another_order(found, request.product, request.side, request):
                 return self._was_placed(request, found)
         await self._lane.another(urgent=True)
+        await self._in_flight.unbound(request.client_order_id)
         return await self._sent(sending, None)
 
     async def _attempt(self, request: OrderRequest, send: Callable[[OrderRequest], Awaitable[T]]) -> T:
@@ -247,6 +248,7 @@ class OrderSender:
             if not await self._lookup.surely_absent(request):
                 raise OvertakenOrder(str(error)) from None
         await self._lane.another(urgent=True)
+        await self._in_flight.unbound(request.client_order_id)
         async with asyncio.timeout(self._spec.fetch_deadline_s):
             return await send(request)
 

@@ -125,6 +125,32 @@ def test_the_next_process_knows_them_and_gives_each_a_minute_to_arrive(clock: Ma
     assert list(paper.marks) == [("key", "two")]
 
 
+def test_the_next_process_knows_from_when_on_an_order_cannot_arrive_any_more(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brokerwatch.orders.in_flight.boot_id", lambda: "a boot")
+    paper = Paper()
+    before = InFlightOrders("key", clock, paper)
+    asyncio.run(before.send(request()))
+    before.bound("one", clock.now().up_s + 4.0)
+    clock.advance(1.0)
+
+    def left_s() -> float:
+        after = InFlightOrders("key", clock, Paper())
+        after.recall(list(paper.marks.values()))
+        [lost] = after.lost()
+        return lost.left_s(clock.now())
+
+    assert left_s() == pytest.approx(3.0), "killed while it was under way"
+    asyncio.run(before.unbound("one"))
+    assert left_s() == pytest.approx(LOST_AFTER_S), "it is sent once more, later"
+    before.bound("one", clock.now().up_s + 4.0)
+    before.lose("one", "no answer")
+    assert left_s() == pytest.approx(4.0)
+    monkeypatch.setattr("brokerwatch.orders.in_flight.boot_id", lambda: "another boot")
+    assert left_s() == pytest.approx(LOST_AFTER_S), "its clock says nothing here"
+
+
 def test_a_minute_goes_on_over_as_many_starts_as_there_are(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
