@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
+from email.utils import formatdate
 from typing import Any
 
 import pytest
 
-from brokerwatch.errors import OrderError
+from brokerwatch.errors import BalanceUnknown, OrderError
 from brokerwatch.messages import CapabilityState, FaultKind, Reason
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedOkx, serve
 from tests.support.clusters import cluster_of, simulated_spec, until
+from tests.support.other_exchange import Reply, Request, answering, market, spec_of
 from tests.support.own_instances import cluster_on, own
 
 HOUR_S = 3_600.0
@@ -80,3 +83,28 @@ def test_a_call_of_the_trader_s_own_that_a_wrong_clock_refuses_is_no_refused_key
             until(lambda: broker.get_error_count() == 1)
             assert broker.reading().fault is FaultKind.NONCE_CLOCK
             assert broker.reading().reason is not Reason.AUTH
+
+
+@pytest.mark.parametrize(
+    ("dated_s", "measured_s", "kind"),
+    [(0.0, HOUR_S, FaultKind.NONCE_CLOCK), (HOUR_S, 0.0, FaultKind.AUTH), (0.0, 0.0, FaultKind.AUTH)],
+    ids=["only the question shows it", "the date is of another clock", "the clock is right"],
+)
+def test_what_the_exchange_answers_about_its_time_decides(
+    dated_s: float, measured_s: float, kind: FaultKind
+) -> None:
+    def answer(request: Request) -> Reply:
+        if request.path.endswith("/time"):
+            return Reply({"serverTime": round((time.time() + measured_s) * 1_000)})
+        date = formatdate(time.time() + dated_s, usegmt=True)
+        return Reply({"code": -1022, "msg": "Signature for this request is not valid."}, 400, {"Date": date})
+
+    markets = {"BTC/USDT": market("BTC/USDT", "BTCUSDT")}
+    with (
+        answering(answer) as server,
+        cluster_of(spec_of("binance", server, conf={"markets": markets})) as cluster,
+    ):
+        broker = cluster.broker("other")
+        with pytest.raises(BalanceUnknown):
+            broker.get_account_balance()
+        assert broker.reading().fault is kind
