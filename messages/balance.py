@@ -225,6 +225,12 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return known_total(held.free for held in self._of(currencies))
 
+    def cash_parts(self, currencies: Iterable[str]) -> dict[str, Decimal]:
+        """Currency to its free amount, for each of `currencies` with a free amount that is known and not
+        zero."""
+        free = {code: self.holdings[code].free for code in currencies if code in self.holdings}
+        return {code: amount for code, amount in free.items() if amount}
+
     def held(self, currencies: Iterable[str]) -> Decimal | None:
         """How much of `currencies` open orders and other obligations hold, without the staked parts.
 

@@ -7,7 +7,7 @@ that is kept and not renewed turns unavailable by itself, and so does one whose 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
@@ -17,13 +17,13 @@ import msgspec
 from brokerwatch.clock import Clock, Instant, Leads, leapt
 from brokerwatch.messages.balance import Holding, amount, amount_text
 from brokerwatch.messages.health import FaultKind, HealthState, Reason, Verdict
+from brokerwatch.messages.lazy_holdings import LazyHoldings, holdings_data
 from brokerwatch.messages.trading import Capability, ClosedMarket
 from brokerwatch.messages.wire import (
     MAX_CLOSED,
     MAX_CLOSED_MS,
     CapabilityData,
     ClosedMarketData,
-    HoldingData,
     ReadingData,
     RosterData,
 )
@@ -51,44 +51,6 @@ _OUR_WORDS: Final = frozenset(
 )
 """The reasons whose detail brokerwatch writes itself. Any other detail may quote an exchange, with
 amounts."""
-
-
-class LazyHoldings(Mapping[str, "Holding"]):
-    """The holdings of a reading that came over the wire. A `Holding` is made when it is read. For any thread.
-
-    Most readings are used for their verdict and then replaced, and a reading that is passed on leaves as it
-    came. Making a reading takes 3.8 µs; with all holdings made at once, 8.3 times that for 4 currencies
-    (middle half of 41 paired rounds: 7.6 to 8.5) and 74 times for 40. Measured on 2 cores with CPython
-    3.11.7, msgspec 0.22.0.
-    """
-
-    __slots__ = ("_made", "data")
-
-    def __init__(self, data: Mapping[str, HoldingData]) -> None:
-        self.data = data
-        """The amounts as text, as they came. The decoder has checked each one."""
-        self._made: dict[str, Holding] = {}
-
-    def __getitem__(self, code: str) -> Holding:
-        made = self._made.get(code)
-        if made is None:
-            # Two threads may both make it: both are equal, and never change.
-            made = self._made[code] = _holding(self.data[code])
-        return made
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.data)
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, LazyHoldings) and self.data == other.data:
-            return True
-        return super().__eq__(other)  # equal amounts may be written with more zeros
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +102,11 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """`read`, `trade` and `data`: the state of these kinds of call; empty where it is not known."""
     proven_until_s: float = float("inf")
     """The monotonic second of this process at which the newest success is too old to prove anything."""
+    cash_unit: str = ""
+    """The unit of the cash, such as `USD`; empty where it is not known."""
+    cash_parts: Mapping[str, Decimal] = MappingProxyType({})
+    """Currency to its free amount, for each cash currency that is in the cash. An order in one currency can
+    spend that one alone."""
     leads: Leads | None = None
     """How far the other clocks were ahead of the monotonic one when the reading was made; None: not known.
     A leap since then makes the reading unproven."""
@@ -251,11 +218,13 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             age_ms=self.age_ms,
             stale=self.stale,
             cash=None if self.cash is None or not with_cash else amount_text(self.cash),
-            balance=None if shown is None else _holdings_data(shown),
+            balance=None if shown is None else holdings_data(shown),
             labels=dict(self.labels),
             max_age_ms=None if self.max_age_s is None else round(self.max_age_s * 1_000),
             overtaken=self.overtaken,
             proof_ms=self._proof_ms(),
+            cash_unit=self.cash_unit if with_cash else "",
+            cash_parts=_amount_texts(self.cash_parts) if with_cash else {},
             capabilities={
                 name: CapabilityData(
                     state=can.state,
@@ -327,6 +296,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             max_age_s=None if data.max_age_ms is None else data.max_age_ms / 1_000,
             overtaken=data.overtaken,
             proven_until_s=float("inf") if data.proof_ms is None else sent_up_s + data.proof_ms / 1_000,
+            cash_unit=data.cash_unit,
+            cash_parts=MappingProxyType({code: amount(part) for code, part in data.cash_parts.items()}),
             leads=clock.leads(),
             capabilities=MappingProxyType(
                 {
@@ -369,31 +340,5 @@ class Roster(msgspec.Struct, frozen=True):
         )
 
 
-def _holdings_data(holdings: Mapping[str, Holding]) -> dict[str, HoldingData]:
-    if isinstance(holdings, LazyHoldings):
-        return dict(holdings.data)
-    return {code: _holding_data(held) for code, held in holdings.items()}
-
-
-def _holding_data(held: Holding) -> HoldingData:
-    return HoldingData(
-        free="0" if held.free is None else amount_text(held.free),
-        used="0" if held.used is None else amount_text(held.used),
-        total=amount_text(held.total),
-        staked=amount_text(held.staked) if held.staked else "0",
-        earning=amount_text(held.earning) if held.earning else "0",
-        free_unknown=held.free is None,
-        used_unknown=held.used is None,
-        unstated_since_us=held.unstated_since_us,
-    )
-
-
-def _holding(data: HoldingData) -> Holding:
-    return Holding(
-        free=None if data.free_unknown else amount(data.free),
-        used=None if data.used_unknown else amount(data.used),
-        total=amount(data.total),
-        staked=amount(data.staked),
-        earning=amount(data.earning),
-        unstated_since_us=data.unstated_since_us,
-    )
+def _amount_texts(amounts: Mapping[str, Decimal]) -> dict[str, str]:
+    return {code: amount_text(one) for code, one in amounts.items()}

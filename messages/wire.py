@@ -110,6 +110,12 @@ class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """A balance older than this is stale; null: no limit."""
     overtaken: bool = False
     """Whether an order was sent after the balance was asked for: then it is stale, whatever its age."""
+    cash_unit: Annotated[str, Meta(max_length=32)] = ""
+    """The unit of the cash, such as `USD`."""
+    cash_parts: Annotated[
+        dict[str, Annotated[str, Meta(pattern=AMOUNT_PATTERN)]], Meta(max_length=MAX_CURRENCIES)
+    ] = {}
+    """Currency to its part of the cash, for those that have any; an order can spend one of them."""
     proof_ms: Annotated[int, Meta(ge=0)] | None = None
     """For how long after this was sent the newest success proves the account; null: no limit."""
     capabilities: Annotated[dict[str, CapabilityData], Meta(max_length=16)] = {}

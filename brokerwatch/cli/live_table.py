@@ -1,17 +1,23 @@
-"""The live table in a terminal: one row for each account. The only file that imports rich."""
+"""The live table in a terminal: one row for each account, and a line for each that is not available.
+
+The only file that imports rich. What stands in the table fits 80 columns. What is longer stands below it in
+the whole width: why an account is not available, and what helps.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+import termios
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Final, Self
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from brokerwatch.cli.text import age, cash, clock_time
+from brokerwatch.cli.text import age, cash, clock_time, parts, trouble
 from brokerwatch.log import escaped
 from brokerwatch.messages import HealthState, Reading
 
@@ -24,11 +30,15 @@ _STYLE: Final = {
     HealthState.MAINTENANCE: "cyan",
 }
 
-
-_FIXED: Final = len("available") + 11 + 13 + 6 + 6 + 7 * 3 + 1
+_FIXED: Final = len("available") + 13 + 6 + 5 * 3 + 1
 """Characters of the columns that are always there, but for names and cash, with their borders."""
+_STATUS: Final = 11 + 3
+_ERRORS: Final = 6 + 3
 _SINCE: Final = 8 + 3
-_DETAIL: Final = 16 + 3
+_FRAME: Final = 4
+"""Lines of a table beside its rows: the head and the borders."""
+LEAST_NOTES: Final = 3
+"""So many lines below the table are shown however low the terminal is."""
 
 
 class LiveTable:
@@ -36,9 +46,11 @@ class LiveTable:
 
     def __init__(self) -> None:
         self._console = Console()
-        self._live = Live(console=self._console, auto_refresh=False)
+        self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
+        self._echo: list[object] | None = None
 
     def __enter__(self) -> Self:
+        self._echo = _without_echo_of_control_keys()
         self._live.start()
         return self
 
@@ -46,48 +58,92 @@ class LiveTable:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+        if self._echo is not None:
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._echo)  # type: ignore[arg-type] # as it was read
 
     def show(self, readings: Iterable[Reading], *, caption: str) -> None:
         """Draw this in place of what stood there."""
-        self._live.update(table(readings, caption=caption, width=self._console.width), refresh=True)
+        size = self._console.size
+        self._live.update(
+            screenful(readings, caption=caption, width=size.width, height=size.height), refresh=True
+        )
 
 
-def table(readings: Iterable[Reading], *, caption: str, width: int) -> Table:
-    """All readings, one a row, in `width` characters: where it is narrow, what matters least is left out."""
+def _without_echo_of_control_keys() -> list[object] | None:
+    """Let the terminal not write `^C` into the table. Returns what it was set to; None: it is no terminal."""
+    try:
+        before = termios.tcgetattr(sys.stdin.fileno())
+        quiet = [*before[:3], before[3] & ~termios.ECHOCTL, *before[4:]]
+        termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, quiet)
+    except (termios.error, OSError, ValueError):
+        return None
+    return before
+
+
+def screenful(readings: Iterable[Reading], *, caption: str, width: int, height: int) -> RenderableType:
+    """The table, the caption, and as many notes below it as the terminal has lines for."""
     rows = sorted(readings, key=lambda reading: reading.broker)
+    below = caption.count("\n") + 1
+    room = max(LEAST_NOTES, height - len(rows) - _FRAME - below - 1)
+    return Group(table(rows, width=width), Text(caption, style="italic"), *_notes(rows, width, room))
+
+
+def _notes(rows: Iterable[Reading], width: int, room: int) -> Iterator[Text]:
+    """A line for each account that is not available, and for each cash that is a sum."""
+    rows = tuple(rows)
+    lines = [(trouble(one, width), "red") for one in rows if not one.available]
+    lines += [(f"{one.broker}: {cash(one)} is {parts(one)}", "dim") for one in rows if parts(one)]
+    shown = lines if len(lines) <= room else lines[: room - 1]
+    for line, style in shown:
+        note = Text(escaped(line), style=style, no_wrap=True, overflow="ellipsis")
+        note.truncate(width, overflow="ellipsis")
+        yield note
+    if len(shown) < len(lines):
+        yield Text(f"and {len(lines) - len(shown)} more: brokerwatch status", style="dim")
+
+
+def table(rows: Iterable[Reading], *, width: int) -> Table:
+    """One row for each reading, in `width` characters: where it is narrow, what matters least is left out."""
+    rows = tuple(rows)
     # The widest word of each column from the start, or the table would jump with every change.
     name_width = max([len("broker"), *(len(reading.broker) for reading in rows)])
     cash_width = max([10, *(len(cash(reading)) for reading in rows)])
     room = width - name_width - cash_width - _FIXED
     answer = "available" if room >= 0 else "use"
     room += len("available") - len(answer)
-    shown = Table(caption=caption, caption_justify="left", expand=False)
+    left_out = set[str]()
+    for name, needed in (("status", _STATUS), ("errors", _ERRORS), ("since", _SINCE)):
+        if room < needed:
+            left_out.add(name)
+        else:
+            room -= needed
+    shown = Table(expand=False)
     shown.add_column("broker", no_wrap=True, min_width=name_width)
     shown.add_column(answer, no_wrap=True, min_width=len(answer))
-    shown.add_column("status", no_wrap=True, min_width=11)
-    shown.add_column("reason", no_wrap=True, min_width=13)
-    with_errors = room >= 0
-    with_since, with_detail = room >= _SINCE, room >= _SINCE + _DETAIL
-    left_out = {"since": not with_since, "errors": not with_errors}
-    for name, least in (("since", 8), ("errors", 6), ("cash", cash_width), ("age", 6)):
-        if not left_out.get(name):
-            shown.add_column(name, justify="right", no_wrap=True, min_width=least)
-    if with_detail:
-        left = room - _SINCE - 3
-        shown.add_column("detail", overflow="ellipsis", no_wrap=True, min_width=left, max_width=left)
+    for name, least, justify in (
+        ("status", 11, "left"),
+        ("reason", 13, "left"),
+        ("since", 8, "right"),
+        ("errors", 6, "right"),
+        ("cash", cash_width, "right"),
+        ("age", 6, "right"),
+    ):
+        if name not in left_out:
+            shown.add_column(name, justify=justify, no_wrap=True, min_width=least)  # type: ignore[arg-type] # a literal
     for reading in rows:
         state = HealthState.UNKNOWN if reading.expired else reading.state
         style = _STYLE[state] if reading.available or state is not HealthState.HEALTHY else "red"
-        cells: list[str | Text] = [
-            reading.broker,
-            Text("yes" if reading.available else "no", style="green" if reading.available else "bold red"),
-            Text(state.name.lower(), style=style),
-            Text(str(reading.reason), style="" if reading.available else style),
-            *([clock_time(reading.since_us)] if with_since else []),
-            *([str(reading.error_count)] if with_errors else []),
-            cash(reading),
-            age(reading),
-            *([Text(escaped(reading.detail))] if with_detail else []),
-        ]
-        shown.add_row(*cells)
+        cells: dict[str, str | Text] = {
+            "broker": reading.broker,
+            answer: Text(
+                "yes" if reading.available else "no", style="green" if reading.available else "bold red"
+            ),
+            "status": Text(state.name.lower(), style=style),
+            "reason": Text(str(reading.reason), style="" if reading.available else style),
+            "since": clock_time(reading.since_us),
+            "errors": str(reading.error_count),
+            "cash": cash(reading),
+            "age": age(reading),
+        }
+        shown.add_row(*(cell for name, cell in cells.items() if name not in left_out))
     return shown

@@ -38,9 +38,8 @@ def run(
     is taken.
     """
     in_lines = as_json or not sys.stdout.isatty()
-    if in_lines:
-        # Where there is no live table to say it, flips and warnings are lines on standard error.
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Where there is no live table to say it, flips and warnings are lines on standard error.
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with stop_signals() as stopped, ExitStack() as stack:
         story = [""]
 
@@ -70,6 +69,9 @@ def run(
         # Not before every account has answered: a slow machine would start with the first outage.
         if begin is not None and _every_account_has_answered(cluster, settings, stopped):
             begin()
+        if not in_lines:
+            # What was said until now stands above the table. From here on a line would tear it.
+            logging.getLogger().handlers.clear()
         Screen(
             listener,
             lambda: stopped.is_set() or bool(cluster.hung),
@@ -126,7 +128,7 @@ def _load(path: Path, *, keep_going: bool) -> Settings:
 def _title(settings: Settings, *, demo: bool) -> str:
     count = len(settings.brokers) + len(settings.broken)
     if demo:
-        return f"brokerwatch: {count} SIMULATED accounts on simulated exchanges; no real exchange is asked"
+        return f"brokerwatch: {count} SIMULATED accounts; no real exchange is asked"
     return f"brokerwatch: cluster {settings.cluster.name}, {count} account{'s' if count != 1 else ''}"
 
 

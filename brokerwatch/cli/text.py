@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.clock import NO_DATE, local_text
+from brokerwatch.log import escaped
 from brokerwatch.messages import HealthState, Reading, Reason
 from brokerwatch.money import EXACT, plain
 from brokerwatch.storage.records import OrderEvent, Transition
@@ -76,12 +79,13 @@ def nothing_heard_object(detail: str) -> str:
 def change_line(received: ReceivedReading) -> str:
     """One reading as a line for a log or a pipe, with the time at which it was said or ran out."""
     reading = received.reading
-    shown_age = f" ({age(reading)})" if reading.as_of is not None else ""
+    notes = ", ".join(note for note in (parts(reading), age(reading)) if note)
+    shown_age = f" ({notes})" if reading.as_of is not None else ""
     return (
         f"{clock_time(max(received.stamp.ts_us, reading.since_us))} {reading.broker:<16} "
         f"{'available' if reading.available else 'not available':<14}"
         f"{reading.status:<12} {reading.reason:<13} errors {reading.error_count:<4} "
-        f"cash {cash(reading)}{shown_age} {reading.detail}"
+        f"cash {cash(reading)}{shown_age} {plain_detail(reading.detail)}"
     ).rstrip()
 
 
@@ -91,9 +95,65 @@ def clock_time(wall_us: int) -> str:
     return "?" if shown == NO_DATE else shown.partition(" ")[2]
 
 
+_HELPS: Final[Mapping[Reason, str]] = {
+    Reason.CONFIG: "brokerwatch doctor says what is wrong",
+    Reason.SHUTDOWN: "the cluster has stopped",
+    Reason.HELD_OUT: "brokerwatch release {broker} ends it",
+    Reason.FAILED: "mend the cause, then: brokerwatch reset {broker}",
+    Reason.NEVER_SEEN: "it is asked",
+    Reason.BLIND: "the program itself hears no account; if it stays so, start it again",
+    Reason.SILENT: "its actor is started again",
+    Reason.RESTARTING: "its actor is started again",
+    Reason.LOOP: "what blocks the event loop? another one takes its place",
+    Reason.LOCKED_OUT: "it ends by itself",
+    Reason.AUTH: "check the key, then: brokerwatch reset {broker}",
+    Reason.ERRORS: "it is asked again",
+    Reason.LOCAL_NETWORK: "check this machine's network",
+    Reason.MAINTENANCE: "it is asked again each minute",
+    Reason.RECOVERING: "one more success is needed",
+    Reason.UNPROVEN: "it is asked again",
+    Reason.NOTHING_HEARD: "does the cluster run?",
+}
+"""What helps an account that is not available for this reason."""
+_TITLE: Final = re.compile(r"<title[^>]*>\s*([^<]*)", re.IGNORECASE)
+_TAG: Final = re.compile(r"<[!/a-z][^>]*(>|$)", re.IGNORECASE)
+
+
+def trouble(reading: Reading, width: int) -> str:
+    """Why an account is not available, since when, and what helps, in one line of `width` characters.
+
+    Where it is too long, the words of the exchange are cut, and not what helps.
+    """
+    helps = _HELPS.get(reading.reason, "").format(broker=reading.broker)
+    ends = f" ({helps})" if helps else ""
+    begins = f"{reading.broker}: since {clock_time(reading.since_us)}, {reading.reason}"
+    said = escaped(plain_detail(reading.detail))
+    room = width - len(begins) - len(ends) - 2
+    if said and room > 1:
+        begins += f": {said}" if len(said) <= room else f": {said[: room - 1]}…"
+    return f"{begins}{ends}"
+
+
+def plain_detail(detail: str) -> str:
+    """A detail for a line: a page of HTML in it is reduced to its title."""
+    begin = re.search(r"<(!doctype|html|head|body|title)\b", detail, re.IGNORECASE)
+    if begin is None:
+        return " ".join(detail.split())
+    title = _TITLE.search(detail)
+    words = title.group(1) if title else _TAG.sub(" ", detail[begin.start() :])
+    return " ".join(f"{detail[: begin.start()]} {words}".split())
+
+
 def cash(reading: Reading) -> str:
-    """The cash for people; the word `unknown` where it is."""
-    return "unknown" if reading.cash is None else _rounded(reading.cash)
+    """The cash for people with its unit; the word `unknown` where it is."""
+    return "unknown" if reading.cash is None else f"{_rounded(reading.cash)} {reading.cash_unit}".rstrip()
+
+
+def parts(reading: Reading) -> str:
+    """What a cash that is a sum is made of: `100.00 USD + 5,000.00 USDT`; else empty."""
+    if reading.cash is None or len(reading.cash_parts) < 2:
+        return ""
+    return " + ".join(f"{_rounded(part)} {code}" for code, part in reading.cash_parts.items())
 
 
 def _rounded(exact: Decimal) -> str:
@@ -108,4 +168,9 @@ def age(reading: Reading) -> str:
     if age_ms is None:
         return ""
     seconds = age_ms / 1_000
-    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 6_000:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3_600
+    return f"{hours:.0f} h" if hours < 100 else f"{hours / 24:.0f} d"

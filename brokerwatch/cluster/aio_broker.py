@@ -33,6 +33,11 @@ class AioBroker:
         await self._requests.await_balance(timeout_s)
         return self._requests.cash()
 
+    async def free(self, currency: str, *, timeout_s: float | None = None) -> Decimal:
+        """See `Broker.free`."""
+        await self._requests.await_balance(timeout_s)
+        return self._requests.free(currency)
+
     async def get_account_balance_detailed(self, *, timeout_s: float | None = None) -> DetailedBalance:
         """Fetch all that is in the account, or give the last known when that fails.
 

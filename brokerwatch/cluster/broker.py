@@ -15,13 +15,13 @@ from typing import Any, Final
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.aio_broker import AioBroker
 from brokerwatch.cluster.observation import check_kind
+from brokerwatch.cluster.order_handle import OrderHandle
 from brokerwatch.cluster.requests import Requests
 from brokerwatch.gateway.lane_turn import LaneTurn
-from brokerwatch.messages import Candle, DetailedBalance, Order, Position, Product, Reading, Side
-from brokerwatch.orders.ticket import FRESH
+from brokerwatch.messages import Candle, DetailedBalance, Position, Product, Reading
 
 
-class Broker:
+class Broker(OrderHandle):
     """One exchange account. Get it from `Cluster.broker(name)`; any thread may use it.
 
     Methods that ask the exchange take `timeout_s`: the seconds after which the call stops waiting and raises
@@ -31,7 +31,7 @@ class Broker:
     """
 
     def __init__(self, requests: Requests, clock: Clock) -> None:
-        self._requests = requests
+        super().__init__(requests)
         self._slot = requests.slot
         self._up_s = clock.up_s
         self._leads = clock.leads
@@ -73,7 +73,8 @@ class Broker:
     def get_account_balance(self, *, timeout_s: float | None = None) -> Decimal:
         """Fetch the free cash now, or give the last known when that fails.
 
-        Ask `reading()` how old the answer is.
+        It is a sum over the account's cash currencies: ask `free` what an order can spend, and `reading()`
+        how old the answer is.
 
         Args:
             timeout_s: Seconds to wait for the fetch; then the answer is the last known too. By default 5 s
@@ -91,6 +92,27 @@ class Broker:
         """
         self._requests.wait_for_balance("get_account_balance() ", "fetch_balance()", timeout_s)
         return self._requests.cash()
+
+    def free(self, currency: str, *, timeout_s: float | None = None) -> Decimal:
+        """Fetch how much of one currency can be spent now, or give the last known when that fails.
+
+        Size an order by this, and not by the cash: an order spends one currency, and the cash may be the sum
+        of a currency and of the stablecoins that are pegged to it.
+
+        Args:
+            currency: The code as ccxt writes it, such as `USD` or `BTC`.
+            timeout_s: As for `get_account_balance`.
+
+        Returns:
+            The free amount; 0 where the account states that it holds none.
+
+        Raises:
+            BalanceUnknown: The account has never answered with a balance, or its exchange does not state how
+                much of this currency is free. That is not zero.
+            ClusterStopped: As for `get_account_balance`, with BlockingCallInLoop and InsideLane.
+        """
+        self._requests.wait_for_balance("free() ", "aio.free()", timeout_s)
+        return self._requests.free(currency)
 
     def get_account_balance_detailed(self, *, timeout_s: float | None = None) -> DetailedBalance:
         """Fetch all that is in the account, or give the last known when that fails.
@@ -216,137 +238,6 @@ class Broker:
         """
         return self._requests.wait_for(
             "supports_symbol", self._requests.queries().supports(symbol), timeout_s
-        )
-
-    def place_market_order(
-        self,
-        symbol: str,
-        side: Side | str,
-        *,
-        base_amount: Decimal | None = None,
-        quote_amount: Decimal | None = None,
-        validate_only: bool = True,
-        client_order_id: str | None = None,
-        timeout_s: float | None = None,
-    ) -> Order:
-        """Place a market order; by default only have it checked, where the exchange has a dry run.
-
-        It needs `trading = true`, an account that is available, and a balance of at most `entry_max_age_s`.
-        The amount is rounded down to the market's steps.
-
-        Args:
-            symbol: The market, in any spelling.
-            side: "buy" or "sell".
-            base_amount: Amount in the currency that is traded. Exactly one amount must be given.
-            quote_amount: Amount in the currency that pays.
-            validate_only: Whether the order is only checked, and not placed.
-            client_order_id: An id of your own, or of `new_order_id`. An order with an id that was placed
-                already is not placed again: the earlier one is looked up first. Without it each call is an
-                order of its own.
-            timeout_s: Seconds to wait. An order that has not gone out by then is withdrawn.
-
-        Returns:
-            The order as the exchange took it; its state is `validated` for a dry run.
-
-        Raises:
-            OrderStateUnknown: The order was sent, and it is not known whether it was taken. This is the only
-                error that leaves that open: look it up with `find_order`, and do not send it again.
-            OrderRefused: The exchange refused it.
-            OrderNotSent: Nothing was sent. EarlierOrderUnknown and InsideLane are kinds of it.
-            EntryRefused: Nothing was sent, with this id neither now nor before: the account cannot be trusted
-                with an entry now. VerificationRequired, for a key that is not verified, is a kind of it.
-            TradingDisabled: Nothing was sent: the configuration does not say `trading = true`.
-            ValidationNotSupported: Nothing was sent: the exchange has no dry run.
-            InvalidOrder: Nothing was sent: the amounts, or the id, cannot be.
-            InvalidSymbol: The symbol cannot be read, or could mean two markets.
-            UnknownSymbol: The exchange has no such market.
-        """
-        ordering = self._requests.placing(
-            symbol, side, base_amount, quote_amount, client_order_id, validate_only=validate_only
-        )
-        with ordering.reported(self.name):
-            return self._requests.wait_for("place_market_order", ordering.work, timeout_s, ordering.is_out)
-
-    def close_position(
-        self,
-        symbol: str,
-        *,
-        base_amount: Decimal | None = None,
-        validate_only: bool = True,
-        client_order_id: str | None = None,
-        timeout_s: float | None = None,
-    ) -> Order:
-        """Sell what is held of a coin at market; all that is free of it, or `base_amount`.
-
-        It is an exit: it is not refused while the account is not available or its balance is old. Where the
-        balance cannot be read the last known is sold.
-
-        Args:
-            symbol: The market, in any spelling.
-            base_amount: Amount of the coin; None sells all that is free.
-            validate_only: As for `place_market_order`.
-            client_order_id: As for `place_market_order`.
-            timeout_s: As for `place_market_order`.
-
-        Returns:
-            The order as the exchange took it.
-
-        Raises:
-            BalanceUnknown: No amount was given, and it is not known how much is free: the account has never
-                answered, its exchange does not state it, or it could not be read again after an order and
-                held nothing free before it.
-            OrderStateUnknown: As for `place_market_order`, with all that it raises but EntryRefused.
-        """
-        ordering = self._requests.closing(symbol, base_amount, client_order_id, validate_only=validate_only)
-        with ordering.reported(self.name):
-            return self._requests.wait_for("close_position", ordering.work, timeout_s, ordering.is_out)
-
-    def new_order_id(self) -> str:
-        """An id for one order, in the form that the exchange takes, to be stored before the order is sent.
-
-        Never waits.
-
-        brokerwatch knows that it is new, so its first order in this process is sent without looking it up. An
-        order with any other id, or with this one again, is looked up first.
-        """
-        return FRESH.make(self._requests.new_order_id())
-
-    def find_order(
-        self, symbol: str, client_order_id: str, *, timeout_s: float | None = None
-    ) -> Order | None:
-        """Look an order of yours up at the exchange.
-
-        Args:
-            symbol: The market, in any spelling.
-            client_order_id: The id that was given to the order.
-            timeout_s: Seconds to wait.
-
-        Returns:
-            The order as the exchange has it; None when the exchange answers that there is none.
-
-        Raises:
-            CouldNotAsk: There was no answer. It says nothing about the order.
-            OrderStateUnknown: The order was sent, is not listed, and may still arrive.
-            InvalidOrder: The id is not one that an order here can have, or is that of another order.
-        """
-        return self._requests.wait_for(
-            "find_order", self._requests.queries_in_turn().find(symbol, client_order_id), timeout_s
-        )
-
-    def forget_order(self, client_order_id: str, *, timeout_s: float | None = None) -> bool:
-        """Stop looking for an order with an unknown outcome: you found out by yourself what became of it.
-
-        Until then it holds up entries.
-
-        Args:
-            client_order_id: The id that was given to the order.
-            timeout_s: Seconds to wait.
-
-        Returns:
-            False when no order with this id was being looked for.
-        """
-        return self._requests.wait_for(
-            "forget_order", self._requests.queries().forget(client_order_id), timeout_s
         )
 
     def lane(self) -> LaneTurn:

@@ -309,6 +309,21 @@ class Requests:
             raise self._unknown(reading)
         return reading.cash
 
+    def free(self, currency: str) -> Decimal:
+        """What can be spent of one currency, as the board shows it. Raises BalanceUnknown."""
+        reading, balance = self.slot.known()
+        if balance is None or currency in balance.unread:
+            raise self._unknown(reading)
+        held = balance.holdings.get(currency)
+        if held is None:
+            return Decimal(0)
+        if held.free is None:
+            raise BalanceUnknown(
+                f"{self.spec.name}: its exchange does not state how much {currency} is free, "
+                f"so it is unknown, not zero ({reading.detail or 'no detail'})"
+            )
+        return held.free
+
     def detailed(self) -> DetailedBalance:
         """The whole balance that the board shows. Raises BalanceUnknown."""
         reading, balance = self.slot.known()

@@ -67,6 +67,8 @@ def _of_several_owners(fresh: Mapping[str, Reading], now: Instant) -> Reading:
         detail=_detail(decides, fresh, now),
         as_of=newest.as_of,
         cash=newest.cash,
+        cash_unit=newest.cash_unit,
+        cash_parts=newest.cash_parts,
         balance=newest.balance,
         overtaken=newest.overtaken,
         max_age_s=newest.max_age_s,
@@ -89,4 +91,5 @@ def _answer(reading: Reading, now: Instant) -> str:
     said = "available" if reading.verdict.available else f"not available ({reading.verdict.reason})"
     if reading.as_of is None or reading.cash is None:
         return f"{said}, no cash known"
-    return f"{said}, cash {amount_text(reading.cash)} {max(0.0, now.up_s - reading.as_of.up_s):.0f} s ago"
+    shown = f"{amount_text(reading.cash)} {reading.cash_unit}".rstrip()
+    return f"{said}, cash {shown} {max(0.0, now.up_s - reading.as_of.up_s):.0f} s ago"

@@ -16,7 +16,7 @@ from brokerwatch.health.stated import confirming
 from brokerwatch.messages import Capability, Reading, Reason, clipped
 from brokerwatch.messages.balance import amount_text
 from brokerwatch.messages.trading import ClosedMarket
-from brokerwatch.money import is_money
+from brokerwatch.money import is_money, unit
 
 
 def evidence(
@@ -67,6 +67,8 @@ def evidence(
         fault=None if health.fault is None else health.fault.kind,
         as_of=None if balance is None else balance.as_of,
         cash=None if balance is None else balance.cash(spec.cash_currencies),
+        cash_unit=unit(spec.cash_currencies[0]),
+        cash_parts={} if balance is None else balance.cash_parts(spec.cash_currencies),
         balance=None if balance is None else balance.holdings,
         unread=frozenset() if balance is None else balance.unread,
         labels=spec.labels,

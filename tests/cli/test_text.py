@@ -13,13 +13,23 @@ from rich.console import Console
 
 from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.cli import text
-from brokerwatch.cli.live_table import table
+from brokerwatch.cli.live_table import screenful
 from brokerwatch.cli.output import LineWriter
 from brokerwatch.clock import ManualClock
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.reading import evidence
 from brokerwatch.health.state_machine import Health
-from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Reading, Stamp
+from brokerwatch.messages import (
+    Balance,
+    Fault,
+    FaultKind,
+    HealthState,
+    Holding,
+    Reading,
+    Reason,
+    Stamp,
+    Verdict,
+)
 
 
 def heard(cash: Decimal | None, *, age_s: float = 0.0, words: str = "", name: str = "a") -> ReceivedReading:
@@ -56,12 +66,18 @@ def heard(cash: Decimal | None, *, age_s: float = 0.0, words: str = "", name: st
 def test_cash_is_shown_for_people_whatever_its_size_and_never_as_a_false_zero(
     cash: Decimal | None, shown: str
 ) -> None:
-    assert text.cash(heard(cash).reading) == shown
+    assert text.cash(heard(cash).reading) == (shown if cash is None else f"{shown} USD")
     assert shown in text.change_line(heard(cash))
-    table([heard(cash).reading], caption="", width=80)
+    screenful([heard(cash).reading], caption="", width=80, height=24)
 
 
-@pytest.mark.parametrize(("age_s", "shown"), [(0.0, "0.0 s"), (59.9, "59.9 s"), (120.0, "2 min")])
+@pytest.mark.parametrize(
+    ("age_s", "shown"),
+    [
+        *((0.0, "0.0 s"), (59.9, "59.9 s"), (120.0, "2 min"), (5_000.0, "83 min")),
+        *((7_200.0, "2 h"), (864_000.0, "10 d")),
+    ],
+)
 def test_an_age_is_shown_in_the_unit_that_fits(age_s: float, shown: str) -> None:
     assert text.age(heard(Decimal(1), age_s=age_s).reading) == shown
 
@@ -74,29 +90,87 @@ def test_an_object_has_the_wires_keys_and_who_said_it() -> None:
     assert (nothing["broker"], nothing["available"], nothing["reason"]) == (None, False, "nothing_heard")
 
 
-@pytest.mark.parametrize("width", [80, 100, 120, 160])
-def test_the_table_fits_the_terminal_and_never_cuts_a_name(width: int) -> None:
-    words = "BadResponse: HTTP 502 Bad Gateway: " + "x" * 200
+PAGE = "BadResponse: HTTP 502: <!DOCTYPE html><html><head><title>502 Bad Gateway</title>" + "x" * 90
+
+
+def lost(reading: Reading) -> Reading:
+    """The same account, not available any more."""
+    errors = Verdict(available=False, reason=Reason.ERRORS)
+    return msgspec.structs.replace(reading, state=HealthState.UNAVAILABLE, verdict=errors)
+
+
+def drawn(*readings: Reading, width: int, height: int) -> list[str]:
+    """The lines of the screen."""
     console = Console(width=width, file=io.StringIO(), record=True)
-    console.print(table([heard(Decimal("12500"), words=words).reading], caption="c", width=width))
-    drawn = console.export_text().splitlines()
-    assert max(map(len, drawn)) <= width
-    row = next(line for line in drawn if "degraded" in line)
-    assert row.startswith("│ a ")
-    assert row.rstrip().endswith("│"), "the right edge is there"
-    assert "12,500.00" in row
-    assert ("BadResponse" in row) == (width >= 120)
+    console.print(screenful(readings, caption="in another terminal", width=width, height=height))
+    return console.export_text().splitlines()
 
 
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (130, 40)])
 @pytest.mark.parametrize("name", ["a", "kraken-main", "coinbase-demo", "coinbase-main-desk"])
-def test_a_table_of_longer_names_fits_eighty_columns_too(name: str) -> None:
-    console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(table([heard(Decimal("12500"), words="down", name=name).reading], caption="c", width=80))
-    drawn = console.export_text().splitlines()
-    row = next(line for line in drawn if "degraded" in line)
-    assert row.startswith(f"│ {name} ")
-    assert row.rstrip().endswith("0.0 s │"), "the age is whole, and the right edge is there"
-    assert ("errors" in "".join(drawn)) == (len(name) <= 9), "what matters least is left out"
+def test_the_screen_fits_the_terminal_and_cuts_neither_a_name_nor_a_reason(
+    name: str, width: int, height: int
+) -> None:
+    reading = lost(heard(Decimal("12500"), words=PAGE, name=name).reading)
+    lines = drawn(reading, width=width, height=height)
+    assert max(map(len, lines)) <= width
+    row = next(line for line in lines if line.startswith(f"│ {name} "))
+    assert row.rstrip().endswith("0.0 s │"), "the age has its unit, and the right edge is there"
+    assert "12,500.00 USD" in row
+    assert " errors " in row, "the reason"
+    note = next(line for line in lines if line.startswith(f"{name}: since "))
+    assert ", errors: BadResponse: H" in note
+    assert note.endswith("(it is asked again)"), "what helps is never cut"
+    assert "<" not in note
+
+
+def test_the_columns_that_matter_least_are_left_out_where_the_terminal_is_narrow() -> None:
+    reading = heard(Decimal("12500"), name="coinbase-main-desk").reading
+    heads = {width: drawn(reading, width=width, height=24)[1] for width in (80, 100, 130)}
+    assert ["status" in heads[width] for width in heads] == [False, True, True]
+    assert ["since" in heads[width] for width in heads] == [False, False, True]
+    assert all("reason" in head and "age" in head for head in heads.values())
+
+
+def test_a_cash_that_is_a_sum_is_shown_with_its_parts() -> None:
+    parts = {"USD": Decimal(100), "USDT": Decimal(5000)}
+    reading = msgspec.structs.replace(heard(Decimal(5100)).reading, cash_parts=parts)
+    assert text.cash(reading) == "5,100.00 USD"
+    assert drawn(reading, width=80, height=24)[-1] == "a: 5,100.00 USD is 100.00 USD + 5,000.00 USDT"
+    line = text.change_line(replace(heard(Decimal(5100)), reading=reading))
+    assert "cash 5,100.00 USD (100.00 USD + 5,000.00 USDT, 0.0 s)" in line
+    assert text.parts(heard(Decimal(5)).reading) == "", "one currency is its own part"
+
+
+def test_more_notes_than_lines_are_counted() -> None:
+    readings = [lost(heard(Decimal(1), name=f"a{number:02}").reading) for number in range(30)]
+    lines = drawn(*readings, width=80, height=24)
+    assert lines[-1] == "and 28 more: brokerwatch status"
+    assert len(drawn(*readings[:5], width=80, height=24)) <= 24
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_a_note_and_names_the_account_in_a_command(reason: Reason) -> None:
+    verdict = Verdict(available=False, reason=reason)
+    note = text.trouble(msgspec.structs.replace(heard(Decimal(1), name="k").reading, verdict=verdict), 80)
+    assert str(reason) in note
+    assert "{" not in note
+    if reason in (Reason.AUTH, Reason.FAILED):
+        assert "brokerwatch reset k" in note
+
+
+@pytest.mark.parametrize(
+    ("detail", "shown"),
+    [
+        ("down", "down"),
+        ("HTTP 403: <html><head><title>Just a moment...</title>", "HTTP 403: Just a moment..."),
+        ("HTTP 403: <!DOCTYPE html><html><body><h1>Blocked</h1> by us", "HTTP 403: Blocked by us"),
+        ("HTTP 403: <HTML><TITLE>\n Cut off in the ti", "HTTP 403: Cut off in the ti"),
+        ("amount < 5 and price > 3", "amount < 5 and price > 3"),
+    ],
+)
+def test_a_page_in_a_detail_is_reduced_to_its_title(detail: str, shown: str) -> None:
+    assert text.plain_detail(detail) == shown
 
 
 EVIL = "down\x1b]0;title\x07\nb available ok\x9b2J"
@@ -113,7 +187,7 @@ def test_a_detail_changes_no_terminal_and_begins_no_line(
     assert first.isprintable()
     assert json.loads(second)["detail"] == EVIL, "the value is as it came"
     console = Console(file=io.StringIO(), width=200, force_terminal=False)
-    console.print(table([received.reading], caption="c", width=200))
+    console.print(screenful([lost(received.reading)], caption="c", width=200, height=24))
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     assert all(line.isprintable() for line in shown.split("\n"))
@@ -125,4 +199,4 @@ def test_a_moment_that_no_calendar_has_ends_no_program(since_us: int) -> None:
     received = heard(Decimal(1))
     wrong = replace(received, reading=msgspec.structs.replace(received.reading, since_us=since_us))
     assert "available" in text.change_line(wrong)
-    table([wrong.reading], caption="", width=200)
+    screenful([wrong.reading], caption="", width=200, height=24)

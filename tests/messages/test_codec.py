@@ -32,7 +32,7 @@ from brokerwatch.messages import (
 from brokerwatch.messages.balance import MAX_CURRENCIES
 from brokerwatch.messages.codec import MAX_BODY_BYTES, decode, encode, words
 from brokerwatch.messages.health import MAX_DETAIL
-from brokerwatch.messages.reading import LazyHoldings
+from brokerwatch.messages.lazy_holdings import LazyHoldings
 from brokerwatch.messages.wire import HoldingData
 from tests.support import strategies as our
 from tests.support.wire_examples import LONGEST, NOW, example, reading, stamp
@@ -524,7 +524,16 @@ def properties(of: type[msgspec.Struct], *optional: str) -> dict[str, Any]:
 
 
 def test_the_exported_schema_has_the_keys_of_the_protocol_and_no_others() -> None:
-    later = ("max_age_ms", "overtaken", "proof_ms", "capabilities", "closed_markets", "unread")
+    later = (
+        "max_age_ms",
+        "overtaken",
+        "cash_unit",
+        "cash_parts",
+        "proof_ms",
+        "capabilities",
+        "closed_markets",
+        "unread",
+    )
     assert tuple(properties(ReadingData, *later)) == (*READING_KEYS, *later)
     assert ("v", "type", *properties(Stamp), "data") == ENVELOPE_KEYS
     assert tuple(properties(RosterData, "part", "parts")) == ("readings", "part", "parts")
@@ -544,7 +553,16 @@ def test_the_exported_schema_has_the_types_of_the_protocol() -> None:
         parts = rule.get("anyOf", [rule])
         return {name for part in parts for name in (kind(part) if "$ref" in part else {str(part["type"])})}
 
-    later = ("max_age_ms", "overtaken", "proof_ms", "capabilities", "closed_markets", "unread")
+    later = (
+        "max_age_ms",
+        "overtaken",
+        "cash_unit",
+        "cash_parts",
+        "proof_ms",
+        "capabilities",
+        "closed_markets",
+        "unread",
+    )
     assert {key: kind(rule) for key, rule in properties(ReadingData, *later).items()} == {
         "broker": {"string"},
         "exchange": {"string"},
@@ -567,6 +585,8 @@ def test_the_exported_schema_has_the_types_of_the_protocol() -> None:
         "labels": {"object"},
         "max_age_ms": {"integer", "null"},
         "overtaken": {"boolean"},
+        "cash_unit": {"string"},
+        "cash_parts": {"object"},
         "proof_ms": {"integer", "null"},
         "capabilities": {"object"},
         "closed_markets": {"object"},

@@ -211,7 +211,7 @@ def test_the_code_in_the_readme_runs_and_prints_what_it_says(tmp_path: Path, exc
     with running("README.md", tmp_path, configure(tmp_path, toml, exchanges)) as (program, expected):
         check(program, expected)
     assert len(expected) == len(blocks(page("README.md"), "python"))
-    assert "300 to trade with" in program.text
+    assert "300 USD to trade with" in program.text
     assert "ccxt: {} guard: {'USD': 250.0}" in program.text
 
 

@@ -36,6 +36,8 @@ WIRE_KEYS: Final = frozenset(
 )  # fmt: skip
 STAMP_KEYS: Final = frozenset(("src", "epoch", "seq", "ts_us"))
 """The keys of one change as JSON: of its reading, and of its stamp."""
+SOMETIMES: Final = frozenset(("proof_ms", "cash_unit", "cash_parts"))
+"""Keys that stand there only where there is something to say."""
 
 BROKERWATCH: Final = (sys.executable, "-m", "brokerwatch")
 RUN_CLUSTER: Final = (sys.executable, str(ROOT / "run_cluster.py"))
