@@ -162,6 +162,15 @@ ENDED_IN_CLOSED: Final = frozenset(
 )
 """Exchanges whose list of closed orders, as ccxt asks for it, holds cancelled ones too."""
 
+BY_OWN_ID: Final[Mapping[str, Callable[[str], tuple[str, dict[str, str]]]]] = MappingProxyType(
+    {
+        "bitstamp": lambda ours: ("", {"clientOrderId": ours}),
+        "poloniex": lambda ours: (f"cid:{ours}", {}),
+    }
+)
+"""Exchanges whose lists are not whole and that are asked for one order by an id of ours: the id and the
+parameters of ccxt's `fetch_order`. ("Get order status", "Order Details")"""
+
 BUYS_BY_COST: Final = frozenset(
     {"bigone", "bitget", "bithumb", "bittrade", "btse", "coinsph", "cryptomus", "digifinex", "gate", "gateeu"}
     | {"htx", "indodax", "lbank", "poloniex", "tokocrypto", "toobit", "upbit", "xt"}
@@ -267,6 +276,11 @@ class OrderTraits:
         some = tuple(name for name in _LISTS if self._has.get(name) is True)
         return OrderLists(some, whole=some == _LISTS and self._exchange in ENDED_IN_CLOSED)
 
+    def asked_by(self, client_order_id: str) -> tuple[str, dict[str, str]] | None:
+        """How ccxt's `fetch_order` is asked for an order by this id of ours; None: it cannot be."""
+        ask = BY_OWN_ID.get(self._exchange)
+        return None if ask is None or self.lists.whole else ask(client_order_id)
+
     def shortcomings(self) -> tuple[Shortcoming, ...]:
         """What cannot be done with orders there, the worst first."""
         if why := self._takes_none():
@@ -277,7 +291,7 @@ class OrderTraits:
                 "an order there has no id of ours, so one whose answer is lost cannot be found, and entries "
                 "wait for forget_order; an order is sent only without an id or with one of new_order_id()"
             )
-        elif not self.lists.whole:
+        elif not self.lists.whole and self._exchange not in BY_OWN_ID:
             found.append(
                 "it does not list its orders of every state, so an order whose answer is lost may stay "
                 "unknown until forget_order, and an order is sent only without an id or with one of "

@@ -30,6 +30,7 @@ from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.exchanges.order_traits import OrderTraits
 from brokerwatch.exchanges.positions import Named, position, position_rows
 from brokerwatch.exchanges.preludes import CHOSEN, prove, was_answered
+from brokerwatch.exchanges.refusals import trusted_answer
 from brokerwatch.exchanges.unified_balance import holdings, stated
 from brokerwatch.exchanges.unified_orders import found_order, order_at, placed
 from brokerwatch.messages import Candle, Position, Product
@@ -149,6 +150,9 @@ class Unified:
         traits = OrderTraits.of(self._caller.instance)
         if not traits.knows_ids:
             raise NotSupported(f"an order at {self._caller.instance.id} cannot be told by an id of ours")
+        by_id = traits.asked_by(client_order_id)
+        if by_id is not None:
+            return await self._find_by(by_id, product, client_order_id, traits)
         lists: list[tuple[object, int]] = []
         for name in traits.lists.names:
             limit = self._page(name)
@@ -157,6 +161,27 @@ class Unified:
         found = found_order(lists, client_order_id, product, traits.form)
         if found is None and not traits.lists.whole:
             raise NotSupported(f"{self._caller.instance.id} does not list its orders of every state")
+        return found
+
+    async def _find_by(
+        self, by_id: tuple[str, dict[str, str]], product: Product, client_order_id: str, traits: OrderTraits
+    ) -> FoundOrder | None:
+        """The order that ccxt's `fetch_order` gives for our id; None where the exchange has none."""
+        order_id, parameters = by_id
+        try:
+            row = await self._ask("fetch_order", order_id, product.symbol, parameters)
+        except Exception as error:
+            failure = self._caller.failure(error)
+            unknown = failure.exact_code and failure.classes[:1] == ("OrderNotFound",)
+            if unknown and trusted_answer(failure):
+                return None
+            raise
+        # It was asked for by this id, so a row that does not repeat the id is ours too.
+        order = mapping(row, "the order")
+        said = {**order, "clientOrderId": order.get("clientOrderId") or client_order_id}
+        found = found_order([([said], SHORTEST_PAGE)], client_order_id, product, traits.form)
+        if found is None:
+            raise UnprovenAnswer(f"another order than {client_order_id}")
         return found
 
     def _page(self, name: str) -> int | None:

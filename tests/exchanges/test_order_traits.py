@@ -12,10 +12,14 @@ from typing import Any, Final, cast
 import pytest
 
 from brokerwatch.errors import InvalidOrder
+from brokerwatch.exchanges.envelope import UnprovenAnswer
+from brokerwatch.exchanges.faults import Failure
+from brokerwatch.exchanges.order_answers import FoundOrder
 from brokerwatch.exchanges.order_request import OrderRequest, requested
 from brokerwatch.exchanges.order_traits import (
     ANY_FORM,
     BUYS_BY_COST,
+    BY_OWN_ID,
     COST_AS_PARAMETER,
     ENDED_IN_CLOSED,
     FORMS,
@@ -217,16 +221,63 @@ def test_what_cannot_be_done_at_an_exchange_is_said_and_why() -> None:
     assert not OrderTraits("bitvavo", ccxt.bitvavo().has, {"operatorId": 7}).shortcomings()[0].forbids
     assert said["binance"] == ()
     assert ["buys by quote_amount alone" in each.text for each in said["gate"]] == [True]
-    assert "every state" in said["bitstamp"][0].text
+    assert "every state" in said["btse"][0].text
     assert "has no id of ours" in said["bitbank"][0].text
     unlisted = {
         name for name in set(UNIFIED) - forbidden if any("forget_order" in each.text for each in said[name])
     }
-    assert {"bit2c", "bitbank", "bitso", "bitstamp", "btse", "indodax", "deribit"} <= unlisted
-    assert not unlisted & (ENDED_IN_CLOSED | {"binance", "bybit"})
+    assert {"bit2c", "bitbank", "bitso", "btse", "indodax", "deribit"} <= unlisted
+    assert not unlisted & ({*ENDED_IN_CLOSED, *BY_OWN_ID} | {"binance", "bybit"})
 
 
 def test_the_tables_name_exchanges_that_ccxt_has() -> None:
-    assert not {*FORMS, *NO_IDS, *ENDED_IN_CLOSED, *BUYS_BY_COST, *COST_AS_PARAMETER} - set(ccxt.exchanges)
+    assert not {*FORMS, *NO_IDS, *BY_OWN_ID, *ENDED_IN_CLOSED, *BUYS_BY_COST, *COST_AS_PARAMETER} - set(
+        ccxt.exchanges
+    )
     for name in ENDED_IN_CLOSED:
         assert OrderTraits.of(getattr(ccxt, name)()).lists.whole, name
+
+
+def by_own_id(exchange: str, answer: object) -> tuple[FoundOrder | None, list[Any]]:
+    """What is found where ccxt's `fetch_order` answers so, and what was asked."""
+    asked: list[Any] = []
+
+    class Answering(Caller):
+        async def call(self, method: str, *arguments: Any) -> Any:
+            asked.append((method, *arguments))
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+        def failure(self, error: BaseException) -> Failure:
+            return Failure.of(
+                error, status=200, body='{"reason": "Order not found."}', exact_code="Order not"
+            )
+
+    return asyncio.run(Unified(cast("Any", Answering(exchange))).find(BTC, "mine0001", None)), asked
+
+
+ASKED: Final[dict[str, tuple[Any, ...]]] = {
+    "bitstamp": ("fetch_order", "", "BTC/USDT", {"clientOrderId": "mine0001"}),
+    "poloniex": ("fetch_order", "cid:mine0001", "BTC/USDT", {}),
+}
+
+
+@pytest.mark.parametrize("exchange", ASKED)
+def test_an_order_is_asked_for_by_our_id_where_no_list_has_all(exchange: str) -> None:
+    row = {
+        "id": "7",
+        "status": "closed",
+        "side": "sell",
+        "amount": "0.5",
+        "filled": "0.5",
+        "clientOrderId": None,
+    }
+    found, questions = by_own_id(exchange, row)
+    assert found is not None
+    assert (found.order_id, questions) == ("7", [ASKED[exchange]])
+    assert by_own_id(exchange, ccxt.OrderNotFound("no"))[0] is None
+    with pytest.raises(ccxt.RequestTimeout):
+        by_own_id(exchange, ccxt.RequestTimeout("late"))
+    with pytest.raises(UnprovenAnswer, match="another order than mine0001"):
+        by_own_id(exchange, {**row, "clientOrderId": "other"})

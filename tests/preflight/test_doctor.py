@@ -296,7 +296,7 @@ def test_trading_is_said(world: World) -> None:
     ("exchange", "options", "outcome", "words"),
     [
         ("gate", {}, "warn", "on; gate: it buys by quote_amount alone"),
-        ("bitstamp", {}, "warn", "does not list its orders of every state"),
+        ("btse", {}, "warn", "does not list its orders of every state"),
         ("bitbank", {}, "warn", "an order there has no id of ours"),
         ("gemini", {}, "fail", "no market order can be placed at gemini: it takes limit orders alone"),
         ("bitvavo", {}, "fail", "takes ccxt's option operatorId"),
