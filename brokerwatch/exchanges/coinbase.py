@@ -110,7 +110,9 @@ REFUSAL_CODES: Final = re.compile(
 )
 """What its errors with a status of 4xx are called."""
 
-_OF_ONE_PRODUCT: Final = r"^(?:message|error_details)=(?!.*(?:api key|scope|\baccount is)).*"
+_OF_ONE_PRODUCT: Final = (
+    r"^(?:message|error_details)=(?!.*(?:api key|scope|\baccount is|insufficient|minimum|too )).*"
+)
 MARKET_WORDS: Final = MarketWords(
     rule=re.compile(
         r"^\w+=(?:PREVIEW_)?(?:GEOFENCING_RESTRICTION|INELIGIBLE_PAIR|INVALID_PRODUCT_ID|UNTRADABLE_PRODUCT"

@@ -43,10 +43,10 @@ _SUBJECT: Final = (
 )
 _SHUT: Final = (
     r"(?:\b|_)(?:closed|suspend\w*|halt\w*|paused|offline|de-?list\w*|disabled|unavailable|ineligible"
-    r"|under[ _]maintenance|opening soon|expired|wrong[ _]status|(?:cancel|post|limit|reduce|close)[ _-]?only"
-    r"|call auction|non[ _-]?trading|(?:not|no longer|isn.?t) (?:\w+ ){0,2}?"
-    r"(?:available|tradab\w+|tradeable|open|opened|active|online|supported|enabled|listed|trading)"
-    r"|(?:does not|doesn.?t|not) exist|not found|unknown|invalid)"
+    r"|maint(?:enance|ained)|opening soon|expired|wrong[ _]status"
+    r"|(?:cancel|post|limit|reduce|close)[ _-]?only|call auction|non[ _-]?trading"
+    r"|(?:not|no longer|isn.?t) (?:\w+ ){0,2}?"
+    r"(?:available|tradab\w+|tradeable|open|opened|active|online|supported|enabled|listed|trading))"
 )
 _FORBIDDEN: Final = (
     r"(?:\b|_)(?:restrict\w*|not (?:\w+ ){0,2}?(?:permitted|allowed|authori[sz]ed|eligible)|no[ _]permission"
@@ -60,7 +60,9 @@ _ACCOUNT: Final = re.compile(
     r"\bapi[ -]?keys?\b|\bwhite-?list(?:ed)? ip|\bIP\b|\bscopes?\b"
     r"|\b(?:account|user|trading) (?:is |has been |was )?(?:suspended|frozen|blocked|banned|disabled|locked)"
     r"|\ball (?:trading|symbols|markets|pairs)\b|service unavailable from a restricted location"
-    r"|account has been restricted",
+    r"|account has been restricted"
+    r"|\b(?:access|auth\w*|bearer|csrf|session|listen)[ _-]?token"
+    r"|\btoken (?:is |has |was )?(?:expired|invalid|revoked)|\b(?:invalid|expired|missing|no) token\b",
     re.IGNORECASE,
 )
 """What says that the whole account or its key is meant."""
@@ -72,8 +74,20 @@ def _near(one: str, other: str) -> str:
     return f"(?:{one}{between}{other}|{other}{between}{one})"
 
 
+_UNLISTED: Final = (
+    rf"(?:invalid|unknown|unsupported|no such)[ _](?:\w+[ _])?{_SUBJECT}"
+    rf"|{_SUBJECT}[ _\"':=]{{0,3}}(?:\S+ )?(?:is |was )?"
+    r"(?:invalid|unknown|not found|(?:does not|doesn.?t|not) exist)"
+)
+_OF_THE_ORDER: Final = re.compile(
+    r"insufficient|not enough|exceed|minimum|maximum|too (?:small|low|large|high|many|much)|precision|decimal"
+    r"|lot[ _]?size|notional|quantity|amount|\bprice\b",
+    re.IGNORECASE,
+)
+"""What says that the order was made wrongly, whatever market it names."""
+
 GENERIC: Final = MarketWords(
-    rule=re.compile(f"{_near(_SUBJECT, _FORBIDDEN)}|{_near(_SUBJECT, _PLACE)}", re.IGNORECASE),
+    rule=re.compile(f"{_near(_SUBJECT, _FORBIDDEN)}|{_near(_SUBJECT, _PLACE)}|{_UNLISTED}", re.IGNORECASE),
     mode=re.compile(_near(_SUBJECT, _SHUT), re.IGNORECASE),
 )
 """The sentences of an exchange whose words we do not know."""
@@ -105,17 +119,17 @@ def closed_s(failure: Failure, fault: Fault, words: MarketWords | None) -> float
     if words is not None:
         stated = _stated(failure.body, words.keys)
         return RULE_S if words.rule.search(stated) else MODE_S if words.mode.search(stated) else 0.0
-    text = failure.body if failure.body else failure.text
-    if not _is_own_answer(failure) or _ACCOUNT.search(text[:MAX_SEARCHED]):
+    # Some words are written together: marketSuspended.
+    sentence = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", (failure.body or failure.text)[:MAX_SEARCHED])
+    if fault.kind is FaultKind.AUTH or not _is_own_answer(failure) or _ACCOUNT.search(sentence):
         return 0.0
     classes = set(failure.classes)
     if classes & (_RULE_CLASSES | _LISTING_CLASSES):
         return RULE_S
     if classes & _MODE_CLASSES:
         return MODE_S
-    if "InsufficientFunds" in classes:
-        return 0.0  # it may name a coin that is not available
-    sentence = text[:MAX_SEARCHED]
+    if "InsufficientFunds" in classes or _OF_THE_ORDER.search(sentence):
+        return 0.0  # it may name a coin, and that something of it is not available
     return RULE_S if GENERIC.rule.search(sentence) else MODE_S if GENERIC.mode.search(sentence) else 0.0
 
 

@@ -178,6 +178,21 @@ OTHERS: list[tuple[type[Exception], Any, int, float]] = [
     (ccxt.ExchangeError, {"msg": "SYMBOL_NOT_IN_TRADING_STATUS: symbol not trading"}, 200, MODE_S),
     (ccxt.ExchangeError, {"msg": "trading pair suspended"}, 200, MODE_S),
     (ccxt.InvalidOrder, {"msg": "Instrument is in post-only mode"}, 200, MODE_S),
+    (ccxt.OnMaintenance, {"msg": "The contract is being temporarily maintained"}, 200, MODE_S),
+    (ccxt.ExchangeError, {"error": "marketSuspended"}, 200, MODE_S),
+    (ccxt.ExchangeError, {"err-code": "base-symbol-trade-disabled"}, 200, MODE_S),
+    (ccxt.ExchangeError, {"error": "ErrMarketNotAllowed"}, 400, RULE_S),
+    (ccxt.ExchangeError, {"msg": "Invalid trading pair"}, 400, RULE_S),
+    (ccxt.ExchangeError, {"msg": "symbol BTCUSDT does not exist"}, 400, RULE_S),
+    (ccxt.BadRequest, {"msg": "Market orders are not supported for this symbol."}, 400, MODE_S),
+    # This one order, or a token that signs.
+    (ccxt.InvalidOrder, {"msg": "Invalid quantity for this market"}, 400, 0),
+    (ccxt.InvalidOrder, {"msg": "Price is not allowed for this symbol"}, 400, 0),
+    (ccxt.ExchangeError, {"msg": "Balance of this asset is insufficient: not available"}, 400, 0),
+    (ccxt.InvalidOrder, {"msg": "Precision is over the maximum defined for this asset: restricted"}, 400, 0),
+    (ccxt.ExchangeError, {"msg": "access token is disabled"}, 400, 0),
+    (ccxt.AuthenticationError, {"msg": "token expired"}, 401, 0),
+    (ccxt.ExchangeError, {"msg": "Invalid token"}, 400, 0),
     # More than one market, or no market.
     (
         ccxt.PermissionDenied,
