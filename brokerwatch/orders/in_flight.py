@@ -117,8 +117,9 @@ class InFlightOrders:
         self._followed: dict[str, Followed] = {}
         self.watchers: list[Callable[[], object]] = []
         """Called when there is an order more to follow."""
-        self._handed_over = False
-        """Whether these orders belong to another object now, because the loop of this one hangs."""
+        self._handed_over: frozenset[str] | None = None
+        """The orders that another object has now, because the loop of this one hangs; None: it has none. What
+        this one finds out of them later is neither written down nor told: the other one finds it out too."""
 
     def go_on_from(self, before: InFlightOrders) -> None:
         """Take over the orders of this key from a loop that hangs, and whose lease is revoked.
@@ -126,15 +127,16 @@ class InFlightOrders:
         What is under way there counts as sent, and its outcome as unknown: it may have been written already.
         Called on any thread, before this object is used on its own loop.
         """
-        before._handed_over = True
         now_s = self._clock.now().up_s
         # One call each: the loop may wake at this very moment, and go on writing there.
         sent, self._placed = before._sent.copy(), before._placed.copy()
+        before._handed_over = frozenset(sent)
         for name, order in sent.items():
-            if not order.why:
-                order = replace(order, why=LEFT_BEHIND, lost_s=now_s)
-                self._write_down(order)
             self._sent[name] = order
+            if not order.why:
+                self._sent[name] = replace(order, why=LEFT_BEHIND, lost_s=now_s)
+                self._write_down(self._sent[name])
+                self._tell(order, "unknown", detail=LEFT_BEHIND)
         self._followed = before._followed.copy()
         self._look()
 
@@ -225,18 +227,23 @@ class InFlightOrders:
     def put_back(self, sent: Sent) -> None:
         """It is as unknown as before: what was sent again since proves nothing about it."""
         self._sent[canonical_id(sent.request.client_order_id)] = sent
-        if not self._handed_over:
+        if self._owns(sent):
             self._write_down(sent)
         self._look()
+
+    def _owns(self, sent: Sent) -> bool:
+        """Whether no other object has this order now."""
+        handed_over = self._handed_over or frozenset()
+        return canonical_id(sent.request.client_order_id) not in handed_over
 
     def lose(self, client_order_id: str, why: str) -> None:
         """Its outcome is unknown. Its minute to arrive begins now: it may have gone out this late."""
         sent = replace(self._sent[canonical_id(client_order_id)], why=why, lost_s=self._clock.now().up_s)
         self._sent[canonical_id(client_order_id)] = sent
-        if not self._handed_over:  # else the other one may have crossed it out already
-            self._write_down(sent)
         self._look()
-        self._tell(sent, "unknown", detail=why)
+        if self._owns(sent):
+            self._write_down(sent)
+            self._tell(sent, "unknown", detail=why)
 
     def end(
         self,
@@ -255,6 +262,8 @@ class InFlightOrders:
         if sent is None:
             return
         self._look()
+        if not self._owns(sent):
+            return
         if order_id is None:
             self._journal.order_ended(self._fingerprint, sent.request.client_order_id)
             self._tell(sent, outcome, detail=why)
@@ -279,7 +288,7 @@ class InFlightOrders:
 
     def followed(self, broker: str) -> tuple[Followed, ...]:
         """The orders of an account that may not have come to their end, oldest first."""
-        if self._handed_over:
+        if self._handed_over is not None:
             return ()  # the other one follows them
         return tuple(each for each in [*self._followed.values()] if each.broker == broker)
 

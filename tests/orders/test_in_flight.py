@@ -24,7 +24,7 @@ from brokerwatch.orders.in_flight import (
     another_request,
 )
 from brokerwatch.storage.journal import Journal
-from brokerwatch.storage.records import SentOrder
+from brokerwatch.storage.records import OrderEvent, SentOrder
 
 PRODUCT: Final = Product(symbol="BTC/USD", base="BTC", quote="USD", id="XXBTZUSD")
 
@@ -35,6 +35,7 @@ class Paper(Journal):
     def __init__(self, *, slow: bool = False) -> None:
         super().__init__(None)
         self.marks: dict[tuple[str, str], SentOrder] = {}
+        self.told: list[tuple[str, str]] = []
         self.slow = slow
 
     def order(self, order: SentOrder) -> Future[bool]:
@@ -43,6 +44,9 @@ class Paper(Journal):
         if not self.slow:
             done.set_result(True)
         return done
+
+    def order_event(self, event: OrderEvent) -> None:
+        self.told.append((event.client_order_id, event.state))
 
     def order_ended(self, fingerprint: str, client_order_id: str) -> None:
         del self.marks[fingerprint, client_order_id]
@@ -273,13 +277,30 @@ def test_what_is_under_way_on_a_loop_that_hangs_is_unaccounted_for_on_the_one_in
     assert len(restarted.lost()) == 1, "a restart finds it too"
 
 
-def test_the_loop_that_wakes_writes_no_order_down_again_that_was_settled_in_its_place() -> None:
+def test_what_the_loop_that_wakes_finds_out_is_neither_written_down_nor_told_again() -> None:
     paper, clock = Paper(), ManualClock()
     before = InFlightOrders("k", clock, paper)
-    asyncio.run(before.send(request("one")))
+    names = ("cut off", "answered late", "not sent")
+    for name in names:
+        asyncio.run(before.send(request(name)))
     after = InFlightOrders("k", clock, paper)
     after.go_on_from(before)
-    after.end("one", "O-1")
+    for name in names:
+        after.end(name, "O-1")
     assert not after.left_behind
-    before.lose("one", CUT_OFF)
+    marks, told = dict(paper.marks), list(paper.told)
+    before.lose("cut off", CUT_OFF)
+    before.end("answered late", "O-1")
+    before.end("not sent", None)
+    assert (paper.marks, paper.told) == (marks, told)
+    assert [state for name, state in told if name == "not sent"] == ["sent", "unknown", "accepted"]
+
+
+def test_an_order_that_the_old_loop_begins_after_the_change_is_crossed_out_when_it_was_not_sent() -> None:
+    paper, clock = Paper(), ManualClock()
+    before, after = InFlightOrders("k", clock, paper), InFlightOrders("k", clock, paper)
+    after.go_on_from(before)
+    asyncio.run(before.send(request("one")))  # it looked at its lease a moment before that was revoked
+    before.end("one", None)
     assert not paper.marks
+    assert paper.told == [("one", "sent"), ("one", "not_sent")]
