@@ -180,7 +180,10 @@ def _is_apart(form: Rows | Typed, answer: object, row: object) -> bool:
     """Whether a row says that no order can spend its money."""
     key, good = form.tradable or (ITSELF, "")
     value = None if form.tradable is None else _part(answer, row, key)
-    if not isinstance(value, str | bool | None):
+    is_flag = good in ("true", "false")
+    if not isinstance(value, str | bool | None) or (isinstance(value, bool) and not is_flag):
+        raise UnprovenAnswer(f"{key} of a row is {short(value)}")
+    if not _absent(value) and str(value).lower() in NO_NAMES:
         raise UnprovenAnswer(f"{key} of a row is {short(value)}")
     return not _absent(value) and str(value).lower() != good.lower()
 

@@ -184,7 +184,8 @@ def test_a_row_that_says_that_it_cannot_be_traded_lies_apart(exchange: str, lock
 
 def test_a_row_that_does_not_say_what_others_say_of_trading_proves_nothing() -> None:
     rows = [{**COIN_ROW, "trading_enabled": True}, {**COIN_ROW, "currency": "EUR"}]
-    cases: list[dict[str, Any]] = [{}, {"trading_enabled": None}, {"trading_enabled": {}}]
+    words: list[Any] = [None, [], "NaN"]
+    cases: list[dict[str, Any]] = [{}, *({"trading_enabled": word} for word in words)]
     for said in cases:
         with pytest.raises(UnprovenAnswer, match="trading_enabled"):
             read(instance_of("coinbaseexchange"), [rows[0], {**rows[1], **said}])
