@@ -312,8 +312,11 @@ class OrderTraits:
             return "it has no spot markets"
         if why := _NO_MARKET_ORDERS.get(self._exchange):
             return why
-        takes_market = self._has.get("createMarketOrder") or self._exchange in _TAKES_MARKET_ORDERS
-        if not self._has.get("createOrder") or not takes_market:
+        # What ccxt does not say of an exchange it can do.
+        limit_only = (
+            self._has.get("createMarketOrder") is False and self._exchange not in _TAKES_MARKET_ORDERS
+        )
+        if limit_only or self._has.get("createOrder") is False:
             return "it takes limit orders alone"
         option = _OPTIONS.get(self._exchange)
         if option is not None and not self._is_set(option):

@@ -1,7 +1,8 @@
 """What is public about one exchange at one address: its markets, prices, and its own word about itself.
 
-All accounts there share it, so that a thousand of them load one list of markets. It has no key, and
-each call has a copy of the instance of its own: two that run at once must not mix up what they saw.
+All accounts there share it, so that a thousand of them load one list of markets. It has no key, but for the
+list of markets of an exchange that gives it only to a key. Each call has a copy of the instance of its own:
+two that run at once must not mix up what they saw.
 """
 
 from __future__ import annotations
