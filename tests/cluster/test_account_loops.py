@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -275,6 +276,35 @@ def test_the_traders_own_turn_in_the_lane_goes_on_over_the_change() -> None:
             until(broker.is_available)
             with broker.lane() as turn:
                 assert turn.nonce() > low
+
+
+class FullPipe(logging.Handler):
+    """A log that blocks the thread of one loop, and with it every other thread that logs."""
+
+    def __init__(self, block: Block, name: str) -> None:
+        super().__init__()
+        self.block, self.blocked = block, name
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if threading.current_thread().name == self.blocked:
+            self.block.here()
+
+
+def test_a_loop_that_is_blocked_by_the_log_is_said_to_hang_before_that_is_logged() -> None:
+    log = logging.getLogger("brokerwatch.test")
+    with trading(SimulatedKraken()) as (cluster, broker):
+        old = loop_of(cluster)
+        with Block(old.asyncio_loop) as block:
+            pipe = FullPipe(block, old.name)
+            logging.getLogger().addHandler(pipe)
+            try:
+                old.call(partial(log.warning, "the pipe is full"))
+                until(lambda: broker.reading().reason is Reason.LOOP)
+                assert block.is_blocked
+            finally:
+                block.let_go.set()
+                logging.getLogger().removeHandler(pipe)
+        until(broker.is_available)
 
 
 def test_a_loop_of_the_traders_own_is_watched_and_never_replaced() -> None:

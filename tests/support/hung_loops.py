@@ -25,6 +25,7 @@ class Block:
         self.loop = loop
         self.let_go = threading.Event()
         self._hangs = threading.Event()
+        self._over = False
 
     def hang(self) -> None:
         """Block it as soon as it turns, and wait for that."""
@@ -39,10 +40,11 @@ class Block:
         """Block the thread that calls this."""
         self._hangs.set()
         self.let_go.wait(PATIENCE_S)
+        self._over = True
 
     @property
     def is_blocked(self) -> bool:
-        return self._hangs.is_set() and not self.let_go.is_set()
+        return self._hangs.is_set() and not self._over
 
     def __enter__(self) -> Self:
         return self
