@@ -24,6 +24,7 @@ from tests.support.desks import Desk, Opened, rich
 CALLS: dict[str, Callable[[Any], Any]] = {
     "get_account_balance": lambda on: on.get_account_balance(),
     "get_account_balance_detailed": lambda on: on.get_account_balance_detailed(),
+    "free": lambda on: on.free("USD"),
     "get_positions": lambda on: on.get_positions(),
     "get_all_products": lambda on: on.get_all_products(),
     "get_candles": lambda on: on.get_candles("BTC/USD"),
@@ -37,7 +38,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     ),
     "close_position": lambda on: on.close_position("BTC/USD", validate_only=False),
 }
-LAST_KNOWN = {"get_account_balance", "get_account_balance_detailed"}
+LAST_KNOWN = {"get_account_balance", "get_account_balance_detailed", "free"}
 ORDERS = {"place_market_order", "close_position"}
 
 
@@ -153,5 +154,5 @@ def test_the_deadline_of_a_call_is_that_of_its_questions() -> None:
     assert waiting.deadline_s("get_candles", 8.0, 60.0, 3.0) == 76.0
     assert waiting.deadline_s("get_all_products", 8.0, 0.0, 3.0) == 5.0
     assert waiting.deadline_s("place_market_order", 8.0, 0.0, 0.0) == 53.0
-    handles = {name for name in vars(Broker) if name in vars(AioBroker) and not name.startswith("_")}
+    handles = {name for name in dir(Broker) if name in vars(AioBroker) and not name.startswith("_")}
     assert handles - LAST_KNOWN == set(waiting.QUESTIONS)
