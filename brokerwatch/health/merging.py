@@ -70,6 +70,8 @@ def _of_several_owners(fresh: Mapping[str, Reading], now: Instant) -> Reading:
         cash_unit=newest.cash_unit,
         cash_parts=newest.cash_parts,
         balance=newest.balance,
+        unread=newest.unread,
+        closed_markets={name: shut for one in readings for name, shut in one.closed_markets.items()},
         overtaken=newest.overtaken,
         max_age_s=newest.max_age_s,
         # One that is heard no longer has no say, and a proof that ends counts while its owner is heard.
