@@ -44,6 +44,7 @@ from brokerwatch.cluster.wiring import (
     gateway_of,
     opened_sockets,
     rewired,
+    warn_of_default_policies,
     wired,
 )
 from brokerwatch.config.broker_spec import BrokerSpec
@@ -257,6 +258,7 @@ class Cluster:
             if self._used:
                 raise ClusterStopped("a cluster can be started once; make a new one")
             self._used = True
+            warn_of_default_policies(self._specs.values())
             self._home = self._home or running_loop()
             try:
                 self._state.open()

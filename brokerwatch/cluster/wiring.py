@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -35,6 +35,7 @@ from brokerwatch.gateway.loop import Loop, LoopThread
 from brokerwatch.health.outcome import Source
 from brokerwatch.health.reading import evidence
 from brokerwatch.health.state_machine import NO_VETOES, Health
+from brokerwatch.log import logger
 from brokerwatch.messages import HealthState, Reading, Reason
 from brokerwatch.messages.reading import CUSTOM
 from brokerwatch.orders.fills import fill_of
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from brokerwatch.gateway.gateway import Access, Gateway
     from brokerwatch.orders.executor import OrderExecutor
     from brokerwatch.orders.gate import Gate
+
+
+_log: Final = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,17 @@ def check(specs: tuple[BrokerSpec, ...], settings: ClusterSettings) -> None:
     ]
     if problems:
         raise ConfigError(tuple(problems))
+
+
+def warn_of_default_policies(specs: Iterable[BrokerSpec]) -> None:
+    """Say once for which accounts that may trade no policy was chosen."""
+    names = [spec.name for spec in specs if spec.trading and not spec.policy_is_chosen]
+    if names:
+        _log.warning(
+            '%s: trading is on and no policy is set, so it is `guarded`; write policy = "guarded" to say so, '
+            'or "simple" to start available',
+            ", ".join(names),
+        )
 
 
 def blank_board(

@@ -88,8 +88,9 @@ class BrokerSpec:
     """Seconds until a fetch counts as a network fault."""
     max_consecutive_errors: int = 3
     """Consecutive faults that make the broker unavailable."""
-    policy: str = "simple"
-    """By which rules its health is decided: `simple` or `guarded`."""
+    policy: str = ""
+    """By which rules its health is decided: `simple` or `guarded`. Empty: `guarded` for an account that may
+    trade, else `simple`. The field names the policy afterwards."""
     rules: Rules = SIMPLE
     """The rules and their numbers; those of the policy unless the configuration has others."""
     requests_per_s: float | None = None
@@ -122,6 +123,8 @@ class BrokerSpec:
     counted faults come first; no limit where the account is not polled."""
     instance: Any = field(default=None, repr=False)
     """The trader's own ccxt instance; None: we make one."""
+    policy_is_chosen: bool = field(default=True, init=False, repr=False, compare=False)
+    """Whether the policy was named, and is not the default."""
     allow_empty: bool = False
     """Whether an answer without any currency is believed at once while no balance is known. Else it is
     believed after three such answers over 30 s."""
@@ -129,6 +132,9 @@ class BrokerSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.exchange, str):
             self._adopt(self.exchange)
+        if not self.policy:
+            object.__setattr__(self, "policy", default_policy(trading=self.trading))
+            object.__setattr__(self, "policy_is_chosen", False)
         if self.policy in POLICIES and self.rules is SIMPLE:
             object.__setattr__(self, "rules", default_rules(self.policy, self.slowest_poll_s))
         problems = [
@@ -168,6 +174,11 @@ class BrokerSpec:
         return max(ENTRY_AGE_S, POLLS_UNTIL_STALE * polled_s)
 
 
+def default_policy(*, trading: bool) -> str:
+    """The policy of a broker that names none: an account that may trade is not available before an answer."""
+    return "guarded" if trading else "simple"
+
+
 def default_rules(policy: str, poll_interval_s: float) -> Rules:
     """The rules of a policy. A broker that is polled seldom is not stale between two polls."""
     rules = POLICIES[policy]
@@ -192,6 +203,10 @@ def _spec_mistakes(spec: BrokerSpec) -> list[tuple[str, str]]:
 
 def _exchange_id(table: TomlTable, key: str, _: object) -> str:
     return table.text(key, "", needed="a ccxt id such as kraken")
+
+
+def _policy(table: TomlTable, key: str, _: object) -> str:
+    return table.text(key, "")
 
 
 def _limit(table: TomlTable, key: str, _: object) -> float | None:
@@ -336,7 +351,7 @@ KEYS: Final = (
     Key("fetch_deadline_s", TomlTable.number, _deadline_rule),
     Key("max_consecutive_errors", TomlTable.whole, _errors_rule),
     Key("cash_currencies", TomlTable.texts, _cash_rule),
-    Key("policy", TomlTable.text, _policy_rule),
+    Key("policy", _policy, _policy_rule),
     Key("rules", _table),
     Key("requests_per_s", _limit, _requests_rule),
     Key("request_burst", _limit, _burst_rule),

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from brokerwatch.config.broker_spec import KEYS, BrokerSpec, default_rules
+from brokerwatch.config.broker_spec import KEYS, BrokerSpec, default_policy, default_rules
 from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.config.credentials import NOT_FOR_CCXT, Catalogue, credentials_of
 from brokerwatch.config.policy import POLICIES, Rules
@@ -184,9 +184,12 @@ def _broker(
     for key in sorted(values["ccxt"].keys() & NOT_FOR_CCXT):
         table.wrong(f"ccxt.{key}", NOT_FOR_CCXT[key])
     rules = TomlTable(table.where, f"brokers.{name}.rules", values.pop("rules"), table.problems)
-    if values["policy"] in POLICIES:
-        slowest_s = max(values["poll_interval_s"], values["quiet_poll_interval_s"] or 0.0)
-        values["rules"] = _rules(rules, default_rules(values["policy"], slowest_s))
+    policy = values["policy"] or default_policy(trading=values["trading"])
+    slowest_s = max(values["poll_interval_s"], values["quiet_poll_interval_s"] or 0.0)
+    # Beside a policy that does not exist, the mistakes in the rules are named all the same.
+    own = _rules(rules, default_rules(policy if policy in POLICIES else "guarded", slowest_s))
+    if policy in POLICIES:
+        values["rules"] = own
     credentials, origins = credentials_of(name, exchange, table, folder, catalogue, environment)
     table.end(
         f"{', '.join(_BROKER_KEYS)}, and a credential as <name>_env or <name>_file, such as api_key_env"

@@ -205,9 +205,9 @@ def trading(spec: BrokerSpec, *, verified: bool, shortcomings: Sequence[Shortcom
             subject, check, "on, and the account is not polled: it stays available with no answer behind it",
             "set poll_interval_s, or max_proof_age_s",
         )  # fmt: skip
-    return ok(
-        subject, check, "on" + (", and entries need a passing `brokerwatch verify`" if verified else "")
-    )
+    chosen = "" if spec.policy_is_chosen else " (the default with trading)"
+    gate = ", and entries need a passing `brokerwatch verify`" if verified else ""
+    return ok(subject, check, f"on, policy {spec.policy}{chosen}{gate}")
 
 
 # --- this machine ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
-from brokerwatch.clock import utc_text
+from brokerwatch.clock import NO_DATE, utc_text
 from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.exchanges.open_orders import OpenOrder, held_by
 from brokerwatch.exchanges.symbols import Products
@@ -38,9 +38,10 @@ KEY_ENDS_S: Final = 7 * 86_400.0
 def moment(wall_s: float) -> str:
     """A moment in words, in UTC; one that no calendar has, as a number."""
     try:
-        return utc_text(int(wall_s * 1_000_000))
-    except (ValueError, OverflowError):
-        return f"{wall_s:g} s after 1970"
+        shown = utc_text(int(wall_s * 1_000_000))
+    except (ValueError, OverflowError):  # no number, or one without an end
+        shown = NO_DATE
+    return f"{wall_s:g} s after 1970" if shown == NO_DATE else shown
 
 
 def money(amounts: Mapping[str, Decimal]) -> str:

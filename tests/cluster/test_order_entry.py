@@ -197,7 +197,7 @@ def test_an_entry_needs_a_balance_that_is_young_enough() -> None:
 def test_an_account_that_never_answered_takes_no_entry() -> None:
     exchange = rich(SimulatedKraken())
     with serve(exchange):
-        spec = simulated_spec(exchange, trading=True)
+        spec = simulated_spec(exchange, trading=True, policy="simple")
         with (
             cluster_of(spec, status_interval_s=float("inf")) as cluster,
             pytest.raises(EntryRefused, match="never answered"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, cast
 
 import ccxt
@@ -10,14 +10,31 @@ import ccxt.async_support
 import pytest
 
 from brokerwatch.config.broker_spec import KEYS, BrokerSpec
-from brokerwatch.config.policy import Rules
+from brokerwatch.config.policy import GUARDED, SIMPLE, Rules
 from brokerwatch.dropin.guard import guard
 from brokerwatch.errors import ConfigError
 from tests.support.configurations import SMALLEST, Loader, Mistakes
 
 
 def test_every_field_of_a_broker_stands_in_the_table_of_keys() -> None:
-    assert sorted(key.name for key in KEYS) == sorted(one.name for one in fields(BrokerSpec))
+    assert sorted(key.name for key in KEYS) == sorted(one.name for one in fields(BrokerSpec) if one.init)
+
+
+def test_an_account_that_may_trade_is_guarded_unless_another_policy_is_named() -> None:
+    assert (BrokerSpec("a").policy, BrokerSpec("a").rules) == ("simple", SIMPLE)
+    trades = BrokerSpec("a", trading=True)
+    assert (trades.policy, trades.policy_is_chosen) == ("guarded", False)
+    assert trades.rules == GUARDED
+    named = BrokerSpec("a", trading=True, policy="simple")
+    assert (named.policy, named.policy_is_chosen, named.rules) == ("simple", True, SIMPLE)
+
+
+def test_a_file_that_lets_an_account_trade_begins_with_the_rules_of_guarded(loaded: Loader) -> None:
+    (spec,) = loaded(
+        'version = 1\n[brokers.k]\nexchange = "kraken"\ntrading = true\n[brokers.k.rules]\nsuccesses_to_recover = 3\n'
+    ).brokers
+    assert (spec.policy, spec.policy_is_chosen) == ("guarded", False)
+    assert spec.rules == replace(GUARDED, successes_to_recover=3)
 
 
 def test_settings_cannot_be_changed_after_they_were_checked(loaded: Loader) -> None:

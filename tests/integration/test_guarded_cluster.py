@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from brokerwatch import BrokerSpec, Listener
+from brokerwatch.config.policy import GUARDED, Rules
 from brokerwatch.messages import FaultKind, HealthState, Reason
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from tests.support.clusters import Till, cluster_of, simulated_spec, until, wait_for_reading
@@ -25,8 +26,10 @@ def exchange(request: pytest.FixtureRequest) -> Iterator[SimulatedExchange]:
         yield made
 
 
-def guarded(exchange: SimulatedExchange, poll_interval_s: float = SELDOM_S) -> BrokerSpec:
-    return simulated_spec(exchange, policy="guarded", poll_interval_s=poll_interval_s)
+def guarded(
+    exchange: SimulatedExchange, poll_interval_s: float = SELDOM_S, rules: Rules = GUARDED
+) -> BrokerSpec:
+    return simulated_spec(exchange, policy="guarded", poll_interval_s=poll_interval_s, rules=rules)
 
 
 def test_a_guarded_account_is_not_available_before_its_first_answer() -> None:
@@ -77,15 +80,20 @@ def test_maintenance_is_a_state_and_no_error(exchange: SimulatedExchange) -> Non
 
 
 @pytest.mark.parametrize("fault", ["bad_key", "bad_signature"])
-def test_a_refused_key_is_not_used_again_until_a_reset(exchange: SimulatedExchange, fault: str) -> None:
-    spec = guarded(exchange, poll_interval_s=0.05)
+def test_a_key_that_is_refused_for_good_is_not_used_again_until_a_reset(
+    exchange: SimulatedExchange, fault: str
+) -> None:
+    spec = guarded(exchange, poll_interval_s=0.05, rules=replace(GUARDED, auth_probes_s=(0.1, 0.1)))
     with cluster_of(spec) as cluster:
         broker = cluster.broker(spec.name)
         cash = broker.get_account_balance()
         exchange.set_fault(fault)
         broker.get_account_balance()
         until(lambda: broker.reading().reason is Reason.AUTH)
+        before = exchange.private_calls
+        until(lambda: "brokerwatch reset" in broker.reading().detail)
         calls = exchange.private_calls
+        assert calls - before <= 2, "asked again as often as the rules say"
         exchange.mend()
         for _ in range(10):
             assert broker.get_account_balance() == cash
@@ -95,6 +103,18 @@ def test_a_refused_key_is_not_used_again_until_a_reset(exchange: SimulatedExchan
         cluster.reset(spec.name)
         until(broker.is_available)
         assert exchange.private_calls > calls
+
+
+@pytest.mark.parametrize("fault", ["bad_key", "bad_signature"])
+def test_a_key_that_is_refused_once_comes_back_by_itself(exchange: SimulatedExchange, fault: str) -> None:
+    spec = guarded(exchange, poll_interval_s=0.05, rules=replace(GUARDED, auth_probes_s=(0.1, 60.0)))
+    with cluster_of(spec) as cluster:
+        broker = cluster.broker(spec.name)
+        until(broker.is_available)
+        exchange.set_fault(fault, 1)
+        until(lambda: broker.reading().reason is Reason.AUTH)
+        assert not broker.is_available(), "from the first refusal on"
+        until(broker.is_available)
 
 
 def test_a_refusal_outlives_a_restart_and_ends_with_new_credentials(tmp_path: Path) -> None:
