@@ -82,7 +82,8 @@ def run(
 
         try:
             with serve(exchange, ports=[port], watcher=lambda answered: tell(_call_words(answered))):
-                lines.emit(_said_json(exchange, keys) if as_json else "\n".join(_said(exchange, keys)))
+                for line in [_said_json(exchange, keys)] if as_json else _said(exchange, keys):
+                    lines.emit(line)
                 story = threading.Thread(target=play, name="story", daemon=True)
                 story.start()
                 # With a limit: a signal that comes just before a wait without one is not noticed in it.

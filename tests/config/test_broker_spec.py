@@ -31,7 +31,8 @@ def test_an_account_that_may_trade_is_guarded_unless_another_policy_is_named() -
 
 def test_a_file_that_lets_an_account_trade_begins_with_the_rules_of_guarded(loaded: Loader) -> None:
     (spec,) = loaded(
-        'version = 1\n[brokers.k]\nexchange = "kraken"\ntrading = true\n[brokers.k.rules]\nsuccesses_to_recover = 3\n'
+        'version = 1\n[brokers.k]\nexchange = "kraken"\ntrading = true\n'
+        "[brokers.k.rules]\nsuccesses_to_recover = 3\n"
     ).brokers
     assert (spec.policy, spec.policy_is_chosen) == ("guarded", False)
     assert spec.rules == replace(GUARDED, successes_to_recover=3)
