@@ -6,6 +6,9 @@ A message may be lost, late or doubled, and its publisher may have been replaced
 * A message with an earlier epoch is dropped while the known epoch is still valid. It comes from a publisher
   that was replaced and still runs.
 * A message whose number is not above the last one of its topic is dropped. A gap in the numbers is a loss.
+* Every field has a bound, so that no message makes a later one unbelievable for longer than the longest time
+  to live: the time to live itself, the epoch against the receiver's own wall clock, and how many senders and
+  brokers are remembered. A number that is too high is believed only while its message is valid.
 * A message is as fresh as it was when it was sent. ZeroMQ keeps the oldest messages when its queue is full,
   so a receiver that stalled reads old messages first. The time that they waited shortens their validity.
 
@@ -15,11 +18,24 @@ The module is pure but for the clock that `Receiver` is given. It keeps no threa
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
 from brokerwatch.clock import Clock
+from brokerwatch.config.cluster_settings import HEARTBEAT_RANGE_S
+from brokerwatch.health.reading import ttl_s
 from brokerwatch.messages import Envelope, HealthState, Reading, ReadingData, Reason, Stamp, Verdict
+
+LONGEST_TTL_MS: Final = round(ttl_s(HEARTBEAT_RANGE_S[1]) * 1_000)
+"""What the longest heartbeat announces. A message that claims to be valid for longer is valid for so long."""
+AHEAD_US: Final = 86_400_000_000
+"""An epoch that begins later than this after now, by the receiver's wall clock, is not believed."""
+TRIFLE_S: Final = 0.001
+"""Two messages that were sent within this time count as sent at once."""
+MOST_SENDERS: Final = 1_000
+MOST_BROKERS: Final = 100_000
+"""So many senders, and brokers of all senders, are remembered; what is beyond them is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +59,8 @@ class Sender:
     """Until this monotonic second a message of an earlier epoch is dropped."""
     shortest_s: float = float("inf")
     """The smallest difference seen between the receiver's clock and the sender's: the quickest delivery."""
-    seq: dict[str, int] = field(default_factory=dict[str, int])
-    """Topic to the number of its last message in this epoch."""
+    seq: dict[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
+    """Topic to the number of its last message in this epoch, and until when its number counts."""
 
     def accept(self, topic: str, stamp: Stamp, now_s: float) -> Accepted | None:
         """Whether a message counts; None when it is to be dropped."""
@@ -53,15 +69,20 @@ class Sender:
         if stamp.epoch != self.epoch:
             self.epoch, self.shortest_s, self.seq = stamp.epoch, float("inf"), {}
             self.fresh_until_s = float("-inf")
-        last = self.seq.get(topic)
-        if last is not None and stamp.seq <= last:
-            return None
-        self.seq[topic] = stamp.seq
         # Two clocks differ by a constant. What exceeds the smallest difference is the time under way.
         difference_s = now_s - stamp.up_us / 1_000_000
-        self.shortest_s = min(self.shortest_s, difference_s)
-        age_s = difference_s - self.shortest_s
-        valid_until_s = now_s + stamp.ttl_ms / 1_000 - age_s
+        shortest_s = min(self.shortest_s, difference_s)
+        age_s = difference_s - shortest_s
+        valid_until_s = now_s + min(stamp.ttl_ms, LONGEST_TTL_MS) / 1_000 - age_s
+        last, last_until_s = self.seq.get(topic, (None, now_s))
+        if last is not None and stamp.seq <= last:
+            if valid_until_s <= last_until_s + TRIFLE_S:
+                return None
+            last = None  # it was sent later, so the number before it was made up: the counting begins anew
+        self.shortest_s = shortest_s
+        # After a farewell an older message is no news, although it is valid for longer.
+        over_s = valid_until_s if stamp.ttl_ms else now_s + LONGEST_TTL_MS / 1_000
+        self.seq[topic] = (stamp.seq, over_s)
         # A ttl of 0 is a farewell. Any epoch may follow it: the wall clock of the next publisher, from which
         # its epoch is made, may have been set back.
         self.fresh_until_s = max(self.fresh_until_s, valid_until_s) if stamp.ttl_ms else now_s
@@ -101,10 +122,13 @@ class Receiver:
 
     def take(self, topic: str, envelope: Envelope) -> ReceivedReading | None:
         """Take in one message. Returns its reading; None when it has none or does not count."""
-        now_s = self._clock.up_s()
-        sender = self._senders.setdefault(envelope.stamp.src, Sender())
-        accepted = sender.accept(topic, envelope.stamp, now_s)
-        if accepted is None:
+        now, stamp = self._clock.now(), envelope.stamp
+        sender = self._senders.get(stamp.src)
+        if sender is None and len(self._senders) < MOST_SENDERS:
+            sender = self._senders[stamp.src] = Sender()
+        ahead_us = int(stamp.epoch[:16]) - now.wall_us
+        accepted = None if sender is None or ahead_us > AHEAD_US else sender.accept(topic, stamp, now.up_s)
+        if accepted is None or not self._has_room(envelope):
             self.dropped += 1
             return None
         self.lost += accepted.lost
@@ -113,10 +137,16 @@ class Receiver:
         reading = Reading.received(
             envelope.data, clock=self._clock, sent_up_s=accepted.sent_s, valid_until_s=accepted.valid_until_s
         )
-        received = ReceivedReading(reading, envelope.stamp)
-        self._newest[envelope.stamp.src, reading.broker] = received
+        received = ReceivedReading(reading, stamp)
+        self._newest[stamp.src, reading.broker] = received
         self._soonest_s = min(self._soonest_s, reading.valid_until_s)
         return received
+
+    def _has_room(self, envelope: Envelope) -> bool:
+        """Whether its broker is known, or may be remembered."""
+        if not isinstance(envelope.data, ReadingData) or len(self._newest) < MOST_BROKERS:
+            return True
+        return (envelope.stamp.src, envelope.data.broker) in self._newest
 
     def expire(self) -> list[ReceivedReading]:
         """Turn each reading that has expired into `unknown`, once. Returns those."""

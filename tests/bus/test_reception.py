@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brokerwatch.bus.reception import ReceivedReading, Receiver, Sender
+from brokerwatch.bus import reception
+from brokerwatch.bus.reception import AHEAD_US, LONGEST_TTL_MS, ReceivedReading, Receiver, Sender
 from brokerwatch.clock import ManualClock
 from brokerwatch.health.reading import comparison_key
 from brokerwatch.health.state_machine import verdict
@@ -34,10 +35,16 @@ TTL_MS: Final = 5_000
 OLD, KNOWN, NEW = (f"000000000000000{number}-00000000" for number in (1, 2, 3))
 
 
-def stamp(seq: int = 1, *, epoch: str = KNOWN, up_s: float = 0.0, ttl_ms: int = TTL_MS) -> Stamp:
-    return Stamp(
-        src="supervisor/main", epoch=epoch, seq=seq, ts_us=0, up_us=round(up_s * 1_000_000), ttl_ms=ttl_ms
-    )
+def stamp(
+    seq: int = 1,
+    *,
+    epoch: str = KNOWN,
+    up_s: float = 0.0,
+    ttl_ms: int = TTL_MS,
+    src: str = "supervisor/main",
+) -> Stamp:
+    up_us = round(up_s * 1_000_000)
+    return Stamp(src=src, epoch=epoch, seq=seq, ts_us=0, up_us=up_us, ttl_ms=ttl_ms)
 
 
 def evidence(broker: str = "a", **values: Any) -> Reading:
@@ -430,6 +437,82 @@ def test_after_the_receivers_machine_slept_a_reading_is_unproven_until_the_next_
     assert (reading.available, reading.reason, reading.stale) == (False, Reason.UNPROVEN, True)
     receiver.take(TOPIC, message(stamp(2)))
     assert receiver.newest["supervisor/main", "a"].reading.available
+
+
+# What cannot be ---------------------------------------------------------------------------------------
+
+HUGE: Final = 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        {"ttl_ms": HUGE},
+        {"seq": HUGE},
+        {"epoch": "9999999999999999-ffffffff"},
+        {"epoch": "9999999999999999-ffffffff", "seq": HUGE, "ttl_ms": HUGE},
+    ],
+    ids=" ".join,
+)
+def test_no_message_makes_a_later_one_unbelievable_for_longer_than_the_longest_time_to_live(
+    poison: dict[str, Any],
+) -> None:
+    clock = ManualClock()
+    receiver = Receiver(clock)
+    receiver.take(TOPIC, message(msgspec.structs.replace(stamp(1), **poison)))
+    later = stamp(2, up_s=LONGEST_TTL_MS / 1_000)
+    clock.advance(LONGEST_TTL_MS / 1_000)
+    assert receiver.take(TOPIC, message(later)) is not None
+    assert receiver.newest["supervisor/main", "a"].reading.available
+
+
+def test_a_message_is_valid_no_longer_than_the_longest_heartbeat_announces() -> None:
+    accepted = Sender().accept(TOPIC, stamp(ttl_ms=HUGE), 0.0)
+    assert accepted is not None
+    assert accepted.valid_until_s == LONGEST_TTL_MS / 1_000
+
+
+def test_an_epoch_is_believed_up_to_a_day_ahead_of_the_receivers_clock() -> None:
+    clock = ManualClock()
+    receiver = Receiver(clock)
+    for ahead_us, believed in ((AHEAD_US, True), (AHEAD_US + 1, False)):
+        epoch = f"{clock.now().wall_us + ahead_us:016d}-0000abcd"
+        found = receiver.take(TOPIC, message(stamp(1, epoch=epoch)))
+        assert (found is not None) is believed
+    assert receiver.dropped == 1
+
+
+def test_a_number_that_is_too_high_counts_no_longer_than_its_message() -> None:
+    sender = Sender()
+    sender.accept(TOPIC, stamp(9), 0.0)
+    assert sender.accept(TOPIC, stamp(3), 4.9) is None, "it was sent with the other, and came late"
+    accepted = sender.accept(TOPIC, stamp(3, up_s=1.0), 4.9)
+    assert accepted is not None, "it was sent later"
+    assert accepted.lost == 0, "the counting began anew"
+
+
+def test_after_a_farewell_a_message_that_was_late_is_no_news() -> None:
+    sender = Sender()
+    sender.accept(TOPIC, stamp(9, up_s=1.0, ttl_ms=0), 1.0)
+    assert sender.accept(TOPIC, stamp(8, up_s=0.9), 1.1) is None
+
+
+def test_only_so_many_senders_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "MOST_SENDERS", 2)
+    receiver = Receiver(ManualClock())
+    for name in ("a", "b", "c"):
+        receiver.take(TOPIC, message(stamp(1, src=f"supervisor/{name}")))
+    assert {source for source, _ in receiver.newest} == {"supervisor/a", "supervisor/b"}
+    assert receiver.dropped == 1
+    assert receiver.take(TOPIC, message(stamp(2, src="supervisor/a"))) is not None
+
+
+def test_only_so_many_brokers_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "MOST_BROKERS", 1)
+    receiver = Receiver(ManualClock())
+    assert receiver.take(TOPIC, message(stamp(1))) is not None
+    assert receiver.take(OTHER_TOPIC, message(stamp(1), "b")) is None
+    assert receiver.take(TOPIC, message(stamp(2))) is not None
 
 
 # Rosters, and agreement -----------------------------------------------------------------------------
