@@ -48,7 +48,8 @@ class Persistence:
     def __init__(self, settings: ClusterSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._folder = folder_of(settings)
+        # None is needed where nothing is remembered, and not every user has a home for one.
+        self._folder = folder_of(settings) if settings.remember else Path()
         self._backlog = Backlog() if settings.remember else None
         self.journal = Journal(self._backlog)
         self.remembered = Remembered()
@@ -67,8 +68,14 @@ class Persistence:
 
     @property
     def keys_folder(self) -> Path | None:
-        """Where all clusters of this user claim the API keys that they use."""
-        return state_root() / KEYS_NAME if self._settings.remember else None
+        """Where all clusters of this user claim the API keys that they use; None where they cannot."""
+        if not self._settings.remember:
+            return None
+        try:
+            return state_root() / KEYS_NAME
+        except OSError as error:
+            _log.warning("cannot tell whether another process uses an API key: %s", error.strerror)
+            return None
 
     def open(self) -> None:
         """Claim the folder and read what is stored. Raises StateFolderTaken and nothing else."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from types import NoneType
 from typing import Final
 
 from brokerwatch.config.broker_spec import EMPTY, BrokerSpec
@@ -59,8 +61,9 @@ class ClusterSettings:
     """Seconds between two questions to an exchange about its status, for all accounts there; inf: never."""
     publish_balances: bool = True
     """False keeps amounts out of what others can hear."""
-    state: str = ""
-    """The state folder; empty: one of the cluster's name where the platform keeps state."""
+    state: str | os.PathLike[str] = ""
+    """The state folder; empty: one of the cluster's name where the platform keeps state. A text once the
+    settings are made."""
     store: str = field(default="", repr=False)
     """The URL of the database; empty: SQLite in that folder. Not shown: it may hold a password."""
     require_verification_max_age_s: float | None = None
@@ -68,6 +71,10 @@ class ClusterSettings:
     None: it needs no report. An exit never needs one."""
     remember: bool = True
     """False: nothing is stored, so a restart begins with nothing known, and operators cannot be heard."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.state, os.PathLike):
+            object.__setattr__(self, "state", os.fsdecode(self.state))
 
     def heartbeat_of(self, accounts: int) -> float:
         """The heartbeat of so many accounts, in seconds."""
@@ -127,13 +134,34 @@ def _state_mistake(folder: str) -> str:
     try:
         Path(folder).expanduser()
     except RuntimeError:
+        if folder.partition("/")[0] == "~":
+            return f"expected a folder, and this user has no home: {folder!r}"
         return f"expected a folder, and this machine has no user of that name: {folder!r}"
     return ""
 
 
+def _type_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
+    """What stands where its type cannot be. A file is read by type; Python settings come as they are."""
+    found: list[tuple[str, str]] = []
+    for names, types, expected in (
+        (("name", "health_endpoint", "broker_endpoint", "state", "store"), str, "text"),
+        (("publish_balances", "remember"), bool, "True or False"),
+        (("status_interval_s",), (int, float), "a number of seconds"),
+        (("heartbeat_s", "require_verification_max_age_s"), (int, float, NoneType), "a number of seconds"),
+    ):
+        for name in names:
+            value: object = getattr(settings, name)
+            if not isinstance(value, types) or (types is not bool and isinstance(value, bool)):
+                # What stands at `store` may hold a password, so no value is repeated.
+                found.append((name, f"expected {expected}, not {type(value).__name__}"))
+    return found
+
+
 def cluster_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
     """(key, what was expected) for each value of the cluster that cannot be."""
-    found: list[tuple[str, str]] = []
+    found = _type_mistakes(settings)
+    if found:
+        return found  # the rules below compare numbers and search texts
     if not topics.is_name(settings.name):
         found.append(("name", f"expected {topics.NAME_RULE}, not {settings.name!r}"))
     shortest, longest = HEARTBEAT_RANGE_S
@@ -167,7 +195,7 @@ def cluster_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
         if mistake:
             found.append((key, mistake))
     for key, mistake in (
-        ("state", _state_mistake(settings.state)),
+        ("state", _state_mistake(os.fspath(settings.state))),
         ("store", _store_mistake(settings.store)),
     ):
         if mistake:

@@ -159,7 +159,7 @@ def _cluster(table: TomlTable, folder: Path) -> ClusterSettings:
         heartbeat_s=table.limit("heartbeat_s"),
         status_interval_s=table.number("status_interval_s", _CLUSTER.status_interval_s),
         publish_balances=table.switch("publish_balances", default=_CLUSTER.publish_balances),
-        state=_beside(folder, table.text("state", _CLUSTER.state)),
+        state=_beside(folder, table.text("state", os.fspath(_CLUSTER.state))),
         store=_store(folder, table.text("store", _CLUSTER.store)),
         require_verification_max_age_s=table.limit("require_verification_max_age_s"),
         remember=table.switch("remember", default=_CLUSTER.remember),

@@ -21,6 +21,7 @@ from brokerwatch.bus.listener import Listener
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.config.credentials import secret_file_remark, writable_by_others
+from brokerwatch.errors import ConfigError
 from brokerwatch.gateway.catalogue import key_of
 from brokerwatch.preflight.diagnosis import Line, fail, key_file, key_use, ok, room, skip, warn
 from brokerwatch.storage.locks import holder, state_root
@@ -67,7 +68,14 @@ def key_users(specs: tuple[BrokerSpec, ...], own_cluster: str) -> dict[str, Line
         name = key_of(spec)
         if not name:
             continue
-        path = state_root() / KEYS_NAME / f"{name}.lock"
+        try:
+            path = state_root() / KEYS_NAME / f"{name}.lock"
+        except OSError as error:
+            lines[spec.name] = warn(
+                f"broker {spec.name}", "key used by", f"cannot be told: {error.strerror}",
+                "set HOME or XDG_STATE_HOME",
+            )  # fmt: skip
+            continue
         try:
             lines[spec.name] = key_use(spec, seen.get(name, ""), holder(path), own_cluster)
         except OSError as error:
@@ -87,8 +95,12 @@ def state_folder(settings: ClusterSettings, own_cluster: str) -> list[Line]:
     subject = "state folder"
     if not settings.remember:
         return [ok(subject, "folder", "none is needed: remember = false")]
-    path = folder_of(settings)
-    folder = _folder(path)
+    try:
+        path = folder_of(settings)
+        folder = _folder(path)
+    except ConfigError as error:
+        path = Path()
+        folder = fail(subject, "folder", error.problems[0].expected, f"set one of the two, or {_ANOTHER}")
     lines = [folder]
     if folder.outcome == "fail":
         return [

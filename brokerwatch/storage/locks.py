@@ -7,6 +7,7 @@ knows where the platform keeps a program's state.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -16,6 +17,7 @@ from typing import Final
 from platformdirs import user_state_path
 
 PROGRAM: Final = "brokerwatch"
+HOMELESS: Final = "this user has no home folder, and HOME or XDG_STATE_HOME names none"
 TRIES: Final = 5
 """A claim is tried so often, since a process that only looks (`holder`) is in its way …"""
 LOOK_S: Final = 0.01
@@ -23,8 +25,17 @@ LOOK_S: Final = 0.01
 
 
 def state_root() -> Path:
-    """Where the platform keeps what a program remembers for this user."""
-    return user_state_path(PROGRAM)
+    """Where the platform keeps what a program remembers for this user.
+
+    Raises OSError where there is no such folder: a container's user often has no home.
+    """
+    try:
+        found = user_state_path(PROGRAM)
+    except (RuntimeError, KeyError):
+        found = Path()
+    if not found.is_absolute():  # an older platformdirs gives a folder named ~ below the current one
+        raise FileNotFoundError(errno.ENOENT, HOMELESS)
+    return found
 
 
 def private_folder(path: Path) -> Path:

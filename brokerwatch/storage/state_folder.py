@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings
-from brokerwatch.errors import StoreError
+from brokerwatch.errors import ConfigError, Problem, StoreError
 from brokerwatch.storage.locks import holder, state_root
 from brokerwatch.storage.records import KeyState, OrderEvent, Remembered, Transition
 from brokerwatch.storage.store import Store
@@ -16,7 +16,7 @@ def running(settings: ClusterSettings) -> str:
     """The process that runs this cluster now, in words; empty: none that can be seen."""
     try:
         return holder(folder_of(settings) / CLAIM_NAME) if settings.remember else ""
-    except OSError:
+    except (OSError, ConfigError):
         return ""
 
 
@@ -34,8 +34,17 @@ KEYS_NAME: Final = "keys"
 
 
 def folder_of(settings: ClusterSettings) -> Path:
-    """The state folder that these settings mean."""
-    return Path(settings.state).expanduser() if settings.state else state_root() / settings.name
+    """The state folder that these settings mean.
+
+    Raises ConfigError where they name none, and the platform has none for this user.
+    """
+    if settings.state:
+        return Path(settings.state).expanduser()
+    try:
+        return state_root() / settings.name
+    except OSError as error:
+        expected = f"expected a folder, because {error.strerror}"
+        raise ConfigError((Problem("", "cluster.state", expected),)) from error
 
 
 def store_of(settings: ClusterSettings) -> Store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from brokerwatch.config.cluster_settings import (
 )
 from brokerwatch.config.loader import load_cluster
 from tests.support.configurations import SMALLEST, Loader, Mistakes
+from tests.support.homeless import be_homeless
 
 
 def test_a_state_folder_counts_from_the_folder_of_the_file_and_from_nowhere_else(
@@ -112,3 +114,45 @@ def test_many_accounts_give_fewer_signs_of_life_unless_the_configuration_says_ho
     assert [unsaid.heartbeat_of(accounts) for accounts in (1, 250, 1_000, 5_000)] == [1.0, 1.0, 4.0, 20.0]
     assert unsaid.heartbeat_of(10**9) == HEARTBEAT_RANGE_S[1]
     assert ClusterSettings(heartbeat_s=1.0).heartbeat_of(5_000) == 1.0
+
+
+# --- settings that a program makes ----------------------------------------------------------------
+
+
+def test_a_state_folder_may_be_a_path_and_is_a_text_afterwards(tmp_path: Path) -> None:
+    found = ClusterSettings(state=tmp_path / "state")
+    assert found.state == str(tmp_path / "state")
+    assert cluster_mistakes(found) == []
+    assert found == ClusterSettings(state=str(tmp_path / "state"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("state", None, "expected text, not NoneType"),
+        ("state", b"state", "expected text, not bytes"),
+        ("store", Path("watch.db"), "expected text, not PosixPath"),
+        ("name", 5, "expected text, not int"),
+        ("health_endpoint", 5571, "expected text, not int"),
+        ("heartbeat_s", "1", "expected a number of seconds, not str"),
+        ("status_interval_s", None, "expected a number of seconds, not NoneType"),
+        ("require_verification_max_age_s", True, "expected a number of seconds, not bool"),
+        ("remember", "false", "expected True or False, not str"),
+    ],
+)
+def test_a_value_of_another_type_is_a_mistake_and_no_traceback(
+    key: str, value: object, expected: str
+) -> None:
+    wrong: dict[str, Any] = {key: value}
+    assert cluster_mistakes(ClusterSettings(**wrong)) == [(key, expected)]
+
+
+def test_the_home_of_a_user_without_one_is_a_mistake(
+    mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_homeless(monkeypatch)
+    (problem,) = mistakes(SMALLEST + '[cluster]\nstate = "~/state"\n')
+    assert (problem.key, problem.expected) == (
+        "cluster.state",
+        "expected a folder, and this user has no home: '~/state'",
+    )

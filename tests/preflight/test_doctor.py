@@ -55,6 +55,7 @@ from brokerwatch.storage.tables import VERSION
 from tests.support.clusters import PATIENCE_S
 from tests.support.command import Done, command, environment_of
 from tests.support.configurations import pem
+from tests.support.homeless import be_homeless
 from tests.support.postgres import PASSWORD, USER, PostgreSQL, postgresql
 from tests.support.programs import BROKERWATCH, Program, drawn_on, run_program
 
@@ -595,6 +596,16 @@ def test_a_key_that_another_process_uses_is_a_warning(world: World) -> None:
     assert wrong(lines) == [("warn", "broker main", "key used by")]
     assert f"process {os.getpid()}" in evidence(lines, "broker main", "key used by")
     assert wrong(world.looked()) == []
+
+
+def test_a_user_without_a_home_is_told_what_that_costs_and_needs_a_folder(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_homeless(monkeypatch)
+    key = ("warn", "broker main", "key used by")
+    assert wrong(world.looked()) == [key]
+    del world.cluster["state"]
+    assert sorted(wrong(world.looked())) == [("fail", "state folder", "folder"), key]
 
 
 def test_the_sound_brokers_are_looked_at_beside_a_broken_one(world: World) -> None:

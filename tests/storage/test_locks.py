@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from brokerwatch.storage.locks import Claim, claim, private_folder, state_root
+from brokerwatch.storage.locks import HOMELESS, Claim, claim, private_folder, state_root
 from tests.support.clusters import PATIENCE_S, until
+from tests.support.homeless import be_homeless
 
 HOLDER = """
 import sys, time
@@ -122,3 +123,12 @@ def test_state_lies_where_the_platform_keeps_it(tmp_path: Path, monkeypatch: pyt
     if sys.platform == "linux":
         assert state_root() == tmp_path / "brokerwatch"
     assert state_root().name == "brokerwatch"
+
+
+def test_a_user_without_a_home_has_no_state_root_and_none_below_the_current_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    be_homeless(monkeypatch)
+    with pytest.raises(OSError, match="no home folder") as refused:
+        state_root()
+    assert refused.value.strerror == HOMELESS
