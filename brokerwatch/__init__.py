@@ -15,7 +15,14 @@ from __future__ import annotations
 
 import importlib
 import logging
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+if find_spec("fcntl") is None:
+    raise ImportError(
+        "brokerwatch runs on Linux and macOS and not on Windows, which has no file locks of their kind; "
+        "under Windows use WSL 2"
+    )
 
 if TYPE_CHECKING:
     from brokerwatch.bus.listener import Listener

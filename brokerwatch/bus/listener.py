@@ -19,6 +19,7 @@ from brokerwatch.bus.sockets import Bus
 from brokerwatch.bus.station import Station
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.config.cluster_settings import DEFAULT_HEALTH_ENDPOINT, endpoint_mistake
+from brokerwatch.config.green_threads import refuse_green_threads
 from brokerwatch.errors import ConfigError, ListenerStopped, Problem, UnknownBroker
 from brokerwatch.health.changes import Change
 from brokerwatch.health.merging import merged
@@ -57,6 +58,7 @@ class Listener:
     """
 
     def __init__(self, *endpoints: str, clock: Clock | None = None, bus: Bus | None = None) -> None:
+        refuse_green_threads()
         chosen = tuple(dict.fromkeys(endpoints)) or (DEFAULT_HEALTH_ENDPOINT,)
         problems = [
             Problem("", endpoint, mistake) for endpoint in chosen if (mistake := endpoint_mistake(endpoint))

@@ -49,6 +49,7 @@ from brokerwatch.cluster.wiring import (
 )
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings, Settings
+from brokerwatch.config.green_threads import refuse_green_threads
 from brokerwatch.config.loader import load
 from brokerwatch.errors import ClusterStopped, UnknownBroker
 from brokerwatch.gateway.loop import LoopThread, running_loop
@@ -101,6 +102,7 @@ class Cluster:
         broken: Mapping[str, tuple[str, str]] = MappingProxyType({}),
         clock: Clock | None = None,
     ) -> None:
+        refuse_green_threads()
         self._settings = ClusterSettings() if settings is None else settings
         specs = tuple(brokers)
         self._specs = {spec.name: spec for spec in specs}
@@ -252,8 +254,10 @@ class Cluster:
             ClusterStopped: It was started before.
             StateFolderTaken: Another cluster has the state folder.
             EndpointUnavailable: An endpoint is taken.
-            ConfigError: An account cannot be set up as it is configured.
+            ConfigError: An account cannot be set up as it is configured, or gevent or eventlet has replaced
+                the threads of this process.
         """
+        refuse_green_threads()
         with self._lock:
             if self._used:
                 raise ClusterStopped("a cluster can be started once; make a new one")

@@ -205,6 +205,17 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     assert not hasattr(brokerwatch, "_HOMELESS")
 
 
+def test_the_import_says_in_one_sentence_where_it_cannot_run(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['fcntl'] = None\n"  # as on Windows
+        "try: import brokerwatch\n"
+        "except ImportError as error: print(error)\n"
+    )
+    [said] = python("-c", code, cwd=tmp_path).stdout.splitlines()
+    assert said.startswith("brokerwatch runs on Linux and macOS and not on Windows")
+
+
 def test_the_library_sets_up_no_logging(tmp_path: Path) -> None:
     code = (
         "import brokerwatch, logging\n"
