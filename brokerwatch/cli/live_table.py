@@ -91,12 +91,12 @@ def screenful(readings: Iterable[Reading], *, caption: str, width: int, height: 
 def _notes(rows: Iterable[Reading], width: int, room: int) -> Iterator[Text]:
     """A line for each account that is not available, and for each cash that is a sum."""
     rows = tuple(rows)
-    lines = [(trouble(one, width), "red") for one in rows if not one.available]
+    lines = [(trouble(one, width - 1), "red") for one in rows if not one.available]
     lines += [(f"{one.broker}: {cash(one)} is {parts(one)}", "dim") for one in rows if parts(one)]
     shown = lines if len(lines) <= room else lines[: room - 1]
     for line, style in shown:
         note = Text(escaped(line), style=style, no_wrap=True, overflow="ellipsis")
-        note.truncate(width, overflow="ellipsis")
+        note.truncate(width - 1, overflow="ellipsis")
         yield note
     if len(shown) < len(lines):
         yield Text(f"and {len(lines) - len(shown)} more: brokerwatch status", style="dim")
