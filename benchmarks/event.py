@@ -232,7 +232,7 @@ def subscriber(arguments: list[str]) -> None:
     def hear_changes() -> None:
         available = False
         for change in listener.changes(known=True):
-            if change is not None and change.reading.available != available:
+            if change.after.available != available:
                 at_ns = time.monotonic_ns()
                 available = not available
                 say("available" if available else "unavailable", at_ns)

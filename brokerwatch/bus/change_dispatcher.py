@@ -19,11 +19,14 @@ _log: Final = logger(__name__)
 class _Subscription:
     """One subscription. It is compared by identity, since the same function may be subscribed twice."""
 
-    __slots__ = ("active", "callback", "ended", "failure")
+    __slots__ = ("active", "callback", "ended", "failure", "renewals")
 
-    def __init__(self, callback: Callable[[Change], object], ended: Callable[[], object]) -> None:
+    def __init__(
+        self, callback: Callable[[Change], object], ended: Callable[[], object], *, renewals: bool
+    ) -> None:
         self.callback = callback
         self.ended = ended
+        self.renewals = renewals
         self.active = True
         self.failure = ""
 
@@ -69,11 +72,17 @@ class ChangeDispatcher:
             if self._listening and self._pending.put(before, after):
                 self._changed.notify()
 
-    def subscribe(self, callback: Callable[[Change], object]) -> Callable[[], None]:
+    def subscribe(
+        self, callback: Callable[[Change], object], *, renewals: bool = False
+    ) -> Callable[[], None]:
         """Call `callback` with every change from now on. The first subscription starts the thread.
 
         The callbacks are called one after the other: a slow one delays the others. One that raises is
         logged and stays subscribed.
+
+        Args:
+            callback: called with each change.
+            renewals: call it for each poll too that found nothing new.
 
         Returns:
             A function that ends the subscription. It may be called from any thread, within the callback,
@@ -83,19 +92,22 @@ class ChangeDispatcher:
         Raises:
             ClusterStopped: `close` was called before.
         """
-        return self._subscribe(callback, _nothing)
+        return self._subscribe(callback, _nothing, renewals=renewals)
 
-    async def stream(self) -> AsyncGenerator[Change, None]:
+    async def stream(self, *, renewals: bool = False) -> AsyncGenerator[Change, None]:
         """Iterate over every change from the first `async for` on, in the running event loop.
 
         The dispatcher never waits for the reader. While the reader is slow, the changes of each broker are
         joined, as for a callback. The iterator ends after `close`. Leaving the `async for`, a cancellation
         or `aclose()` end the subscription.
+
+        Args:
+            renewals: give each poll too that found nothing new.
         """
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
         lock = threading.Lock()
-        pending = PendingChanges()
+        pending = PendingChanges(renewals=renewals)
         over = False
 
         def wake() -> None:
@@ -116,7 +128,7 @@ class ChangeDispatcher:
             over = True
             wake()
 
-        unsubscribe = self._subscribe(tell, end)
+        unsubscribe = self._subscribe(tell, end, renewals=renewals)
         try:
             while True:
                 ready.clear()
@@ -154,9 +166,9 @@ class ChangeDispatcher:
         return thread is None or not thread.is_alive()
 
     def _subscribe(
-        self, callback: Callable[[Change], object], ended: Callable[[], object]
+        self, callback: Callable[[Change], object], ended: Callable[[], object], *, renewals: bool
     ) -> Callable[[], None]:
-        subscription = _Subscription(callback, ended)
+        subscription = _Subscription(callback, ended, renewals=renewals)
         with self._changed:
             if self._closed:
                 raise ClusterStopped("there are no more changes: the cluster or the listener has stopped")
@@ -171,6 +183,7 @@ class ChangeDispatcher:
                 for reading in self._readings():
                     self._pending.learn(reading, now)
             self._subscriptions = (*self._subscriptions, subscription)
+            self._pending.renewals = self._pending.renewals or renewals
             self._changed.notify()
         return lambda: self._unsubscribe(subscription)
 
@@ -181,13 +194,16 @@ class ChangeDispatcher:
             if not self._subscriptions:
                 self._listening = False
                 self._pending = PendingChanges()
+            else:
+                self._pending.renewals = any(one.renewals for one in self._subscriptions)
 
     def _run(self) -> None:
         try:
             while (following := self._next()) is not None:
                 change, subscriptions = following
+                renewal = change.renewal  # it waited for those that asked for renewals
                 for subscription in subscriptions:
-                    if subscription.active:
+                    if subscription.active and (subscription.renewals or not renewal):
                         subscription.tell(change)
         finally:
             self._end()

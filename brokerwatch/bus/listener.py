@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias, overload
 
 from brokerwatch.bus.change_dispatcher import ChangeDispatcher
 from brokerwatch.bus.reception import ReceivedReading
@@ -38,8 +38,8 @@ class Listener:
     """Listens to the health topic of one or several clusters, on one thread per endpoint.
 
         with Listener("tcp://127.0.0.1:5571") as listener:
-            for received in listener.changes():
-                print(received.reading.broker, received.reading.available)
+            for change in listener.changes():
+                print(change.broker, change.after.available)
 
     `start` and `stop` are for the thread that owns the listener; every other method may be called from any
     thread and takes no answer from the network. Several endpoints may be of one cluster: the newest evidence
@@ -169,10 +169,20 @@ class Listener:
         """How many messages were none of brokerwatch's."""
         return sum(station.undecodable for station in self._stations)
 
+    @overload
     def changes(
-        self, *, wait_s: float | None = None, known: bool = False
-    ) -> Iterator[ReceivedReading | None]:
-        """Iterate over each reading that differs from the previous one, until the listener stops.
+        self, *, wait_s: None = None, known: bool = False, renewals: bool = False
+    ) -> Iterator[Change]: ...
+
+    @overload
+    def changes(
+        self, *, wait_s: float | None, known: bool = False, renewals: bool = False
+    ) -> Iterator[Change | None]: ...
+
+    def changes(
+        self, *, wait_s: float | None = None, known: bool = False, renewals: bool = False
+    ) -> Iterator[Change | None]:
+        """Iterate over each change of state, reason or balance, until the listener stops.
 
         A slow reader gets only the newest reading of each broker. Readings in between are dropped; the last
         one never is. Order is kept. A reading that expired comes once more, with the reason `nothing_heard`.
@@ -181,24 +191,31 @@ class Listener:
         Args:
             wait_s: give None whenever no reading changed for so many seconds; None waits without an end.
             known: begin with the newest reading of each broker of each cluster that arrived before this call.
+            renewals: give each poll too that found nothing new, and each further error of an account that
+                is out. `change.renewal` says which it is.
 
         Returns:
-            An iterator over readings, each with the stamp of its message.
+            An iterator over changes, as `Cluster.changes` gives them, each with the stamp of its message.
+            When several clusters have a broker of one name, each reading is compared with the previous one
+            of its own cluster.
         """
-        reader = _Reader(lambda: self._stopped, self._lock, wait_s)
+        reader = _Reader(lambda: self._stopped, self._lock, wait_s, renewals=renewals)
         with self._lock:
             if known:
                 for key, received in self._newest.items():
-                    reader.put(key, received, changed=True)
+                    reader.put(key, None, received, changed=True)
             self._readers.add(reader)
         return reader
 
-    def stream(self) -> AsyncGenerator[Change]:
+    def stream(self, *, renewals: bool = False) -> AsyncGenerator[Change]:
         """Iterate over changes in the running event loop: `async for change in listener.stream()`.
 
         It begins with the first `async for`. The changes are those of `Cluster.changes`.
+
+        Args:
+            renewals: give each poll too that found nothing new; see `changes`.
         """
-        return self._dispatcher.stream()
+        return self._dispatcher.stream(renewals=renewals)
 
     def _candidates(self) -> Iterator[Candidate]:
         # One sender names its brokers in the order of its configuration. Several have no common order.
@@ -236,34 +253,54 @@ class Listener:
             else:
                 # A new key in a dict that another thread iterates over would raise in that thread.
                 self._readings = {**self._readings, reading.broker: reading}
+            previous = self._newest.get(key)
             self._newest[key] = received
             for reader in self._readers:
-                reader.put(key, received, changed=changed)
+                reader.put(key, previous, received, changed=changed)
 
 
-class _Reader(Iterator["ReceivedReading | None"]):
+class _Reader(Iterator["Change | None"]):
     """The iterator of one call of `changes`. Of each broker of each cluster only the newest reading waits.
 
     A queue of all readings would give a slow reader old states after it has seen the newer ones on the board.
     """
 
-    def __init__(self, ended: Callable[[], bool], lock: threading.Lock, wait_s: float | None) -> None:
+    def __init__(
+        self, ended: Callable[[], bool], lock: threading.Lock, wait_s: float | None, *, renewals: bool
+    ) -> None:
         self._ended = ended
         self._lock = lock
         self._wait_s = wait_s
-        self._waiting: dict[_Key, ReceivedReading] = {}
+        self._renewals = renewals
+        self._waiting: dict[_Key, tuple[Reading | None, ReceivedReading]] = {}
+        """What the program was given last, None where it was given nothing, and the newest."""
         self._keys: queue.SimpleQueue[_Key] = queue.SimpleQueue()
         """The keys of `_waiting`, in the order in which they came."""
 
-    def put(self, key: _Key, received: ReceivedReading, *, changed: bool) -> None:
-        """Add a reading. To be called under the lock under which the listener writes its readings."""
-        waits = key in self._waiting
-        if changed or waits:  # a renewal replaces what waits, which would otherwise expire before it is taken
-            self._waiting[key] = received
-        if changed and not waits:
+    def put(
+        self, key: _Key, previous: ReceivedReading | None, received: ReceivedReading, *, changed: bool
+    ) -> None:
+        """Add a reading. To be called under the lock under which the listener writes its readings.
+
+        Args:
+            key: what `received` is of.
+            previous: the reading before it; None: `received` is the first one.
+            received: the newest reading.
+            changed: False when it differs from the previous one in its ages alone.
+        """
+        waiting = self._waiting.get(key)
+        before = None if previous is None else previous.reading
+        if waiting is not None:
+            # Also a renewal replaces what waits, which would otherwise expire before it is taken.
+            self._waiting[key] = waiting[0], received
+        elif changed and self._tells(before, received.reading):
+            self._waiting[key] = before, received
             self._keys.put(key)
 
-    def __next__(self) -> ReceivedReading | None:
+    def _tells(self, before: Reading | None, after: Reading) -> bool:
+        return self._renewals or before is None or not Change(before, after).renewal
+
+    def __next__(self) -> Change | None:
         while not self._ended():
             try:
                 key = self._keys.get(timeout=GLANCE_S if self._wait_s is None else self._wait_s)
@@ -272,7 +309,9 @@ class _Reader(Iterator["ReceivedReading | None"]):
                     return None
             else:
                 with self._lock:
-                    return self._waiting.pop(key)
+                    before, received = self._waiting.pop(key)
+                if self._tells(before, received.reading):  # it may be again as it was
+                    return Change(before or received.reading, received.reading, received.stamp)
         raise StopIteration
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from brokerwatch.bus.listener import Listener
+from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.cli.output import LineWriter
 from brokerwatch.cli.text import change_line, json_object, nothing_heard_object
 from brokerwatch.messages import Reading
@@ -63,11 +64,14 @@ class Screen:
         with LineWriter(self.stopping) as lines:
             if not self.as_json:
                 lines.emit(self.title)
-            for received in self.listener.changes(wait_s=REFRESH_S, known=True):
-                if received is not None:
-                    key = _line_key(received.reading)
-                    if self.as_json or key != last.get(received.reading.broker):
-                        last[received.reading.broker] = key
+            # A program that reads JSON computes the age of a balance from each of its renewals.
+            changes = self.listener.changes(wait_s=REFRESH_S, known=True, renewals=self.as_json)
+            for change in changes:
+                if change is not None and change.stamp is not None:
+                    received = ReceivedReading(change.after, change.stamp)
+                    key = _line_key(change.after)
+                    if self.as_json or key != last.get(change.broker):
+                        last[change.broker] = key
                         lines.emit(json_object(received) if self.as_json else change_line(received))
                         shown += 1
                 elif self.up_s() >= quiet_at_s and not self.listener.readings():

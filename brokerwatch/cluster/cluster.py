@@ -179,9 +179,13 @@ class Cluster:
         """Every broker's newest reading, in memory."""
         return self._board
 
-    def changes(self) -> AsyncGenerator[Change]:
-        """Each change of a reading from now on, in the running event loop: `async for change in …`."""
-        return self._changes.stream()
+    def changes(self, *, renewals: bool = False) -> AsyncGenerator[Change]:
+        """Each change from now on, in the running event loop: `async for change in cluster.changes()`.
+
+        Args:
+            renewals: Give each poll too that found nothing new; see `Router.on_change`.
+        """
+        return self._changes.stream(renewals=renewals)
 
     @property
     def name(self) -> str:

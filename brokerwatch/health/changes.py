@@ -3,7 +3,8 @@
 The writer of a reading puts the previous one and the new one here, and goes on. The queue is bounded by the
 number of brokers: of each broker it keeps the oldest `before` and the newest `after`. So a slow subscriber
 misses the readings in between, and never the last one. When the last one equals the one that the subscriber
-has (`comparison_key`), there is no change.
+has, there is no change. Two keys say what is equal. By `change_key` a poll that found the same is no change.
+By `comparison_key`, which is for a subscriber to renewals, it is one.
 
 An expiry is a change too, and no message announces it. The queue knows when the first reading expires, and
 turns it into a change then.
@@ -15,9 +16,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from brokerwatch.clock import Instant
-from brokerwatch.health.reading import comparison_key, composed
+from brokerwatch.health.reading import change_key, comparison_key, composed
 from brokerwatch.health.state_machine import NO_VETOES
-from brokerwatch.messages import Reading, Reason
+from brokerwatch.messages import Reading, Reason, Stamp
 
 NEVER_S: Final = float("inf")
 
@@ -31,9 +32,16 @@ class Change:
     """
 
     before: Reading
-    """The `after` of the previous change, or the newest reading when the subscription began."""
+    """The reading that `after` differs from; `after` itself where it is the first one of its broker."""
     after: Reading
     """The newest reading."""
+    stamp: Stamp | None = None
+    """The stamp of the message that brought `after`, from `Listener.changes`; else None."""
+
+    @property
+    def reading(self) -> Reading:
+        """The newest reading: `after`."""
+        return self.after
 
     @property
     def broker(self) -> str:
@@ -50,11 +58,22 @@ class Change:
         """Whether the broker was not available before, and is after."""
         return self.after.verdict.available and not self.before.verdict.available
 
+    @property
+    def renewal(self) -> bool:
+        """Whether the broker was only read again: its state, its reason and its balance are the same."""
+        return change_key(self.before) == change_key(self.after)
+
 
 class PendingChanges:
-    """The changes that wait for one subscriber, at most one per broker. Pure; the caller holds the lock."""
+    """The changes that wait for one subscriber, at most one per broker. Pure; the caller holds the lock.
 
-    def __init__(self) -> None:
+    Args:
+        renewals: whether a poll that found the same is a change too.
+    """
+
+    def __init__(self, *, renewals: bool = False) -> None:
+        self.renewals = renewals
+        """Whether a poll that found the same is a change too. It may be set at any time."""
         self._waiting: dict[str, Change] = {}
         self._newest: dict[str, Reading] = {}
         """Broker to its newest reading, if that is available and has not expired."""
@@ -84,7 +103,8 @@ class PendingChanges:
         """Add a change, joined to the one that waits already. Returns whether one waits now."""
         waiting = self._waiting.get(after.broker)
         first = before if waiting is None else waiting.before
-        if comparison_key(first) == comparison_key(after):
+        key = comparison_key if self.renewals else change_key
+        if key(first) == key(after):
             self._waiting.pop(after.broker, None)
             return False
         self._waiting[after.broker] = Change(first, after)

@@ -13,10 +13,13 @@ from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.proof import Proof
 from brokerwatch.health.state_machine import AVAILABLE, OWN_VETOES, PRECEDENCE, Health, Vetoes, verdict
 from brokerwatch.health.stated import confirming
-from brokerwatch.messages import Capability, Reading, Reason, clipped
+from brokerwatch.messages import Capability, HealthState, Reading, Reason, clipped
 from brokerwatch.messages.balance import amount_text
 from brokerwatch.messages.trading import ClosedMarket
 from brokerwatch.money import is_money, unit
+
+_COUNTING = frozenset({HealthState.UNKNOWN, HealthState.HEALTHY, HealthState.DEGRADED})
+"""The states in which one more error leads on to another state."""
 
 
 def evidence(
@@ -161,7 +164,7 @@ def composed(evidence: Reading, vetoes: Vetoes) -> Reading:
 
 
 def comparison_key(reading: Reading) -> tuple[object, ...]:
-    """What makes two readings differ for a subscriber: all but ages, the version, and the detail."""
+    """What makes two readings differ on the wire: all but ages, the version, and the detail."""
     return (
         reading.broker_epoch,
         reading.state,
@@ -170,6 +173,29 @@ def comparison_key(reading: Reading) -> tuple[object, ...]:
         reading.error_count,
         reading.fault,
         reading.as_of_us,
+        reading.cash,
+        reading.balance,
+        reading.unread,
+        reading.overtaken,
+        tuple((name, can.state, can.reason) for name, can in reading.capabilities.items()),
+        tuple((symbol, each.since_us) for symbol, each in reading.closed_markets.items()),
+    )
+
+
+def change_key(reading: Reading) -> tuple[object, ...]:
+    """What makes a reading a change for a subscriber: state, reason, balance, and what can be done.
+
+    It is `comparison_key` without what each poll renews: when the balance was asked for, and how many errors
+    there were, once the account is out. The beginning of `unproven` is computed anew each time, and is left
+    out too.
+    """
+    return (
+        reading.broker_epoch,
+        reading.state,
+        reading.verdict,
+        reading.since_us if reading.verdict.reason is not Reason.UNPROVEN else None,
+        reading.error_count if reading.state in _COUNTING else None,
+        reading.fault,
         reading.cash,
         reading.balance,
         reading.unread,

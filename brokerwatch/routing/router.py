@@ -7,14 +7,20 @@ only listens. The two differ in where the candidates come from, and in whether t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from brokerwatch.health.changes import Change
 from brokerwatch.routing.need import Need
 from brokerwatch.routing.objections import Candidate
 from brokerwatch.routing.selection import Choice, Ranked, choose
 
-Subscribe = Callable[[Callable[[Change], object]], Callable[[], None]]
-"""Registers a callback for changes, and returns the function that ends the subscription."""
+
+class Subscribe(Protocol):
+    """Registers a callback for changes, and returns the function that ends the subscription."""
+
+    def __call__(self, callback: Callable[[Change], object], *, renewals: bool = False) -> Callable[[], None]:
+        """With `renewals` the callback is called for each poll too that found nothing new."""
+        ...
 
 
 class Router:
@@ -69,14 +75,18 @@ class Router:
         """
         return self.pick(need).ranked
 
-    def on_change(self, callback: Callable[[Change], object]) -> Callable[[], None]:
-        """Call `callback` with each change of a reading from now on.
+    def on_change(
+        self, callback: Callable[[Change], object], *, renewals: bool = False
+    ) -> Callable[[], None]:
+        """Call `callback` with each change of state, reason or balance from now on.
 
         The calls are made one after the other on a thread of their own, so a callback that takes long delays
         the others.
 
         Args:
             callback: Called with each change. An exception that it raises is logged.
+            renewals: Call it for each poll too that found nothing new, and for each further error of an
+                account that is out. `change.renewal` says which it is.
 
         Returns:
             A function that ends the subscription. Any thread may call it, also more than once.
@@ -84,4 +94,4 @@ class Router:
         Raises:
             ClusterStopped: The cluster, or the listener, has ended.
         """
-        return self._subscribe(callback)
+        return self._subscribe(callback, renewals=renewals)

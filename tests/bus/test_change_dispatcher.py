@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
+import msgspec
 import pytest
 
 from brokerwatch.bus.change_dispatcher import ChangeDispatcher
@@ -46,6 +47,13 @@ class Desk:
         self.board[broker] = after
         self.changes.put(before, after)
         return after
+
+    def renew(self, broker: str) -> None:
+        """A poll that found the same."""
+        self.clock.advance(0.001)
+        before = self.board[broker]
+        self.board[broker] = msgspec.structs.replace(before, as_of=self.clock.now())
+        self.changes.put(before, self.board[broker])
 
     def next(self) -> Change:
         return self.heard.get(timeout=PATIENCE_S)
@@ -435,6 +443,30 @@ def test_what_a_callback_missed_while_it_slept_is_told_after_the_expiry_too() ->
         assert [one.lost for one in told_] == [False, True, True]
 
 
+def test_renewals_are_told_to_the_subscriber_that_asks_for_them_and_to_no_other() -> None:
+    with desk_of() as desk:
+        desk.listen()
+        renewed: queue.Queue[Change] = queue.Queue()
+        leave = desk.changes.subscribe(renewed.put, renewals=True)
+        desk.renew("a")
+        renewal = renewed.get(timeout=PATIENCE_S)
+        assert (renewal.broker, renewal.renewal, renewal.reading) == ("a", True, desk.board["a"])
+        assert desk.settled() == []
+        desk.write("a", errors=1)
+        assert errors_of(desk.settled()) == [("a", 0, 1)]
+        while (change := renewed.get(timeout=PATIENCE_S)).broker != "a":
+            pass
+        assert not change.renewal
+        leave()
+        desk.renew("a")
+        assert desk.settled() == []
+    assert all(change.broker == "mark" for change in iter_queue(renewed))
+
+
+def iter_queue(full: queue.Queue[Change]) -> list[Change]:
+    return [full.get_nowait() for _ in range(full.qsize())]
+
+
 # --- in a loop ---------------------------------------------------------------------------------------
 
 
@@ -481,6 +513,25 @@ def test_what_a_slow_reader_of_a_stream_misses_is_joined_and_what_waited_at_the_
         assert await asyncio.to_thread(desk.changes.close, PATIENCE_S)
         rest = [change async for change in stream]
         assert errors_of([one for one in rest if one.broker != "mark"]) == [("a", 1, 2), ("b", 0, 1)]
+
+    with desk_of() as desk:
+        asyncio.run(watch(desk))
+
+
+def test_a_stream_gives_renewals_where_they_are_asked_for() -> None:
+    async def watch(desk: Desk) -> None:
+        plain, all_of_them = desk.changes.stream(), desk.changes.stream(renewals=True)
+        firsts = [asyncio.ensure_future(anext(one)) for one in (plain, all_of_them)]
+        await until(lambda: desk.looks == 1)
+        await asyncio.sleep(0)
+        desk.renew("a")
+        assert (await firsts[1]).renewal
+        assert not firsts[0].done()
+        desk.write("a", 1)
+        assert errors_of([await firsts[0]]) == [("a", 0, 1)]
+        assert errors_of([await anext(all_of_them)]) == [("a", 0, 1)]
+        await plain.aclose()
+        await all_of_them.aclose()
 
     with desk_of() as desk:
         asyncio.run(watch(desk))

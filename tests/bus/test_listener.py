@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -121,7 +122,8 @@ def test_of_two_clusters_with_a_broker_of_one_name_the_worse_one_counts() -> Non
         wait_for_reading(listener, "a", lambda reading: reading.reason is Reason.ERRORS)
         before = len(listener.heard())
         good.broker("a").get_account_balance()
-        wait_for_reading(listener, "a", lambda reading: reading.available)
+        newest_us = good.reading("a").as_of_us
+        until(lambda: newest_us in {one.reading.as_of_us for one in listener.heard()})
         assert before == 2
         assert not listener.is_available("a")
 
@@ -366,3 +368,49 @@ def test_a_listener_tells_its_changes_in_an_event_loop_as_a_cluster_does() -> No
             wait_for_reading(listener, "a", with_cash)
             change = asyncio.run(heard_of(listener, cluster))
     assert (change.broker, change.after.reason) == ("a", Reason.ERRORS)
+
+
+def test_a_listener_gives_the_changes_that_a_cluster_gives_and_renewals_to_those_that_ask(
+    fed: Listener,
+) -> None:
+    clock, well = ManualClock(), Verdict(available=True, reason=Reason.OK)
+    first = heard(clock, well, 1)
+    feed(fed, "tcp://one", first, changed=True)
+    known = fed.changes(wait_s=0.01, known=True)
+    plain, every = fed.changes(wait_s=0.01), fed.changes(wait_s=0.01, renewals=True)
+    begun = next(known)
+    assert begun is not None
+    assert begun == Change(first.reading, first.reading, first.stamp)
+    assert not begun.lost
+    assert not begun.regained
+    clock.advance(0.5)
+    again = replace(first, reading=msgspec.structs.replace(first.reading, as_of=clock.now()))
+    feed(fed, "tcp://one", again, changed=True)
+    assert next(plain) is None, "a poll that found the same is no change"
+    assert next(known) is None
+    assert next(every) == Change(first.reading, again.reading, again.stamp)
+    out = heard(clock, HELD, 2)
+    feed(fed, "tcp://one", out, changed=True)
+    for changes in (known, plain, every):
+        change = next(changes)
+        assert isinstance(change, Change)
+        assert (change.lost, change.before, change.reading, change.stamp) == (
+            True,
+            again.reading,
+            out.reading,
+            out.stamp,
+        )
+
+
+def test_what_is_again_as_a_slow_reader_has_it_is_not_given(fed: Listener) -> None:
+    clock, well = ManualClock(), Verdict(available=True, reason=Reason.OK)
+    first, out = heard(clock, well, 1), heard(clock, HELD, 1)
+    feed(fed, "tcp://one", first, changed=True)
+    changes = fed.changes(wait_s=0.01)
+    for received in (out, first, out, first):
+        feed(fed, "tcp://one", received, changed=True)
+    assert next(changes) is None
+    feed(fed, "tcp://one", out, changed=True)
+    change = next(changes)
+    assert change is not None
+    assert change.lost

@@ -17,7 +17,7 @@ from brokerwatch.health.changes import Change
 from brokerwatch.messages import CapabilityState, HealthState
 from brokerwatch.routing.need import Need
 from brokerwatch.routing.objections import RefusalCode
-from brokerwatch.simulator import SimulatedCoinbase, SimulatedKraken, SimulatedOkx, serve
+from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from tests.support.clusters import Till, cluster_of, simulated_spec, until, wait_for_reading
 
 NEED = Need(symbol="BTC/USD", side="buy", quote_amount=Decimal("500"), prefer=["kraken-test"])
@@ -123,6 +123,43 @@ def test_changes_are_told_on_one_thread_of_their_own_until_nobody_wants_them() -
         assert len(heard) == told
     assert len(threads) == 1
     assert threading.current_thread().name not in threads
+
+
+@pytest.mark.parametrize("kind", [SimulatedKraken, SimulatedCoinbase, SimulatedOkx])
+@pytest.mark.parametrize("policy", ["simple", "guarded"])
+def test_polls_that_find_nothing_new_are_no_changes_here_and_in_a_listener(
+    kind: type[SimulatedExchange], policy: str
+) -> None:
+    """Neither while all is well nor during an outage: it was told once."""
+    exchange = kind()
+    exchange.set_balance({"USD": ("1000", "0"), "USDT": ("1", "0"), "BTC": ("1", "0")})
+    with (
+        serve(exchange),
+        cluster_of(simulated_spec(exchange, "a", poll_interval_s=0.05, policy=policy)) as cluster,
+        cluster.listener() as listener,
+    ):
+        wait_for_reading(listener, "a", lambda reading: reading.available and reading.cash is not None)
+        here, there, polls = list[Change](), list[Change](), list[Change]()
+        cluster.router.on_change(here.append)
+        listener.router.on_change(there.append)
+        cluster.router.on_change(polls.append, renewals=True)
+        heard = listener.changes(wait_s=0.01)
+        until(lambda: len(polls) >= 6)
+        assert here == there == []
+        assert next(heard) is None
+        assert all(change.renewal for change in polls)
+
+        exchange.set_fault("exchange_down")
+        until(lambda: any(change.lost for change in here) and any(change.lost for change in there))
+        told, known = len(here), len(there)
+        del polls[:]
+        for _ in range(6):
+            cluster.broker("a").get_account_balance()
+        until(lambda: len(polls) >= 2)
+        assert (len(here), len(there)) == (told, known)
+        given = list(iter(lambda: next(heard), None))
+        assert {type(change) for change in given} == {Change}
+        assert sum(change is not None and change.lost for change in given) == 1
 
 
 def test_in_asyncio_the_loop_goes_on_while_a_cluster_starts_asks_and_stops() -> None:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from typing import Final
+
 import msgspec
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from brokerwatch.clock import ManualClock
 from brokerwatch.health.changes import Change, PendingChanges, lapsed
-from brokerwatch.health.reading import comparison_key
-from brokerwatch.messages import Reason, Verdict
+from brokerwatch.health.reading import change_key
+from brokerwatch.messages import (
+    Capability,
+    CapabilityState,
+    FaultKind,
+    HealthState,
+    Reading,
+    Reason,
+    Verdict,
+)
 from tests.support import strategies as our
 from tests.support.readings import TTL_S, errors_of, reading
 
@@ -41,10 +53,10 @@ def test_what_is_told_of_a_broker_is_one_unbroken_chain_that_ends_at_the_newest(
         change = untold.take()
         if change is None:
             return
-        assert comparison_key(change.before) == comparison_key(known[change.broker]), (
+        assert change_key(change.before) == change_key(known[change.broker]), (
             "it goes on from what was told last"
         )
-        assert comparison_key(change.before) != comparison_key(change.after), "there is something to tell"
+        assert change_key(change.before) != change_key(change.after), "there is something to tell"
         known[change.broker] = change.after
 
     for what, name, errors, seconds in steps:
@@ -140,3 +152,79 @@ def test_a_change_is_a_value() -> None:
     clock = ManualClock()
     one = reading("a", clock=clock)
     assert Change(one, one) == Change(one, msgspec.structs.replace(one))
+
+
+# --- what is a change, and what only a renewal ---------------------------------------------------------
+
+WELL: Final = Verdict(available=True, reason=Reason.OK)
+OUT: Final = Verdict(available=False, reason=Reason.ERRORS)
+DOWN: Final = Capability(state=CapabilityState.DOWN, reason="maintenance", detail="", since_us=0)
+
+
+def told(before: Reading, renewals: bool = False, /, **differs: object) -> bool:
+    """Whether a subscriber is told that the reading differs so."""
+    waiting = PendingChanges(renewals=renewals)
+    return waiting.change(before, msgspec.structs.replace(before, **differs))
+
+
+@pytest.mark.parametrize("errors", [0, 1, 2, 3, 7])
+def test_a_balance_that_was_only_read_again_is_a_renewal_in_every_state(errors: int) -> None:
+    clock = ManualClock()
+    held = reading("a", errors, clock=clock)
+    clock.advance(1.0)
+    later = clock.now()
+    assert not told(held, as_of=later, version=9, detail="other")
+    assert told(held, True, as_of=later), "who asks for renewals gets it"
+    assert Change(held, msgspec.structs.replace(held, as_of=later)).renewal
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "counts"),
+    [
+        (HealthState.UNKNOWN, Verdict(available=False, reason=Reason.NEVER_SEEN), True),
+        (HealthState.DEGRADED, WELL, True),
+        (HealthState.UNAVAILABLE, OUT, False),
+        (HealthState.UNAVAILABLE, Verdict(available=False, reason=Reason.AUTH), False),
+        (HealthState.MAINTENANCE, Verdict(available=False, reason=Reason.MAINTENANCE), False),
+    ],
+)
+def test_one_more_error_is_a_change_only_while_it_counts(
+    state: HealthState, verdict: Verdict, counts: bool
+) -> None:
+    base = msgspec.structs.replace(
+        reading("a", 2, clock=ManualClock()), state=state, verdict=verdict, error_count=9
+    )
+    assert told(base, error_count=10) == counts
+    assert told(base, True, error_count=10)
+
+
+def test_the_beginning_of_what_is_not_proven_is_no_change_since_it_is_computed_each_time() -> None:
+    base = reading("a", clock=ManualClock())
+    unproven = msgspec.structs.replace(base, verdict=Verdict(available=False, reason=Reason.UNPROVEN))
+    assert not told(unproven, since_us=1)
+    assert told(base, since_us=1), "an outage that a slow subscriber missed is told"
+
+
+@pytest.mark.parametrize(
+    "differs",
+    [
+        {"verdict": OUT},
+        {"verdict": Verdict(available=True, reason=Reason.HELD_OUT)},
+        {"state": HealthState.DEGRADED},
+        {"fault": FaultKind.NETWORK},
+        {"cash": Decimal(1)},
+        {"balance": {}},
+        {"unread": frozenset({"BTC"})},
+        {"overtaken": True},
+        {"broker_epoch": "2"},
+        {"capabilities": {"trade": DOWN}},
+    ],
+    ids=str,
+)
+def test_state_reason_balance_and_what_can_be_done_are_changes(differs: dict[str, object]) -> None:
+    assert told(reading("a", clock=ManualClock()), **differs)
+
+
+def test_an_equal_amount_in_other_digits_is_no_change() -> None:
+    base = msgspec.structs.replace(reading("a", clock=ManualClock()), cash=Decimal("100"))
+    assert not told(base, cash=Decimal("100.00"))

@@ -81,7 +81,7 @@ def wait_for_reading(
     listener: Listener, broker: str, wanted: Callable[[Reading], bool], patience_s: float = PATIENCE_S
 ) -> Reading:
     """The reading of `broker` that a subscriber has, or hears next, and that is as wanted."""
-    changes = listener.changes(wait_s=0.05)  # before the look, or what comes between is missed
+    changes = listener.changes(wait_s=0.05, renewals=True)  # before the look, or what comes between is missed
     known = listener.readings().get(broker)
     if known is not None and wanted(known):
         return known
