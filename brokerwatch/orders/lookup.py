@@ -178,8 +178,9 @@ class Lookup:
             return await self.found(product, client_order_id)
         if sent.request.product.symbol != product.symbol:
             raise InvalidOrder("symbol", f"{client_order_id} was sent for {sent.request.product.symbol}")
-        found = await self.found(sent.request.product, client_order_id)
+        # Before the question: what arrives while the exchange still answers is not in its answer.
         left_s = sent.left_s(self._clock.now())
+        found = await self.found(sent.request.product, client_order_id)
         if found is None and left_s > 0 and repeats:
             return None  # it stays unknown: the exchange places one order for both
         if found is None and left_s > 0:

@@ -16,6 +16,7 @@ from brokerwatch.cluster.broker import requests_of
 from brokerwatch.errors import EarlierOrderUnknown, OrderError, OrderRefused, OrderStateUnknown
 from brokerwatch.messages import Order
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx
+from brokerwatch.simulator.exchange import Call, Trouble
 from tests.support.clusters import until
 from tests.support.desks import KINDS, LOOKUP_PATHS, Desk, Opened, lose, rich
 
@@ -106,6 +107,32 @@ def test_an_exit_that_arrives_after_it_was_sent_again_is_refused(kind: type[Simu
         bench.wait(5.0)
         bench.sell(order_id)
         assert bench.exchange.deliver_late() == 0
+        assert bench.sold(order_id) == 1
+
+
+@pytest.mark.parametrize("kind", WITH_DEADLINES, ids=str)
+def test_what_arrives_while_a_look_up_is_answered_is_not_taken_for_what_never_will(
+    kind: type[SimulatedExchange], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with timed(kind()) as bench:
+        order_id, answered = bench.desk.broker.new_order_id(), bench.exchange.respond
+        bench.exchange.set_fault("reset", path=bench.desk.order_path, times=1, late=True)
+        with pytest.raises(OrderStateUnknown, match="not list"):
+            bench.sell(order_id)
+        last = LOOKUP_PATHS[bench.exchange.ccxt_id][-1]
+
+        def slowly(call: Call, *trouble: Trouble) -> Any:
+            answer = answered(call, *trouble)
+            if f"{call.method} {call.path}" == last:
+                # The order arrives in time, and the answer to the look-up comes after its deadline.
+                bench.exchange.deliver_late()
+                bench.clock.by_s += 5.0
+            return answer
+
+        monkeypatch.setattr(bench.exchange, "respond", slowly)
+        with pytest.raises(OrderStateUnknown, match="may still come"):
+            bench.sell(order_id)
+        assert bench.sell(order_id).client_order_id == order_id
         assert bench.sold(order_id) == 1
 
 
