@@ -66,7 +66,9 @@ class RepeatedOrder:
                 raise
             before = executor.recorded(self.client_order_id)
             is_entry = isinstance(refusal, EntryRefused) and not FRESH.has(self.client_order_id)
-            if self.ticket.absent or self.side not in ("buy", "sell") or (before is None and not is_entry):
+            # That it was absent is from before: another call with this id may have sent it since.
+            is_new = before is None and (self.ticket.absent or not is_entry)
+            if is_new or self.side not in ("buy", "sell"):
                 raise
             listed = markets()
             product = self._product(listed) if before is None else before.product

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from brokerwatch.cluster.broker import requests_of
+from brokerwatch.cluster.repeated_order import RepeatedOrder
 from brokerwatch.errors import (
     EntryRefused,
     InvalidOrder,
@@ -20,6 +22,7 @@ from brokerwatch.errors import (
     VerificationRequired,
 )
 from brokerwatch.messages import Order, OrderState, Side
+from brokerwatch.orders.ticket import Ticket
 from brokerwatch.simulator import SimulatedExchange, SimulatedKraken
 from tests.support.clusters import until
 from tests.support.desks import FIFTY, KINDS, LOOKUP_PATHS, Desk, Opened, lose, rich
@@ -257,6 +260,28 @@ def test_many_threads_with_one_new_id_place_one_order(kraken: Desk) -> None:
     with ThreadPoolExecutor(4) as pool:
         placed = list(pool.map(sell, range(4)))
     assert len({order.order_id for order in placed}) == kraken.placed == 1
+
+
+def test_an_id_that_was_absent_at_first_is_looked_up_where_another_call_has_sent_it(kraken: Desk) -> None:
+    ticket, account = Ticket(), requests_of(kraken.broker).account()
+    ticket.absent = True  # so the exchange answered, before the other call had its turn
+    sent = kraken.buy(client_order_id=ID)
+
+    async def refused() -> Order:
+        raise EntryRefused("an order was sent after its balance was read")
+
+    def asked_with(order_id: str) -> Order:
+        order = RepeatedOrder(kraken.symbol, "buy", None, FIFTY, order_id, ticket)
+        known = order.unless_known(
+            refused, account.executor, lambda: account.access.venue.known, remembers=lambda: True
+        )
+        return account.access.loop.submit(known).result(10)
+
+    assert asked_with(ID).order_id == sent.order_id
+    before = lookups(kraken)
+    with pytest.raises(EntryRefused):
+        asked_with("b" * 32)
+    assert lookups(kraken) == before
 
 
 def test_new_ids_differ_and_suit_the_exchange(kraken: Desk) -> None:
