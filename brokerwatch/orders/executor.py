@@ -86,7 +86,7 @@ class OrderExecutor:
         self._lookup = Lookup(
             spec, access.connection, self._adapter, access.lane, in_flight, clock, reporter.unanswered
         )
-        self._follower = OrderFollower(spec, access, self._adapter, in_flight, clock)
+        self._follower = OrderFollower(spec, access, self._adapter, in_flight, self._lookup, clock)
         self._sender = OrderSender(spec, access, self._adapter, in_flight, self._lookup, clock, reporter)
 
     def stop(self) -> None:

@@ -1,8 +1,9 @@
-"""Follows the orders that the exchange took to their end, in the background.
+"""Follows orders to their end, in the background.
 
-A market order is taken at once and filled soon, or in parts, or not at all. What became of it is asked after
-exits, entries and polls had their turn, and while half of the key's budget is left. In a lockout nothing is
-asked. What goes wrong says nothing about the account: polls find that out.
+A market order is taken at once and filled soon, or in parts, or not at all. An order whose answer was lost
+was taken, or never arrived; it is looked up here too, whether or not another order follows. Both are asked
+for after exits, entries and polls had their turn, and while half of the key's budget is left. In a lockout
+nothing is asked. What goes wrong says nothing about the account: polls find that out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.gateway import Access
 from brokerwatch.gateway.venue import answered
 from brokerwatch.log import logger
-from brokerwatch.orders.in_flight import Followed, InFlightOrders
+from brokerwatch.orders.in_flight import FOLLOWED_S, Followed, InFlightOrders, Sent
+from brokerwatch.orders.lookup import Lookup
 
 _log: Final = logger(__name__)
 
@@ -52,6 +54,7 @@ class OrderFollower:
         access: Access,
         adapter: ExchangeAdapter,
         in_flight: InFlightOrders,
+        lookup: Lookup,
         clock: Clock,
     ) -> None:
         self._spec = spec
@@ -59,19 +62,36 @@ class OrderFollower:
         self._adapter = adapter
         self._in_flight = in_flight
         self._clock = clock
+        self._lookup = lookup
         self._paces: dict[str, _Pace] = {}
+        self._cannot_be_found: set[str] = set()
+        """Lost orders by our ids, that the exchange has no way to look up."""
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         in_flight.watchers.append(self.wake)
-        if in_flight.followed(spec.name):
+        if in_flight.followed(spec.name) or in_flight.lost():
             access.loop.call(self.wake)  # those of before this start
 
     def wake(self) -> None:
         """There may be an order to follow."""
-        if self._stopped or self._task is not None or not self._in_flight.followed(self._spec.name):
+        if self._stopped or self._task is not None or not self._orders():
             return
         self._task = asyncio.create_task(self._run())
         self._task.add_done_callback(self._ended)
+
+    def _orders(self) -> dict[str, Followed | Sent]:
+        """What is to be looked at: by the exchange's id what it took, and by ours what was lost."""
+        if self._access.lane.lease.revoked:
+            return {}  # the loop that took the place of this one has them
+        found: dict[str, Followed | Sent] = {
+            order.order_id: order for order in self._in_flight.followed(self._spec.name)
+        }
+        for sent in self._in_flight.lost():
+            order_id = sent.request.client_order_id
+            is_late = self._clock.up_s() >= sent.lost_s + FOLLOWED_S
+            if sent.broker == self._spec.name and order_id not in self._cannot_be_found and not is_late:
+                found[order_id] = sent
+        return found
 
     def stop(self) -> None:
         """Follow no more. What was not followed to its end is after the next start."""
@@ -81,45 +101,69 @@ class OrderFollower:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._task = None
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
             _log.error("%s: its orders are followed no more: %r", self._spec.name, error)
+            return
+        self.wake()  # for an order that came after the last look
 
     async def _run(self) -> None:
-        while orders := self._in_flight.followed(self._spec.name):
+        while orders := self._orders():
             now_s = self._clock.up_s()
-            paces = {order.order_id: self._paces.get(order.order_id) for order in orders}
             self._paces = {
-                order_id: pace or _Pace(now_s + FIRST_LOOK_S, FIRST_LOOK_S)
-                for order_id, pace in paces.items()
+                order_id: self._paces.get(order_id) or _Pace(now_s + FIRST_LOOK_S, FIRST_LOOK_S)
+                for order_id in orders
             }
-            order = min(orders, key=lambda each: self._paces[each.order_id].next_s)
-            wait_s = self._paces[order.order_id].next_s - now_s
+            order_id = min(orders, key=lambda each: self._paces[each].next_s)
+            wait_s = self._paces[order_id].next_s - now_s
             if wait_s > 0:
                 # No longer than until another one may be due that is taken meanwhile.
                 await asyncio.sleep(min(wait_s, FIRST_LOOK_S))
                 continue
-            await self._look(order, self._paces[order.order_id])
+            await self._look(orders[order_id], self._paces[order_id])
 
-    async def _look(self, order: Followed, pace: _Pace) -> None:
-        if self._clock.up_s() >= order.until_s:
-            self._in_flight.give_up(order, LATE)
-            return
-        product, connection = order.request.product, self._access.connection
-        lane, deadline_s = self._access.lane, self._spec.fetch_deadline_s
+    async def _look(self, order: Followed | Sent, pace: _Pace) -> None:
         try:
-            if self._adapter.needs_markets:
-                await self._access.venue.lend_markets(connection.instance)
-            async with lane.turn(last=True):
-                found = await answered(connection, self._adapter.look_at(product, order.order_id), deadline_s)
-        except NotSupported as error:
-            self._in_flight.give_up(order, str(error))
+            is_over = await (self._end_of(order) if isinstance(order, Followed) else self._found(order))
         except Refrained as refrained:
             until = refrained.outcome.locked_until
             pace.slower(self._clock.up_s(), float("-inf") if until is None else until.up_s)
         except CouldNotAsk as error:
             if error.fault is not None:
-                lane.note(error.fault)
+                self._access.lane.note(error.fault)
             pace.slower(self._clock.up_s())
         else:
-            if not self._in_flight.moved(order, found):
+            if not is_over:
                 pace.slower(self._clock.up_s())
+
+    async def _end_of(self, order: Followed) -> bool:
+        """Whether an order that was taken has come to its end, or is not followed any more."""
+        if self._clock.up_s() >= order.until_s:
+            self._in_flight.give_up(order, LATE)
+            return True
+        product, connection = order.request.product, self._access.connection
+        try:
+            await self._lend_markets()
+            async with self._access.lane.turn(last=True):
+                look = self._adapter.look_at(product, order.order_id)
+                found = await answered(connection, look, self._spec.fetch_deadline_s)
+        except NotSupported as error:
+            self._in_flight.give_up(order, str(error))
+            return True
+        return self._in_flight.moved(order, found)
+
+    async def _found(self, lost: Sent) -> bool:
+        """Whether it is known what became of an order whose answer was lost, or cannot be asked."""
+        order_id = lost.request.client_order_id
+        try:
+            await self._lend_markets()
+            async with self._access.lane.turn(last=True):
+                return await self._lookup.look_again(order_id)
+        except NotSupported:
+            self._cannot_be_found.add(order_id)
+            return True
+
+    async def _lend_markets(self) -> None:
+        if self._adapter.needs_markets:
+            await self._access.venue.lend_markets(self._access.connection.instance)

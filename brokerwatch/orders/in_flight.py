@@ -116,7 +116,7 @@ class InFlightOrders:
         self._placed: dict[str, Placed] = {}
         self._followed: dict[str, Followed] = {}
         self.watchers: list[Callable[[], object]] = []
-        """Called when there is an order more to follow."""
+        """Called when there may be an order more to follow, or to look up."""
         self._handed_over: frozenset[str] | None = None
         """The orders that another object has now, because the loop of this one hangs; None: it has none. What
         this one finds out of them later is neither written down nor told: the other one finds it out too."""
@@ -192,8 +192,8 @@ class InFlightOrders:
     async def send(self, request: OrderRequest, broker: str = "") -> None:
         """Write it down; it goes out as soon as this returns. Sent again, it keeps its first moment."""
         before = self.sent(request.client_order_id)
-        now_us = self._clock.now().wall_us
-        sent = Sent(request, now_us if before is None else before.sent_us, broker=broker)
+        sent_us = self._clock.now().wall_us if before is None else before.sent_us
+        sent = Sent(request, sent_us, broker=broker)
         self._sent[canonical_id(request.client_order_id)] = sent
         self._tell(sent, "sent", detail="" if before is None else "again, with its own id")
         await asyncio.wait({asyncio.wrap_future(self._write_down(sent))}, timeout=MARK_WAIT_S)
@@ -259,10 +259,8 @@ class InFlightOrders:
         """
         name = canonical_id(client_order_id)
         sent = self._sent.pop(name, None)
-        if sent is None:
-            return
         self._look()
-        if not self._owns(sent):
+        if sent is None or not self._owns(sent):
             return
         if order_id is None:
             self._journal.order_ended(self._fingerprint, sent.request.client_order_id)
@@ -283,8 +281,7 @@ class InFlightOrders:
     def _follow(self, request: OrderRequest, order_id: str, broker: str, until_s: float) -> None:
         followed = Followed(request, order_id, broker, until_s)
         self._followed[canonical_id(request.client_order_id)] = followed
-        for wake in self.watchers:
-            wake()
+        self._look()
 
     def followed(self, broker: str) -> tuple[Followed, ...]:
         """The orders of an account that may not have come to their end, oldest first."""
@@ -343,6 +340,8 @@ class InFlightOrders:
     def _look(self) -> None:
         first = next(iter(self.lost()), None)
         self.unaccounted = "" if first is None else f"{first.request.client_order_id} ({first.why})"
+        for wake in self.watchers:
+            wake()
 
     def lost(self) -> tuple[Sent, ...]:
         """The orders with an unknown outcome, oldest first."""

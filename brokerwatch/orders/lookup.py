@@ -33,7 +33,7 @@ from brokerwatch.gateway.lane import Lane
 from brokerwatch.gateway.venue import answered
 from brokerwatch.log import logger
 from brokerwatch.messages import Fault, Order, OrderState, Product, Side
-from brokerwatch.orders.in_flight import InFlightOrders, Placed, another_order, another_request
+from brokerwatch.orders.in_flight import InFlightOrders, Placed, Sent, another_order, another_request
 
 _log: Final = logger(__name__)
 
@@ -181,19 +181,41 @@ class Lookup:
         # Before the question: what arrives while the exchange still answers is not in its answer.
         left_s = sent.left_s(self._clock.now())
         found = await self.found(sent.request.product, client_order_id)
-        if found is None and left_s > 0 and repeats:
+        if self._is_settled(sent, found, left_s):
+            return found
+        if repeats:
             return None  # it stays unknown: the exchange places one order for both
+        raise OrderStateUnknown(
+            f"{self._spec.name}: the exchange does not list {client_order_id} yet, and it may still come "
+            f"for {left_s:.0f} s",
+            client_order_id,
+        )
+
+    async def look_again(self, client_order_id: str) -> bool:
+        """Whether nothing is unknown any more of an order whose outcome was; asked in the background.
+
+        Trouble is counted nowhere. Raises CouldNotAsk, NotSupported.
+        """
+        sent = self._in_flight.sent(client_order_id)
+        if sent is None or not sent.why:
+            return True
+        left_s = sent.left_s(self._clock.now())
+        ask = self._adapter.find(sent.request.product, client_order_id, sent.sent_us)
+        found = await answered(self._connection, ask, self._spec.fetch_deadline_s)
+        return self._is_settled(sent, found, left_s)
+
+    def _is_settled(self, sent: Sent, found: FoundOrder | None, left_s: float) -> bool:
+        """Whether it is known what became of an order; then that is noted.
+
+        `found` at the exchange, `left_s` before it was asked for.
+        """
         if found is None and left_s > 0:
-            raise OrderStateUnknown(
-                f"{self._spec.name}: the exchange does not list {client_order_id} yet, and it may still come "
-                f"for {left_s:.0f} s",
-                client_order_id,
-            )
+            return False
         outcome = "never arrived" if found is None else f"was placed: {found.order_id}"
-        _log.warning("%s: the order %s %s", self._spec.name, client_order_id, outcome)
-        order_id = None if found is None else found.order_id
-        self._in_flight.end(client_order_id, order_id, found, "never_arrived")
-        return found
+        order_id = sent.request.client_order_id
+        _log.warning("%s: the order %s %s", self._spec.name, order_id, outcome)
+        self._in_flight.end(order_id, None if found is None else found.order_id, found, "never_arrived")
+        return True
 
     async def found(self, product: Product, client_order_id: str) -> FoundOrder | None:
         """An order as the exchange has it just now; None when it does not list it."""

@@ -26,7 +26,7 @@ from brokerwatch.storage.records import KeyState, OrderEvent
 from brokerwatch.storage.state_folder import stored_order_events
 from tests.support.clusters import until
 from tests.support.command import command
-from tests.support.desks import KINDS, Desk, Opened, lose, rich
+from tests.support.desks import KINDS, LOOKUP_PATHS, Desk, Opened, lose, rich
 
 LOOK_PATHS = {
     "kraken": "POST /0/private/QueryOrders",
@@ -184,6 +184,45 @@ def test_what_became_of_an_order_that_was_not_taken_is_in_its_life(tmp_path: Pat
     assert states(tmp_path, refused) == ["sent", "refused"]
     assert "Insufficient funds" in lives(tmp_path, refused)[-1].detail
     assert states(tmp_path, lost) == ["sent", "unknown", "forgotten"]
+
+
+@pytest.mark.parametrize("executed", [True, False])
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_lost_order_is_looked_up_although_no_other_follows(
+    kind: type[SimulatedExchange], tmp_path: Path, *, executed: bool
+) -> None:
+    exchange, clock = rich(kind()), Later()
+    with Opened(exchange, state=str(tmp_path), clock=clock, max_consecutive_errors=1) as desk:
+        order_id = desk.broker.new_order_id()
+        lose(desk, executed=executed, fault="reset")
+        with pytest.raises(OrderStateUnknown):
+            desk.buy(client_order_id=order_id)
+        errors = desk.broker.reading().error_count
+        lookups = LOOKUP_PATHS[exchange.ccxt_id]
+        asked = exchange.calls_to(lookups[0])
+        until(lambda: exchange.calls_to(lookups[0]) >= asked + 2)
+        assert desk.broker.reading().error_count <= errors, "what goes wrong in the background counts nowhere"
+        exchange.mend()
+        if not executed:
+            clock.by_s = 61.0
+        until(lambda: not requests_of(desk.broker).account().executor.unaccounted)
+        until(lambda: not is_followed(desk))
+    end = ["filled"] if executed else ["never_arrived"]
+    assert states(tmp_path, order_id) == ["sent", "unknown", *end]
+
+
+def test_an_order_that_was_under_way_at_the_end_of_a_process_is_looked_up_after_it(tmp_path: Path) -> None:
+    exchange = rich(SimulatedKraken())
+    with Opened(exchange, state=str(tmp_path)) as desk:
+        order_id = desk.broker.new_order_id()
+        lose(desk, executed=True, fault="reset")
+        with pytest.raises(OrderStateUnknown):
+            desk.buy(client_order_id=order_id)
+    exchange.mend()
+    with Opened(exchange, state=str(tmp_path)) as desk:
+        until(lambda: not requests_of(desk.broker).account().executor.unaccounted)
+        until(lambda: not is_followed(desk))
+    assert states(tmp_path, order_id) == ["sent", "unknown", "filled"]
 
 
 def test_an_order_whose_end_cannot_be_asked_for_costs_the_account_nothing(tmp_path: Path) -> None:
