@@ -73,6 +73,14 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveWay:
+    """Another process has the state folder, so this cluster asks no exchange any more."""
+
+    why: str
+    """For people."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recall:
     """A balance from before the restart was found in the store, and what was in doubt."""
 
@@ -233,6 +241,10 @@ class AccountLoop(Protocol):
 
     def replace(self, why: str) -> bool:
         """Have another one take its place. False, and nothing has changed, when none can be started."""
+        ...
+
+    def revoke(self, why: str) -> None:
+        """Send nothing from it any more, nor from one that takes its place. Any thread."""
         ...
 
     def give_up(self, why: str) -> None:

@@ -7,6 +7,9 @@ An outage is logged once when it begins and once when it ends.
 
 When the store could not be read at the start, the recorder reads it before its first write: the cluster gets
 what was stored before anything can replace it.
+
+Every second it looks whether the state folder and the database are still there. When the store has lost what
+was written, because it was taken away, replaced, damaged or emptied, all that is known is written again.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ _log: Final = logger(__name__)
 
 GATHER_S: Final = 1.0
 """How long an entry that is not urgent waits for more. A balance may be so much older after a kill."""
+LOOK_S: Final = 1.0
+"""How often it looks whether the state folder and the database are still there."""
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 30.0
 """The first and the longest wait between two attempts; it doubles in between."""
@@ -53,7 +58,12 @@ class Retry:
     """The wait after a failed attempt is over."""
 
 
-RecorderMessage = Write | Gather | Gathered | Retry
+@dataclass(frozen=True, slots=True)
+class Look:
+    """It is time to look whether the state folder and the database are still there."""
+
+
+RecorderMessage = Write | Gather | Gathered | Retry | Look
 
 
 class Recorder(Actor):
@@ -61,6 +71,9 @@ class Recorder(Actor):
 
     `loaded` says whether the store was read when the cluster started. If not, `on_opened` is called with what
     is stored as soon as it can be read, on this actor's thread and before the first write.
+
+    `look` makes anew what is gone from the state folder, on this actor's thread, and says whether anything
+    was. None: there is no folder to look at.
     """
 
     def __init__(
@@ -73,6 +86,7 @@ class Recorder(Actor):
         on_opened: Callable[[Remembered], object],
         on_death: Callable[[str], None],
         holds: HoldFile | None = None,
+        look: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__(on_death)
         self._store = store
@@ -83,6 +97,9 @@ class Recorder(Actor):
         self._holds_written: dict[str, Hold | None] = {}
         """Holds that wait for the database and are in their own file already."""
         self._on_opened = on_opened
+        self._look = look
+        self._renewals = store.renewals
+        """How often the store had lost what was written, when it was all written again."""
         self._gathering = False
         """Whether a timer runs at whose end all entries are written."""
         self._failures = 0
@@ -99,6 +116,8 @@ class Recorder(Actor):
             # It comes after the message for entries that wait already: if the store cannot be read, this one
             # answers their waiters.
             tell(me, Write())
+        if self._look is not None:
+            tell(me, Look())
 
     def handle(self, message: Any) -> None:
         """One message; see the classes above."""
@@ -120,6 +139,8 @@ class Recorder(Actor):
                     self._attempt()
             case Retry():
                 self._attempt()
+            case Look():
+                self._look_round()
             case _:
                 assert_never(known)
 
@@ -133,6 +154,19 @@ class Recorder(Actor):
         finally:
             self._backlog.desert()
             self._store.close()
+
+    def _look_round(self) -> None:
+        if self._look is None:
+            return
+        gone = self._look()
+        holds = self._backlog.known_holds()
+        if gone or (any(holds.values()) and self._holds is not None and not self._holds.is_there()):
+            self._holds_written = {}
+            self._write_holds(holds)
+        if not self._failures and (self._backlog.waiting() or not self._store.is_there()):
+            self._attempt()
+        me = self.actor_ref
+        self._alarms.after(LOOK_S, lambda: tell(me, Look()))
 
     def _attempt(self) -> None:
         try:
@@ -149,11 +183,27 @@ class Recorder(Actor):
 
     def _record(self) -> int:
         """Read the store, unless that was done; then write all that waits. Returns the number of entries."""
-        self._write_holds()
+        self._write_holds(self._backlog.waiting_holds())
         if not self._loaded:
             remembered = self._store.load()
             self._on_opened(remembered)
             self._loaded = True
+            self._renewals = self._store.renewals
+        if not self._store.is_there():
+            self._store.open()
+        written = self._write_waiting()
+        if self._store.renewals != self._renewals:
+            self._renewals = self._store.renewals
+            _log.error(
+                "%s was lost while it was in use: all that is known is written again", self._store.where
+            )
+            self._backlog.write_again()
+            self._holds_written = {}
+            self._write_holds(self._backlog.waiting_holds())
+            self._write_waiting()
+        return written
+
+    def _write_waiting(self) -> int:
         batch = self._backlog.take()
         if not batch:
             return 0
@@ -166,11 +216,10 @@ class Recorder(Actor):
         answer(batch.waiters, durable=True)
         return len(batch)
 
-    def _write_holds(self) -> None:
-        """Write the holds into their own file too, first, and whether or not the database can be written."""
+    def _write_holds(self, changes: dict[str, Hold | None]) -> None:
+        """Write holds into their own file too, first, and whether or not the database can be written."""
         if self._holds is None:
             return
-        changes = self._backlog.waiting_holds()
         if changes and changes != self._holds_written:
             try:
                 self._holds.update(changes)

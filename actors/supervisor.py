@@ -24,6 +24,7 @@ from brokerwatch.actors.protocol import (
     AskAnew,
     Died,
     Drain,
+    GiveWay,
     HealthTopic,
     Life,
     LookAtLoops,
@@ -52,7 +53,7 @@ GIVEN_UP: Final = frozenset({Reason.CONFIG, Reason.FAILED})
 """Under these vetoes there is no running actor and none to restart."""
 NOT_STORED: Final = "it could not be stored yet: until it is, a restart would not know of it"
 
-SupervisorMessage = Drain | LookRound | LookAtLoops | Died | RestartDue | OperatorCommand
+SupervisorMessage = Drain | LookRound | LookAtLoops | Died | RestartDue | OperatorCommand | GiveWay
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ class HealthSupervisor(Actor):
         """Brokers that have no running actor: given up, or waiting for their restart."""
         self._due_s = 0.0
         """When the next round is due, in monotonic seconds."""
+        self._gave_way = ""
+        """Why no exchange is asked any more, for good."""
         self._cut_off = False
         self._blind = False
         hanging = {name for name, view in views.items() if Reason.LOOP in view.vetoes.laid}
@@ -148,6 +151,10 @@ class HealthSupervisor(Actor):
                     self._start(broker, now)
             case OperatorCommand():
                 self._obey(known, now)
+            case GiveWay(why):
+                self._gave_way = why
+                for name, view in self._views.items():
+                    self._change(name, view.vetoed(Reason.FAILED, why, now))
             case _:
                 assert_never(known)
 
@@ -222,6 +229,8 @@ class HealthSupervisor(Actor):
         if not command.reply.set_running_or_notify_cancel():
             return  # the operator cancelled the command
         try:
+            if self._gave_way:
+                raise ControlError(self._gave_way)
             if name not in self._views:
                 known = ", ".join(sorted(self._views)) or "none"
                 raise ControlError(f"no broker named {name!r} in this cluster; there are: {known}")

@@ -47,6 +47,8 @@ class AccountLoop:
         self.name: Final = name
         self.brokers: Final = brokers
         self.replaced_after_s: Final = replaced_after_s
+        self.revoked = ""
+        """Why nothing is sent from it any more, whichever loop it is; empty: it may."""
         self._take_over = take_over
 
     def turned(self) -> bool:
@@ -59,6 +61,10 @@ class AccountLoop:
     def replace(self, why: str) -> bool:
         """Have another one take its place. False, and nothing has changed, when none can be started."""
         return self._take_over(self, why)
+
+    def revoke(self, why: str) -> None:
+        """Send nothing from it any more, nor from one that takes its place. Any thread."""
+        self.revoked = self.loop.lease.revoked = why
 
     def give_up(self, why: str) -> None:
         """Ask nothing on it any more: calls raise at once."""
@@ -142,6 +148,7 @@ class AccountLoops:
             return False
         # First, so that nothing goes out of both.
         old.lease.revoked = why
+        new.lease.revoked = place.revoked
         let_go = move(place.brokers, new)
         if let_go is None:
             new.stop(0.0)

@@ -305,7 +305,7 @@ class Cluster:
         self._lives.start(sockets, self._wired.contexts, healths, epochs, alarms, self._loops.watched)
         self._watch.start(self._wired.accounts)
         # Last, because what it reads only now it hands to all of these.
-        self._state.record(alarms, self._recall)
+        self._state.record(alarms, self._recall, self._operators.listen_again, self._lives.give_way)
         self._operators.listen(timers, self._state.folder)
 
     def _move(self, parts: Parts, names: tuple[str, ...], loop: LoopThread) -> LetGo | None:

@@ -56,14 +56,24 @@ class ControlServer:
         self._path = path
         self._obey = obey
         self._server: asyncio.AbstractServer | None = None
+        self._inode: tuple[int, int] | None = None
+        """Of the socket that was bound last; None: none is."""
+        self._stopped = False
         self._open: dict[asyncio.StreamWriter, asyncio.Future[None]] = {}
         """Each connection, and what is done when it is over."""
 
     def start(self) -> None:
-        """Bind the socket. Raises OSError. The cluster holds the folder, so an old socket is stale."""
+        """Bind the socket; bind it again where it is gone. Raises OSError, and RuntimeError without a loop.
+
+        The cluster holds the folder, so an old socket is stale.
+        """
         if len(os.fsencode(self._path)) > LONGEST_PATH:
             raise OSError(f"the path is longer than {LONGEST_PATH} bytes, which no socket can have")
         self._loop.submit(self._start()).result(PATIENCE_S)
+
+    def is_there(self) -> bool:
+        """Whether the socket that was bound is at its place. Any thread; it touches the disk."""
+        return _inode(self._path) == self._inode
 
     def stop(self, deadline_s: float) -> bool:
         """Close it. False when the loop does not answer in time."""
@@ -74,13 +84,20 @@ class ControlServer:
         return True
 
     async def _start(self) -> None:
+        if self._stopped:
+            return
+        if self._server is not None:  # its socket was removed
+            self._server.close()
         self._path.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._serve, self._path, limit=LONGEST_LINE)
         self._path.chmod(0o600)
+        self._inode = _inode(self._path)
 
     async def _stop(self) -> None:
+        self._stopped = True
         if self._server is not None:
-            self._path.unlink(missing_ok=True)
+            if self.is_there():  # after a removal another process may have put its own there
+                self._path.unlink(missing_ok=True)
             for _ in range(5):  # a new connection gets as far as `_serve`: asyncio would lose it
                 await asyncio.sleep(0)
             self._server.close()
@@ -131,6 +148,14 @@ class ControlServer:
                 f"no answer within {PATIENCE_S:g} s; it may still be carried out: see `brokerwatch history`"
             )
         return reply.result()
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino)
 
 
 def _caller(connection: socket.socket) -> str | None:

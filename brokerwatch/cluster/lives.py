@@ -14,7 +14,16 @@ import pykka
 from brokerwatch.actors.base import stop_soon, tell, wait_for_end
 from brokerwatch.actors.board import Board
 from brokerwatch.actors.broker import BrokerActor, BrokerContext
-from brokerwatch.actors.protocol import AccountLoop, Alarms, BrokerMessage, Died, Drain, Life, OperatorCommand
+from brokerwatch.actors.protocol import (
+    AccountLoop,
+    Alarms,
+    BrokerMessage,
+    Died,
+    Drain,
+    GiveWay,
+    Life,
+    OperatorCommand,
+)
 from brokerwatch.actors.supervisor import HealthSupervisor, SupervisorContext
 from brokerwatch.bus.publishing import BrokerPublishing, HealthPublishing, Publishing
 from brokerwatch.clock import Clock, Instant
@@ -64,6 +73,7 @@ class Lives:
         self._supervisor_restarts = Restarts()
         self._supervisor_epoch = ""
         self._health: HealthPublishing | None = None
+        self._gave_way = ""
 
     def start(
         self,
@@ -97,6 +107,15 @@ class Lives:
     def obey(self, command: OperatorCommand) -> bool:
         """Hand a command to the supervisor. False when there is none just now."""
         return self._supervisor is not None and tell(self._supervisor, command)
+
+    def give_way(self, why: str) -> None:
+        """Send nothing any more, and make every account unavailable: another process has the state folder."""
+        for loop in self._loops:
+            loop.revoke(why)
+        with self._lock:
+            self._gave_way = why
+            if self._supervisor is not None:
+                tell(self._supervisor, GiveWay(why))
 
     def wait_until_heard(self, within_s: float) -> None:
         """Wait until the supervisor has heard every broker: only then does the whole way work.
@@ -198,6 +217,8 @@ class Lives:
             self._supervisor_died,
         )
         supervisor = self._supervisor
+        if self._gave_way:
+            tell(supervisor, GiveWay(self._gave_way))
         self._sockets.inbox.call(lambda: tell(supervisor, Drain()))
 
     def _supervisor_died(self, why: str) -> None:

@@ -33,6 +33,7 @@ class Operators:
         self._obey = obey
         self._clock = clock
         self._control: ControlServer | None = None
+        self._logged = ""
 
     def hold(self, broker: str, why: str, until: datetime | None) -> str:
         """Hold a broker out. Returns what was done, in words.
@@ -71,6 +72,20 @@ class Operators:
             _log.error("operators' commands are not heard: %s: %s", folder / SOCKET_NAME, error)
             return
         self._control = control
+
+    def listen_again(self) -> None:
+        """Make the socket anew where it is gone, as long as commands are heard. It touches the disk."""
+        control = self._control
+        if control is None or control.is_there():
+            return
+        try:
+            control.start()
+        except (OSError, RuntimeError) as error:
+            if str(error) != self._logged:
+                _log.error("operators' commands are not heard, and the socket is gone: %s", error)
+            self._logged = str(error)
+        else:
+            self._logged = ""
 
     def stop(self, deadline_s: float) -> bool:
         """Close the socket. False when that took too long."""

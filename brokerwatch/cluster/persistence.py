@@ -26,6 +26,7 @@ from brokerwatch.errors import StateFolderTaken, StoreError
 from brokerwatch.health.restarts import Restarts
 from brokerwatch.log import logger
 from brokerwatch.storage.backlog import Backlog
+from brokerwatch.storage.held_folder import HeldFolder
 from brokerwatch.storage.hold_file import HOLDS_NAME, HoldFile, both
 from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.locks import Claim, claim, private_folder, state_root
@@ -38,6 +39,7 @@ from brokerwatch.storage.state_folder import (
     loaded_store,
     store_of,
 )
+from brokerwatch.storage.store import Store
 
 _log: Final = logger(__name__)
 
@@ -50,21 +52,25 @@ class Persistence:
         self._clock = clock
         # None is needed where nothing is remembered, and not every user has a home for one.
         self._folder = folder_of(settings) if settings.remember else Path()
+        self._store: Store | None = None
+        """The one that was read is the one that is written: it notices when what was in it is lost."""
         self._backlog = Backlog() if settings.remember else None
         self.journal = Journal(self._backlog)
         self.remembered = Remembered()
         self.known = True
         """False when what was stored before is lost or cannot be read: no account is proven then."""
         self._used_before = False
-        self._claim: Claim | None = None
+        self._held: HeldFolder | None = None
         self._recorder: pykka.ActorRef[Recorder] | None = None
         self._restarts = Restarts()
+        self._is_taken = False
+        """Whether another process has the folder by now."""
         self._closed = False
 
     @property
     def folder(self) -> Path | None:
         """The state folder; None when nothing is remembered, or it cannot be used."""
-        return self._folder if self._claim is not None else None
+        return self._folder if self._held is not None else None
 
     @property
     def keys_folder(self) -> Path | None:
@@ -83,7 +89,8 @@ class Persistence:
             return
         self._take_folder()
         try:
-            self.remembered = loaded_store(store_of(self._settings))
+            self._store = store_of(self._settings)
+            self.remembered = loaded_store(self._store)
         except StoreError as error:
             self.journal.loaded = self.known = False
             _log.error(
@@ -103,9 +110,11 @@ class Persistence:
                     self._folder,
                 )
 
-        if self._claim is not None:
+        if self._held is not None:
             holds = both(HoldFile(self._folder / HOLDS_NAME).read(), self.remembered.holds)
             self.remembered = replace(self.remembered, holds=holds)
+        if self._backlog is not None:
+            self._backlog.know(self.remembered)
 
     def _take_folder(self) -> None:
         try:
@@ -125,7 +134,7 @@ class Persistence:
                 f"{found} runs a cluster on the state folder {self._folder}; stop that one, or give this one "
                 "another `name` or `state` under [cluster]"
             )
-        self._claim = found
+        self._held = HeldFolder(self._folder, found)
 
     def _look_at_folder(self) -> None:
         """A folder that was there before us may be open to others. We say so, and leave it as it is."""
@@ -137,18 +146,46 @@ class Persistence:
         elif found.st_mode & 0o077:
             _log.warning("the state folder %s is open to other users; chmod 700 it", self._folder)
 
-    def record(self, alarms: Alarms, on_opened: Callable[[Remembered], object]) -> None:
-        """Start the recorder. `on_opened` is told what was stored, when it can be read only later."""
+    def record(
+        self,
+        alarms: Alarms,
+        on_opened: Callable[[Remembered], object],
+        on_look: Callable[[], object],
+        on_taken: Callable[[str], object],
+    ) -> None:
+        """Start the recorder, on whose thread these are called.
+
+        Args:
+            alarms: What calls the recorder later.
+            on_opened: Gets what was stored, when it can be read only later.
+            on_look: Called each second, after what was gone of the state folder was made anew.
+            on_taken: Called once, with the reason, when another process has the state folder.
+        """
         if self._backlog is None:
             return
-        backlog = self._backlog
-        if self._claim is not None:
+        backlog, held = self._backlog, self._held
+        if held is not None:
             with suppress(OSError):
-                (self._folder / LIVED_NAME).touch(mode=0o600)
+                held.mark()
 
         def opened(remembered: Remembered) -> None:
+            backlog.know(remembered)
             on_opened(remembered)
             self.journal.loaded = True
+
+        def look() -> bool:
+            if held is None or self._is_taken:
+                return False
+            gone = held.mend()
+            if held.taken_by:
+                self._is_taken = True
+                backlog.surrender()
+                why = f"{held.taken_by} has the state folder {held.path}"
+                _log.error("%s, which was removed while this cluster ran: it asks no exchange any more", why)
+                on_taken(f"{why}: this cluster asks no exchange any more")
+            else:
+                on_look()
+            return gone
 
         def died(why: str) -> None:
             self._restarts, wait_s = self._restarts.died(self._clock.up_s(), random.uniform)
@@ -163,13 +200,14 @@ class Persistence:
         def start() -> None:
             if not self._closed:
                 self._recorder = Recorder.start(
-                    store_of(self._settings),
+                    self._store or store_of(self._settings),
                     backlog,
                     alarms=alarms,
                     loaded=self.journal.loaded,
                     on_opened=opened,
                     on_death=died,
-                    holds=None if self._claim is None else HoldFile(self._folder / HOLDS_NAME),
+                    holds=None if held is None else HoldFile(held.path / HOLDS_NAME),
+                    look=None if held is None else look,
                 )
 
         start()
@@ -178,7 +216,7 @@ class Persistence:
         """Write what waits and let go of the folder. False when the recorder does not end in time."""
         self._closed = True
         ended = self._recorder is None or wait_for_end(self._recorder, deadline_s)
-        if self._claim is not None:
-            self._claim.release()
-            self._claim = None
+        if self._held is not None:
+            self._held.release()
+            self._held = None
         return ended

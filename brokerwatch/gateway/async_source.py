@@ -217,6 +217,8 @@ def callable_source(
 
     async def read(deadline_s: float) -> FetchedBalance:
         del deadline_s  # the loop ends it in time
+        if loop.lease.revoked:
+            raise Refrained(NotAsked(f"not asked: {loop.lease.revoked}"))
         for asked_for in pause:
             if asked_for.locked_until is not None and clock.up_s() < asked_for.locked_until.up_s:
                 raise Refrained(asked_for)

@@ -48,7 +48,7 @@ from brokerwatch.preflight.host_checks import (
     soft_limit,
     state_folder,
 )
-from brokerwatch.storage.database import secrets_of
+from brokerwatch.storage.database_url import secrets_of
 from brokerwatch.storage.state_folder import is_in_a_file, running, store_of
 
 HEARD_S: Final = 5.0

@@ -4,6 +4,9 @@ Of a broker's health only the newest is kept, so a store that is away for a day 
 broker. Transitions are a ring: when it is full the oldest is dropped and counted. What the recorder
 could not write it puts back, and what came meanwhile is newer. Who waits for durability is always
 answered: with False while no recorder runs.
+
+What a restart would need (healths, holds, keys, orders) is kept here also when it is written, so that a
+database that is lost while the cluster runs can be written again.
 """
 
 from __future__ import annotations
@@ -15,7 +18,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
-from brokerwatch.storage.records import Hold, KeyState, OrderEvent, SentOrder, Stored, Transition
+from brokerwatch.storage.records import (
+    Hold,
+    KeyState,
+    OrderEvent,
+    Remembered,
+    SentOrder,
+    Stored,
+    Transition,
+)
 
 MAX_TRANSITIONS: Final = 10_000
 """Transitions that wait to be written."""
@@ -55,8 +66,11 @@ class Backlog:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._batch = Batch()
+        self._known = Batch()
+        """The newest of what outlives a restart, written or not. A released hold stays here as None."""
         self._wake: Callable[[bool], object] | None = None
         self._deserted = False
+        self._surrendered = False
         self.dropped = 0
         """Transitions that were lost because too many waited."""
 
@@ -80,6 +94,9 @@ class Backlog:
     def health(self, stored: Stored, *, urgent: bool = False) -> None:
         """Keep the newest of each broker."""
 
+        if self._surrendered:
+            return
+
         def add(batch: Batch) -> None:
             have = batch.healths.get(stored.broker)
             if have is None or have.order < stored.order:
@@ -87,15 +104,69 @@ class Backlog:
 
         self._add(add, urgent=urgent)
 
+    def know(self, remembered: Remembered) -> None:
+        """What was read from the store is known too, where nothing newer came meanwhile."""
+        with self._lock:
+            known = self._known
+            for broker, stored in remembered.healths.items():
+                known.healths.setdefault(broker, stored)
+            for broker, hold in remembered.holds.items():
+                known.holds.setdefault(broker, hold)
+            for fingerprint, state in remembered.keys.items():
+                known.keys[fingerprint] = _later(known.keys.get(fingerprint), state)
+            for orders in remembered.orders.values():
+                for order in orders:
+                    known.orders.setdefault((order.fingerprint, order.client_order_id), order)
+
+    def known_holds(self) -> dict[str, Hold | None]:
+        """The holds and releases that a restart would need, written or not."""
+        with self._lock:
+            return dict(self._known.holds)
+
+    def write_again(self) -> None:
+        """Let all that is known wait once more, because the store has lost it. No thread is woken."""
+        with self._lock:
+            known = self._known
+            again = Batch(
+                healths=dict(known.healths),
+                holds=dict(known.holds),
+                keys=dict(known.keys),
+                orders=dict(known.orders),
+            )
+        self.put_back(again)
+
+    def surrender(self) -> None:
+        """Another process keeps the memory of this cluster from here on.
+
+        What a restart of that one must find waits once more: the holds, the keys, and the orders that are not
+        accounted for. Healths, holds and the history that come later are not kept: they are the other's.
+        """
+        with self._lock:
+            self._surrendered = True
+            known = self._known
+            waiters = self._batch.waiters
+            self._batch = Batch(
+                order_events=self._batch.order_events,
+                holds={broker: hold for broker, hold in known.holds.items() if hold is not None},
+                keys=dict(known.keys),
+                orders=dict(known.orders),
+            )
+            known.healths.clear()
+            known.holds.clear()
+        answer(waiters, durable=False)
+
     def transitions(self, lines: Iterable[Transition]) -> None:
         """Append to the history."""
+
+        if self._surrendered:
+            return
 
         def add(batch: Batch) -> None:
             for line in lines:
                 self.dropped += len(batch.transitions) == MAX_TRANSITIONS
                 batch.transitions.append(line)
 
-        self._add(add, urgent=True)
+        self._add(add, urgent=True, lasts=False)
 
     def order_event(self, event: OrderEvent) -> None:
         """Append to the life of an order, soon."""
@@ -104,17 +175,19 @@ class Backlog:
             self.dropped += len(batch.order_events) == MAX_TRANSITIONS
             batch.order_events.append(event)
 
-        self._add(add)
+        self._add(add, lasts=False)
 
     def hold(self, broker: str, hold: Hold | None) -> Future[bool]:
         """Remember an operator's hold, or with None its end; the future is as for `key`."""
         done: Future[bool] = Future()
+        if self._surrendered:
+            done.set_result(False)
+            return done
 
         def add(batch: Batch) -> None:
             batch.holds[broker] = hold
-            batch.waiters.append(done)
 
-        self._add(add, urgent=True)
+        self._add(add, urgent=True, waiter=done)
         return done
 
     def key(self, state: KeyState) -> Future[bool]:
@@ -123,9 +196,8 @@ class Backlog:
 
         def add(batch: Batch) -> None:
             batch.keys[state.fingerprint] = _later(batch.keys.get(state.fingerprint), state)
-            batch.waiters.append(done)
 
-        self._add(add, urgent=True)
+        self._add(add, urgent=True, waiter=done)
         return done
 
     def order(self, order: SentOrder) -> Future[bool]:
@@ -134,9 +206,8 @@ class Backlog:
 
         def add(batch: Batch) -> None:
             batch.orders[order.fingerprint, order.client_order_id] = order
-            batch.waiters.append(done)
 
-        self._add(add, urgent=True)
+        self._add(add, urgent=True, waiter=done)
         return done
 
     def order_ended(self, fingerprint: str, client_order_id: str) -> None:
@@ -145,7 +216,9 @@ class Backlog:
         def add(batch: Batch) -> None:
             batch.orders[fingerprint, client_order_id] = None
 
-        self._add(add)
+        self._add(add, lasts=False)
+        with self._lock:
+            self._known.orders.pop((fingerprint, client_order_id), None)
 
     def take(self) -> Batch:
         """Everything that waits; from here on it is the caller's."""
@@ -182,10 +255,21 @@ class Backlog:
             batch.waiters.extend(newer.waiters)
             self._batch = batch
 
-    def _add(self, add: Callable[[Batch], None], *, urgent: bool = False) -> None:
+    def _add(
+        self,
+        add: Callable[[Batch], None],
+        *,
+        urgent: bool = False,
+        lasts: bool = True,
+        waiter: Future[bool] | None = None,
+    ) -> None:
         with self._lock:
             was_empty = not self._batch
             add(self._batch)
+            if lasts:
+                add(self._known)
+            if waiter is not None:
+                self._batch.waiters.append(waiter)
             wake = self._wake if was_empty or urgent else None
             unheard: list[Future[bool]] = []
             if self._deserted:

@@ -35,14 +35,14 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
-    make_url,
     select,
 )
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from brokerwatch.config.redaction import password_spellings, redacted
+from brokerwatch.config.redaction import redacted
 from brokerwatch.errors import StoreError
 from brokerwatch.log import logger
+from brokerwatch.storage.database_url import WRITE, passwords, understood
 from brokerwatch.storage.inspection import Found, found_in_file, found_on_server, look_through
 from brokerwatch.storage.sqlite_file import Damaged, SqliteFile, advice, unwritable
 
@@ -99,7 +99,7 @@ class Database:
 
     def __init__(self, url: str, schema: Schema) -> None:
         """No I/O yet. Raises StoreError for a URL that can never work."""
-        self._url = _understood(url)
+        self._url = understood(url)
         self._file = _file_of(self._url)
         """None: it is a PostgreSQL."""
         self._schema = schema
@@ -109,6 +109,12 @@ class Database:
         """The engine can only read, and no other process gets at the file while it is there."""
         self._line: Any = None
         """The driver's own connection to a PostgreSQL."""
+        self._was_opened = self._had_log = False
+        self._inode: tuple[int, int] | None = None
+        """Of the file that was opened last; None: none was yet, or it is a PostgreSQL."""
+        self.renewals = 0
+        """How often another file than before was opened, or a database without tables: what was written is
+        lost."""
 
     @property
     def where(self) -> str:
@@ -147,6 +153,14 @@ class Database:
                 yield connection
             if self._only_read:
                 self._drop()
+
+    def is_there(self) -> bool:
+        """Whether the file that was opened last, and its log, are at their places. True of a server."""
+        if self._file is None or self._inode is None:
+            return True
+        # Without the log SQLite goes on in a file that no other process finds, until it is opened anew.
+        has_log = self._engine is None or not self._had_log or self._file.has_log()
+        return has_log and self._file.inode() == self._inode
 
     def close(self) -> None:
         """Let go of the database. A later call opens it again."""
@@ -209,8 +223,10 @@ class Database:
 
     def _checked(self) -> Engine:
         """A new engine on a database that was looked at and has our tables."""
+        inode: tuple[int, int] | None = None
         if self._file is not None:
             self._file.prepare()
+            inode = self._file.inode()
         engine = self._new_engine()
         try:
             with self._begun(engine, writes=False) as connection:
@@ -223,6 +239,9 @@ class Database:
         except BaseException:
             engine.dispose()
             raise
+        self.renewals += self._was_opened and (not found or self._inode != inode)
+        self._was_opened, self._inode = True, inode
+        self._had_log = self._file is not None and self._file.has_log()
         return engine
 
     def _new_engine(self) -> Engine:
@@ -346,41 +365,6 @@ class Database:
             engine.dispose()
 
 
-def secrets_of(url: str) -> tuple[str, ...]:
-    """What of a store's URL is secret; nothing, if it is no URL."""
-    try:
-        return passwords(make_url(url)) if url else ()
-    except (ArgumentError, ValueError):
-        return ()
-
-
-def passwords(url: URL) -> tuple[str, ...]:
-    """What of a store's URL is secret, in every form in which an error may quote it."""
-    named = (url.query.get(name, ()) for name in ("password", "sslpassword"))
-    given = (one for value in named for one in ((value,) if isinstance(value, str) else value))
-    return password_spellings((url.password, *given))
-
-
-_WRITE: Final = "write sqlite:///folder/file.db or postgresql+psycopg://user:password@host/database"
-
-
-def _understood(text: str) -> URL:
-    """The URL, whose text may hold a password and is not repeated."""
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise StoreError(f"the store's URL is not one; {_WRITE}") from None
-    if url.drivername in ("postgresql", "postgresql+psycopg"):
-        return url.set(drivername="postgresql+psycopg")
-    if url.drivername != "sqlite":
-        raise StoreError(
-            f"the store's URL begins with {url.drivername}://, which is no store of ours; {_WRITE}"
-        )
-    if url.database in (None, "", ":memory:") or url.host or url.query:
-        raise StoreError(f"the store's URL names no file, or more than a file; {_WRITE}")
-    return url
-
-
 def _file_of(url: URL) -> SqliteFile | None:
     if url.drivername != "sqlite":
         return None
@@ -388,7 +372,7 @@ def _file_of(url: URL) -> SqliteFile | None:
         # Unlike Path.resolve it does not mind links in a circle: those can be mended while we run.
         return SqliteFile(Path(os.path.realpath(Path(url.database or "").expanduser())))
     except (RuntimeError, ValueError) as error:
-        raise StoreError(f"the store's URL names a file that cannot be: {error}; {_WRITE}") from error
+        raise StoreError(f"the store's URL names a file that cannot be: {error}; {WRITE}") from error
 
 
 def _cause(error: Exception) -> BaseException:

@@ -29,6 +29,10 @@ class HoldFile:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    def is_there(self) -> bool:
+        """Whether there is such a file."""
+        return self._path.exists()
+
     def read(self) -> dict[str, Hold]:
         """The holds by broker; none when there is no file. What cannot be read is said in the log."""
         try:

@@ -50,6 +50,10 @@ class Claim:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
+    def is_at(self, path: Path) -> bool:
+        """Whether the file at `path` is the one that is locked. It may have been removed or replaced."""
+        return _is_at(self._descriptor, path)
+
     def release(self) -> None:
         """Give it up. The file stays: removing it would let two processes lock two files of one name."""
         os.close(self._descriptor)
@@ -71,6 +75,15 @@ def claim(path: Path) -> Claim | str:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return Claim(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    ours = os.fstat(descriptor)
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 def _lock(descriptor: int) -> None:

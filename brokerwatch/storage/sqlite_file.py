@@ -71,6 +71,14 @@ class SqliteFile:
                     one.chmod(0o600)
         self._inode = _inode(self.path)
 
+    def inode(self) -> tuple[int, int] | None:
+        """Which file is there now; None: none is."""
+        return _inode(self.path)
+
+    def has_log(self) -> bool:
+        """Whether there is a log beside it, in which everything stands that was written last."""
+        return self.path.with_name(f"{self.path.name}-wal").exists()
+
     def is_the_prepared_one(self) -> bool:
         """Whether the file that is there now is the one of the last `prepare`."""
         return _inode(self.path) == self._inode

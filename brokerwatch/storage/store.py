@@ -81,6 +81,15 @@ class Store:
         """The database, for messages: without a password."""
         return self._database.where
 
+    @property
+    def renewals(self) -> int:
+        """How often what had been written was found to be lost: see `Database.renewals`."""
+        return self._database.renewals
+
+    def is_there(self) -> bool:
+        """Whether a file that was opened is still at its place: see `Database.is_there`."""
+        return self._database.is_there()
+
     def peek(self) -> Found:
         """Look at the database without changing it: see `Database.peek`, also for what it raises."""
         return self._database.peek()

@@ -12,11 +12,13 @@ from typing import Any
 import pykka
 import pytest
 
-from brokerwatch.actors.recorder import GATHER_S, Recorder, Retry
+from brokerwatch.actors.recorder import GATHER_S, LOOK_S, Recorder, Retry
 from brokerwatch.messages import Reason
 from brokerwatch.storage.backlog import MAX_TRANSITIONS, Backlog, Batch
-from brokerwatch.storage.records import KeyState, Remembered, Stored, Transition
+from brokerwatch.storage.hold_file import HoldFile
+from brokerwatch.storage.records import Hold, KeyState, Remembered, SentOrder, Stored, Transition
 from brokerwatch.storage.store import Store
+from tests.support.clusters import until
 
 PATIENCE_S = 60.0
 
@@ -44,6 +46,15 @@ class HandAlarms:
             self._due.clear()
         function()
 
+    def fire_all(self) -> None:
+        """Let the time of every alarm come, once one is set."""
+        with self._set:
+            assert self._set.wait_for(lambda: self._due, PATIENCE_S), "no alarm was set"
+            due = self._due.copy()
+            self._due.clear()
+        for function in due:
+            function()
+
     def wait_for(self, number: int) -> None:
         """Until so many were set in all."""
         with self._set:
@@ -61,6 +72,8 @@ class Desk:
         self.deaths: list[str] = []
         self.died = threading.Event()
         self.when_opened: Callable[[], object] = lambda: None
+        self.look: Callable[[], bool] | None = None
+        self.holds: HoldFile | None = None
         self._refs: list[pykka.ActorRef[Any]] = []
 
     def start(self, *, loaded: bool = True, store: Store | None = None) -> pykka.ActorRef[Any]:
@@ -82,6 +95,8 @@ class Desk:
                 loaded=loaded,
                 on_opened=opened,
                 on_death=died,
+                holds=self.holds,
+                look=self.look,
             )
         )
         return self._refs[-1]
@@ -376,3 +391,71 @@ def test_a_retry_without_anything_to_write_does_nothing(desk: Desk) -> None:
     ref.stop(timeout=PATIENCE_S)
     assert not desk.path.exists()
     assert desk.deaths == []
+
+
+HOLD = Hold("a", "ops", "moving funds", 1)
+SENT = SentOrder("k", "client-1", 1, "{}")
+
+
+def removed(path: Path) -> None:
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+
+
+def emptied(path: Path) -> None:
+    removed(path)
+    path.touch()
+
+
+def replaced_by_another(path: Path) -> None:
+    """Another cluster's database is at its place."""
+    other = path.with_name("other.db")
+    store = Store(f"sqlite:///{other}", "other")
+    store.open()
+    store.close()
+    removed(path)
+    other.rename(path)
+
+
+@pytest.mark.parametrize("lost", [removed, emptied, replaced_by_another])
+def test_what_is_known_is_written_again_when_the_database_is_lost_while_it_is_used(
+    desk: Desk, lost: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = Store(f"sqlite:///{desk.path}", "main")
+    batch = Batch()
+    batch.healths["b"] = Stored("b", "kraken", "print", "", 1, 0, "{}")
+    before.write(batch)
+    desk.backlog.know(before.load())
+    desk.look = lambda: False
+    desk.start(store=before)
+    desk.alarms.wait_for(1)
+    desk.backlog.health(health(3), urgent=True)
+    assert desk.backlog.order(SENT).result(PATIENCE_S)
+    ended = SentOrder("k", "client-2", 1, "{}")
+    assert desk.backlog.order(ended).result(PATIENCE_S)
+    desk.backlog.order_ended("k", "client-2")
+    assert desk.backlog.hold("a", HOLD).result(PATIENCE_S)
+    assert desk.key(7).result(PATIENCE_S)
+    lost(desk.path)
+    desk.alarms.fire_all()
+    until(lambda: said(caplog, "all that is known is written again"))
+    until(lambda: len(desk.stored()[0].healths) == 2)
+    remembered, _ = desk.stored()
+    assert remembered.holds == {"a": HOLD}
+    assert remembered.orders == {"k": (SENT,)}
+    assert remembered.keys["k"].nonce_ceiling >= 7
+    assert remembered.healths["a"].version == 3
+    assert desk.alarms.waits_s[0] == LOOK_S
+
+
+def test_what_was_written_is_in_the_file_also_when_its_log_was_removed(desk: Desk) -> None:
+    desk.look = lambda: False
+    desk.start()
+    assert desk.key(7).result(PATIENCE_S)
+    log = desk.path.with_name(f"{desk.path.name}-wal")
+    log.unlink()
+    desk.alarms.wait_for(1)
+    desk.alarms.fire_all()
+    until(log.exists)
+    assert desk.key(8).result(PATIENCE_S)
+    assert desk.stored()[0].keys["k"].nonce_ceiling == 8, "a stranger reads it while the recorder runs"
