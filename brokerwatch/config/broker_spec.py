@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, cast
 
+from brokerwatch.config.credential_text import cleaned
 from brokerwatch.config.policy import POLICIES, SIMPLE, Rules, rule_mistakes
 from brokerwatch.config.toml_table import TomlTable
 from brokerwatch.errors import ConfigError, Problem
@@ -132,6 +133,13 @@ class BrokerSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.exchange, str):
             self._adopt(self.exchange)
+        else:
+            # A program takes them from the environment too, with whatever stands around them there.
+            found = {
+                name: cleaned(name, value).value if isinstance(value, str) else value
+                for name, value in cast("Mapping[str, object]", self.credentials).items()
+            }
+            object.__setattr__(self, "credentials", MappingProxyType(found))
         if not self.policy:
             object.__setattr__(self, "policy", default_policy(trading=self.trading))
             object.__setattr__(self, "policy_is_chosen", False)
@@ -328,6 +336,17 @@ def _labels_rule(spec: BrokerSpec) -> Iterator[str]:
 def _credentials_rule(spec: BrokerSpec) -> Iterator[str]:
     for name in sorted(spec.credentials.keys() - set(CREDENTIALS)):
         yield f"expected ccxt's credentials in snake_case, such as api_key, not {name!r}"
+    if spec.instance is not None:
+        return
+    for name, value in cast("Mapping[str, object]", spec.credentials).items():
+        # The value is not repeated.
+        mistake = cleaned(name, value).mistake if isinstance(value, str) else _no_text(value)
+        if mistake:
+            yield f"{name}: {mistake}"
+
+
+def _no_text(value: object) -> str:
+    return f"expected text, not {type(value).__name__}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final, Protocol, cast
 
 from brokerwatch.config.broker_spec import CREDENTIALS, Origin
+from brokerwatch.config.credential_text import bare, cleaned, decoded
 from brokerwatch.config.redaction import looks_secret
 from brokerwatch.config.toml_table import TomlTable, type_name
 from brokerwatch.log import logger
@@ -25,7 +26,8 @@ _log = logger(__name__)
 def downloaded_key(value: str) -> dict[str, str] | None:
     """The credentials in a key file as Coinbase's portal gives it; None when it is not one."""
     try:
-        found: object = json.loads(value) if value.startswith("{") else None
+        # A shell may have made a line end of a written one, inside the key.
+        found: object = json.loads(value, strict=False) if value.startswith("{") else None
     except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict):
@@ -115,17 +117,25 @@ class _Found:
     missing: set[str] = field(default_factory=lambda: set())
     """Those of which a mistake was noted already."""
 
-    def keep(self, credential: str, value: str, origin: Origin) -> None:
-        """One credential, or both where the value is a key file as Coinbase's portal gives it."""
-        from_json = downloaded_key(value)
+    def keep(self, credential: str, value: str, origin: Origin) -> str:
+        """One credential, or both where the value is a key file as Coinbase's portal gives it.
+
+        Returns what is wrong with it; empty when nothing is.
+        """
+        text = cleaned(credential, value)
+        if text.undone:
+            _log.warning("%s: left out of the %s: %s", origin, credential, " and ".join(text.undone))
+        from_json = downloaded_key(text.value)
         if from_json is not None:
-            self.values = {**from_json, **self.values}
-            self.origins = {**dict.fromkeys(from_json, origin), **self.origins}
-        elif value:
-            self.values[credential] = _normal(value)
+            parts = {name: cleaned(name, part).value for name, part in from_json.items()}
+            self.values = {**parts, **self.values}
+            self.origins = {**dict.fromkeys(parts, origin), **self.origins}
+        elif text.value and not text.mistake:
+            self.values[credential] = text.value
             self.origins[credential] = origin
         else:
             self.missing.add(credential)
+        return text.mistake
 
 
 def credentials_of(
@@ -148,10 +158,11 @@ def credentials_of(
         if credential in found.values or credential in found.missing:
             continue
         variable = _usual_variable(name, credential)
-        value = environment.get(variable, "")
+        value = bare(environment.get(variable, ""))
         if value:
-            found.values[credential] = _normal(value)
-            found.origins[credential] = Origin("variable", variable)
+            mistake = found.keep(credential, value, Origin("variable", variable))
+            if mistake:
+                table.wrong(f"{credential}_env", f"in the environment variable {variable}: {mistake}")
         elif credential in needed:
             table.wrong(
                 f"{credential}_env",
@@ -180,16 +191,18 @@ def _named(
     if credential in found.values or credential in found.missing:
         table.wrong(key, f"expected one source of {credential}, and there are two")
     if kind == "env":
-        value = environment.get(source, "")
+        value = bare(environment.get(source, ""))
         if not value:
             name = HIDDEN if looks_secret(source) else source
             table.wrong(
                 key, f"expected the {credential} in the environment variable {name}, which is not set"
             )
-        found.keep(credential, value, Origin("variable", source))
+        mistake = found.keep(credential, value, Origin("variable", source))
     else:
         path = _secret_path(source, folder, environment)
-        found.keep(credential, _read_secret(path, source, key, table), Origin("file", str(path)))
+        mistake = found.keep(credential, _read_secret(path, source, key, table), Origin("file", str(path)))
+    if mistake:
+        table.wrong(key, mistake)
 
 
 def _usual_variable(name: str, credential: str) -> str:
@@ -207,7 +220,7 @@ def _secret_path(source: str, folder: Path, environment: Mapping[str, str]) -> P
 
 def _read_secret(path: Path, source: str, key: str, table: TomlTable) -> str:
     try:
-        value = path.read_text(encoding="utf-8").strip()
+        value = bare(decoded(path.read_bytes()))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         where = HIDDEN if looks_secret(source) else path
@@ -221,8 +234,3 @@ def _read_secret(path: Path, source: str, key: str, table: TomlTable) -> str:
     elif remark := secret_file_remark(path):
         _log.warning("%s %s", path, remark)
     return value
-
-
-def _normal(value: str) -> str:
-    """A PEM in an environment variable has its line ends written as backslash and n."""
-    return value.replace("\\n", "\n") if "-----BEGIN" in value else value

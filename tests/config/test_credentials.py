@@ -240,3 +240,46 @@ def test_nothing_secret_and_nothing_that_prints_secrets_goes_to_ccxt_from_the_fi
     (problem,) = mistakes(SMALLEST + f'[brokers.k.ccxt]\n{key} = "c2VjcmV0"\n')
     assert problem.key == f"brokers.k.ccxt.{key}"
     assert "c2VjcmV0" not in str(problem)
+
+
+# --- what stands around a key ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named", ["", 'api_key_env = "K_API_KEY"\nsecret_env = "K_API_SECRET"\n'])
+@pytest.mark.parametrize("around", ["{}\n", '"{}"', "\ufeff{}\r\n", "export X_KEY={}"])
+def test_a_key_of_the_environment_is_taken_without_what_stands_around_it(
+    loaded: Loader, around: str, named: str
+) -> None:
+    variables = {"K_API_KEY": around.format(KEY), "K_API_SECRET": around.format(SECRET)}
+    (spec,) = loaded(SMALLEST + named, variables).brokers
+    assert spec.credentials == {"api_key": KEY, "secret": SECRET}
+
+
+def test_a_key_file_may_be_written_by_windows_and_hold_an_assignment(loaded: Loader, tmp_path: Path) -> None:
+    (tmp_path / "kraken.key").write_bytes(f'$env:K_SECRET="{SECRET}"\r\n'.encode("utf-16"))
+    (tmp_path / "kraken.key").chmod(0o600)
+    (spec,) = loaded(SMALLEST + 'secret_file = "kraken.key"\n').brokers
+    assert spec.credentials["secret"] == SECRET
+
+
+def test_the_key_file_that_coinbase_gives_may_stand_in_the_usual_variable(loaded: Loader) -> None:
+    key = pem()
+    written = json.dumps({"name": "organizations/1/apiKeys/2", "privateKey": key})
+    for text in (written, f"'{written}'\n", "\ufeff" + written.replace("\\n", "\n")):
+        (spec,) = loaded('version = 1\n[brokers.c]\nexchange = "coinbase"\n', {
+            "C_API_SECRET": text, "C_API_KEY": "organizations/1/apiKeys/2"
+        }).brokers  # fmt: skip
+        assert dict(spec.credentials) == {"api_key": "organizations/1/apiKeys/2", "secret": key}
+
+
+@pytest.mark.parametrize("named", ["", 'secret_env = "K_API_SECRET"\n'])
+def test_a_key_that_cannot_be_one_is_named_once_and_not_repeated(mistakes: Mistakes, named: str) -> None:
+    (problem,) = mistakes(SMALLEST + named, {**ENVIRONMENT, "K_API_SECRET": f"{SECRET} {SECRET}"})
+    assert problem.key == "brokers.k.secret_env"
+    assert "U+0020 (space)" in problem.expected
+    assert SECRET not in str(problem)
+
+
+def test_a_variable_of_blanks_is_one_that_is_not_set(mistakes: Mistakes) -> None:
+    (problem,) = mistakes(SMALLEST, {**ENVIRONMENT, "K_API_SECRET": " \n"})
+    assert "which is not set" in problem.expected
