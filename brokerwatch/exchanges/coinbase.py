@@ -236,6 +236,8 @@ def accounts_page(
     if not isinstance(more, bool):
         raise UnprovenAnswer("has_next is missing, so it is not known whether this is the last page")
     _hold_against_size(page.get("size"), len(rows), before, more=more)
+    if not more and not seen and page.get("cursor") not in (None, ""):
+        raise UnprovenAnswer("no account is listed, and there is a cursor of a next page")
     return text(page.get("cursor"), "cursor of the next page") if more else None
 
 

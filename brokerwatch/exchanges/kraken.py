@@ -19,7 +19,17 @@ from brokerwatch.exchanges.adapter import BalanceTurn, Caller, PrivateQuestion, 
 from brokerwatch.exchanges.balances import Code, FetchedBalance, add, stated_amount, stated_hold
 from brokerwatch.exchanges.candles import candle, newest, row_of, word_for
 from brokerwatch.exchanges.clock_skew import NEVER_S
-from brokerwatch.exchanges.envelope import SHOWN, UnprovenAnswer, listing, mapping, number, short, text, title
+from brokerwatch.exchanges.envelope import (
+    SHOWN,
+    UnprovenAnswer,
+    listing,
+    mapping,
+    named,
+    number,
+    short,
+    text,
+    title,
+)
 from brokerwatch.exchanges.faults import (
     AUTH,
     BUG,
@@ -77,7 +87,7 @@ FAULT_WORDS: Final = FaultWords(
             r"(Rate limit|Too many requests|Throttled|Temporary lockout)",
             RATE,
         ),
-        (r'"EService:Market in (cancel|post|limit)_only', MAINTENANCE),
+        (r'"EService:Market in \w', MAINTENANCE),
         (r'"EService:[^"]{0,200}maintenance', MAINTENANCE),
         (r'"EGeneral:(Permission denied|Feature disabled)', PERMISSION),
         (r'"EAPI:Feature disabled', PERMISSION),
@@ -100,7 +110,7 @@ REFUSAL_CODES: Final = re.compile(
     r"|EGeneral:(Invalid arguments|Permission denied|Unknown method|Temporary lockout|Too many requests)"
     r"|EAccount:Invalid permissions"
     r"|ETrade:(User )?Locked"
-    r"|EService:Market in (cancel|post|limit)_only"
+    r"|EService:Market in \w+"
 )
 """https://docs.kraken.com/api/docs/guides/spot-errors. Not EService:Unavailable, Busy, Timeout, Throttled,
 nor EGeneral:Internal error: behind those an order was placed now and then."""
@@ -110,14 +120,15 @@ MARKET_WORDS: Final = MarketWords(
     # "STBL trading restricted for NL.": an asset or a pair in front. Without one the account is meant.
     rule=re.compile(
         r"^error=(EAccount:Invalid permissions: ?(?!All |Account |User |Trading |Margin |Spot |Key |API )"
-        r"[A-Z0-9][A-Za-z0-9.]{1,15}(/[A-Z0-9][A-Za-z0-9.]{1,15})? .*(restrict|not |unavailable|prohibited)"
+        r"[A-Z0-9][A-Za-z0-9.]{0,15}(/[A-Z0-9][A-Za-z0-9.]{0,15})? .*(restrict|not |unavailable|prohibited)"
         r"|EQuery:Unknown asset pair"
         r"|E(Order|Trade|General):.*\b(pair|market|asset)\b.*"
         r"(restricted|not (allowed|permitted|available|supported)|delisted))",
         re.MULTILINE,
     ),
     mode=re.compile(
-        r"^error=E(Service|Order|Trade|General):.*(\bin \w+_only\b|\b(Market|Pair|Trading)\b.*\b"
+        r"^error=E(Service|Order|Trade|General):.*(\bMarket in \w+ mode\b|\bin \w+_only\b"
+        r"|\b(Market|Pair|Trading)\b.*\b"
         r"(closed|suspended|halted|disabled|offline|paused|maintenance)\b)",
         re.MULTILINE | re.IGNORECASE,
     ),
@@ -178,6 +189,7 @@ def holdings(answer: object, code: Code) -> dict[str, Holding]:
     found: dict[str, Holding] = {}
     for asset, entry in mapping(envelope.get("result"), "result").items():
         base, _, suffix = asset.partition(".")
+        named(base, "an asset")
         if asset == FEE_CREDITS or suffix == PENDING:
             continue
         row = mapping(entry, f"result.{asset}")

@@ -37,20 +37,26 @@ class MarketWords:
     """The keys in which it says so, at the top of an answer and in the maps and rows of it."""
 
 
+_MARKET_ID: Final = (
+    r"(?-i:\b[A-Z0-9]{1,15}[-/_]"
+    r"(?:USD[TCDS]?|FDUSD|TUSD|EUR[CI]?|GBP|JPY|KRW|TRY|BRL|AUD|CAD|CHF|BTC|XBT|ETH|BNB)\b)"
+)
+"""What a sentence calls one market by, in capitals: BTC-USDT."""
 _SUBJECT: Final = (
+    rf"(?:{_MARKET_ID}|"
     r"(?:\b|_)(?:symbol|(?:trading[ _]?)?pair|market|instrument|product|contract|order[ _]?book|coin|token"
-    r"|crypto(?:currency)?|currency|asset)s?(?:\b|_)"
+    r"|crypto(?:currency)?|currency|asset)s?(?:\b|_))"
 )
 _SHUT: Final = (
-    r"(?:\b|_)(?:closed|suspend\w*|halt\w*|paused|offline|de-?list\w*|disabled|unavailable|ineligible"
+    r"(?:\b|(?<=_))(?:closed|suspend\w*|halt\w*|paused|offline|de-?list\w*|disabled|unavailable|ineligible"
     r"|maint(?:enance|ained)|opening soon|expired|wrong[ _]status"
     r"|(?:cancel|post|limit|reduce|close)[ _-]?only|call auction|non[ _-]?trading"
     r"|(?:not|no longer|isn.?t) (?:\w+ ){0,2}?"
     r"(?:available|tradab\w+|tradeable|open|opened|active|online|supported|enabled|listed|trading))"
 )
 _FORBIDDEN: Final = (
-    r"(?:\b|_)(?:restrict\w*|not (?:\w+ ){0,2}?(?:permitted|allowed|authori[sz]ed|eligible)|no[ _]permission"
-    r"|cannot trade|can.?t trade|forbidden|prohibited|requires)"
+    r"(?:\b|(?<=_))(?:restrict\w*|not (?:\w+ ){0,2}?(?:permitted|allowed|authori[sz]ed|eligible)"
+    r"|no[ _]permission|cannot trade|can.?t trade|forbidden|prohibited|requires)"
 )
 _PLACE: Final = (
     r"\b(?:countr(?:y|ies)|regions?|regional|jurisdictions?|locations?|territor(?:y|ies)|geo\w*|local"
@@ -59,6 +65,7 @@ _PLACE: Final = (
 _ACCOUNT: Final = re.compile(
     r"\bapi[ -]?keys?\b|\bwhite-?list(?:ed)? ip|\bIP\b|\bscopes?\b"
     r"|\b(?:account|user|trading) (?:is |has been |was )?(?:suspended|frozen|blocked|banned|disabled|locked)"
+    rf"(?! (?:for|on|in|of) (?:the |this |that )?{_SUBJECT})"
     r"|\ball (?:trading|symbols|markets|pairs)\b|service unavailable from a restricted location"
     r"|account has been restricted"
     r"|\b(?:access|auth\w*|bearer|csrf|session|listen)[ _-]?token"
@@ -77,7 +84,7 @@ def _near(one: str, other: str) -> str:
 _UNLISTED: Final = (
     rf"(?:invalid|unknown|unsupported|no such)[ _](?:\w+[ _])?{_SUBJECT}"
     rf"|{_SUBJECT}[ _\"':=]{{0,3}}(?:\S+ )?(?:is |was )?"
-    r"(?:invalid|unknown|not found|(?:does not|doesn.?t|not) exist)"
+    r"(?:invalid|unknown|(?:could )?not (?:be )?found|(?:does not|doesn.?t|not) exist)"
 )
 _OF_THE_ORDER: Final = re.compile(
     r"insufficient|not enough|exceed|minimum|maximum|too (?:small|low|large|high|many|much)|precision|decimal"

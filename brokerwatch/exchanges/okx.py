@@ -216,6 +216,8 @@ def _amounts(detail: Mapping[str, Any], currency: str, *, by_equity: bool) -> di
     left = less(total, free) if used is None else used
     if min(free, total, left) < 0 and (not (owes or loses) or total < 0 < free):
         raise UnprovenAnswer(f"{currency} has {free} free of a total of {total}, and states no debt")
+    if free > total and not (owes or loses):
+        raise UnprovenAnswer(f"{currency} has {free} free of a total of {total}, and states no loss")
     if by_equity and (used is None or not _stated(detail, "availEq")):
         # Beside margin the one is not what the other leaves.
         return {"free": free if _stated(detail, "availEq") else None, "used": used, "total": total}

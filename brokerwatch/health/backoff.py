@@ -53,7 +53,10 @@ def wait_s(health: Health, poll_interval_s: float, now: Instant, uniform: Unifor
         if health.probe_at is None:
             return float("inf")
         if health.probe_at.up_s > now.up_s:
-            wait = health.probe_at.up_s - now.up_s
+            probe_s = health.probe_at.up_s - now.up_s
+            # What went wrong since the refusal keeps its own wait: a probe must not hammer a rate limit.
+            refused = health.fault is None or health.fault.kind is FaultKind.AUTH
+            wait = probe_s if refused else max(wait, probe_s)
     if health.fault is not None and health.fault.retry_after_s <= LONGEST_WAIT_S:
         # The lane answers the next fetch with a longer pause, as a lockout: the account is then unavailable.
         wait = max(wait, health.fault.retry_after_s)
@@ -89,6 +92,8 @@ def _wait_s(health: Health, poll_s: float, uniform: Uniform) -> float:
     if health.state is HealthState.MAINTENANCE:
         return max(poll_s, SLOW_S)
     if fault is not None and fault.kind is FaultKind.PERMISSION and rules.final_auth:
+        if health.error_count == 1 and health.balance is not None and rules.auth_probes_s:
+            return rules.auth_probes_s[0]  # exchanges refuse keys that are valid, once in a while
         return max(poll_s, SLOW_S)
     over = health.error_count - health.threshold
     if fault is not None and fault.kind is FaultKind.AUTH and over >= 0:

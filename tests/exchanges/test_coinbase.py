@@ -180,6 +180,15 @@ def test_the_number_of_accounts_that_coinbase_states_denies_a_list_with_fewer(si
         coinbase_adapter.accounts_page(following, as_it_is, {}, set())
 
 
+def test_a_cursor_of_coinbase_denies_that_there_is_no_account_at_all() -> None:
+    nothing: dict[str, Any] = {**COINBASE, "accounts": [], "cursor": "789100"}
+    with pytest.raises(UnprovenAnswer, match="a cursor of a next page"):
+        coinbase(nothing)
+    assert coinbase({**nothing, "cursor": ""}) == {}
+    one = coinbase_account("USD", "1", "0")
+    assert coinbase({**nothing, "accounts": [one]}) == {"USD": held("1", "0", "1")}
+
+
 @pytest.mark.parametrize("size", [0, 1, None, "integer", "1"])
 def test_a_size_that_agrees_or_is_no_number_denies_nothing(size: object) -> None:
     one = coinbase_account("USD", "1", "0")

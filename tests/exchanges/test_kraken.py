@@ -160,6 +160,12 @@ def test_what_is_staked_or_earns_at_kraken_cannot_be_owed(asset: str) -> None:
         kraken({"error": [], "result": {asset: {"balance": "-1", "hold_trade": "0"}}})
 
 
+@pytest.mark.parametrize("asset", ["null", "None", "NaN", "undefined", "null.F", "", ".S"])
+def test_an_asset_of_kraken_that_cannot_be_named_proves_nothing(asset: str) -> None:
+    with pytest.raises(UnprovenAnswer, match="an asset is"):
+        kraken({"error": [], "result": {asset: {"balance": "100", "hold_trade": "0"}}})
+
+
 def test_pending_money_of_kraken_lies_apart() -> None:
     answer = rows(ZUSD="3", USD__HOLD="50", ETH__HOLD="2")
     assert kraken(answer) == {"ZUSD": held("3", "0", "3")}

@@ -108,6 +108,15 @@ def test_a_debt_or_a_loss_that_okx_states_is_read(owed: dict[str, object]) -> No
     assert okx({**OKX, "data": [{"details": [detail]}]})["USDT"].used is None
 
 
+@pytest.mark.parametrize(
+    "more", [{"availEq": "", "availBal": "5.1"}, {"availEq": "50"}, {"eq": "0", "availEq": "3"}], ids=repr
+)
+def test_more_free_at_okx_than_there_is_proves_nothing_without_a_loss(more: dict[str, object]) -> None:
+    detail = okx_detail("USDT", **{"frozenBal": "0", "liab": "0", "cashBal": "5", **more})
+    with pytest.raises(UnprovenAnswer, match="states no loss"):
+        okx({**OKX, "data": [{"details": [detail]}]})
+
+
 @pytest.mark.parametrize("name", ["NaN", "null", "", None, 7, {}])
 def test_a_row_of_okx_without_a_name_proves_nothing(name: object) -> None:
     with pytest.raises(UnprovenAnswer, match="ccy is"):

@@ -191,7 +191,11 @@ def test_maintenance_and_permissions_are_looked_at_slowly(poll_s: float) -> None
     assert SLOW_S == 60.0
     assert waits(after(Fault(FaultKind.MAINTENANCE)), poll_s) == (slowly, slowly)
     forbidden = Fault(FaultKind.PERMISSION)
-    assert waits(after(forbidden), poll_s) == waits(after(*[forbidden] * 9), poll_s) == (slowly, slowly)
+    twice = after(forbidden, forbidden)
+    assert waits(twice, poll_s) == waits(after(*[forbidden] * 9), poll_s) == (slowly, slowly)
+    assert waits(after(forbidden), poll_s) == (1.0, 1.0), "one that was sporadic is over soon"
+    never_read = Health.begin(NOW, rules=GUARDED).failed(forbidden, NOW)
+    assert waits(never_read, poll_s) == (slowly, slowly)
     assert waits(after(forbidden, DOWN), poll_s)[1] <= max(poll_s, 4.0)
     assert waits(after(forbidden, rules=SIMPLE), poll_s) == (poll_s, poll_s)
 
@@ -212,6 +216,15 @@ def test_a_key_that_is_refused_for_good_is_never_asked_by_itself() -> None:
     assert waits(barred.restarted(NOW).ignored(NOW)) == (math.inf, math.inf)
     assert waits(barred.reset(NOW)) != (math.inf, math.inf), "from then on as after any other outage"
     assert waits(after(Fault(FaultKind.AUTH)).reset(NOW)) == (1.0, 2.0)
+
+
+def test_what_goes_wrong_after_a_refusal_is_not_asked_every_second() -> None:
+    refused = Fault(FaultKind.AUTH)
+    limited = [after(refused, *[Fault(FaultKind.RATE_LIMITED)] * many) for many in (1, 3, 6)]
+    assert [waits(health) for health in limited] == [(15.0, 15.0), (15.0, 16.0), (30.0, 60.0)]
+    assert [waits(health, 0.1) for health in limited] == [(2.0, 4.0), (8.0, 16.0), (30.0, 60.0)]
+    assert waits(after(refused, *[DOWN] * 6)) == (1.0, 32.0)
+    assert waits(after(refused, Fault(FaultKind.MAINTENANCE))) == (SLOW_S, SLOW_S)
 
 
 def test_under_simple_a_refused_key_is_asked_ever_more_seldom_from_the_threshold_on() -> None:
