@@ -29,8 +29,10 @@ from brokerwatch.messages import Envelope, HealthState, Reading, ReadingData, Re
 
 LONGEST_TTL_MS: Final = round(ttl_s(HEARTBEAT_RANGE_S[1]) * 1_000)
 """What the longest heartbeat announces. A message that claims to be valid for longer is valid for so long."""
-AHEAD_US: Final = 86_400_000_000
-"""An epoch that begins later than this after now, by the receiver's wall clock, is not believed."""
+AHEAD_US: Final = 400 * 86_400_000_000
+"""An epoch that begins later than this after now, by the receiver's wall clock, is not believed. A wall clock
+may be wrong by hours, and by a year where a battery is empty. What an epoch can do ends with its time to
+live."""
 TRIFLE_S: Final = 0.001
 """Two messages that were sent within this time count as sent at once."""
 MOST_SENDERS: Final = 1_000
