@@ -7,6 +7,7 @@ that it may not exceed, and a connection on which something waits before we aske
 from __future__ import annotations
 
 import copy
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
@@ -14,8 +15,10 @@ from typing import Any, Final, NamedTuple, cast
 
 import aiohttp
 import certifi
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from brokerwatch.gateway.lease import Lease
+from brokerwatch.gateway.name_lookup import NameLookup
 
 CERTIFICATES: Final = certifi.where()
 """Whose signatures on certificates are believed; ccxt's own choice too."""
@@ -55,6 +58,7 @@ class Sessions:
         self._trust_env = trust_env
         self._context: ssl.SSLContext | None = None
         self._made: dict[bool, aiohttp.ClientSession] = {}
+        self._names = NameLookup()
 
     def lend(self, instance: Any, *, large: bool) -> None:
         """Give the shared session to a ccxt instance; `large` to one that loads a list of markets."""
@@ -69,7 +73,9 @@ class Sessions:
         if large not in self._made:
             if self._context is None:
                 self._context = ssl.create_default_context(cafile=CERTIFICATES)
-            connector = _Connector(ssl=self._context, limit=0, keepalive_timeout=KEEPALIVE_S)
+            connector = _Connector(
+                ssl=self._context, limit=0, keepalive_timeout=KEEPALIVE_S, resolver=_Resolver(self._names)
+            )
             connector.lease = self._lease
             self._made[large] = aiohttp.ClientSession(
                 connector=connector,
@@ -84,6 +90,33 @@ class Sessions:
         """Close them. Called on the loop's thread."""
         for session in self._made.values():
             await session.close()
+
+
+class _Resolver(AbstractResolver):
+    """Host names for the connections of our sessions."""
+
+    def __init__(self, names: NameLookup) -> None:
+        self._names = names
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=where[0],
+                port=where[1],
+                family=found,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found, _, protocol, _, where in await self._names.addresses(host, port, family)
+            # Where Python has no IPv6, its addresses have another form.
+            if found in (socket.AF_INET, socket.AF_INET6) and isinstance(where[0], str)
+        ]
+
+    async def close(self) -> None:
+        """Nothing to close: what hangs is not waited for."""
 
 
 def unredirected(session: Any) -> Any:
