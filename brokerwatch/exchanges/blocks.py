@@ -63,9 +63,13 @@ _CHALLENGE: Final = re.compile(
 """What a page says that wants a browser, or that has blocked this one."""
 _COUNTRY: Final = re.compile(
     r"block access from your country|unavailable for legal reasons|restricted (?:location|region|country"
-    r"|jurisdiction|territor)|geo-?(?:block|restrict|fenc)\w*|unsupported_country"
+    r"|jurisdiction|territor|area\b)|geo-?(?:block|restrict|fenc)\w*|unsupported_country"
     r"|\b(?:services?|access|api|website|platform|exchange|ip)\b[^.{}]{0,80}\b(?:not|un|restricted|prohibited"
     r"|blocked|denied)\w*\b[^.{}]{0,60}\b(?:country|region|location|jurisdiction|territory)"
+    r"|\b(?:not|cannot|can.?t|unable to) (?:\w+ ){0,2}?(?:provide|offer|serve)\w*[^.{}]{0,60}"
+    r"\b(?:country|region|location|jurisdiction|territory|area|state)\b"
+    r"|\bnot (?:available|supported|permitted|allowed) (?:in|for|from) (?:your|this) (?:country|region"
+    r"|location|jurisdiction|territory|area|state)\b"
     r"|\bservices? (?:are|is) (?:currently )?(?:un|not )available (?:in|for|to)\b"
     r"|\byour (?:country|region|location|jurisdiction)\b[^.{}]{0,60}\b(?:not supported|unsupported|restricted"
     r"|prohibited|blocked)",

@@ -181,6 +181,8 @@ STATUSES: Final[Mapping[int, FaultKind]] = MappingProxyType(
 
 _REFUSALS: Final = frozenset({400, 401, 403})
 """Statuses under which some exchanges and their proxies say that they are asked too often."""
+_OF_ENVELOPES: Final = frozenset({None, 200})
+"""Those under which some say it in their own envelope, with a code that ccxt does not know."""
 
 CLASSES: Final[Mapping[str, FaultKind]] = MappingProxyType(
     {
@@ -244,7 +246,10 @@ BANNED: Final = 418
 """The HTTP status under which an exchange says that it has banned the address of the caller."""
 ADDRESS_BAN: Final = re.compile(
     r"\bIP\b[^.{}<>]{0,60}\b(auto-?)?bann?(ed)?\b|\bbann?ed\b[^.{}<>]{0,40}\bIP\b"
-    r"|\baccess too frequent|\berror code:? ?1015\b",
+    r"|\baccess too frequent|\berror code:? ?1015\b"
+    r"|\bIP\b[^.{}<>]{0,40}\b(?:(?:temporarily|blocked|locked|suspended|blacklisted)\b[^{}<>]{0,60}?"
+    r"\b(?:excessive|too (?:many|much|often)|frequen\w*|temporar\w*|until|for [0-9]+|try again|retry)"
+    r"|exceeded (?:the|its|your) (?:\w+ )?limit)\b",
     re.IGNORECASE,
 )
 """Its words for that."""
@@ -343,6 +348,8 @@ def _kind(failure: Failure, stated: str, words: FaultWords) -> FaultKind:
         named = next((name for name in failure.classes if name in CLASSES), "")
         if named and named not in UNSPECIFIC:
             return CLASSES[named]
+        if failure.status in _OF_ENVELOPES and TOO_OFTEN.search(_text(failure)):
+            return RATE
     if failure.status is not None and not 200 <= failure.status < 300:
         if words.ccxt_knows_codes and failure.status in (401, 403) and _structure(failure):
             return AUTH if failure.status == 401 else PERMISSION

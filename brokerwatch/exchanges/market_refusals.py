@@ -125,6 +125,8 @@ def closed_s(failure: Failure, fault: Fault, words: MarketWords | None) -> float
         return 0.0
     if words is not None:
         stated = _stated(failure.body, words.keys)
+        if not stated and _MODE_CLASSES & set(failure.classes):
+            return MODE_S  # an exception that was observed, without the answer that it was made of
         return RULE_S if words.rule.search(stated) else MODE_S if words.mode.search(stated) else 0.0
     # Some words are written together: marketSuspended.
     sentence = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", (failure.body or failure.text)[:MAX_SEARCHED])

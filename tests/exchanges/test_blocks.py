@@ -58,6 +58,10 @@ BLOCKED: list[tuple[int, str, dict[str, str], str]] = [
     (403, '{"error":"Forbidden: restricted region"}', {}, "country or region"),
     (403, '{"msg":"Your IP is located in an unsupported_country_region"}', {}, "country or region"),
     (403, '{"msg":"access to this API is not allowed in your jurisdiction"}', {}, "country or region"),
+    (200, '{"code":"400301","msg":"Your current IP address is located in a restricted area"}', {}, "country"),
+    (403, '{"msg":"Sorry, we do not provide services in your area"}', {}, "country or region"),
+    (403, '{"detail":"Trading is not offered to residents of your state"}', {}, "country or region"),
+    (200, '{"error":["EGeneral:Not available in your region"]}', {}, "country or region"),
 ]
 
 
@@ -95,6 +99,8 @@ def test_what_blocks_an_address_is_a_fault_of_its_own_and_says_so(
         (401, '{"code":-2015,"msg":"Invalid API-key, IP"}', {"server": "cloudflare"}, FaultKind.AUTH),
         (403, '{"code":1,"msg":"no permission"}', {"server": "cloudflare"}, FaultKind.PERMISSION),
         (400, '{"msg":"This coin is not supported in your location"}', {}, FaultKind.PERMISSION),
+        (400, '{"msg":"We do not offer this pair in your area"}', {}, FaultKind.PERMISSION),
+        (403, '{"msg":"The api key is not in a valid state"}', {}, FaultKind.PERMISSION),
     ],
 )
 def test_what_blocks_nothing_stays_what_it_is(

@@ -62,6 +62,13 @@ def test_krakens_words(said: str, seconds: float) -> None:
     assert closed_s("kraken", {"error": [said]}) == seconds
 
 
+@pytest.mark.parametrize("family", ["kraken", "coinbase", "okx"])
+def test_the_class_says_that_a_market_is_closed_where_the_answer_is_not_known(family: str) -> None:
+    closed = Failure.of(ccxt.MarketClosed("the market is closed"), family=family)
+    assert order_fault_of(closed).closes_market_s == MODE_S
+    assert closed_s(family, "", 503, ccxt.MarketClosed) == 0.0
+
+
 def test_words_elsewhere_in_an_answer_close_nothing() -> None:
     said = "EAccount:Invalid permissions:ETH trading restricted for NL."
     assert closed_s("kraken", {"upstream": [said], "error": []}) == 0.0

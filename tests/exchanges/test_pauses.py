@@ -132,17 +132,30 @@ def test_whatever_is_named_the_pause_has_its_bounds(body: str, value: str, retry
         (403, "<html>403 Forbidden, access too frequent</html>", True),
         (403, "<html>Error code: 1015. You are being rate limited</html>", True),
         (403, '{"error":"Your IP has been banned"}', True),
+        (403, '{"errmsg":"Your IP address has been temporarily blocked due to excessive requests."}', True),
+        (403, '{"message":"Forbidden - IP address blocked for 10 minutes"}', True),
+        (400, '{"msg":"Your IP has exceeded the limit. Retry after 60 seconds"}', True),
+        (200, '{"err-code":"api-limit","err-msg":"too many requests"}', False),
         (429, '{"msg":"Too many visits!"}', False),
         (403, '{"msg":"too many requests"}', False),
     ],
 )
 def test_a_ban_of_the_address_is_told_from_a_limit_of_the_key(status: int, body: str, *, bans: bool) -> None:
-    classes = ("PermissionDenied",) if status == 403 else ("DDoSProtection",)
+    classes = {403: ("PermissionDenied",), 400: ("ExchangeError",), 200: ("ExchangeError",)}.get(
+        status, ("DDoSProtection",)
+    )
     found = fault_of(Failure(classes=classes, status=status, body=body), NOW_S)
     assert (found.kind, found.bans_address) == (FaultKind.RATE_LIMITED, bans)
 
 
-@pytest.mark.parametrize("body", ['{"msg":"IP not in the whitelist"}', '{"msg":"this key is not allowed"}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"msg":"IP not in the whitelist"}',
+        '{"msg":"this IP is blocked by the list of the key"}',
+        '{"msg":"this key is not allowed"}',
+    ],
+)
 def test_a_refused_key_is_no_ban(body: str) -> None:
     found = fault_of(Failure(classes=("PermissionDenied",), status=403, body=body), NOW_S)
     assert (found.kind, found.bans_address) == (FaultKind.PERMISSION, False)
