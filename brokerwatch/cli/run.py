@@ -23,7 +23,7 @@ from brokerwatch.clock import SystemClock
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.cluster_settings import Settings
 from brokerwatch.config.loader import load
-from brokerwatch.errors import BalanceUnknown, EndpointUnavailable, StateFolderTaken
+from brokerwatch.errors import BalanceUnknown, ConfigError, EndpointUnavailable, Problem, StateFolderTaken
 
 ASK_AGAIN_S: Final = 0.1
 
@@ -37,6 +37,13 @@ def run(
     can watch again. ConfigError when the configuration cannot be used, EndpointUnavailable when an endpoint
     is taken.
     """
+    if demo:
+        beside = [
+            option for option, is_given in (("--config", config), ("--keep-going", keep_going)) if is_given
+        ]
+        expected = "expected without --demo: the demo runs on simulated exchanges and reads no configuration"
+        if beside:
+            raise ConfigError(tuple(Problem("", option, expected) for option in beside))
     in_lines = as_json or not sys.stdout.isatty()
     # Where there is no live table to say it, flips and warnings are lines on standard error.
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")

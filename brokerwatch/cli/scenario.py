@@ -13,9 +13,11 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
+from brokerwatch.config.toml_lines import TomlLines
 from brokerwatch.config.toml_table import TomlTable, typed
 from brokerwatch.errors import Problem
 from brokerwatch.simulator import FAULTS, BalanceSpec, SimulatedExchange
@@ -114,6 +116,10 @@ def balance_mistake(balance: BalanceSpec) -> str:
         checked_balance(balance)
     except ValueError as error:
         return str(error)
+    for currency, amounts in balance.items():
+        for amount in amounts:
+            if Decimal(amount) < 0:  # a spot account owes nothing
+                return f"{currency}: expected an amount of 0 or more, not {amount}"
     return ""
 
 
@@ -126,23 +132,24 @@ def read_script(
     """
     where = str(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content, lines = tomllib.loads(text), TomlLines(text)
     except OSError as error:
         problems.append(Problem(where, "", f"cannot be read: {error.strerror}"))
         return iter(())
     except (ValueError, RecursionError) as error:  # also numbers and nesting beyond what Python reads
         problems.append(Problem(where, "", f"is not TOML: {error}"))
         return iter(())
-    top = TomlTable(where, "", content, problems)
+    top = TomlTable(where, "", content, problems, lines)
     repeat = top.switch("repeat", default=False)
     tables = top.take("scene")
-    top.end("repeat and [[scene]]")
+    top.end("repeat and [[scene]]", ("repeat", "scene"))
     listed = cast("list[object]", tables) if isinstance(tables, list) else []
     if not listed or not all(isinstance(one, dict) for one in listed):
         top.wrong("scene", "expected at least one [[scene]] table")
         return iter(())
     scenes = [
-        _scene(TomlTable(where, f"scene #{number}", said, problems), said.keys(), exchange, accounts)
+        _scene(TomlTable(where, f"scene #{number}", said, problems, lines), said.keys(), exchange, accounts)
         for number, said in enumerate(cast("list[dict[str, Any]]", listed), 1)
     ]
     if repeat and not any(scene.after_s for scene in scenes):
@@ -224,8 +231,9 @@ def _balance(table: TomlTable) -> BalanceSpec:
             case _:
                 wanted = 'expected the free and the held amount as texts, such as ["100.00", "0"]'
                 table.wrong(f"balance.{currency}", f"{wanted}, not {typed(cast('object', amounts))}")
-    if mistake := balance_mistake(balance):
-        table.wrong("balance", mistake)
+    for currency, stated in balance.items():
+        if mistake := balance_mistake({currency: stated}):
+            table.wrong("balance", mistake)
     return balance
 
 

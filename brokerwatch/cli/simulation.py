@@ -50,15 +50,16 @@ def run(
     as_json: bool,
 ) -> None:
     """Serve one simulated exchange until it is stopped. Raises ConfigError when it cannot be."""
-    if name is None or name not in EXCHANGES:
-        asked = "expected an exchange" if name is None else f"no exchange {name!r} is simulated"
-        raise ConfigError((Problem("", "", f"{asked}; there are: {', '.join(EXCHANGES)}"),))
     problems: list[Problem] = []
-    exchange = EXCHANGES[name]()
-    keys = _opened(exchange, accounts, port)
     balance = _balance(balances, problems)
     if fault is not None and (mistake := fault_mistake(fault)):
         problems.append(Problem("", "--fault", mistake))
+    if name is None or name not in EXCHANGES:
+        asked = "expected an exchange" if name is None else f"no exchange {name!r} is simulated"
+        first = Problem("", "", f"{asked}; there are: {', '.join(EXCHANGES)}")
+        raise ConfigError((first, *problems))
+    exchange = EXCHANGES[name]()
+    keys = _opened(exchange, accounts, port)
     api_keys = [one["api_key"] for one in keys]
     scenes = iter(()) if script is None else read_script(script, exchange, api_keys, problems)
     if problems:
@@ -125,7 +126,10 @@ def _balance(texts: Sequence[str], problems: list[Problem]) -> BalanceSpec | Non
             )
             continue
         one = {found[1]: (found[2], found[3] or "0")}
-        if mistake := balance_mistake(one):
+        mistake = balance_mistake(one)
+        if found[1] in balance:
+            mistake = f"expected {found[1]} once, and it is there twice"
+        if mistake:
             problems.append(Problem("", "--balance", mistake))
         balance |= one
     return balance if texts else None

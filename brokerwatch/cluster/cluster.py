@@ -180,11 +180,7 @@ class Cluster:
         return self._board
 
     def changes(self, *, renewals: bool = False) -> AsyncGenerator[Change]:
-        """Each change from now on, in the running event loop: `async for change in cluster.changes()`.
-
-        Args:
-            renewals: Give each poll too that found nothing new; see `Router.on_change`.
-        """
+        """Each change from now on, in the running event loop. `renewals`: see `Router.on_change`."""
         return self._changes.stream(renewals=renewals)
 
     @property
@@ -214,9 +210,7 @@ class Cluster:
 
     def listener(self) -> Listener:
         """A subscriber to this cluster's health topic, inside this process. It ends with the cluster.
-
-        Raises ClusterStopped while the cluster does not run.
-        """
+        Raises ClusterStopped while the cluster does not run."""
         if not self._running:
             raise ClusterStopped("the cluster is not running, so there is nothing to listen to")
         listener = Listener(self.health_endpoint, bus=self._sockets.bus)
@@ -392,7 +386,7 @@ class Cluster:
         return self._operators.hold(broker, why, until)
 
     def release(self, broker: str) -> str:
-        """End a hold: the state is what it would have been without it. Otherwise as `hold`."""
+        """End a hold; ControlError where there is none. The state is what it would have been without it."""
         return self._operators.release(broker)
 
     def reset(self, broker: str) -> str:

@@ -17,10 +17,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from brokerwatch.config.broker_spec import KEYS, BrokerSpec, default_policy, default_rules
+from brokerwatch.config.broker_spec import CREDENTIALS, KEYS, BrokerSpec, default_policy, default_rules
 from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.config.credentials import NOT_FOR_CCXT, Catalogue, credentials_of
 from brokerwatch.config.policy import POLICIES, Rules
+from brokerwatch.config.toml_lines import TomlLines
 from brokerwatch.config.toml_table import TomlTable, typed
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.log import logger
@@ -79,14 +80,14 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
     """Everything that can be had of a TOML file, and every problem. ConfigError: it is no TOML at all."""
     environment = os.environ if environment is None else environment
     where = str(path)
-    content = _content(path)
+    content, lines = _content(path)
     problems: list[Problem] = []
-    top = TomlTable(where, "", content, problems)
+    top = TomlTable(where, "", content, problems, lines)
     version = top.take("version")
     if type(version) is not int or version != 1:
         top.wrong("version", "expected version = 1 at the top of the file")
     before = len(problems)
-    cluster = _cluster(TomlTable(where, "cluster", top.table("cluster"), problems), path.parent)
+    cluster = _cluster(TomlTable(where, "cluster", top.table("cluster"), problems, lines), path.parent)
     is_sound = len(problems) == before
     before = len(problems)
     sections = top.table("brokers")
@@ -98,7 +99,7 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
     for name, section in sections.items():
         mistakes: list[Problem] = []
         if isinstance(section, dict):
-            table = TomlTable(where, f"brokers.{name}", cast("dict[str, Any]", section), mistakes)
+            table = TomlTable(where, f"brokers.{name}", cast("dict[str, Any]", section), mistakes, lines)
             spec = _broker(name, table, path.parent, catalogue, environment)
         else:
             mistakes.append(Problem(where, f"brokers.{name}", f"expected a table, not {typed(section)}"))
@@ -113,16 +114,18 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
 def load_cluster(path: Path) -> ClusterSettings:
     """The [cluster] table alone: what an operator's command needs, without any credentials."""
     problems: list[Problem] = []
-    top = TomlTable(str(path), "", _content(path), problems)
-    settings = _cluster(TomlTable(str(path), "cluster", top.table("cluster"), problems), path.parent)
+    content, lines = _content(path)
+    top = TomlTable(str(path), "", content, problems, lines)
+    settings = _cluster(TomlTable(str(path), "cluster", top.table("cluster"), problems, lines), path.parent)
     if problems:
         raise ConfigError(tuple(problems))
     return settings
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _content(path: Path) -> tuple[dict[str, Any], TomlLines]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text), TomlLines(text)
     except OSError as error:
         raise ConfigError((Problem(str(path), "", f"cannot be read: {error.strerror}"),)) from error
     except (ValueError, RecursionError) as error:  # also numbers and nesting beyond what Python reads
@@ -183,16 +186,18 @@ def _broker(
         table.wrong("exchange", _unknown_exchange(exchange, catalogue.exchanges()))
     for key in sorted(values["ccxt"].keys() & NOT_FOR_CCXT):
         table.wrong(f"ccxt.{key}", NOT_FOR_CCXT[key])
-    rules = TomlTable(table.where, f"brokers.{name}.rules", values.pop("rules"), table.problems)
+    said = values.pop("rules")
+    rules = TomlTable(table.where, f"brokers.{name}.rules", said, table.problems, table.lines)
     policy = values["policy"] or default_policy(trading=values["trading"])
     slowest_s = max(values["poll_interval_s"], values["quiet_poll_interval_s"] or 0.0)
-    # Beside a policy that does not exist, the mistakes in the rules are named all the same.
-    own = _rules(rules, default_rules(policy if policy in POLICIES else "guarded", slowest_s))
-    if policy in POLICIES:
-        values["rules"] = own
+    # Beside a policy that does not exist, the mistakes in the rules are named all the same: by the policy
+    # that was most likely meant, since what a rule may be depends on the others.
+    meant = policy if policy in POLICIES else (*difflib.get_close_matches(policy, POLICIES), "guarded")[0]
+    values["rules"] = _rules(rules, default_rules(meant, slowest_s))
     credentials, origins = credentials_of(name, exchange, table, folder, catalogue, environment)
     table.end(
-        f"{', '.join(_BROKER_KEYS)}, and a credential as <name>_env or <name>_file, such as api_key_env"
+        f"{', '.join(_BROKER_KEYS)}, and a credential as <name>_env or <name>_file, such as api_key_env",
+        (*_BROKER_KEYS, *(f"{name}_{kind}" for name in CREDENTIALS for kind in ("env", "file"))),
     )
     try:
         return BrokerSpec(

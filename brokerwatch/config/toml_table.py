@@ -6,25 +6,49 @@ with the default, so that one run names every mistake there is.
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, cast
 
+from brokerwatch.config.toml_lines import TomlLines
 from brokerwatch.errors import Problem
+
+_NO_LINES: Final = TomlLines("")
+"""What is known of the lines of a table that was not read from a file."""
 
 
 class TomlTable:
-    """One TOML table while it is read. What is not taken when it ends is unknown."""
+    """One TOML table while it is read. What is not taken when it ends is unknown.
 
-    def __init__(self, where: str, path: str, content: Mapping[str, Any], problems: list[Problem]) -> None:
+    Args:
+        where: the file.
+        path: the table's place in it, such as `brokers.kraken-main`.
+        content: what tomllib made of it.
+        problems: the list that mistakes are added to.
+        lines: where each key of the file stands.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        path: str,
+        content: Mapping[str, Any],
+        problems: list[Problem],
+        lines: TomlLines = _NO_LINES,
+    ) -> None:
         self.where = where
         self.problems = problems
+        self.lines = lines
         self._path = path
         self._left = dict(content)
 
     def wrong(self, key: str, expected: str) -> None:
         """Note a mistake: at which key, and what was expected there."""
-        self.problems.append(Problem(self.where, f"{self._path}.{key}".strip("."), expected))
+        self.problems.append(Problem(self.where, self._full(key), expected))
+
+    def _full(self, key: str) -> str:
+        return f"{self._path}.{key}".strip(".")
 
     def take(self, key: str) -> Any:
         """Whatever stands at `key`; None when nothing does."""
@@ -114,10 +138,20 @@ class TomlTable:
         keys = [key for key in self._left if re.fullmatch(pattern, key)]
         return [(key, self._left.pop(key)) for key in keys]
 
-    def end(self, known: str) -> None:
-        """Whatever was not taken is unknown."""
+    def end(self, known: str, keys: Iterable[str] = ()) -> None:
+        """Whatever was not taken is unknown.
+
+        Args:
+            known: the keys that there are, in words.
+            keys: the keys themselves, where `known` is no list of them with commas.
+        """
+        possible = tuple(keys) or tuple(known.split(", "))
         for key in self._left:
-            self.wrong(key, f"unknown key; known are: {known}")
+            line = self.lines.line_of(self._full(key))
+            at = f" in line {line}" if line else ""
+            near = difflib.get_close_matches(key.lower(), possible, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            self.wrong(key, f"unknown key{at}; {hint}known are: {known}")
 
 
 def typed(value: object) -> str:

@@ -214,6 +214,25 @@ def test_the_demo_asks_an_account_again_that_does_not_answer_at_first(
     assert "has never answered" not in done.err
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--config", "brokerwatch.toml"), ["--config"]),
+        (("--config", "gone.toml", "--json"), ["--config"]),
+        (("--keep-going",), ["--keep-going"]),
+        (("--keep-going", "--config", "gone.toml"), ["--config", "--keep-going"]),
+    ],
+)
+def test_a_demo_beside_a_configuration_is_refused_since_it_would_not_be_read(
+    tmp_path: Path, options: tuple[str, ...], named: list[str]
+) -> None:
+    done = command("run", "--demo", "--duration", "0", *options, cwd=tmp_path)
+    assert (done.status, done.out) == (2, "")
+    lines = done.err.splitlines()
+    assert [line.split(": ")[1] for line in lines] == named
+    assert all("the demo runs on simulated exchanges and reads no configuration" in line for line in lines)
+
+
 def test_the_demo_can_be_stopped_before_every_account_has_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -315,6 +315,9 @@ def test_it_begins_broken_where_that_is_asked_for(tmp_path: Path) -> None:
         (("kraken", "--balance", "100"), "expected CURRENCY=FREE or CURRENCY=FREE:HELD, not '100'"),
         (("kraken", "--balance", "USD=much"), "USD: 'much' is not a finite decimal string"),
         (("kraken", "--balance", "USD=1:nan"), "USD: 'nan' is not a finite decimal string"),
+        (("kraken", "--balance", "USD=-4"), "USD: expected an amount of 0 or more, not -4"),
+        (("okx", "--balance", "BTC=1:-0.5"), "BTC: expected an amount of 0 or more, not -0.5"),
+        (("kraken", "--balance", "USD=1", "--balance", "USD=2"), "expected USD once, and it is there twice"),
         (("kraken", "--balance", "usd=1"), "expected a currency as ccxt writes it, such as USD, not 'usd'"),
         (("kraken", "--script", "gone.toml"), "gone.toml: cannot be read: No such file or directory"),
     ],
@@ -325,6 +328,9 @@ def test_it_begins_broken_where_that_is_asked_for(tmp_path: Path) -> None:
         "no balance",
         "a word",
         "not a number",
+        "below zero",
+        "held below zero",
+        "one currency twice",
         "small letters",
         "script",
     ],
@@ -355,6 +361,21 @@ def test_mistakes_in_the_options_and_in_the_script_are_all_named_at_once(tmp_pat
     assert done.status == 2
     assert len(done.err.splitlines()) == 3
     assert all(word in done.err for word in ("--fault: ", "--balance: ", "bad.toml: scene #1.fault: "))
+
+
+def test_beside_an_exchange_that_is_not_simulated_the_other_mistakes_are_named_too(tmp_path: Path) -> None:
+    done = command(
+        "simulate", "binance", "--fault", "wat", "--balance", "USD=-4", "--balance", "BTC=x", cwd=tmp_path
+    )
+    assert done.status == 2
+    assert len(done.err.splitlines()) == 4
+    for words in ("no exchange 'binance'", "--fault: ", "USD: expected an amount", "BTC: 'x' is not"):
+        assert words in done.err
+
+
+def test_each_amount_of_a_scene_that_cannot_be_is_named(tmp_path: Path) -> None:
+    _, problems = script_of(tmp_path, "[[scene]]\nbalance = { USD = '-4', BTC = ['1', '-2'], ETH = 'x' }\n")
+    assert len(problems) == 3
 
 
 def test_the_command_line_does_not_load_the_simulators_to_explain_itself(tmp_path: Path) -> None:
@@ -438,14 +459,14 @@ def test_what_a_scene_leaves_out_it_leaves_alone_and_it_has_a_sentence(tmp_path:
         ("scene = [1]", "scene: expected at least one [[scene]] table"),
         ("scene = []", "scene: expected at least one [[scene]] table"),
         ("[scene]\nfault = 'hang'", "scene: expected at least one [[scene]] table"),
-        ("[[scene]]\nmend = true\n[other]", "other: unknown key; known are: repeat and [[scene]]"),
+        ("[[scene]]\nmend = true\n[other]", "other: unknown key in line 3; known are: repeat and [[scene]]"),
         ("[[scene]]", "scene #1.fault: expected something to happen: a fault, mend = true, or a balance"),
         ("repeat = 1\n[[scene]]\nmend = true", "repeat: expected true or false, not a number (1)"),
         (
             "repeat = true\n[[scene]]\nmend = true",
             "repeat: expected an after_s above 0 in one of the scenes, or it would never rest",
         ),
-        ("[[scene]]\nmend = true\nwat = 1", "scene #1.wat: unknown key; known are: after_s, fault, "),
+        ("[[scene]]\nmend = true\nwat = 1", "scene #1.wat: unknown key in line 3; known are: after_s, "),
         ("[[scene]]\nmend = true\nafter_s = -1", "scene #1.after_s: expected a number of seconds, 0 or"),
         ("[[scene]]\nmend = true\nafter_s = inf", "scene #1.after_s: expected a number of seconds, 0 or"),
         ("[[scene]]\nmend = true\nafter_s = nan", "scene #1.after_s: expected a number of seconds, 0 or"),
@@ -472,6 +493,10 @@ def test_what_a_scene_leaves_out_it_leaves_alone_and_it_has_a_sentence(tmp_path:
         (
             "[[scene]]\nbalance = { USD = 100.5 }",
             'scene #1.balance.USD: expected the free and the held amount as texts, such as',
+        ),
+        (
+            "[[scene]]\nbalance = { USD = '-4' }",
+            "scene #1.balance: USD: expected an amount of 0 or more, not -4",
         ),
         (
             "[[scene]]\nbalance = { USD = ['1'] }",

@@ -338,8 +338,12 @@ BROKER_TYPES: Final = {
     "allow_empty": ("1", "expected true or false, not a number (1)"),
 }
 BROKER_VALUES: Final = {
-    "an unknown key of a broker": ("poll_interval = 1", "unknown key; known are: exchange, poll_interval_s"),
-    "an unknown credential": ('api_secret_env = "X"', "unknown key"),
+    "an unknown key of a broker": (
+        "poll_interval = 1",
+        "did you mean poll_interval_s? known are: exchange, poll_interval_s",
+    ),
+    "an unknown credential": ('api_secret_env = "X"', "did you mean"),
+    "a credential of another spelling": ('privatekey_env = "X"', "did you mean private_key_env"),
     "a variable that is not set": (
         'secret_env = "NOT_THERE"',
         "in the environment variable NOT_THERE, which is not set",
@@ -389,7 +393,10 @@ BROKER_VALUES: Final = {
 }
 """A wrong line of a broker, and what was expected of its key."""
 CLUSTER_VALUES: Final = {
-    "an unknown key of the cluster": ("heartbeat = 1", "unknown key; known are: name, health_endpoint"),
+    "an unknown key of the cluster": (
+        "heartbeat = 1",
+        "did you mean heartbeat_s? known are: name, health_endpoint",
+    ),
     "a bad name of the cluster": ('name = "A/b"', "not 'A/b'"),
     "a heartbeat of zero": ("heartbeat_s = 0", "from 0.02 to 300 seconds"),
     "a heartbeat that is no number": ("heartbeat_s = nan", "not nan"),
@@ -405,7 +412,7 @@ CLUSTER_VALUES: Final = {
         'broker_endpoint = "tcp://127.0.0.1:5571"',
         "expected another endpoint than health_endpoint",
     ),
-    "a policy of the whole cluster": ('policy = "guarded"', "unknown key; known are: name"),
+    "a policy of the whole cluster": ('policy = "guarded"', "; known are: name"),
     "a state folder of an unknown user": (
         'state = "~no-user-of-that-name/x"',
         "this machine has no user of that name: '~no-user-of-that-name/x'",
@@ -424,7 +431,7 @@ WRONG: Final = {
     "an unknown key at the top": (
         "wat = 1\n" + SMALLEST,
         "wat",
-        "unknown key; known are: version, cluster, brokers",
+        "unknown key in line 1; known are: version, cluster, brokers",
     ),
     "no version": ('[brokers.k]\nexchange = "kraken"\n', "version", "expected version = 1"),
     "another version": ('version = 2\n[brokers.k]\nexchange = "kraken"\n', "version", "expected version = 1"),
@@ -500,7 +507,7 @@ WRONG: Final = {
     "an unknown rule": (
         SMALLEST + "[brokers.k.rules]\nbackoff = 1\n",
         "brokers.k.rules.backoff",
-        "unknown key; known are: start_unknown, final_auth",
+        "did you mean backoff_s? known are: start_unknown, final_auth",
     ),
     **{
         name: (f"{SMALLEST}{line}\n", f"brokers.k.{key_of(line)}", expected)
@@ -595,8 +602,46 @@ def test_every_key_of_the_documentation_has_its_wrong_type_tried() -> None:
 
 def test_the_help_names_every_key_that_is_read(mistakes: Mistakes) -> None:
     (problem,) = mistakes(SMALLEST + "wat = 1\n")
-    known = problem.expected.removeprefix("unknown key; known are: ").partition(", and a ")[0].split(", ")
+    known = problem.expected.partition("known are: ")[2].partition(", and a ")[0].split(", ")
     assert known == [key.name for key in KEYS if key.read is not None]
+
+
+def test_an_unknown_key_is_named_with_its_line_wherever_it_stands(mistakes: Mistakes) -> None:
+    text = (
+        "# a comment\nversion = 1\nclustre = 1\n\n[brokers.k]  # here\nexchange = 'kraken'\n"
+        'labels = { a = """\npolici = 1\n""" }\npolici = "guarded"\n'
+        "[brokers.k.rules]\nauth_probes_s = [\n  1,\n\n  60,\n]\nwindow_fetch = 3\n"
+        "[brokers.k.rule]\n[cluster]\nstatus.interval = 1\n"
+    )
+    found = {problem.key: problem.expected.partition(" known are")[0] for problem in mistakes(text)}
+    assert found["clustre"] == "unknown key in line 3; did you mean cluster?"
+    assert found["brokers.k.polici"] == "unknown key in line 10; did you mean policy?"
+    assert found["brokers.k.rules.window_fetch"] == "unknown key in line 17; did you mean window_fetches?"
+    assert found["brokers.k.rule"] == "unknown key in line 18; did you mean rules?"
+    assert found["cluster.status"].startswith("unknown key in line 20")
+
+
+@pytest.mark.parametrize(
+    ("policy", "line", "key"),
+    [
+        ("paranoid", "window_fetches = -1", "window_fetches"),
+        ("Guarded", "window_minimum = 21", "window_minimum"),
+        ("guarded ", "backoff = 1", "backoff"),
+        ("simpel", 'max_age_s = "x"', "max_age_s"),
+        ("", "successes_to_recover = 0", "successes_to_recover"),
+    ],
+)
+def test_a_mistake_in_the_rules_is_named_beside_a_policy_that_does_not_exist(
+    mistakes: Mistakes, policy: str, line: str, key: str
+) -> None:
+    text = f'{SMALLEST}policy = "{policy}"\n[brokers.k.rules]\n{line}\n'
+    wrong = {"brokers.k.policy"} if policy else set[str]()  # an empty one is left out
+    assert {problem.key for problem in mistakes(text)} == {*wrong, f"brokers.k.rules.{key}"}
+
+
+def test_rules_that_the_policy_which_was_meant_allows_are_no_mistake(mistakes: Mistakes) -> None:
+    text = f'{SMALLEST}policy = "simpel"\n[brokers.k.rules]\nwindow_minimum = 21\n'
+    assert {problem.key for problem in mistakes(text)} == {"brokers.k.policy"}
 
 
 DOCUMENTATION: Final = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
