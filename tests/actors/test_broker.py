@@ -231,6 +231,36 @@ def test_a_currency_that_is_not_stated_any_more_makes_the_cash_unknown_and_never
         assert broker.reading().detail == ""
 
 
+def test_what_can_be_spent_of_one_currency_is_answered_and_the_cash_says_what_it_is_made_of() -> None:
+    till = Till({"USD": "100", "USDT": "5000", "BTC": {"free": "1", "used": "2"}})
+    with cluster_of(asked("a", till)) as cluster:
+        broker = cluster.broker("a")
+        assert broker.get_account_balance() == 5100
+        free = {code: broker.free(code) for code in ("USD", "USDT", "BTC", "DOGE")}
+        assert free == {"USD": Decimal(100), "USDT": Decimal(5000), "BTC": Decimal(1), "DOGE": Decimal(0)}
+        assert asyncio.run(broker.aio.free("USD")) == 100
+        reading = broker.reading()
+        assert reading.cash_unit == "USD"
+        assert reading.cash_parts == {"USD": Decimal(100), "USDT": Decimal(5000)}
+        till.failure = ConnectionError("down")
+        assert broker.free("USD") == 100, "the last known"
+
+
+def test_what_can_be_spent_is_unknown_and_not_zero_where_it_is_not_stated() -> None:
+    till = Till({"USD": "100", "BTC": "2"})
+    with cluster_of(asked("a", till)) as cluster:
+        broker = cluster.broker("a")
+        till.failure = ConnectionError("down")
+        with pytest.raises(BalanceUnknown, match="never answered"):
+            broker.free("USD")
+        till.failure = None
+        assert broker.free("BTC") == 2
+        till.balance = {"USD": "100"}
+        with pytest.raises(BalanceUnknown, match="does not state how much BTC is free"):
+            broker.free("BTC")
+        assert broker.free("USD") == 100
+
+
 def test_a_snapshot_that_was_observed_begins_the_doubt_too() -> None:
     with cluster_of(asked("a", Till({"USD": "5", "BTC": "2"}))) as cluster:
         broker = cluster.broker("a")
