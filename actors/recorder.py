@@ -222,7 +222,7 @@ class Recorder(Actor):
             return
         if changes and changes != self._holds_written:
             try:
-                self._holds.update(changes)
+                self._holds.update({**self._backlog.known_holds(), **changes})
             except OSError as error:
                 _log.error("the holds cannot be written to their own file: %s", error.strerror or error)
             else:

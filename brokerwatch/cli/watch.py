@@ -5,6 +5,7 @@ Each command imports what it needs by itself, so that `--help` and `listen` do n
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -139,6 +140,8 @@ def init(*, path: Path) -> None:
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(CONFIG_TEMPLATE)
+            # Under a umask of 002 a group could write it, and then it would be refused.
+            os.fchmod(file.fileno(), os.fstat(file.fileno()).st_mode & ~0o022)
     except FileExistsError:
         exits.fail(f"{path} exists already and was left alone; name another file: brokerwatch init PATH")
     except OSError as error:

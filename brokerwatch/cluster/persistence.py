@@ -22,14 +22,14 @@ from brokerwatch.actors.protocol import Alarms
 from brokerwatch.actors.recorder import Recorder
 from brokerwatch.clock import Clock
 from brokerwatch.config.cluster_settings import ClusterSettings
-from brokerwatch.errors import StateFolderTaken, StoreError
+from brokerwatch.errors import ConfigError, Problem, StateFolderTaken, StoreError
 from brokerwatch.health.restarts import Restarts
 from brokerwatch.log import logger
 from brokerwatch.storage.backlog import Backlog
 from brokerwatch.storage.held_folder import HeldFolder
 from brokerwatch.storage.hold_file import HOLDS_NAME, HoldFile, both
 from brokerwatch.storage.journal import Journal
-from brokerwatch.storage.locks import Claim, claim, private_folder, state_root
+from brokerwatch.storage.locks import OPEN_TO_WRITE, Claim, claim, private_folder, state_root
 from brokerwatch.storage.records import Remembered
 from brokerwatch.storage.state_folder import (
     CLAIM_NAME,
@@ -84,7 +84,10 @@ class Persistence:
             return None
 
     def open(self) -> None:
-        """Claim the folder and read what is stored. Raises StateFolderTaken and nothing else."""
+        """Claim the folder and read what is stored.
+
+        Raises StateFolderTaken, ConfigError where others may write in the folder, and nothing else.
+        """
         if not self._settings.remember:
             return
         self._take_folder()
@@ -123,6 +126,10 @@ class Persistence:
             self._look_at_folder()
             found = claim(self._folder / CLAIM_NAME)
         except OSError as error:
+            if error.strerror == OPEN_TO_WRITE:
+                raise ConfigError(
+                    (Problem("", "cluster.state", f"{self._folder}: {OPEN_TO_WRITE}"),)
+                ) from None
             _log.error(
                 "the state folder %s cannot be used: %s; operators' commands are not heard",
                 self._folder,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -19,7 +20,7 @@ from typing import Any, Final, cast
 
 from brokerwatch.config.broker_spec import CREDENTIALS, KEYS, BrokerSpec, default_policy, default_rules
 from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings, Settings, cluster_mistakes
-from brokerwatch.config.credentials import NOT_FOR_CCXT, Catalogue, credentials_of
+from brokerwatch.config.credentials import NOT_FOR_CCXT, Catalogue, credentials_of, writable_by_others
 from brokerwatch.config.policy import POLICIES, Rules
 from brokerwatch.config.toml_lines import TomlLines
 from brokerwatch.config.toml_table import TomlTable, typed
@@ -125,6 +126,9 @@ def load_cluster(path: Path) -> ClusterSettings:
 def _content(path: Path) -> tuple[dict[str, Any], TomlLines]:
     try:
         text = path.read_text(encoding="utf-8")
+        if stat.S_ISREG(path.stat().st_mode) and writable_by_others(path):
+            expected = "expected a file that its owner alone may write; chmod 600 it"
+            raise ConfigError((Problem(str(path), "", expected),))
         return tomllib.loads(text), TomlLines(text)
     except OSError as error:
         raise ConfigError((Problem(str(path), "", f"cannot be read: {error.strerror}"),)) from error

@@ -45,7 +45,7 @@ def keep(folder: Path, report: Report) -> Path:
     """
     if not _is_fingerprint(report.key):
         raise OSError(errno.EINVAL, "there is no API key that it could be kept under")
-    path = private_folder(private_folder(folder) / FOLDER_NAME) / f"{report.key}.json"
+    path = private_folder(private_folder(folder) / FOLDER_NAME, follows_link=False) / f"{report.key}.json"
     write_whole(path, encoded(report))
     return path
 

@@ -138,6 +138,8 @@ def _folder(path: Path) -> Line:
             f"{path} belongs to another user, who can change what is in it",
             f"chown it, or {_ANOTHER}",
         )
+    if writable_by_others(path):
+        return fail(subject, check, f"other users may write in {path}", f"chmod 700 {path}, or {_ANOTHER}")
     if found.st_mode & 0o077:
         return warn(subject, check, f"{path} is open to other users", f"chmod 700 {path}")
     return ok(subject, check, f"{path} is this user's alone, and can be written")

@@ -97,10 +97,10 @@ _VERSION: Final = Table("brokerwatch_schema", MetaData(), Column("version", Inte
 class Database:
     """Any thread may call it; one call at a time touches it."""
 
-    def __init__(self, url: str, schema: Schema) -> None:
-        """No I/O yet. Raises StoreError for a URL that can never work."""
+    def __init__(self, url: str, schema: Schema, *, follows_link: bool = True) -> None:
+        """No I/O yet. `follows_link`: the file may be one. Raises StoreError for a URL that cannot work."""
         self._url = understood(url)
-        self._file = _file_of(self._url)
+        self._file = _file_of(self._url, follows_link=follows_link)
         """None: it is a PostgreSQL."""
         self._schema = schema
         self._lock = threading.RLock()
@@ -365,12 +365,14 @@ class Database:
             engine.dispose()
 
 
-def _file_of(url: URL) -> SqliteFile | None:
+def _file_of(url: URL, *, follows_link: bool) -> SqliteFile | None:
     if url.drivername != "sqlite":
         return None
     try:
+        named = Path(url.database or "").expanduser()
         # Unlike Path.resolve it does not mind links in a circle: those can be mended while we run.
-        return SqliteFile(Path(os.path.realpath(Path(url.database or "").expanduser())))
+        real = Path(os.path.realpath(named if follows_link else named.parent))
+        return SqliteFile(real if follows_link else real / named.name)
     except (RuntimeError, ValueError) as error:
         raise StoreError(f"the store's URL names a file that cannot be: {error}; {WRITE}") from error
 

@@ -7,6 +7,7 @@ it is free. Where another process has it by then, that one has the folder.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,8 @@ class HeldFolder:
 
     def mark(self) -> None:
         """Say in the folder that a cluster has run here. Raises OSError."""
-        (self.path / LIVED_NAME).touch(mode=0o600)
+        how = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        os.close(os.open(self.path / LIVED_NAME, how, 0o600))
 
     def mend(self) -> bool:
         """Make anew what is gone of the folder, the lock and the mark. Whether anything was gone.

@@ -1,16 +1,22 @@
 """The holds, once more, in a small file of their own beside the database.
 
 Held out is out whatever happens, so a hold must not depend on one database that can be lost, damaged or
-away. The file is replaced whole, and a broker is held when the file or the database says so. Where they
-differ, it is an operator's release that was lost, and the operator sees that. The loss of a hold would show
-nowhere.
+away. A broker is held when the file or the database says so. Where they differ, it is an operator's release
+that was lost, and the operator sees that. The loss of a hold would show nowhere.
+
+The file is replaced whole, and never read through a link. It is not written while it cannot be read, because
+there may be a hold in it. What is no list of holds is kept under another name.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -36,21 +42,43 @@ class HoldFile:
     def read(self) -> dict[str, Hold]:
         """The holds by broker; none when there is no file. What cannot be read is said in the log."""
         try:
-            found: object = json.loads(self._path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
+            return self._read()
         except (OSError, ValueError, RecursionError) as error:
             _log.error("the holds in %s cannot be read, the database's count: %s", self._path, error)
             return {}
+
+    def update(self, changes: Mapping[str, Hold | None]) -> None:
+        """Write them with these changes; None is a release. Raises OSError, also when they cannot be read."""
+        try:
+            before = self._read()
+        except (ValueError, RecursionError) as error:
+            before = {}
+            _log.error("%s is no list of holds, and is set aside as %s: %s", self._path, self._aside(), error)
+        holds = {**before, **changes}
+        text = json.dumps([asdict(hold) for hold in holds.values() if hold is not None], indent=1)
+        write_whole(self._path, text.encode())
+
+    def _read(self) -> dict[str, Hold]:
+        try:
+            # A pipe in its place would hold up the start for ever.
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return {}
+        with open(descriptor, encoding="utf-8") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, f"{self._path} is no file")
+            found: object = json.load(file)
         entries = cast("list[object]", found) if isinstance(found, list) else []
         holds = [hold for hold in map(_hold, entries) if hold is not None]
         return {hold.broker: hold for hold in holds}
 
-    def update(self, changes: Mapping[str, Hold | None]) -> None:
-        """Write them with these changes; None is a release. Raises OSError."""
-        holds = {**self.read(), **changes}
-        text = json.dumps([asdict(hold) for hold in holds.values() if hold is not None], indent=1)
-        write_whole(self._path, text.encode())
+    def _aside(self) -> Path:
+        """Keep what is there under another name. Raises OSError."""
+        aside = self._path.with_name(f"{self._path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        while aside.exists():
+            aside = aside.with_name(f"{aside.name}+")
+        self._path.rename(aside)
+        return aside
 
 
 def _hold(entry: object) -> Hold | None:

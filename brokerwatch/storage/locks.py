@@ -10,14 +10,20 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import time
 from pathlib import Path
 from typing import Final
 
 from platformdirs import user_state_path
 
+from brokerwatch.config.credentials import writable_by_others
+
 PROGRAM: Final = "brokerwatch"
 HOMELESS: Final = "this user has no home folder, and HOME or XDG_STATE_HOME names none"
+OPEN_TO_WRITE: Final = (
+    "other users may write in it; chmod 700 it, or name a folder inside it, which is made for this user alone"
+)
 TRIES: Final = 5
 """A claim is tried so often, since a process that only looks (`holder`) is in its way …"""
 LOOK_S: Final = 0.01
@@ -38,9 +44,16 @@ def state_root() -> Path:
     return found
 
 
-def private_folder(path: Path) -> Path:
-    """That folder, made if need be, for its owner alone. Raises OSError."""
+def private_folder(path: Path, *, follows_link: bool = True) -> Path:
+    """That folder, made if need be, for its owner alone.
+
+    Raises OSError, also where others may write in it, and for a link that is not to be followed.
+    """
+    if not follows_link and path.is_symlink():
+        raise OSError(errno.ELOOP, f"{path} is a link, which is not followed")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if writable_by_others(path):
+        raise PermissionError(errno.EPERM, OPEN_TO_WRITE)
     return path
 
 
@@ -60,10 +73,13 @@ class Claim:
 
 
 def claim(path: Path) -> Claim | str:
-    """The claim, or who has it, in words. Raises OSError when the file cannot be made."""
+    """The claim, or who has it, in words. Raises OSError when the file cannot be made, or is a link."""
     private_folder(path.parent)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # Never through a link: it may lead to a file of another program, which would be emptied.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, f"{path.name} is no file")
         _lock(descriptor)
     except BlockingIOError:
         named = _named(descriptor)
@@ -108,7 +124,7 @@ def holder(path: Path) -> str:
     Raises OSError.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
         return ""
     try:

@@ -62,12 +62,17 @@ class SqliteFile:
         with contextlib.suppress(FileExistsError):
             # Never opened when it exists: closing it would take the locks of our own SQLite away.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        if not stat.S_ISREG(self.path.stat().st_mode):
-            raise StoreError(f"{self.path} is a folder or a device and no file; name another one")
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 one = self.path.with_name(self.path.name + suffix)
-                if one.stat().st_mode & 0o077:
+                mode = one.lstat().st_mode
+                if stat.S_ISLNK(mode):
+                    raise StoreError(
+                        f"{one} is a link, which is not followed; name the file that it leads to"
+                    )
+                if not stat.S_ISREG(mode):
+                    raise StoreError(f"{one} is a folder or a device and no file; name another one")
+                if mode & 0o077:
                     one.chmod(0o600)
         self._inode = _inode(self.path)
 

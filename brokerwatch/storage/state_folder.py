@@ -50,7 +50,7 @@ def folder_of(settings: ClusterSettings) -> Path:
 def store_of(settings: ClusterSettings) -> Store:
     """The store that these settings mean; not opened yet."""
     url = settings.store or f"{SQLITE}{folder_of(settings).absolute() / DATABASE_NAME}"
-    return Store(url, settings.name)
+    return Store(url, settings.name, follows_link=bool(settings.store))
 
 
 def is_in_a_file(settings: ClusterSettings) -> bool:

@@ -69,11 +69,11 @@ PAGE: Final = 1_000
 class Store:
     """What one cluster remembers. Any thread may call it; one call at a time touches the database."""
 
-    def __init__(self, url: str, cluster: str) -> None:
-        """No I/O yet. Raises StoreError for a URL that can never work."""
+    def __init__(self, url: str, cluster: str, *, follows_link: bool = True) -> None:
+        """No I/O yet. `follows_link`: the file may be one. Raises StoreError for a URL that cannot work."""
         # The history may be long, and is not looked through.
         schema = Schema(TABLES, VERSION, MIGRATIONS, looked_through=(HEALTH, HOLD, KEY, ORDER))
-        self._database = Database(url, schema)
+        self._database = Database(url, schema, follows_link=follows_link)
         self._cluster = cluster
 
     @property

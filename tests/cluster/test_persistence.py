@@ -14,7 +14,7 @@ import pytest
 from brokerwatch.actors import recorder
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.cluster.control import SOCKET_NAME, Command, ask
-from brokerwatch.errors import ControlError, CouldNotAsk
+from brokerwatch.errors import ConfigError, ControlError, CouldNotAsk
 from brokerwatch.messages import Reason
 from brokerwatch.simulator import SimulatedKraken, serve
 from brokerwatch.storage.hold_file import HOLDS_NAME, HoldFile
@@ -180,3 +180,45 @@ def assert_gives_way(
     with pytest.raises(ControlError, match="asks no exchange any more"):
         cluster.reset("k")
     assert running(settings_of(folder)) == f"process {other.pid}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        CLAIM_NAME,
+        LIVED_NAME,
+        HOLDS_NAME,
+        SOCKET_NAME,
+        DATABASE_NAME,
+        f"{DATABASE_NAME}-wal",
+        f"{DATABASE_NAME}-shm",
+        "holds.new",
+    ],
+)
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_in_the_state_folder_is_not_followed(tmp_path: Path, name: str, is_there: bool) -> None:
+    folder, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
+    folder.mkdir(mode=0o700)
+    if is_there:
+        elsewhere.write_text("another program's")
+        elsewhere.chmod(0o644)
+    (folder / name).symlink_to(elsewhere)
+    with cluster_of(own("k", Till()), state=str(folder)) as cluster:
+        cluster.broker("k").get_account_balance()
+        cluster.hold("k", "must not be used")
+    assert elsewhere.exists() is is_there
+    if is_there:
+        assert elsewhere.read_text() == "another program's"
+        assert elsewhere.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o777, 0o1777, 0o702])
+def test_a_state_folder_in_which_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(ConfigError, match=r"cluster\.state.*other users may write in it; chmod 700"):
+        cluster_of(own("k", Till()), state=str(folder)).start()
+    assert not list(folder.iterdir())
+    with cluster_of(own("k", Till()), state=str(folder / "inside")):
+        assert (folder / "inside").stat().st_mode & 0o777 == 0o700

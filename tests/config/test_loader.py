@@ -19,7 +19,7 @@ from brokerwatch.config.broker_spec import KEYS
 from brokerwatch.config.cluster_settings import (
     ClusterSettings,
 )
-from brokerwatch.config.loader import examine, load
+from brokerwatch.config.loader import examine, load, load_cluster
 from brokerwatch.config.policy import GUARDED, POLICIES, SIMPLE, Rules
 from brokerwatch.config.template import CONFIG_TEMPLATE
 from brokerwatch.errors import ConfigError
@@ -883,3 +883,19 @@ def test_each_mistake_is_one_line_whatever_stands_in_the_file(mistakes: Mistakes
 def test_a_name_that_is_nearly_right_gets_a_hint(mistakes: Mistakes, name: str) -> None:
     (problem,) = mistakes(f'version = 1\n[brokers.k]\nexchange = "{name}"\n')
     assert "did you mean" in problem.expected
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_configuration_that_others_may_write_is_refused_whichever_part_is_read(
+    tmp_path: Path, mode: int
+) -> None:
+    path = tmp_path / "brokerwatch.toml"
+    path.write_text('[cluster]\nname = "main"\n')
+    path.chmod(0o644)
+    assert load_cluster(path).name == "main"
+    path.chmod(mode)
+    refused = r"brokerwatch\.toml.*its owner alone may write; chmod 600 it"
+    with pytest.raises(ConfigError, match=refused):
+        load_cluster(path)
+    with pytest.raises(ConfigError, match=refused):
+        load(path, Catalogue())
