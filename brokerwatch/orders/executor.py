@@ -22,6 +22,7 @@ from brokerwatch.errors import (
     InvalidOrder,
     NotSupported,
     OrderNotSent,
+    OrderRefused,
     OrderStateUnknown,
     ValidationNotSupported,
 )
@@ -38,7 +39,7 @@ from brokerwatch.log import logger
 from brokerwatch.messages import Fault, Order, Position, Product, Side
 from brokerwatch.orders.following import OrderFollower
 from brokerwatch.orders.in_flight import Followed, InFlightOrders, Sent
-from brokerwatch.orders.lookup import Lookup
+from brokerwatch.orders.lookup import Lookup, NotLookedUp
 from brokerwatch.orders.sending import OrderSender, Reporter
 from brokerwatch.orders.ticket import FRESH, Ticket
 
@@ -158,6 +159,10 @@ class OrderExecutor:
                 return await self._lookup.placed_before(
                     product, Side.SELL, client_order_id, None, repeats=self._sender.may_repeat
                 )
+        except NotLookedUp:
+            if not self._sender.may_repeat:
+                raise
+            return None  # the exchange itself places nothing under an id that it has seen
         except Refrained as refrained:
             raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
 
@@ -264,17 +269,24 @@ class OrderExecutor:
                 elif self._in_flight.left_behind:
                     # It may have been an exit too, and have sold already. This one does not wait for long.
                     await self._look_once(request.client_order_id)
+                unsure = ""
                 if repeated and not validate_only and not FRESH.has(request.client_order_id):
-                    placed = await self._lookup.placed_before(
-                        request.product,
-                        request.side,
-                        request.client_order_id,
-                        request,
-                        repeats=leaving and self._sender.may_repeat,
-                    )
-                    if placed is not None:
-                        return placed
-                    ticket.absent = True
+                    try:
+                        placed = await self._lookup.placed_before(
+                            request.product,
+                            request.side,
+                            request.client_order_id,
+                            request,
+                            repeats=leaving and self._sender.may_repeat,
+                        )
+                    except NotLookedUp as error:
+                        if not self._sender.may_repeat:
+                            raise
+                        unsure = str(error.__cause__)  # but the exchange places no second order of one id
+                    else:
+                        if placed is not None:
+                            return placed
+                        ticket.absent = True
                 if not validate_only:
                     await self._prepare()
                 check()
@@ -286,12 +298,26 @@ class OrderExecutor:
                 if not ticket.go():
                     raise OrderNotSent(f"{self._spec.name}: its turn was not waited for, so it was withdrawn")
                 FRESH.spend(request.client_order_id)
-                return await self._sender.place(request, leaving=leaving)
+                return await self._placed(request, unsure, leaving=leaving)
         except Refrained as refrained:
             recorded = self._lookup.recorded(request.client_order_id, refrained) if repeated else None
             if recorded is not None:
                 return recorded
             raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
+
+    async def _placed(self, request: OrderRequest, unsure: str, *, leaving: bool) -> Order:
+        """The order that is sent now. `unsure`: why it is not known whether its id was used before."""
+        try:
+            return await self._sender.place(request, leaving=leaving)
+        except (OrderNotSent, OrderRefused) as error:
+            if not unsure:
+                raise
+            # It says nothing about an order that has this id already.
+            raise OrderStateUnknown(
+                f"{self._spec.name}: whether the order {request.client_order_id} was placed before cannot be "
+                f"looked up ({unsure}); it was sent now, and {error}",
+                request.client_order_id,
+            ) from None
 
     async def _prepare(self) -> None:
         """Ask what the order depends on. Where that is not answered it goes out all the same.

@@ -40,6 +40,10 @@ _log: Final = logger(__name__)
 T = TypeVar("T")
 
 
+class NotLookedUp(OrderNotSent):
+    """Whether an order of this id was placed before cannot be looked up, and our records have none."""
+
+
 class Lookup:
     """Looks up the orders of one account. Runs on the account's loop, inside a turn of its lane."""
 
@@ -79,7 +83,7 @@ class Lookup:
         *,
         repeats: bool = False,
     ) -> Order | None:
-        """The order that has this id already. Raises InvalidOrder when that is another one.
+        """The order that has this id already. Raises InvalidOrder when that is another one, and NotLookedUp.
 
         `repeats`: as for `is_known`.
         """
@@ -91,9 +95,7 @@ class Lookup:
                 return recorded
             if isinstance(trouble, Refrained):
                 raise
-            if self._adapter.ids_are_final and self._spec.repeat_exits:
-                return None  # the exchange itself places nothing under an id that it has seen
-            raise OrderNotSent(
+            raise NotLookedUp(
                 f"{self._spec.name}: whether the order {client_order_id} was placed before cannot be "
                 f"looked up, so it was not sent: {trouble}"
             ) from trouble

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from brokerwatch.clock import Instant, SystemClock
+from brokerwatch.cluster.broker import requests_of
 from brokerwatch.errors import (
     EarlierOrderUnknown,
     InvalidOrder,
@@ -159,6 +160,23 @@ def test_coinbase_itself_places_nothing_twice_under_one_id(tmp_path: Path) -> No
                 desk.exchange.set_fault("http_502_html", path=path)
             orders.add(desk.buy(client_order_id="abc125").order_id)
     assert (len(orders), exchange.placed_orders) == (1, 1)
+
+
+def test_what_refuses_an_order_that_cannot_be_looked_up_says_nothing_about_an_earlier_one(
+    tmp_path: Path,
+) -> None:
+    exchange = rich(SimulatedCoinbase())
+    with Opened(exchange, state=str(tmp_path)) as desk:
+        desk.buy(client_order_id="abc125")
+        until(lambda: not requests_of(desk.broker).account().executor.followed())
+    with Opened(exchange, state=str(tmp_path)) as desk:
+        for path in LOOKUP_PATHS["coinbase"]:
+            exchange.set_fault("http_502_html", path=path)
+        exchange.set_fault("permission", path=desk.order_path)
+        with pytest.raises(OrderStateUnknown, match="cannot be looked up"):
+            desk.buy(client_order_id="abc125")
+        assert exchange.calls_to(desk.order_path) == 2
+    assert exchange.placed_orders == 1
 
 
 def test_a_server_that_is_gone_was_never_reached_so_nothing_was_placed() -> None:
