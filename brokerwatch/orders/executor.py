@@ -159,9 +159,9 @@ class OrderExecutor:
                 return await self._lookup.placed_before(
                     product, Side.SELL, client_order_id, None, repeats=self._sender.may_repeat
                 )
-        except NotLookedUp:
+        except NotLookedUp as error:
             if not self._sender.may_repeat:
-                raise
+                raise OrderNotSent(str(error)) from error.__cause__
             return None  # the exchange itself places nothing under an id that it has seen
         except Refrained as refrained:
             raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
@@ -281,7 +281,7 @@ class OrderExecutor:
                         )
                     except NotLookedUp as error:
                         if not self._sender.may_repeat:
-                            raise
+                            raise OrderNotSent(str(error)) from error.__cause__
                         unsure = str(error.__cause__)  # but the exchange places no second order of one id
                     else:
                         if placed is not None:

@@ -20,7 +20,6 @@ from brokerwatch.errors import (
     EarlierOrderUnknown,
     InvalidOrder,
     NotSupported,
-    OrderNotSent,
     OrderRefused,
     OrderStateUnknown,
 )
@@ -40,7 +39,7 @@ _log: Final = logger(__name__)
 T = TypeVar("T")
 
 
-class NotLookedUp(OrderNotSent):
+class NotLookedUp(Exception):
     """Whether an order of this id was placed before cannot be looked up, and our records have none."""
 
 
