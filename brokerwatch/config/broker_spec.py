@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from brokerwatch.config.credential_text import cleaned
 from brokerwatch.config.policy import POLICIES, SIMPLE, Rules, rule_mistakes
+from brokerwatch.config.proxy_settings import proxy_mistakes
 from brokerwatch.config.toml_table import TomlTable
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.messages import topics
@@ -333,6 +334,10 @@ def _labels_rule(spec: BrokerSpec) -> Iterator[str]:
         yield f"expected up to {MAX_LABELS} printable texts of up to {MAX_LABEL_CHARACTERS} characters"
 
 
+def _ccxt_rule(spec: BrokerSpec) -> Iterator[str]:
+    yield from proxy_mistakes(spec.ccxt)
+
+
 def _credentials_rule(spec: BrokerSpec) -> Iterator[str]:
     for name in sorted(spec.credentials.keys() - set(CREDENTIALS)):
         yield f"expected ccxt's credentials in snake_case, such as api_key, not {name!r}"
@@ -381,7 +386,7 @@ KEYS: Final = (
     Key("repeat_exits", _switch),
     Key("max_proof_age_s", _limit, _proof_age_rule),
     Key("labels", _texts_by_name, _labels_rule),
-    Key("ccxt", _table),
+    Key("ccxt", _table, _ccxt_rule),
     Key("credentials", None, _credentials_rule),
     Key("origins"),
     Key("simulated"),

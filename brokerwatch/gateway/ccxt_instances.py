@@ -83,7 +83,7 @@ class Instances:
         if not is_async(own):
             return borrow_sync(own)
         if loop not in self.sessions:
-            self.sessions[loop] = Sessions(loop.lease, trust_env=own.aiohttp_trust_env)
+            self.sessions[loop] = Sessions(loop.lease)
         return borrow_async(own, self.sessions[loop])
 
     def _prototype(self, spec: BrokerSpec, loop: Loop, *, large: bool) -> Any:

@@ -52,39 +52,42 @@ Ask = Callable[[str, str, str | None, Mapping[str, str], float], Awaitable[HttpA
 class Sessions:
     """The sessions of one loop. Made on the loop's thread when they are first needed, and closed there."""
 
-    def __init__(self, lease: Lease | None = None, *, trust_env: bool = False) -> None:
+    def __init__(self, lease: Lease | None = None) -> None:
         """`lease` of the loop: once it is revoked nothing is written any more."""
         self._lease = Lease() if lease is None else lease
-        self._trust_env = trust_env
         self._context: ssl.SSLContext | None = None
-        self._made: dict[bool, aiohttp.ClientSession] = {}
+        self._made: dict[tuple[bool, bool], aiohttp.ClientSession] = {}
+        """By whether answers may be large, and whether the proxies of the environment are taken."""
         self._names = NameLookup()
 
     def lend(self, instance: Any, *, large: bool) -> None:
         """Give the shared session to a ccxt instance; `large` to one that loads a list of markets."""
         instance.own_session = False
-        instance.session = self._session(large=large)
+        # By each account's own settings: one with a proxy must not leave directly, nor the reverse. ccxt has
+        # two names for this one, and its asynchronous side passes over the shorter.
+        trust_env = bool(instance.aiohttp_trust_env or getattr(instance, "trust_env", False))
+        instance.session = self._session(large=large, trust_env=trust_env)
         # Without it ccxt makes another one for each instance: 15 to 30 ms, and 0.7 MB each.
         instance.ssl_context = self._context
         if not large and not _is_proxied(instance):
             instance.ask = partial(_ask, instance.session)
 
-    def _session(self, *, large: bool) -> aiohttp.ClientSession:
-        if large not in self._made:
+    def _session(self, *, large: bool, trust_env: bool) -> aiohttp.ClientSession:
+        if (large, trust_env) not in self._made:
             if self._context is None:
                 self._context = ssl.create_default_context(cafile=CERTIFICATES)
             connector = _Connector(
                 ssl=self._context, limit=0, keepalive_timeout=KEEPALIVE_S, resolver=_Resolver(self._names)
             )
             connector.lease = self._lease
-            self._made[large] = aiohttp.ClientSession(
+            self._made[large, trust_env] = aiohttp.ClientSession(
                 connector=connector,
                 request_class=cast("Any", partial(_Request, self._lease)),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 response_class=_LargeAnswer if large else _Answer,
-                trust_env=self._trust_env,
+                trust_env=trust_env,
             )
-        return self._made[large]
+        return self._made[large, trust_env]
 
     async def close(self) -> None:
         """Close them. Called on the loop's thread."""
