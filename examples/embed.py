@@ -35,7 +35,11 @@ def advice(cluster: Cluster, *names: str) -> str:
         except BrokerwatchError as error:
             log.info("%s: no prices: %s", broker.name, error)
             continue
-        if len(candles) == 2 and time.time() - candles[1].start_us / 1e6 < OLDEST_PRICE_S:
+        if len(candles) < 2:
+            log.info("%s: fewer than two prices", broker.name)
+        elif (age_s := time.time() - candles[1].start_us / 1e6) >= OLDEST_PRICE_S:
+            log.info("%s: the newest price is %.0f s old", broker.name, age_s)
+        else:
             return "sell" if candles[1].close < candles[0].close else "buy"
     return "wait"
 
@@ -47,10 +51,13 @@ def enter(cluster: Cluster) -> str | None:
         log.info("%s", choice.why())
         return None
     # No order at an exchange without prices: the next best account instead.
-    name = next((one.broker for one in choice.ranked if advice(cluster, one.broker) == "buy"), None)
-    if name is None:
+    for one in choice.ranked:
+        if (advised := advice(cluster, one.broker)) == "buy":
+            broker = cluster.broker(one.broker)
+            break
+        log.info("%s: nothing was bought: the advice is to %s", one.broker, advised)
+    else:
         return None
-    broker = cluster.broker(name)
     try:
         order = broker.place_market_order(SYMBOL, "buy", quote_amount=STAKE, validate_only=not LIVE)
     except OrderStateUnknown as error:
@@ -66,7 +73,9 @@ def enter(cluster: Cluster) -> str | None:
 def leave(cluster: Cluster, name: str) -> str | None:
     """Sell all that the account has, if that is the advice. The account, as long as it may hold something."""
     others = [reading.broker for reading in cluster.readings() if reading.broker != name]
-    if advice(cluster, name, *others) != "sell":  # the prices of any exchange will do
+    advised = advice(cluster, name, *others)  # the prices of any exchange will do
+    if advised != "sell":
+        log.info("%s: nothing was sold: the advice is to %s", name, advised)
         return name
     try:
         order = cluster.broker(name).close_position(SYMBOL, validate_only=not LIVE)

@@ -330,6 +330,21 @@ def test_the_bot_says_what_its_page_shows_while_an_exchange_is_down_and_comes_ba
     assert [exchange.placed_orders for exchange in exchanges.values()] == [0, 0]
 
 
+def test_the_bot_says_why_it_does_nothing(bot: Callable[..., Program], exchanges: Exchanges) -> None:
+    kraken, coinbase = exchanges["kraken-main"], exchanges["coinbase-main"]
+    kraken.set_candles("BTC/USD", prices(step=-1))
+    coinbase.set_candles("BTC/USD", [(row[0] - 36_000, *row[1:]) for row in prices(step=1)])
+    with bot(LIVE="yes") as program:
+        line = program.says("kraken-main: nothing was bought: the advice is to sell")
+        program.says("coinbase-main: fewer than two prices")
+        program.says("coinbase-main: nothing was bought: the advice is to wait")
+        kraken.set_candles("BTC/USD", prices(step=1))
+        line = program.says("kraken-main: buy for 50: accepted", line)
+        program.says("kraken-main: nothing was sold: the advice is to buy", line)
+        program.interrupt()
+        assert program.end() == 0, program.text
+
+
 def test_the_bot_buys_once_and_sells_once_when_the_answer_to_its_sale_is_lost_in_an_outage(
     bot: Callable[..., Program], exchanges: Exchanges
 ) -> None:
