@@ -9,7 +9,8 @@ When the store could not be read at the start, the recorder reads it before its 
 what was stored before anything can replace it.
 
 Every second it looks whether the state folder and the database are still there. When the store has lost what
-was written, because it was taken away, replaced, damaged or emptied, all that is known is written again.
+was written, because it was taken away, replaced, damaged or emptied, all that is known is written again. It
+looks more seldom whether another cluster of the same name writes to the same store from another state folder.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ GATHER_S: Final = 1.0
 """How long an entry that is not urgent waits for more. A balance may be so much older after a kill."""
 LOOK_S: Final = 1.0
 """How often it looks whether the state folder and the database are still there."""
+LOOKS_FOR_ANOTHER: Final = 10
+"""With every so many of these looks it looks whether another cluster writes to the same store."""
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 30.0
 """The first and the longest wait between two attempts; it doubles in between."""
@@ -98,6 +101,8 @@ class Recorder(Actor):
         """Holds that wait for the database and are in their own file already."""
         self._on_opened = on_opened
         self._look = look
+        self._looks = 0
+        self._met_another = False
         self._renewals = store.renewals
         """How often the store had lost what was written, when it was all written again."""
         self._gathering = False
@@ -165,8 +170,30 @@ class Recorder(Actor):
             self._write_holds(holds)
         if not self._failures and (self._backlog.waiting() or not self._store.is_there()):
             self._attempt()
+        self._looks += 1
+        if not self._failures and not self._met_another and self._looks % LOOKS_FOR_ANOTHER == 0:
+            self._look_for_another()
         me = self.actor_ref
         self._alarms.after(LOOK_S, lambda: tell(me, Look()))
+
+    def _look_for_another(self) -> None:
+        """Log once that another running cluster of this name writes to the store: its lives are later."""
+        try:
+            stored = self._store.epochs()
+        except StoreError:
+            return  # the next attempt to write says what is wrong
+        known = self._backlog.known_epochs()
+        later = sorted(
+            broker for broker, epoch in stored.items() if broker in known and epoch > known[broker]
+        )
+        if later:
+            self._met_another = True
+            _log.error(
+                "another cluster of the same name writes to %s too (%s): each overwrites what the other "
+                "remembers; give one another `name` or `store` under [cluster]",
+                self._store.where,
+                ", ".join(later[:5]),
+            )
 
     def _attempt(self) -> None:
         try:

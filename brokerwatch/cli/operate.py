@@ -71,10 +71,13 @@ def history(
     was stored, whether the cluster runs or not.
     """
     from brokerwatch.cli import output, text
-    from brokerwatch.storage.state_folder import stored_history, stored_order_events
+    from brokerwatch.storage.state_folder import found_cluster, stored_history, stored_order_events
 
     since_us = None if since is None else _moment_us(since, ahead=False)
     settings = _meant(config, cluster, state)
+    if state is not None and cluster is None:
+        # A folder says which cluster is meant, whatever its name.
+        settings = found_cluster(settings)
     lines: list[tuple[int, str]] = []
     if not only_orders:
         found = stored_history(settings, broker, since_us, limit)

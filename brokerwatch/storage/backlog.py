@@ -123,6 +123,11 @@ class Backlog:
         with self._lock:
             return dict(self._known.holds)
 
+    def known_epochs(self) -> dict[str, str]:
+        """The epoch of the newest health of each broker, written or not."""
+        with self._lock:
+            return {broker: stored.epoch for broker, stored in self._known.healths.items()}
+
     def write_again(self) -> None:
         """Let all that is known wait once more, because the store has lost it. No thread is woken."""
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -85,6 +86,26 @@ def stored_order_events(
         return list(store.order_events(broker, since_us, limit))
     finally:
         store.close()
+
+
+def found_cluster(settings: ClusterSettings) -> ClusterSettings:
+    """These settings with the name of the cluster that is stored there, where the name was not given.
+
+    Raises StoreError, also where several clusters are stored and none has the name of these settings.
+    """
+    store = _store_that_exists(settings)
+    try:
+        names = store.clusters()
+    finally:
+        store.close()
+    if settings.name in names or not names:
+        return settings
+    if len(names) > 1:
+        raise StoreError(
+            f"{store.where} has several clusters, and none is named {settings.name}: "
+            f"name one with --cluster: {', '.join(names)}"
+        )
+    return replace(settings, name=names[0])
 
 
 def _store_that_exists(settings: ClusterSettings) -> Store:

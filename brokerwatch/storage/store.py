@@ -117,6 +117,22 @@ class Store:
                 keys={one.fingerprint: one for one in self._read(KeyState, KEY, keys.mappings())},
             )
 
+    def epochs(self) -> dict[str, str]:
+        """The epoch of the stored health of each broker of this cluster."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                select(HEALTH.c.broker, HEALTH.c.epoch).where(HEALTH.c.cluster == self._cluster)
+            )
+            return {broker: epoch for broker, epoch in rows if _is_epoch(epoch)}
+
+    def clusters(self) -> list[str]:
+        """The names of the clusters of which something is stored."""
+        found: set[str] = set()
+        with self._database.transaction() as connection:
+            for table in (HEALTH, HOLD, HISTORY, ORDER_EVENT):
+                found.update(connection.execute(select(table.c.cluster).distinct()).scalars())
+        return sorted(filter(is_name, found))
+
     def write(self, batch: Batch) -> None:
         """All of it in one transaction, durable when this returns. StoreError: nothing was written."""
         with self._database.transaction(writes=True) as connection:

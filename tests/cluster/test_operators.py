@@ -779,6 +779,26 @@ def test_history_without_anything_to_tell_says_so_and_makes_nothing(remembered: 
     assert not (tmp_path / "gone.db").exists()
 
 
+def test_history_of_a_folder_finds_the_cluster_that_is_stored_there(remembered: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "named"
+    named = replace(settings_of(folder), name="del")
+    batch = Batch()
+    batch.transitions.append(past(1, "k", "of-del"))
+    store = store_of(named)
+    store.write(batch)
+    store.close()
+    assert "of-del" in command("history", "--state", str(folder), cwd=tmp_path).out
+    assert command("history", "--state", str(folder), "--cluster", "main", cwd=tmp_path).out == ""
+    store = store_of(replace(named, name="another"))
+    store.write(batch)
+    store.close()
+    several = command("history", "--state", str(folder), cwd=tmp_path)
+    assert several.status == 2
+    assert "name one with --cluster: another, del" in " ".join(several.err.split())
+    assert "of-del" in command("history", "--state", str(folder), "--cluster", "del", cwd=tmp_path).out
+    assert "four" in command("history", "--state", str(remembered), cwd=tmp_path).out
+
+
 def test_a_line_of_history_is_words_for_people_and_everything_for_programs() -> None:
     line = past(
         1, "kraken-main", "hold", event="operator", before="root", reason=Reason.HELD_OUT, detail="because"

@@ -222,3 +222,32 @@ def test_a_state_folder_in_which_others_may_write_is_refused(tmp_path: Path, mod
     assert not list(folder.iterdir())
     with cluster_of(own("k", Till()), state=str(folder / "inside")):
         assert (folder / "inside").stat().st_mode & 0o777 == 0o700
+
+
+def test_two_clusters_of_one_name_on_one_store_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(recorder, "LOOKS_FOR_ANOTHER", 1)
+    store = f"sqlite:///{tmp_path / 'shared.db'}"
+
+    def started(folder: str, name: str) -> Cluster:
+        return cluster_of(own("k", Till()), state=str(tmp_path / folder), store=store, name=name)
+
+    def looked_again(cluster: Cluster) -> None:
+        """The recorder has looked at least twice since now."""
+        for _ in range(2):
+            (tmp_path / "one" / LIVED_NAME).unlink()
+            until((tmp_path / "one" / LIVED_NAME).exists)
+        cluster.broker("k").get_account_balance()
+
+    with started("one", "main") as first:
+        first.broker("k").get_account_balance()
+        with started("two", "other") as second:
+            second.broker("k").get_account_balance()
+            looked_again(first)
+            assert "writes to" not in caplog.text
+        with started("three", "main") as third:
+            third.broker("k").get_account_balance()
+            until(
+                lambda: f"another cluster of the same name writes to {tmp_path / 'shared.db'}" in caplog.text
+            )
