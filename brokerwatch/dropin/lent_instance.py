@@ -12,7 +12,8 @@ from brokerwatch.dropin.errors import CCXT
 from brokerwatch.exchanges import json_text
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.gateway import strict_ccxt
-from brokerwatch.gateway.owner_instance import Unredirected, opened
+from brokerwatch.gateway.http_sessions import Unredirected
+from brokerwatch.gateway.owner_instance import opened
 
 MAX_REQUESTS: Final = 500
 """Requests of one call; pages that never end are a broken answer."""

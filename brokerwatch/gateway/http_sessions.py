@@ -122,6 +122,20 @@ class _Resolver(AbstractResolver):
         """Nothing to close: what hangs is not waited for."""
 
 
+class Unredirected:
+    """A session that is none of ours and follows no redirect.
+
+    A redirect would carry key and signature to another server, and that server's answer would be believed.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._session, name)
+        return partial(found, allow_redirects=False) if name in _METHODS else found
+
+
 def unredirected(session: Any) -> Any:
     """A trader's own `requests` session, with its proxies and adapters, that follows and repeats nothing."""
     found = copy.copy(session)
@@ -139,6 +153,10 @@ def _once(adapter: Any) -> Any:
     if retries is not None:
         found.max_retries = type(retries)(0, read=False)
     return found
+
+
+_METHODS: Final = frozenset({"request", "get", "post", "put", "delete", "patch"})
+"""The methods of a session that would follow a redirect."""
 
 
 def _is_proxied(instance: Any) -> bool:

@@ -27,33 +27,16 @@ one of them moves, these tests of gateway/test_owner_instance fail:
 from __future__ import annotations
 
 import inspect
-from functools import partial
 from operator import is_
-from typing import Any, Final
+from typing import Any
 
 from brokerwatch.gateway.call_thread import NeverStarted
-from brokerwatch.gateway.http_sessions import CERTIFICATES, Sessions, unredirected
+from brokerwatch.gateway.http_sessions import CERTIFICATES, Sessions, Unredirected, unredirected
 from brokerwatch.gateway.strict_ccxt import clone, mixed
-
-_METHODS: Final = frozenset({"request", "get", "post", "put", "delete", "patch"})
 
 
 class SessionClosed(NeverStarted, RuntimeError):
     """The owner has closed the session of the instance, so nothing was sent."""
-
-
-class Unredirected:
-    """An owner's session that follows no redirect.
-
-    A redirect would carry key and signature to another server, and that server's answer would be believed.
-    """
-
-    def __init__(self, session: Any) -> None:
-        self._session = session
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._session, name)
-        return partial(found, allow_redirects=False) if name in _METHODS else found
 
 
 def is_async(instance: Any) -> bool:

@@ -19,6 +19,7 @@ one of them moves, these tests fail:
     `ec`, `hashes`, `decode_dss_signature`        the same                     [3]
     `throw_exactly_matched_exception`             certain refusals             [6]
     `nonce`                                       numbers that only rise       [4]
+    `get_socks_proxy_session(proxy)`              no redirect through a proxy  [8]
     `options["maxRetriesOnFailure"]`              no order is sent twice       [5]
     `enableRateLimit`, `verbose`, `logger`        no second limiter, no log    none of its own
 
@@ -29,6 +30,7 @@ one of them moves, these tests fail:
     [5] cluster/test_order_entry: test_no_option_of_ccxt_sends_an_order_again
     [6] orders/test_unified_orders: test_what_ccxt_maps_exactly_is_a_refusal_and_nothing_else_is
     [7] gateway/test_strict_ccxt: test_a_request_of_a_loop_that_was_replaced_is_not_signed
+    [8] gateway/test_strict_ccxt: test_no_redirect_is_followed_through_a_socks_proxy
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ from ccxt.base.errors import BadResponse, ExchangeError, ExchangeNotAvailable, R
 from brokerwatch.exchanges import json_text
 from brokerwatch.exchanges.faults import NO_HEADERS
 from brokerwatch.exchanges.pauses import RETRY_AFTER, kept
-from brokerwatch.gateway.http_sessions import CLIENT_ERROR, CONNECTION_ERROR, Ask
+from brokerwatch.gateway.http_sessions import CLIENT_ERROR, CONNECTION_ERROR, Ask, Unredirected
 from brokerwatch.gateway.lease import Lease
 from brokerwatch.gateway.nonces import Nonces
 
@@ -137,6 +139,9 @@ class Strict:
             raise Rehearsed(*_signed(*request, **named))
         self.asked = True
         return cast("Any", super()).fetch(*request, **named)
+
+    def get_socks_proxy_session(self, proxy: Any) -> Any:
+        return Unredirected(cast("Any", super()).get_socks_proxy_session(proxy))
 
     def fetch2(self, *request: Any, **named: Any) -> Any:
         if self.ask is None:

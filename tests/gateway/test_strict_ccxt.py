@@ -186,6 +186,21 @@ def test_what_goes_through_a_proxy_is_left_to_ccxt(name: str) -> None:
     asyncio.run(lend())
 
 
+def test_no_redirect_is_followed_through_a_socks_proxy() -> None:
+    proxy = "socks5://127.0.0.1:9"
+
+    async def story() -> None:
+        sessions = Sessions()
+        instance = strict_class(ccxt.kraken)({"socksProxy": proxy})
+        sessions.lend(instance, large=False)
+        instance.socks_proxy_sessions = {proxy: instance.session}  # what ccxt makes with aiohttp_socks
+        lent = instance.get_socks_proxy_session(proxy)
+        assert lent.post.keywords == lent.get.keywords == {"allow_redirects": False}
+        await sessions.close()
+
+    asyncio.run(story())
+
+
 def test_a_mixed_class_is_made_once_and_goes_by_the_name_of_ccxts() -> None:
     made = mixed(Strict, ccxt.okx)
     assert made is mixed(Strict, ccxt.okx)
