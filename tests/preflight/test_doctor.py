@@ -410,6 +410,10 @@ def an_open_state_folder(world: World) -> None:
     world.state.chmod(0o755)
 
 
+def a_state_folder_that_others_may_write(world: World) -> None:
+    world.state.chmod(0o770)
+
+
 def a_database_that_is_none(world: World) -> None:
     (world.state / "brokerwatch.db").write_text("this is a letter, and no database at all\n" * 100)
 
@@ -530,6 +534,7 @@ def two_brokers_with_one_key(world: World) -> None:
         (a_file_in_the_place_of_the_state_folder, ("fail", "state folder", "folder")),
         (a_file_above_the_state_folder, ("fail", "state folder", "folder")),
         (an_open_state_folder, ("warn", "state folder", "folder")),
+        (a_state_folder_that_others_may_write, ("fail", "state folder", "folder")),
         (a_database_that_is_none, ("fail", "store", "file")),
         (a_damaged_database, ("fail", "store", "file")),
         (a_database_with_a_damaged_table, ("fail", "store", "file")),
