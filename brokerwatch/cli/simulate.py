@@ -26,6 +26,10 @@ import click
     "--accounts", type=click.IntRange(1, 10_000), default=1, metavar="N",
     help="So many accounts, up to 10000; default: 1.",
 )  # fmt: skip
+@click.option(
+    "--log", type=click.Path(path_type=Path), metavar="FILE",
+    help="Add each call and each scene to this file, one JSON object a line.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the words.")
 def simulate(
     *,
@@ -36,6 +40,7 @@ def simulate(
     script: Path | None,
     balances: tuple[str, ...],
     accounts: int,
+    log: Path | None,
     as_json: bool,
 ) -> None:
     """Be a kraken, coinbase or okx on this machine, for a bot to meet.
@@ -56,4 +61,5 @@ def simulate(
         balances=balances,
         accounts=accounts,
         as_json=as_json,
+        log=log,
     )

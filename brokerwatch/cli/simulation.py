@@ -20,6 +20,7 @@ from typing import Any, Final
 from brokerwatch.cli.output import LOOK_UP_S, LineWriter, emit_all
 from brokerwatch.cli.scenario import balance_mistake, fault_mistake, read_script, tell_story
 from brokerwatch.cli.signals import stop_signals
+from brokerwatch.cli.simulation_log import SimulationLog
 from brokerwatch.config.broker_spec import CCXT_NAMES
 from brokerwatch.errors import ConfigError, Problem, ReaderGone
 from brokerwatch.simulator import (
@@ -48,6 +49,7 @@ def run(
     balances: Sequence[str],
     accounts: int,
     as_json: bool,
+    log: Path | None = None,
 ) -> None:
     """Serve one simulated exchange until it is stopped. Raises ConfigError when it cannot be."""
     problems: list[Problem] = []
@@ -70,19 +72,27 @@ def run(
     if fault is not None:
         exchange.set_fault(fault)
     live = sys.stdout.isatty() and not as_json
-    with stop_signals() as stopped, LineWriter(stopped.is_set) as lines:
+    with SimulationLog(log) as written, stop_signals() as stopped, LineWriter(stopped.is_set) as lines:
 
         def tell(sentence: str) -> None:
             if live:
                 with contextlib.suppress(ReaderGone):  # the terminal is gone, and a signal comes with that
                     lines.emit(f"{datetime.now().astimezone():%H:%M:%S}  {sentence}")
 
+        def tell_scene(sentence: str) -> None:
+            written.scene(exchange.ccxt_id, sentence)
+            tell(sentence)
+
+        def tell_call(answered: ServedCall) -> None:
+            written.call(exchange.ccxt_id, answered)
+            tell(_call_words(answered))
+
         def play() -> None:
-            tell_story(scenes, {exchange.ccxt_id: exchange}, stopped, tell)
+            tell_story(scenes, {exchange.ccxt_id: exchange}, stopped, tell_scene)
             stopped.wait()
 
         try:
-            with serve(exchange, ports=[port], watcher=lambda answered: tell(_call_words(answered))):
+            with serve(exchange, ports=[port], watcher=tell_call):
                 for line in [_said_json(exchange, keys)] if as_json else _said(exchange, keys):
                     lines.emit(line)
                 story = threading.Thread(target=play, name="story", daemon=True)

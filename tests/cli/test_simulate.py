@@ -44,7 +44,7 @@ from brokerwatch.simulator import (
     steady_credentials,
 )
 from brokerwatch.simulator.ccxt_config import ccxt_config
-from tests.support.clusters import PATIENCE_S
+from tests.support.clusters import PATIENCE_S, until
 from tests.support.command import command
 from tests.support.programs import BROKERWATCH, ROOT, Program, run_program
 
@@ -371,6 +371,35 @@ def test_beside_an_exchange_that_is_not_simulated_the_other_mistakes_are_named_t
     assert len(done.err.splitlines()) == 4
     for words in ("no exchange 'binance'", "--fault: ", "USD: expected an amount", "BTC: 'x' is not"):
         assert words in done.err
+
+
+def test_the_log_has_each_call_and_each_scene_and_nothing_that_signs(tmp_path: Path) -> None:
+    (tmp_path / "story.toml").write_text(
+        '[[scene]]\nfault = "http_502_html"\ntimes = 1\nsays = "it begins"\n'
+    )
+    options = ("--json", "--script", "story.toml", "--log", "calls.jsonl")
+    path = tmp_path / "calls.jsonl"
+    path.write_text('{"earlier": 1}\n')
+    with Program(*SIMULATE, "kraken", *options, cwd=tmp_path) as program:
+        said = first_object(program)
+        bot = bot_of("kraken", said["ccxt"])
+        until(lambda: "it begins" in path.read_text())
+        with pytest.raises(ccxt.NetworkError):
+            bot.fetch_balance()
+        assert bot.fetch_balance()["total"]
+    earlier, scene, *calls = [json.loads(line) for line in path.read_text().splitlines()]
+    assert earlier == {"earlier": 1}
+    assert (scene["exchange"], scene["scene"]) == ("kraken", "it begins")
+    asked = [(one["call"], one["status"], one["fault"]) for one in calls if "/private/" in one["path"]]
+    assert asked[0] == ("POST", 502, "http_502_html")
+    assert asked[-1] == ("POST", 200, None)
+    assert said["credentials"]["api_key"] not in path.read_text()
+
+
+def test_a_log_that_cannot_be_written_ends_with_status_2_and_one_sentence(tmp_path: Path) -> None:
+    done = command("simulate", "okx", "--log", "gone/calls.jsonl", cwd=tmp_path)
+    assert (done.status, done.out) == (2, "")
+    assert done.err == "brokerwatch: --log: gone/calls.jsonl cannot be written: No such file or directory\n"
 
 
 def test_each_amount_of_a_scene_that_cannot_be_is_named(tmp_path: Path) -> None:
