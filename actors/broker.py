@@ -313,6 +313,7 @@ class BrokerActor(Actor):
                 self._show(FetchFailed, before.failed(found, now))
             case Unconfirmed():
                 self._unchanged = 0
+                self._watch.confirms()
                 self._show(BrokerAlive, before.ignored(now))
             case NotAsked(why, until) if until is not None:
                 self._show(BrokerAlive, before.locked(until, why, now))

@@ -11,9 +11,11 @@ import math
 from brokerwatch.actors.protocol import LATE_S
 from brokerwatch.clock import Clock, Instant, leapt
 from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.health.backoff import CONFIRM_EVERY_S
 from brokerwatch.health.outcome import Source
 from brokerwatch.health.proof import Proof, longest_age_s
 from brokerwatch.health.state_machine import AVAILABLE, Health
+from brokerwatch.health.stated import AGREEING_OVER_S
 
 
 class ProofWatch:
@@ -32,27 +34,37 @@ class ProofWatch:
         """How far the other clocks were ahead at the newest look."""
         self._interval_s = spec.poll_interval_s
         """The longest wait between two polls since the newest success."""
+        self._confirming = False
+        """Whether the newest answers say that a new account is empty."""
 
     def succeeded(self, asked: Instant, interval_s: float, *, dated: bool) -> None:
         """A success; `interval_s` is the wait until the next poll from now on."""
         self.proof = self.proof.succeeded(asked, dated=dated)
         self._interval_s = interval_s
+        self._confirming = False
 
     def planned(self, wait_s: float) -> None:
         """The next poll comes after this wait."""
         self._interval_s = max(self._interval_s, wait_s)
 
+    def confirms(self) -> None:
+        """An answer came that is neither success nor error: the doubt about a new account needs its time."""
+        self._confirming = True
+
     def longest_age_s(self) -> float:
         """For how many seconds a success proves the account now."""
         if self._spec.max_proof_age_s is not None:
             return self._spec.max_proof_age_s
-        return longest_age_s(
+        # A new account that is empty has no outage while the answers that say so are counted.
+        confirmed_s = AGREEING_OVER_S + CONFIRM_EVERY_S if self._confirming else 0.0
+        by_faults_s = longest_age_s(
             threshold=self._spec.max_consecutive_errors,
             interval_s=self._interval_s,
             deadline_s=self._spec.fetch_deadline_s,
             wait_s=self._source.longest_wait_s,
             heartbeat_s=self._heartbeat_s,
         )
+        return max(by_faults_s, confirmed_s + self._spec.fetch_deadline_s + self._heartbeat_s)
 
     def leap(self, now: Instant) -> bool:
         """Whether time has passed that the monotonic clock did not count. Then nothing from before counts."""

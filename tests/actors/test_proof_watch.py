@@ -7,12 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from brokerwatch import Cluster, ClusterSettings, Listener
 from brokerwatch.actors.protocol import Fetched, Observed, Poll, ReportNow, Tick
 from brokerwatch.clock import ManualClock
 from brokerwatch.health.outcome import NotAsked
-from brokerwatch.messages import BrokerAlive, Fault, FaultKind, HealthState, Reading, Reason
+from brokerwatch.messages import Balance, BrokerAlive, Fault, FaultKind, HealthState, Reading, Reason
 from brokerwatch.testing import broker_spec, simulated
 from tests.support.clusters import PATIENCE_S, wait_for_reading
 from tests.support.driven_broker import Driven
@@ -73,6 +74,25 @@ def test_the_start_of_a_first_life_under_simple_counts_as_its_first_success() ->
     assert driven.reading.available
     driven.clock.advance(0.001)
     assert driven.reading.reason is Reason.UNPROVEN
+
+
+@pytest.mark.parametrize("threshold", [1, 3])
+def test_a_new_account_that_is_empty_has_no_outage_however_short_the_bound_is(threshold: int) -> None:
+    driven = Driven(
+        policy="simple", poll_interval_s=1.0, fetch_deadline_s=1.0, max_consecutive_errors=threshold
+    )
+    empty = Balance(holdings={}, as_of=driven.clock.now())
+    for _ in range(30):
+        driven.actor._fold(replace(empty, as_of=driven.clock.now()))  # pyright: ignore[reportPrivateUsage] - as above
+        driven.hear(Tick(), 1.0)
+        assert (driven.reading.available, driven.reading.cash) == (True, None)
+    beat(driven, 40)
+    assert driven.reading.reason is Reason.UNPROVEN, "answers that say nothing do not prove it for ever"
+    driven.actor._fold(replace(empty, as_of=driven.clock.now()))  # pyright: ignore[reportPrivateUsage] - as above
+    assert (driven.reading.available, driven.reading.cash) == (True, Decimal(0))
+    driven.actor._fold(driven.balance())  # pyright: ignore[reportPrivateUsage] - as above
+    beat(driven, threshold + 3)
+    assert driven.reading.reason is Reason.UNPROVEN, "the longer bound is that of the doubt alone"
 
 
 def test_the_bound_grows_with_the_threshold_the_lane_and_the_pauses_that_an_exchange_asks_for() -> None:
