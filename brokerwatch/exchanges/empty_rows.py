@@ -14,7 +14,7 @@ from typing import Final, cast
 
 from brokerwatch.exchanges import json_text
 from brokerwatch.exchanges.envelope import UnprovenAnswer, exact, number
-from brokerwatch.exchanges.raw_rows import rows_at
+from brokerwatch.exchanges.raw_rows import part_of, rows_at
 from brokerwatch.exchanges.row_forms import EACH, NAMED, Form, Forms, Key, Rows, Typed
 
 
@@ -49,7 +49,24 @@ def _has_empty_list(alternatives: tuple[Form, ...], answer: object, empties: fro
         for form in alternatives
         if isinstance(form, Rows | Typed) and form.at != (NAMED,) and not empties.isdisjoint(form.at)
     ]
-    return [] in places and not any(places)
+    others = [form for form in alternatives if isinstance(form, Rows) and _has_others_alone(form, answer)]
+    return ([] in places and not any(places)) or bool(others)
+
+
+def _has_others_alone(form: Rows, answer: object) -> bool:
+    """Whether every row is of another kind than those that count, such as a wallet for lending."""
+    rows = rows_at(form.at, answer) if form.only is not None else None
+    if not rows or form.only is None:
+        return False
+    kinds = [part_of(row, form.only[0]) for _, row in rows]
+    return all(isinstance(kind, str) and kind.lower() in _OTHER_KINDS - {form.only[1]} for kind in kinds)
+
+
+_OTHER_KINDS: Final = frozenset(
+    {"funding", "margin", "main", "trade_hf", "isolated", "account_type_wallet", "account_type_futures"}
+)
+"""Kinds of rows from which no spot order is paid, as Bitfinex, KuCoin and LATOKEN call them, in small
+letters. A kind that is not known states nothing."""
 
 
 _LISTS: Final[frozenset[Key]] = frozenset({"data", "result", "results", "assets", "balances", "list"})

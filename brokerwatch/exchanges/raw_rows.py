@@ -149,7 +149,7 @@ def _listed(form: Rows, answer: object) -> list[tuple[object, _Row]] | None:
         return None
     if form.only is not None:
         key, value = form.only
-        kinds = [_at(row, key) for _, row in places]
+        kinds = [part_of(row, key) for _, row in places]
         for kind in kinds:
             if not isinstance(kind, str) or kind.lower() in NO_NAMES:
                 raise UnprovenAnswer(f"{key} of a row is {short(kind)}")
@@ -163,7 +163,7 @@ def _listed(form: Rows, answer: object) -> list[tuple[object, _Row]] | None:
             continue
         if form.code != ITSELF and not _is_row(row):
             raise UnprovenAnswer(f"a row of the balance is {short(row)}")
-        name = form.always or (last if form.code == ITSELF else _at(row, form.code))
+        name = form.always or (last if form.code == ITSELF else part_of(row, form.code))
         free, used, total = (
             tuple(_part(answer, row, key) for key in keys) for keys in (form.free, form.used, form.total)
         )
@@ -239,12 +239,12 @@ def _typed(form: Typed, answer: object) -> list[tuple[object, _Row]] | None:
     for _, row in places:
         if not _is_row(row):
             raise UnprovenAnswer(f"a row of the balance is {short(row)}")
-        name, kind = _named(_at(row, form.code)), _at(row, form.kind)
+        name, kind = _named(part_of(row, form.code)), part_of(row, form.kind)
         if not isinstance(kind, str) or kind.lower() in NO_NAMES:
             raise UnprovenAnswer(f"{form.kind} of {name[:40]} is {short(kind)}")
         if kind in amounts.setdefault(name, {}):
             raise UnprovenAnswer(f"{name[:40]} comes twice in one answer")
-        amounts[name][kind] = _at(row, form.amount)
+        amounts[name][kind] = part_of(row, form.amount)
     is_apart = _is_apart(form, answer, answer)
     return [
         (name, _Row(name, form, (kinds.get(form.free),), (kinds.get(form.used),), (), is_apart))
@@ -276,7 +276,7 @@ def _items(value: object, step: Key) -> Iterable[tuple[Key, Any]] | None:
         return enumerate(cast("list[object]", value)) if isinstance(value, list) else None
     if step == NAMED:
         return cast("Mapping[str, Any]", value).items() if isinstance(value, Mapping) else None
-    deeper = _at(value, step)
+    deeper = part_of(value, step)
     return None if deeper is None else [(step, deeper)]
 
 
@@ -286,11 +286,12 @@ def _is_row(value: object) -> bool:
 
 def _down(value: object, path: tuple[Key, ...]) -> object:
     for step in path:
-        value = _at(value, step)
+        value = part_of(value, step)
     return value
 
 
-def _at(value: object, key: Key) -> object:
+def part_of(value: object, key: Key) -> object:
+    """What stands in a row under a key, or at a place; None: nothing."""
     if isinstance(key, int):
         row = cast("list[object]", value) if isinstance(value, list) else []
         return row[key] if key < len(row) else None
@@ -302,7 +303,7 @@ def _at(value: object, key: Key) -> object:
 def _part(answer: object, row: object, key: Key) -> object:
     if key == ITSELF:
         return row
-    return _at(answer, key[1:]) if isinstance(key, str) and key.startswith("/") else _at(row, key)
+    return part_of(answer, key[1:]) if isinstance(key, str) and key.startswith("/") else part_of(row, key)
 
 
 def _named(value: object) -> str:

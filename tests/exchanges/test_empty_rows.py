@@ -24,6 +24,22 @@ EMPTY: Final[dict[str, tuple[str, Any]]] = {
     "binance": ("binance", {"makerCommission": 10, "balances": [], "updateTime": 123456789}),
     "bitget": ("bitget", {"code": "00000", "msg": "success", "data": []}),
     "bitfinex": ("bitfinex", []),
+    "bitfinex, money in the other wallets": (
+        "bitfinex",
+        [["funding", "USD", 50, 0, 50, None, None], ["margin", "USD", 1, 0, 1, None, None]],
+    ),
+    "latoken, money in the wallet": (
+        "latoken",
+        [
+            {
+                "status": "ACCOUNT_STATUS_ACTIVE",
+                "type": "ACCOUNT_TYPE_WALLET",
+                "currency": "0c3a106d",
+                "available": "5",
+                "blocked": "0",
+            }
+        ],
+    ),
     "xt": ("xt", {"rc": 0, "mc": "SUCCESS", "ma": [], "result": {"totalUsdtAmount": "0", "assets": []}}),
 }
 UNSTATED: Final[dict[str, tuple[str, Any]]] = {
@@ -38,6 +54,11 @@ UNSTATED: Final[dict[str, tuple[str, Any]]] = {
     "kucoin, a count that denies it": ("kucoin", {"code": "200000", "data": [], "totalNum": 3}),
     "binance without balances": ("binance", {"makerCommission": 10}),
     "bitget, data null": ("bitget", {"code": "00000", "msg": "success", "data": None}),
+    "bitfinex, a wallet that is not known": ("bitfinex", [["renamed", "USD", 50, 0, 50, None, None]]),
+    "bitfinex, a wallet without a name": (
+        "bitfinex",
+        [["funding", "USD", 50, 0, 50, None, None], [None, "USD", 1, 0, 1, None, None]],
+    ),
     "lighter, accounts without anything": ("lighter", {"code": 200, "accounts": [{}, {}]}),
     "coincheck without a currency": ("coincheck", {"success": True}),
     "btcbox without a currency": ("btcbox", {"uid": 8, "nameauth": 0, "moflag": 0}),
