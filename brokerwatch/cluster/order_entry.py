@@ -293,7 +293,11 @@ class OrderEntry:
 
         A last known balance that shows nothing free proves nothing once an order has overtaken it.
         """
-        read = await self._queries.read_again()
+        known = self._slot.known()[1]
+        holding = None if known is None else known.holdings.get(product.base)
+        has_some = holding is not None and holding.free is not None and holding.free > 0
+        # Polls of other accounts on the key may hang one after the other. Then it sells the last known.
+        read = await self._queries.read_again(self._spec.fetch_deadline_s if has_some else float("inf"))
         balance = read or self._slot.known()[1]
         if balance is None:
             raise BalanceUnknown(

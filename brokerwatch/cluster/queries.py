@@ -112,14 +112,14 @@ class Queries:
         """Stop looking for this order."""
         return await self._executor.forget(client_order_id)
 
-    async def read_again(self) -> Balance | None:
-        """The balance as the exchange says it now; None when it was not read."""
+    async def read_again(self, at_most_s: float = float("inf")) -> Balance | None:
+        """The balance as the exchange says it now; None when it was not read, or not within `at_most_s`."""
         before = self._slot.known()[1]
         waiter: Future[Reading] = Future()
         if not self._send(FetchNow(waiter)):
             return None
         patience_s = self._access.source.longest_wait_s + self._spec.fetch_deadline_s + ALLOWANCE_S
-        await asyncio.wait({asyncio.wrap_future(waiter)}, timeout=patience_s)
+        await asyncio.wait({asyncio.wrap_future(waiter)}, timeout=min(patience_s, at_most_s))
         after = self._slot.known()[1]
         newer = after is not None and (before is None or after.as_of.up_s > before.as_of.up_s)
         return after if newer else None

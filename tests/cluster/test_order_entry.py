@@ -381,6 +381,22 @@ def test_an_exit_after_a_buy_whose_balance_could_not_be_read_says_that_it_is_not
     assert sold.state is OrderState.ACCEPTED
 
 
+def test_an_exit_of_all_that_is_free_does_not_wait_for_the_polls_of_other_accounts_on_its_key() -> None:
+    exchange = rich(SimulatedKraken())
+    with serve(exchange):
+        one = simulated_spec(exchange, "one", trading=True, fetch_deadline_s=1.0)
+        other = simulated_spec(exchange, "other", fetch_deadline_s=60.0)
+        with cluster_of(one, other, status_interval_s=float("inf")) as cluster, ThreadPoolExecutor(1) as pool:
+            broker = cluster.broker("one")
+            until(lambda: broker.get_account_balance() > 0 and broker.supports_symbol("BTC/USD"))
+            exchange.set_fault("hang", path="/0/private/BalanceEx")
+            asked = exchange.calls_to("/0/private/BalanceEx")
+            pool.submit(cluster.broker("other").get_account_balance, timeout_s=0.1)
+            until(lambda: exchange.calls_to("/0/private/BalanceEx") > asked)
+            sold = broker.close_position("BTC/USD", validate_only=False, timeout_s=15.0)
+            assert sold.base_amount == Decimal("0.5")
+
+
 def test_an_exit_sells_what_was_last_known_to_be_free_also_after_an_order(desk: Desk) -> None:
     desk.broker.get_all_products()
     desk.exchange.set_fault("http_502_html", path=BALANCE_PATHS[desk.exchange.ccxt_id])
