@@ -1,11 +1,9 @@
 """Every failure becomes one kind of fault, by table.
 
-Exception classes mislead: ccxt raises a plain ExchangeError for a bad signature, a throttle and an
-account lock alike, and AuthenticationError for a proxy's 401 page. So the tables are asked in the
-order of what they can know: the exchange's own words in its own envelope first, then the cause
-(a refused connection is the network, whatever class wraps it), then the HTTP status, and the
-class last. Nothing here imports ccxt; classes are known by name. The exchange's words stand in its adapter
-(`FAULT_WORDS`), and `classify` is handed them.
+Exception classes mislead: ccxt raises a plain ExchangeError for a bad signature, a throttle and an account
+lock alike, and AuthenticationError for a proxy's 401 page. So the tables are asked in the order of what they
+can know: the exchange's own words in its envelope, the cause (a refused connection is the network), the HTTP
+status, and the class last. ccxt's classes are known by name; an adapter hands over its `FAULT_WORDS`.
 """
 
 from __future__ import annotations
@@ -36,7 +34,6 @@ NETWORK, DOWN, MAINTENANCE = FaultKind.NETWORK, FaultKind.EXCHANGE_DOWN, FaultKi
 RATE, AUTH, PERMISSION = FaultKind.RATE_LIMITED, FaultKind.AUTH, FaultKind.PERMISSION
 CLOCK, BAD, BUG = FaultKind.NONCE_CLOCK, FaultKind.BAD_RESPONSE, FaultKind.CLIENT_BUG
 BLOCKED: Final = FaultKind.BLOCKED
-
 
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 """Those of a call that was not answered, or whose answer is known by its text alone."""
