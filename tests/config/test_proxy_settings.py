@@ -38,7 +38,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         {"aiohttp_trust_env": False, "requests_trust_env": False, "proxies": None},
         {"wsProxy": PROXY, "options": {"defaultType": "spot"}},
     ],
-    ids=str,
+    ids=lambda options: " ".join(options) or "none",
 )
 def test_a_setting_that_ccxt_reads_is_taken(options: dict[str, Any]) -> None:
     assert list(proxy_mistakes(options)) == []
