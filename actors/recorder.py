@@ -235,6 +235,8 @@ class Recorder(Actor):
         if not batch:
             return 0
         try:
+            # Also what came since the file was written: a release that it missed would be a hold again.
+            self._write_holds(batch.holds)
             self._store.write(batch)
         except BaseException:
             # Any exception, also one of a mistake in the code: the next recorder goes on with the batch.

@@ -397,6 +397,17 @@ HOLD = Hold("a", "ops", "moving funds", 1)
 SENT = SentOrder("k", "client-1", 1, "{}")
 
 
+def test_a_release_that_comes_while_the_store_is_opened_is_in_the_file_of_holds_too(desk: Desk) -> None:
+    desk.holds = HoldFile(desk.path.with_name("holds.json"))
+    desk.holds.update({"a": HOLD})
+    released: list[Future[bool]] = []
+    desk.when_opened = lambda: released.append(desk.backlog.hold("a", None))
+    desk.start(loaded=False)
+    assert desk.key(1).result(PATIENCE_S)
+    assert released[0].result(PATIENCE_S)
+    assert desk.holds.read() == {}, "or the hold would be back after the next start"
+
+
 def removed(path: Path) -> None:
     for file in path.parent.glob(f"{path.name}*"):
         file.unlink()
