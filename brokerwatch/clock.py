@@ -75,6 +75,8 @@ def local_text(wall_us: int, *, shows_zone: bool = False) -> str:
 
 Leads = tuple[float, float]
 """Seconds that the wall clock, and the clock that counts sleep, are ahead of the monotonic clock."""
+Limits = tuple[float, float, float]
+"""A monotonic second, and the largest lead of the wall clock and of the clock that counts sleep."""
 LEAP_S: Final = 5.0
 """A lead that grows by more than this is a leap. Adjustments of a wall clock that is kept by the network
 are smaller between two looks."""
@@ -99,6 +101,11 @@ class Clock(Protocol):
 
     def leads(self) -> Leads:
         """How far the other clocks are ahead of the monotonic one."""
+        ...
+
+    def is_before(self, limits: Limits) -> bool:
+        """Whether it is before a monotonic second, and neither lead is above its limit. Asked on the trading
+        thread."""
         ...
 
 
@@ -137,6 +144,21 @@ class SystemClock:
         now_s = up_s()
         return wall_s() - now_s, with_sleep_s() - now_s
 
+    @staticmethod
+    def is_before(
+        limits: Limits,
+        up_s: Callable[[], float] = time.monotonic,
+        wall_s: Callable[[], float] = time.time,
+        with_sleep_s: Callable[[], float] = _with_sleep_s,
+    ) -> bool:
+        """Whether it is before a monotonic second, and neither lead is above its limit.
+
+        Only the limits are given. A trading loop asks in every `is_available()`.
+        """
+        until_s, wall_lead_s, sleep_lead_s = limits
+        now_s = up_s()
+        return now_s < until_s and wall_s() - now_s <= wall_lead_s and with_sleep_s() - now_s <= sleep_lead_s
+
 
 class ManualClock:
     """A clock that a test pushes.
@@ -156,6 +178,11 @@ class ManualClock:
     def up_s(self) -> float:
         """Monotonic seconds, as pushed."""
         return self._up_s
+
+    def is_before(self, limits: Limits) -> bool:
+        """Whether it is before a monotonic second and no lead is above its limit, as pushed."""
+        leads = self.leads()
+        return self._up_s < limits[0] and leads[0] <= limits[1] and leads[1] <= limits[2]
 
     def leads(self) -> Leads:
         """How far the other clocks are ahead, as pushed."""

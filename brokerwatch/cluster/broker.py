@@ -33,8 +33,7 @@ class Broker(OrderHandle):
     def __init__(self, requests: Requests, clock: Clock) -> None:
         super().__init__(requests)
         self._slot = requests.slot
-        self._up_s = clock.up_s
-        self._leads = clock.leads
+        self._is_before = clock.is_before
         self._now = clock.now
         self.aio: Final = AioBroker(requests)
         """The same questions and orders, to be awaited."""
@@ -56,11 +55,7 @@ class Broker(OrderHandle):
 
     def is_available(self) -> bool:
         """Whether this account can be trusted right now. Never waits."""
-        until_s, wall_s, asleep_s = self._slot.until
-        if self._up_s() >= until_s:
-            return False
-        leads = self._leads()
-        return leads[0] <= wall_s and leads[1] <= asleep_s
+        return self._is_before(self._slot.until)
 
     def reading(self) -> Reading:
         """How the account is: state, reason, since, balance, age, errors. Never waits."""

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from brokerwatch.actors.board import Board, Slot
-from brokerwatch.clock import ManualClock
+from brokerwatch.clock import LEAP_S, ManualClock, SystemClock
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.errors import UnknownBroker
 from brokerwatch.health.reading import evidence, ttl_s
@@ -62,6 +62,31 @@ def test_a_jump_of_the_wall_clock_neither_ages_nor_expires_anything() -> None:
     desk.clock.jump_wall(10 * 86_400.0)
     desk.clock.advance(1.0)
     assert (desk.slot.reading.available, desk.slot.reading.age_ms) == (True, 1_000)
+
+
+@pytest.mark.parametrize("leap", ["sleep", "jump_wall"])
+def test_a_trading_thread_that_wakes_first_sees_that_the_machine_slept(leap: str) -> None:
+    desk = Desk()
+    desk.succeed()
+    reading = msgspec.structs.replace(desk.reading(OLD), version=9, leads=desk.clock.leads())
+    assert desk.slot.write_evidence(reading, desk.health)
+    until = desk.slot.until
+    assert desk.clock.is_before(until)
+    getattr(desk.clock, leap)(LEAP_S)
+    assert desk.clock.is_before(until), "no leap yet"
+    getattr(desk.clock, leap)(0.5)
+    assert not desk.clock.is_before(until)
+    assert not desk.slot.reading.available
+
+
+def test_the_clock_of_the_machine_is_before_what_is_to_come() -> None:
+    clock = SystemClock()
+    wall_s, asleep_s = clock.leads()
+    later = (clock.up_s() + 1e6, wall_s + LEAP_S, asleep_s + LEAP_S)
+    assert clock.is_before(later)
+    assert not clock.is_before((clock.up_s(), *later[1:]))
+    assert not clock.is_before((later[0], wall_s - LEAP_S, later[2]))
+    assert not clock.is_before((*later[:2], asleep_s - LEAP_S))
 
 
 def test_a_replaced_incarnation_cannot_write() -> None:

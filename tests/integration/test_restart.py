@@ -30,7 +30,7 @@ from brokerwatch import (
     OrderStateUnknown,
     StateFolderTaken,
 )
-from brokerwatch.clock import Instant, SystemClock
+from brokerwatch.clock import Instant, Limits, SystemClock
 from brokerwatch.messages import HealthState, Reason
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from brokerwatch.storage.journal import boot_id
@@ -438,6 +438,9 @@ class Later:
 
     def up_s(self) -> float:
         return self.now().up_s
+
+    def is_before(self, limits: Limits) -> bool:
+        return self.up_s() < limits[0]
 
 
 def test_answers_that_leave_a_currency_out_are_counted_on_after_a_restart(tmp_path: Path) -> None:
