@@ -63,7 +63,8 @@ class Screen:
         quiet_at_s = self.up_s() + self.quiet_after_s
         with LineWriter(self.stopping) as lines:
             if not self.as_json:
-                lines.emit(self.title)
+                for line in self.title.splitlines():
+                    lines.emit(line)
             # A program that reads JSON computes the age of a balance from each of its renewals.
             changes = self.listener.changes(wait_s=REFRESH_S, known=True, renewals=self.as_json)
             for change in changes:

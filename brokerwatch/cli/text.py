@@ -141,7 +141,8 @@ def plain_detail(detail: str) -> str:
         return " ".join(detail.split())
     title = _TITLE.search(detail)
     words = title.group(1) if title else _TAG.sub(" ", detail[begin.start() :])
-    return " ".join(f"{detail[: begin.start()]} {words}".split())
+    before = detail[: begin.start()].rstrip(" '\"")  # the page was quoted, and its end may be cut
+    return " ".join(f"{before} {words}".split())
 
 
 def cash(reading: Reading) -> str:

@@ -164,6 +164,7 @@ def test_every_reason_has_a_note_and_names_the_account_in_a_command(reason: Reas
     [
         ("down", "down"),
         ("HTTP 403: <html><head><title>Just a moment...</title>", "HTTP 403: Just a moment..."),
+        ("HTTP 502: '<html><head><title>502 Bad Gateway</title>", "HTTP 502: 502 Bad Gateway"),
         ("HTTP 403: <!DOCTYPE html><html><body><h1>Blocked</h1> by us", "HTTP 403: Blocked by us"),
         ("HTTP 403: <HTML><TITLE>\n Cut off in the ti", "HTTP 403: Cut off in the ti"),
         ("amount < 5 and price > 3", "amount < 5 and price > 3"),
