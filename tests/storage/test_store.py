@@ -310,12 +310,9 @@ def test_the_lives_of_orders_are_only_added_to_and_read_like_the_history(url: st
     assert list(store.history()) == []
 
 
-def test_a_database_of_the_second_version_gets_a_place_for_the_lives_of_orders(
-    url: str, opened: Opener, request: pytest.FixtureRequest
-) -> None:
-    opened(url).write(batch(lines=(line(1),)))
-    back = ("DROP TABLE brokerwatch_order_event", "UPDATE brokerwatch_schema SET version = 2")
-    for statement in back:
+def set_back(url: str, request: pytest.FixtureRequest, *statements: str) -> None:
+    """Make the database as an earlier version left it."""
+    for statement in statements:
         if url.startswith("sqlite"):
             with (
                 contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection,
@@ -324,6 +321,14 @@ def test_a_database_of_the_second_version_gets_a_place_for_the_lives_of_orders(
                 connection.execute(statement)
         else:
             request.getfixturevalue("postgresql").execute(statement)
+
+
+def test_a_database_of_the_second_version_gets_a_place_for_the_lives_of_orders(
+    url: str, opened: Opener, request: pytest.FixtureRequest
+) -> None:
+    opened(url).write(batch(lines=(line(1),)))
+    back = ("DROP TABLE brokerwatch_order_event", "UPDATE brokerwatch_schema SET version = 2")
+    set_back(url, request, *back)
     store = opened(url)
     assert (list(store.order_events()), list(store.history())) == ([], [line(1)])
 
@@ -337,15 +342,7 @@ def test_a_database_of_the_first_version_gets_a_place_for_orders_and_keeps_the_r
         "DELETE FROM brokerwatch_schema",
         "INSERT INTO brokerwatch_schema (version) VALUES (1)",
     )
-    for statement in back:
-        if url.startswith("sqlite"):
-            with (
-                contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection,
-                connection,
-            ):
-                connection.execute(statement)
-        else:
-            request.getfixturevalue("postgresql").execute(statement)
+    set_back(url, request, *back)
     store = opened(url)
     found = store.load()
     assert (set(found.healths), set(found.keys), found.orders) == ({"a"}, {"k"}, {})
