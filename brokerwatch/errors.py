@@ -56,9 +56,13 @@ class Problem:
     """The key or the value that is wrong."""
     expected: str
     """What was expected there."""
+    line: int = 0
+    """The line of the file in which the key stands, from 1; where the key is not in the file, that of the
+    table which lacks it. 0: not known, or not from a file."""
 
     def __str__(self) -> str:
-        text = ": ".join(part for part in (self.where, self.key, self.expected) if part)
+        line = f"line {self.line}" if self.line else ""
+        text = ": ".join(part for part in (self.where, self.key, line, self.expected) if part)
         return " ".join(text.split())  # one line, whatever a key or a value contains
 
 

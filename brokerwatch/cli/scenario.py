@@ -17,7 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
-from brokerwatch.config.toml_lines import TomlLines
+from brokerwatch.config.toml_lines import TomlLines, key_path
 from brokerwatch.config.toml_table import TomlTable, typed
 from brokerwatch.errors import Problem
 from brokerwatch.simulator import FAULTS, BalanceSpec, SimulatedExchange
@@ -132,7 +132,7 @@ def read_script(
     """
     where = str(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         content, lines = tomllib.loads(text), TomlLines(text)
     except OSError as error:
         problems.append(Problem(where, "", f"cannot be read: {error.strerror}"))
@@ -230,10 +230,10 @@ def _balance(table: TomlTable) -> BalanceSpec:
                 balance[currency] = (free, held)
             case _:
                 wanted = 'expected the free and the held amount as texts, such as ["100.00", "0"]'
-                table.wrong(f"balance.{currency}", f"{wanted}, not {typed(cast('object', amounts))}")
+                table.wrong(key_path("balance", currency), f"{wanted}, not {typed(cast('object', amounts))}")
     for currency, stated in balance.items():
         if mistake := balance_mistake({currency: stated}):
-            table.wrong("balance", mistake)
+            table.wrong(key_path("balance", currency), mistake.removeprefix(f"{currency}: "))
     return balance
 
 

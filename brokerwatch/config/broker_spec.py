@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 from brokerwatch.config.credential_text import cleaned
 from brokerwatch.config.policy import POLICIES, SIMPLE, Rules, rule_mistakes
 from brokerwatch.config.proxy_settings import proxy_mistakes
+from brokerwatch.config.suggestions import did_you_mean, nearest
 from brokerwatch.config.toml_table import TomlTable
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.messages import topics
@@ -231,10 +232,7 @@ def _table(table: TomlTable, key: str, _: object) -> Mapping[str, Any]:
 
 
 def _texts_by_name(table: TomlTable, key: str, _: object) -> Mapping[str, str]:
-    found = table.table(key)
-    if not all(isinstance(value, str) for value in found.values()):
-        table.wrong(key, "expected texts as values")
-    return MappingProxyType({name: str(value) for name, value in found.items()})
+    return MappingProxyType(table.texts_by_name(key))
 
 
 # --- what each value must be: every rule gives what was expected, and nothing where the value can be -----
@@ -295,7 +293,8 @@ def _cash_rule(spec: BrokerSpec) -> Iterator[str]:
 
 def _policy_rule(spec: BrokerSpec) -> Iterator[str]:
     if spec.policy not in POLICIES:
-        yield f"expected {' or '.join(POLICIES)}, not {spec.policy!r}"
+        hint = did_you_mean(nearest(spec.policy, POLICIES))
+        yield f"expected {' or '.join(POLICIES)}, not {spec.policy!r}{hint}"
 
 
 def _requests_rule(spec: BrokerSpec) -> Iterator[str]:
@@ -340,7 +339,8 @@ def _ccxt_rule(spec: BrokerSpec) -> Iterator[str]:
 
 def _credentials_rule(spec: BrokerSpec) -> Iterator[str]:
     for name in sorted(spec.credentials.keys() - set(CREDENTIALS)):
-        yield f"expected ccxt's credentials in snake_case, such as api_key, not {name!r}"
+        hint = did_you_mean(nearest(name, CREDENTIALS))
+        yield f"expected ccxt's credentials in snake_case, such as api_key, not {name!r}{hint}"
     if spec.instance is not None:
         return
     for name, value in cast("Mapping[str, object]", spec.credentials).items():

@@ -7,13 +7,12 @@ file that has each.
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import stat
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
@@ -22,7 +21,8 @@ from brokerwatch.config.broker_spec import CREDENTIALS, KEYS, BrokerSpec, defaul
 from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.config.credentials import NOT_FOR_CCXT, Catalogue, credentials_of, writable_by_others
 from brokerwatch.config.policy import POLICIES, Rules
-from brokerwatch.config.toml_lines import TomlLines
+from brokerwatch.config.suggestions import exchanges_like, nearest, unknown_exchange
+from brokerwatch.config.toml_lines import TomlLines, key_path
 from brokerwatch.config.toml_table import TomlTable, typed
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.log import logger
@@ -55,7 +55,7 @@ def load(
     broken: dict[str, tuple[str, str]] = {}
     for name, (exchange, mistakes) in found.broken.items():
         if keep_going and topics.is_name(name):
-            broken[name] = (exchange, "; ".join(f"{p.key}: {p.expected}" for p in mistakes))
+            broken[name] = (exchange, "; ".join(str(replace(mistake, where="")) for mistake in mistakes))
         else:
             problems += mistakes
     if problems or found.cluster is None:
@@ -81,8 +81,8 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
     """Everything that can be had of a TOML file, and every problem. ConfigError: it is no TOML at all."""
     environment = os.environ if environment is None else environment
     where = str(path)
-    content, lines = _content(path)
     problems: list[Problem] = []
+    content, lines = _content(path, problems)
     top = TomlTable(where, "", content, problems, lines)
     version = top.take("version")
     if type(version) is not int or version != 1:
@@ -100,10 +100,12 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
     for name, section in sections.items():
         mistakes: list[Problem] = []
         if isinstance(section, dict):
-            table = TomlTable(where, f"brokers.{name}", cast("dict[str, Any]", section), mistakes, lines)
+            said = cast("dict[str, Any]", section)
+            table = TomlTable(where, key_path("brokers", name), said, mistakes, lines)
             spec = _broker(name, table, path.parent, catalogue, environment)
         else:
-            mistakes.append(Problem(where, f"brokers.{name}", f"expected a table, not {typed(section)}"))
+            key, expected = key_path("brokers", name), f"expected a table, not {typed(section)}"
+            mistakes.append(Problem(where, key, expected, lines.nearest(key)))
             spec = None
         if spec is not None and not mistakes:
             specs.append(spec)
@@ -115,7 +117,7 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
 def load_cluster(path: Path) -> ClusterSettings:
     """The [cluster] table alone: what an operator's command needs, without any credentials."""
     problems: list[Problem] = []
-    content, lines = _content(path)
+    content, lines = _content(path, problems)
     top = TomlTable(str(path), "", content, problems, lines)
     settings = _cluster(TomlTable(str(path), "cluster", top.table("cluster"), problems, lines), path.parent)
     if problems:
@@ -123,12 +125,12 @@ def load_cluster(path: Path) -> ClusterSettings:
     return settings
 
 
-def _content(path: Path) -> tuple[dict[str, Any], TomlLines]:
+def _content(path: Path, problems: list[Problem]) -> tuple[dict[str, Any], TomlLines]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
         if stat.S_ISREG(path.stat().st_mode) and writable_by_others(path):
             expected = "expected a file that its owner alone may write; chmod 600 it"
-            raise ConfigError((Problem(str(path), "", expected),))
+            problems.append(Problem(str(path), "", expected))
         return tomllib.loads(text), TomlLines(text)
     except OSError as error:
         raise ConfigError((Problem(str(path), "", f"cannot be read: {error.strerror}"),)) from error
@@ -186,19 +188,23 @@ def _broker(
         if key.read is not None
     }
     exchange: str = values["exchange"]
-    if exchange and exchange not in catalogue.exchanges():
-        table.wrong("exchange", _unknown_exchange(exchange, catalogue.exchanges()))
+    known = catalogue.exchanges()
+    if exchange and exchange not in known:
+        table.wrong("exchange", unknown_exchange(exchange, known))
     for key in sorted(values["ccxt"].keys() & NOT_FOR_CCXT):
         table.wrong(f"ccxt.{key}", NOT_FOR_CCXT[key])
     said = values.pop("rules")
-    rules = TomlTable(table.where, f"brokers.{name}.rules", said, table.problems, table.lines)
+    path = key_path("brokers", name, "rules")
+    rules = TomlTable(table.where, path, said, table.problems, table.lines)
     policy = values["policy"] or default_policy(trading=values["trading"])
     slowest_s = max(values["poll_interval_s"], values["quiet_poll_interval_s"] or 0.0)
     # Beside a policy that does not exist, the mistakes in the rules are named all the same: by the policy
     # that was most likely meant, since what a rule may be depends on the others.
-    meant = policy if policy in POLICIES else (*difflib.get_close_matches(policy, POLICIES), "guarded")[0]
+    meant = policy if policy in POLICIES else (*nearest(policy, POLICIES), "guarded")[0]
     values["rules"] = _rules(rules, default_rules(meant, slowest_s))
-    credentials, origins = credentials_of(name, exchange, table, folder, catalogue, environment)
+    # So are the credentials of the exchange that was most likely meant.
+    likely = exchange if exchange in known else (*exchanges_like(exchange, known), exchange)[0]
+    credentials, origins = credentials_of(name, likely, table, folder, catalogue, environment)
     table.end(
         f"{', '.join(_BROKER_KEYS)}, and a credential as <name>_env or <name>_file, such as api_key_env",
         (*_BROKER_KEYS, *(f"{name}_{kind}" for name in CREDENTIALS for kind in ("env", "file"))),
@@ -212,9 +218,12 @@ def _broker(
         )
     except ConfigError as error:
         for problem in error.problems:
-            key = problem.key.removeprefix(f"brokers.{name}.")
+            key, expected = problem.key.removeprefix(f"brokers.{name}."), problem.expected
+            option, colon, text = expected.partition(": ")
+            if key == "ccxt" and colon and option in values["ccxt"]:  # what is wrong with one of them
+                key, expected = key_path(key, option), text
             if key != "exchange":  # that one was named above, in better words
-                table.wrong("" if key == "name" else key, problem.expected)
+                table.wrong("" if key == "name" else key, expected)
         return None
 
 
@@ -253,9 +262,3 @@ def _range(table: TomlTable, key: str, default: tuple[float, float] | None) -> t
 
 def _finite(number: float) -> float | None:
     return None if number == math.inf else number
-
-
-def _unknown_exchange(exchange: str, known: frozenset[str]) -> str:
-    near = difflib.get_close_matches(exchange.lower(), sorted(known), n=3)
-    hint = f"; did you mean {', '.join(near)}?" if near else ""
-    return f"ccxt knows no exchange {exchange!r}{hint}"

@@ -6,12 +6,12 @@ with the default, so that one run names every mistake there is.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
-from brokerwatch.config.toml_lines import TomlLines
+from brokerwatch.config.suggestions import did_you_mean, nearest
+from brokerwatch.config.toml_lines import TomlLines, key_path
 from brokerwatch.errors import Problem
 
 _NO_LINES: Final = TomlLines("")
@@ -23,7 +23,7 @@ class TomlTable:
 
     Args:
         where: the file.
-        path: the table's place in it, such as `brokers.kraken-main`.
+        path: the table's place in it as `key_path` writes it, such as `brokers.kraken-main`.
         content: what tomllib made of it.
         problems: the list that mistakes are added to.
         lines: where each key of the file stands.
@@ -44,11 +44,14 @@ class TomlTable:
         self._left = dict(content)
 
     def wrong(self, key: str, expected: str) -> None:
-        """Note a mistake: at which key, and what was expected there."""
-        self.problems.append(Problem(self.where, self._full(key), expected))
+        """Note a mistake.
 
-    def _full(self, key: str) -> str:
-        return f"{self._path}.{key}".strip(".")
+        Args:
+            key: where, as `key_path` writes it; empty: the table itself.
+            expected: what was expected there.
+        """
+        path = f"{self._path}.{key}".strip(".")
+        self.problems.append(Problem(self.where, path, expected, self.lines.nearest(path)))
 
     def take(self, key: str) -> Any:
         """Whatever stands at `key`; None when nothing does."""
@@ -133,6 +136,14 @@ class TomlTable:
         self.wrong(key, f"expected a table, not {typed(value)}")
         return {}
 
+    def texts_by_name(self, key: str) -> dict[str, str]:
+        """A table inside this one whose values are texts."""
+        found = self.table(key)
+        for name, value in found.items():
+            if not isinstance(value, str):
+                self.wrong(key_path(key, name), f"expected text, not {typed(value)}")
+        return {name: str(value) for name, value in found.items()}
+
     def matching(self, pattern: str) -> list[tuple[str, Any]]:
         """Every key of this form, with its value."""
         keys = [key for key in self._left if re.fullmatch(pattern, key)]
@@ -147,11 +158,8 @@ class TomlTable:
         """
         possible = tuple(keys) or tuple(known.split(", "))
         for key in self._left:
-            line = self.lines.line_of(self._full(key))
-            at = f" in line {line}" if line else ""
-            near = difflib.get_close_matches(key.lower(), possible, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            self.wrong(key, f"unknown key{at}; {hint}known are: {known}")
+            hint = did_you_mean(nearest(key, possible))
+            self.wrong(key_path(key), f"unknown key{hint or ';'} known are: {known}")
 
 
 def typed(value: object) -> str:

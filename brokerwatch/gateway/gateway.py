@@ -23,6 +23,7 @@ import ccxt.async_support as ccxt
 
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
+from brokerwatch.config.suggestions import unknown_exchange
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.exchanges.order_traits import LISTED_WITH_KEY
 from brokerwatch.exchanges.rate_limit import STAND_IN, Budget
@@ -105,7 +106,7 @@ class Gateway:
         Raises ConfigError.
         """
         if spec.exchange not in Catalogue.exchanges():
-            expected = f"expected a ccxt id; ccxt knows no {spec.exchange!r}"
+            expected = f"expected a ccxt id; {unknown_exchange(spec.exchange, Catalogue.exchanges())}"
             raise ConfigError((Problem("", f"brokers.{spec.name}.exchange", expected),))
         for name in Catalogue.required_credentials(spec.exchange):
             if name not in spec.credentials and CCXT_NAMES.get(name, name) not in spec.ccxt:

@@ -125,7 +125,9 @@ def problem(found: Problem) -> Line:
         (todo for word, todo in _MENDING if word in found.expected),
         f"correct it in {found.where or 'the configuration'}",
     )
-    return fail("configuration", found.key or "file", found.expected.removesuffix(f"; {advice}"), advice)
+    line = f"line {found.line}: " if found.line else ""
+    evidence = line + found.expected.removesuffix(f"; {advice}")
+    return fail("configuration", found.key or "file", evidence, advice)
 
 
 # --- a broker -------------------------------------------------------------------------------------

@@ -88,11 +88,13 @@ def test_a_bad_file_ends_with_status_2_and_one_line_for_each_mistake(tmp_path: P
     assert done.status == 2
     assert done.out == ""
     lines = done.err.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 6
     for key, expected in (
         ("wat", "unknown key"),
         ("cluster.health_endpoint", "can be reached from other machines"),
         ("brokers.k.exchange", "did you mean kraken"),
+        ("brokers.k.api_key_env", "expected the api_key of kraken"),
+        ("brokers.k.secret_env", "expected the secret of kraken"),
         ("brokers.k.poll_interval_s", "above 0"),
     ):
         (line,) = [line for line in lines if line.startswith(f"brokerwatch: bad.toml: {key}: ")]

@@ -20,6 +20,7 @@ import time
 import tomllib
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -360,7 +361,9 @@ def test_mistakes_in_the_options_and_in_the_script_are_all_named_at_once(tmp_pat
     )
     assert done.status == 2
     assert len(done.err.splitlines()) == 3
-    assert all(word in done.err for word in ("--fault: ", "--balance: ", "bad.toml: scene #1.fault: "))
+    assert all(
+        word in done.err for word in ("--fault: ", "--balance: ", "bad.toml: scene #1.fault: line 2: ")
+    )
 
 
 def test_beside_an_exchange_that_is_not_simulated_the_other_mistakes_are_named_too(tmp_path: Path) -> None:
@@ -424,13 +427,14 @@ def test_the_command_line_does_not_load_the_simulators_to_explain_itself(tmp_pat
 def script_of(
     folder: Path, text: str, exchange: SimulatedExchange | None = None, *more: str
 ) -> tuple[Iterator[Scene], list[str]]:
-    """The scenes of a script, and its mistakes without the file's name."""
+    """The scenes of a script, and its mistakes without the file and the line."""
     path = folder / "story.toml"
     path.write_text(text)
     kraken = SimulatedKraken() if exchange is None else exchange
     problems: list[Problem] = []
     scenes = read_script(path, kraken, [kraken.credentials["api_key"], *more], problems)
-    return scenes, [str(problem).removeprefix(f"{path}: ") for problem in problems]
+    assert all(problem.where == str(path) for problem in problems)
+    return scenes, [str(replace(problem, where="", line=0)) for problem in problems]
 
 
 def test_every_key_of_a_scene_is_read(tmp_path: Path) -> None:
@@ -488,14 +492,14 @@ def test_what_a_scene_leaves_out_it_leaves_alone_and_it_has_a_sentence(tmp_path:
         ("scene = [1]", "scene: expected at least one [[scene]] table"),
         ("scene = []", "scene: expected at least one [[scene]] table"),
         ("[scene]\nfault = 'hang'", "scene: expected at least one [[scene]] table"),
-        ("[[scene]]\nmend = true\n[other]", "other: unknown key in line 3; known are: repeat and [[scene]]"),
+        ("[[scene]]\nmend = true\n[other]", "other: unknown key; known are: repeat and [[scene]]"),
         ("[[scene]]", "scene #1.fault: expected something to happen: a fault, mend = true, or a balance"),
         ("repeat = 1\n[[scene]]\nmend = true", "repeat: expected true or false, not a number (1)"),
         (
             "repeat = true\n[[scene]]\nmend = true",
             "repeat: expected an after_s above 0 in one of the scenes, or it would never rest",
         ),
-        ("[[scene]]\nmend = true\nwat = 1", "scene #1.wat: unknown key in line 3; known are: after_s, "),
+        ("[[scene]]\nmend = true\nwat = 1", "scene #1.wat: unknown key; known are: after_s, "),
         ("[[scene]]\nmend = true\nafter_s = -1", "scene #1.after_s: expected a number of seconds, 0 or"),
         ("[[scene]]\nmend = true\nafter_s = inf", "scene #1.after_s: expected a number of seconds, 0 or"),
         ("[[scene]]\nmend = true\nafter_s = nan", "scene #1.after_s: expected a number of seconds, 0 or"),
@@ -525,7 +529,7 @@ def test_what_a_scene_leaves_out_it_leaves_alone_and_it_has_a_sentence(tmp_path:
         ),
         (
             "[[scene]]\nbalance = { USD = '-4' }",
-            "scene #1.balance: USD: expected an amount of 0 or more, not -4",
+            "scene #1.balance.USD: expected an amount of 0 or more, not -4",
         ),
         (
             "[[scene]]\nbalance = { USD = ['1'] }",
@@ -533,7 +537,7 @@ def test_what_a_scene_leaves_out_it_leaves_alone_and_it_has_a_sentence(tmp_path:
         ),
         (
             "[[scene]]\nbalance = { USD = 'NaN' }",
-            "scene #1.balance: USD: 'NaN' is not a finite decimal string",
+            "scene #1.balance.USD: 'NaN' is not a finite decimal string",
         ),
         ("[[scene]]\nmend = true\n[[scene]]\nsays = 1\nmend = true", "scene #2.says: expected text, not"),
         ("[[scene", "is not TOML: "),
@@ -553,6 +557,16 @@ def test_all_mistakes_of_a_script_are_named(tmp_path: Path) -> None:
     assert [problem.partition(": ")[0] for problem in problems] == [
         "wat", "scene #1.fault", "scene #1.times", "scene #2.after_s", "scene #2.x",
     ]  # fmt: skip
+
+
+def test_a_mistake_in_a_script_names_its_line_also_where_the_scenes_are_one_list(tmp_path: Path) -> None:
+    path = tmp_path / "story.toml"
+    path.write_text('repeat = false\nscene = [\n  { mend = true },\n  { falt = "hang", mend = true },\n]\n')
+    problems: list[Problem] = []
+    read_script(path, SimulatedKraken(), ["k"], problems)
+    [problem] = problems
+    assert (problem.key, problem.line) == ("scene #2.falt", 4)
+    assert "did you mean fault?" in str(problem)
 
 
 def test_a_path_with_an_id_in_it_may_be_named_whole_or_as_a_pattern(tmp_path: Path) -> None:

@@ -376,8 +376,8 @@ BROKER_VALUES: Final = {
         "these are in USD and EUR, and adding them up would be wrong by the exchange rate",
     ),
     "no currency": ("cash_currencies = []", "expected at least one currency"),
-    "a label that is no text": ("labels = { a = 1 }", "expected texts as values"),
     "an unknown policy": ('policy = "paranoid"', "expected simple or guarded, not 'paranoid'"),
+    "a policy that is nearly right": ('policy = "Gaurded"', "not 'Gaurded'; did you mean guarded?"),
     "a proof that ends before the next poll": ("max_proof_age_s = 18", "more than 18 s"),
     "a proof that ends before a quiet poll": (
         "max_proof_age_s = 30\nquiet_poll_interval_s = 60",
@@ -431,7 +431,7 @@ WRONG: Final = {
     "an unknown key at the top": (
         "wat = 1\n" + SMALLEST,
         "wat",
-        "unknown key in line 1; known are: version, cluster, brokers",
+        "unknown key; known are: version, cluster, brokers",
     ),
     "no version": ('[brokers.k]\nexchange = "kraken"\n', "version", "expected version = 1"),
     "another version": ('version = 2\n[brokers.k]\nexchange = "kraken"\n', "version", "expected version = 1"),
@@ -493,6 +493,16 @@ WRONG: Final = {
         "brokers.k.ccxt.apiKey",
         "secrets do not belong in this file",
     ),
+    "a label that is no text": (
+        SMALLEST + "labels = { a = 1 }\n",
+        "brokers.k.labels.a",
+        "expected text, not a number (1)",
+    ),
+    "a proxy that is passed over": (
+        SMALLEST + '[brokers.k.ccxt]\nhttp_Proxy = "http://127.0.0.1:1"\n',
+        "brokers.k.ccxt.http_Proxy",
+        "ccxt passes over this one",
+    ),
     "an option of ccxt that prints secrets": (
         SMALLEST + "ccxt = { verbose = true }\n",
         "brokers.k.ccxt.verbose",
@@ -501,7 +511,7 @@ WRONG: Final = {
     "a bad name": (
         'version = 1\n[brokers."Kraken Main"]\nexchange = "kraken"\n'
         'api_key_env = "K_API_KEY"\nsecret_env = "K_API_SECRET"\n',
-        "brokers.Kraken Main",
+        'brokers."Kraken Main"',
         "expected 1 to 48 of a-z, 0-9, - and _, beginning with a letter or a digit, not 'Kraken Main'",
     ),
     "an unknown rule": (
@@ -613,12 +623,142 @@ def test_an_unknown_key_is_named_with_its_line_wherever_it_stands(mistakes: Mist
         "[brokers.k.rules]\nauth_probes_s = [\n  1,\n\n  60,\n]\nwindow_fetch = 3\n"
         "[brokers.k.rule]\n[cluster]\nstatus.interval = 1\n"
     )
-    found = {problem.key: problem.expected.partition(" known are")[0] for problem in mistakes(text)}
-    assert found["clustre"] == "unknown key in line 3; did you mean cluster?"
-    assert found["brokers.k.polici"] == "unknown key in line 10; did you mean policy?"
-    assert found["brokers.k.rules.window_fetch"] == "unknown key in line 17; did you mean window_fetches?"
-    assert found["brokers.k.rule"] == "unknown key in line 18; did you mean rules?"
-    assert found["cluster.status"].startswith("unknown key in line 20")
+    found = {
+        problem.key: (problem.line, problem.expected.partition(" known are")[0]) for problem in mistakes(text)
+    }
+    assert found["clustre"] == (3, "unknown key; did you mean cluster?")
+    assert found["brokers.k.polici"] == (10, "unknown key; did you mean policy?")
+    assert found["brokers.k.rules.window_fetch"] == (17, "unknown key; did you mean window_fetches?")
+    assert found["brokers.k.rule"] == (18, "unknown key; did you mean rules?")
+    assert found["cluster.status"][0] == 20
+
+
+@pytest.mark.usefixtures("secret_files")
+@pytest.mark.parametrize(("text", "key", "expected"), WRONG.values(), ids=WRONG)
+def test_each_mistake_names_the_line_of_its_key_or_of_the_table_that_lacks_it(
+    mistakes: Mistakes, text: str, key: str, expected: str
+) -> None:
+    del expected
+    rows = ["", "# a comment", "", *text.splitlines()]
+    (problem,) = mistakes("\n".join(rows))
+    if not key:
+        assert "is not TOML" in problem.expected, "tomllib names the line of that itself"
+        return
+    *parents, last = [part.strip('"') for part in key.split(".")]
+    line = rows[problem.line - 1] if problem.line else ""
+    own = [row for row in rows if re.search(rf"(?<![A-Za-z_-]){re.escape(last)}\"?\s*[=\]]", row)]
+    if own:
+        assert line == own[-1]
+        assert f": {key}: line {problem.line}: " in str(problem)
+    elif parents:
+        assert line.startswith("[")
+        assert parents[-1] in line
+    else:
+        assert not problem.line, "the file as a whole lacks it"
+
+
+MANY_LINES: Final = """version = 1
+[brokers]
+k.exchange = "kraken"
+k."policy" = "simpel"
+k.labels = { desk = 1, "a b" = '''
+x''', "c.d" = 2 }
+k.cash_currencies = [
+  "USD",  # and
+  "EUR",
+]
+'k'.rules = { window_share = 3, backoff_s = [
+  1,
+] }
+[brokers . k . "ccxt"]
+"verbose" = true
+[brokers."b.c".rules]
+final_auth = 1
+[[brokers.d]]
+x = 1
+"""
+
+
+def test_the_line_is_right_in_inline_tables_lists_and_quoted_keys(mistakes: Mistakes) -> None:
+    assert {problem.key: problem.line for problem in mistakes(MANY_LINES)} == {
+        "brokers.k.policy": 4,
+        "brokers.k.labels.desk": 5,
+        'brokers.k.labels."c.d"': 6,
+        "brokers.k.cash_currencies": 7,
+        "brokers.k.rules.window_share": 11,
+        "brokers.k.rules.backoff_s": 11,
+        "brokers.k.ccxt.verbose": 15,
+        'brokers."b.c"': 16,
+        'brokers."b.c".exchange': 16,
+        'brokers."b.c".rules.final_auth': 17,
+        "brokers.d": 18,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("[clusters]\n", "cluster"),
+        ("[broker.k]\n", "brokers"),
+        ('[cluster]\nhealth_end_point = "x"\n', "health_endpoint"),
+        (SMALLEST + "Trading = true\n", "trading"),
+        (SMALLEST + "cash_currency = ['USD']\n", "cash_currencies"),
+        (SMALLEST + 'api_key_evn = "K"\n', "api_key_env"),
+        (SMALLEST + 'apiKeyEnv = "K"\n', "api_key_env"),
+        (SMALLEST + 'wallet_adress_file = "K"\n', "wallet_address_file"),
+        (SMALLEST + "[brokers.k.rules]\nmax_age = 60\n", "max_age_s"),
+        (SMALLEST + "rules = { final_auht = true }\n", "final_auth"),
+        (SMALLEST + 'policy = "gaurded"\n', "guarded"),
+        (SMALLEST + 'policy = " SIMPLE"\n', "simple"),
+        ('[brokers.k]\nexchange = "Kraken"\n', "kraken"),
+        ('[brokers.k]\nexchange = "hyper-liquid"\n', "hyperliquid"),
+    ],
+)
+def test_what_was_meant_is_asked_at_every_level(mistakes: Mistakes, text: str, meant: str) -> None:
+    asked = [each for each in mistakes(text) if f"did you mean {meant}" in each.expected]
+    assert len(asked) == 1
+    assert asked[0].line
+
+
+def test_an_exchange_that_ccxt_renamed_is_found_by_its_old_id(tmp_path: Path) -> None:
+    path = tmp_path / "old.toml"
+    path.write_text('version = 1\n[brokers.k]\nexchange = "huobi"\n')
+    with pytest.raises(ConfigError, match=r"'huobi'; did you mean htx\?"):
+        load(path, Catalogue(), environment=ENVIRONMENT)
+
+
+@pytest.mark.usefixtures("secret_files")
+def test_two_mistakes_of_any_kinds_are_named_in_one_run(mistakes: Mistakes) -> None:
+    of_broker = {key_of(line): line for line, _ in BROKER_VALUES.values()}
+    of_rules = {key: line for line, key, _ in reversed(RULE_RANGES) if key == key_of(line)}
+    of_cluster = {key_of(line): line for line, _ in CLUSTER_VALUES.values()}
+    for key, line in of_broker.items():
+        for other, beside in of_broker.items():
+            if other > key and not {key, other} <= {"secret", "secret_env", "secret_file"}:
+                found = {problem.key for problem in mistakes(f"{SMALLEST}{line}\n{beside}\n")}
+                assert found >= {f"brokers.k.{key}", f"brokers.k.{other}"}
+        for table, others in (("cluster", of_cluster), ("brokers.k.rules", of_rules)):
+            for other, beside in others.items():
+                found = {problem.key for problem in mistakes(f"{SMALLEST}{line}\n[{table}]\n{beside}\n")}
+                assert found >= {f"brokers.k.{key}", f"{table}.{other}"}
+
+
+def test_a_file_that_others_may_write_has_its_mistakes_named_too(tmp_path: Path) -> None:
+    path = tmp_path / "open.toml"
+    path.write_text(SMALLEST + "wat = 1\n")
+    path.chmod(0o666)
+    with pytest.raises(ConfigError) as raised:
+        load(path, Known(), environment=ENVIRONMENT)
+    assert [problem.key for problem in raised.value.problems] == ["", "brokers.k.wat"]
+
+
+def test_the_credentials_of_the_exchange_that_was_meant_are_asked_for(mistakes: Mistakes) -> None:
+    found = {each.key for each in mistakes('version = 1\n[brokers.o]\nexchange = "okxx"\n')}
+    assert found == {f"brokers.o.{key}" for key in ("exchange", "api_key_env", "secret_env", "password_env")}
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(loaded: Loader) -> None:
+    assert [spec.name for spec in loaded("\ufeff" + SMALLEST).brokers] == ["k"]
 
 
 @pytest.mark.parametrize(
@@ -881,7 +1021,7 @@ def test_each_mistake_is_one_line_whatever_stands_in_the_file(mistakes: Mistakes
 
 @pytest.mark.parametrize("name", ["Kraken", "KRAKEN", "OKX", "cionbase"])
 def test_a_name_that_is_nearly_right_gets_a_hint(mistakes: Mistakes, name: str) -> None:
-    (problem,) = mistakes(f'version = 1\n[brokers.k]\nexchange = "{name}"\n')
+    problem, *_ = mistakes(f'version = 1\n[brokers.k]\nexchange = "{name}"\n')
     assert "did you mean" in problem.expected
 
 
