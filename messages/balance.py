@@ -119,20 +119,21 @@ amount."""
 class Holding(msgspec.Struct, frozen=True, kw_only=True):
     """What an account holds of one currency. All amounts are in units of that currency.
 
-    Exchanges differ in which of the first three amounts they state; the others are computed
-    (`brokerwatch.exchanges.balances`). A part that is neither stated nor proven by the others is unknown:
-    None, and never zero. It counts in no cash, sizes no entry, and is no base for an exit.
+    Exchanges differ in which of the first three amounts they state: some state one of them alone. An amount
+    that two others leave is computed (`brokerwatch.exchanges.balances`). A part that is neither stated nor
+    proven by the others is unknown: None, and never zero. It counts in no cash, sizes no entry, and is no
+    base for an exit. `known` names the parts that are known.
 
     Raises:
-        ValueError: an amount is no Decimal, or the wire cannot carry it.
+        ValueError: an amount is no Decimal, or the wire cannot carry it; or none of the three is known.
     """
 
     free: Decimal | None
     """The part that can be spent now; None when it is unknown."""
     used: Decimal | None
     """The part that open orders and other obligations hold; None when it is unknown."""
-    total: Decimal
-    """The whole, as the exchange states it. Not always `free + used`."""
+    total: Decimal | None
+    """The whole, as the exchange states it, which is not always `free + used`; None when it is unknown."""
     staked: Decimal = NOTHING
     """The part of `used` that is staked or bonded. No order can spend it."""
     earning: Decimal = NOTHING
@@ -142,8 +143,8 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     as last known. None when the newest answer states it."""
 
     def __post_init__(self) -> None:
-        if self.total is None:  # pyright: ignore[reportUnnecessaryComparison] - callers err
-            raise ValueError("the total of a holding must be known")
+        if self.total is None and self.free is None and self.used is None:
+            raise ValueError("free, used or the total of a holding must be known")
         for number in (self.free, self.used, self.total, self.staked, self.earning):
             if number is NOTHING or number is None:
                 continue
@@ -151,6 +152,19 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"an amount must be a Decimal, not {type(number).__name__}")  # noqa: TRY004 - as above
             if _AMOUNT.match(format(number, "f")) is None:
                 raise ValueError(f"not an amount that the wire can carry: {number}")
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Which of `free`, `used` and `total` are known; at least one is."""
+        parts = (("free", self.free), ("used", self.used), ("total", self.total))
+        return tuple(name for name, number in parts if number is not None)
+
+    @property
+    def least_total(self) -> Decimal:
+        """The total; where it is unknown, the parts of it that are known."""
+        if self.total is not None:
+            return self.total
+        return total(part for part in (self.free, self.used) if part is not None)
 
 
 def _checked(holdings: Mapping[str, Holding]) -> Mapping[str, Holding]:

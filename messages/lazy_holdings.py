@@ -56,12 +56,13 @@ def holding_data(held: Holding) -> HoldingData:
     return HoldingData(
         free="0" if held.free is None else amount_text(held.free),
         used="0" if held.used is None else amount_text(held.used),
-        total=amount_text(held.total),
+        total=amount_text(held.least_total),
         staked=amount_text(held.staked) if held.staked else "0",
         earning=amount_text(held.earning) if held.earning else "0",
         free_unknown=held.free is None,
         used_unknown=held.used is None,
         unstated_since_us=held.unstated_since_us,
+        total_unknown=held.total is None,
     )
 
 
@@ -69,7 +70,7 @@ def holding(data: HoldingData) -> Holding:
     return Holding(
         free=None if data.free_unknown else amount(data.free),
         used=None if data.used_unknown else amount(data.used),
-        total=amount(data.total),
+        total=None if data.total_unknown else amount(data.total),
         staked=amount(data.staked),
         earning=amount(data.earning),
         unstated_since_us=data.unstated_since_us,

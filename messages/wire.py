@@ -24,8 +24,8 @@ MAX_CLOSED_MS: Final = 86_400_000
 class HoldingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A holding on the wire: amounts as text. The parts are there only when they are not zero.
 
-    An amount that is unknown is written as zero beside its mark. So a receiver that does not know the
-    marks spends nothing of it.
+    What is free or used and unknown is written as zero beside its mark. So a receiver that does not know the
+    marks spends nothing of it. A total that is unknown is written as what of it is known.
     """
 
     free: Annotated[str, Meta(pattern=AMOUNT_PATTERN)]
@@ -36,6 +36,11 @@ class HoldingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     free_unknown: bool = False
     used_unknown: bool = False
     unstated_since_us: Annotated[int, Meta(ge=0)] | None = None
+    total_unknown: bool = False
+
+    def __post_init__(self) -> None:
+        if self.total_unknown and self.free_unknown and self.used_unknown:
+            raise ValueError("a holding of which no amount is known")
 
 
 class CapabilityData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from brokerwatch.cli.text import age, cash, clock_time, parts, trouble
+from brokerwatch.cli.text import age, cash, clock_time, parts, plain_detail, trouble
 from brokerwatch.log import escaped
 from brokerwatch.messages import HealthState, Reading
 
@@ -89,9 +89,15 @@ def screenful(readings: Iterable[Reading], *, caption: str, width: int, height: 
 
 
 def _notes(rows: Iterable[Reading], width: int, room: int) -> Iterator[Text]:
-    """A line for each account that is not available, and for each cash that is a sum."""
+    """A line for each account that is not available, for each cash that is unknown, and for each that is a
+    sum."""
     rows = tuple(rows)
     lines = [(trouble(one, width - 1), "red") for one in rows if not one.available]
+    lines += [
+        (f"{one.broker}: cash unknown, not zero: {plain_detail(one.detail)}", "yellow")
+        for one in rows
+        if one.available and one.cash is None and one.as_of is not None and one.detail
+    ]
     lines += [(f"{one.broker}: {cash(one)} is {parts(one)}", "dim") for one in rows if parts(one)]
     shown = lines if len(lines) <= room else lines[: room - 1]
     for line, style in shown:

@@ -20,10 +20,17 @@ from brokerwatch.storage.records import OrderEvent, Transition
 
 
 def json_object(received: ReceivedReading) -> str:
-    """One reading as a JSON object: the wire's own map, with its publisher and its time beside it."""
+    """One reading as a JSON object: the wire's own map, with its publisher and its time beside it.
+
+    An amount that is unknown is null, where the wire has a number beside a mark for receivers of old.
+    """
     stamp = received.stamp
     fields = {"src": stamp.src, "epoch": stamp.epoch, "seq": stamp.seq, "ts_us": stamp.ts_us}
-    return json.dumps({**msgspec.to_builtins(received.reading.data()), **fields}, ensure_ascii=False)
+    shown: dict[str, Any] = msgspec.to_builtins(received.reading.data())
+    balance: dict[str, dict[str, object]] = shown["balance"] or {}
+    for held in balance.values():
+        held.update({part: None for part in ("free", "used", "total") if held.get(f"{part}_unknown")})
+    return json.dumps({**shown, **fields}, ensure_ascii=False)
 
 
 def history_object(line: Transition) -> str:

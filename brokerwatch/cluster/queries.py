@@ -20,6 +20,7 @@ from brokerwatch.exchanges.positions import held_positions
 from brokerwatch.exchanges.symbols import Products
 from brokerwatch.health.capabilities import DATA
 from brokerwatch.messages import Balance, Candle, FaultKind, Order, Position, Reading
+from brokerwatch.money import is_money
 
 if TYPE_CHECKING:
     from brokerwatch.gateway.gateway import Access
@@ -95,10 +96,13 @@ class Queries:
             reading = self._slot.reading
             kind = str(reading.fault or "")
             raise CouldNotAsk(f"{self._spec.name}: the balance was not read: {reading.detail}", kind)
-        if balance.unread:
+        unknown = balance.unread | {
+            code for code, held in balance.holdings.items() if held.total is None and not is_money(code)
+        }
+        if unknown:
             raise CouldNotAsk(
                 f"{self._spec.name}: the exchange does not state how much there is of "
-                f"{', '.join(sorted(balance.unread))}",
+                f"{', '.join(sorted(unknown))}",
                 str(FaultKind.BAD_RESPONSE),
             )
         held = held_positions(balance.holdings, products, self._spec.cash_currencies)

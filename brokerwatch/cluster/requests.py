@@ -37,6 +37,7 @@ from brokerwatch.exchanges.unified_balance import observed_balance
 from brokerwatch.gateway.lane_turn import refuse_inside
 from brokerwatch.gateway.loop import Loop
 from brokerwatch.messages import DetailedBalance, FaultKind, Reading, Side
+from brokerwatch.money import plain
 from brokerwatch.orders.ticket import Cut, Late, Ordering, Ticket, new_order_id
 
 if TYPE_CHECKING:
@@ -318,9 +319,15 @@ class Requests:
         if held is None:
             return Decimal(0)
         if held.free is None:
+            known = ", ".join(
+                f"{plain(number)} {word}"
+                for number, word in ((held.total, "in all"), (held.used, "held"))
+                if number is not None
+            )
             raise BalanceUnknown(
-                f"{self.spec.name}: its exchange does not state how much {currency} is free, "
-                f"so it is unknown, not zero ({reading.detail or 'no detail'})"
+                f"{self.spec.name}: its exchange does not state how much {currency} is free, so it is "
+                f"unknown, not zero, and no order can be sized by it; known: {known} "
+                f"({reading.detail or 'no detail'})"
             )
         return held.free
 

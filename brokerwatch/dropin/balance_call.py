@@ -126,7 +126,7 @@ def _leave_unproven_out(
     for code in unread:
         _set_none(structure, code, ("free", "used", "total"))
     for code, held in holdings.items():
-        parts = (("free", held.free), ("used", held.used))
+        parts = (("free", held.free), ("used", held.used), ("total", held.total))
         _set_none(structure, code, [part for part, amount in parts if amount is None])
 
 

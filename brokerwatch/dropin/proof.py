@@ -45,9 +45,10 @@ class Proof:
         for currency, held in self.seen.holdings.items() if self._profile.ccxt_adds_up else ():
             theirs = stated.get(currency)
             # ccxt may add what lies apart, such as the money of futures, which is taken out later.
-            most = total((held.total, *(one.total for one in self.seen.apart_of(currency))))
-            if theirs is None or not _between(float(theirs), float(held.total), float(most)):
-                raise UnprovenAnswer(f"ccxt reads {theirs} {currency}, and the exchange states {held.total}")
+            least = held.least_total
+            most = total((least, *(one.least_total for one in self.seen.apart_of(currency))))
+            if theirs is None or not _between(float(theirs), float(least), float(most)):
+                raise UnprovenAnswer(f"ccxt reads {theirs} {currency}, and the exchange states {least}")
 
     def take_apart_out(self, structure: dict[str, Any]) -> None:
         """Leave in ccxt's structure what can be spent, where the exchange states money that cannot."""

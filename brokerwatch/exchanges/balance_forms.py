@@ -117,6 +117,7 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
         "bitget": _one_of(
             _rows("*", "coin", "available", "frozen locked"),
             _owing("*", "coin", "transferable", "", "totalAmount"),
+            _owing("*", "coin", total="totalAmount"),  # as it is documented
             _owing("*", "marginCoin", "maxTransferOut", "", "accountEquity"),
             _owing("data.assets.*", "coin", "available", "locked", "equity"),
             _owing("data.assets.*", "coin", "available", "locked", "balance"),
@@ -225,6 +226,7 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
             _rows("*", "currency", "free", "", "total"),
             _owing("*", "currency", "avail_balance", "", "equity"),
         ),
+        "dydx": _one_of(_owing("", ITSELF, "freeCollateral", always="USDC")),
         "extended": _one_of(_rows("*", "asset", "availableToWithdraw", "", "balance")),
         "fmfwio": _HITBTC,
         "foxbit": _one_of(

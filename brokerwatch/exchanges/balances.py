@@ -96,7 +96,7 @@ def add(
     *,
     free: Decimal | None,
     used: Decimal | None,
-    total: Decimal,
+    total: Decimal | None,
     staked: Decimal = NOTHING,
     earning: Decimal = NOTHING,
 ) -> None:
@@ -106,7 +106,7 @@ def add(
     before = found.get(currency)
     if before is not None:
         free, used = known_total((before.free, free)), known_total((before.used, used))
-        total = summed((before.total, total))
+        total = known_total((before.total, total))
         staked, earning = summed((before.staked, staked)), summed((before.earning, earning))
     try:
         found[currency] = Holding(free=free, used=used, total=total, staked=staked, earning=earning)

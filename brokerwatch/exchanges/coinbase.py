@@ -328,7 +328,7 @@ def older_holdings(answer: Any, code: Callable[[str], str]) -> dict[str, Holding
         except ValueError as error:
             raise UnprovenAnswer(f"amount of {currency[:40]}: {error}") from error
         before = found.get(code(currency))
-        held = held if before is None else summed((before.total, held))
+        held = held if before is None else summed((before.least_total, held))
         found[code(currency)] = Holding(free=held, used=NOTHING, total=held)
     return found
 

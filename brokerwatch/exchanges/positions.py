@@ -36,7 +36,7 @@ def held_positions(
     quotes = tuple(cash)
     found: list[Position] = []
     for code, holding in holdings.items():
-        if holding.total <= 0 or is_money(code):
+        if holding.total is None or holding.total <= 0 or is_money(code):
             continue
         markets = (products.pair(code, quote) for quote in quotes)
         symbol = next((market.symbol for market in markets if market is not None), code)

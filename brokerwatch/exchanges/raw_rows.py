@@ -84,7 +84,7 @@ def proofs(forms: Forms, answer: object, code: Code, known: Iterable[str]) -> di
             raise UnprovenAnswer("a part of the balance is missing, or is no list")
         for row in rows:
             name = _always(row) or code(_named(row.name))
-            if name not in codes and forms.leaves_out:
+            if name not in codes and (forms.leaves_out or _is_used_alone(row)):
                 continue
             stated = _stated(row)
             if _is_sole(row) and len(rows) > 1:
@@ -102,6 +102,12 @@ def proofs(forms: Forms, answer: object, code: Code, known: Iterable[str]) -> di
 
 def _always(row: _Row) -> str:
     return row.form.always if isinstance(row.form, Rows) else ""
+
+
+def _is_used_alone(row: _Row) -> bool:
+    """Whether a row says what an account holds back of a currency, which it need not have."""
+    form = row.form
+    return isinstance(form, Rows) and bool(form.always) and not form.free and not form.total
 
 
 def _is_sole(row: _Row) -> bool:

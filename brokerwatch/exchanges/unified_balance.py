@@ -51,13 +51,11 @@ def stated(instance: Any, structure: object, code: Code, body: str = "") -> Fetc
         found = proofs(forms, raw, named_by(instance, code), total)
         # In a form that we do not know ccxt's totals stand, and what it takes for free proves nothing. A
         # zero may be ccxt's own, for what the exchange does not state.
-        somewhat = [code for code, amount in total.items() if amount is not None and number(amount, code)]
+        somewhat = [code for code, amount in total.items() if amount is None or number(amount, code)]
         proven = dict.fromkeys(somewhat, TOTAL_ALONE) if found is None else found
-    unread = frozenset(code for code, proof in proven.items() if total.get(code) is None or not proof.total)
-    read = {code: total[code] for code in total if code in proven and code not in unread}
-    if unread and not read:
-        raise UnprovenAnswer(f"no amount of {', '.join(sorted(unread))[:SHOWN]} can be read")
+    read = {code: total[code] for code in total if code in proven}
     holds = holdings({**balance, "total": read}, proven)
+    unread = frozenset(proven.keys() - holds.keys())
     if forms is not None and raw is not None:
         held = (one.total or one.free or one.used for one in holds.values())
         deny(forms, raw, beside, is_empty=not unread and not any(held))
@@ -81,8 +79,9 @@ def observed_balance(instance: Any, structure: object) -> FetchedBalance:
 def holdings(answer: object, proven: Mapping[str, Proof] = MappingProxyType({})) -> dict[str, Holding]:
     """The holdings in ccxt's own balance structure, for an exchange whose envelope we do not know.
 
-    ccxt gives an empty structure for many broken answers, so an empty one proves nothing here. What is free
-    is unknown where `proven` denies it, or ccxt does not give it.
+    ccxt gives an empty structure for many broken answers, so an empty one proves nothing here. An amount is
+    unknown where `proven` denies it, or ccxt does not give it. A currency of which all are unknown is left
+    out.
     """
     structure = mapping(answer, "the balance")
     total = mapping(structure.get("total"), "total")
@@ -93,26 +92,45 @@ def holdings(answer: object, proven: Mapping[str, Proof] = MappingProxyType({}))
     free, used = mapping(structure.get("free"), "free"), mapping(structure.get("used"), "used")
     found: dict[str, Holding] = {}
     for currency in total:
-        parts = {"free": free.get(currency), "used": used.get(currency), "total": total[currency]}
         proof = proven.get(currency, WHOLE)
-        knows_free = proof.free and parts["free"] is not None
-        knows_used = proof.used and (knows_free or parts["used"] is not None)
-        free_ = stated_amount(parts, "free", currency) if knows_free else None
-        used_ = stated_amount(parts, "used", currency, absent=NOTHING) if knows_used else None
-        whole = stated_amount(parts, "total", currency)
+        stated_parts = (("free", free, proof.free), ("used", used, proof.used), ("total", total, proof.total))
+        free_, used_, whole = (
+            _part(amounts, part, currency, proven=is_proven) for part, amounts, is_proven in stated_parts
+        )
         free_, used_ = _as_written(free_, proof.written[0]), _as_written(used_, proof.written[1])
         whole = whole if proof.written[2] is None else proof.written[2]
-        if free_ is not None and whole < NOTHING < free_:
-            raise UnprovenAnswer(f"{free_} {currency} are free of a total of {whole}")
-        both = known_total((free_, used_))
-        if proof.left and both is not None and _as_written(both, whole) is None:
-            used_ = None  # ccxt has left out a part of it
-        if free_ is not None and free_ < NOTHING < whole:
-            free_ = used_ = None  # they deny each other, and the total can be no part of what is free
+        if whole is not None:
+            free_, used_ = _within(whole, free_, used_, proof, currency)
+        elif proof.total:
+            whole = known_total((free_, used_))
         if used_ is not None and used_ < NOTHING:
             used_ = None
-        add(found, currency, free=free_, used=used_, total=whole)
+        if (free_, used_, whole) != (None, None, None):
+            add(found, currency, free=free_, used=used_, total=whole)
+    if not found:
+        raise UnprovenAnswer(f"no amount of {', '.join(sorted(total))[:SHOWN]} can be read")
     return found
+
+
+def _part(amounts: Mapping[str, Any], part: str, currency: str, *, proven: bool) -> Decimal | None:
+    value = amounts.get(currency)
+    return None if value is None or not proven else stated_amount({part: value}, part, currency)
+
+
+def _within(
+    whole: Decimal, free: Decimal | None, used: Decimal | None, proof: Proof, currency: str
+) -> tuple[Decimal | None, Decimal | None]:
+    """What is free and used of a total, as far as the three do not deny each other."""
+    if free is not None and whole < NOTHING < free:
+        raise UnprovenAnswer(f"{free} {currency} are free of a total of {whole}")
+    if free is not None and used is None and proof.used:
+        used = less(whole, free)
+    both = known_total((free, used))
+    if proof.left and both is not None and _as_written(both, whole) is None:
+        used = None  # ccxt has left out a part of it
+    if free is not None and free < NOTHING < whole:
+        return None, None  # they deny each other, and the total can be no part of what is free
+    return free, used
 
 
 _NEAR: Final = Decimal("1e-9")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -13,8 +13,7 @@ from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.proof import Proof
 from brokerwatch.health.state_machine import AVAILABLE, OWN_VETOES, PRECEDENCE, Health, Vetoes, verdict
 from brokerwatch.health.stated import confirming
-from brokerwatch.messages import Capability, HealthState, Reading, Reason, clipped
-from brokerwatch.messages.balance import amount_text
+from brokerwatch.messages import Capability, HealthState, Holding, Reading, Reason, clipped
 from brokerwatch.messages.trading import ClosedMarket
 from brokerwatch.money import is_money, unit
 
@@ -116,9 +115,14 @@ def _detail(spec: BrokerSpec, health: Health) -> str:
     unread = sorted(health.balance.unread - held_of.keys())
     if unread:
         notes.insert(0, f"how much there is of {', '.join(unread)} is unknown")
+    no_total = [code for code, held in held_of.items() if held.total is None and held.free is not None]
+    if no_total:
+        notes.insert(0, f"how much there is in all of {_known_parts(no_total, held_of)} is not stated")
     if unknown:
-        notes.insert(0, f"how much is free of {', '.join(unknown)} is unknown")
-    unstated = [f"{_grouped(held_of[code].total)} {code}" for code in sorted(doubted) if code in held_of]
+        notes.insert(0, f"how much is free of {_known_parts(unknown, held_of)} is unknown")
+    unstated = [
+        f"{_grouped(held_of[code].least_total)} {code}" for code in sorted(doubted) if code in held_of
+    ]
     if unstated:
         notes.insert(0, f"not stated any more, as last known: {', '.join(unstated)}")
     left_out = [
@@ -131,9 +135,20 @@ def _detail(spec: BrokerSpec, health: Health) -> str:
     return clipped("; ".join(notes))
 
 
+def _known_parts(codes: Iterable[str], holdings: Mapping[str, Holding]) -> str:
+    """Currencies, each with the parts of it that its exchange states: `USDC (9 in all)`."""
+    words = (("free", "free"), ("used", "held"), ("total", "in all"))
+    shown: list[str] = []
+    for code in codes:
+        parts = [(getattr(holdings[code], part), word) for part, word in words]
+        known = [f"{_grouped(number)} {word}" for number, word in parts if number is not None]
+        shown.append(f"{code} ({', '.join(known)})")
+    return ", ".join(shown)
+
+
 def _grouped(number: Decimal) -> str:
-    whole, point, fraction = amount_text(number).partition(".")
-    return f"{int(whole):,}{point}{fraction}".rstrip("0").rstrip(".") if point else f"{int(whole):,}"
+    shown = f"{number:,f}"
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
 def ttl_s(heartbeat_s: float) -> float:

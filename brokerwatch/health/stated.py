@@ -161,6 +161,7 @@ def judged(
         return doubts, outcome  # it does not replace the last known, and says nothing newer
     missing: dict[str, Absence] = {}
     kept: dict[str, Holding] = {}
+    forgotten = set[str]()  # of which only what was free or used was known, and that is not any more
     for code, known in _left_out(outcome, last):
         absence = _again(doubts.missing.get(code), outcome.as_of)
         if code in outcome.unread:
@@ -170,9 +171,12 @@ def judged(
             absence.steady() or _is_summed(code, outcome, last) or _is_taken(code, known, doubts, outcome)
         ):
             missing[code] = absence
-            kept[code] = _in_doubt(known, absence.since)
-    unread = set(outcome.unread)
-    for code in () if last is None else last.unread - outcome.unread - outcome.holdings.keys() - kept.keys():
+            if known.total is None:
+                forgotten.add(code)
+            else:
+                kept[code] = _in_doubt(known.total, known.staked, absence.since)
+    unread = {*outcome.unread, *forgotten}
+    for code in () if last is None else last.unread - unread - outcome.holdings.keys() - kept.keys():
         # It was there, nothing more is known of it, and now it is not even named.
         absence = _again(doubts.missing.get(code), outcome.as_of)
         if not absence.steady():
@@ -264,10 +268,8 @@ def _left_out(balance: Balance, last: Balance | None) -> Iterator[tuple[str, Hol
             yield code, known
 
 
-def _in_doubt(known: Holding, since: Instant) -> Holding:
-    return Holding(
-        free=None, used=None, total=known.total, staked=known.staked, unstated_since_us=since.wall_us
-    )
+def _in_doubt(total: Decimal, staked: Decimal, since: Instant) -> Holding:
+    return Holding(free=None, used=None, total=total, staked=staked, unstated_since_us=since.wall_us)
 
 
 def _is_summed(code: str, balance: Balance, last: Balance | None) -> bool:
@@ -279,7 +281,7 @@ def _is_summed(code: str, balance: Balance, last: Balance | None) -> bool:
 def _is_taken(code: str, known: Holding, doubts: Doubts, balance: Balance) -> bool:
     """Whether orders of ours took all of it before the answer was asked for."""
     fills = doubts.taken.get(code)
-    if fills is None or balance.as_of.up_s < fills.at.up_s:
+    if fills is None or balance.as_of.up_s < fills.at.up_s or known.total is None:
         return False
     rest = less(known.total, fills.amount)
     return rest <= 0 or rest < fills.step

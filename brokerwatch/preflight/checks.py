@@ -230,7 +230,7 @@ class Checks:
             counted = None
         try:
             holdings: tuple[str, ...] = tuple(
-                code for code, held in self._probe.detailed.holdings.items() if held.total > 0
+                code for code, held in self._probe.detailed.holdings.items() if held.least_total > 0
             )
             strange = {order.market for order in self._probe.orders if not order.listed}
         except (BrokerwatchError, NotDone):

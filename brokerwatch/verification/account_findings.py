@@ -154,8 +154,8 @@ def detailed(balance: DetailedBalance, simple: Decimal, cash: Collection[str], *
     `may_owe`: whether the account may hold less than nothing of a currency.
     """
     for code, held in balance.holdings.items():
-        if held.total < 0 and not may_owe:
-            return failed(f"{code}: less than nothing, {plain(held.total)}")
+        if held.least_total < 0 and not may_owe:
+            return failed(f"{code}: less than nothing, {plain(held.least_total)}")
         for part, what in ((held.used, "held"), (held.staked, "staked")):
             if part is not None and part < 0:
                 return failed(f"{code}: {plain(part)} is {what}, which cannot be")
@@ -173,7 +173,7 @@ def detailed(balance: DetailedBalance, simple: Decimal, cash: Collection[str], *
     apart = [
         code
         for code, held in balance.holdings.items()
-        if known_total((held.free, held.used)) not in (None, held.total)
+        if held.total is not None and known_total((held.free, held.used)) not in (None, held.total)
     ]
     shown = f"{len(balance.holdings)} currencies: {_holdings(balance.holdings)}"
     if not balance.holdings:
@@ -187,7 +187,7 @@ def detailed(balance: DetailedBalance, simple: Decimal, cash: Collection[str], *
         return warned(shown)
     if unknown:
         return warned(f"{shown}; how much is free of {', '.join(unknown)} is unknown")
-    owing = [code for code, held in balance.holdings.items() if (held.free or 0) < 0 or held.total < 0]
+    owing = [code for code, held in balance.holdings.items() if (held.free or 0) < 0 or held.least_total < 0]
     if owing:
         return warned(f"{shown}; less than nothing is there or free of {', '.join(sorted(owing))}")
     if apart:
@@ -196,8 +196,14 @@ def detailed(balance: DetailedBalance, simple: Decimal, cash: Collection[str], *
 
 
 def _holdings(holdings: Mapping[str, Holding]) -> str:
-    shown = [f"{plain(held.total)} {code}" for code, held in holdings.items()]
+    shown = [_stated(code, held) for code, held in holdings.items()]
     return ", ".join(shown[:6]) + (f" and {len(shown) - 6} more" if len(shown) > 6 else "")
+
+
+def _stated(code: str, held: Holding) -> str:
+    if held.total is not None:
+        return f"{plain(held.total)} {code}"
+    return f"{plain(held.free)} {code} free" if held.free is not None else f"{code} held by orders alone"
 
 
 def held(balance: DetailedBalance, orders: Sequence[OpenOrder]) -> Judgement:
@@ -252,18 +258,19 @@ def positions(
             return failed(f"{code} is money, and a position")
         if each.side != "long":
             return failed(f"{code} is held, which is long, and is a position that is {each.side}")
-        if code not in holdings or holdings[code].total <= 0:
+        if code not in holdings or holdings[code].least_total <= 0:
             return failed(f"a position of {plain(each.base_amount)} {code}, and none is held")
         coins[code] = each
     for code, holding in holdings.items():
-        if holding.total <= 0 or is_money(code) or code in cash:
+        if holding.total is None or holding.total <= 0 or is_money(code) or code in cash:
             continue
         if code not in coins:
             return failed(f"{plain(holding.total)} {code} is held, and is no position")
     for code, each in coins.items():
         if each.base_amount != holdings[code].total:
             return failed(
-                f"{code}: a position of {plain(each.base_amount)}, and {plain(holdings[code].total)} is held"
+                f"{code}: a position of {plain(each.base_amount)}, and "
+                f"{plain_or_unknown(holdings[code].total)} is held"
             )
     open_ = [each for each in found if each.kind != "spot"]
     statement = f"{len(coins)} coins held" + (f": {', '.join(sorted(coins))}" if coins else "")

@@ -66,7 +66,7 @@ def traces(before: Snapshot, after: Snapshot, product: Product, side: Side) -> T
 
 def _total(snapshot: Snapshot, code: str) -> Decimal:
     # What an answer does not name is not there: a coin that was sold whole is often left out.
-    return snapshot.holdings.get(code, _NOTHING).total
+    return snapshot.holdings.get(code, _NOTHING).least_total
 
 
 def _held(snapshot: Snapshot, code: str) -> Decimal | None:

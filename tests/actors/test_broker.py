@@ -278,7 +278,7 @@ def test_cash_that_is_not_stated_is_unknown_and_a_coin_that_is_not_stated_leaves
     with cluster_of(asked("a", till)) as cluster:
         broker = cluster.broker("a")
         assert broker.get_account_balance() == Decimal(5)
-        assert "how much is free of BTC is unknown" in broker.reading().detail
+        assert "how much is free of BTC (" in broker.reading().detail
         till.balance = {**coin, "USDT": Holding(free=None, used=None, total=Decimal(7))}
         with pytest.raises(BalanceUnknown, match="how much of its cash is free is unknown, not zero"):
             broker.get_account_balance()

@@ -142,6 +142,47 @@ def test_a_cash_that_is_a_sum_is_shown_with_its_parts() -> None:
     assert text.parts(heard(Decimal(5)).reading) == "", "one currency is its own part"
 
 
+def partly_stated() -> ReceivedReading:
+    """An account whose exchange states a total, and what is free of another currency."""
+    clock = ManualClock()
+    held = {
+        "USD": Holding(free=None, used=None, total=Decimal("1234.5")),
+        "USDC": Holding(free=Decimal(7), used=None, total=None),
+    }
+    health = Health.begin(clock.now()).seen(Balance(holdings=held, as_of=clock.now()), clock.now())
+    reading = evidence(BrokerSpec("a"), "", health, clock.now(), clock, 1.0)
+    return ReceivedReading(reading, heard(None).stamp)
+
+
+def test_an_amount_that_is_unknown_is_null_in_json_and_never_a_zero() -> None:
+    shown = json.loads(text.json_object(partly_stated()))
+    assert shown["cash"] is None
+    assert shown["balance"] == {
+        "USD": {
+            "free": None,
+            "used": None,
+            "total": "1234.5",
+            "free_unknown": True,
+            "used_unknown": True,
+        },
+        "USDC": {"free": "7", "used": None, "total": None, "used_unknown": True, "total_unknown": True},
+    }
+
+
+@pytest.mark.parametrize("width", [100, 130])
+def test_the_screen_says_which_part_of_an_unknown_cash_is_known(width: int) -> None:
+    reading = partly_stated().reading
+    console = Console(width=width, file=io.StringIO())
+    console.print(screenful([reading], caption="c", width=width, height=24))
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    assert "a: cash unknown, not zero: how much is free of USD (1,234.5 in all) is unknown" in file.getvalue()
+    assert "0.00" not in file.getvalue()
+    line = text.change_line(partly_stated())
+    assert "cash unknown" in line
+    assert "1,234.5 in all" in line
+
+
 def test_more_notes_than_lines_are_counted() -> None:
     readings = [lost(heard(Decimal(1), name=f"a{number:02}").reading) for number in range(30)]
     lines = drawn(*readings, width=80, height=24)

@@ -66,7 +66,7 @@ def test_kraken_codes_go_through_the_table_of_ccxt_and_not_by_stripping_letters(
     found = kraken_adapter.holdings(
         {"error": [], "result": result}, cast("Any", ccxt.kraken()).safe_currency_code
     )
-    assert {code: int(one.total) for code, one in found.items()} == {
+    assert {code: int(one.least_total) for code, one in found.items()} == {
         common: number for number, common in enumerate(codes.values())
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -24,17 +25,37 @@ def test_an_empty_structure_of_ccxt_proves_nothing() -> None:
         unified_balance.holdings({"free": {}, "used": {}, "total": {}})
 
 
-def test_a_currency_without_a_total_proves_nothing_and_without_a_free_amount_it_is_unknown() -> None:
-    structure: dict[str, Any] = {**UNIFIED, "total": {**UNIFIED["total"], "BTC": None}}
-    with pytest.raises(UnprovenAnswer, match="BTC has no total"):
-        unified_balance.holdings(structure)
-    structure = {**UNIFIED, "free": {**UNIFIED["free"], "BTC": None}}
-    assert unified_balance.holdings(structure)["BTC"].free is None
-    of_no_table = SimpleNamespace(id="unknown", options={})
-    structure = {**UNIFIED, "total": {**UNIFIED["total"], "BTC": None}}
-    found = stated(of_no_table, structure, str)
+def without(*parts: str) -> dict[str, Any]:
+    """ccxt's structure, in which these parts of BTC are not given."""
+    return {**UNIFIED, **{part: {**UNIFIED[part], "BTC": None} for part in parts}}
+
+
+def test_a_currency_of_which_no_part_is_given_is_unread_and_takes_no_other_away() -> None:
+    found = stated(SimpleNamespace(id="unknown", options={}), without("free", "used", "total"), str)
     assert found.unread == {"BTC"}
     assert set(found.holdings) == {"USD"}
+    nothing: dict[str, Any] = {part: {"USD": None} for part in ("free", "used", "total")}
+    with pytest.raises(UnprovenAnswer, match="no amount of USD can be read"):
+        unified_balance.holdings(nothing)
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        (("used", "total"), ("1", None, None)),
+        (("free", "total"), (None, "0", None)),
+        (("free", "used"), (None, None, "1")),
+        (("total",), ("1", "0", "1")),
+        (("used",), ("1", "0", "1")),
+        (("free",), (None, "0", "1")),
+    ],
+)
+def test_a_part_that_is_not_given_is_unknown_unless_the_two_others_leave_it(
+    missing: tuple[str, ...], expected: tuple[str | None, ...]
+) -> None:
+    found = unified_balance.holdings(without(*missing))["BTC"]
+    amounts = tuple(None if each is None else Decimal(each) for each in expected)
+    assert (found.free, found.used, found.total) == amounts
 
 
 def test_a_zero_in_an_answer_of_a_form_that_is_not_known_may_be_ccxts_own_and_is_not_stated() -> None:

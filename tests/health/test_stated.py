@@ -235,6 +235,23 @@ def test_what_was_never_read_is_unknown_until_it_is_stated_or_steadily_not_named
     assert account.doubts == NO_DOUBTS
 
 
+def test_a_currency_of_which_only_what_was_free_is_known_is_unread_when_it_is_not_stated_any_more() -> None:
+    account = known(BTC="2")
+    free = Holding(free=Decimal(9), used=None, total=None)
+    both = answer(5.0, BTC="2")
+    account.read(msgspec.structs.replace(both, holdings={**both.holdings, "USD": free}))
+    for seconds in (10.0, 25.0):
+        account.read(answer(seconds, BTC="2"))
+        assert account.last is not None
+        assert account.of("USD") is None
+        assert account.last.unread == {"USD"}
+        assert account.last.cash(["USD"]) is None
+    account.read(answer(41.0, BTC="2"))
+    assert account.last is not None
+    assert account.last.unread == frozenset()
+    assert account.last.cash(["USD"]) == 0
+
+
 # What explains it -------------------------------------------------------------------------------
 
 

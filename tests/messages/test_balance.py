@@ -169,8 +169,9 @@ def test_an_amount_that_is_unknown_makes_a_sum_unknown_and_no_smaller() -> None:
     assert balance.cash(("USD", "USDT")) is None
     assert balance.held(("USD",)) == Decimal(0)
     assert balance.held(("USD", "USDT")) is None
-    with pytest.raises(ValueError, match="the total of a holding must be known"):
-        Holding(free=None, used=None, total=None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    assert unknown.known == ("total",)
+    with pytest.raises(ValueError, match="free, used or the total of a holding must be known"):
+        Holding(free=None, used=None, total=None)
 
 
 def test_what_is_held_counts_orders_and_not_what_is_staked() -> None:

@@ -536,7 +536,7 @@ def test_the_exported_schema_has_the_keys_of_the_protocol_and_no_others() -> Non
     assert tuple(properties(RosterData, "part", "parts")) == ("readings", "part", "parts")
     assert tuple(words(example(MessageType.ROSTER))["data"]) == ("readings",), "a roster in one part"
     parts = ("free", "used", "total")
-    added = ("staked", "earning", "free_unknown", "used_unknown", "unstated_since_us")
+    added = ("staked", "earning", "free_unknown", "used_unknown", "unstated_since_us", "total_unknown")
     assert tuple(properties(HoldingData, *added)) == parts + added
     for kind in MessageType:
         assert tuple(words(example(kind))) == ENVELOPE_KEYS

@@ -27,8 +27,9 @@ from brokerwatch.messages import (
 )
 from brokerwatch.messages.codec import decode, encode, words
 from brokerwatch.messages.health import MAX_DETAIL
+from brokerwatch.messages.lazy_holdings import holding
 from brokerwatch.messages.trading import ClosedMarket
-from brokerwatch.messages.wire import MAX_CLOSED, ReadingData
+from brokerwatch.messages.wire import MAX_CLOSED, HoldingData, ReadingData
 from tests.support import strategies as our
 from tests.support.wire_examples import NOW, example, reading, stamp
 
@@ -155,6 +156,8 @@ def test_an_amount_that_is_unknown_is_told_and_a_receiver_of_old_spends_nothing_
         "A": Holding(free=None, used=None, total=Decimal(3)),
         "B": Holding(free=None, used=Decimal(1), total=Decimal(3)),
         "C": Holding(free=Decimal(2), used=Decimal(1), total=Decimal(3)),
+        "D": Holding(free=Decimal(2), used=None, total=None),
+        "E": Holding(free=None, used=Decimal(1), total=None),
     }
     data = reading(balance=held, cash=None).data()
     sent = words(Envelope(type=MessageType.READING, stamp=stamp(), data=data))["data"]["balance"]
@@ -167,6 +170,20 @@ def test_an_amount_that_is_unknown_is_told_and_a_receiver_of_old_spends_nothing_
     }
     assert sent["B"] == {"free": "0", "used": "1", "total": "3", "free_unknown": True}
     assert sent["C"] == {"free": "2", "used": "1", "total": "3"}
+    assert sent["D"] == {
+        "free": "2",
+        "used": "0",
+        "total": "2",
+        "used_unknown": True,
+        "total_unknown": True,
+    }, "what is known of the total is no more than the total"
+    assert sent["E"] == {
+        "free": "0",
+        "used": "1",
+        "total": "1",
+        "free_unknown": True,
+        "total_unknown": True,
+    }
 
     class OfOld(msgspec.Struct):
         """What a receiver of an earlier version reads of a holding."""
@@ -176,11 +193,24 @@ def test_an_amount_that_is_unknown_is_told_and_a_receiver_of_old_spends_nothing_
         total: str
 
     of_old = msgspec.convert(sent, dict[str, OfOld])
-    assert [one.free for one in of_old.values()] == ["0", "0", "2"]
+    assert [one.free for one in of_old.values()] == ["0", "0", "2", "2", "0"]
     for balance in (decode(encode(Envelope(type=MessageType.READING, stamp=stamp(), data=data))).data, data):
         assert isinstance(balance, ReadingData)
         got = Reading.received(balance, clock=ManualClock(), sent_up_s=1_000.0, valid_until_s=1e9)
         assert got.balance == held
+
+
+def test_what_an_earlier_version_sends_is_read_as_known() -> None:
+    sent = {"free": "2", "used": "1", "total": "3"}
+    assert holding(msgspec.convert(sent, HoldingData)) == Holding(
+        free=Decimal(2), used=Decimal(1), total=Decimal(3)
+    )
+
+
+def test_a_holding_of_which_no_amount_is_known_is_no_message() -> None:
+    marks = {"free_unknown": True, "used_unknown": True, "total_unknown": True}
+    with pytest.raises(msgspec.ValidationError, match="no amount is known"):
+        msgspec.convert({"free": "0", "used": "0", "total": "0", **marks}, HoldingData)
 
 
 def test_an_unknown_balance_is_null_on_the_wire_and_never_zero() -> None:
