@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation
 from typing import Self
+
+from brokerwatch.simulator.amounts import EXACT
+from brokerwatch.simulator.placed_order import PlacedOrder
 
 BalanceSpec = Mapping[str, tuple[str, str]]
 """Currency (as ccxt names it) to free and held amount, both decimal strings."""
 
 PERMISSIONS = frozenset({"query", "trade", "withdraw"})
 """What a key may be allowed. Each exchange has its own words for them."""
-
-# The default context would round a sum to 28 digits; token amounts with 18 decimals exceed that.
-EXACT = Context(prec=100)
 
 HOLDS = ("told", "zero", "missing")
 """How an answer may state the held part of a balance: as it is, as zero, or not at all."""
@@ -39,33 +39,6 @@ class Row:
     free: str | None
     held: str | None
     total: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedOrder:
-    """An order that an exchange took. Amounts are exact; `quote_amount` is base times price."""
-
-    id: str
-    client_id: str
-    """The client's own, empty where none was sent."""
-    symbol: str
-    """As ccxt writes it: BTC/USD."""
-    side: str
-    """`buy` or `sell`."""
-    base_amount: Decimal
-    quote_amount: Decimal
-    price: Decimal
-    size: Decimal
-    """What was asked for: in the quote currency if `in_quote`, else in the base currency."""
-    in_quote: bool
-    placed_s: float
-    """By the exchange's own clock, seconds since 1970."""
-    state: str = "filled"
-    """`filled`, `open` or `canceled`."""
-    reference: str = ""
-    """Kraken's userref; empty where none was sent."""
-    kind: str = "market"
-    """`market`, or `limit` for one that was placed by hand; its `price` is then its limit."""
 
 
 @dataclass(slots=True)

@@ -16,14 +16,15 @@ from brokerwatch.simulator.account import Account, BalanceSpec, Row, without_mis
 from brokerwatch.simulator.candles import CandleSpan
 from brokerwatch.simulator.coinbase_orders import (
     BROKERAGE,
+    MAKER_FEE,
     QUOTE_MINIMUM,
+    TAKER_FEE,
     UNKNOWN_PRODUCT,
     CoinbaseOrders,
     error,
-    iso,
-    product_id,
     product_in_path,
 )
+from brokerwatch.simulator.coinbase_rows import iso, product_id
 from brokerwatch.simulator.exchange import Call, Json, PublicHandler
 from brokerwatch.simulator.faults import Answer, Refused, html_answer, json_answer
 from brokerwatch.simulator.markets import ASSETS, FIAT, Market
@@ -188,6 +189,7 @@ class SimulatedCoinbase(CoinbaseOrders):
             "products": self._products,
             "products/{product_id}": self._one_product,
             "products/{product_id}/ticker": self._ticker,
+            "product_book": self._product_book,
             "products/{product_id}/candles": self._candles_page,
         }
 
@@ -248,6 +250,19 @@ class SimulatedCoinbase(CoinbaseOrders):
             "ask": "",
         }
         return {"trades": [trade], "best_bid": bid, "best_ask": ask}
+
+    def _product_book(self, call: Call) -> Json:
+        named, limit = call.query.get("product_id", ""), call.query.get("limit", "100")
+        market = next((market for market in self.traded() if product_id(market) == named), None)
+        if market is None:
+            raise Refused(UNKNOWN_PRODUCT)
+        if not limit.isdigit():
+            raise Refused(error("INVALID_ARGUMENT", "limit is not valid", 400))
+        bids, asks = (
+            [{"price": price, "size": amount} for price, amount in side]
+            for side in self.order_book(market, int(limit))
+        )
+        return {"pricebook": {"product_id": named, "bids": bids, "asks": asks, "time": self._iso()}}
 
     def _candles_page(self, call: Call) -> Json:
         market = product_in_path(call)
@@ -342,7 +357,7 @@ _EXCHANGE_RATES: Json = {"currency": "USD", "rates": {"USD": "1", "EUR": "0.92",
 _SUMMARY: Json = {
     "total_volume": 0,
     "total_fees": 0,
-    "fee_tier": {"pricing_tier": "Intro 1", "taker_fee_rate": "0.012", "maker_fee_rate": "0.006"},
+    "fee_tier": {"pricing_tier": "Intro 1", "taker_fee_rate": TAKER_FEE, "maker_fee_rate": MAKER_FEE},
     "margin_rate": None,
     "has_promo_fee": False,
 }

@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar, cast
 from urllib.parse import parse_qs, urlsplit
 
-from brokerwatch.simulator.account import Account, PlacedOrder
+from brokerwatch.simulator.account import Account
+from brokerwatch.simulator.coinbase_rows import (
+    CONFIGURATIONS,
+    STATUSES,
+    configuration,
+    fill_rows,
+    order_row,
+    product_id,
+    status_of,
+)
 from brokerwatch.simulator.exchange import Call, Json, PrivateHandler, SimulatedExchange
 from brokerwatch.simulator.faults import Answer, Refused, json_answer
 from brokerwatch.simulator.markets import MARKETS, Market, market_of
+from brokerwatch.simulator.order_book import Fees
+from brokerwatch.simulator.placed_order import GTC, GTD
 from brokerwatch.simulator.routes import Route
 from brokerwatch.simulator.trading import (
     Flaw,
     Limits,
     Unplaceable,
     Wish,
-    cancel,
     id_field,
     json_body,
     positive_amount,
@@ -33,9 +43,12 @@ from brokerwatch.simulator.trading import (
 BROKERAGE = "/api/v3/brokerage/"
 QUOTE_MINIMUM = "1"
 MOST_ORDERS = 100
+MAKER_FEE, TAKER_FEE = "0.006", "0.012"
+
+_FIRST, _LAST = "1970-01-01T00:00:00Z", "9999-01-01T00:00:00Z"
 
 _BY_ID = {f"{market.base}-{market.quote}": market for market in MARKETS}
-_STATUSES = {"open": "OPEN", "filled": "FILLED", "canceled": "CANCELLED"}
+_TIMES = {name: time for time, name in CONFIGURATIONS.items()}
 
 
 def error(code: str, message: str, status: int, **headers: str) -> Answer:
@@ -44,16 +57,6 @@ def error(code: str, message: str, status: int, **headers: str) -> Answer:
 
 
 UNKNOWN_PRODUCT = error("NOT_FOUND", "valid product_id is required", 404)
-
-
-def iso(moment_s: float) -> str:
-    """A moment as Coinbase writes it."""
-    return f"{datetime.fromtimestamp(moment_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def product_id(market: Market) -> str:
-    """Coinbase's id of a market: BTC-USD."""
-    return f"{market.base}-{market.quote}"
 
 
 def product_in_path(call: Call) -> Market:
@@ -71,6 +74,8 @@ class CoinbaseOrders(SimulatedExchange):
     """
 
     places_repeated_ids = False
+    # Of the lowest volume, as the answer of transaction_summary says it; in the quote currency.
+    fees = Fees(Decimal(MAKER_FEE), Decimal(TAKER_FEE), in_size=True)
 
     needs: ClassVar[Mapping[Route, str]] = {
         ("POST", BROKERAGE + "orders"): "trade",
@@ -85,6 +90,7 @@ class CoinbaseOrders(SimulatedExchange):
             ("POST", BROKERAGE + "orders/preview"): self._preview_order,
             ("POST", BROKERAGE + "orders/batch_cancel"): self._cancel_orders,
             ("GET", BROKERAGE + "orders/historical/batch"): self._list_orders,
+            ("GET", BROKERAGE + "orders/historical/fills"): self._list_fills,
             ("GET", BROKERAGE + "orders/historical/{order_id}"): self._get_order,
         }
 
@@ -104,7 +110,7 @@ class CoinbaseOrders(SimulatedExchange):
         client_id = asked.get("client_order_id")
         if not isinstance(client_id, str) or not client_id:
             raise Refused(error("INVALID_ARGUMENT", "client_order_id is required", 400))
-        wish = _wish(asked, client_id)
+        wish = self._wish(asked, client_id)
         order = None if self.places_repeated_ids else with_client_id(account, client_id)
         if order is None:
             try:
@@ -120,23 +126,24 @@ class CoinbaseOrders(SimulatedExchange):
         answer = {
             "success": True,
             "success_response": taken,
-            "order_configuration": _configuration(order),
+            "order_configuration": configuration(order),
         }
         return self.with_warning(answer, fault)
 
     def _preview_order(self, call: Call, account: Account, fault: str) -> Json:
-        wish = _wish(_body(call), "")
-        price = self._prices[wish.market.symbol]
+        wish = self._wish(_body(call), "")
+        price = self._prices[wish.market.symbol] if wish.limit is None else wish.limit
         flaws: list[str] = []
-        base = wish.size / price if wish.in_quote else wish.size
+        base, fee = wish.size / price if wish.in_quote else wish.size, Decimal()
         try:
-            base = self.place_dry(account, wish).base_amount
+            order = self.place_dry(account, wish)
+            base, fee = order.base_amount, order.fee
         except Unplaceable as refused:
             flaws = [_preview_reason(refused)]
         bid, ask = self.best(wish.market)
         answer = {
             "order_total": f"{base * price:f}",
-            "commission_total": "0",
+            "commission_total": f"{fee:f}",
             "errs": flaws,
             "warning": [],
             "quote_size": f"{base * price:f}",
@@ -153,6 +160,34 @@ class CoinbaseOrders(SimulatedExchange):
         }
         return self.with_warning(answer, fault)
 
+    def _wish(self, asked: Mapping[str, object], client_id: str) -> Wish:
+        """The order in a body; Refused with 400 for what cannot be one."""
+        market = _BY_ID.get(str(asked.get("product_id")))
+        side = {"BUY": "buy", "SELL": "sell"}.get(str(asked.get("side")))
+        if market is None or side is None:
+            named = "product_id" if market is None else "side"
+            raise Refused(error("INVALID_ARGUMENT", f"valid {named} is required", 400))
+        given = asked.get("order_configuration")
+        kinds = cast("dict[str, object]", given) if isinstance(given, dict) else {}
+        kind, values = next(iter(kinds.items()), ("", None))
+        # The simulated exchange has no orders with a trigger.
+        if not isinstance(values, dict) or len(kinds) != 1 or kind not in ("market_market_ioc", *_TIMES):
+            raise Refused(error("INVALID_ARGUMENT", "order_configuration is not supported", 400))
+        sizes = cast("dict[str, object]", values)
+        if kind == "market_market_ioc":
+            return Wish(market, side, *_market_size(sizes, side), client_id)
+        size, limit = positive_amount(sizes.get("base_size")), positive_amount(sizes.get("limit_price"))
+        post_only = sizes.get("post_only", False)
+        if size is None or limit is None or not isinstance(post_only, bool):
+            raise Refused(error("INVALID_ARGUMENT", "a valid base_size and limit_price are required", 400))
+        expires_s = None
+        if kind == CONFIGURATIONS[GTD]:
+            expires_s = _moment_s(str(sizes.get("end_time")), "end_time")
+            if expires_s <= self.now_s():
+                raise Refused(error("INVALID_ARGUMENT", "end_time is not in the future", 400))
+        post_only = post_only and kind in (CONFIGURATIONS[GTC], CONFIGURATIONS[GTD])
+        return Wish(market, side, size, False, client_id, "", limit, _TIMES[kind], post_only, expires_s)
+
     def _cancel_orders(self, call: Call, account: Account, fault: str) -> Json:
         wanted = _body(call).get("order_ids")
         results: list[Json] = []
@@ -160,23 +195,24 @@ class CoinbaseOrders(SimulatedExchange):
             order = account.orders.get(str(each))
             known = order is not None and order.state == "open"
             if order is not None and known:
-                cancel(account, order)
+                self.cancel(account, order)
             reason = "UNKNOWN_CANCEL_FAILURE_REASON" if known else "UNKNOWN_CANCEL_ORDER"
             results.append({"success": known, "failure_reason": reason, "order_id": str(each)})
         return self.with_warning({"results": results}, fault)
 
     def _list_orders(self, call: Call, account: Account, fault: str) -> Json:
         query = parse_qs(urlsplit(call.target).query)
-        statuses = query.get("order_status", list(_STATUSES.values()))
+        statuses = query.get("order_status", list(STATUSES))
         products = [*query.get("product_ids", []), *query.get("product_id", [])]
-        since_s = _moment_s(query.get("start_date", ["1970-01-01T00:00:00Z"])[0])
+        since_s = _moment_s(query.get("start_date", [_FIRST])[0], "start_date")
+        until_s = _moment_s(query.get("end_date", [_LAST])[0], "end_date")
         limit, cursor = query.get("limit", [str(MOST_ORDERS)])[0], query.get("cursor", [""])[0]
         found = [
             order
             for order in reversed(account.orders.values())
-            if _STATUSES[order.state] in statuses
+            if status_of(order) in statuses
             and (not products or product_id(market_of(order.symbol)) in products)
-            and int(order.placed_s) >= since_s  # as it writes them, in seconds
+            and since_s <= int(order.placed_s) <= until_s  # as it writes them, in seconds
         ]
         ids = ["", *(order.id for order in found)]
         if not limit.isdigit() or int(limit) == 0 or cursor not in ids:
@@ -184,25 +220,47 @@ class CoinbaseOrders(SimulatedExchange):
         start = ids.index(cursor)
         shown, rest = found[start : start + int(limit)], found[start + int(limit) :]
         page: Json = {
-            "orders": [_row(order) for order in shown],
+            "orders": [order_row(order) for order in shown],
             "sequence": "0",
             "has_next": bool(rest),
             "cursor": shown[-1].id if rest else "",
         }
         return self.with_warning(page, fault)
 
+    def _list_fills(self, call: Call, account: Account, fault: str) -> Json:
+        query = parse_qs(urlsplit(call.target).query)
+        products = [*query.get("product_ids", []), *query.get("product_id", [])]
+        order_ids = [*query.get("order_ids", []), *query.get("order_id", [])]
+        since_s = _moment_s(query.get("start_sequence_timestamp", [_FIRST])[0], "start_sequence_timestamp")
+        until_s = _moment_s(query.get("end_sequence_timestamp", [_LAST])[0], "end_sequence_timestamp")
+        found = [
+            row
+            for order in reversed(account.orders.values())
+            for row in fill_rows(order)
+            if (not products or row["product_id"] in products)
+            and (not order_ids or order.id in order_ids)
+            and since_s <= _moment_s(str(row["trade_time"]), "") <= until_s
+        ]
+        found.sort(key=lambda row: str(row["trade_time"]), reverse=True)
+        limit, cursor = query.get("limit", [str(MOST_ORDERS)])[0], query.get("cursor", ["0"])[0] or "0"
+        if not limit.isdigit() or int(limit) == 0 or not cursor.isdigit():
+            raise Refused(error("INVALID_ARGUMENT", "limit or cursor is not valid", 400))
+        end = int(cursor) + int(limit)
+        more = str(end) if end < len(found) else ""
+        return self.with_warning({"fills": found[int(cursor) : end], "cursor": more}, fault)
+
     def _get_order(self, call: Call, account: Account, fault: str) -> Json:
         order = account.orders.get(call.parts["order_id"])
         if order is None:
             raise Refused(error("NOT_FOUND", "order with this orderID was not found", 404))
-        return self.with_warning({"order": _row(order)}, fault)
+        return self.with_warning({"order": order_row(order)}, fault)
 
 
-def _moment_s(text: str) -> float:
+def _moment_s(text: str, name: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
-        raise Refused(error("INVALID_ARGUMENT", "start_date is not valid", 400)) from None
+        raise Refused(error("INVALID_ARGUMENT", f"{name} is not valid", 400)) from None
 
 
 def _body(call: Call) -> Mapping[str, object]:
@@ -212,29 +270,14 @@ def _body(call: Call) -> Mapping[str, object]:
     return cast("dict[str, object]", value)
 
 
-def _wish(asked: Mapping[str, object], client_id: str) -> Wish:
-    """The market order in a body; Refused with 400 for what cannot be one."""
-    market = _BY_ID.get(str(asked.get("product_id")))
-    side = {"BUY": "buy", "SELL": "sell"}.get(str(asked.get("side")))
-    if market is None or side is None:
-        named = "product_id" if market is None else "side"
-        raise Refused(error("INVALID_ARGUMENT", f"valid {named} is required", 400))
-    configuration = asked.get("order_configuration")
-    kinds = cast("dict[str, object]", configuration) if isinstance(configuration, dict) else {}
-    sizes = kinds.get("market_market_ioc")
-    # The simulated exchange has no book in which another order could rest.
-    if not isinstance(sizes, dict) or len(kinds) != 1:
-        raise Refused(error("INVALID_ARGUMENT", "order_configuration is not supported", 400))
-    given = {
-        name: value
-        for name, value in cast("dict[str, object]", sizes).items()
-        if name in ("quote_size", "base_size")
-    }
+def _market_size(sizes: Mapping[str, object], side: str) -> tuple[Decimal, bool]:
+    """The size of a market order, and whether it is in the quote currency."""
+    given = {name: value for name, value in sizes.items() if name in ("quote_size", "base_size")}
     size = positive_amount(next(iter(given.values()), None))
     in_quote = "quote_size" in given
     if size is None or len(given) != 1 or (in_quote and side == "sell"):
         raise Refused(error("INVALID_ARGUMENT", "one valid size is required, a base_size to sell", 400))
-    return Wish(market, side, size, in_quote, client_id)
+    return size, in_quote
 
 
 def _preview_reason(refused: Unplaceable) -> str:
@@ -246,6 +289,10 @@ def _preview_reason(refused: Unplaceable) -> str:
             return f"PREVIEW_INVALID_{'QUOTE_' if in_quote else ''}SIZE_PRECISION"
         case Flaw.BASE_MINIMUM | Flaw.QUOTE_MINIMUM:
             return f"PREVIEW_INVALID_{'QUOTE' if in_quote else 'BASE'}_SIZE_TOO_SMALL"
+        case Flaw.PRICE_PRECISION:
+            return "PREVIEW_INVALID_PRICE_PRECISION"
+        case Flaw.WOULD_TAKE:
+            return "PREVIEW_INVALID_LIMIT_PRICE_POST_ONLY"
         case Flaw.CLOSED:
             # The documentation has a word of its own for this only where an order is placed.
             return "UNKNOWN_PREVIEW_FAILURE_REASON"
@@ -253,7 +300,11 @@ def _preview_reason(refused: Unplaceable) -> str:
 
 def _failure(refused: Unplaceable, configuration: object) -> Json:
     poor = refused.flaw is Flaw.FUNDS
-    words = {Flaw.FUNDS: "INSUFFICIENT_FUND", Flaw.CLOSED: "ORDER_ENTRY_DISABLED"}
+    words = {
+        Flaw.FUNDS: "INSUFFICIENT_FUND",
+        Flaw.CLOSED: "ORDER_ENTRY_DISABLED",
+        Flaw.WOULD_TAKE: "INVALID_LIMIT_PRICE_POST_ONLY",
+    }
     return {
         "success": False,
         "error_response": {
@@ -263,47 +314,4 @@ def _failure(refused: Unplaceable, configuration: object) -> Json:
             "preview_failure_reason": _preview_reason(refused),
         },
         "order_configuration": configuration,
-    }
-
-
-def _configuration(order: PlacedOrder) -> Json:
-    if order.kind == "limit":
-        limit = market_of(order.symbol).price_text(order.price)
-        sizes = {"base_size": f"{order.size:f}", "limit_price": limit, "post_only": False}
-        return {"limit_limit_gtc": sizes}
-    return {"market_market_ioc": {"quote_size" if order.in_quote else "base_size": f"{order.size:f}"}}
-
-
-def _row(order: PlacedOrder) -> Json:
-    market = market_of(order.symbol)
-    done = order.state == "filled"
-    value = f"{order.quote_amount if done else 0:f}"
-    return {
-        "order_id": order.id,
-        "product_id": product_id(market),
-        "user_id": "11111111-1111-1111-1111-111111111111",
-        "order_configuration": _configuration(order),
-        "side": order.side.upper(),
-        "client_order_id": order.client_id,
-        "status": _STATUSES[order.state],
-        "time_in_force": "IMMEDIATE_OR_CANCEL" if order.kind == "market" else "GOOD_UNTIL_CANCELLED",
-        "created_time": iso(order.placed_s),
-        "completion_percentage": "100" if done else "0",
-        "filled_size": f"{order.base_amount if done else 0:f}",
-        "average_filled_price": f"{order.price if done else 0:f}",
-        "fee": "",
-        "number_of_fills": "1" if done else "0",
-        "filled_value": value,
-        "pending_cancel": False,
-        "size_in_quote": order.in_quote,
-        "total_fees": "0",
-        "size_inclusive_of_fees": order.in_quote,
-        "total_value_after_fees": value,
-        "trigger_status": "INVALID_ORDER_TYPE",
-        "order_type": order.kind.upper(),
-        "reject_reason": "REJECT_REASON_UNSPECIFIED",
-        "settled": done,
-        "product_type": "SPOT",
-        "reject_message": "",
-        "cancel_message": "",
     }

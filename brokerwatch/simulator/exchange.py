@@ -27,7 +27,7 @@ from brokerwatch.simulator.faults import (
     cut_in_half,
     json_answer,
 )
-from brokerwatch.simulator.ledger import Ledger
+from brokerwatch.simulator.order_desk import OrderDesk
 from brokerwatch.simulator.routes import Route, find_route
 from brokerwatch.simulator.trouble import NO_TROUBLE, Scope, Setting, Trouble
 
@@ -55,14 +55,15 @@ PublicHandler = Callable[[Call], Json]
 PrivateHandler = Callable[[Call, Account, str], Json]
 
 
-class SimulatedExchange(Ledger):
+class SimulatedExchange(OrderDesk):
     """One exchange with one account to begin with. Use a subclass, inside `serve`.
 
     `clock_skew_s` is how far the exchange's own clock is ahead of this machine's, in seconds, and
     `candle_lag_s` how far its newest candle is behind that clock. With `fills_at_once` set to False an
-    order stays open until `fill_open_orders`. With `executes_dry_runs` a dry run places a real order, while
-    its answer is that of a dry run; OKX has none. `key_ip` are the addresses that keys are bound to, with
-    commas, as Kraken and OKX tell them ("": to none); nothing is refused by it.
+    order stays open until `fill_open_orders`, whatever the price does. With `charges_fees` each fill costs
+    what the exchange documents; otherwise none costs anything. With `executes_dry_runs` a dry run places a
+    real order, while its answer is that of a dry run; OKX has none. `key_ip` are the addresses that keys are
+    bound to, with commas, as Kraken and OKX tell them ("": to none); nothing is refused by it.
     """
 
     # The exchange's own words for what it refuses, by fault name. The real checks answer with them too.
@@ -271,6 +272,7 @@ class SimulatedExchange(Ledger):
         key = self.key_of(call)
         account = self._accounts.get(key) if key is not None else None
         self.verify(call, account)
+        self.expire_orders()
         if account is None:
             raise Refused(self.refusals["bad_key"])
         needed = self.needs.get((call.method, found.pattern), "query")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import formatdate
-from typing import ClassVar
+from typing import ClassVar, cast
 from urllib.parse import parse_qs
 
 from brokerwatch.simulator.account import Account, BalanceSpec, without_missing
@@ -34,7 +34,7 @@ from brokerwatch.simulator.kraken_pairs import (
 )
 from brokerwatch.simulator.markets import Market
 from brokerwatch.simulator.routes import Route
-from brokerwatch.simulator.trading import Limits
+from brokerwatch.simulator.trading import Limits, json_body
 
 MAX_NONCE = 2**64 - 1
 # https://docs.kraken.com/api/docs/rest-api/get-ohlc-data
@@ -59,7 +59,7 @@ class _Counter:
 
 
 class SimulatedKraken(KrakenOrders):
-    """Kraken's spot REST API as far as a balance watcher that can trade at the market needs it.
+    """Kraken's spot REST API as far as a bot that trades at the market or with a limit needs it.
 
     `call_limit` is how high a key's call counter may rise, and `call_decay_per_s` by how much it sinks;
     None, the default, counts nothing. (15 and 0.33 are what the Starter tier has.)
@@ -90,6 +90,8 @@ class SimulatedKraken(KrakenOrders):
         ("POST", PRIVATE + "GetApiKeyInfo"): "",
         ("POST", PRIVATE + "AddOrder"): "trade",
         ("POST", PRIVATE + "CancelOrder"): "trade",
+        ("POST", PRIVATE + "CancelOrderBatch"): "trade",
+        ("POST", PRIVATE + "CancelAll"): "trade",
         ("POST", PRIVATE + "WithdrawInfo"): "withdraw",
     }
 
@@ -108,6 +110,7 @@ class SimulatedKraken(KrakenOrders):
             ("GET", "/0/public/AssetPairs"): self._asset_pairs,
             ("GET", "/0/public/Ticker"): self._ticker,
             ("GET", "/0/public/OHLC"): self._ohlc,
+            ("GET", "/0/public/Depth"): self._depth,
         }
         self.private_routes = {
             ("POST", PRIVATE + "GetApiKeyInfo"): self._key_info,
@@ -120,8 +123,8 @@ class SimulatedKraken(KrakenOrders):
     def set_status(self, status: str) -> None:
         """What SystemStatus says from now on: `online`, `maintenance`, `cancel_only` or `post_only`.
 
-        In both modes a market order is refused. In maintenance every private call is. ValueError for
-        another word.
+        In cancel_only mode every order is refused, in post_only mode each one that is not post-only. In
+        maintenance every private call is. ValueError for another word.
         """
         # https://docs.kraken.com/api/docs/rest-api/get-system-status
         if status not in STATUSES:
@@ -173,7 +176,10 @@ class SimulatedKraken(KrakenOrders):
         if self.now_s() < self._locked_until_s.get(account.api_key, 0.0):
             raise Refused(self.refusals["locked_out"])
         body = call.body.decode(errors="replace")
-        nonce = parse_qs(body).get("nonce", [""])[0]
+        # CancelOrderBatch is JSON; everything else is a form.
+        fields = json_body(call.body) if body.startswith("{") else None
+        in_json = str(cast("dict[str, object]", fields).get("nonce", "")) if isinstance(fields, dict) else ""
+        nonce = in_json or parse_qs(body).get("nonce", [""])[0]
         if not (nonce.isascii() and nonce.isdigit() and len(nonce) <= len(str(MAX_NONCE))):
             raise Refused(self.refusals["bad_nonce"])
         digest = hashlib.sha256(nonce.encode() + call.body).digest()
@@ -284,6 +290,16 @@ class SimulatedKraken(KrakenOrders):
             "h": [last, last],
             "o": last,
         }
+
+    def _depth(self, call: Call) -> Json:
+        market, count = self._pair(call.query.get("pair", "")), call.query.get("count", "100")
+        if not count.isdigit():
+            raise Refused(error("EGeneral:Invalid arguments:count"))
+        now_s = int(self.now_s())
+        bids, asks = (
+            [[price, amount, now_s] for price, amount in side] for side in self.order_book(market, int(count))
+        )
+        return result({PAIR_IDS[market.symbol]: {"asks": asks, "bids": bids}})
 
     def _ohlc(self, call: Call) -> Json:
         market = self._pair(call.query.get("pair", ""))

@@ -3,29 +3,35 @@
 A client's own id (cl_ord_id) is taken only while an order with it is open. A market order is done at
 once, so to send the same id twice buys twice: who is not sure must look before sending again.
 https://docs.kraken.com/api/docs/guides/spot-clordid
+
+Limit orders are good till cancelled, for a time, or for what fills at once (IOC, FOK). A post-only one that
+would fill at once is refused. https://docs.kraken.com/api/docs/rest-api/add-order
 """
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar
+from decimal import Decimal
+from typing import ClassVar, cast
 from urllib.parse import parse_qsl
 
-from brokerwatch.simulator.account import Account, PlacedOrder
+from brokerwatch.simulator.account import Account
 from brokerwatch.simulator.exchange import Call, Json, PrivateHandler, SimulatedExchange
 from brokerwatch.simulator.faults import Answer, Refused, json_answer
-from brokerwatch.simulator.kraken_pairs import find_pair, pair_alt_name
-from brokerwatch.simulator.markets import market_of
+from brokerwatch.simulator.kraken_pairs import COST_DECIMALS, MAKER_FEE, TAKER_FEE, find_pair, pair_alt_name
+from brokerwatch.simulator.kraken_rows import order_row, sentence, trade_rows
+from brokerwatch.simulator.order_book import Fees
+from brokerwatch.simulator.placed_order import FOK, GTC, GTD, IOC, PlacedOrder
 from brokerwatch.simulator.routes import Route
 from brokerwatch.simulator.trading import (
     Flaw,
     Unplaceable,
     Wish,
-    cancel,
     id_field,
+    json_body,
     positive_amount,
     with_client_id,
 )
@@ -38,7 +44,7 @@ LONGEST_DEADLINE_S = 60.0
 # A UUID, the same without hyphens, or free text. https://docs.kraken.com/api/docs/guides/spot-clordid
 _CLIENT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}|[ -~]{1,18}")
 _ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-_STATUSES = {"open": "open", "filled": "closed", "canceled": "canceled"}
+_TIMES = (GTC, GTD, IOC, FOK)
 
 
 def error(text: str, status: int = 200) -> Answer:
@@ -58,11 +64,15 @@ _REFUSALS: Mapping[Flaw, Answer] = {
     Flaw.QUOTE_MINIMUM: error("EOrder:Cost minimum not met"),
     Flaw.FUNDS: error("EOrder:Insufficient funds"),
     Flaw.CLOSED: error("EService:Market in cancel_only mode"),
+    Flaw.WOULD_TAKE: error("EOrder:Post only order"),
 }
 
 
 class KrakenOrders(SimulatedExchange):
     """The part of the simulated Kraken that takes and shows orders and positions."""
+
+    # In the quote currency and on top, unless a client prefers otherwise (fcib), which is not looked at.
+    fees = Fees(Decimal(MAKER_FEE) / 100, Decimal(TAKER_FEE) / 100, step=Decimal(1).scaleb(-COST_DECIMALS))
 
     example_position: ClassVar[Json] = {
         "pair": "XETHZUSD",
@@ -81,15 +91,19 @@ class KrakenOrders(SimulatedExchange):
         return {
             ("POST", PRIVATE + "AddOrder"): self._add_order,
             ("POST", PRIVATE + "CancelOrder"): self._cancel_order,
+            ("POST", PRIVATE + "CancelOrderBatch"): self._cancel_batch,
+            ("POST", PRIVATE + "CancelAll"): self._cancel_all,
             ("POST", PRIVATE + "OpenOrders"): self._open_orders,
             ("POST", PRIVATE + "ClosedOrders"): self._closed_orders,
             ("POST", PRIVATE + "QueryOrders"): self._query_orders,
+            ("POST", PRIVATE + "TradesHistory"): self._trades_history,
+            ("POST", PRIVATE + "QueryTrades"): self._query_trades,
             ("POST", PRIVATE + "OpenPositions"): self._open_positions,
         }
 
     @property
     def mode(self) -> str:
-        """`cancel_only` or `post_only`, in which no market order is taken; else empty."""
+        """`cancel_only`, in which no order is taken, or `post_only`, in which only those are; else empty."""
         return ""
 
     def new_order_id(self) -> str:
@@ -99,18 +113,18 @@ class KrakenOrders(SimulatedExchange):
 
     def _add_order(self, call: Call, account: Account, fault: str) -> Json:
         form = _form(call)
-        if self.mode:
+        wish = _wish(form, self.now_s())
+        if self.mode and not (self.mode == "post_only" and wish.post_only):
             raise Refused(error(f"EService:Market in {self.mode} mode"))
-        wish = _wish(form)
         self._check_deadline(form, late=call.late)
         if form.get("cl_ord_id") and with_client_id(account, wish.client_id, "open"):
             raise Refused(error("EGeneral:Invalid arguments:cl_ord_id not unique"))
-        only_checked = form.get("validate", "false").lower() not in ("", "0", "false")
+        only_checked = _is_true(form, "validate")
         try:
             order = self.place_dry(account, wish) if only_checked else self.place(account, wish)
         except Unplaceable as refused:
-            raise Refused(_REFUSALS[refused.flaw]) from refused
-        answer: dict[str, object] = {"descr": {"order": _sentence(order)}}
+            raise Refused(_refusal(refused)) from refused
+        answer: dict[str, object] = {"descr": {"order": sentence(order)}}
         if not only_checked:
             answer |= {name: [text] for name, text in id_field("txid", order.id, fault).items()}
         return self.with_warning(result(answer), fault)
@@ -131,14 +145,49 @@ class KrakenOrders(SimulatedExchange):
     def _cancel_order(self, call: Call, account: Account, _fault: str) -> Json:
         form = _form(call)
         wanted = form.get("txid", "")
-        order = account.orders.get(wanted) or with_client_id(account, form.get("cl_ord_id", "-"), "open")
-        if order is None or order.state != "open":
+        client_id = form.get("cl_ord_id", "")
+        # In place of the exchange's id Kraken takes the client's number, which several orders may have.
+        found = [
+            order
+            for order in account.orders.values()
+            if order.state == "open" and wanted and wanted in (order.id, order.reference)
+        ]
+        if client_id and (named := with_client_id(account, client_id, "open")):
+            found = [named]
+        if not found:
             raise Refused(error("EOrder:Unknown order"))
-        cancel(account, order)
-        return result({"count": 1})
+        return self._canceled(account, found)
+
+    def _cancel_batch(self, call: Call, account: Account, _fault: str) -> Json:
+        fields = cast("dict[str, object]", json_body(call.body) or {})
+        named = [fields.get("orders"), fields.get("cl_ord_ids")]
+        asked = [str(each) for some in named if isinstance(some, list) for each in cast("list[object]", some)]
+        if not 1 <= len(asked) <= PAGE:
+            raise Refused(error("EGeneral:Invalid arguments:orders"))
+        return self._canceled(
+            account,
+            [
+                order
+                for order in account.orders.values()
+                if order.state == "open" and {order.id, order.reference, order.client_id} & {*asked} - {""}
+            ],
+        )
+
+    def _cancel_all(self, _call: Call, account: Account, _fault: str) -> Json:
+        return self._canceled(account, [order for order in account.orders.values() if order.state == "open"])
+
+    def _canceled(self, account: Account, orders: Sequence[PlacedOrder]) -> Json:
+        for order in orders:
+            self.cancel(account, order)
+        return result({"count": len(orders)})
 
     def _open_orders(self, call: Call, account: Account, fault: str) -> Json:
-        rows = [_row(order) for order in _chosen(account, _form(call)) if order.state == "open"]
+        form = _form(call)
+        rows = [
+            order_row(order, with_trades=_is_true(form, "trades"))
+            for order in _chosen(account, form)
+            if order.state == "open"
+        ]
         return self.with_warning(result({"open": dict(rows)}), fault)
 
     def _closed_orders(self, call: Call, account: Account, fault: str) -> Json:
@@ -147,7 +196,7 @@ class KrakenOrders(SimulatedExchange):
         if not since_s.isdigit() or not skipped.isdigit():
             raise Refused(error("EGeneral:Invalid arguments"))
         done = [
-            _row(order)
+            order_row(order, with_trades=_is_true(form, "trades"))
             for order in _chosen(account, form)
             if order.state != "open" and order.placed_s >= int(since_s)
         ]
@@ -155,11 +204,35 @@ class KrakenOrders(SimulatedExchange):
         return self.with_warning(result({"closed": dict(page), "count": len(done)}), fault)
 
     def _query_orders(self, call: Call, account: Account, fault: str) -> Json:
-        asked = _form(call).get("txid", "")
+        form = _form(call)
+        asked = form.get("txid", "")
         if not asked:
             raise Refused(error("EGeneral:Invalid arguments:txid"))
         known = [account.orders[each] for each in asked.split(",") if each in account.orders]
-        return self.with_warning(result(dict(map(_row, known))), fault)
+        rows = [order_row(order, with_trades=_is_true(form, "trades")) for order in known]
+        return self.with_warning(result(dict(rows)), fault)
+
+    def _trades_history(self, call: Call, account: Account, fault: str) -> Json:
+        form = _form(call)
+        start, end, skipped = form.get("start", "0"), form.get("end", "inf"), form.get("ofs", "0")
+        rows = trade_rows(account.orders.values())
+        moments = {trade: float(str(row["time"])) for trade, row in rows}
+        try:
+            # Each end of the span is a moment or the id of a trade; the start does not belong to it.
+            after_s, until_s = (
+                moments.get(text, -1.0) if text in moments else float(text) for text in (start, end)
+            )
+            offset = int(skipped)
+        except ValueError:
+            raise Refused(error("EGeneral:Invalid arguments")) from None
+        found = [(trade, row) for trade, row in rows if after_s < moments[trade] <= until_s]
+        page = found[offset : offset + PAGE]
+        return self.with_warning(result({"trades": dict(page), "count": len(found)}), fault)
+
+    def _query_trades(self, call: Call, account: Account, fault: str) -> Json:
+        asked = _form(call).get("txid", "").split(",")
+        rows = [(trade, row) for trade, row in trade_rows(account.orders.values()) if trade in asked]
+        return self.with_warning(result(dict(rows)), fault)
 
     def _open_positions(self, call: Call, account: Account, fault: str) -> Json:
         if _form(call).get("consolidation") == "market":
@@ -172,7 +245,19 @@ def _form(call: Call) -> dict[str, str]:
     return dict(parse_qsl(call.body.decode(errors="replace"), keep_blank_values=True))
 
 
-def _wish(form: Mapping[str, str]) -> Wish:
+def _is_true(form: Mapping[str, str], name: str) -> bool:
+    return form.get(name, "false").lower() not in ("", "0", "false")
+
+
+def _refusal(refused: Unplaceable) -> Answer:
+    if refused.flaw is Flaw.PRICE_PRECISION:
+        market = refused.wish.market
+        places = f"price can only be specified up to {market.price_decimals} decimals."
+        return error(f"EOrder:Invalid price:{pair_alt_name(market)} {places}")
+    return _REFUSALS[refused.flaw]
+
+
+def _wish(form: Mapping[str, str], now_s: float) -> Wish:
     """The order in a form; Refused, with the name of the argument, for what cannot be one."""
     market = find_pair(form.get("pair", ""))
     if market is None:
@@ -180,11 +265,12 @@ def _wish(form: Mapping[str, str]) -> Wish:
     side, client_id = form.get("type", ""), form.get("cl_ord_id", "")
     if side not in ("buy", "sell"):
         raise Refused(error("EGeneral:Invalid arguments:type"))
-    # The simulated exchange has no book in which another order could rest.
-    if form.get("ordertype") != "market":
+    kind, flags = form.get("ordertype", ""), form.get("oflags", "").split(",")
+    # The simulated exchange has no orders with a trigger.
+    if kind not in ("market", "limit"):
         raise Refused(error("EGeneral:Invalid arguments:ordertype"))
-    in_quote = "viqc" in form.get("oflags", "").split(",")
-    if in_quote and side == "sell":
+    in_quote, post_only = "viqc" in flags, "post" in flags
+    if in_quote and (side == "sell" or kind == "limit"):
         # In these words: https://github.com/ccxt/ccxt/issues/22521
         raise Refused(error("EGeneral:Invalid arguments:viqc"))
     size = positive_amount(form.get("volume"))
@@ -195,7 +281,39 @@ def _wish(form: Mapping[str, str]) -> Wish:
     # The two kinds of a client's own id exclude each other.
     if client_id and ("userref" in form or not _CLIENT_ID.fullmatch(client_id)):
         raise Refused(error("EGeneral:Invalid arguments:cl_ord_id"))
-    return Wish(market, side, size, in_quote, client_id, form.get("userref", ""))
+    limit = positive_amount(form.get("price")) if kind == "limit" else None
+    if kind == "limit" and limit is None:
+        raise Refused(error("EGeneral:Invalid arguments:price"))
+    # ccxt writes PO here for a post-only order, beside the flag.
+    time_in_force = {"PO": GTC}.get(form.get("timeinforce", ""), form.get("timeinforce") or GTC)
+    if time_in_force not in _TIMES:
+        raise Refused(error("EGeneral:Invalid arguments:timeinforce"))
+    if post_only and (kind == "market" or time_in_force in (IOC, FOK)):
+        raise Refused(error("EGeneral:Invalid arguments:oflags"))
+    return Wish(
+        market,
+        side,
+        size,
+        in_quote,
+        client_id,
+        form.get("userref", ""),
+        limit,
+        time_in_force,
+        post_only,
+        _expiry_s(form, now_s) if time_in_force == GTD else None,
+    )
+
+
+def _expiry_s(form: Mapping[str, str], now_s: float) -> float:
+    """The moment in `expiretm`, which may be counted from now: +60."""
+    text = form.get("expiretm", "")
+    try:
+        moment_s = now_s + float(text[1:]) if text.startswith("+") else float(text)
+    except ValueError:
+        moment_s = 0.0
+    if not now_s < moment_s < float("inf"):
+        raise Refused(error("EGeneral:Invalid arguments:expiretm"))
+    return moment_s
 
 
 def _chosen(account: Account, form: Mapping[str, str]) -> Iterable[PlacedOrder]:
@@ -204,48 +322,3 @@ def _chosen(account: Account, form: Mapping[str, str]) -> Iterable[PlacedOrder]:
         same_id = form.get("cl_ord_id") in (None, order.client_id)
         if same_id and form.get("userref") in (None, order.reference):
             yield order
-
-
-def _sentence(order: PlacedOrder) -> str:
-    """How Kraken describes an order; one by cost reads the same as one by amount."""
-    market = market_of(order.symbol)
-    terms = "market" if order.kind == "market" else f"limit {market.price_text(order.price)}"
-    return f"{order.side} {order.size:.8f} {pair_alt_name(market)} @ {terms}"
-
-
-def _row(order: PlacedOrder) -> tuple[str, Json]:
-    market = market_of(order.symbol)
-    done = order.state == "filled"
-    row: dict[str, object] = {
-        "refid": None,
-        "userref": int(order.reference) if order.reference else None,
-        "status": _STATUSES[order.state],
-        "opentm": order.placed_s,
-        "starttm": 0,
-        "expiretm": 0,
-        "descr": {
-            "pair": pair_alt_name(market),
-            "type": order.side,
-            "ordertype": order.kind,
-            "price": "0" if order.kind == "market" else market.price_text(order.price),
-            "price2": "0",
-            "leverage": "none",
-            "order": _sentence(order),
-            "close": "",
-        },
-        "vol": f"{order.base_amount:.8f}",
-        "vol_exec": f"{order.base_amount if done else 0:.8f}",
-        "cost": f"{order.quote_amount if done else 0:.5f}",
-        "fee": "0.00000",
-        "price": f"{order.price if done else 0:.5f}",
-        "stopprice": "0.00000",
-        "limitprice": "0.00000",
-        "misc": "",
-        "oflags": "fciq,viqc" if order.in_quote else "fciq",
-    }
-    if order.client_id:
-        row["cl_ord_id"] = order.client_id
-    if order.state != "open":
-        reason = "User requested" if order.state == "canceled" else None
-        row |= {"closetm": order.placed_s, "reason": reason}
-    return order.id, row

@@ -8,6 +8,8 @@ from brokerwatch.simulator.markets import ASSETS, FIAT, MARKETS, Market
 
 COST_MINIMUM = "0.5"
 COST_DECIMALS = 5
+# In percent, of the lowest volume: https://www.kraken.com/features/fee-schedule
+MAKER_FEE, TAKER_FEE = "0.25", "0.4"
 
 # ccxt's code -> Kraken's asset id, where the two differ.
 ASSET_IDS: Mapping[str, str] = {
@@ -89,8 +91,8 @@ def _pairs() -> Mapping[str, Mapping[str, object]]:
             "lot_multiplier": 1,
             "leverage_buy": [],
             "leverage_sell": [],
-            "fees": [[0, 0.4]],
-            "fees_maker": [[0, 0.25]],
+            "fees": [[0, float(TAKER_FEE)]],
+            "fees_maker": [[0, float(MAKER_FEE)]],
             "fee_volume_currency": "ZUSD",
             "margin_call": 80,
             "margin_stop": 40,

@@ -1,4 +1,4 @@
-"""The accounts of a simulated exchange: what is in them, what their keys may do, and what was ordered.
+"""The accounts of a simulated exchange: what is in them, what their keys may do, and what they hold.
 
 A call over HTTP and a test's own arrangement meet here, so both happen under one lock. Everything public
 may be called from any thread.
@@ -14,7 +14,6 @@ from brokerwatch.simulator.account import (
     HOLDS,
     Account,
     BalanceSpec,
-    PlacedOrder,
     Row,
     as_told,
     checked_balance,
@@ -22,14 +21,12 @@ from brokerwatch.simulator.account import (
     rows,
 )
 from brokerwatch.simulator.listings import Listings
-from brokerwatch.simulator.markets import Market, market_of
-from brokerwatch.simulator.trading import Flaw, Limits, Unplaceable, Wish, fill, place, positive_amount
 
 
 class Ledger(Listings, ABC):
     """The part of a simulated exchange that keeps the accounts, one of them to begin with.
 
-    `fills_at_once`, `executes_dry_runs` and `key_ip` are as `SimulatedExchange` has them.
+    `key_ip` is as `SimulatedExchange` has it.
     """
 
     ccxt_id: ClassVar[str]
@@ -39,8 +36,6 @@ class Ledger(Listings, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fills_at_once = True
-        self.executes_dry_runs = False
         # A key for a program on this machine.
         self.key_ip = "127.0.0.1"
         self._holds = "told"
@@ -119,60 +114,6 @@ class Ledger(Listings, ABC):
         with self._lock:
             self._left_out = frozenset(currencies)
 
-    def rest(
-        self,
-        symbol: str,
-        side: str,
-        base_amount: str,
-        price: str,
-        *,
-        account: str | None = None,
-        client_id: str = "",
-    ) -> str:
-        """Place a limit order as if by hand: it stays open, and its cost is held. Returns its id.
-
-        It is cancelled like any other; `fill_open_orders` fills it at its own price. ValueError for an
-        unknown market or side, and for an order that the exchange would not take.
-        """
-        market, size, limit = market_of(symbol), positive_amount(base_amount), positive_amount(price)
-        if side not in ("buy", "sell") or size is None or limit is None:
-            raise ValueError(f"{side!r} {base_amount!r} at {price!r}: not `buy` or `sell`, or no decimals")
-        wish = Wish(market, side, size, in_quote=False, client_id=client_id, kind="limit")
-        with self._lock:
-            owner, order_id = self._account(account), self.new_order_id()
-            try:
-                place(
-                    owner,
-                    wish,
-                    limit,
-                    self.limits(market),
-                    order_id=order_id,
-                    now_s=self.now_s(),
-                    at_once=False,
-                )
-            except Unplaceable as refused:
-                raise ValueError(f"{symbol}: the order cannot rest: {refused.flaw.name}") from refused
-        return order_id
-
-    def orders_of(self, account: str | None = None) -> list[PlacedOrder]:
-        """What was ordered with an API key or by `rest`, oldest first; None is the first account's."""
-        with self._lock:
-            return list(self._account(account).orders.values())
-
-    @property
-    def placed_orders(self) -> int:
-        """How many orders came over HTTP and were placed, in all accounts; not those of `rest`."""
-        with self._lock:
-            orders = [order for account in self._accounts.values() for order in account.orders.values()]
-            return sum(order.kind == "market" for order in orders)
-
-    def fill_open_orders(self) -> None:
-        """Fill what is open, in all accounts, each at the price it was placed at."""
-        with self._lock:
-            for account in self._accounts.values():
-                for order in [order for order in account.orders.values() if order.state == "open"]:
-                    fill(account, order)
-
     @property
     def private_calls(self) -> int:
         """How many private calls arrived so far, refused ones and those that met a fault included."""
@@ -185,24 +126,6 @@ class Ledger(Listings, ABC):
             return self._account(account).private_calls
 
     # --- what a handler of a subclass uses ----------------------------------------------------------
-
-    def place(self, account: Account, wish: Wish) -> PlacedOrder:
-        """Place an order at the price of now; trading.Unplaceable if it cannot be."""
-        if self.is_closed(wish.market):
-            raise Unplaceable(Flaw.CLOSED, wish)
-        return place(
-            account,
-            wish,
-            self._prices[wish.market.symbol],
-            self.limits(wish.market),
-            order_id=self.new_order_id(),
-            now_s=self.now_s(),
-            at_once=self.fills_at_once,
-        )
-
-    def place_dry(self, account: Account, wish: Wish) -> PlacedOrder:
-        """What a dry run would place; trading.Unplaceable if it could not be."""
-        return self.place(account if self.executes_dry_runs else account.rehearsal(), wish)
 
     def rows_of(self, account: Account, fault: str) -> list[Row]:
         """The rows of the account's balance as of now, spoiled as `fault` says."""
@@ -219,14 +142,6 @@ class Ledger(Listings, ABC):
 
     # --- what differs -------------------------------------------------------------------------------
 
-    def limits(self, market: Market) -> Limits:  # noqa: ARG002 - they may differ by market
-        """What it asks of an amount in the quote currency."""
-        return Limits()
-
     @abstractmethod
     def new_credentials(self) -> dict[str, str]:
         """Made-up credentials of the form this exchange issues."""
-
-    @abstractmethod
-    def new_order_id(self) -> str:
-        """An order's id of the form this exchange gives."""

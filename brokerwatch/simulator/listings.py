@@ -23,6 +23,9 @@ from brokerwatch.simulator.candles import (
 from brokerwatch.simulator.markets import MARKETS, Market, market_of
 from brokerwatch.simulator.trading import positive_amount
 
+MOST_LEVELS = 25
+"""How many prices an order book has on each side."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Swap:
@@ -164,6 +167,16 @@ class Listings:
         missing = self._gaps.get(market.symbol, frozenset())
         newest = newest_s // timeframe_s
         return [row for row in rows if newest - row.start_s // timeframe_s not in missing]
+
+    def order_book(self, market: Market, depth: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Bids and asks, the best first, each a price and an amount: one step apart, around the price."""
+        price, step = self._prices[market.symbol], Decimal(market.price_step)
+        count = range(1, min(depth, MOST_LEVELS) + 1)
+        bids = [price - number * step for number in count if price > number * step]
+        asks = [price + number * step for number in count]
+        return [(market.price_text(each), "1") for each in bids], [
+            (market.price_text(each), "1") for each in asks
+        ]
 
     def named_with_candles(self, market: Market) -> Market:
         """The market that the answer to a question about a market's candles names."""

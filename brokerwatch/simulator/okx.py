@@ -122,6 +122,7 @@ class SimulatedOkx(OkxOrders):
             ("GET", "/api/v5/public/instruments"): self._instruments,
             ("GET", "/api/v5/market/ticker"): self._ticker,
             ("GET", "/api/v5/market/tickers"): self._tickers,
+            ("GET", "/api/v5/market/books"): self._books,
             ("GET", "/api/v5/market/candles"): self._candles_page,
             ("GET", "/api/v5/market/history-candles"): self._candles_page,
         }
@@ -304,6 +305,16 @@ class SimulatedOkx(OkxOrders):
             "sodUtc0": last,
             "sodUtc8": last,
         }
+
+    def _books(self, call: Call) -> Json:
+        market, size = _instrument(call), call.query.get("sz") or "1"
+        if not size.isdigit():
+            raise Refused(parameter_error("sz"))
+        bids, asks = (
+            [[price, amount, "0", "1"] for price, amount in side]
+            for side in self.order_book(market, int(size))
+        )
+        return data({"asks": asks, "bids": bids, "ts": self.now_ms()})
 
     def _candles_page(self, call: Call) -> Json:
         market = _instrument(call)

@@ -11,18 +11,21 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import ClassVar, cast
 
-from brokerwatch.simulator.account import Account, PlacedOrder
+from brokerwatch.simulator.account import Account
 from brokerwatch.simulator.exchange import Call, Json, PrivateHandler, SimulatedExchange
 from brokerwatch.simulator.faults import Answer, Refused, json_answer
-from brokerwatch.simulator.markets import MARKETS, Market, market_of
+from brokerwatch.simulator.markets import MARKETS, Market
+from brokerwatch.simulator.okx_rows import fill_rows, instrument, order_row, state_of
+from brokerwatch.simulator.order_book import Fees
+from brokerwatch.simulator.placed_order import FOK, GTC, IOC, PlacedOrder
 from brokerwatch.simulator.routes import Route
 from brokerwatch.simulator.trading import (
     Flaw,
     Unplaceable,
     Wish,
-    cancel,
     id_field,
     json_body,
     positive_amount,
@@ -36,7 +39,9 @@ MOST_ROWS = 100
 BY_ID: Mapping[str, Market] = {f"{market.base}-{market.quote}": market for market in MARKETS}
 
 _CLIENT_ID = re.compile(r"[0-9A-Za-z]{1,32}")
-_STATES = {"open": "live", "filled": "filled", "canceled": "canceled"}
+_KINDS: Mapping[str, str] = {"limit": GTC, "post_only": GTC, "ioc": IOC, "fok": FOK}
+"""Kind of limit order to how long it is good."""
+MAKER_FEE, TAKER_FEE = "0.0008", "0.001"
 UNKNOWN_INSTRUMENT = ("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist.")
 
 
@@ -67,10 +72,16 @@ def data(*items: object) -> Json:
 class OkxOrders(SimulatedExchange):
     """The part of the simulated OKX that takes and shows orders."""
 
+    # Of regular users, and from what the account gets: https://www.okx.com/fees
+    fees = Fees(Decimal(MAKER_FEE), Decimal(TAKER_FEE), of_received=True)
+    # A post-only order that would fill at once is taken, and then cancelled, with cancelSource 31.
+    refuses_takers = False
+
     needs: ClassVar[Mapping[Route, str]] = {
         ("POST", TRADE + "order"): "trade",
         ("POST", TRADE + "batch-orders"): "trade",
         ("POST", TRADE + "cancel-order"): "trade",
+        ("POST", TRADE + "cancel-batch-orders"): "trade",
     }
 
     def order_routes(self) -> Mapping[Route, PrivateHandler]:
@@ -79,9 +90,13 @@ class OkxOrders(SimulatedExchange):
             ("POST", TRADE + "order"): self._place_one,
             ("POST", TRADE + "batch-orders"): self._place_batch,
             ("POST", TRADE + "cancel-order"): self._cancel_order,
+            ("POST", TRADE + "cancel-batch-orders"): self._cancel_batch,
             ("GET", TRADE + "order"): self._get_order,
             ("GET", TRADE + "orders-pending"): self._pending,
             ("GET", TRADE + "orders-history"): self._history,
+            ("GET", TRADE + "orders-history-archive"): self._history,
+            ("GET", TRADE + "fills"): self._fills,
+            ("GET", TRADE + "fills-history"): self._fills,
         }
 
     def new_order_id(self) -> str:
@@ -97,18 +112,12 @@ class OkxOrders(SimulatedExchange):
         if not isinstance(asked, dict):
             raise Refused(error("50002", "JSON syntax error", 400))
         self._check_deadline(call)
-        return self._placed([cast("dict[str, object]", asked)], account, fault)
+        return self._all_placed([cast("dict[str, object]", asked)], account, fault)
 
     def _place_batch(self, call: Call, account: Account, fault: str) -> Json:
-        asked = json_body(call.body)
-        items = cast("list[object]", asked) if isinstance(asked, list) else []
-        orders = [cast("dict[str, object]", item) for item in items if isinstance(item, dict)]
-        if not orders or len(orders) != len(items):
-            raise Refused(error("50002", "JSON syntax error", 400))
-        if len(orders) > MOST_IN_BATCH:
-            raise Refused(error("51111", f"Maximum {MOST_IN_BATCH} orders can be placed in bulk"))
+        orders = _batch(call, "placed")
         self._check_deadline(call)
-        return self._placed(orders, account, fault)
+        return self._all_placed(orders, account, fault)
 
     def _check_deadline(self, call: Call) -> None:
         """Refused if the request came too late; https://www.okx.com/docs-v5/en/#overview-transaction-timeouts."""
@@ -122,15 +131,9 @@ class OkxOrders(SimulatedExchange):
                 raise Refused(error("50037", "Order expired."))
             raise Refused(error("50036", "The expTime can't be earlier than the current system time."))
 
-    def _placed(self, orders: list[dict[str, object]], account: Account, fault: str) -> Json:
+    def _all_placed(self, orders: list[dict[str, object]], account: Account, fault: str) -> Json:
         rows = [self._placed_row(asked, account, fault) for asked in orders]
-        failed = sum(row["sCode"] != "0" for row in rows)
-        code, message = "0", ""
-        if failed:
-            all_failed = failed == len(rows)
-            code = "1" if all_failed else "2"
-            message = "All operations failed" if all_failed else "Bulk operation partially succeeded."
-        return self.with_warning({"code": code, "data": rows, "msg": message}, fault)
+        return self.with_warning(_together(rows), fault)
 
     def _placed_row(self, asked: Mapping[str, object], account: Account, fault: str) -> Json:
         client_id = str(asked.get("clOrdId", ""))
@@ -151,14 +154,20 @@ class OkxOrders(SimulatedExchange):
     def _cancel_order(self, call: Call, account: Account, _fault: str) -> Json:
         asked = json_body(call.body)
         named = cast("dict[str, object]", asked) if isinstance(asked, dict) else {}
+        return _together([self._canceled_row(named, account)])
+
+    def _cancel_batch(self, call: Call, account: Account, _fault: str) -> Json:
+        orders = _batch(call, "canceled")
+        return _together([self._canceled_row(named, account) for named in orders])
+
+    def _canceled_row(self, named: Mapping[str, object], account: Account) -> Json:
         order = _named_order(account, str(named.get("ordId", "")), str(named.get("clOrdId", "")), "open")
         row = {"clOrdId": str(named.get("clOrdId", "")), "ordId": "", "ts": self.now_ms()}
         if order is None or order.state != "open":
             message = "Cancellation failed as the order has been filled, canceled or does not exist."
-            failed = {**row, "sCode": "51400", "sMsg": message}
-            return {"code": "1", "data": [failed], "msg": "All operations failed"}
-        cancel(account, order)
-        return data({**row, "ordId": order.id, "sCode": "0", "sMsg": ""})
+            return {**row, "ordId": str(named.get("ordId", "")), "sCode": "51400", "sMsg": message}
+        self.cancel(account, order)
+        return {**row, "ordId": order.id, "sCode": "0", "sMsg": ""}
 
     def _get_order(self, call: Call, account: Account, fault: str) -> Json:
         order_id, client_id = call.query.get("ordId", ""), call.query.get("clOrdId", "")
@@ -167,12 +176,17 @@ class OkxOrders(SimulatedExchange):
         if call.query.get("instId") not in BY_ID:
             raise Refused(error(*UNKNOWN_INSTRUMENT))
         order = _named_order(account, order_id, client_id)
-        if order is None or _instrument(order) != call.query["instId"]:
+        if order is None or instrument(order) != call.query["instId"]:
             raise Refused(error("51603", "Order does not exist"))
-        return self.with_warning(data(_row(order)), fault)
+        return self.with_warning(data(order_row(order)), fault)
 
     def _pending(self, call: Call, account: Account, fault: str) -> Json:
         return self.with_warning(data(*_listed(call, account, is_open=True)), fault)
+
+    def _fills(self, call: Call, account: Account, fault: str) -> Json:
+        rows = [row for order in reversed(account.orders.values()) for row in fill_rows(order)]
+        rows.sort(key=lambda row: int(str(row["ts"])), reverse=True)
+        return self.with_warning(data(*_page(call, rows, id_name="billId", time_name="ts")), fault)
 
     def _history(self, call: Call, account: Account, fault: str) -> Json:
         if not call.query.get("instType"):
@@ -180,28 +194,54 @@ class OkxOrders(SimulatedExchange):
         return self.with_warning(data(*_listed(call, account, is_open=False)), fault)
 
 
+def _batch(call: Call, done: str) -> list[dict[str, object]]:
+    """The objects in a list of them; Refused for anything else."""
+    asked = json_body(call.body)
+    items = cast("list[object]", asked) if isinstance(asked, list) else []
+    orders = [cast("dict[str, object]", item) for item in items if isinstance(item, dict)]
+    if not orders or len(orders) != len(items):
+        raise Refused(error("50002", "JSON syntax error", 400))
+    if len(orders) > MOST_IN_BATCH:
+        raise Refused(error("51111", f"Maximum {MOST_IN_BATCH} orders can be {done} in bulk"))
+    return orders
+
+
+def _together(rows: list[Json]) -> Json:
+    """The answer about several orders: its code says whether all, some or none went well."""
+    failed = sum(row["sCode"] != "0" for row in rows)
+    if not failed:
+        return {"code": "0", "data": rows, "msg": ""}
+    if failed == len(rows):
+        return {"code": "1", "data": rows, "msg": "All operations failed"}
+    return {"code": "2", "data": rows, "msg": "Bulk operation partially succeeded."}
+
+
 def _wish(asked: Mapping[str, object], client_id: str) -> Wish:
-    """The spot market order in an object; _Declined, with the name of the parameter, for what is none."""
+    """The spot order in an object; _Declined, with the name of the parameter, for what is none."""
     market = BY_ID.get(str(asked.get("instId")))
     if market is None:
         raise _Declined(*UNKNOWN_INSTRUMENT)
-    side = str(asked.get("side"))
+    side, kind = str(asked.get("side")), str(asked.get("ordType"))
     # Without tgtCcy a spot market order buys for the quote currency, and sells the base currency.
     unit = str(asked.get("tgtCcy") or ("quote_ccy" if side == "buy" else "base_ccy"))
-    size = positive_amount(asked.get("sz"))
+    size, limit = positive_amount(asked.get("sz")), positive_amount(asked.get("px"))
     wrong = {
         "tdMode": asked.get("tdMode") != "cash",
         "side": side not in ("buy", "sell"),
-        # The simulated exchange has no book in which another order could rest.
-        "ordType": asked.get("ordType") != "market",
+        # The simulated exchange has no orders with a trigger.
+        "ordType": kind != "market" and kind not in _KINDS,
         "tgtCcy": unit not in ("quote_ccy", "base_ccy"),
         "sz": size is None,
+        "px": kind in _KINDS and limit is None,
         "clOrdId": bool(client_id) and not _CLIENT_ID.fullmatch(client_id),
     }
     for name in (name for name, is_wrong in wrong.items() if is_wrong):
         raise _Declined("51000", f"Parameter {name} error")
     assert size is not None  # it would have been declined above
-    return Wish(market, side, size, unit == "quote_ccy", client_id)
+    if kind == "market":
+        return Wish(market, side, size, unit == "quote_ccy", client_id)
+    # The unit is a market order's matter: a limit order is in the base currency, whatever it says.
+    return Wish(market, side, size, False, client_id, "", limit, _KINDS[kind], kind == "post_only")
 
 
 def _declined(unplaceable: Unplaceable) -> _Declined:
@@ -216,6 +256,8 @@ def _declined(unplaceable: Unplaceable) -> _Declined:
             return _Declined("51020", "Your order should meet or exceed the minimum order amount.")
         case Flaw.CLOSED:
             return _Declined("51022", "Contract suspended.")
+        case Flaw.PRICE_PRECISION | Flaw.WOULD_TAKE:
+            return _Declined("51000", "Parameter px error")
 
 
 def _named_order(account: Account, order_id: str, client_id: str, *states: str) -> PlacedOrder | None:
@@ -226,59 +268,39 @@ def _named_order(account: Account, order_id: str, client_id: str, *states: str) 
 
 
 def _listed(call: Call, account: Account, *, is_open: bool) -> list[Json]:
-    return [
-        _row(order)
-        for order in reversed(account.orders.values())
-        if (order.state == "open") is is_open
-        and call.query.get("instType") in (None, "", "SPOT")
-        and call.query.get("instId") in (None, "", _instrument(order))
-    ][:MOST_ROWS]
+    return _page(
+        call,
+        [
+            order_row(order)
+            for order in reversed(account.orders.values())
+            if (order.state == "open") is is_open
+            and call.query.get("state") in (None, "", state_of(order))
+            and call.query.get("ordType") in (None, "", order_row(order)["ordType"])
+        ],
+        id_name="ordId",
+        time_name="cTime",
+    )
 
 
-def _instrument(order: PlacedOrder) -> str:
-    return order.symbol.replace("/", "-")
-
-
-def _row(order: PlacedOrder) -> Json:
-    done = order.state == "filled"
-    base, _, quote = order.symbol.partition("/")
-    at_ms = str(int(order.placed_s * 1000))
-    # A unit of the size is a market order's matter, and a price of its own a limit order's.
-    unit, limit = ("quote_ccy" if order.in_quote else "base_ccy"), ""
-    if order.kind == "limit":
-        unit, limit = "", market_of(order.symbol).price_text(order.price)
-    filled, price = (f"{order.base_amount:f}", f"{order.price:f}") if done else ("0", "")
-    return {
-        "accFillSz": filled,
-        "avgPx": price,
-        "cTime": at_ms,
-        "cancelSource": "1" if order.state == "canceled" else "",
-        "category": "normal",
-        "ccy": "",
-        "clOrdId": order.client_id,
-        "fee": "0",
-        # A fee is taken from what is received.
-        "feeCcy": base if order.side == "buy" else quote,
-        "fillPx": price,
-        "fillSz": filled,
-        "fillTime": at_ms if done else "",
-        "instId": _instrument(order),
-        "instType": "SPOT",
-        "lever": "",
-        "ordId": order.id,
-        "ordType": order.kind,
-        "pnl": "0",
-        "posSide": "net",
-        "px": limit,
-        "rebate": "0",
-        "rebateCcy": quote if order.side == "buy" else base,
-        "reduceOnly": "false",
-        "side": order.side,
-        "state": _STATES[order.state],
-        "sz": f"{order.size:f}",
-        "tag": "",
-        "tdMode": "cash",
-        "tgtCcy": unit,
-        "tradeId": "1" if done else "",
-        "uTime": at_ms,
-    }
+def _page(call: Call, rows: list[Json], *, id_name: str, time_name: str) -> list[Json]:
+    """Those of the rows, newest first, that a question with OKX's usual parameters asks for."""
+    query = call.query
+    texts = {name: query.get(name) or "" for name in ("begin", "end", "limit")}
+    for name, text in texts.items():
+        if text and not text.isdigit():
+            raise Refused(parameter_error(name))
+    found = [
+        row
+        for row in rows
+        if query.get("instType") in (None, "", "SPOT")
+        and query.get("instId") in (None, "", row["instId"])
+        and query.get("ordId") in (None, "", row["ordId"])
+        and int(texts["begin"] or 0) <= int(str(row[time_name])) <= int(texts["end"] or 10**18)
+    ]
+    ids = [row[id_name] for row in found]
+    # `after` is the last one of the page before, and `before` the newest one that is known.
+    if (after := query.get("after")) in ids:
+        found = found[ids.index(after) + 1 :]
+    elif (before := query.get("before")) in ids:
+        found = found[: ids.index(before)]
+    return found[: min(int(texts["limit"] or MOST_ROWS), MOST_ROWS)]

@@ -1,7 +1,7 @@
-"""How an order is executed, the same on every exchange: checks, the fill, and the account after it.
+"""What a client asks for when it sends an order, the same on every exchange, and why it may be refused.
 
-A market order fills at once and completely, at the price that is set, without a fee. So a test knows exactly
-what is in the account afterwards. Each exchange reads the request and writes the answer in its own form.
+Each exchange reads the request and writes the answer in its own form. What becomes of the order is in
+`order_book.py`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from decimal import ROUND_FLOOR, Decimal, localcontext
+from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum, auto
 
-from brokerwatch.simulator.account import EXACT, SPOILED_AMOUNTS, Account, PlacedOrder
+from brokerwatch.simulator.account import SPOILED_AMOUNTS, Account
 from brokerwatch.simulator.markets import Market
+from brokerwatch.simulator.placed_order import GTC, PlacedOrder
 
 _PLAIN = re.compile(r"[0-9]+(\.[0-9]+)?|\.[0-9]+")
 
@@ -32,6 +33,10 @@ class Flaw(Enum):
     """The account has not enough."""
     CLOSED = auto()
     """Its market takes no orders."""
+    PRICE_PRECISION = auto()
+    """Its limit has more decimal places than the market's prices."""
+    WOULD_TAKE = auto()
+    """It is post-only, and would fill at once."""
 
 
 class Unplaceable(Exception):
@@ -53,8 +58,17 @@ class Wish:
     in_quote: bool
     client_id: str = ""
     reference: str = ""
-    kind: str = "market"
-    """`market` or `limit`."""
+    limit: Decimal | None = None
+    """The worst price; None for a market order."""
+    time_in_force: str = GTC
+    post_only: bool = False
+    expires_s: float | None = None
+    """When a GTD order ends, by the exchange's own clock."""
+
+    @property
+    def kind(self) -> str:
+        """`market` or `limit`."""
+        return "market" if self.limit is None else "limit"
 
     @property
     def paid_in(self) -> str:
@@ -86,62 +100,6 @@ def positive_amount(text: object) -> Decimal | None:
     return amount if amount > 0 else None
 
 
-def place(
-    account: Account,
-    wish: Wish,
-    price: Decimal,
-    limits: Limits,
-    *,
-    order_id: str,
-    now_s: float,
-    at_once: bool = True,
-) -> PlacedOrder:
-    """Place the order and change the account by it; Unplaceable, with nothing changed, if it cannot be.
-
-    Without `at_once` it stays open, and what it will cost is held.
-    """
-    with localcontext(EXACT):
-        base, quote = _filled(wish, price, limits)
-        paid = quote if wish.side == "buy" else base
-        # An order by cost needs all of it, even where the lot size leaves a rest that is not spent.
-        needed = wish.size if wish.in_quote and wish.side == "buy" else paid
-    if needed > account.free(wish.paid_in):
-        raise Unplaceable(Flaw.FUNDS, wish)
-    order = PlacedOrder(
-        id=order_id,
-        client_id=wish.client_id,
-        symbol=wish.market.symbol,
-        side=wish.side,
-        base_amount=base,
-        quote_amount=quote,
-        price=price,
-        size=wish.size,
-        in_quote=wish.in_quote,
-        placed_s=now_s,
-        state="open",
-        reference=wish.reference,
-        kind=wish.kind,
-    )
-    account.orders[order_id] = order
-    account.move(wish.paid_in, free=-paid, held=Decimal() if at_once else paid)
-    return _received(account, order) if at_once else order
-
-
-def fill(account: Account, order: PlacedOrder) -> PlacedOrder:
-    """Fill an open order."""
-    paid_in, paid = _legs(order)[0]
-    account.move(paid_in, held=-paid)
-    return _received(account, order)
-
-
-def cancel(account: Account, order: PlacedOrder) -> PlacedOrder:
-    """Cancel an open order: what it held is free again."""
-    paid_in, paid = _legs(order)[0]
-    account.move(paid_in, free=paid, held=-paid)
-    account.orders[order.id] = replace(order, state="canceled")
-    return account.orders[order.id]
-
-
 def with_client_id(account: Account, client_id: str, *states: str) -> PlacedOrder | None:
     """The latest order with this id of the client's own, in one of the states if any are given."""
     for order in reversed(account.orders.values()):
@@ -154,31 +112,3 @@ def id_field(name: str, order_id: str, fault: str) -> Mapping[str, str]:
     """The field with an order's id; a fault that spoils an amount in a balance spoils the id in an order."""
     shown = SPOILED_AMOUNTS.get(fault, order_id)
     return {} if shown is None else {name: shown}
-
-
-def _received(account: Account, order: PlacedOrder) -> PlacedOrder:
-    received_in, received = _legs(order)[1]
-    account.move(received_in, free=received)
-    account.orders[order.id] = replace(order, state="filled")
-    return account.orders[order.id]
-
-
-def _legs(order: PlacedOrder) -> tuple[tuple[str, Decimal], tuple[str, Decimal]]:
-    """Currency and amount of what the account gives, and of what it gets."""
-    base, _, quote = order.symbol.partition("/")
-    of_base, of_quote = (base, order.base_amount), (quote, order.quote_amount)
-    return (of_quote, of_base) if order.side == "buy" else (of_base, of_quote)
-
-
-def _filled(wish: Wish, price: Decimal, limits: Limits) -> tuple[Decimal, Decimal]:
-    step = limits.quote_step if wish.in_quote else Decimal(wish.market.amount_step)
-    if step is not None and wish.size % step:
-        raise Unplaceable(Flaw.PRECISION, wish)
-    lot = Decimal(wish.market.amount_step)
-    base = (wish.size / price).quantize(lot, ROUND_FLOOR) if wish.in_quote else wish.size
-    quote = base * price
-    if limits.quote_minimum is not None and (wish.size if wish.in_quote else quote) < limits.quote_minimum:
-        raise Unplaceable(Flaw.QUOTE_MINIMUM, wish)
-    if base < Decimal(wish.market.minimum):
-        raise Unplaceable(Flaw.BASE_MINIMUM, wish)
-    return base, quote

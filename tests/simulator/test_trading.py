@@ -189,7 +189,7 @@ REFUSED: list[tuple[type[SimulatedExchange], Fields, str, str]] = [
     (SimulatedKraken, {"volume": "-1"}, "InvalidOrder", "EGeneral:Invalid arguments:volume"),
     (SimulatedKraken, {"pair": "XXBTZXYZ"}, "ExchangeError", "EQuery:Unknown asset pair"),
     (SimulatedKraken, {"type": "hold"}, "ExchangeError", "EGeneral:Invalid arguments:type"),
-    (SimulatedKraken, {"ordertype": "limit"}, "ExchangeError", "EGeneral:Invalid arguments:ordertype"),
+    (SimulatedKraken, {"ordertype": "stop-loss"}, "ExchangeError", "EGeneral:Invalid arguments:ordertype"),
     (SimulatedKraken, {"type": "sell", "oflags": "viqc"}, "InvalidOrder", "EGeneral:Invalid arguments:viqc"),
     (SimulatedKraken, {"cl_ord_id": "x" * 19}, "ExchangeError", "EGeneral:Invalid arguments:cl_ord_id"),
     (
