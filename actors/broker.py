@@ -1,11 +1,10 @@
 """BrokerActor: owns the balance and the health of one account.
 
 It starts fetches and gets their outcomes as messages; it never waits for the network. Each outcome is folded
-into `Health` (`brokerwatch.health.state_machine` decides, and this file does not). Then, in this order, the
-reading on the board is swapped, the event is published with the whole state, the journal records it, and the
-waiters are answered. So a call that meets the third fault finds the broker unavailable when it returns.
-`brokerwatch.health.backoff` says when to fetch again. The outcomes of orders and other calls are folded apart
-(`brokerwatch.health.capabilities`).
+into `Health` (`brokerwatch.health.state_machine` decides). Then, in this order, the reading on the board is
+swapped, the event is published with the whole state, the journal records it, and the waiters are answered. So
+a call that meets the third fault finds the broker unavailable when it returns. `brokerwatch.health.backoff`
+says when to fetch again. Orders and other calls are folded apart (`health.capabilities`).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, assert_never
 
 from brokerwatch.actors.base import Actor, tell
@@ -59,6 +58,7 @@ from brokerwatch.messages import (
     Reading,
 )
 from brokerwatch.storage.journal import Journal
+from brokerwatch.tally import AccountTally
 
 SPREAD_FROM_S: Final = 2.0
 """Accounts with a longer poll interval than this are spread over the interval after their first poll."""
@@ -75,6 +75,7 @@ class BrokerContext:
     heartbeat_s: float
     journal: Journal
     uniform: Callable[[float, float], float] = random.uniform
+    tally: AccountTally = field(default_factory=AccountTally)
 
 
 class BrokerActor(Actor):
@@ -309,6 +310,7 @@ class BrokerActor(Actor):
                 self._show(BalanceSeen, before.seen(found, now))
             case Fault():
                 self._unchanged = 0
+                self._context.tally.faults.add(found.kind)
                 self._learn(self._calls.failed(READ, found, now))
                 self._show(FetchFailed, before.failed(found, now))
             case Unconfirmed():

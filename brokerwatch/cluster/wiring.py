@@ -41,6 +41,7 @@ from brokerwatch.messages.reading import CUSTOM
 from brokerwatch.orders.fills import fill_of
 from brokerwatch.orders.in_flight import LEFT_BEHIND, LOST_AFTER_S, InFlightOrders
 from brokerwatch.storage.records import Remembered
+from brokerwatch.tally import Tally
 
 if TYPE_CHECKING:
     from brokerwatch.gateway.gateway import Access, Gateway
@@ -79,6 +80,8 @@ class Parts:
     """Tells the actor of a broker something; False when it has ended."""
     started_loop: Callable[[str], LoopThread]
     """Starts an event loop on a thread of this name, which the cluster stops."""
+    tally: Tally = field(default_factory=Tally)
+    """Counts what happens to each account and in each lane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +225,7 @@ def gateway_of(
         parts.state.remembered,
         parts.state.keys_folder,
         home,
+        parts.tally,
     )
 
 
@@ -235,7 +239,7 @@ def wired(specs: Iterable[BrokerSpec], parts: Parts, gateway: Gateway | None) ->
         if spec.fetch is not None:
             # A callable that blocks its loop must hold up neither the exchanges nor the heartbeats.
             own = own or parts.started_loop("brokerwatch-sources")
-            made[spec.name] = own_source(spec, own, parts.clock), own
+            made[spec.name] = own_source(spec, own, parts), own
         elif gateway is None or spec.exchange == CUSTOM:
             expected = "expected exchange=, a ccxt id, or fetch=, an async callable"
             raise ConfigError((Problem("", f"brokers.{spec.name}", expected),))
@@ -252,6 +256,7 @@ def wired(specs: Iterable[BrokerSpec], parts: Parts, gateway: Gateway | None) ->
             clock=parts.clock,
             heartbeat_s=parts.heartbeat_s,
             journal=parts.state.journal,
+            tally=parts.tally.account(name),
         )
         for name, source in sources.items()
     }
@@ -275,7 +280,7 @@ def rewired(
     let_go: Callable[[], Coroutine[Any, Any, None]] = _nothing
     for spec in specs:
         if spec.fetch is not None:
-            made[spec.name] = own_source(spec, loop, parts.clock)
+            made[spec.name] = own_source(spec, loop, parts)
         elif gateway is not None:
             if let_go is _nothing:
                 let_go = gateway.move(loop)
@@ -297,11 +302,11 @@ async def _nothing() -> None:
     """Nothing belongs to a loop on which only callables of the trader's run."""
 
 
-def own_source(spec: BrokerSpec, loop: LoopThread, clock: Clock) -> Source:
+def own_source(spec: BrokerSpec, loop: LoopThread, parts: Parts) -> Source:
     """The balance of a broker that is read by a callable of the trader's."""
     if spec.fetch is None:
         raise ValueError(f"{spec.name} has no callable")
-    return callable_source(loop, spec.fetch, clock)
+    return callable_source(loop, spec.fetch, parts.clock, parts.tally.account(spec.name))
 
 
 def _orders_of(
@@ -310,7 +315,8 @@ def _orders_of(
     """The orders of this account's API key; brokers on one key share them."""
     fingerprint = access.lane.fingerprint
     if fingerprint not in in_flight:
-        orders = InFlightOrders(fingerprint, parts.clock, parts.state.journal, str(spec.exchange))
+        journal, tally = parts.state.journal, parts.tally
+        orders = InFlightOrders(fingerprint, parts.clock, journal, str(spec.exchange), tally)
         orders.recall(parts.state.remembered.orders.get(fingerprint, ()))
         in_flight[fingerprint] = KeyOrders(access.loop, orders)
     return in_flight[fingerprint].orders
@@ -321,7 +327,8 @@ def _moved_orders(access: Access, parts: Parts, in_flight: dict[str, KeyOrders])
     fingerprint = access.lane.fingerprint
     before = in_flight[fingerprint]
     if before.loop is not access.loop:
-        orders = InFlightOrders(fingerprint, parts.clock, parts.state.journal, before.orders.exchange)
+        journal, tally = parts.state.journal, parts.tally
+        orders = InFlightOrders(fingerprint, parts.clock, journal, before.orders.exchange, tally)
         orders.go_on_from(before.orders)
         in_flight[fingerprint] = KeyOrders(access.loop, orders)
     return in_flight[fingerprint].orders
@@ -330,6 +337,7 @@ def _moved_orders(access: Access, parts: Parts, in_flight: dict[str, KeyOrders])
 def _account(spec: BrokerSpec, access: Access, in_flight: InFlightOrders, parts: Parts) -> WiredAccount:
     from brokerwatch.orders.executor import OrderExecutor
 
+    parts.tally.account(spec.name).trades = spec.trading
     send, slot = partial(parts.send, spec.name), parts.board.slot(spec.name)
     executor = OrderExecutor(spec, access, in_flight, parts.clock, CallReporter(send))
     queries = Queries(spec, slot, access, executor, send)

@@ -40,26 +40,27 @@ class RateLimiter:
 
     def wait_s(self, now_s: float) -> float:
         """Seconds until a call is within the budget; 0 when it is now."""
-        over = self._used(now_s) + 1.0 - max(1.0, self.budget.burst)
+        over = self.used_at(now_s) + 1.0 - max(1.0, self.budget.burst)
         return max(0.0, over / self.budget.per_s, self.not_before_s - now_s)
 
     def has_half_left(self, now_s: float) -> bool:
         """Whether a call that can wait leaves enough for those that cannot."""
-        return self.wait_s(now_s) <= 0 and self._used(now_s) <= max(0.0, self.budget.burst - 1.0) / 2
+        return self.wait_s(now_s) <= 0 and self.used_at(now_s) <= max(0.0, self.budget.burst - 1.0) / 2
 
     def taken(self, now_s: float) -> RateLimiter:
         """One call goes out."""
-        return RateLimiter(self.budget, self._used(now_s) + 1.0, now_s, self.not_before_s)
+        return RateLimiter(self.budget, self.used_at(now_s) + 1.0, now_s, self.not_before_s)
 
     def refused(self, now_s: float, retry_after_s: float = 0.0) -> RateLimiter:
         """The exchange said that it is asked too often."""
         pause_s = min(max(0.0, retry_after_s), LONGEST_PAUSE_S)
         return replace(
             self,
-            used=max(self._used(now_s), 1.0, self.budget.burst),
+            used=max(self.used_at(now_s), 1.0, self.budget.burst),
             at_s=now_s,
             not_before_s=max(self.not_before_s, now_s + pause_s),
         )
 
-    def _used(self, now_s: float) -> float:
+    def used_at(self, now_s: float) -> float:
+        """The counter at this monotonic second: calls that have not run down yet."""
         return max(0.0, self.used - max(0.0, now_s - self.at_s) * self.budget.per_s)

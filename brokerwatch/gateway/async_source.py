@@ -23,6 +23,7 @@ from brokerwatch.gateway.loop import Loop
 from brokerwatch.health.backoff import LONGEST_WAIT_S
 from brokerwatch.health.outcome import Fetching, FetchOutcome, NotAsked, Source
 from brokerwatch.messages import Balance, Fault, FaultKind, Wallet
+from brokerwatch.tally import AccountTally
 
 
 class Refrained(Exception):
@@ -60,7 +61,9 @@ class AsyncSource:
         queue_s: float = 0.0,
         longest_wait_s: Callable[[], float] = lambda: 0.0,
         held_since_s: Callable[[], float | None] = lambda: None,
+        tally: AccountTally | None = None,
     ) -> None:
+        """`tally` counts the fetches of the account."""
         self._loop = loop
         self._read = read
         self._explain = explain
@@ -69,6 +72,7 @@ class AsyncSource:
         self.queue_s = queue_s
         self._longest_wait_s = longest_wait_s
         self._held_since_s = held_since_s
+        self._tally = AccountTally() if tally is None else tally
         self._excused = 0
 
     @property
@@ -99,6 +103,8 @@ class AsyncSource:
                 outcome = await self._in_place(until_s, deadline_s)
         except Refrained as refrained:
             outcome = refrained.outcome
+        if isinstance(outcome, NotAsked):
+            self._tally.not_made.add()
         done(outcome)
 
     async def _in_place(self, until_s: float, deadline_s: float) -> FetchOutcome:
@@ -140,6 +146,7 @@ class AsyncSource:
         try:
             async with deadline:
                 found = await self._read(deadline_s)
+            self._took(as_of)
             apart = {name: Wallet(holdings=held, as_of=as_of) for name, held in found.apart.items()}
             balance = Balance(
                 holdings=found.holdings,
@@ -155,11 +162,15 @@ class AsyncSource:
                 raise  # it was cancelled, so no caller waits for an outcome
             if isinstance(error, Refrained):
                 return error.outcome, False
+            self._took(as_of)
             if deadline.expired():  # whatever the cancelled call made of it
                 return Fault(FaultKind.NETWORK, f"no answer within {deadline_s:g} s"), True
             timed_out = isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError)
             return await self._explained(error), timed_out
         return balance, False
+
+    def _took(self, asked: Instant) -> None:
+        self._tally.fetches.observe(self._clock.up_s() - asked.up_s)
 
     async def _explained(self, error: BaseException) -> Fault:
         try:
@@ -204,9 +215,12 @@ class MovableSource:
 
 
 def callable_source(
-    loop: Loop, fetch: Callable[[], Awaitable[Mapping[str, Any]]], clock: Clock
+    loop: Loop,
+    fetch: Callable[[], Awaitable[Mapping[str, Any]]],
+    clock: Clock,
+    tally: AccountTally | None = None,
 ) -> AsyncSource:
-    """A source from a trader's own async callable.
+    """A source from a trader's own async callable. `tally` counts its fetches.
 
     It returns the account's holdings: currency to an amount (Decimal, text or integer, all of it
     free), to a `Holding`, or to a mapping with `free`, `used` and `total`. What it raises is a fault;
@@ -241,4 +255,4 @@ def callable_source(
             pause[:] = [NotAsked(fault.detail, until)]
         return fault
 
-    return AsyncSource(loop, read, explain, clock)
+    return AsyncSource(loop, read, explain, clock, tally=tally)

@@ -44,6 +44,7 @@ from brokerwatch.log import logger
 from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.locks import Claim, claim
 from brokerwatch.storage.records import KeyState, Remembered
+from brokerwatch.tally import Tally
 
 _log: Final = logger(__name__)
 
@@ -81,9 +82,11 @@ class Gateway:
         known: Remembered,
         claims: Path | None,
         home: asyncio.AbstractEventLoop | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._loop = loop
         self._home = home
+        self._tally = Tally() if tally is None else tally
         self._clock = clock
         self._journal = journal
         self._known = known
@@ -139,6 +142,7 @@ class Gateway:
             queue_s=LANE_WAIT_S,
             longest_wait_s=partial(lane.longest_wait_s, spec.fetch_deadline_s),
             held_since_s=lambda: lane.in_use_since_s,
+            tally=self._tally.account(spec.name),
         )
         return Access(connection, venue, source, lane, loop, is_elsewhere(spec))
 
@@ -223,7 +227,7 @@ class Gateway:
     def _lane(self, spec: BrokerSpec, family: str, loop: Loop) -> Lane:
         """The lane of this broker's API key; brokers on one key share it."""
         name = key_of(spec) or f"broker {spec.name}"
-        budget = _budget(spec, family)
+        budget, tally = _budget(spec, family), self._tally.key(name, spec.name)
         if name in self._lanes:
             lanes_loop, lane = self._lanes[name]
             if lanes_loop is not loop:
@@ -237,7 +241,7 @@ class Gateway:
             return lane
         known = self._known.keys.get(name, KeyState(name))
         address = self._address(spec, family)
-        lane = Lane(name, budget, self._clock, self._journal, known, address, loop.lease)
+        lane = Lane(name, budget, self._clock, self._journal, known, address, loop.lease, tally)
         lane.counts_nonces = profile_of(family).rising_nonces
         self._lanes[name] = (loop, lane)
         former = self._former.pop(name, None)

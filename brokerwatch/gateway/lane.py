@@ -27,6 +27,7 @@ from brokerwatch.health.outcome import NotAsked
 from brokerwatch.messages import Fault, FaultKind
 from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.records import KeyState
+from brokerwatch.tally import BudgetUse, KeyTally
 
 LANE_WAIT_S: Final = LONGEST_WAIT_S
 """How long a call waits in its lane; then it was not made, which is no fault of the exchange."""
@@ -62,8 +63,9 @@ class Lane:
         known: KeyState,
         address: Address | None = None,
         lease: Lease | None = None,
+        tally: KeyTally | None = None,
     ) -> None:
-        """`lease` of the loop that it is on; None: it has one of its own."""
+        """`lease` of the loop that it is on; None: it has one of its own. `tally` counts what it does."""
         self.fingerprint = fingerprint
         self.address: Final = Address(clock) if address is None else address
         """Where its calls leave from; other keys may share it."""
@@ -84,6 +86,8 @@ class Lane:
         self._clock = clock
         self._journal = journal
         self._pace = RateLimiter(budget)
+        self._tally = KeyTally() if tally is None else tally
+        self._tally.budget = self._budget_use
         self._taken = False
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._ordinary: deque[asyncio.Future[None]] = deque()
@@ -159,11 +163,13 @@ class Lane:
         An ordinary turn is ended, also by Refrained, when an urgent call has waited for it too long.
         """
         self.refrain_when_barred()
-        until_s = self._clock.up_s() + LANE_WAIT_S
+        began_s = self._clock.up_s()
+        until_s = began_s + LANE_WAIT_S
         try:
             async with asyncio.timeout(LANE_WAIT_S):
                 await self._take(urgent=urgent, first=first, last=last)
         except TimeoutError:
+            self._tally.waits.observe(self._clock.up_s() - began_s)
             raise Refrained(
                 NotAsked(f"not asked: {LANE_WAIT_S:g} s in the queue of its API key, which others use too")
             ) from None
@@ -179,6 +185,7 @@ class Lane:
                     raise Refrained(NotAsked("not asked: the budget of its API key is for polls and orders"))
                 await self._wait_for_the_trader(until_s)
                 await self._admit(until_s, urgent=urgent)
+                self._tally.waits.observe(self._clock.up_s() - began_s)
                 self._asking, self._faulty = True, False
                 if self.counts_nonces:
                     await self.nonces.reserve()
@@ -260,6 +267,11 @@ class Lane:
         others_s = sum(self.deadlines_s) - deadline_s
         return min(LANE_WAIT_S, max(0.0, others_s) + len(self.deadlines_s) / self._pace.budget.per_s)
 
+    def _budget_use(self) -> BudgetUse:
+        """How much of the budget is used now. Any thread: the counter is replaced and never changed."""
+        pace = self._pace
+        return BudgetUse(pace.budget.per_s, pace.budget.burst, pace.used_at(self._clock.up_s()))
+
     @property
     def free(self) -> bool:
         """Whether one more call of this turn could go out without a wait."""
@@ -285,6 +297,7 @@ class Lane:
                 raise Refrained(NotAsked(f"not asked: its API key may ask again in {wait_s:.0f} s"))
             await asyncio.sleep(wait_s)
         self._pace = self._pace.taken(now_s)
+        self._tally.requests.add()
 
     async def _wait_for_the_trader(self, until_s: float) -> None:
         """Wait for the end of a turn that the trader's own code has had since before this lane began."""

@@ -11,6 +11,7 @@ as they did before it. Brokers on one key share its orders.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -23,10 +24,10 @@ from brokerwatch.clock import Clock, Instant
 from brokerwatch.exchanges.order_answers import FoundOrder, canonical_id
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.log import logger
-from brokerwatch.messages import Product, Side
 from brokerwatch.money import plain
 from brokerwatch.storage.journal import Journal, boot_id
 from brokerwatch.storage.records import OrderEvent, SentOrder
+from brokerwatch.tally import Tally
 
 _log: Final = logger(__name__)
 
@@ -103,7 +104,16 @@ class Followed:
 class InFlightOrders:
     """Keeps the orders of one API key until their outcome is known. Runs on the loop of the key's lane."""
 
-    def __init__(self, fingerprint: str, clock: Clock, journal: Journal, exchange: str = "") -> None:
+    def __init__(
+        self,
+        fingerprint: str,
+        clock: Clock,
+        journal: Journal,
+        exchange: str = "",
+        tally: Tally | None = None,
+    ) -> None:
+        """`tally` counts the orders of each account by their end."""
+        self.tally = Tally() if tally is None else tally
         self.exchange = exchange
         """The exchange of the key, as ccxt names it; empty: not known."""
         self._fingerprint = fingerprint
@@ -117,6 +127,8 @@ class InFlightOrders:
         self._followed: dict[str, Followed] = {}
         self.watchers: list[Callable[[], object]] = []
         """Called when there may be an order more to follow, or to look up."""
+        self._had_lost: frozenset[str] = frozenset()
+        """Accounts that had an order with an unknown outcome when these were counted last."""
         self._handed_over: frozenset[str] | None = None
         """The orders that another object has now, because the loop of this one hangs; None: it has none. What
         this one finds out of them later is neither written down nor told: the other one finds it out too."""
@@ -195,6 +207,8 @@ class InFlightOrders:
         sent_us = self._clock.now().wall_us if before is None else before.sent_us
         sent = Sent(request, sent_us, broker=broker)
         self._sent[canonical_id(request.client_order_id)] = sent
+        if before is None:
+            self.tally.of(broker).sent.add()
         self._tell(sent, "sent", detail="" if before is None else "again, with its own id")
         await asyncio.wait({asyncio.wrap_future(self._write_down(sent))}, timeout=MARK_WAIT_S)
 
@@ -265,12 +279,15 @@ class InFlightOrders:
         if order_id is None:
             self._journal.order_ended(self._fingerprint, sent.request.client_order_id)
             self._tell(sent, outcome, detail=why)
+            self.tally.of(sent.broker).ended.add(outcome)
             return
         self._placed[name] = Placed(sent.request, order_id, found)
         if len(self._placed) > KEPT_ORDERS:
             del self._placed[next(iter(self._placed))]
         self._tell(sent, "accepted" if found is None else str(found.state), order_id, found)
         if not sent.broker or (found is not None and found.is_over):
+            if found is not None:
+                self.tally.of(sent.broker).ended.add(str(found.state))
             self._journal.order_ended(self._fingerprint, sent.request.client_order_id)
             return
         self._note(sent, _Note(sent.request, self._boot, None, None, sent.broker, order_id))
@@ -300,16 +317,17 @@ class InFlightOrders:
             self._tell(sent, str(found.state), order.order_id, found, found.ended)
         self._placed[name] = Placed(order.request, order.order_id, found)
         if found.is_over:
-            self._stop_following(order)
+            self._stop_following(order, str(found.state))
         return found.is_over
 
     def give_up(self, order: Followed, why: str) -> None:
         """The end of an order is not found out."""
-        self._stop_following(order)
+        self._stop_following(order, "not_followed")
         self._tell(Sent(order.request, 0, broker=order.broker), "not_followed", order.order_id, detail=why)
 
-    def _stop_following(self, order: Followed) -> None:
+    def _stop_following(self, order: Followed, end: str) -> None:
         if self._followed.pop(canonical_id(order.request.client_order_id), None) is not None:
+            self.tally.of(order.broker).ended.add(end)
             self._journal.order_ended(self._fingerprint, order.request.client_order_id)
 
     def _tell(
@@ -338,10 +356,18 @@ class InFlightOrders:
         )
 
     def _look(self) -> None:
+        if self._handed_over is None:
+            self._count_lost()
         first = next(iter(self.lost()), None)
         self.unaccounted = "" if first is None else f"{first.request.client_order_id} ({first.why})"
         for wake in self.watchers:
             wake()
+
+    def _count_lost(self) -> None:
+        lost = Counter(sent.broker for sent in self.lost())
+        for broker in self._had_lost | lost.keys():
+            self.tally.of(broker).unknown_orders = lost[broker]
+        self._had_lost = frozenset(lost)
 
     def lost(self) -> tuple[Sent, ...]:
         """The orders with an unknown outcome, oldest first."""
@@ -363,37 +389,3 @@ class InFlightOrders:
 
 def _text(amount: Decimal | None) -> str:
     return "" if amount is None else plain(amount)
-
-
-def another_request(before: OrderRequest, product: Product, side: Side, request: OrderRequest | None) -> str:
-    """How an earlier request differs from what is asked for now, in words; empty when it is the same.
-
-    `request`: with its amounts; None: whatever the amount.
-    """
-    if (before.product.symbol, before.side) != (product.symbol, side):
-        return f"{before.side} {before.product.symbol}"
-    if request is not None and (before.base_amount, before.quote_amount) != (
-        request.base_amount,
-        request.quote_amount,
-    ):
-        return f"{before.side} {before.size} of {before.product.symbol}"
-    return ""
-
-
-def another_order(found: FoundOrder, product: Product, side: Side, request: OrderRequest | None) -> str:
-    """How an order that the exchange has under an id differs from what is asked for now; empty: not at all.
-
-    What the exchange does not say differs in nothing. `request` is as for `another_request`.
-    """
-    if found.market and found.market != product.id:
-        return f"an order in {found.market}"
-    if found.side is not None and found.side is not side:
-        return f"{found.side} {product.symbol}"
-    if request is not None:
-        for theirs, ours in (
-            (found.ordered_base, request.base_amount),
-            (found.ordered_quote, request.quote_amount),
-        ):
-            if theirs is not None and ours is not None and theirs != ours:
-                return f"{side} {plain(theirs)} of {product.symbol}"
-    return ""

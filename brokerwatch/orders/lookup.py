@@ -32,7 +32,8 @@ from brokerwatch.gateway.lane import Lane
 from brokerwatch.gateway.venue import answered
 from brokerwatch.log import logger
 from brokerwatch.messages import Fault, Order, OrderState, Product, Side
-from brokerwatch.orders.in_flight import InFlightOrders, Placed, Sent, another_order, another_request
+from brokerwatch.orders.comparison import another_order, another_request
+from brokerwatch.orders.in_flight import InFlightOrders, Placed, Sent
 
 _log: Final = logger(__name__)
 

@@ -45,8 +45,9 @@ from brokerwatch.health.capabilities import TRADE
 from brokerwatch.health.stated import Fill
 from brokerwatch.log import logger
 from brokerwatch.messages import Fault, FaultKind, Order, OrderState
+from brokerwatch.orders.comparison import another_order
 from brokerwatch.orders.fills import fill_of
-from brokerwatch.orders.in_flight import CUT_OFF, InFlightOrders, Sent, another_order
+from brokerwatch.orders.in_flight import CUT_OFF, InFlightOrders, Sent
 from brokerwatch.orders.lookup import Lookup, accepted
 
 _log: Final = logger(__name__)

@@ -459,6 +459,15 @@ def test_an_outcome_is_a_heartbeat_as_well_and_only_the_one_of_its_own_heartbeat
     assert driven.slot.reading.valid_until_s > driven.clock.up_s() + 4.0
 
 
+def test_each_fault_of_a_fetch_is_counted_by_its_kind_and_what_is_no_fault_is_not() -> None:
+    driven = Driven()
+    for fault in (FaultKind.NETWORK, FaultKind.NETWORK, FaultKind.AUTH):
+        driven.hear(Observed(Fault(fault, "down")))
+    driven.hear(driven.seen())
+    driven.hear(Called("trade", Fault(FaultKind.EXCHANGE_DOWN, "an order met no server")))
+    assert driven.tally.faults.counts() == {"network": 2, "auth": 1}
+
+
 def test_a_heartbeat_that_has_something_to_add_is_sent_whatever_was_said_before() -> None:
     driven = Driven()
     driven.hear(driven.seen())

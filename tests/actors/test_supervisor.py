@@ -13,7 +13,6 @@ from brokerwatch.actors.broker import BrokerActor
 from brokerwatch.actors.protocol import LookRound
 from brokerwatch.actors.supervisor import HealthSupervisor
 from brokerwatch.bus.listener import Listener
-from brokerwatch.clock import Clock
 from brokerwatch.cluster import wiring
 from brokerwatch.cluster.cluster import STOP_S, Cluster
 from brokerwatch.config.broker_spec import BrokerSpec
@@ -55,8 +54,8 @@ def trapped(
     traps: dict[str, Trap] = {}
     make = wiring.own_source  # no setting makes an actor hang
 
-    def source(spec: BrokerSpec, loop: LoopThread, clock: Clock) -> Source:
-        traps[spec.name] = Trap(make(spec, loop, clock))
+    def source(spec: BrokerSpec, loop: LoopThread, parts: wiring.Parts) -> Source:
+        traps[spec.name] = Trap(make(spec, loop, parts))
         return traps[spec.name]
 
     monkeypatch.setattr(wiring, "own_source", source)

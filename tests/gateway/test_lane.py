@@ -27,6 +27,7 @@ from brokerwatch.messages import Fault, FaultKind, Reason
 from brokerwatch.simulator import SimulatedKraken, SimulatedOkx, serve
 from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.records import KeyState
+from brokerwatch.tally import BUCKETS_S, KeyTally
 from tests.support.clusters import PATIENCE_S, cluster_of, simulated_spec, until
 
 
@@ -685,3 +686,64 @@ def test_the_lane_in_its_place_waits_for_a_turn_that_the_traders_own_code_has() 
     assert served == ["the trader's", "ours"]
     assert new.in_use_by is None
     assert new.in_use_since_s is None
+
+
+# --- the counts --------------------------------------------------------------------------------------
+
+
+def test_a_lane_counts_its_requests_and_how_long_each_call_waited() -> None:
+    clock, tally = ManualClock(), KeyTally()
+    lane = Lane("k", Budget(4.0, 2.0), clock, Book(), KeyState("k"), tally=tally)
+
+    async def scene() -> None:
+        async with lane.turn():
+            waiting = asyncio.ensure_future(_hold(lane))
+            await asyncio.sleep(0)
+            clock.advance(0.4)
+            await lane.another()
+        await waiting
+
+    asyncio.run(scene())
+    assert tally.requests.total == 3
+    waits = tally.waits.durations()
+    assert dict(zip(BUCKETS_S, waits.counts, strict=False))[0.5] == 1, "the second call waited for the first"
+    assert sum(waits.counts) == 2
+    assert waits.sum_s == pytest.approx(0.4)
+
+
+def test_a_call_whose_turn_did_not_come_has_waited_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brokerwatch.gateway.lane.LANE_WAIT_S", 0.01)
+    tally = KeyTally()
+    lane = Lane("k", STAND_IN, SystemClock(), Book(), KeyState("k"), tally=tally)
+
+    async def scene() -> None:
+        async with lane.turn():
+            with pytest.raises(Refrained):
+                await _hold(lane)
+
+    asyncio.run(scene())
+    assert (sum(tally.waits.durations().counts), tally.requests.total) == (2, 1)
+
+
+def test_the_use_of_the_budget_runs_down_and_an_order_can_use_more_than_there_is() -> None:
+    clock, tally = ManualClock(), KeyTally()
+    lane = Lane("k", Budget(2.0, 0.5), clock, Book(), KeyState("k"), tally=tally)
+
+    async def scene() -> None:
+        for _ in range(3):
+            async with lane.turn(urgent=True):
+                pass
+
+    asyncio.run(scene())
+    assert tally.budget is not None
+    used = tally.budget()
+    assert (used.per_s, used.burst, used.used) == (0.5, 2.0, 3.0)
+    clock.advance(4.0)
+    assert tally.budget().used == 1.0
+    lane.note(Fault(FaultKind.RATE_LIMITED, "too fast"))
+    assert tally.budget().used == 2.0, "the exchange itself says that it is used up"
+    moved = Lane("k", Budget(2.0, 0.5), clock, Book(), KeyState("k"), tally=tally)
+    moved.go_on_from(lane)
+    assert tally.budget().used == 2.0
+    clock.advance(60.0)
+    assert tally.budget().used == 0.0

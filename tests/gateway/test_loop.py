@@ -12,11 +12,12 @@ import pytest
 
 from brokerwatch.clock import ManualClock
 from brokerwatch.exchanges.balances import FetchedBalance
-from brokerwatch.gateway.async_source import EXCUSES, AsyncSource
+from brokerwatch.gateway.async_source import EXCUSES, AsyncSource, Refrained
 from brokerwatch.gateway.load import AT_ONCE, SHORT_S
 from brokerwatch.gateway.loop import Loop, LoopThread, Run
 from brokerwatch.health.outcome import FetchOutcome, NotAsked
 from brokerwatch.messages import Balance, Fault, FaultKind, Holding, amount
+from brokerwatch.tally import BUCKETS_S, AccountTally
 from tests.support.clusters import PATIENCE_S, until
 from tests.support.pushed_loop import PushedLoop, on_a_pushed_loop, settled
 
@@ -117,12 +118,17 @@ DEADLINE_S = 8.0
 
 
 def source_of(
-    loop: PushedLoop, read: Callable[[float], Awaitable[FetchedBalance]], *, queue_s: float = 30.0
+    loop: PushedLoop,
+    read: Callable[[float], Awaitable[FetchedBalance]],
+    *,
+    queue_s: float = 30.0,
+    clock: ManualClock | None = None,
+    tally: AccountTally | None = None,
 ) -> AsyncSource:
     async def explain(error: BaseException) -> Fault:
         return Fault(FaultKind.NETWORK, repr(error))
 
-    return AsyncSource(Loop(loop), read, explain, ManualClock(), queue_s=queue_s)
+    return AsyncSource(Loop(loop), read, explain, clock or ManualClock(), queue_s=queue_s, tally=tally)
 
 
 async def outcomes_of(source: AsyncSource, fetches: int = 1) -> list[FetchOutcome]:
@@ -259,6 +265,45 @@ def test_a_time_out_of_the_call_itself_is_as_neutral_when_the_loop_was_held_up()
 
     on_a_pushed_loop(work)
     assert [type(outcome) for outcome in outcomes] == [NotAsked]
+
+
+def test_each_fetch_that_the_exchange_was_asked_for_is_timed_and_the_others_are_counted_apart() -> None:
+    tally, clock = AccountTally(), ManualClock()
+    ends: list[BaseException | None] = [None, ConnectionError("cut"), Refrained(NotAsked("locked out"))]
+
+    async def work(loop: PushedLoop) -> None:
+        async def read(deadline_s: float) -> FetchedBalance:
+            del deadline_s
+            clock.advance(0.3)
+            end = ends.pop(0)
+            if end is not None:
+                raise end
+            return FOUND
+
+        for _ in range(3):
+            await outcomes_of(source_of(loop, read, clock=clock, tally=tally))
+
+    on_a_pushed_loop(work)
+    took = tally.fetches.durations()
+    assert dict(zip(BUCKETS_S, took.counts, strict=False))[0.5] == 2
+    assert sum(took.counts) == 2
+    assert took.sum_s == pytest.approx(0.6)
+    assert tally.not_made.total == 1
+
+
+def test_a_fetch_that_meets_its_deadline_took_the_whole_of_it() -> None:
+    tally, clock = AccountTally(), ManualClock()
+
+    async def work(loop: PushedLoop) -> None:
+        async def read(deadline_s: float) -> FetchedBalance:
+            clock.advance(deadline_s)
+            await asyncio.sleep(deadline_s + 1)
+            return FOUND
+
+        await outcomes_of(source_of(loop, read, clock=clock, tally=tally))
+
+    on_a_pushed_loop(work)
+    assert dict(zip(BUCKETS_S, tally.fetches.durations().counts, strict=False))[10.0] == 1
 
 
 def test_a_loop_that_is_given_up_answers_who_waits_and_takes_no_more_work() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import Future
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -14,17 +15,17 @@ from brokerwatch.clock import ManualClock
 from brokerwatch.exchanges.order_answers import FoundOrder
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.messages import Product, Side
+from brokerwatch.orders.comparison import another_order, another_request
 from brokerwatch.orders.in_flight import (
     CUT_OFF,
     KEPT_ORDERS,
     LEFT_BEHIND,
     LOST_AFTER_S,
     InFlightOrders,
-    another_order,
-    another_request,
 )
 from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.records import OrderEvent, SentOrder
+from brokerwatch.tally import ORDER_ENDS, Tally
 
 PRODUCT: Final = Product(symbol="BTC/USD", base="BTC", quote="USD", id="XXBTZUSD")
 
@@ -304,3 +305,79 @@ def test_an_order_that_the_old_loop_begins_after_the_change_is_crossed_out_when_
     before.end("one", None)
     assert not paper.marks
     assert paper.told == [("one", "sent"), ("one", "not_sent")]
+
+
+# --- the counts --------------------------------------------------------------------------------------
+
+
+def over(*, filled: bool) -> FoundOrder:
+    return replace(found(), is_filled=filled, ended="" if filled else "timeout")
+
+
+def ends_of(tally: Tally, broker: str) -> dict[str, int]:
+    return {end: count for end, count in tally.account(broker).ended.counts().items() if count}
+
+
+def test_orders_are_counted_once_each_by_their_end(clock: ManualClock) -> None:
+    tally = Tally()
+    tally.account("main")
+    ledger = InFlightOrders("key", clock, Paper(), tally=tally)
+
+    def send(name: str) -> None:
+        asyncio.run(ledger.send(request(name), "main"))
+
+    for name in ("refused", "not_sent", "never_arrived", "forgotten"):
+        send(name)
+        ledger.end(name, None, None, name)
+    for name, filled in (("filled at once", True), ("cancelled at once", False)):
+        send(name)
+        ledger.end(name, "O-1", over(filled=filled))
+    for name in ("filled", "given up"):
+        send(name)
+        ledger.end(name, f"O-{name}")
+    first, second = ledger.followed("main")
+    assert ends_of(tally, "main").get("filled") == 1, "one that the exchange took has not ended"
+    assert not ledger.moved(first, found())
+    for _ in range(2):  # twice is harmless
+        assert ledger.moved(first, over(filled=True))
+        ledger.give_up(second, "late")
+    assert tally.account("main").sent.total == 8
+    assert ends_of(tally, "main") == {
+        "filled": 2, "cancelled": 1, "not_followed": 1,
+        "refused": 1, "not_sent": 1, "never_arrived": 1, "forgotten": 1,
+    }  # fmt: skip
+    assert set(ORDER_ENDS) == set(tally.account("main").ended.counts())
+
+
+def test_the_orders_with_an_unknown_outcome_are_counted_as_long_as_it_is_unknown(clock: ManualClock) -> None:
+    tally = Tally()
+    main, other = tally.account("main"), tally.account("other")
+    paper = Paper()
+    ledger = InFlightOrders("key", clock, paper, tally=tally)
+    for name, broker in (("one", "main"), ("two", "main"), ("three", "other")):
+        asyncio.run(ledger.send(request(name), broker))
+        asyncio.run(ledger.send(request(name), broker))  # again, with its own id
+        ledger.lose(name, "no answer")
+    assert (main.unknown_orders, other.unknown_orders, main.sent.total) == (2, 1, 2)
+    ledger.end("one", None, None, "never_arrived")
+    ledger.end("three", "O-3")
+    assert (main.unknown_orders, other.unknown_orders) == (1, 0)
+    restarted = Tally()
+    restarted.account("main")
+    InFlightOrders("key", clock, Paper(), tally=restarted).recall(paper.marks.values())
+    assert restarted.account("main").unknown_orders == 1
+    moved = InFlightOrders("key", clock, Paper(), tally=tally)
+    moved.go_on_from(ledger)
+    moved.end("two", "O-2")
+    ledger.lose("two", "the old loop woke up")
+    assert main.unknown_orders == 0
+
+
+def test_the_end_of_an_order_of_an_account_that_was_removed_is_counted_nowhere(clock: ManualClock) -> None:
+    tally = Tally()
+    tally.account("main")
+    ledger = InFlightOrders("key", clock, Paper(), tally=tally)
+    asyncio.run(ledger.send(request(), "main"))
+    tally.forget("main")
+    ledger.end("one", None, None, "refused")
+    assert dict(tally.accounts()) == {}

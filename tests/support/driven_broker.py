@@ -15,6 +15,7 @@ from brokerwatch.health.outcome import FetchOutcome
 from brokerwatch.health.reading import evidence
 from brokerwatch.health.state_machine import NO_VETOES, Health
 from brokerwatch.messages import Balance, BrokerEvent, Holding, Reading
+from brokerwatch.tally import AccountTally
 from tests.support.clusters import ONLY_WHEN_ASKED, Till
 
 
@@ -36,6 +37,7 @@ class Driven:
 
     def __init__(self, heartbeat_s: float = 1.0, **values: Any) -> None:
         self.clock = ManualClock()
+        self.tally = AccountTally()
         self.said: list[type[BrokerEvent]] = []
         self.questions: list[Question] = []
         self.waits_s: list[float] = []
@@ -54,6 +56,7 @@ class Driven:
             alarms=me,
             clock=self.clock,
             heartbeat_s=heartbeat_s,
+            tally=self.tally,
             journal=Forgetful(),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - it keeps nothing
         )
         epoch = "1800000000000000-0123abcd"
