@@ -113,6 +113,7 @@ class BrokerActor(Actor):
         self._capabilities = self._calls.published
         self._ordered_s = float("-inf")
         """When the newest order ended, in monotonic seconds; infinite while one is under way."""
+        self._answer_ms: int | None = None
         self._watch = ProofWatch(spec, context.source, context.clock, context.heartbeat_s, health)
 
     def begin(self) -> None:
@@ -306,6 +307,8 @@ class BrokerActor(Actor):
                 same = last is not None and found.holdings == last.holdings and not before.doubts.missing
                 self._unchanged = self._unchanged + 1 if same and before.fault is None else 0
                 self._learn(self._calls.succeeded(READ, now))
+                if dated:
+                    self._answer_ms = max(0, round((now.up_s - found.as_of.up_s) * 1_000))
                 self._watch.succeeded(found.as_of, self._eased_s(before), dated=dated)
                 self._show(BalanceSeen, before.seen(found, now))
             case Fault():
@@ -369,6 +372,7 @@ class BrokerActor(Actor):
             proof=self._watch.proof,
             longest_age_s=self._watch.longest_age_s(),
             leads=self._watch.leads,
+            answer_ms=self._answer_ms,
         )
         self._published = reading
         if self._context.slot.write_evidence(reading, health):

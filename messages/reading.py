@@ -116,6 +116,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     `closed`."""
     unread: frozenset[str] = frozenset()
     """Currencies of which no amount is known, though the exchange names them: they are not in `balance`."""
+    answer_ms: int | None = None
+    """How many ms passed from the question to the answer with the newest balance; None: not known."""
 
     def closed(self, symbol: str) -> ClosedMarket | None:
         """Why a market is closed for this account alone, and until when; None when it is not.
@@ -238,6 +240,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             else {},
             closed_markets=self._closed_data(with_detail=with_cash) if with_balance else {},
             unread=() if shown is None else tuple(sorted(self.unread)),
+            answer_ms=self.answer_ms,
         )
 
     def _closed_data(self, *, with_detail: bool) -> dict[str, ClosedMarketData]:
@@ -319,6 +322,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
                 }
             ),
             unread=frozenset(data.unread),
+            answer_ms=data.answer_ms,
         )
 
 

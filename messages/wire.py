@@ -133,6 +133,8 @@ class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         tuple[Annotated[str, Meta(max_length=MAX_CODE_BYTES)], ...], Meta(max_length=MAX_CURRENCIES)
     ] = ()
     """Currencies of which no amount is known, though the exchange names them; empty in the roster."""
+    answer_ms: Annotated[int, Meta(ge=0)] | None = None
+    """How long the exchange took over the newest balance; null when that is not known."""
 
 
 class RosterData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

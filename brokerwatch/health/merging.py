@@ -71,6 +71,7 @@ def _of_several_owners(fresh: Mapping[str, Reading], now: Instant) -> Reading:
         cash_parts=newest.cash_parts,
         balance=newest.balance,
         unread=newest.unread,
+        answer_ms=newest.answer_ms,
         closed_markets={name: shut for one in readings for name, shut in one.closed_markets.items()},
         overtaken=newest.overtaken,
         max_age_s=newest.max_age_s,

@@ -35,6 +35,7 @@ def evidence(
     proof: Proof | None = None,
     longest_age_s: float = float("inf"),
     leads: Leads | None = None,
+    answer_ms: int | None = None,
 ) -> Reading:
     """A broker's evidence about itself, with its own vetoes and without the supervisor's.
 
@@ -50,6 +51,7 @@ def evidence(
         proof: the newest success; None: the account is not used yet, and needs none.
         longest_age_s: for how many seconds a success proves the account.
         leads: how far the other clocks are ahead of the monotonic one.
+        answer_ms: how long the exchange took over the newest balance.
     """
     balance = health.balance
     proven_until_s = float("inf")
@@ -82,6 +84,7 @@ def evidence(
         closed_markets=closed_markets,
         proven_until_s=proven_until_s,
         leads=leads,
+        answer_ms=answer_ms,
     )
     if proof is None or now.up_s < proven_until_s:
         return composed(reading, health.vetoes)

@@ -309,6 +309,17 @@ def test_money_in_another_unit_is_named_and_not_counted() -> None:
         assert broker.reading().detail == "5,000.5 EUR not counted"
 
 
+def test_the_reading_says_how_long_the_newest_answer_took() -> None:
+    driven = Driven()
+    assert driven.reading.answer_ms is None
+    asked_at = driven.balance()
+    driven.hear(Observed(asked_at, dated=True), after_s=0.25)
+    assert driven.reading.answer_ms == 250
+    driven.hear(Observed(Fault(FaultKind.NETWORK), dated=True), after_s=9.0)
+    driven.hear(Observed(asked_at, dated=False))
+    assert driven.reading.answer_ms == 250, "neither a failure nor an answer without a moment tells it"
+
+
 def test_ages_grow_while_nobody_does_anything() -> None:
     with cluster_of(asked("a", Till())) as cluster:
         broker = cluster.broker("a")

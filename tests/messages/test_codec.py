@@ -526,6 +526,7 @@ def properties(of: type[msgspec.Struct], *optional: str) -> dict[str, Any]:
 LATER_KEYS: Final = (
     *("max_age_ms", "overtaken", "cash_unit", "cash_parts", "proof_ms", "capabilities", "closed_markets"),
     "unread",
+    "answer_ms",
 )
 """Keys of a reading that the first version did not have."""
 
@@ -578,6 +579,7 @@ def test_the_exported_schema_has_the_types_of_the_protocol() -> None:
         "capabilities": {"object"},
         "closed_markets": {"object"},
         "unread": {"array"},
+        "answer_ms": {"integer", "null"},
     }
 
 

@@ -295,3 +295,10 @@ def test_what_cannot_be_read_is_said_with_the_balance_and_never_without_it() -> 
     heard = Reading.received(sent.data(), clock=ManualClock(), sent_up_s=1.0, valid_until_s=9.0)
     assert heard.unread == sent.unread
     assert sent.data(with_balance=False).unread == sent.data(with_cash=False).unread == ()
+
+
+def test_how_long_an_answer_took_survives_the_wire_and_is_left_out_where_it_is_not_known() -> None:
+    sent = reading(answer_ms=140)
+    heard = Reading.received(sent.data(), clock=ManualClock(), sent_up_s=1.0, valid_until_s=9.0)
+    assert heard.answer_ms == sent.data(with_cash=False).answer_ms == 140
+    assert b"answer_ms" not in msgspec.json.encode(reading().data()), "an older receiver gets what it knew"
