@@ -36,6 +36,8 @@ LOOK_S: Final = 1.0
 """How often it looks whether the state folder and the database are still there."""
 LOOKS_FOR_ANOTHER: Final = 10
 """With every so many of these looks it looks whether another cluster writes to the same store."""
+LOOKS_FOR_OLD: Final = 600
+"""With every so many of these looks it deletes old lines of the history, and at the first one."""
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 30.0
 """The first and the longest wait between two attempts; it doubles in between."""
@@ -77,6 +79,8 @@ class Recorder(Actor):
 
     `look` makes anew what is gone from the state folder, on this actor's thread, and says whether anything
     was. None: there is no folder to look at.
+
+    `forget_before` gives the moment, wall clock in µs, before which the history is deleted. None: nothing is.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Recorder(Actor):
         on_death: Callable[[str], None],
         holds: HoldFile | None = None,
         look: Callable[[], bool] | None = None,
+        forget_before: Callable[[], int] | None = None,
     ) -> None:
         super().__init__(on_death)
         self._store = store
@@ -102,6 +107,9 @@ class Recorder(Actor):
         self._on_opened = on_opened
         self._look = look
         self._looks = 0
+        self._forget_before = forget_before
+        self._has_old = False
+        """Whether more old lines are left than were deleted at once."""
         self._met_another = False
         self._renewals = store.renewals
         """How often the store had lost what was written, when it was all written again."""
@@ -171,10 +179,19 @@ class Recorder(Actor):
         if not self._failures and (self._backlog.waiting() or not self._store.is_there()):
             self._attempt()
         self._looks += 1
+        if not self._failures and (self._has_old or self._looks % LOOKS_FOR_OLD == 1):
+            self._forget()
         if not self._failures and not self._met_another and self._looks % LOOKS_FOR_ANOTHER == 0:
             self._look_for_another()
         me = self.actor_ref
         self._alarms.after(LOOK_S, lambda: tell(me, Look()))
+
+    def _forget(self) -> None:
+        if self._forget_before is not None:
+            try:
+                self._has_old = not self._store.forget_history(self._forget_before())
+            except StoreError:
+                self._has_old = False  # the next attempt to write says what is wrong
 
     def _look_for_another(self) -> None:
         """Log once that another running cluster of this name writes to the store: its lives are later."""

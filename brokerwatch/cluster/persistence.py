@@ -7,6 +7,7 @@ is a folder that another running cluster has: two would overwrite each other's m
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Callable
@@ -194,6 +195,11 @@ class Persistence:
                 on_look()
             return gone
 
+        keep_us = self._settings.history_days * 86_400_000_000
+
+        def oldest_us() -> int:
+            return round(self._clock.now().wall_us - keep_us)
+
         def died(why: str) -> None:
             self._restarts, wait_s = self._restarts.died(self._clock.up_s(), random.uniform)
             if self._closed:
@@ -215,6 +221,7 @@ class Persistence:
                     on_death=died,
                     holds=None if held is None else HoldFile(held.path / HOLDS_NAME),
                     look=None if held is None else look,
+                    forget_before=None if keep_us == math.inf else oldest_us,
                 )
 
         start()

@@ -69,6 +69,9 @@ class ClusterSettings:
     require_verification_max_age_s: float | None = None
     """Seconds. An entry needs a passing report of `brokerwatch verify` for its API key that is not older.
     None: it needs no report. An exit never needs one."""
+    history_days: float = 400.0
+    """Days. Lines of the history that are older are deleted, and so is what the page shows of that time; inf:
+    never. Orders, holds and balances are not."""
     remember: bool = True
     """False: nothing is stored, so a restart begins with nothing known, and operators cannot be heard."""
 
@@ -147,6 +150,7 @@ def _type_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
         (("name", "health_endpoint", "broker_endpoint", "state", "store"), str, "text"),
         (("publish_balances", "remember"), bool, "True or False"),
         (("status_interval_s",), (int, float), "a number of seconds"),
+        (("history_days",), (int, float), "a number of days"),
         (("heartbeat_s", "require_verification_max_age_s"), (int, float, NoneType), "a number of seconds"),
     ):
         for name in names:
@@ -180,6 +184,8 @@ def cluster_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
                 f"expected a number of seconds above 0, and an end, not {age_s:g}",
             )
         )
+    if not settings.history_days >= 1:
+        found.append(("history_days", f"expected 1 day or more, not {settings.history_days:g}"))
     if not settings.status_interval_s >= SHORTEST_STATUS_S:
         found.append(
             (

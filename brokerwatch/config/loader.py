@@ -171,6 +171,7 @@ def _cluster(table: TomlTable, folder: Path) -> ClusterSettings:
         state=_beside(folder, table.text("state", os.fspath(_CLUSTER.state))),
         store=_store(folder, table.text("store", _CLUSTER.store)),
         require_verification_max_age_s=table.limit("require_verification_max_age_s"),
+        history_days=table.number("history_days", _CLUSTER.history_days),
         remember=table.switch("remember", default=_CLUSTER.remember),
     )
     table.end(", ".join(field.name for field in fields(ClusterSettings)))

@@ -64,6 +64,8 @@ _Kept = Stored | Hold | KeyState | SentOrder | Transition | OrderEvent
 
 PAGE: Final = 1_000
 """Lines of history that are read at once."""
+FORGOTTEN_AT_ONCE: Final = 5_000
+"""Lines of history that are deleted at once: what waits to be written waits for no longer than that takes."""
 
 
 class Store:
@@ -204,6 +206,14 @@ class Store:
                 return
             left -= len(rows)
             after = (rows[-1]["at_us"], rows[-1]["id"])
+
+    def forget_history(self, before_us: int) -> bool:
+        """Delete old lines of this cluster's history, a limited number. False: there are more of them."""
+        old = select(HISTORY.c.id).where(HISTORY.c.cluster == self._cluster, HISTORY.c.at_us < before_us)
+        some = old.order_by(HISTORY.c.at_us).limit(FORGOTTEN_AT_ONCE)
+        with self._database.transaction(writes=True) as connection:
+            gone = connection.execute(delete(HISTORY).where(HISTORY.c.id.in_(some))).rowcount
+        return gone < FORGOTTEN_AT_ONCE
 
     def close(self) -> None:
         """Let go of the database. A later call opens it again."""

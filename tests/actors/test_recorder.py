@@ -14,6 +14,7 @@ import pytest
 
 from brokerwatch.actors.recorder import GATHER_S, LOOK_S, Recorder, Retry
 from brokerwatch.messages import Reason
+from brokerwatch.storage import store as store_module
 from brokerwatch.storage.backlog import MAX_TRANSITIONS, Backlog, Batch
 from brokerwatch.storage.hold_file import HoldFile
 from brokerwatch.storage.records import Hold, KeyState, Remembered, SentOrder, Stored, Transition
@@ -74,6 +75,7 @@ class Desk:
         self.when_opened: Callable[[], object] = lambda: None
         self.look: Callable[[], bool] | None = None
         self.holds: HoldFile | None = None
+        self.forget_before: Callable[[], int] | None = None
         self._refs: list[pykka.ActorRef[Any]] = []
 
     def start(self, *, loaded: bool = True, store: Store | None = None) -> pykka.ActorRef[Any]:
@@ -97,6 +99,7 @@ class Desk:
                 on_death=died,
                 holds=self.holds,
                 look=self.look,
+                forget_before=self.forget_before,
             )
         )
         return self._refs[-1]
@@ -470,3 +473,35 @@ def test_what_was_written_is_in_the_file_also_when_its_log_was_removed(desk: Des
     until(log.exists)
     assert desk.key(8).result(PATIENCE_S)
     assert desk.stored()[0].keys["k"].nonce_ceiling == 8, "a stranger reads it while the recorder runs"
+
+
+def test_old_lines_of_the_history_are_deleted_and_nothing_else(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "FORGOTTEN_AT_ONCE", 2)
+    store = Store(f"sqlite:///{desk.path}", "main")
+    old = Batch(healths={"a": health(1)}, keys={"k": KeyState("k", 7)})
+    old.transitions.extend(line(at_us) for at_us in (1, 2, 3, 4, 5, 9))
+    store.write(old)
+    other = Store(f"sqlite:///{desk.path}", "other")
+    others = Batch()
+    others.transitions.append(line(1))
+    other.write(others)
+    looked = threading.Semaphore(0)
+
+    def look() -> bool:
+        looked.release()
+        return False
+
+    desk.look, desk.forget_before = look, lambda: 6
+    desk.start()
+    for _ in range(4):  # a few lines with each look, so that what waits is written meanwhile
+        assert looked.acquire(timeout=PATIENCE_S)
+        desk.alarms.fire()
+    assert looked.acquire(timeout=PATIENCE_S)
+    remembered, lines = desk.stored()
+    assert [one.at_us for one in lines] == [9]
+    assert (set(remembered.healths), set(remembered.keys)) == ({"a"}, {"k"})
+    assert len(list(other.history())) == 1, "another cluster's history is its own"
+    store.close()
+    other.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,7 @@ def test_a_state_folder_may_be_a_path_and_is_a_text_afterwards(tmp_path: Path) -
         ("heartbeat_s", "1", "expected a number of seconds, not str"),
         ("status_interval_s", None, "expected a number of seconds, not NoneType"),
         ("require_verification_max_age_s", True, "expected a number of seconds, not bool"),
+        ("history_days", "30", "expected a number of days, not str"),
         ("remember", "false", "expected True or False, not str"),
     ],
 )
@@ -156,3 +158,11 @@ def test_the_home_of_a_user_without_one_is_a_mistake(
         "cluster.state",
         "expected a folder, and this user has no home: '~/state'",
     )
+
+
+@pytest.mark.parametrize("days", [0.0, 0.5, -1.0, math.nan])
+def test_a_history_is_kept_for_a_day_at_least(days: float) -> None:
+    assert cluster_mistakes(ClusterSettings(history_days=days)) == [
+        ("history_days", f"expected 1 day or more, not {days:g}")
+    ]
+    assert cluster_mistakes(ClusterSettings(history_days=math.inf)) == []
