@@ -17,6 +17,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,7 +72,7 @@ _FORESEEN: Final = (SQLAlchemyError, sqlite3.Error, OSError, ValueError, Overflo
 """What a database does wrong; anything else is a mistake of ours."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Schema:
     """What a database must have before it is used."""
 
@@ -82,16 +83,22 @@ class Schema:
     """From each older version to the next one."""
     looked_through: tuple[Table, ...]
     """The tables of a SQLite file in which damage is looked for when it is opened."""
+    name: str = "brokerwatch_schema"
+    """Of the table with the version: several schemas may share a PostgreSQL."""
 
     @property
     def checked(self) -> tuple[str, ...]:
         """Their names, and that of the table with the version."""
-        return (_VERSION.name, *(table.name for table in self.looked_through))
+        return (self.name, *(table.name for table in self.looked_through))
+
+    @cached_property
+    def versions(self) -> Table:
+        """The table with the version."""
+        return Table(self.name, MetaData(), Column("version", Integer, primary_key=True))
 
 
 _ONE: Final[Any] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "hide_parameters": True}
 """An engine of one connection."""
-_VERSION: Final = Table("brokerwatch_schema", MetaData(), Column("version", Integer, primary_key=True))
 
 
 class Database:
@@ -262,9 +269,9 @@ class Database:
         return create_engine(self._url, connect_args=network, pool_pre_ping=True, **_ONE)
 
     def _version(self, connection: Connection) -> int:
-        if not inspect(connection).has_table(_VERSION.name):
+        if not inspect(connection).has_table(self._schema.versions.name):
             return 0
-        found = connection.execute(select(func.max(_VERSION.c.version))).scalar()
+        found = connection.execute(select(func.max(self._schema.versions.c.version))).scalar()
         if found is None:
             return 0
         if not isinstance(found, int) or found < 1:
@@ -283,16 +290,16 @@ class Database:
         schema = self._schema
         if self._file is None:
             # Machines that start together: one makes the tables, the others wait and find them.
-            connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(_VERSION.name))))
+            connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(self._schema.versions.name))))
         found = self._version(connection)
         if found == 0:
-            _VERSION.create(connection, checkfirst=True)
+            self._schema.versions.create(connection, checkfirst=True)
             schema.tables.create_all(connection)
         else:
             for version in range(found, schema.version):
                 schema.migrations[version](connection)
         if found < schema.version:
-            connection.execute(insert(_VERSION).values(version=schema.version))
+            connection.execute(insert(self._schema.versions).values(version=schema.version))
 
     # --- every call -----------------------------------------------------------------------------------
 
