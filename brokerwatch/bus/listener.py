@@ -159,6 +159,11 @@ class Listener:
         known = self._readings.get(broker)
         return known is not None and known.available
 
+    def heard_ago_s(self) -> float | None:
+        """How many seconds ago a message arrived, over whichever endpoint; None: none ever did."""
+        heard = [station.heard_s for station in self._stations if station.heard_s is not None]
+        return max(0.0, self._clock.up_s() - max(heard)) if heard else None
+
     @property
     def lost(self) -> int:
         """How many messages are known to be missing. Each has the whole state, so the next one mends it."""

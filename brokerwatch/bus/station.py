@@ -68,6 +68,8 @@ class Station:
         self.receiver = Receiver(clock)
         self.undecodable = 0
         """Messages that are none of brokerwatch's."""
+        self.heard_s: float | None = None
+        """The monotonic second at which the newest message of brokerwatch's arrived; None: none did."""
         self.complete = False
         """Whether a whole roster arrived, and then a reading of every broker that it names."""
 
@@ -139,6 +141,7 @@ class Station:
         except CodecError:
             self.undecodable += 1
             return 0.0
+        self.heard_s = self._clock.up_s()
         parts = topic.split("/")
         before = self.receiver.newest.get((envelope.stamp.src, parts[4] if len(parts) > 4 else ""))
         received = self.receiver.take(topic, envelope)

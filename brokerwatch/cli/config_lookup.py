@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from brokerwatch.config.cluster_settings import ClusterSettings, cluster_mistakes
+from brokerwatch.config.http_settings import HttpSettings
 from brokerwatch.errors import ConfigError, Problem
 
 CONFIG_VARIABLE: Final = "BROKERWATCH_CONFIG"
@@ -66,6 +67,16 @@ def health_endpoint(config: Path | None) -> str:
         expected = f"{endpoint!r} is any free port; name the endpoint that `brokerwatch run` shows"
         raise ConfigError((Problem(str(_found(config) or ""), "cluster.health_endpoint", expected),))
     return endpoint
+
+
+def configured_http(config: Path | None) -> HttpSettings | None:
+    """Where the configuration says that HTTP is served; None where it says nothing. Raises ConfigError."""
+    path = _found(config)
+    if path is None:
+        return None
+    from brokerwatch.config.loader import load_http
+
+    return load_http(path)
 
 
 def _settings(config: Path | None) -> ClusterSettings:

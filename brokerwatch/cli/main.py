@@ -16,6 +16,7 @@ import click
 from brokerwatch.cli import exits
 from brokerwatch.cli.doctor import doctor
 from brokerwatch.cli.operate import history, hold, release, reset
+from brokerwatch.cli.serve import serve
 from brokerwatch.cli.simulate import simulate
 from brokerwatch.cli.verify import verify, verify_kraken
 from brokerwatch.cli.watch import init, listen, run, status
@@ -29,7 +30,7 @@ def app() -> None:
 
 
 for _command in (
-    *(run, listen, status, init),
+    *(run, listen, status, serve, init),
     *(history, hold, release, reset),
     *(simulate, verify, doctor),
 ):

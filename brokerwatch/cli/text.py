@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import asdict
 from decimal import Decimal
 from typing import Any, Final
@@ -13,6 +12,7 @@ import msgspec
 
 from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.clock import NO_DATE, local_text
+from brokerwatch.health.reason_words import what_helps
 from brokerwatch.log import escaped
 from brokerwatch.messages import HealthState, Reading, Reason
 from brokerwatch.money import EXACT, plain
@@ -102,26 +102,6 @@ def clock_time(wall_us: int) -> str:
     return "?" if shown == NO_DATE else shown.partition(" ")[2]
 
 
-_HELPS: Final[Mapping[Reason, str]] = {
-    Reason.CONFIG: "brokerwatch doctor says what is wrong",
-    Reason.SHUTDOWN: "the cluster has stopped",
-    Reason.HELD_OUT: "brokerwatch release {broker} ends it",
-    Reason.FAILED: "mend the cause, then: brokerwatch reset {broker}",
-    Reason.NEVER_SEEN: "it is asked",
-    Reason.BLIND: "the program itself hears no account; if it stays so, start it again",
-    Reason.SILENT: "its actor is started again",
-    Reason.RESTARTING: "its actor is started again",
-    Reason.LOOP: "what blocks the event loop? another one takes its place",
-    Reason.LOCKED_OUT: "it ends by itself",
-    Reason.AUTH: "check the key, then: brokerwatch reset {broker}",
-    Reason.ERRORS: "it is asked again",
-    Reason.LOCAL_NETWORK: "check this machine's network",
-    Reason.MAINTENANCE: "it is asked again each minute",
-    Reason.RECOVERING: "one more success is needed",
-    Reason.UNPROVEN: "it is asked again",
-    Reason.NOTHING_HEARD: "does the cluster run?",
-}
-"""What helps an account that is not available for this reason."""
 _TITLE: Final = re.compile(r"<title[^>]*>\s*([^<]*)", re.IGNORECASE)
 _TAG: Final = re.compile(r"<[!/a-z][^>]*(>|$)", re.IGNORECASE)
 
@@ -131,7 +111,7 @@ def trouble(reading: Reading, width: int) -> str:
 
     Where it is too long, the words of the exchange are cut, and not what helps.
     """
-    helps = _HELPS.get(reading.reason, "").format(broker=reading.broker)
+    helps = what_helps(reading.reason, reading.broker)
     ends = f" ({helps})" if helps else ""
     begins = f"{reading.broker}: since {clock_time(reading.since_us)}, {reading.reason}"
     said = escaped(plain_detail(reading.detail))

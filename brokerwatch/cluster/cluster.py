@@ -1,7 +1,7 @@
 """The whole thing put together: from a configuration to running actors, and back to nothing.
 
-`start` goes up in an order in which everything finds what it needs; `stop` goes down in the reverse,
-each step with a deadline, so that one part that hangs is named and left behind and the rest ends.
+`start` goes up in an order in which everything finds what it needs; `stop` goes down in the reverse, each
+step with a deadline, so that one part that hangs is named and left behind.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from brokerwatch.cluster.candidates import candidates
 from brokerwatch.cluster.exchange_watch import ExchangeWatch, look_up_verifications
 from brokerwatch.cluster.lives import Lives
 from brokerwatch.cluster.operators import Operators
+from brokerwatch.cluster.outlets import Outlets
 from brokerwatch.cluster.persistence import Persistence
 from brokerwatch.cluster.requests import Requests
 from brokerwatch.cluster.restore import recall, restored
@@ -129,6 +130,7 @@ class Cluster:
         max_age_s = self._settings.require_verification_max_age_s
         self._gate = None if max_age_s is None else Gate(folder_of(self._settings), max_age_s, self._clock)
         self._operators = Operators(self._lives.obey, self._clock)
+        self._outlets = Outlets(self._settings, self._clock, self._operators, self._loops, self._heartbeat_s)
         self._router = Router(
             lambda: candidates(self._specs, self._board, self._wired.accounts, self._watch),
             self._changes.subscribe,
@@ -198,6 +200,11 @@ class Cluster:
         """Where the health topic is published; known exactly once the cluster has started."""
         return self._sockets.health_out.bound_endpoint if self._running else self._settings.health_endpoint
 
+    @property
+    def http_url(self) -> str:
+        """Where the page and the API are; empty where they are not served."""
+        return self._outlets.http_url
+
     def broker(self, name: str) -> Broker:
         """The handle of one broker. Raises UnknownBroker, which names the brokers that exist."""
         slot = self._board.slot(name)
@@ -224,13 +231,8 @@ class Cluster:
     def normalize_symbol_for_broker(self, symbol: str, exchange: str) -> str:
         """The symbol in its common spelling, by the markets of an exchange. Waits while they are loaded.
 
-        Args:
-            symbol: The market, in any spelling.
-            exchange: A ccxt id, or the name of a broker in this cluster.
-
-        Raises:
-            UnknownBroker: No broker of this cluster is there.
-            InvalidSymbol: As `Broker.normalize_symbol` does, with UnknownSymbol and CouldNotAsk.
+        `exchange` is a ccxt id, or the name of a broker in this cluster. Raises UnknownBroker when no broker
+        of this cluster is there, else as `Broker.normalize_symbol`.
         """
         for name, spec in self._specs.items():
             if exchange in (name, spec.exchange):
@@ -301,6 +303,7 @@ class Cluster:
         # Last, because what it reads only now it hands to all of these.
         self._state.record(alarms, self._recall, self._operators.listen_again, self._lives.give_way)
         self._operators.listen(timers, self._state.folder)
+        self._outlets.start(self.listener)
 
     def _move(self, parts: Parts, names: tuple[str, ...], loop: LoopThread) -> LetGo | None:
         """Move brokers to another loop, in place of one that hangs. None: the cluster is being stopped."""
@@ -352,6 +355,7 @@ class Cluster:
             # On its loop, which therefore ends after it.
             yield "the exchange sessions", self._gateway.close
         yield from self._loops.ending()
+        yield from self._outlets.stopping()
         for listener in tuple(self._listeners):
             # They use the bus of this cluster.
             yield "a listener", unreported(listener.stop)
@@ -376,12 +380,8 @@ class Cluster:
             why: The reason, up to 160 characters; it is shown wherever the hold is.
             until: When the hold ends, with a time zone; None: when it is released.
 
-        Returns:
-            What was done, in words.
-
-        Raises:
-            ControlError: The command was refused, or the supervisor did not answer within 5 s.
-            ValueError: `until` has no time zone.
+        Returns what was done, in words. Raises ControlError when the command was refused or the supervisor
+        did not answer within 5 s, and ValueError when `until` has no time zone.
         """
         return self._operators.hold(broker, why, until)
 

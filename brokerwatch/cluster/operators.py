@@ -47,15 +47,15 @@ class Operators:
                 f" not {until!r}"
             )
         until_us = None if until is None else round(until.timestamp() * 1_000_000)
-        return self._answer(Command("hold", broker, why, until_us))
+        return self.answer(Command("hold", broker, why, until_us))
 
     def release(self, broker: str) -> str:
         """End a hold. Raises ControlError."""
-        return self._answer(Command("release", broker))
+        return self.answer(Command("release", broker))
 
     def reset(self, broker: str) -> str:
         """Say that what was final is mended. Raises ControlError."""
-        return self._answer(Command("reset", broker))
+        return self.answer(Command("reset", broker))
 
     def listen(self, loop: LoopThread, folder: Path | None) -> None:
         """Hear commands from outside, through a socket in this folder. Without one none is heard."""
@@ -91,8 +91,9 @@ class Operators:
         """Close the socket. False when that took too long."""
         return self._control is None or self._control.stop(deadline_s)
 
-    def _answer(self, command: Command) -> str:
-        asked = self._asked(checked(command), "this program")
+    def answer(self, command: Command, by: str = "this program") -> str:
+        """Hand a command to the supervisor, and wait for its words. Raises ControlError."""
+        asked = self._asked(checked(command), by)
         try:
             return asked.result(PATIENCE_S)
         except TimeoutError:

@@ -13,6 +13,7 @@ from types import NoneType
 from typing import Final
 
 from brokerwatch.config.broker_spec import EMPTY, BrokerSpec
+from brokerwatch.config.http_settings import HttpSettings, http_mistakes
 from brokerwatch.messages import topics
 
 DEFAULT_HEALTH_ENDPOINT: Final = "tcp://127.0.0.1:5571"
@@ -74,6 +75,8 @@ class ClusterSettings:
     never. Orders, holds and balances are not."""
     remember: bool = True
     """False: nothing is stored, so a restart begins with nothing known, and operators cannot be heard."""
+    http: HttpSettings | None = None
+    """Where page, API and metrics are served; None: nowhere."""
 
     def __post_init__(self) -> None:
         if isinstance(self.state, os.PathLike):
@@ -208,6 +211,8 @@ def cluster_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
             found.append((key, mistake))
     if re.search(r":(\*|0+)$", settings.broker_endpoint):
         found.append(("broker_endpoint", "expected a port of its own: both ends must know it"))
+    if settings.http is not None:
+        found += [(f"http.{key}", expected) for key, expected in http_mistakes(settings.http)]
     if settings.health_endpoint == settings.broker_endpoint:
         found.append(("broker_endpoint", "expected another endpoint than health_endpoint"))
     return found

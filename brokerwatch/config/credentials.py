@@ -199,8 +199,8 @@ def _named(
             )
         mistake = found.keep(credential, value, Origin("variable", source))
     else:
-        path = _secret_path(source, folder, environment)
-        mistake = found.keep(credential, _read_secret(path, source, key, table), Origin("file", str(path)))
+        path = secret_path(source, folder, environment)
+        mistake = found.keep(credential, read_secret(path, source, key, table), Origin("file", str(path)))
     if mistake:
         table.wrong(key, mistake)
 
@@ -211,14 +211,15 @@ def _usual_variable(name: str, credential: str) -> str:
     return f"{prefix}_{_DEFAULT_VARIABLE.get(credential, credential.upper())}"
 
 
-def _secret_path(source: str, folder: Path, environment: Mapping[str, str]) -> Path:
-    """Beside the configuration, else where systemd puts a service's credentials."""
+def secret_path(source: str, folder: Path, environment: Mapping[str, str]) -> Path:
+    """Where a secret's file is: beside the configuration, else where systemd puts a service's credentials."""
     path = folder / source
     given = environment.get("CREDENTIALS_DIRECTORY")
     return Path(given) / source if given and not path.exists() else path
 
 
-def _read_secret(path: Path, source: str, key: str, table: TomlTable) -> str:
+def read_secret(path: Path, source: str, key: str, table: TomlTable) -> str:
+    """The secret in a file that `source` names; empty with a mistake in `table` when it cannot be had."""
     try:
         value = bare(decoded(path.read_bytes()))
     except (OSError, ValueError) as error:

@@ -20,6 +20,7 @@ from typing import Any, Final, cast
 from brokerwatch.config.broker_spec import CREDENTIALS, KEYS, BrokerSpec, default_policy, default_rules
 from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.config.credentials import NOT_FOR_CCXT, Catalogue, credentials_of, writable_by_others
+from brokerwatch.config.http_settings import HttpSettings, http_of
 from brokerwatch.config.policy import POLICIES, Rules
 from brokerwatch.config.suggestions import exchanges_like, nearest, unknown_exchange
 from brokerwatch.config.toml_lines import TomlLines, key_path
@@ -34,6 +35,8 @@ _log: Final = logger(__name__)
 _CLUSTER: Final = ClusterSettings()
 _BROKER: Final = BrokerSpec("default")
 """What a key says that the file leaves out: the settings' own defaults."""
+_TABLES: Final = ("http",)
+"""Fields of the cluster's settings that are tables of their own beside [cluster]."""
 _BROKER_KEYS: Final = tuple(key.name for key in KEYS if key.read)
 """The keys of a broker's table, but for those of its credentials."""
 
@@ -89,12 +92,15 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
         top.wrong("version", "expected version = 1 at the top of the file")
     before = len(problems)
     cluster = _cluster(TomlTable(where, "cluster", top.table("cluster"), problems, lines), path.parent)
+    if served := top.table("http"):
+        http = http_of(TomlTable(where, "http", served, problems, lines), path.parent, environment)
+        cluster = replace(cluster, http=http)
     is_sound = len(problems) == before
     before = len(problems)
     sections = top.table("brokers")
     if not sections and len(problems) == before:
         top.wrong("brokers", "expected at least one [brokers.NAME] table")
-    top.end("version, cluster, brokers")
+    top.end("version, cluster, http, brokers")
     specs: list[BrokerSpec] = []
     broken: dict[str, tuple[str, tuple[Problem, ...]]] = {}
     for name, section in sections.items():
@@ -123,6 +129,18 @@ def load_cluster(path: Path) -> ClusterSettings:
     if problems:
         raise ConfigError(tuple(problems))
     return settings
+
+
+def load_http(path: Path, environment: Mapping[str, str] | None = None) -> HttpSettings | None:
+    """The [http] table alone, for a program that serves and has no accounts; None where there is none."""
+    problems: list[Problem] = []
+    content, lines = _content(path, problems)
+    served = TomlTable(str(path), "", content, problems, lines).table("http")
+    table = TomlTable(str(path), "http", served, problems, lines)
+    http = http_of(table, path.parent, os.environ if environment is None else environment) if served else None
+    if problems:
+        raise ConfigError(tuple(problems))
+    return http
 
 
 def _content(path: Path, problems: list[Problem]) -> tuple[dict[str, Any], TomlLines]:
@@ -174,7 +192,7 @@ def _cluster(table: TomlTable, folder: Path) -> ClusterSettings:
         history_days=table.number("history_days", _CLUSTER.history_days),
         remember=table.switch("remember", default=_CLUSTER.remember),
     )
-    table.end(", ".join(field.name for field in fields(ClusterSettings)))
+    table.end(", ".join(field.name for field in fields(ClusterSettings) if field.name not in _TABLES))
     for key, expected in cluster_mistakes(settings):
         table.wrong(key, expected)
     return settings

@@ -255,6 +255,7 @@ def test_the_template_loads_with_every_commented_account_too(loaded: Loader, tmp
     commented = [re.sub(r"^# (?=\[|[a-z_]+ = )", "", line) for line in CONFIG_TEMPLATE.splitlines()]
     (tmp_path / "coinbase.pem").write_text(pem())
     (tmp_path / "coinbase.pem").chmod(0o600)
+    (tmp_path / "brokerwatch.token").write_text("a-token-made-up-for-tests")
     names = ("KRAKEN_MAIN_API_KEY", "KRAKEN_MAIN_API_SECRET", "COINBASE_API_KEY")
     okx = ("OKX_API_KEY", "OKX_API_SECRET", "OKX_API_PASSPHRASE")
     found = loaded("\n".join(commented), dict.fromkeys((*names, *okx), "x"))
@@ -263,6 +264,7 @@ def test_the_template_loads_with_every_commented_account_too(loaded: Loader, tmp
         assert (spec.policy, spec.rules) == ("guarded", GUARDED), "the rules it shows are those it would have"
     assert found.cluster.state == str(tmp_path / "brokerwatch-state")
     assert found.cluster.store.startswith("postgresql")
+    assert found.cluster.http is not None
 
 
 # --- what is wrong: one problem each, with the key and what was expected ------------------------------
@@ -431,7 +433,7 @@ WRONG: Final = {
     "an unknown key at the top": (
         "wat = 1\n" + SMALLEST,
         "wat",
-        "unknown key; known are: version, cluster, brokers",
+        "unknown key; known are: version, cluster, http, brokers",
     ),
     "no version": ('[brokers.k]\nexchange = "kraken"\n', "version", "expected version = 1"),
     "another version": ('version = 2\n[brokers.k]\nexchange = "kraken"\n', "version", "expected version = 1"),

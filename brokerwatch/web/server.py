@@ -1,0 +1,154 @@
+"""The HTTP server: one thread with an event loop of its own, so that no reader holds up a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from contextlib import suppress
+from typing import Final
+
+from aiohttp import web
+
+from brokerwatch.errors import EndpointUnavailable
+from brokerwatch.log import logger
+from brokerwatch.web.connections import HEAD_S, Connections
+from brokerwatch.web.events import Events
+from brokerwatch.web.routes import Routes
+from brokerwatch.web.view import View
+
+_log: Final = logger(__name__)
+
+START_S: Final = 10.0
+"""What the start may take."""
+RETRY_S: Final = 5.0
+"""How often a server tries again to listen where it could not."""
+HANDSHAKE_S: Final = 10.0
+
+
+class HttpServer:
+    """Serves a view until it is stopped. `start` and `stop` are for the thread that owns it."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="brokerwatch-http", daemon=True)
+        self._begun = threading.Event()
+        self._failure = ""
+        self._insists = True
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        """Where it is reached; empty while it does not listen."""
+        settings = self._view.settings
+        host = settings.listen.rpartition(":")[0]
+        return (
+            f"{'https' if settings.tls_certificate else 'http'}://{host}:{self._port}" if self._port else ""
+        )
+
+    def start(self, *, insists: bool = True) -> None:
+        """Begin to serve.
+
+        Args:
+            insists: Raise where it cannot listen. Else say so in the log, and go on trying: the process that
+                it runs in has more to do than to show a page.
+
+        Raises:
+            EndpointUnavailable: The address is taken, or the certificate cannot be used.
+        """
+        self._insists = insists
+        self._thread.start()
+        self._begun.wait(START_S)
+        if self._failure and insists:
+            self._thread.join(START_S)
+            raise EndpointUnavailable(self._failure)
+
+    def stop(self, deadline_s: float = 2.0) -> bool:
+        """End it, with every connection. False when that took too long."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            with suppress(RuntimeError):  # it ended at this moment
+                loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(deadline_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                self._loop = runner.get_loop()
+                runner.run(self._serve())
+        except Exception as error:  # noqa: BLE001 - the host's process goes on without a page
+            _log.exception("the page and the API are not served any more")
+            self._failure = f"HTTP cannot be served: {error}"
+        finally:
+            self._port = 0
+            self._begun.set()
+
+    async def _serve(self) -> None:
+        events, connections = Events(self._view), Connections()
+        runner = web.AppRunner(
+            Routes(self._view, events, connections).application(),
+            access_log=None,
+            keepalive_timeout=HEAD_S,
+            handle_signals=False,
+            shutdown_timeout=0.5,
+        )
+        await runner.setup()
+        events.start()
+        server = None
+        try:
+            server = await self._listening(runner, connections)
+            if server is not None:
+                await self._end.wait()
+        finally:
+            if server is not None:
+                server.close()
+            await events.stop()
+            await runner.cleanup()
+
+    async def _listening(
+        self, runner: web.AppRunner, connections: Connections
+    ) -> asyncio.AbstractServer | None:
+        """The socket. Where it cannot be had: None, or it is tried again until the end."""
+        made = runner.server
+        if made is None:
+            raise RuntimeError("the server was not set up")
+        settings = self._view.settings
+        while not self._end.is_set():
+            try:
+                server = await asyncio.get_running_loop().create_server(
+                    connections.guarded(made),
+                    settings.host,
+                    settings.port,
+                    ssl=_tls(settings.tls_certificate, settings.tls_key),
+                    ssl_handshake_timeout=HANDSHAKE_S if settings.tls_certificate else None,
+                )
+            except (OSError, ssl.SSLError) as error:
+                failure = f"HTTP cannot be served at {settings.listen}: {error.strerror or error}"
+                if failure != self._failure and not self._insists:
+                    _log.error("%s; it is tried again", failure)
+                self._failure = failure
+                self._begun.set()
+                if self._insists:
+                    return None
+                try:
+                    async with asyncio.timeout(RETRY_S):
+                        await self._end.wait()
+                except TimeoutError:
+                    continue
+            else:
+                self._port = server.sockets[0].getsockname()[1]
+                self._failure = ""
+                self._begun.set()
+                return server
+        return None
+
+
+def _tls(certificate: str, key: str) -> ssl.SSLContext | None:
+    if not certificate:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    return context
