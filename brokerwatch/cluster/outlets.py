@@ -1,4 +1,4 @@
-"""What a cluster shows and says to people: HTTP. Each outlet is a subscriber, so none reaches an account."""
+"""What a cluster shows and says to people: HTTP and messages. Each is a subscriber and reaches no account."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ from brokerwatch.cluster.control import Command
 from brokerwatch.cluster.operators import Operators
 from brokerwatch.cluster.shutdown import Stop
 from brokerwatch.config.cluster_settings import ClusterSettings
+from brokerwatch.errors import StateFolderTaken
 from brokerwatch.health.reading import ttl_s
+from brokerwatch.log import logger
+from brokerwatch.storage.state_folder import folder_of
 
 if TYPE_CHECKING:
+    from brokerwatch.notify.notifier import Notifier
     from brokerwatch.web.server import HttpServer
+
+_log: Final = logger(__name__)
 
 FIRST_WORD_S: Final = 30.0
 """What the supervisor may take to say its first word before the watcher counts as broken."""
@@ -30,6 +36,9 @@ class Outlets:
         operators: who carries out what a reader of the page commands.
         loops: the event loops of the accounts; where one hangs, the watcher itself is broken.
         heartbeat_s: the seconds between two signs of life.
+
+    Raises:
+        ConfigError: something has to be installed first.
     """
 
     def __init__(
@@ -46,7 +55,12 @@ class Outlets:
         self._loops = loops
         self._ttl_s = ttl_s(heartbeat_s)
         self._http: HttpServer | None = None
+        self._notifier: Notifier | None = None
         self._began_s = 0.0
+        if settings.notify:
+            from brokerwatch.notify.sending import check_installed
+
+            check_installed(settings.notify)
 
     @property
     def http_url(self) -> str:
@@ -56,6 +70,8 @@ class Outlets:
     def start(self, subscribe: Callable[[], Listener]) -> None:
         """Start what is configured. What cannot start is said in the log and tried again."""
         self._began_s = self._clock.up_s()
+        if self._settings.notify:
+            self._start_notifier(subscribe)
         if self._settings.http is None:
             return
         from brokerwatch.web.server import HttpServer
@@ -77,6 +93,24 @@ class Outlets:
         """Every outlet that ends, by the name that the log gives it."""
         if self._http is not None:
             yield "the page", self._http.stop
+        if self._notifier is not None:
+            yield "the messages to people", self._notifier.stop
+
+    def _start_notifier(self, subscribe: Callable[[], Listener]) -> None:
+        from brokerwatch.notify.notifier import Notifier
+
+        listener = subscribe()
+        listener.start()
+        folder = folder_of(self._settings) if self._settings.remember else None
+        notifier = Notifier(
+            listener, self._settings.notify, folder, clock=self._clock, ends_with_cluster=True
+        )
+        try:
+            notifier.start()
+        except StateFolderTaken as error:
+            _log.error("no messages are sent: %s", error)
+        else:
+            self._notifier = notifier
 
     def _operate(self, verb: str, broker: str, why: str, until_us: int | None) -> str:
         return self._operators.answer(Command(verb, broker, why, until_us), "the page")

@@ -14,6 +14,7 @@ from typing import Final
 
 from brokerwatch.config.broker_spec import EMPTY, BrokerSpec
 from brokerwatch.config.http_settings import HttpSettings, http_mistakes
+from brokerwatch.config.notify_settings import NotifySettings, notify_mistakes
 from brokerwatch.messages import topics
 
 DEFAULT_HEALTH_ENDPOINT: Final = "tcp://127.0.0.1:5571"
@@ -77,6 +78,8 @@ class ClusterSettings:
     """False: nothing is stored, so a restart begins with nothing known, and operators cannot be heard."""
     http: HttpSettings | None = None
     """Where page, API and metrics are served; None: nowhere."""
+    notify: NotifySettings = NotifySettings()  # noqa: RUF009 - it is frozen
+    """Messages to people, and the dead man's switch."""
 
     def __post_init__(self) -> None:
         if isinstance(self.state, os.PathLike):
@@ -215,4 +218,4 @@ def cluster_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
         found += [(f"http.{key}", expected) for key, expected in http_mistakes(settings.http)]
     if settings.health_endpoint == settings.broker_endpoint:
         found.append(("broker_endpoint", "expected another endpoint than health_endpoint"))
-    return found
+    return [*found, *((f"notify.{key}", expected) for key, expected in notify_mistakes(settings.notify))]

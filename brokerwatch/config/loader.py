@@ -21,6 +21,7 @@ from brokerwatch.config.broker_spec import CREDENTIALS, KEYS, BrokerSpec, defaul
 from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.config.credentials import NOT_FOR_CCXT, Catalogue, credentials_of, writable_by_others
 from brokerwatch.config.http_settings import HttpSettings, http_of
+from brokerwatch.config.notify_settings import NotifySettings, notify_settings
 from brokerwatch.config.policy import POLICIES, Rules
 from brokerwatch.config.suggestions import exchanges_like, nearest, unknown_exchange
 from brokerwatch.config.toml_lines import TomlLines, key_path
@@ -35,7 +36,7 @@ _log: Final = logger(__name__)
 _CLUSTER: Final = ClusterSettings()
 _BROKER: Final = BrokerSpec("default")
 """What a key says that the file leaves out: the settings' own defaults."""
-_TABLES: Final = ("http",)
+_TABLES: Final = ("http", "notify")
 """Fields of the cluster's settings that are tables of their own beside [cluster]."""
 _BROKER_KEYS: Final = tuple(key.name for key in KEYS if key.read)
 """The keys of a broker's table, but for those of its credentials."""
@@ -71,7 +72,7 @@ class Examined:
     """What a file says, however much of it is wrong."""
 
     cluster: ClusterSettings | None
-    """None: something in [cluster] is wrong."""
+    """None: something in [cluster] or [notify] is wrong."""
     brokers: tuple[BrokerSpec, ...]
     """The sound ones."""
     broken: Mapping[str, tuple[str, tuple[Problem, ...]]]
@@ -95,12 +96,14 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
     if served := top.table("http"):
         http = http_of(TomlTable(where, "http", served, problems, lines), path.parent, environment)
         cluster = replace(cluster, http=http)
+    notify = TomlTable(where, "notify", top.table("notify"), problems, lines)
+    cluster = replace(cluster, notify=notify_settings(notify, path.parent, environment))
     is_sound = len(problems) == before
     before = len(problems)
     sections = top.table("brokers")
     if not sections and len(problems) == before:
         top.wrong("brokers", "expected at least one [brokers.NAME] table")
-    top.end("version, cluster, http, brokers")
+    top.end("version, cluster, http, brokers, notify")
     specs: list[BrokerSpec] = []
     broken: dict[str, tuple[str, tuple[Problem, ...]]] = {}
     for name, section in sections.items():
@@ -141,6 +144,18 @@ def load_http(path: Path, environment: Mapping[str, str] | None = None) -> HttpS
     if problems:
         raise ConfigError(tuple(problems))
     return http
+
+
+def load_notify(path: Path, *, environment: Mapping[str, str] | None = None) -> NotifySettings:
+    """The [notify] table alone: what a watcher from outside needs, without any credentials."""
+    problems: list[Problem] = []
+    content, lines = _content(path, problems)
+    top = TomlTable(str(path), "", content, problems, lines)
+    table = TomlTable(str(path), "notify", top.table("notify"), problems, lines)
+    settings = notify_settings(table, path.parent, os.environ if environment is None else environment)
+    if problems:
+        raise ConfigError(tuple(problems))
+    return settings
 
 
 def _content(path: Path, problems: list[Problem]) -> tuple[dict[str, Any], TomlLines]:

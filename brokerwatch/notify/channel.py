@@ -1,0 +1,95 @@
+"""One channel: a thread that sends what waits for it, so that a slow or failing one delays no other."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import Final
+
+from brokerwatch.clock import Clock
+from brokerwatch.log import logger
+from brokerwatch.notify import wording
+from brokerwatch.notify.deliveries import Outcome, Waiting, wait_after
+from brokerwatch.notify.ledger import Ledger
+from brokerwatch.notify.notices import Notice
+from brokerwatch.notify.sending import Sender
+
+import msgspec  # isort: skip
+
+_log: Final = logger(__name__)
+
+LATE_S: Final = 60.0
+"""A message that was made longer ago says so."""
+
+
+def fingerprint(url: str) -> str:
+    """By what a channel is known over a restart. The address cannot be had from it."""
+    return hashlib.sha256(b"brokerwatch channel\0" + url.encode()).hexdigest()[:24]
+
+
+def channel_name(number: int, url: str) -> str:
+    """What a channel is called where people see it: its place and its service, and nothing else of it."""
+    return f"channel {number} ({url.partition('://')[0].lower()})"
+
+
+class Channel:
+    """Sends what the ledger has for one address. `start` and `stop` are for one thread."""
+
+    def __init__(
+        self, url: str, name: str, ledger: Ledger, clock: Clock, sender: Sender | None = None
+    ) -> None:
+        self._url = url
+        self._name = name
+        self._ledger = ledger
+        self._clock = clock
+        self._sender = Sender() if sender is None else sender
+        self._thread = threading.Thread(target=self._run, name=f"brokerwatch-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, deadline_s: float) -> bool:
+        """End the thread, after the ledger was closed. What is under way gets half of the time. False when it
+        does not end in time."""
+        self._thread.join(deadline_s / 2)
+        self._sender.stop()
+        self._thread.join(deadline_s / 2)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        known = fingerprint(self._url)
+        checked = self._sender.check(self._url)
+        if checked.final:
+            _log.error("%s: %s; nothing can be sent over it", self._name, checked.words)
+        while (waiting := self._ledger.next(known)) is not None:
+            answer = self._sender.send(self._url, self._dated(waiting))
+            self._ledger.ended(known, waiting.notice.key, answer.outcome)
+            self._log(waiting, answer.outcome, answer.words)
+
+    def _dated(self, waiting: Waiting) -> Notice:
+        """The notice, which says how late it is."""
+        notice = waiting.notice
+        late_s = self._clock.up_s() - waiting.made.up_s
+        if late_s < LATE_S:
+            return notice
+        words = (
+            f"This message was made at {wording.when(notice.at_us)} and comes {wording.span(late_s)} late."
+        )
+        return msgspec.structs.replace(notice, body=f"{notice.body}\n{words}")
+
+    def _log(self, waiting: Waiting, outcome: Outcome, words: str) -> None:
+        title = waiting.notice.title
+        match outcome:
+            case Outcome.SENT:
+                _log.info("%s: sent: %s", self._name, title)
+            case Outcome.UNKNOWN:
+                _log.warning(
+                    "%s: it is not known whether this was sent, and it is not sent again: %s: %s",
+                    self._name,
+                    title,
+                    words,
+                )
+            case Outcome.FAILED:
+                wait_s = wait_after(waiting.attempts + 1)
+                _log.warning("%s: not sent, tried again in %g s: %s: %s", self._name, wait_s, title, words)

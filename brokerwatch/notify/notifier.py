@@ -1,0 +1,167 @@
+"""The notifier: hears readings as any subscriber does, and tells people what they mean.
+
+It decides nothing by itself: `brokerwatch.notify.outages` does. This is its driver, on a thread of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from brokerwatch.bus.listener import Listener
+from brokerwatch.clock import Clock, SystemClock
+from brokerwatch.config.notify_settings import NotifySettings
+from brokerwatch.errors import StateFolderTaken
+from brokerwatch.log import logger
+from brokerwatch.messages import Reading, Reason
+from brokerwatch.notify.channel import Channel, channel_name, fingerprint
+from brokerwatch.notify.ledger import Ledger
+from brokerwatch.notify.observations import observed
+from brokerwatch.notify.outages import Rules, looked
+from brokerwatch.notify.record_file import CLAIM_NAME, RECORD_NAME, RecordFile
+from brokerwatch.notify.sending import check_installed
+from brokerwatch.notify.silence_file import SilenceFile
+from brokerwatch.notify.silences import Silence
+from brokerwatch.storage.locks import Claim, claim
+
+_log: Final = logger(__name__)
+
+GLANCE_S: Final = 0.2
+"""How long changes are gathered before they are looked at together."""
+LOOK_S: Final = 1.0
+"""Between two looks when nothing changes: a time may have come."""
+
+
+class Notifier:
+    """Tells people over the channels of its settings. `start` and `stop` are for the thread that owns it.
+
+    Args:
+        listener: what it hears. It is started and stopped by its owner.
+        settings: the channels.
+        folder: the state folder, where it remembers what it has said; None: it remembers nothing.
+        clock: where the time comes from.
+        rules: the numbers of its decisions; those of the settings by default.
+        ends_with_cluster: whether it runs inside the cluster's process, so that the cluster's end is its own.
+
+    Raises:
+        ConfigError: apprise is not installed.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        settings: NotifySettings,
+        folder: Path | None,
+        *,
+        clock: Clock | None = None,
+        rules: Rules | None = None,
+        ends_with_cluster: bool = False,
+    ) -> None:
+        check_installed(settings)
+        self._listener = listener
+        self._settings = settings
+        self._folder = folder
+        self._ends_with_cluster = ends_with_cluster
+        self._clock = SystemClock() if clock is None else clock
+        self._rules = rules_of(settings) if rules is None else rules
+        self._silences = None if folder is None else SilenceFile(folder)
+        self._claim: Claim | None = None
+        self._stopping = threading.Event()
+        self._ledger: Ledger | None = None
+        self._channels: list[Channel] = []
+        self._thread = threading.Thread(target=self._run, name="brokerwatch-notifier", daemon=True)
+
+    def start(self) -> None:
+        """Start to listen and to send.
+
+        Raises:
+            StateFolderTaken: another notifier uses the state folder.
+        """
+        self._take_folder()
+        names = {
+            fingerprint(url): channel_name(number, url)
+            for number, url in enumerate(self._settings.urls, start=1)
+        }
+        path = None if self._folder is None else self._folder / RECORD_NAME
+        ledger = self._ledger = Ledger(RecordFile(path), names, self._clock)
+        self._channels = [
+            Channel(url, names[fingerprint(url)], ledger, self._clock) for url in self._settings.urls
+        ]
+        for channel in self._channels:
+            channel.start()
+        self._thread.start()
+
+    def stop(self, deadline_s: float = 2.0) -> bool:
+        """End the threads. What waits is kept for the next start. False when one does not end in time."""
+        self._stopping.set()
+        ended = True
+        if self._ledger is not None:
+            self._thread.join(deadline_s / 2)
+            self._ledger.close()
+            ended = not self._thread.is_alive()
+            for channel in self._channels:
+                ended = channel.stop(deadline_s / 2) and ended
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
+        return ended
+
+    def _take_folder(self) -> None:
+        if self._folder is None:
+            _log.warning("nothing is remembered of what was said: a restart may repeat messages")
+            return
+        try:
+            found = claim(self._folder / CLAIM_NAME)
+        except OSError as error:
+            _log.error(
+                "%s cannot be used, a restart may repeat messages: %s", self._folder, error.strerror or error
+            )
+            self._folder = None
+            return
+        if not isinstance(found, Claim):
+            raise StateFolderTaken(f"{found} sends messages with the state folder {self._folder} already")
+        self._claim = found
+
+    def _run(self) -> None:
+        pending: dict[str, Reading] = {}
+        looked_s = float("-inf")
+        for change in self._listener.changes(wait_s=GLANCE_S, known=True):
+            if self._stopping.is_set():
+                return
+            if change is not None:
+                if change.broker in pending:  # what came between must be seen too
+                    self._look(pending)
+                    pending.clear()
+                pending[change.broker] = change.after
+                if self._clock.up_s() - looked_s < GLANCE_S:
+                    continue
+            if pending or self._clock.up_s() - looked_s >= LOOK_S:
+                self._look(pending)
+                pending.clear()
+                looked_s = self._clock.up_s()
+
+    def _look(self, pending: dict[str, Reading]) -> None:
+        ledger = self._ledger
+        if ledger is None:
+            return
+        now = self._clock.now()
+        readings = {**self._listener.readings(), **pending}
+        stopped = all(each.verdict.reason is Reason.SHUTDOWN for each in readings.values())
+        if self._ends_with_cluster and stopped:
+            return  # an end that was asked for is no outage
+        seen = (each for reading in readings.values() for each in observed(reading, now))
+        ledger.take(looked(ledger.outages, seen, now, self._muting(now.wall_us), self._rules))
+
+    def _muting(self, now_us: int) -> Iterable[Silence]:
+        return () if self._silences is None else self._silences.current(now_us)
+
+
+def rules_of(settings: NotifySettings) -> Rules:
+    """The numbers of the decisions, as the configuration has them."""
+    return Rules(
+        flapping_outages=settings.flapping_outages,
+        flapping_window_s=settings.flapping_window_s,
+        digest_interval_s=settings.digest_interval_s,
+    )
