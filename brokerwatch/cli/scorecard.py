@@ -178,9 +178,10 @@ def conclusion(report: Report) -> Iterator[str]:
     counts = Counter(check.outcome for check in checks)
     words = {CheckOutcome.FAIL: "failed", CheckOutcome.WARN: "with a warning", CheckOutcome.SKIP: "skipped"}
     aside = ", ".join(f"{counts[outcome]} {word}" for outcome, word in words.items() if counts[outcome])
+    policy = f"; policy {report.policy}" if report.policy else ""
     yield (
         f"{report.broker} at {report.exchange}: {report.points} of {report.maximum} points, "
-        f"{_VERDICT[report.verdict]}{f' ({aside})' if aside else ''}"
+        f"{_VERDICT[report.verdict]}{f' ({aside})' if aside else ''}{policy}"
     )
     for check in checks:
         if check.outcome is CheckOutcome.FAIL:

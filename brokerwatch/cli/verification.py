@@ -92,6 +92,7 @@ def of_master(config: Path | None, url: str | None, environment: Mapping[str, st
         origins=MappingProxyType({name: Origin("variable", variable) for name, variable in MASTER.items()}),
         ccxt=MappingProxyType({} if url is None else {"urls": {"api": {"public": url, "private": url}}}),
         trading=True,
+        policy="guarded",
     )
     return Subject(spec, ClusterSettings() if config is None else load_cluster(config))
 
@@ -106,7 +107,13 @@ def of_demo(exchange: str) -> Generator[Subject]:
         raise ConfigError((Problem("", "--demo", expected),))
     simulated = EXCHANGES[exchange]()
     with serve(simulated), tempfile.TemporaryDirectory(prefix="brokerwatch-") as folder:
-        lines = ["version = 1", f"[brokers.{exchange}]", f'exchange = "{exchange}"', "trading = true"]
+        lines = [
+            "version = 1",
+            f"[brokers.{exchange}]",
+            f'exchange = "{exchange}"',
+            "trading = true",
+            'policy = "guarded"',
+        ]
         for name, value in simulated.credentials.items():
             secret = Path(folder) / f"{name}.secret"
             secret.touch(mode=0o600)

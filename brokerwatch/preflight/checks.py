@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from brokerwatch.config.broker_spec import CCXT_NAMES
+from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
 from brokerwatch.config.credentials import secret_file_remark
 from brokerwatch.errors import (
     BalanceUnknown,
@@ -30,6 +30,7 @@ from brokerwatch.money import plain
 from brokerwatch.preflight.account_probe import CANDLES, AccountProbe, NotDone
 from brokerwatch.preflight.dry_run import DryRun
 from brokerwatch.preflight.outage import Outage
+from brokerwatch.preflight.policy_words import policy_words
 from brokerwatch.verification import account_findings, market_findings, outage_findings
 from brokerwatch.verification.checklist import Judgement, failed, passed, skipped, warned
 
@@ -44,18 +45,21 @@ class Checks:
 
     Args:
         probe: What asks the account.
-        trading: Whether the account is configured to trade.
+        configured: The account as it is configured; the probe asks it with other intervals.
         used_by: The process that uses the account's key now; empty where there is none.
         own_cluster: The process that runs the cluster of this account; empty where there is none.
     """
 
-    def __init__(self, probe: AccountProbe, *, trading: bool, used_by: str, own_cluster: str) -> None:
+    def __init__(
+        self, probe: AccountProbe, configured: BrokerSpec, *, used_by: str, own_cluster: str
+    ) -> None:
         self._probe = probe
-        self._trading = trading
+        self._trading = configured.trading
+        self._policy = policy_words(configured)
         self._used_by = used_by
         self._own_cluster = own_cluster
         self._profile = profile_of(FAMILIES.get(probe.spec.exchange, ""))
-        self.dry_run = DryRun(probe, trading=trading)
+        self.dry_run = DryRun(probe, trading=configured.trading)
         """The orders that were sent as dry runs."""
         self._outage = Outage(probe)
         self._overtaken = ""
@@ -215,7 +219,8 @@ class Checks:
         reading = self._probe.broker.reading()
         if not (self._probe.broker.is_available() and reading.available):
             return failed(f"it is not: {reading.reason}: {reading.detail}".rstrip(": "))
-        return passed(f"is_available() is True; {reading.status}, {reading.reason}")
+        seen = f"is_available() is True; {reading.status}, {reading.reason}; {self._policy.text}"
+        return warned(f"{seen}; {self._policy.advice}") if self._policy.advice else passed(seen)
 
     def _listed(self) -> Judgement:
         listed = self._probe.products

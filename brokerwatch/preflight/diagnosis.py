@@ -18,6 +18,7 @@ from brokerwatch.errors import Problem
 from brokerwatch.exchanges.order_traits import Shortcoming
 from brokerwatch.messages import Fault, FaultKind
 from brokerwatch.messages.trading import Status, StatusWord
+from brokerwatch.preflight.policy_words import policy_words
 from brokerwatch.verification.account_findings import SKEW_FAILS_MS, SKEW_WARNS_MS
 
 LEAST_ROOM_BYTES: Final = 100 * 1_000_000
@@ -200,16 +201,21 @@ def trading(spec: BrokerSpec, *, verified: bool, shortcomings: Sequence[Shortcom
     lacking = "; ".join(each.text for each in shortcomings)
     if any(each.forbids for each in shortcomings):
         return fail(subject, check, f"on, and {lacking}", "set trading = false, or mend what it says")
-    if lacking:
-        return warn(subject, check, f"on; {lacking}", "place orders there as this says")
+    policy = policy_words(spec)
+    remarks = [(lacking, "place orders there as this says")] if lacking else []
     if spec.slowest_poll_s == float("inf") and spec.max_proof_age_s is None:
-        return warn(
-            subject, check, "on, and the account is not polled: it stays available with no answer behind it",
-            "set poll_interval_s, or max_proof_age_s",
-        )  # fmt: skip
-    chosen = "" if spec.policy_is_chosen else " (the default with trading)"
-    gate = ", and entries need a passing `brokerwatch verify`" if verified else ""
-    return ok(subject, check, f"on, policy {spec.policy}{chosen}{gate}")
+        remarks.append(
+            (
+                "the account is not polled: it stays available with no answer behind it",
+                "set poll_interval_s, or max_proof_age_s",
+            )
+        )
+    remarks.append((policy.text, policy.advice))
+    evidence = f"on; {'; '.join(remark for remark, _ in remarks)}"
+    if advice := "; ".join(todo for _, todo in remarks if todo):
+        return warn(subject, check, evidence, advice)
+    gate = "; entries need a passing `brokerwatch verify`" if verified else ""
+    return ok(subject, check, f"{evidence}{gate}")
 
 
 # --- this machine ---------------------------------------------------------------------------------

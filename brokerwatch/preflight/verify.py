@@ -138,6 +138,7 @@ class Verification:
             exchange=self._spec.exchange,
             key=fingerprint,
             elsewhere=is_elsewhere(self._spec),
+            policy=self._spec.policy,
             started_us=started_us,
             ended_us=self._clock.now().wall_us,
             versions=_versions(),
@@ -148,7 +149,7 @@ class Verification:
         probe = AccountProbe(
             verification_spec(self._spec), broker, self._clock, self._did_pass, self._known, self._ended.wait
         )
-        checks = Checks(probe, trading=self._spec.trading, used_by=used_by, own_cluster=self._own_cluster)
+        checks = Checks(probe, self._spec, used_by=used_by, own_cluster=self._own_cluster)
         for number, check in enumerate(CHECKLIST, 1):
             if self._ended.is_set():
                 raise Stopped

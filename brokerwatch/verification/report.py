@@ -122,6 +122,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     points: int
     maximum: int
     categories: tuple[CategoryReport, ...]
+    policy: str = ""
+    """By which rules the account's health is decided: `simple` or `guarded`. Empty in older reports."""
 
     @property
     def ended_us(self) -> int:
@@ -170,6 +172,7 @@ def report(
     started_us: int,
     ended_us: int,
     versions: Mapping[str, str],
+    policy: str = "",
 ) -> Report:
     """The report of these findings. Raises ValueError unless they are the whole list, in its order."""
     if tuple(finding.check for finding in findings) != CHECKLIST:
@@ -191,6 +194,7 @@ def report(
         points=sum(finding.points for finding in findings),
         maximum=MAXIMUM,
         categories=tuple(_category(name, findings) for name in CATEGORIES),
+        policy=policy,
     )
 
 

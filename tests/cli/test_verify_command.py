@@ -54,7 +54,13 @@ def kraken() -> Iterator[SimulatedKraken]:
 def configured(folder: Path, exchange: SimulatedExchange, more: str = "", cluster: str = "") -> Path:
     """A configuration of one account there, named main, with its keys in files."""
     lines = ["version = 1", "[cluster]", 'health_endpoint = "tcp://127.0.0.1:*"', 'state = "state"', cluster]
-    lines += ["[brokers.main]", f'exchange = "{exchange.ccxt_id}"', "trading = true", more]
+    lines += [
+        "[brokers.main]",
+        f'exchange = "{exchange.ccxt_id}"',
+        "trading = true",
+        'policy = "guarded"',
+        more,
+    ]
     for name, value in exchange.credentials.items():
         secret = folder / f"{name}.secret"
         secret.touch(mode=0o600)
@@ -361,7 +367,7 @@ def test_the_master_account_is_verified_by_the_keys_in_the_environment(
     environment = {**master(kraken), "XDG_STATE_HOME": str(tmp_path / "xdg")}
     done = command("--url", kraken.url, cwd=tmp_path, environment=environment, entry=verify_kraken_alone)
     assert done.status == 0, done.out + done.err
-    assert "kraken-master at kraken: 110 of 110 points" in done.out
+    assert "kraken-master at kraken: 110 of 110 points, PASSED; policy guarded" in done.out
     report = written(tmp_path / MASTER_REPORT)
     assert report.points == 110
     for secret in kraken.credentials.values():

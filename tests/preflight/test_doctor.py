@@ -286,11 +286,31 @@ def test_nothing_needs_to_be_there_for_a_cluster_that_remembers_nothing(world: W
 
 def test_trading_is_said(world: World) -> None:
     assert evidence(world.looked(), "broker main", "trading").startswith("off")
-    world.brokers["main"] |= {"trading": True, "poll_interval_s": 5.0}
+    world.brokers["main"] |= {"trading": True, "policy": "guarded", "poll_interval_s": 5.0}
     world.cluster |= {"require_verification_max_age_s": 60.0}
     said = evidence(world.looked(), "broker main", "trading")
     assert said.startswith("on")
     assert "brokerwatch verify" in said
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome", "words"),
+    [
+        ({"policy": "guarded"}, "ok", "on; policy guarded"),
+        ({}, "warn", "policy guarded, the default with trading = true; none was chosen"),
+        ({"policy": "simple"}, "warn", "policy simple: with trading = true the account is available before"),
+        ({"policy": "simple", "poll_interval_s": math.inf}, "warn", "not polled"),
+    ],
+)
+def test_the_policy_of_an_account_that_may_trade_is_named_and_warned_of(
+    values: dict[str, Any], outcome: str, words: str
+) -> None:
+    spec = BrokerSpec("b", exchange="kraken", credentials={"api_key": "k"}, trading=True, **values)
+    line = trading(spec, verified=False)
+    assert line.outcome == outcome
+    assert words in line.evidence
+    assert f"policy {spec.policy}" in line.evidence
+    assert ('policy = "guarded"' in line.advice) is (outcome == "warn")
 
 
 @pytest.mark.parametrize(
@@ -310,7 +330,12 @@ def test_what_cannot_be_done_at_an_exchange_is_said_where_orders_are_on(
     exchange: str, options: dict[str, object], outcome: str, words: str
 ) -> None:
     spec = BrokerSpec(
-        "b", exchange=exchange, credentials={"api_key": "k"}, trading=True, ccxt={"options": options}
+        "b",
+        exchange=exchange,
+        credentials={"api_key": "k"},
+        trading=True,
+        policy="guarded",
+        ccxt={"options": options},
     )
     traits = order_traits(spec)
     line = trading(spec, verified=False, shortcomings=() if traits is None else traits.shortcomings())
@@ -329,7 +354,7 @@ def test_what_cannot_be_done_at_an_exchange_is_said_where_orders_are_on(
 def test_a_trading_account_without_a_longest_age_of_proof_is_warned_of(
     world: World, polls: dict[str, float], warned: bool
 ) -> None:
-    world.brokers["main"] |= {"trading": True, **polls}
+    world.brokers["main"] |= {"trading": True, "policy": "guarded", **polls}
     lines = world.looked()
     assert ("stays available with no answer" in evidence(lines, "broker main", "trading")) is warned
     assert bool(wrong(lines)) is warned

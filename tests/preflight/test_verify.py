@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
@@ -45,6 +45,7 @@ def spec_of(exchange: SimulatedExchange, **values: Any) -> BrokerSpec:
     origins = {name: Origin("variable", f"TEST_{name.upper()}") for name in exchange.credentials}
     chosen: dict[str, Any] = {
         "trading": True,
+        "policy": "guarded",
         "fetch_deadline_s": 4.0,
         "poll_interval_s": 10.0,
         "origins": MappingProxyType(origins),
@@ -124,6 +125,35 @@ def test_where_there_is_no_dry_run_the_rest_is_reached_and_nothing_is_sent() -> 
     assert (found.points, found.maximum, found.exit_status) == (100, 110, 3)
     assert (okx.placed_orders, okx.calls_to("/api/v5/trade/order")) == (0, 0)
     assert "no dry run" in evidence(found, "trade.close")
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome", "said"),
+    [
+        ({}, {}, "; policy guarded"),
+        ({"trading": False, "policy": ""}, {}, "; policy simple"),
+        ({"policy": ""}, {"health.available": "warn"}, "policy guarded, the default with trading = true"),
+        (
+            {"policy": "simple"},
+            {"health.available": "warn"},
+            "policy simple: with trading = true",
+        ),
+        (
+            {"rules": replace(GUARDED, start_unknown=False)},
+            {"health.available": "warn"},
+            "policy guarded: with trading = true the account is available before its first answer",
+        ),
+    ],
+    ids=["chosen", "no trading", "by default", "simple", "guarded, but for the start"],
+)
+def test_the_report_names_the_policy_and_warns_of_one_that_was_not_chosen_or_starts_available(
+    values: dict[str, Any], outcome: dict[str, str], said: str
+) -> None:
+    found = verified(SimulatedKraken(), **values)
+    left_out = {} if values.get("trading", True) else NO_DRY_RUN
+    assert {name: how for name, how in not_passed(found).items() if name not in left_out} == outcome
+    assert said in evidence(found, "health.available")
+    assert found.policy in said
 
 
 @every_kind

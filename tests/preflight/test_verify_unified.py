@@ -147,6 +147,7 @@ def verified(bitvavo: Bitvavo, secret: str = SECRET) -> Report:
         origins=MappingProxyType({name: Origin("variable", "TEST") for name in ("api_key", "secret")}),
         cash_currencies=("EUR",),
         trading=True,
+        policy="guarded",
         fetch_deadline_s=2.0,
         requests_per_s=1_000.0,
         request_burst=1_000.0,

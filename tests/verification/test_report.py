@@ -86,6 +86,7 @@ def made(findings: Sequence[Finding], started_us: int = NOW_US, ended_us: int = 
         started_us=started_us,
         ended_us=ended_us,
         versions={"brokerwatch": "1"},
+        policy="guarded",
     )
 
 
@@ -267,6 +268,12 @@ def test_a_report_is_read_as_it_was_written(
     SCHEMA.validate(json.loads(text))
 
 
+def test_a_report_of_before_has_no_policy_and_is_read() -> None:
+    text = edited("policy", gone=True)
+    assert decoded(json.dumps(text).encode()) == msgspec.structs.replace(ALL_PASS, policy="")
+    SCHEMA.validate(text)
+
+
 def test_moments_are_kept_to_the_microsecond() -> None:
     assert made(WHOLE, ended_us=NOW_US).ended_us == NOW_US
     assert ALL_PASS.started == "2027-01-15T08:00:00.123456Z"
@@ -287,15 +294,17 @@ def paths(value: object, way: tuple[str | int, ...] = ()) -> Iterator[tuple[str 
 
 WRONG: Final[tuple[Any, ...]] = (None, 1.5, {"a": [1]}, [1], [[]], "no such word\n")
 FIELDS: Final = [way for way in paths(AS_JSON) if isinstance(way[-1], str) and "versions" not in way[:-1]]
+LATER: Final = ("policy",)
+"""What reports of earlier versions do not have."""
 
 
 @pytest.mark.parametrize("way", FIELDS, ids=str)
 def test_a_field_that_is_missing_or_of_another_type_is_no_report(way: tuple[str | int, ...]) -> None:
-    assert len(FIELDS) == 15 + 5 + 7
-    spoiled = [edited(*way, gone=True)]
+    assert len(FIELDS) == 16 + 5 + 7
+    spoiled = [] if way == LATER else [edited(*way, gone=True)]
     spoiled += [edited(*way, to=value) for value in WRONG]
     for found in spoiled:
-        free = way[-1] in ("broker", "exchange", "key", "name", "title", "evidence")
+        free = way[-1] in ("broker", "exchange", "key", "name", "title", "evidence", "policy")
         if free and found == edited(*way, to="no such word\n"):
             continue  # any text will do
         with pytest.raises(ValueError, match=r"^is "):
