@@ -11,10 +11,10 @@ INPUTS := setup.cfg pyproject.toml constraints.txt
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check check-mypy check-basedpyright mutants bench clean
+.PHONY: help setup run test check check-mypy check-basedpyright mutants exchanges bench clean
 
 help:  ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ ##/' | awk -F ' ## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ ##/' | awk -F ' ## ' '{printf "make %-9s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready  ## make .venv and install what running needs
 
@@ -75,6 +75,10 @@ mutants: $(VENV)/.mutators  ## change the pure floor on purpose and see the test
 $(VENV)/.benchers: $(VENV)/.ready
 	@$(PIP) --no-build-isolation --editable '.[bench]'
 	@touch $@
+
+# The table in docs/exchanges.md.
+exchanges: $(VENV)/.tests  ## write the table in docs/exchanges.md from the code
+	@$(BIN)/python -m tests.support.exchange_table
 
 bench: $(VENV)/.benchers  ## what it costs, into docs/benchmarks.md (half an hour); one: make bench ARGS="reading"
 	@$(BIN)/python -m benchmarks $(ARGS)
