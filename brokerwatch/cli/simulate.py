@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
+from click.core import ParameterSource
+
+_OF_ONE: Final = {
+    "exchange": "EXCHANGE",
+    "port": "--port",
+    "fault": "--fault",
+    "script": "--script",
+    "balances": "--balance",
+    "accounts": "--accounts",
+    "fees": "--fees",
+}
+"""What is said of one exchange on the command line, and of each one in the file of --config."""
 
 
 @click.command()
@@ -30,6 +43,11 @@ import click
     "--log", type=click.Path(path_type=Path), metavar="FILE",
     help="Add each call and each scene to this file, one JSON object a line.",
 )  # fmt: skip
+@click.option("--fees", is_flag=True, help="Each fill costs the fee that the exchange documents.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE",
+    help="Several exchanges in place of one: a TOML file with a section for each.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the words.")
 def simulate(
     *,
@@ -41,6 +59,8 @@ def simulate(
     balances: tuple[str, ...],
     accounts: int,
     log: Path | None,
+    fees: bool,
+    config: Path | None,
     as_json: bool,
 ) -> None:
     """Be a kraken, coinbase or okx on this machine, for a bot to meet.
@@ -53,6 +73,11 @@ def simulate(
     if faults:
         simulation.list_faults(as_json=as_json)
         return
+    if config is not None:
+        source = click.get_current_context().get_parameter_source
+        beside = [said for name, said in _OF_ONE.items() if source(name) is ParameterSource.COMMANDLINE]
+        simulation.run_file(config, beside, as_json=as_json, log=log)
+        return
     simulation.run(
         exchange,
         port=port,
@@ -62,4 +87,5 @@ def simulate(
         accounts=accounts,
         as_json=as_json,
         log=log,
+        fees=fees,
     )

@@ -46,20 +46,24 @@ class SimulationLog:
                 self._file.close()
                 self._file = None
 
-    def call(self, exchange: str, answered: ServedCall) -> None:
-        """Write a call: its method and path, the status of its answer, and the fault that it met."""
+    def call(self, exchange: str, answered: ServedCall, name: str = "") -> None:
+        """Write a call: its method and path, the status of its answer, and the fault that it met.
+
+        `name` is that of the exchange's section, where there are several.
+        """
         answer = answered.answer
         self._write(
             exchange=exchange,
+            **_named(name),
             call=answered.call.method,
             path=answered.call.target.partition("?")[0],
             status=None if isinstance(answer, Broken) else answer.status,
             fault=answered.trouble.fault or None,
         )
 
-    def scene(self, exchange: str, says: str) -> None:
-        """Write a scene of the script with its sentence."""
-        self._write(exchange=exchange, scene=says)
+    def scene(self, exchange: str, says: str, name: str = "") -> None:
+        """Write a scene of the script, or of the operator, with its sentence."""
+        self._write(exchange=exchange, **_named(name), scene=says)
 
     def _write(self, **content: object) -> None:
         moment = datetime.now().astimezone().isoformat(timespec="milliseconds")
@@ -71,3 +75,7 @@ class SimulationLog:
             except OSError as error:  # the bot goes on without the log, and the operator is told once
                 exits.say(f"--log: cannot be written any more: {error.strerror}")
                 self._file = None
+
+
+def _named(name: str) -> dict[str, object]:
+    return {"name": name} if name else {}

@@ -40,7 +40,7 @@ class TomlTable:
         self.where = where
         self.problems = problems
         self.lines = lines
-        self._path = path
+        self.path = path
         self._left = dict(content)
 
     def wrong(self, key: str, expected: str) -> None:
@@ -50,7 +50,7 @@ class TomlTable:
             key: where, as `key_path` writes it; empty: the table itself.
             expected: what was expected there.
         """
-        path = f"{self._path}.{key}".strip(".")
+        path = f"{self.path}.{key}".strip(".")
         self.problems.append(Problem(self.where, path, expected, self.lines.nearest(path)))
 
     def take(self, key: str) -> Any:

@@ -16,11 +16,12 @@ from brokerwatch.simulator.exchange import SimulatedExchange
 from brokerwatch.simulator.faults import FAULTS
 from brokerwatch.simulator.kraken import SimulatedKraken
 from brokerwatch.simulator.okx import SimulatedOkx
-from brokerwatch.simulator.server import PortUnavailable, ServedCall, serve
+from brokerwatch.simulator.server import OPERATOR_PATH, PortUnavailable, ServedCall, serve
 
 __all__ = [
     "EXCHANGES",
     "FAULTS",
+    "OPERATOR_PATH",
     "BalanceSpec",
     "Broken",
     "Ending",

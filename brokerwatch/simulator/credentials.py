@@ -7,17 +7,42 @@ this machine. Each has the form that its exchange issues.
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import uuid
 from collections.abc import Callable, Mapping
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 
 def steady_credentials(ccxt_id: str, name: str) -> dict[str, str]:
     """The credentials that go with a name at an exchange, snake_case; KeyError for one not simulated."""
     return _FORMS[ccxt_id](f"simulated {ccxt_id} {name}")
+
+
+def secret_mistake(ccxt_id: str, secret: str) -> str:
+    """What to say of a secret that its exchange would not issue; never the secret itself."""
+    if ccxt_id == "okx":
+        return ""
+    if ccxt_id == "coinbase" and secret.startswith("-----BEGIN"):
+        try:
+            key = load_pem_private_key(secret.encode(), None)
+        except (ValueError, TypeError):
+            return "expected a private key in PEM, and it cannot be read"
+        return "" if isinstance(key, ec.EllipticCurvePrivateKey) else "expected an elliptic curve key in PEM"
+    try:
+        length = len(base64.b64decode(secret, validate=True))
+    except (binascii.Error, ValueError):
+        length = 0
+    if ccxt_id == "coinbase":
+        return "" if length == 64 else "expected a private key in PEM, or 64 bytes in base64"
+    return "" if length else "expected base64"
 
 
 def _bytes(name: str, what: str, length: int) -> bytes:

@@ -57,17 +57,27 @@ class ServedCall:
 Watcher = Callable[[ServedCall], None]
 """Called with each call before its answer is sent, on the server's thread. It must not block nor raise."""
 
+OPERATOR_PATH = "/simulated/scene"
+"""What is sent here is the operator's, and no call of a client: no fault meets it, and it is not counted."""
+
+Operator = Callable[[SimulatedExchange, str], Answer]
+"""Called with what was sent to OPERATOR_PATH, on the server's thread. It must not block nor raise."""
+
 
 @contextmanager
 def serve(
-    *exchanges: SimulatedExchange, ports: Sequence[int] = (), watcher: Watcher | None = None
+    *exchanges: SimulatedExchange,
+    ports: Sequence[int] = (),
+    watcher: Watcher | None = None,
+    operator: Operator | None = None,
 ) -> Generator[None]:
     """Serve the exchanges, each on a port of 127.0.0.1, until the block is left.
 
     `ports` has one for each exchange, in order; 0, and every one that is left out, is a port that the
     kernel picks. They may be served again afterwards. PortUnavailable if a port cannot be had,
     ValueError for what is no port, RuntimeError if an exchange is served already, or if the thread did
-    not end within STOP_TIMEOUT_S seconds. `watcher` is told of every call.
+    not end within STOP_TIMEOUT_S seconds. `watcher` is told of every call, and `operator` answers what is
+    sent to OPERATOR_PATH; without one that path is like any other.
     """
     if len(ports) > len(exchanges):
         raise ValueError(f"{len(ports)} ports for {len(exchanges)} exchanges")
@@ -77,7 +87,7 @@ def serve(
     ready: Future[_Stop] = Future()
     thread = threading.Thread(
         target=_thread_main,
-        args=(tuple(zip(exchanges, wanted, strict=True)), watcher, ready),
+        args=(tuple(zip(exchanges, wanted, strict=True)), _Ears(watcher, operator), ready),
         name="simulated-exchanges",
         daemon=True,
     )
@@ -96,29 +106,35 @@ def serve(
             raise RuntimeError(f"the simulated exchanges did not stop within {STOP_TIMEOUT_S:g} s")
 
 
+@dataclass(frozen=True, slots=True)
+class _Ears:
+    """Who is told of what arrives."""
+
+    watcher: Watcher | None
+    operator: Operator | None
+
+
 _Served = tuple[tuple[SimulatedExchange, int], ...]
 
 
-def _thread_main(served: _Served, watcher: Watcher | None, ready: Future[_Stop]) -> None:
+def _thread_main(served: _Served, ears: _Ears, ready: Future[_Stop]) -> None:
     # A failure to start belongs to the caller of `serve`; it arrives there through the future.
     try:
-        asyncio.run(_serve_until_stopped(served, watcher, ready))
+        asyncio.run(_serve_until_stopped(served, ears, ready))
     except BaseException as failure:
         if ready.done():
             raise
         ready.set_exception(failure)
 
 
-async def _serve_until_stopped(served: _Served, watcher: Watcher | None, ready: Future[_Stop]) -> None:
+async def _serve_until_stopped(served: _Served, ears: _Ears, ready: Future[_Stop]) -> None:
     stop = asyncio.Event()
     runners: list[web.ServerRunner] = []
     opened: list[SimulatedExchange] = []
     try:
         for exchange, port in served:
             # With handler_cancellation a request whose client went away does not hang on.
-            handler = web.Server(
-                partial(_handle, exchange, watcher), access_log=None, handler_cancellation=True
-            )
+            handler = web.Server(partial(_handle, exchange, ears), access_log=None, handler_cancellation=True)
             runner = web.ServerRunner(handler, shutdown_timeout=GRACE_S)
             await runner.setup()
             runners.append(runner)
@@ -143,9 +159,10 @@ async def _listen(runner: web.ServerRunner, port: int) -> None:
         raise PortUnavailable(number, f"port {port} of {HOST} cannot be had: {why}") from error
 
 
-async def _handle(
-    exchange: SimulatedExchange, watcher: Watcher | None, request: web.BaseRequest
-) -> web.StreamResponse:
+async def _handle(exchange: SimulatedExchange, ears: _Ears, request: web.BaseRequest) -> web.StreamResponse:
+    if ears.operator is not None and (request.method, request.path) == ("POST", OPERATOR_PATH):
+        told = (await request.read()).decode(errors="replace")
+        return _response(exchange, ears.operator(exchange, told))
     call = Call(
         method=request.method,
         path=request.path,
@@ -156,10 +173,14 @@ async def _handle(
     )
     trouble = exchange.receive(call)
     answer = exchange.respond(call, trouble)
-    if watcher is not None:
-        watcher(ServedCall(exchange, call, trouble, answer))
+    if ears.watcher is not None:
+        ears.watcher(ServedCall(exchange, call, trouble, answer))
     if isinstance(answer, Broken):
         return await _act_out(request, answer)
+    return _response(exchange, answer)
+
+
+def _response(exchange: SimulatedExchange, answer: Answer) -> web.Response:
     # Its own clock, as an exchange has it; it may be set.
     date = formatdate(exchange.now_s(), usegmt=True)
     headers = {"Date": date, "Content-Type": answer.content_type, **answer.headers}
