@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from brokerwatch.health.state_machine import Health
-from brokerwatch.log import logger
+from brokerwatch.log import about, logger
 from brokerwatch.messages import FaultKind, HealthState, Reading, Reason
 
 _log: Final = logger("brokerwatch.actors.broker")
@@ -26,13 +26,20 @@ class BrokerLog:
         for reason, veto in after.vetoes.laid.items():
             known = before.vetoes.laid.get(reason)
             if known is None or (reason is Reason.AUTH and known.detail != veto.detail):
-                _log.error("%s is %s: %s", self._name, reason, veto.detail)
+                _log.error(
+                    "%s is %s: %s",
+                    self._name,
+                    reason,
+                    veto.detail,
+                    extra=self._about(board, reason=str(reason), detail=veto.detail),
+                )
         mistake = after.fault is not None and after.fault.kind is FaultKind.CLIENT_BUG
         if mistake and (before.fault is None or before.fault.kind is not FaultKind.CLIENT_BUG):
             _log.error(
                 "%s: a mistake on our side of the connection, of the configuration or of brokerwatch: %s",
                 self._name,
                 "" if after.fault is None else after.fault.detail,
+                extra=self._about(board, fault=_kind(after)),
             )
         was_out, is_out = before.state in _OUT, after.state in _OUT
         if is_out and not was_out and after.fault is not None:
@@ -43,6 +50,15 @@ class BrokerLog:
                 after.error_count,
                 after.fault.kind,
                 after.fault.detail,
+                extra=self._about(
+                    board,
+                    status=after.state.name.lower(),
+                    available=False,
+                    reason=str(board.reason) if not board.available else "errors",
+                    error_count=after.error_count,
+                    fault=_kind(after),
+                    detail=after.fault.detail,
+                ),
             )
         elif was_out and not is_out:
             self._again(board)
@@ -51,15 +67,17 @@ class BrokerLog:
         """A reading was published: write when its proof has ended, and when there is one again."""
         was = before is not None and before.verdict.reason is Reason.UNPROVEN
         if after.verdict.reason is Reason.UNPROVEN and not was:
-            _log.warning("%s is not available: %s", self._name, after.detail)
+            said = self._about(board, available=False, reason=str(after.reason), detail=after.detail)
+            _log.warning("%s is not available: %s", self._name, after.detail, extra=said)
         elif was and after.verdict.available:
             self._again(board)
 
     def _again(self, board: Reading) -> None:
+        said = self._about(board)
         if board.available:
-            _log.warning("%s is available again", self._name)
+            _log.warning("%s is available again", self._name, extra=said)
         else:
-            _log.warning("%s answers again, and is not available: %s", self._name, board.reason)
+            _log.warning("%s answers again, and is not available: %s", self._name, board.reason, extra=said)
 
     def asked(self) -> None:
         """A fetch was made."""
@@ -68,9 +86,24 @@ class BrokerLog:
     def not_asked(self, why: str) -> None:
         """A fetch was not made. Written once, until one is made."""
         if not self._not_asked:
-            _log.warning("%s: %s", self._name, why)
+            _log.warning("%s: %s", self._name, why, extra=about(self._name, detail=why))
         self._not_asked = why
 
     def replaced(self) -> None:
         """A newer incarnation has the place on the board."""
-        _log.warning("%s: a replaced actor woke up and ends", self._name)
+        _log.warning("%s: a replaced actor woke up and ends", self._name, extra=about(self._name))
+
+    def _about(self, board: Reading, **more: object) -> dict[str, object]:
+        """What a line says about the account by the names of the wire; `more` is newer than the board."""
+        shown: dict[str, object] = {
+            "exchange": board.exchange,
+            "status": board.status,
+            "available": board.available,
+            "reason": str(board.reason),
+            "error_count": board.error_count,
+        }
+        return about(self._name, **shown | more)
+
+
+def _kind(health: Health) -> str | None:
+    return None if health.fault is None else str(health.fault.kind)

@@ -41,7 +41,7 @@ from brokerwatch.health.loops import Finding, is_settled, look_interval_s
 from brokerwatch.health.reading import comparison_key, ttl_s
 from brokerwatch.health.restarts import Restarts
 from brokerwatch.health.supervision import View, cut_off, look_round
-from brokerwatch.log import logger
+from brokerwatch.log import about, logger
 from brokerwatch.messages import Reading, Reason, Roster
 from brokerwatch.messages.reading import ROSTER_PART
 from brokerwatch.storage.journal import Journal
@@ -221,7 +221,7 @@ class HealthSupervisor(Actor):
                 words = view.vetoes.laid[Reason.HELD_OUT].detail
                 self._journal.held(name, None)
                 self._journal.commanded("release", ITS_END, view.reading, words, now)
-                _log.warning("%s is no longer held out %s", name, words)
+                _log.warning("%s is no longer held out %s", name, words, extra=about(name))
                 self._change(name, replace(view, vetoes=vetoes))
 
     def _obey(self, command: OperatorCommand, now: Instant) -> None:
@@ -248,7 +248,7 @@ class HealthSupervisor(Actor):
             command.reply.set_exception(error)
             return
         self._journal.commanded(command.verb, command.by, self._views[name].reading, reply, now)
-        _log.warning("%s (%s)", reply, command.by)
+        _log.warning("%s (%s)", reply, command.by, extra=about(name))
         if durable is None:
             command.reply.set_result(reply)
         else:
@@ -327,10 +327,12 @@ class HealthSupervisor(Actor):
         if wait_s is None:
             limit = self._restarts[name]
             text = f"gave up after {limit.limit} restarts within {limit.window_s:g} s; the last: {why}"
-            _log.error("%s has failed: %s", name, text)
+            _log.error("%s has failed: %s", name, text, extra=about(name, reason="failed"))
             self._change(name, self._views[name].vetoed(Reason.FAILED, text, now))
             return
-        _log.warning("%s is restarted in %.1f s: %s", name, wait_s, why)
+        _log.warning(
+            "%s is restarted in %.1f s: %s", name, wait_s, why, extra=about(name, reason="restarting")
+        )
         self._change(name, self._views[name].vetoed(Reason.RESTARTING, why, now))
         me = self.actor_ref
         self._context.alarms.after(wait_s, lambda: tell(me, RestartDue(name)))
@@ -357,9 +359,10 @@ class HealthSupervisor(Actor):
         if view.vetoes.strongest is not old.vetoes.strongest:
             self._journal.overruled(before, after, self._context.clock.now())
             if view.vetoes.strongest is Reason.SILENT:
-                _log.warning("%s is not available: silent: %s", name, after.detail)
+                said = about(name, available=False, reason="silent", detail=after.detail)
+                _log.warning("%s is not available: silent: %s", name, after.detail, extra=said)
             elif old.vetoes.strongest is Reason.SILENT and after.available:
-                _log.warning("%s is available again", name)
+                _log.warning("%s is available again", name, extra=about(name, available=True))
         if comparison_key(before) != comparison_key(after):
             self._context.topic.publish(after)
             if (before.state, before.verdict) != (after.state, after.verdict):

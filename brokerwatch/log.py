@@ -11,6 +11,15 @@ import logging
 from typing import Final, cast
 
 _PLAIN: Final = logging.Formatter()
+FIELDS: Final = "brokerwatch"
+"""The attribute of a record that holds what it says about an account, by the names of the wire's fields."""
+
+
+def about(broker: str, **fields: object) -> dict[str, object]:
+    """What a line says about an account, as the `extra` of a call of a logger: `reason`, `error_count`, …"""
+    return {
+        FIELDS: {"broker": broker, **{name: value for name, value in fields.items() if value is not None}}
+    }
 
 
 def escaped(text: str, keep: str = "") -> str:

@@ -61,6 +61,10 @@ class LiveTable:
         if self._echo is not None:
             termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._echo)  # type: ignore[arg-type] # as it was read
 
+    def say(self, line: str) -> None:
+        """Write a line above the table, where it stays."""
+        self._console.print(Text(line), soft_wrap=True)
+
     def show(self, readings: Iterable[Reading], *, caption: str) -> None:
         """Draw this in place of what stood there."""
         size = self._console.size

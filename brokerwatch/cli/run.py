@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -17,6 +17,7 @@ from typing import Final
 from brokerwatch.cli import exits
 from brokerwatch.cli.config_lookup import config_path
 from brokerwatch.cli.demo import simulated_settings
+from brokerwatch.cli.log_output import LogChoice, logging_to
 from brokerwatch.cli.screen import Screen
 from brokerwatch.cli.signals import Stop, stop_signals
 from brokerwatch.clock import SystemClock
@@ -26,10 +27,18 @@ from brokerwatch.config.loader import load
 from brokerwatch.errors import BalanceUnknown, ConfigError, EndpointUnavailable, Problem, StateFolderTaken
 
 ASK_AGAIN_S: Final = 0.1
+MOST_LINES: Final = 200
+"""Of the log, that wait for the table to be drawn; the newest ones count."""
 
 
 def run(
-    *, config: Path | None, demo: bool, duration_s: float | None, as_json: bool, keep_going: bool
+    *,
+    config: Path | None,
+    demo: bool,
+    duration_s: float | None,
+    as_json: bool,
+    keep_going: bool,
+    log: LogChoice,
 ) -> None:
     """Run a cluster and show it. Returns when it was stopped, or after `duration_s`.
 
@@ -45,9 +54,9 @@ def run(
         if beside:
             raise ConfigError(tuple(Problem("", option, expected) for option in beside))
     in_lines = as_json or not sys.stdout.isatty()
-    # Where there is no live table to say it, flips and warnings are lines on standard error.
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    with stop_signals() as stopped, ExitStack() as stack:
+    above = deque[str](maxlen=MOST_LINES)
+    # Where there is a live table, a line on standard error would tear it.
+    with stop_signals() as stopped, logging_to(log, None if in_lines else above), ExitStack() as stack:
         story = [""]
 
         def tell(sentence: str) -> None:
@@ -76,9 +85,6 @@ def run(
         # Not before every account has answered: a slow machine would start with the first outage.
         if begin is not None and _every_account_has_answered(cluster, settings, stopped):
             begin()
-        if not in_lines:
-            # What was said until now stands above the table. From here on a line would tear it.
-            logging.getLogger().handlers.clear()
         Screen(
             listener,
             lambda: stopped.is_set() or bool(cluster.hung),
@@ -86,6 +92,7 @@ def run(
             as_json=as_json,
             title=title,
             caption=lambda: _caption(cluster, story[0]),
+            above=above,
         ).show()
         hung = cluster.hung
     if hung:

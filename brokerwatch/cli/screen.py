@@ -7,8 +7,9 @@ screen is what the rest of the world was told.
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from brokerwatch.bus.listener import Listener
@@ -38,6 +39,8 @@ class Screen:
     quiet_after_s: float = float("inf")
     """When nothing at all was heard for so long, say so once."""
     on_quiet: str = ""
+    above: deque[str] = field(default_factory=deque[str])
+    """Lines that are to stand above the table, such as warnings. Any thread adds to it."""
 
     def show(self) -> bool:
         """Show until it is stopped. True when anything was heard. Raises ReaderGone."""
@@ -53,6 +56,8 @@ class Screen:
         sys.stdout.write(f"{self.title}\n")  # outside the table, which could cut it
         with LiveTable() as table:
             for _ in self.listener.changes(wait_s=REFRESH_S, known=True):
+                while self.above:
+                    table.say(self.above.popleft())
                 table.show(self.listener.readings().values(), caption=self.caption())
                 if self.stopping():
                     return

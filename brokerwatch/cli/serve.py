@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from brokerwatch.cli import exits
+from brokerwatch.cli.log_output import LogChoice, log_options, logging_to
 
 if TYPE_CHECKING:
     from brokerwatch.config.http_settings import HttpSettings
@@ -46,6 +47,7 @@ DEFAULT_LISTEN: Final = "127.0.0.1:5572"
     metavar="FOLDER",
     help="The cluster's state folder, to hold and release its accounts.",
 )
+@log_options
 def serve(
     *,
     endpoints: tuple[str, ...],
@@ -53,6 +55,9 @@ def serve(
     listen: str | None,
     token_file: Path | None,
     state: Path | None,
+    log_level: str,
+    log_format: str,
+    log_file: Path | None,
 ) -> None:
     """Serve the page and the API of a cluster over HTTP.
 
@@ -68,7 +73,8 @@ def serve(
 
     settings = _settings(config, listen, token_file)
     endpoints = endpoints or (health_endpoint(config),)
-    with stop_signals() as stopped, Listener(*endpoints) as listener:
+    log = logging_to(LogChoice(log_level, log_format, log_file))
+    with log, stop_signals() as stopped, Listener(*endpoints) as listener:
         operate, reachable = _operate(config, state)
         server = HttpServer(View(settings, listener, SystemClock(), operate, reachable))
         server.start()

@@ -13,6 +13,7 @@ from typing import Final
 import click
 
 from brokerwatch.cli import exits
+from brokerwatch.cli.log_output import LogChoice, log_options
 
 STATUS_PATIENCE_S: Final = 5.0
 
@@ -33,11 +34,29 @@ _CONFIG_HELP: Final = "TOML file that says where the cluster publishes; default:
 @click.option(
     "--keep-going", is_flag=True, help="Start the sound brokers although others are configured wrongly."
 )
-def run(*, config: Path | None, demo: bool, duration: float | None, as_json: bool, keep_going: bool) -> None:
+@log_options
+def run(
+    *,
+    config: Path | None,
+    demo: bool,
+    duration: float | None,
+    as_json: bool,
+    keep_going: bool,
+    log_level: str,
+    log_format: str,
+    log_file: Path | None,
+) -> None:
     """Watch the accounts of a configuration, and publish their health."""
     from brokerwatch.cli import run as program
 
-    program.run(config=config, demo=demo, duration_s=duration, as_json=as_json, keep_going=keep_going)
+    program.run(
+        config=config,
+        demo=demo,
+        duration_s=duration,
+        as_json=as_json,
+        keep_going=keep_going,
+        log=LogChoice(log_level, log_format, log_file),
+    )
 
 
 @click.command()

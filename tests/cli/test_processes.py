@@ -288,8 +288,9 @@ def test_another_process_hears_unavailable_after_the_third_error_and_healthy_aft
 ) -> None:
     endpoint = free_endpoint()
     config = venue.config(tmp_path, endpoint)
+    command = (*RUN_CLUSTER, "--config", str(config), "--log-format", "json", "--log-file", "run.log")
     with (
-        Program(*RUN_CLUSTER, "--config", str(config), cwd=tmp_path, environment=venue.environment) as run,
+        Program(*command, cwd=tmp_path, environment=venue.environment) as run,
         Program(*BROKERWATCH, "listen", endpoint, "--json", cwd=tmp_path) as program,
     ):
         first = program.until_each(
@@ -329,6 +330,13 @@ def test_another_process_hears_unavailable_after_the_third_error_and_healthy_aft
         for said in farewell:
             assert said["reason"] != "shutdown" or (said["state"], said["available"]) == (0, False)
         assert program.stopped_by(signal.SIGTERM) == 0
+    logged = [json.loads(line) for line in (tmp_path / "run.log").read_text().splitlines()]
+    for name, fault in (("kraken-sim", "network"), ("coinbase-sim", "exchange_down")):
+        (out,) = [each for each in logged if each.get("broker") == name and each.get("error_count") == 3]
+        assert (out["available"], out["reason"], out["fault"]) == (False, "errors", fault)
+        assert (out["exchange"], out["status"], out["level"]) == (name[:-4], "unavailable", "warning")
+        (back_again,) = [each for each in logged if each["message"] == f"{name} is available again"]
+        assert back_again["available"] is True, "one line for each transition"
 
 
 def test_a_killed_cluster_leaves_nothing_heard_of_each_broker_that_was_known(
