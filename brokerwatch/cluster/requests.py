@@ -158,7 +158,7 @@ class Requests:
         if self.spec.fetch is None:
             account = self.account()
             asked = asked_at(asked_s, now, account.access.lane.ordered_s, self.slot.reading)
-            read = partial(observed_balance, account.access.connection.instance)
+            read = partial(observed_balance, account.access.connection.instance, self.spec.balance_params)
             seen = observe(outcome, capability, asked, read, account.executor.observed)
         else:
             asked = asked_at(asked_s, now, float("-inf"), self.slot.reading)

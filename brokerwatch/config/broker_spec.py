@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, cast
 
+from brokerwatch.config.balance_params import parameter_mistakes
 from brokerwatch.config.credential_text import cleaned
 from brokerwatch.config.policy import POLICIES, SIMPLE, Rules, rule_mistakes
 from brokerwatch.config.proxy_settings import proxy_mistakes
@@ -122,8 +123,7 @@ class BrokerSpec:
     """Whether an exit whose answer was lost is looked up and then sent again with its own id, where the
     exchange documents that an id places one order (Coinbase)."""
     max_proof_age_s: float | None = None
-    """Seconds. An account whose newest success is older is not available (`unproven`). None: so long that
-    counted faults come first; no limit where the account is not polled."""
+    """Seconds. Older successes prove nothing (`unproven`). None: so long that counted faults come first."""
     instance: Any = field(default=None, repr=False)
     """The trader's own ccxt instance; None: we make one."""
     policy_is_chosen: bool = field(default=True, init=False, repr=False, compare=False)
@@ -131,6 +131,8 @@ class BrokerSpec:
     allow_empty: bool = False
     """Whether an answer without any currency is believed at once while no balance is known. Else it is
     believed after three such answers over 30 s."""
+    balance_params: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    """Parameters of ccxt's `fetch_balance`: which account of the key it is, such as `{"type": "swap"}`."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.exchange, str):
@@ -337,6 +339,11 @@ def _ccxt_rule(spec: BrokerSpec) -> Iterator[str]:
     yield from proxy_mistakes(spec.ccxt)
 
 
+def _balance_params_rule(spec: BrokerSpec) -> Iterator[str]:
+    secrets, is_own = spec.credentials.values(), spec.fetch is not None
+    yield from parameter_mistakes(spec.balance_params, secrets, trading=spec.trading, is_own=is_own)
+
+
 def _credentials_rule(spec: BrokerSpec) -> Iterator[str]:
     for name in sorted(spec.credentials.keys() - set(CREDENTIALS)):
         hint = did_you_mean(nearest(name, CREDENTIALS))
@@ -345,13 +352,10 @@ def _credentials_rule(spec: BrokerSpec) -> Iterator[str]:
         return
     for name, value in cast("Mapping[str, object]", spec.credentials).items():
         # The value is not repeated.
-        mistake = cleaned(name, value).mistake if isinstance(value, str) else _no_text(value)
+        no_text = f"expected text, not {type(value).__name__}"
+        mistake = cleaned(name, value).mistake if isinstance(value, str) else no_text
         if mistake:
             yield f"{name}: {mistake}"
-
-
-def _no_text(value: object) -> str:
-    return f"expected text, not {type(value).__name__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +385,7 @@ KEYS: Final = (
     Key("request_burst", _limit, _burst_rule),
     Key("read_funding", _switch),
     Key("allow_empty", _switch),
+    Key("balance_params", _table, _balance_params_rule),
     Key("trading", _switch),
     Key("entry_max_age_s", _limit, _entry_age_rule),
     Key("repeat_exits", _switch),

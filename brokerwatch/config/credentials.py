@@ -86,6 +86,16 @@ class Catalogue(Protocol):
         """The credentials that an exchange cannot do without, in snake_case."""
         ...
 
+    def account_credential(self, exchange: str) -> str:
+        """The credential, in snake_case, that may say which account it is; empty: none besides."""
+        ...
+
+    def account_mistakes(
+        self, exchange: str, credentials: Mapping[str, str], options: object, params: Mapping[str, object]
+    ) -> tuple[tuple[str, str], ...]:
+        """(key, what was expected) for what an account needs besides, or may not have."""
+        ...
+
 
 _CREDENTIAL_ABOVE: Final = "secrets do not belong in this file; expected <credential>_env or _file above"
 
@@ -153,8 +163,10 @@ def credentials_of(
     for key, _ in table.matching("|".join(CREDENTIALS)):
         table.wrong(key, f"secrets do not belong in this file; expected {key}_env or {key}_file")
         found.missing.add(key)
-    needed = catalogue.required_credentials(exchange) if exchange in catalogue.exchanges() else ()
-    for credential in dict.fromkeys((*needed, *_DEFAULT_VARIABLE)):
+    is_known = exchange in catalogue.exchanges()
+    needed = catalogue.required_credentials(exchange) if is_known else ()
+    besides = catalogue.account_credential(exchange) if is_known else ""
+    for credential in dict.fromkeys((*needed, *_DEFAULT_VARIABLE, *([besides] if besides else ()))):
         if credential in found.values or credential in found.missing:
             continue
         variable = _usual_variable(name, credential)

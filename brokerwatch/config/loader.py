@@ -239,6 +239,9 @@ def _broker(
     # So are the credentials of the exchange that was most likely meant.
     likely = exchange if exchange in known else (*exchanges_like(exchange, known), exchange)[0]
     credentials, origins = credentials_of(name, likely, table, folder, catalogue, environment)
+    options, params = values["ccxt"].get("options"), values["balance_params"]
+    for key, expected in catalogue.account_mistakes(likely, credentials, options, params):
+        table.wrong(key, expected)
     table.end(
         f"{', '.join(_BROKER_KEYS)}, and a credential as <name>_env or <name>_file, such as api_key_env",
         (*_BROKER_KEYS, *(f"{name}_{kind}" for name in CREDENTIALS for kind in ("env", "file"))),

@@ -91,6 +91,9 @@ class Profile:
     """How ccxt's own `fetch_balance` is checked: the end of a path, and how its answer is read."""
     ccxt_adds_up: bool = True
     """Whether ccxt gives one total for all that we count to one currency."""
+    other_accounts: str = ""
+    """Why `fetch_balance` of this exchange gets no parameters, and how its other accounts are reached; empty
+    where it gets them."""
     pages_have_cursors: bool = False
     """Whether a trader who passes a `cursor` to `fetch_balance` reads one page of several."""
     clock_tolerance_s: float = TOLERATED_S
@@ -140,6 +143,11 @@ class BalanceTurn(Protocol):
     @property
     def wants_funding(self) -> bool:
         """Whether money that no order can spend is read too."""
+        ...
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters of `fetch_balance`, for this call alone."""
         ...
 
     @property

@@ -11,130 +11,79 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from brokerwatch.exchanges.row_forms import EACH, ITSELF, NAMED, Columns, Flat, Form, Forms, Key, Rows, Typed
-
-
-def _keys(text: str) -> tuple[Key, ...]:
-    return tuple(text.split())
-
-
-def _rows(at: str, code: Key, free: str = "", used: str = "", total: str = "", **more: object) -> Rows:
-    """Rows whose path and keys are written as words; `at` a path with points."""
-    path = tuple(int(step) if step.isdigit() else step for step in at.split(".") if step)
-    return Rows(at=path, code=code, free=_keys(free), used=_keys(used), total=_keys(total), **more)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the rest of the fields of Rows
-
-
-def _owing(at: str, code: Key, free: str = "", used: str = "", total: str = "", **more: object) -> Rows:
-    """The same where an amount may be less than nothing."""
-    return _rows(at, code, free, used, total, may_owe=True, **more)
-
-
-def _one_of(*forms: Form) -> Forms:
-    return Forms(together=(forms,))
-
-
-_BINANCE: Final = _one_of(
-    _rows("balances.*", "asset", "free", "locked"),
-    _rows("userAssets.*", "asset", "free", "locked"),
-    _owing("assets.*", "asset", "availableBalance", "initialMargin", "marginBalance"),
-    _rows("*", "asset", "free", "freeze locked withdrawing"),
-    _rows("*", "asset", "crossMarginFree", "crossMarginLocked", "crossMarginAsset"),
-    _owing("*", "asset", "availableBalance", "", "balance"),
+from brokerwatch.exchanges.row_forms import EACH, ITSELF, NAMED, Columns, Flat, Forms, Rows, Typed
+from brokerwatch.exchanges.shared_forms import (
+    BINANCE,
+    BINANCE_CROSS,
+    BYBIT,
+    GATE,
+    HITBTC,
+    HOLDING,
+    ISOLATED,
+    KUCOIN,
+    one_of,
+    owing,
+    rows,
 )
-_GATE: Final = Forms(
-    together=(
-        (
-            _rows("*", "currency", "available", "locked"),
-            _rows("*", "currency", "available", "freeze"),
-            _owing("*", "currency", "available", "", "total"),
-            _rows("balances.{}", ITSELF, "available", "freeze"),
-        ),
-    ),
-)
-_HITBTC: Final = _one_of(_rows("*", "currency", "available", "reserved"))
-_BYBIT: Final = Forms(
-    together=(
-        (
-            _owing("result.list.*.coin.*", "coin", "availableToWithdraw", "", "walletBalance"),
-            _owing("result.list.*.coin.*", "coin", "free", "", "walletBalance"),
-            _owing(
-                "result.list.*.coin.*", "coin", "", "locked totalPositionIM totalOrderIM", "walletBalance"
-            ),
-            _rows("result.loanAccountList.*", "tokenId", "free", "locked", "total"),
-            _rows("result.balance.*", "coin", "transferBalance", "", "walletBalance"),
-        ),
-    ),
-)
-_KUCOIN: Final = Forms(
-    together=(
-        (
-            _rows("data.*", "currency", "available", "holds", "balance", only=("type", "trade")),
-            _owing("data.accounts.*.currencies.*", "currency", "available", "hold", "balance"),
-            _owing("data.accounts.*.currencies.*", "currency", "available", "hold", "total"),
-            _owing("data.accounts.*", "currency", "available", "hold", "total"),
-            _owing("data.accounts.*", "currency", "availableBalance", "holdBalance", "totalBalance"),
-            _owing("data", "currency", "availableBalance", "", "accountEquity"),
-        ),
-    ),
-)
-_HOLDING: Final = _one_of(_owing("holding.*", "token", "", "frozen", "holding"))
-
 
 FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
     {
         "alpaca": Forms(
             together=(
-                (_owing("account", "currency", "cash", "", "equity position_market_value", computed=True),),
-                (_rows("positions.*", "symbol", "qty_available", "", "qty"),),
+                (owing("account", "currency", "cash", "", "equity position_market_value", computed=True),),
+                (rows("positions.*", "symbol", "qty_available", "", "qty"),),
             ),
             leaves_out=True,
         ),
-        "apex": _one_of(_owing("", ITSELF, "availableBalance", "", "totalEquityValue", always="USDT")),
-        "aster": _one_of(
-            _rows("*", "asset", "free", "locked"),
-            _owing("*", "asset", "availableBalance", "", "balance"),
+        "apex": one_of(owing("", ITSELF, "availableBalance", "", "totalEquityValue", always="USDT")),
+        "aster": one_of(
+            rows("*", "asset", "free", "locked"),
+            owing("*", "asset", "availableBalance", "", "balance"),
         ),
-        "backpack": Forms(together=((_rows("{}", ITSELF, "available", "locked staked"),),), from_body=True),
-        "bequant": _HITBTC,
-        "bigone": _one_of(_rows("data.*", "asset_symbol", "", "locked_balance", "balance")),
-        "binance": _BINANCE,
-        "binancecoinm": _BINANCE,
-        "binanceus": _BINANCE,
-        "binanceusdm": _BINANCE,
-        "bingx": _one_of(
-            _rows("data.balances.*", "asset", "free", "locked"),
-            _rows("data.assets.*", "asset", "free", "locked"),
-            _owing("data.*", "asset", "availableMargin", "usedMargin"),
-            _owing("data.*", "asset", "availableBalance", "", "maxWithdrawAmount"),
+        "backpack": Forms(together=((rows("{}", ITSELF, "available", "locked staked"),),), from_body=True),
+        "bequant": HITBTC,
+        "bigone": one_of(rows("data.*", "asset_symbol", "", "locked_balance", "balance")),
+        "binance": BINANCE,
+        "binance:cross": BINANCE_CROSS,
+        "binance:isolated": ISOLATED,
+        "binance:margin": BINANCE_CROSS,
+        "binancecoinm": BINANCE,
+        "binanceus": BINANCE,
+        "binanceusdm": BINANCE,
+        "bingx": one_of(
+            rows("data.balances.*", "asset", "free", "locked"),
+            rows("data.assets.*", "asset", "free", "locked"),
+            owing("data.*", "asset", "availableMargin", "usedMargin"),
+            owing("data.*", "asset", "availableBalance", "", "maxWithdrawAmount"),
         ),
-        "bit2c": _one_of(Flat(free="AVAILABLE_{}", total="{}")),
-        "bitbank": _one_of(_rows("data.assets.*", "asset", "free_amount", "locked_amount", "onhand_amount")),
-        "bitbns": _one_of(Flat(at=("data",), free="availableorder{}", used="inorder{}")),
-        "bitfinex": _one_of(
+        "bit2c": one_of(Flat(free="AVAILABLE_{}", total="{}")),
+        "bitbank": one_of(rows("data.assets.*", "asset", "free_amount", "locked_amount", "onhand_amount")),
+        "bitbns": one_of(Flat(at=("data",), free="availableorder{}", used="inorder{}")),
+        "bitfinex": one_of(
             Rows(at=(EACH,), code=1, free=(4,), total=(2,), only=(0, "exchange"), may_owe=True)
         ),
-        "bitflyer": _one_of(_rows("*", "currency_code", "available", "", "amount")),
-        "bitget": _one_of(
-            _rows("*", "coin", "available", "frozen locked"),
-            _owing("*", "coin", "transferable", "", "totalAmount"),
-            _owing("*", "coin", total="totalAmount"),  # as it is documented
-            _owing("*", "marginCoin", "maxTransferOut", "", "accountEquity"),
-            _owing("data.assets.*", "coin", "available", "locked", "equity"),
-            _owing("data.assets.*", "coin", "available", "locked", "balance"),
-            _rows("data.*", "coin", "available", "frozen", "balance"),
+        "bitflyer": one_of(rows("*", "currency_code", "available", "", "amount")),
+        "bitget": one_of(
+            rows("*", "coin", "available", "frozen locked"),
+            owing("*", "coin", "transferable", "", "totalAmount"),
+            owing("*", "coin", total="totalAmount"),  # as it is documented
+            owing("*", "marginCoin", "maxTransferOut", "", "accountEquity"),
+            owing("data.assets.*", "coin", "available", "locked", "equity"),
+            owing("data.assets.*", "coin", "available", "locked", "balance"),
+            rows("data.*", "coin", "available", "frozen", "balance"),
         ),
-        "bithumb": _one_of(
-            _rows("*", "currency", "balance", "locked"),
+        "bithumb": one_of(
+            rows("*", "currency", "balance", "locked"),
             Flat(at=("data",), free="available_{}", used="in_use_{}", total="total_{}"),
         ),
-        "bitopro": _one_of(_rows("*", "currency", "available", "", "amount", tradable=("tradable", "true"))),
-        "bitrue": _one_of(
-            _rows("balances.*", "asset", "free", "locked"),
-            _rows("account.*", "marginCoin", "accountNormal", "accountLock"),
+        "bitopro": one_of(rows("*", "currency", "available", "", "amount", tradable=("tradable", "true"))),
+        "bitrue": one_of(
+            rows("balances.*", "asset", "free", "locked"),
+            rows("account.*", "marginCoin", "accountNormal", "accountLock"),
         ),
-        "bitso": _one_of(_rows("payload.balances.*", "currency", "available", "locked", "total")),
-        "bitstamp": _one_of(_rows("*", "currency", "available", "reserved", "total")),
-        "bitteam": _one_of(
+        "bitso": one_of(rows("payload.balances.*", "currency", "available", "locked", "total")),
+        "bitstamp": one_of(rows("*", "currency", "available", "reserved", "total")),
+        "bitteam": one_of(
             Rows(
                 at=("result", NAMED),
                 free=("free",),
@@ -143,44 +92,44 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
                 beside=frozenset({"free", "used", "total"}),
             )
         ),
-        "bittrade": _one_of(Typed(at=("data", "list", EACH), tradable=("/data.state", "working"))),
-        "bitvavo": _one_of(_rows("*", "symbol", "available", "inOrder")),
-        "blockchaincom": _one_of(_rows("primary.*", "currency", "available", "", "balance")),
-        "blofin": _one_of(
-            _owing("data.details.*", "currency", "available", "", "equity"),
-            _rows("data.*", "currency", "available", "frozen", "balance"),
+        "bittrade": one_of(Typed(at=("data", "list", EACH), tradable=("/data.state", "working"))),
+        "bitvavo": one_of(rows("*", "symbol", "available", "inOrder")),
+        "blockchaincom": one_of(rows("primary.*", "currency", "available", "", "balance")),
+        "blofin": one_of(
+            owing("data.details.*", "currency", "available", "", "equity"),
+            rows("data.*", "currency", "available", "frozen", "balance"),
         ),
-        "btcbox": _one_of(Flat(free="{}_balance", used="{}_lock")),
-        "btcmarkets": _one_of(_rows("*", "assetName", "", "locked", "balance")),
-        "btcturk": _one_of(_rows("data.*", "asset", "free", "locked", "balance")),
+        "btcbox": one_of(Flat(free="{}_balance", used="{}_lock")),
+        "btcmarkets": one_of(rows("*", "assetName", "", "locked", "balance")),
+        "btcturk": one_of(rows("data.*", "asset", "free", "locked", "balance")),
         "btse": Forms(
             together=(
                 (
-                    _rows("*", "asset", "availableAmount", "", "totalAmount"),
-                    _rows("*", "currency", "available", "", "total"),
+                    rows("*", "asset", "availableAmount", "", "totalAmount"),
+                    rows("*", "currency", "available", "", "total"),
                 ),
             ),
             adds_up=True,
         ),
-        "bullish": _one_of(_rows("*", "assetSymbol", "", "lockedQuantity", "availableQuantity")),
-        "bybit": _BYBIT,
-        "bybiteu": _BYBIT,
-        "bybitid": _BYBIT,
-        "bydfi": _one_of(
-            _rows("*", "asset", "available", "", "total"),
-            _owing("*", "asset", "availableBalance", "", "balance"),
+        "bullish": one_of(rows("*", "assetSymbol", "", "lockedQuantity", "availableQuantity")),
+        "bybit": BYBIT,
+        "bybiteu": BYBIT,
+        "bybitid": BYBIT,
+        "bydfi": one_of(
+            rows("*", "asset", "available", "", "total"),
+            owing("*", "asset", "availableBalance", "", "balance"),
         ),
-        "cex": _one_of(_rows("{}", ITSELF, "", "balanceOnHold", "balance")),
-        "coinbaseexchange": _one_of(
-            _rows("*", "currency", "available", "hold", "balance", tradable=("trading_enabled", "true"))
+        "cex": one_of(rows("{}", ITSELF, "", "balanceOnHold", "balance")),
+        "coinbaseexchange": one_of(
+            rows("*", "currency", "available", "hold", "balance", tradable=("trading_enabled", "true"))
         ),
-        "coinbaseinternational": _one_of(
-            _owing("*", "currency", "available_funds", "", "margin_balance"),
-            _owing("summaries.*", "currency", "available_funds", "", "equity"),
+        "coinbaseinternational": one_of(
+            owing("*", "currency", "available_funds", "", "margin_balance"),
+            owing("summaries.*", "currency", "available_funds", "", "equity"),
         ),
-        "coincheck": _one_of(Flat(free="{}", used="{}_reserved")),
-        "coinmate": _one_of(_rows("data.{}", ITSELF, "available", "reserved", "balance")),
-        "coinone": _one_of(
+        "coincheck": one_of(Flat(free="{}", used="{}_reserved")),
+        "coinmate": one_of(rows("data.{}", ITSELF, "available", "reserved", "balance")),
+        "coinone": one_of(
             Rows(
                 at=(NAMED,),
                 free=("avail",),
@@ -188,28 +137,28 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
                 beside=frozenset({"errorCode", "result", "normalWallets"}),
             )
         ),
-        "coinsph": _one_of(_rows("balances.*", "asset", "free", "locked")),
-        "coinspot": _one_of(
-            _rows("balances.*.{}", ITSELF, total="balance"),
-            _rows("balance.*.{}", ITSELF, total="balance"),
+        "coinsph": one_of(rows("balances.*", "asset", "free", "locked")),
+        "coinspot": one_of(
+            rows("balances.*.{}", ITSELF, total="balance"),
+            rows("balance.*.{}", ITSELF, total="balance"),
             Rows(at=("balance", NAMED), total=(ITSELF,)),
         ),
-        "cryptocom": _one_of(
-            _owing("result.data.0.position_balances.*", "instrument_name", "", "reserved_qty", "quantity")
+        "cryptocom": one_of(
+            owing("result.data.0.position_balances.*", "instrument_name", "", "reserved_qty", "quantity")
         ),
-        "cryptomus": _one_of(_rows("*", "ticker", "available", "held")),
-        "deepcoin": _one_of(_rows("data.*", "ccy", "availBal", "frozenBal", "bal")),
-        "delta": _one_of(_owing("result.*", "asset_id", "available_balance", "", "balance")),
-        "deribit": _one_of(
-            _owing("summaries.*", "currency", "available_funds", "maintenance_margin", "equity"),
-            _owing("", "currency", "available_funds", "maintenance_margin", "equity"),
+        "cryptomus": one_of(rows("*", "ticker", "available", "held")),
+        "deepcoin": one_of(rows("data.*", "ccy", "availBal", "frozenBal", "bal")),
+        "delta": one_of(owing("result.*", "asset_id", "available_balance", "", "balance")),
+        "deribit": one_of(
+            owing("summaries.*", "currency", "available_funds", "maintenance_margin", "equity"),
+            owing("", "currency", "available_funds", "maintenance_margin", "equity"),
         ),
         # Its margins are negative numbers; all that they hold is held in USDC.
         "derive": Forms(
             together=(
-                (_owing("*.collaterals.*", "currency", total="amount"),),
+                (owing("*.collaterals.*", "currency", total="amount"),),
                 (
-                    _rows(
+                    rows(
                         "*",
                         ITSELF,
                         "",
@@ -222,41 +171,39 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
             ),
             adds_up=True,
         ),
-        "digifinex": _one_of(
-            _rows("*", "currency", "free", "", "total"),
-            _owing("*", "currency", "avail_balance", "", "equity"),
+        "digifinex": one_of(
+            rows("*", "currency", "free", "", "total"),
+            owing("*", "currency", "avail_balance", "", "equity"),
         ),
-        "dydx": _one_of(_owing("", ITSELF, "freeCollateral", always="USDC")),
-        "extended": _one_of(_rows("*", "asset", "availableToWithdraw", "", "balance")),
-        "fmfwio": _HITBTC,
-        "foxbit": _one_of(
-            _rows("data.*", "currency_symbol", "balance_available", "balance_locked", "balance")
-        ),
-        "gate": _GATE,
-        "gateeu": _GATE,
-        "gemini": _one_of(_rows("*", "currency", "available", "", "amount")),
+        "dydx": one_of(owing("", ITSELF, "freeCollateral", always="USDC")),
+        "extended": one_of(rows("*", "asset", "availableToWithdraw", "", "balance")),
+        "fmfwio": HITBTC,
+        "foxbit": one_of(rows("data.*", "currency_symbol", "balance_available", "balance_locked", "balance")),
+        "gate": GATE,
+        "gateeu": GATE,
+        "gemini": one_of(rows("*", "currency", "available", "", "amount")),
         # What is free there is that of the whole account, and ccxt gives it to each currency.
-        "grvt": _one_of(
-            _rows("spot_balances.*", "currency", "/available_balance", "", "balance", may_owe=True, sole=True)
+        "grvt": one_of(
+            rows("spot_balances.*", "currency", "/available_balance", "", "balance", may_owe=True, sole=True)
         ),
-        "hashkey": _one_of(
-            _rows("balances.*", "asset", "free", "locked", "total"),
-            _owing("", "asset", "", "positionMargin orderMargin", "balance"),
+        "hashkey": one_of(
+            rows("balances.*", "asset", "free", "locked", "total"),
+            owing("", "asset", "", "positionMargin orderMargin", "balance"),
         ),
-        "hibachi": _one_of(_owing("", ITSELF, "maximalWithdraw", "", "balance", always="USDT")),
-        "hitbtc": _HITBTC,
-        "hollaex": _one_of(Flat(free="{}_available", total="{}_balance")),
-        "htx": _one_of(
+        "hibachi": one_of(owing("", ITSELF, "maximalWithdraw", "", "balance", always="USDT")),
+        "hitbtc": HITBTC,
+        "hollaex": one_of(Flat(free="{}_available", total="{}_balance")),
+        "htx": one_of(
             Typed(at=("data", "list", EACH), tradable=("/data.state", "working")),
-            _owing("data.details.*", "currency", "available_margin", "", "equity"),
-            _owing("data.*", "symbol", "margin_available", "margin_frozen"),
+            owing("data.details.*", "currency", "available_margin", "", "equity"),
+            owing("data.*", "symbol", "margin_available", "margin_frozen"),
         ),
-        "hyperliquid": _one_of(
-            _owing("balances.*", "coin", "", "hold", "total"),
-            _owing("marginSummary", ITSELF, "", "totalMarginUsed", "accountValue", always="USDC"),
+        "hyperliquid": one_of(
+            owing("balances.*", "coin", "", "hold", "total"),
+            owing("marginSummary", ITSELF, "", "totalMarginUsed", "accountValue", always="USDC"),
         ),
-        "independentreserve": _one_of(
-            _rows(
+        "independentreserve": one_of(
+            rows(
                 "*",
                 "CurrencyCode",
                 "AvailableBalance",
@@ -265,15 +212,18 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
                 tradable=("AccountStatus", "Active"),
             )
         ),
-        "indodax": _one_of(Columns(free=("return", "balance"), used=("return", "balance_hold"))),
-        "krakenfutures": _one_of(
-            _owing("accounts.flex.currencies.{}", ITSELF, "available", "", "quantity"),
+        "indodax": one_of(Columns(free=("return", "balance"), used=("return", "balance_hold"))),
+        "krakenfutures": one_of(
+            owing("accounts.flex.currencies.{}", ITSELF, "available", "", "quantity"),
             Rows(at=("accounts", "cash", "balances", NAMED), free=(ITSELF,), total=(ITSELF,)),
         ),
-        "kucoin": _KUCOIN,
-        "kucoinfutures": _KUCOIN,
-        "latoken": _one_of(
-            _rows(
+        "krakenfutures:cash": one_of(
+            Rows(at=("accounts", "cash", "balances", NAMED), free=(ITSELF,), total=(ITSELF,))
+        ),
+        "kucoin": KUCOIN,
+        "kucoinfutures": KUCOIN,
+        "latoken": one_of(
+            rows(
                 "*",
                 "currency",
                 "available",
@@ -282,50 +232,51 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
                 tradable=("status", "ACCOUNT_STATUS_ACTIVE"),
             )
         ),
-        "lbank": _one_of(
-            _rows("data.*", "coin", "usableAmt", "freezeAmt"),
-            _rows("data.balances.*", "asset", "free", "locked"),
+        "lbank": one_of(
+            rows("data.*", "coin", "usableAmt", "freezeAmt"),
+            rows("data.balances.*", "asset", "free", "locked"),
             Columns(free=("data", "free"), used=("data", "freeze")),
         ),
         "lighter:spot": Forms(
-            together=((_rows("accounts.*.assets.*", "symbol", "", "locked_balance", "balance"),),),
+            together=((rows("accounts.*.assets.*", "symbol", "", "locked_balance", "balance"),),),
             adds_up=True,
         ),
         "lighter": Forms(
-            together=((_owing("accounts.*", ITSELF, "available_balance", "", "collateral", always="USDC"),),),
+            together=((owing("accounts.*", ITSELF, "available_balance", "", "collateral", always="USDC"),),),
             adds_up=True,
         ),
         "luno": Forms(
-            together=((_rows("balance.*", "asset", "", "reserved unconfirmed", "balance unconfirmed"),),),
+            together=((rows("balance.*", "asset", "", "reserved unconfirmed", "balance unconfirmed"),),),
             adds_up=True,
         ),
-        "mercado": _one_of(_rows("response_data.balance.{}", ITSELF, "available", "", "total")),
-        "mexc": _one_of(
-            _rows("balances.*", "asset", "free", "locked"),
-            _owing("data.*", "currency", "availableBalance", "frozenBalance"),
+        "mercado": one_of(rows("response_data.balance.{}", ITSELF, "available", "", "total")),
+        "mexc": one_of(
+            rows("balances.*", "asset", "free", "locked"),
+            owing("data.*", "currency", "availableBalance", "frozenBalance"),
         ),
-        "modetrade": _HOLDING,
-        "mudrex": _one_of(
-            _rows("", "currency", "data.balance", "data.locked_amount"),
-            _rows("", "currency", "data.withdrawable", "", "data.total"),
+        "mexc:margin": ISOLATED,
+        "modetrade": HOLDING,
+        "mudrex": one_of(
+            rows("", "currency", "data.balance", "data.locked_amount"),
+            rows("", "currency", "data.withdrawable", "", "data.total"),
         ),
-        "nado": _one_of(
-            _owing("spot_balances.*", "product_id", "balance.amount", "", "balance.amount", computed=True)
+        "nado": one_of(
+            owing("spot_balances.*", "product_id", "balance.amount", "", "balance.amount", computed=True)
         ),
-        "ndax": Forms(together=((_rows("*", "ProductId", "", "Hold", "Amount"),),), leaves_out=True),
-        "onetrading": _one_of(_rows("balances.*", "currency_code", "available", "locked")),
-        "p2b": _one_of(_rows("{}", ITSELF, "available", "freeze")),
+        "ndax": Forms(together=((rows("*", "ProductId", "", "Hold", "Amount"),),), leaves_out=True),
+        "onetrading": one_of(rows("balances.*", "currency_code", "available", "locked")),
+        "p2b": one_of(rows("{}", ITSELF, "available", "freeze")),
         "pacifica": Forms(
             together=(
-                (_owing("", ITSELF, "", "total_margin_used", "balance", always="USDC"),),
-                (_owing("spot_balances.*", "symbol", "available_to_withdraw", "", "amount"),),
+                (owing("", ITSELF, "", "total_margin_used", "balance", always="USDC"),),
+                (owing("spot_balances.*", "symbol", "available_to_withdraw", "", "amount"),),
             ),
             adds_up=True,
         ),
-        "paradex": _one_of(_owing("*", "token", total="size")),
-        "paymium": _one_of(Flat(free="balance_{}", used="locked_{}")),
-        "phemex": _one_of(
-            _rows(
+        "paradex": one_of(owing("*", "token", total="size")),
+        "paymium": one_of(Flat(free="balance_{}", used="locked_{}")),
+        "phemex": one_of(
+            rows(
                 "data.*",
                 "currency",
                 "",
@@ -333,15 +284,15 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
                 "balanceEv",
                 computed=True,
             ),
-            _owing("data.account", "currency", "", "totalUsedBalanceEv", "accountBalanceEv", computed=True),
-            _owing("data.account", "currency", "", "totalUsedBalanceRv", "accountBalanceRv"),
+            owing("data.account", "currency", "", "totalUsedBalanceEv", "accountBalanceEv", computed=True),
+            owing("data.account", "currency", "", "totalUsedBalanceRv", "accountBalanceRv"),
         ),
-        "poloniex": _one_of(
-            _rows("*.balances.*", "currency", "available", "hold"),
-            _owing("details.*", "ccy", "", "im", "avail"),
+        "poloniex": one_of(
+            rows("*.balances.*", "currency", "available", "hold"),
+            owing("details.*", "ccy", "", "im", "avail"),
         ),
-        "polymarket": _one_of(
-            _owing(
+        "polymarket": one_of(
+            owing(
                 "margin",
                 ITSELF,
                 "available_order_margin",
@@ -350,37 +301,37 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
                 always="PUSD",
             )
         ),
-        "revolutx": _one_of(
-            _rows("*", "currency", "available", "reserved staked", "total"),
-            _rows("*", "currency", "available", "", "total"),
-            _rows("data.*", "currency", "available", "reserved staked", "total"),
-            _rows("data.*", "currency", "available", "", "total"),
+        "revolutx": one_of(
+            rows("*", "currency", "available", "reserved staked", "total"),
+            rows("*", "currency", "available", "", "total"),
+            rows("data.*", "currency", "available", "reserved staked", "total"),
+            rows("data.*", "currency", "available", "", "total"),
         ),
-        "tokocrypto": _one_of(_rows("data.accountAssets.*", "asset", "free", "locked")),
-        "toobit": _one_of(
-            _rows("balances.*", "asset", "free", "locked", "total"),
-            _owing("*", "asset", "availableBalance", "", "balance"),
+        "tokocrypto": one_of(rows("data.accountAssets.*", "asset", "free", "locked")),
+        "toobit": one_of(
+            rows("balances.*", "asset", "free", "locked", "total"),
+            owing("*", "asset", "availableBalance", "", "balance"),
         ),
-        "upbit": _one_of(_rows("*", "currency", "balance", "locked")),
-        "weex": _one_of(
-            _rows("balances.*", "asset", "free", "locked"),
-            _owing("*", "asset", "availableBalance", "frozen", "balance"),
+        "upbit": one_of(rows("*", "currency", "balance", "locked")),
+        "weex": one_of(
+            rows("balances.*", "asset", "free", "locked"),
+            owing("*", "asset", "availableBalance", "frozen", "balance"),
         ),
         "whitebit": Forms(
             together=(
                 (
-                    _rows("{}", ITSELF, "available", "freeze"),
-                    _rows("{}", ITSELF, "main_balance", "", "main_balance"),
+                    rows("{}", ITSELF, "available", "freeze"),
+                    rows("{}", ITSELF, "main_balance", "", "main_balance"),
                     Rows(at=(NAMED,), total=(ITSELF,), may_owe=True),
                 ),
             ),
             from_body=True,
         ),
-        "woo": _one_of(_owing("holding.*", "token", "availableBalance", "", "holding")),
-        "woofipro": _HOLDING,
-        "xt": _one_of(
-            _rows("*", "currency", "availableAmount", "frozenAmount", "totalAmount"),
-            _owing(
+        "woo": one_of(owing("holding.*", "token", "availableBalance", "", "holding")),
+        "woofipro": HOLDING,
+        "xt": one_of(
+            rows("*", "currency", "availableAmount", "frozenAmount", "totalAmount"),
+            owing(
                 "*",
                 "coin",
                 "availableBalance",
@@ -388,7 +339,7 @@ FORMS: Final[Mapping[str, Forms]] = MappingProxyType(
                 "walletBalance",
             ),
         ),
-        "zaif": _one_of(Columns(free=("return", "funds"), total=("return", "deposit"))),
-        "zebpay": _one_of(_rows("data.*", "currency", "free", "used", "total")),
+        "zaif": one_of(Columns(free=("return", "funds"), total=("return", "deposit"))),
+        "zebpay": one_of(rows("data.*", "currency", "free", "used", "total")),
     }
 )

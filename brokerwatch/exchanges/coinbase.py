@@ -620,6 +620,7 @@ PROFILE: Final = Profile(
     buys_by_cost=True,
     balance_call=("v3PrivateGetBrokerageAccounts", ({"limit": 250},)),
     balance_answers=MappingProxyType({"/api/v3/brokerage/accounts": _take_page, "/v2/accounts": _take_older}),
+    other_accounts="an API key reads all that is in its portfolio; make a key of the other portfolio",
     pages_have_cursors=True,
     # ccxt asks the older API of Coinbase, and the one that is traded through has a clock too.
     second_clock=("v3PublicGetBrokerageTime", "epochMillis"),

@@ -561,6 +561,10 @@ PROFILE: Final = Profile(
     may_owe=False,
     balance_call=("privatePostBalanceEx", ()),
     balance_answers=MappingProxyType({"/private/BalanceEx": _take_balance}),
+    other_accounts=(
+        "its spot balance is read by a call that takes no parameters; its futures are the exchange "
+        "krakenfutures, and a sub-account has an API key of its own"
+    ),
     ccxt_adds_up=False,  # it keeps the suffixes apart, and we add them up
 )
 

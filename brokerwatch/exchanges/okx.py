@@ -536,6 +536,10 @@ PROFILE: Final = Profile(
     market_id=lambda base, quote: f"{base}-{quote}",
     well_known=(("BTC", ("USDT", "USDC", "USD")), ("ETH", ("USDT", "USDC", "USD"))),
     balance_call=("privateGetAccountBalance", ()),
+    other_accounts=(
+        "its trading account is read whole, with margin and futures; read_funding = true reads the funding "
+        "account beside it, and a sub-account has an API key of its own"
+    ),
     balance_answers=MappingProxyType(
         {"/api/v5/account/balance": _take_trading, "/api/v5/asset/balances": _take_funding}
     ),

@@ -97,7 +97,11 @@ def proofs(forms: Forms, answer: object, code: Code, known: Iterable[str]) -> di
                 raise UnprovenAnswer(f"{name} comes twice in one answer")
             found.setdefault(name, []).append(stated)
             apart |= {name} if row.is_apart else set()
-    return {name: _proof(of_name)._replace(is_apart=name in apart) for name, of_name in found.items()}
+    proven = {name: _proof(of_name)._replace(is_apart=name in apart) for name, of_name in found.items()}
+    for name, in_pairs in found.items() if forms.in_pairs else ():
+        if sum(any(of_pair) for of_pair in in_pairs) > 1:
+            proven[name] = proven[name]._replace(free=False)
+    return proven
 
 
 def _always(row: _Row) -> str:
@@ -161,6 +165,9 @@ def _listed(form: Rows, answer: object) -> list[tuple[object, _Row]] | None:
                 raise UnprovenAnswer(f"{key} of a row is {short(kind)}")
         if value in kinds:
             places = [place for place, kind in zip(places, kinds, strict=True) if kind == value]
+    if form.stale is not None:
+        key, value = form.stale
+        places = [place for place in places if str(part_of(place[1], key)) != value]
     found: list[tuple[object, _Row]] = []
     row: object
     for path, row in places:

@@ -32,6 +32,8 @@ class Rows:
     total: tuple[Key, ...] = ()
     only: tuple[Key, str] | None = None
     """A key and its value in the rows that count. Where no row has the value, all count."""
+    stale: tuple[Key, str] | None = None
+    """A key, and its value in the rows that ccxt passes over, because their amounts are not valid."""
     beside: frozenset[str] = frozenset()
     """Keys of a map of rows that are no currencies."""
     may_owe: bool = False
@@ -90,6 +92,8 @@ class Forms:
     """Each of these is a part of the balance, in one of several forms."""
     adds_up: bool = False
     """Whether ccxt adds up several rows of one currency; else it would keep one of them."""
+    in_pairs: bool = False
+    """Whether the rows of one currency lie in different markets, so that no order can spend all of them."""
     leaves_out: bool = False
     """Whether ccxt passes over rows that it cannot name, such as shares."""
     from_body: bool = False

@@ -217,19 +217,18 @@ class Unified:
         return None
 
     async def balance(self, turn: BalanceTurn) -> FetchedBalance:
-        del turn
-        caller = self._caller
-        structure = await self._proven_call()
-        return stated(caller.instance, structure, caller.code, caller.used.last_body)
+        caller, params = self._caller, turn.params
+        structure = await self._proven_call(*([params] if params else ()))
+        return stated(caller.instance, structure, caller.code, caller.used.last_body, turn.params)
 
-    async def _proven_call(self) -> object:
+    async def _proven_call(self, *arguments: object) -> object:
         """What `fetch_balance` gives, if the questions that ccxt asks before it were answered."""
         instance, options = self._caller.instance, self._caller.instance.options
         chosen = {name: options.get(name) for name in CHOSEN.get(instance.id, ())}
         heard: list[tuple[str, object]] = []
         instance.heard = heard
         try:
-            structure = await self._ask("fetch_balance")
+            structure = await self._ask("fetch_balance", *arguments)
             prove(instance.id, heard)
             after = self._caller.used.options  # where calls block, those of the copy that made it
             new = any(after.get(name) is not None for name, before in chosen.items() if before is None)

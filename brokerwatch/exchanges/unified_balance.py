@@ -24,7 +24,13 @@ NOT_TRADABLE: Final = "not tradable"
 """The wallet of what an exchange says that no order can spend."""
 
 
-def stated(instance: Any, structure: object, code: Code, body: str = "") -> FetchedBalance:
+def stated(
+    instance: Any,
+    structure: object,
+    code: Code,
+    body: str = "",
+    params: Mapping[str, Any] = MappingProxyType({}),
+) -> FetchedBalance:
     """The balance in ccxt's own structure, as far as the exchange's own answer in it proves it.
 
     Args:
@@ -32,11 +38,12 @@ def stated(instance: Any, structure: object, code: Code, body: str = "") -> Fetc
         structure: what `fetch_balance` gave.
         code: the common code of the exchange's own.
         body: the newest answer as text, for exchanges of which ccxt keeps none in the structure.
+        params: what `fetch_balance` was given, which says what kind of account the answer is about.
 
     Raises:
         UnprovenAnswer: nothing is stated, not even that there is nothing; or an amount cannot be.
     """
-    forms = forms_of(instance)
+    forms = forms_of(instance, params)
     raw: object = mapping(structure, "the balance").get("info")
     if forms is not None and forms.from_body:
         raw = json_text.parsed(body) if body else None
@@ -68,12 +75,12 @@ def stated(instance: Any, structure: object, code: Code, body: str = "") -> Fetc
     )
 
 
-def observed_balance(instance: Any, structure: object) -> FetchedBalance:
-    """The balance in a structure that the trader's own code was given. For any thread.
+def observed_balance(instance: Any, params: Mapping[str, Any], structure: object) -> FetchedBalance:
+    """The balance in a structure that the trader's own code was given by a call with these parameters.
 
-    Raises UnprovenAnswer.
+    For any thread. Raises UnprovenAnswer.
     """
-    return stated(instance, structure, lambda name: str(instance.safe_currency_code(name)))
+    return stated(instance, structure, lambda name: str(instance.safe_currency_code(name)), params=params)
 
 
 def holdings(answer: object, proven: Mapping[str, Proof] = MappingProxyType({})) -> dict[str, Holding]:
@@ -155,10 +162,14 @@ def exact_structure(structure: object) -> object:
     return exact(structure)
 
 
-def forms_of(instance: Any) -> Forms | None:
+def forms_of(instance: Any, params: Mapping[str, Any] = MappingProxyType({})) -> Forms | None:
     """How the exchange of a ccxt instance states a balance; None: that is not known.
 
-    What ccxt reads may hang on its option `defaultType`.
+    What ccxt reads may hang on the parameters of the call, and on its own options.
     """
-    kind = instance.options.get("defaultType")
-    return FORMS.get(f"{instance.id}:{kind}") or FORMS.get(instance.id)
+    options = instance.options
+    kinds = (params.get("marginMode"), params.get("type"), options.get("defaultMarginMode"))
+    for kind in (*kinds, options.get("defaultType")):
+        if isinstance(kind, str) and f"{instance.id}:{kind}" in FORMS:
+            return FORMS[f"{instance.id}:{kind}"]
+    return FORMS.get(instance.id)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from brokerwatch.clock import Clock
+from brokerwatch.config.balance_params import thawed
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.exchanges.balances import Code, FetchedBalance
 from brokerwatch.exchanges.registry import adapter_for
@@ -75,7 +76,7 @@ class BalanceReader:
         return await self._ask(until_s)
 
     async def _ask(self, until_s: float) -> FetchedBalance:
-        return await self._adapter.balance(_Turn(self, until_s, wants_funding=self._spec.read_funding))
+        return await self._adapter.balance(_Turn(self, until_s, self._spec))
 
     async def explain(self, error: BaseException) -> Fault:
         """The fault that `error` is, in the exchange's own words, without secrets."""
@@ -139,8 +140,9 @@ class BalanceReader:
 class _Turn:
     """One reading of a balance, as its adapter takes part in it; see `BalanceTurn`."""
 
-    def __init__(self, reader: BalanceReader, until_s: float, *, wants_funding: bool) -> None:
-        self.wants_funding = wants_funding
+    def __init__(self, reader: BalanceReader, until_s: float, spec: BrokerSpec) -> None:
+        self.wants_funding = spec.read_funding
+        self.params = thawed(spec.balance_params)
         self._reader = reader
         self._until_s = until_s
         self.holdings = reader.holdings

@@ -10,6 +10,7 @@ import ccxt.async_support as ccxt
 
 from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
 from brokerwatch.config.fingerprint import key_fingerprint
+from brokerwatch.exchanges.account_needs import NEEDS, account_mistakes
 from brokerwatch.exchanges.order_request import ANY_RULES, OrderRules
 from brokerwatch.exchanges.order_traits import OrderTraits
 from brokerwatch.exchanges.registry import FAMILIES, profile_of
@@ -33,10 +34,32 @@ class Catalogue:
         return tuple(_SNAKE.get(str(name), str(name)) for name, needed in described.items() if needed)
 
     @staticmethod
+    def account_credential(exchange: str) -> str:
+        """The credential, in snake_case, that may say which account it is; empty: none besides."""
+        need = NEEDS.get(exchange)
+        return "" if need is None else need.credential
+
+    @staticmethod
+    def account_mistakes(
+        exchange: str, credentials: Mapping[str, str], options: object, params: Mapping[str, object]
+    ) -> tuple[tuple[str, str], ...]:
+        """(key, what was expected) for what an account needs besides, or may not have."""
+        return tuple(account_mistakes(exchange, credentials.items(), options, params))
+
+    @staticmethod
     @cache
     def urls(exchange: str) -> dict[str, Any]:
         """The addresses of an exchange."""
         return dict(getattr(ccxt, exchange)().urls)
+
+
+def account_mistakes_of(spec: BrokerSpec) -> tuple[tuple[str, str], ...]:
+    """The same of a broker, whose ccxt options may have a credential under ccxt's own name."""
+    options = spec.ccxt.get("options") if spec.instance is None else spec.instance.options
+    theirs = {ours: str(spec.ccxt[name]) for name, ours in _SNAKE.items() if spec.ccxt.get(name)}
+    return Catalogue.account_mistakes(
+        spec.exchange, {**theirs, **spec.credentials}, options, spec.balance_params
+    )
 
 
 def order_traits(spec: BrokerSpec) -> OrderTraits | None:

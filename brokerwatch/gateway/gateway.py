@@ -32,7 +32,13 @@ from brokerwatch.gateway.address import Address, address_key
 from brokerwatch.gateway.async_source import AsyncSource
 from brokerwatch.gateway.balance_reader import BalanceReader
 from brokerwatch.gateway.call_thread import CallThread
-from brokerwatch.gateway.catalogue import Catalogue, call_spacing_ms, is_elsewhere, key_of
+from brokerwatch.gateway.catalogue import (
+    Catalogue,
+    account_mistakes_of,
+    call_spacing_ms,
+    is_elsewhere,
+    key_of,
+)
 from brokerwatch.gateway.ccxt_instances import Instances
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.gateway.http_sessions import Sessions
@@ -115,6 +121,11 @@ class Gateway:
             if name not in spec.credentials and CCXT_NAMES.get(name, name) not in spec.ccxt:
                 expected = f"expected the {name} of {spec.exchange}"
                 raise ConfigError((Problem("", f"brokers.{spec.name}.credentials", expected),))
+        problems = [
+            Problem("", f"brokers.{spec.name}.{key}", expected) for key, expected in account_mistakes_of(spec)
+        ]
+        if problems:
+            raise ConfigError(tuple(problems))
         family = FAMILIES.get(spec.exchange, "")
         blocks = spec.instance is not None and not is_async(spec.instance)
         loop = self._loop if spec.instance is None or blocks else self._owners_loop(spec)

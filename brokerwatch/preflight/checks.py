@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from brokerwatch.config.balance_params import shown
 from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
 from brokerwatch.config.credentials import secret_file_remark
 from brokerwatch.errors import (
@@ -197,7 +198,9 @@ class Checks:
 
     def _simple(self) -> Judgement:
         cash = self._probe.cash
-        return passed(f"{plain(cash)} {'/'.join(self._probe.spec.cash_currencies)}, read just now")
+        params = self._probe.spec.balance_params
+        which = f" with {shown(params)}" if params else ""
+        return passed(f"{plain(cash)} {'/'.join(self._probe.spec.cash_currencies)}, read just now{which}")
 
     def _adds_up(self) -> Judgement:
         return account_findings.detailed(

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final
 
+from brokerwatch.config.balance_params import shown
 from brokerwatch.config.broker_spec import BrokerSpec, Origin
 from brokerwatch.errors import Problem
 from brokerwatch.exchanges.order_traits import Shortcoming
@@ -149,7 +150,8 @@ def credentials(spec: BrokerSpec, unsigned: str | None) -> Line:
             "put the whole secret there",
         )
     statement = "; a request can be signed with them" if unsigned is not None else ""
-    return ok(subject, "keys present", f"{given}{statement}")
+    which = f"; the account read with {shown(spec.balance_params)}" if spec.balance_params else ""
+    return ok(subject, "keys present", f"{given}{statement}{which}")
 
 
 def _from_where(names: Iterable[str], origins: Mapping[str, Origin]) -> str:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from brokerwatch.clock import Clock
+from brokerwatch.config.balance_params import thawed
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.errors import CouldNotAsk, NotSupported
 from brokerwatch.exchanges.envelope import exact, mapping, positive
@@ -137,15 +138,22 @@ class ExchangeProbe:
         if not self._adapter.profile.own_envelope:
             # What ccxt asks first would else be the list of markets, which is not signed.
             await self._access.venue.lend_markets(self._connection.instance)
-        method, arguments = self._adapter.profile.balance_call
+        method, arguments = self._balance_call()
         return await self._asked(lambda: self._connection.rehearsed(method, *arguments))
+
+    def _balance_call(self) -> tuple[str, tuple[object, ...]]:
+        """The question for the balance: a method of ccxt, and its arguments."""
+        profile = self._adapter.profile
+        method, arguments = profile.balance_call
+        params = thawed(self._spec.balance_params)
+        return method, ((*arguments, params) if params and not profile.other_accounts else arguments)
 
     async def ask_balance(self) -> None:
         """Ask for the balance once, and never a second time with a fresh number: was it answered?
 
         Amounts are not looked at. Raises CouldNotAsk.
         """
-        method, arguments = self._adapter.profile.balance_call
+        method, arguments = self._balance_call()
         await self._private(self._adapter.proves_answered, method, *arguments)
 
     async def key(self) -> KeyFacts:

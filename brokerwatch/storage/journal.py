@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from brokerwatch.clock import Instant
+from brokerwatch.config.balance_params import account_choice
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.fingerprint import fingerprint, key_fingerprint
 from brokerwatch.health.state_machine import OWN_VETOES, Health
@@ -132,9 +133,12 @@ class Journal:
 
 
 def identity(spec: BrokerSpec) -> str:
-    """Which account a broker is: another key, or a simulated exchange, is another account's money."""
+    """Which account a broker is: another key, another account of the key, or a simulated exchange, is another
+    account's money."""
     kind = "simulated " if spec.simulated else ""
-    return f"{kind}{spec.exchange} {key_fingerprint(spec.exchange, spec.credentials)}".strip()
+    key = key_fingerprint(spec.exchange, spec.credentials)
+    choice = account_choice(spec.balance_params, spec.ccxt.get("options"))
+    return " ".join(filter(None, (f"{kind}{spec.exchange}", key, choice)))
 
 
 def _is_veto(before: Reading, after: Reading) -> bool:

@@ -34,6 +34,16 @@ class Known:
     def exchanges(self) -> frozenset[str]:
         return frozenset(("kraken", "krakenfutures", "coinbase", "okx", "hyperliquid"))
 
+    def account_credential(self, exchange: str) -> str:
+        del exchange
+        return ""
+
+    def account_mistakes(
+        self, exchange: str, credentials: Mapping[str, str], options: object, params: Mapping[str, object]
+    ) -> tuple[tuple[str, str], ...]:
+        del exchange, credentials, options, params
+        return ()
+
     def required_credentials(self, exchange: str) -> tuple[str, ...]:
         return {
             "okx": ("api_key", "secret", "password"),
