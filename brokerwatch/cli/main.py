@@ -15,6 +15,7 @@ import click
 
 from brokerwatch.cli import exits
 from brokerwatch.cli.doctor import doctor
+from brokerwatch.cli.notify import notify, silence
 from brokerwatch.cli.operate import history, hold, release, reset
 from brokerwatch.cli.serve import serve
 from brokerwatch.cli.simulate import simulate
@@ -32,6 +33,7 @@ def app() -> None:
 for _command in (
     *(run, listen, status, serve, init),
     *(history, hold, release, reset),
+    *(notify, silence),
     *(simulate, verify, doctor),
 ):
     app.add_command(_command)

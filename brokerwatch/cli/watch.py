@@ -64,7 +64,19 @@ def run(
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=_CONFIG_HELP)
 @click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N objects.")
-def listen(*, endpoints: tuple[str, ...], config: Path | None, as_json: bool, count: int | None) -> None:
+@click.option(
+    "--on-change",
+    metavar="COMMAND",
+    help="Run this for each change, with the reading as a JSON object on its standard input.",
+)
+def listen(
+    *,
+    endpoints: tuple[str, ...],
+    config: Path | None,
+    as_json: bool,
+    count: int | None,
+    on_change: str | None,
+) -> None:
     """Show what a cluster publishes, from another process.
 
     ENDPOINT is a health topic; there may be several. Without one it is the configuration's, and where there
@@ -79,6 +91,9 @@ def listen(*, endpoints: tuple[str, ...], config: Path | None, as_json: bool, co
 
     endpoints = endpoints or (health_endpoint(config),)
     where = ", ".join(endpoints)
+    if on_change is not None:
+        _listen_for(on_change, endpoints, count)
+        return
     with stop_signals() as stopped, Listener(*endpoints) as listener:
         received = Screen(
             listener,
@@ -95,6 +110,20 @@ def listen(*, endpoints: tuple[str, ...], config: Path | None, as_json: bool, co
         ).show()
     if not received:
         sys.exit(exits.NOTHING_HEARD)
+
+
+def _listen_for(command: str, endpoints: tuple[str, ...], count: int | None) -> None:
+    from brokerwatch.bus.listener import Listener
+    from brokerwatch.cli.on_change import command_words, run_on_change
+    from brokerwatch.cli.signals import stop_signals
+
+    try:
+        words = command_words(command)
+    except ValueError as error:
+        exits.fail(f"--on-change: {error}")
+    with stop_signals() as stopped, Listener(*endpoints) as listener:
+        if not run_on_change(listener, words, stopped.is_set, count):
+            sys.exit(exits.NOTHING_HEARD)
 
 
 @click.command()

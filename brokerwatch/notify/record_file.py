@@ -18,6 +18,7 @@ import msgspec
 from brokerwatch.log import logger
 from brokerwatch.notify.deliveries import Queue, Waiting
 from brokerwatch.notify.outages import Outages
+from brokerwatch.notify.silences import Silence
 from brokerwatch.storage.atomic import write_whole
 
 _log: Final = logger(__name__)
@@ -78,6 +79,15 @@ class RecordFile:
             path.rename(path.with_name(f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"))
         except OSError as error:
             _log.error("%s cannot be set aside: %s", path, error.strerror)
+
+
+def announced(folder: Path) -> tuple[Silence, ...]:
+    """The silences that exchanges' own announcements have made, as stored in a state folder. Raises OSError
+    and ValueError."""
+    try:
+        return read_record(folder / RECORD_NAME).outages.silences()
+    except FileNotFoundError:
+        return ()
 
 
 def read_record(path: Path) -> Record:

@@ -23,7 +23,7 @@ PROGRAM: Final = Path(__file__).with_name("apprise_process.py")
 LIMIT_S: Final = 40.0
 """What one message may take over one channel, the start of the process included."""
 HOW_TO_INSTALL: Final = (
-    "messages to people need apprise, which is not installed: pip install 'brokerwatch[notify]'"
+    "messages to people need apprise, which is not installed: pip install apprise (it is the extra `notify`)"
 )
 _PASSED_ON: Final = frozenset(
     {
