@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 from brokerwatch.simulator.account import Account, BalanceSpec, Row, without_missing
 from brokerwatch.simulator.candles import CandleSpan
@@ -117,6 +119,7 @@ class SimulatedCoinbase(CoinbaseOrders):
             ("GET", ACCOUNTS): self._accounts_page,
             ("GET", BROKERAGE + "transaction_summary"): lambda _call, _account, _fault: _SUMMARY,
             ("GET", BROKERAGE + "key_permissions"): self._key_permissions,
+            ("GET", BROKERAGE + "best_bid_ask"): self._best_bid_ask,
             ("GET", BROKERAGE + "cfm/positions"): self._positions,
             **{
                 ("GET", BROKERAGE + path): partial(_as_private, handler)
@@ -263,6 +266,17 @@ class SimulatedCoinbase(CoinbaseOrders):
             for side in self.order_book(market, int(limit))
         )
         return {"pricebook": {"product_id": named, "bids": bids, "asks": asks, "time": self._iso()}}
+
+    def _best_bid_ask(self, call: Call, _account: Account, fault: str) -> Json:
+        wanted = parse_qs(urlsplit(call.target).query).get("product_ids", [])
+        books = [
+            self._product_book(replace(call, query={"product_id": product_id(market), "limit": "1"}))[
+                "pricebook"
+            ]
+            for market in self.traded()
+            if not wanted or product_id(market) in wanted
+        ]
+        return self.with_warning({"pricebooks": books}, fault)
 
     def _candles_page(self, call: Call) -> Json:
         market = product_in_path(call)

@@ -80,6 +80,7 @@ class CoinbaseOrders(SimulatedExchange):
     needs: ClassVar[Mapping[Route, str]] = {
         ("POST", BROKERAGE + "orders"): "trade",
         ("POST", BROKERAGE + "orders/preview"): "trade",
+        ("POST", BROKERAGE + "orders/edit"): "trade",
         ("POST", BROKERAGE + "orders/batch_cancel"): "trade",
     }
 
@@ -88,6 +89,7 @@ class CoinbaseOrders(SimulatedExchange):
         return {
             ("POST", BROKERAGE + "orders"): self._create_order,
             ("POST", BROKERAGE + "orders/preview"): self._preview_order,
+            ("POST", BROKERAGE + "orders/edit"): self._edit_order,
             ("POST", BROKERAGE + "orders/batch_cancel"): self._cancel_orders,
             ("GET", BROKERAGE + "orders/historical/batch"): self._list_orders,
             ("GET", BROKERAGE + "orders/historical/fills"): self._list_fills,
@@ -187,6 +189,26 @@ class CoinbaseOrders(SimulatedExchange):
                 raise Refused(error("INVALID_ARGUMENT", "end_time is not in the future", 400))
         post_only = post_only and kind in (CONFIGURATIONS[GTC], CONFIGURATIONS[GTD])
         return Wish(market, side, size, False, client_id, "", limit, _TIMES[kind], post_only, expires_s)
+
+    def _edit_order(self, call: Call, account: Account, fault: str) -> Json:
+        """Only a limit order that is good till cancelled can be edited, as Coinbase documents."""
+        asked = _body(call)
+        order = account.orders.get(str(asked.get("order_id")))
+        size, limit = positive_amount(asked.get("size")), positive_amount(asked.get("price"))
+        reason, preview = "", "UNKNOWN_PREVIEW_FAILURE_REASON"
+        if order is None or order.state != "open":
+            reason = "ORDER_NOT_FOUND"
+        elif order.kind != "limit" or order.time_in_force != GTC:
+            reason = "ONLY_LIMIT_ORDER_EDITS_SUPPORTED"
+        elif ("size" in asked and size is None) or ("price" in asked and limit is None):
+            reason = "INVALID_EDITED_SIZE" if "size" in asked and size is None else "INVALID_EDITED_PRICE"
+        else:
+            try:
+                self.amend(account, order, size, limit)
+            except Unplaceable as refused:
+                reason, preview = "UNKNOWN_EDIT_ORDER_FAILURE_REASON", _preview_reason(refused)
+        errors = [{"edit_failure_reason": reason, "preview_failure_reason": preview}] if reason else []
+        return self.with_warning({"success": not reason, "errors": errors}, fault)
 
     def _cancel_orders(self, call: Call, account: Account, fault: str) -> Json:
         wanted = _body(call).get("order_ids")

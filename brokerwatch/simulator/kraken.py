@@ -89,6 +89,7 @@ class SimulatedKraken(KrakenOrders):
     needs: ClassVar[Mapping[Route, str]] = {
         ("POST", PRIVATE + "GetApiKeyInfo"): "",
         ("POST", PRIVATE + "AddOrder"): "trade",
+        ("POST", PRIVATE + "AmendOrder"): "trade",
         ("POST", PRIVATE + "CancelOrder"): "trade",
         ("POST", PRIVATE + "CancelOrderBatch"): "trade",
         ("POST", PRIVATE + "CancelAll"): "trade",
@@ -111,6 +112,7 @@ class SimulatedKraken(KrakenOrders):
             ("GET", "/0/public/Ticker"): self._ticker,
             ("GET", "/0/public/OHLC"): self._ohlc,
             ("GET", "/0/public/Depth"): self._depth,
+            ("GET", "/0/public/Trades"): self._trades,
         }
         self.private_routes = {
             ("POST", PRIVATE + "GetApiKeyInfo"): self._key_info,
@@ -300,6 +302,14 @@ class SimulatedKraken(KrakenOrders):
             [[price, amount, now_s] for price, amount in side] for side in self.order_book(market, int(count))
         )
         return result({PAIR_IDS[market.symbol]: {"asks": asks, "bids": bids}})
+
+    def _trades(self, call: Call) -> Json:
+        market = self._pair(call.query.get("pair", ""))
+        rows = [
+            [trade.price, trade.amount, trade.at_s, trade.side[0], "m", "", trade.id]
+            for trade in self.recent_trades(market)
+        ]
+        return result({PAIR_IDS[market.symbol]: rows, "last": str(int(self.now_s() * 1e9))})
 
     def _ohlc(self, call: Call) -> Json:
         market = self._pair(call.query.get("pair", ""))

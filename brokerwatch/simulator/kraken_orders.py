@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar, cast
@@ -21,8 +22,15 @@ from urllib.parse import parse_qsl
 from brokerwatch.simulator.account import Account
 from brokerwatch.simulator.exchange import Call, Json, PrivateHandler, SimulatedExchange
 from brokerwatch.simulator.faults import Answer, Refused, json_answer
-from brokerwatch.simulator.kraken_pairs import COST_DECIMALS, MAKER_FEE, TAKER_FEE, find_pair, pair_alt_name
-from brokerwatch.simulator.kraken_rows import order_row, sentence, trade_rows
+from brokerwatch.simulator.kraken_pairs import (
+    COST_DECIMALS,
+    MAKER_FEE,
+    PAIR_IDS,
+    TAKER_FEE,
+    find_pair,
+    pair_alt_name,
+)
+from brokerwatch.simulator.kraken_rows import order_row, sentence, trade_id, trade_rows
 from brokerwatch.simulator.order_book import Fees
 from brokerwatch.simulator.placed_order import FOK, GTC, GTD, IOC, PlacedOrder
 from brokerwatch.simulator.routes import Route
@@ -90,6 +98,7 @@ class KrakenOrders(SimulatedExchange):
         """What the exchange adds to its private routes."""
         return {
             ("POST", PRIVATE + "AddOrder"): self._add_order,
+            ("POST", PRIVATE + "AmendOrder"): self._amend_order,
             ("POST", PRIVATE + "CancelOrder"): self._cancel_order,
             ("POST", PRIVATE + "CancelOrderBatch"): self._cancel_batch,
             ("POST", PRIVATE + "CancelAll"): self._cancel_all,
@@ -98,6 +107,7 @@ class KrakenOrders(SimulatedExchange):
             ("POST", PRIVATE + "QueryOrders"): self._query_orders,
             ("POST", PRIVATE + "TradesHistory"): self._trades_history,
             ("POST", PRIVATE + "QueryTrades"): self._query_trades,
+            ("POST", PRIVATE + "TradeVolume"): self._trade_volume,
             ("POST", PRIVATE + "OpenPositions"): self._open_positions,
         }
 
@@ -157,6 +167,26 @@ class KrakenOrders(SimulatedExchange):
         if not found:
             raise Refused(error("EOrder:Unknown order"))
         return self._canceled(account, found)
+
+    def _amend_order(self, call: Call, account: Account, fault: str) -> Json:
+        """https://docs.kraken.com/api/docs/rest-api/amend-order"""
+        form = _form(call)
+        order = account.orders.get(form.get("txid", ""))
+        if form.get("cl_ord_id"):
+            order = with_client_id(account, form["cl_ord_id"], "open")
+        if order is None or order.state != "open" or order.kind != "limit":
+            raise Refused(error("EOrder:Unknown order"))
+        size, limit = positive_amount(form.get("order_qty")), positive_amount(form.get("limit_price"))
+        for name, amount in (("order_qty", size), ("limit_price", limit)):
+            if name in form and amount is None:
+                raise Refused(error(f"EGeneral:Invalid arguments:{name}"))
+        if _is_true(form, "post_only"):
+            order = replace(order, post_only=True)
+        try:
+            changed = self.amend(account, order, size, limit)
+        except Unplaceable as refused:
+            raise Refused(_refusal(refused)) from refused
+        return self.with_warning(result({"amend_id": trade_id(changed, len(account.orders))}), fault)
 
     def _cancel_batch(self, call: Call, account: Account, _fault: str) -> Json:
         fields = cast("dict[str, object]", json_body(call.body) or {})
@@ -233,6 +263,25 @@ class KrakenOrders(SimulatedExchange):
         asked = _form(call).get("txid", "").split(",")
         rows = [(trade, row) for trade, row in trade_rows(account.orders.values()) if trade in asked]
         return self.with_warning(result(dict(rows)), fault)
+
+    def _trade_volume(self, call: Call, _account: Account, fault: str) -> Json:
+        """https://docs.kraken.com/api/docs/rest-api/get-trade-volume"""
+        pairs = [find_pair(name) for name in _form(call).get("pair", "").split(",") if name]
+        if None in pairs:
+            raise Refused(error("EQuery:Unknown asset pair"))
+        names = [PAIR_IDS[market.symbol] for market in pairs if market is not None]
+
+        def fees(part: str) -> dict[str, object]:
+            none = {"nextfee": None, "nextvolume": None, "tiervolume": "0.0000"}
+            return {name: {"fee": part, "minfee": part, "maxfee": part, **none} for name in names}
+
+        answer = {
+            "currency": "ZUSD",
+            "volume": "0.0000",
+            "fees": fees(TAKER_FEE),
+            "fees_maker": fees(MAKER_FEE),
+        }
+        return self.with_warning(result(answer), fault)
 
     def _open_positions(self, call: Call, account: Account, fault: str) -> Json:
         if _form(call).get("consolidation") == "market":

@@ -23,6 +23,21 @@ from brokerwatch.simulator.candles import (
 from brokerwatch.simulator.markets import MARKETS, Market, market_of
 from brokerwatch.simulator.trading import positive_amount
 
+
+@dataclass(frozen=True, slots=True)
+class MadeUpTrade:
+    """A trade of other people. Every exchange writes it in its own way."""
+
+    id: int
+    price: str
+    amount: str
+    side: str
+    """`buy` or `sell`: what the taker did."""
+    at_s: float
+    """By the exchange's own clock, seconds since 1970."""
+
+
+RECENT_TRADES = 20
 MOST_LEVELS = 25
 """How many prices an order book has on each side."""
 
@@ -176,6 +191,15 @@ class Listings:
         asks = [price + number * step for number in count]
         return [(market.price_text(each), "1") for each in bids], [
             (market.price_text(each), "1") for each in asks
+        ]
+
+    def recent_trades(self, market: Market) -> list[MadeUpTrade]:
+        """Some trades of other people, the newest last: one a second, at the price of now."""
+        now_s = int(self.now_s())
+        price = market.price_text(self._prices[market.symbol])
+        return [
+            MadeUpTrade(at_s, price, "0.01", "sell" if at_s % 2 else "buy", float(at_s))
+            for at_s in range(now_s - RECENT_TRADES + 1, now_s + 1)
         ]
 
     def named_with_candles(self, market: Market) -> Market:

@@ -20,7 +20,8 @@ from brokerwatch.simulator.account import Account, BalanceSpec, checked_balance,
 from brokerwatch.simulator.candles import CandleSpan
 from brokerwatch.simulator.exchange import Call, Json
 from brokerwatch.simulator.faults import Answer, Refused, json_answer
-from brokerwatch.simulator.markets import ASSETS, FIAT, Market
+from brokerwatch.simulator.markets import Market
+from brokerwatch.simulator.okx_currencies import CURRENCIES
 from brokerwatch.simulator.okx_orders import (
     BY_ID,
     UNKNOWN_INSTRUMENT,
@@ -123,13 +124,14 @@ class SimulatedOkx(OkxOrders):
             ("GET", "/api/v5/market/ticker"): self._ticker,
             ("GET", "/api/v5/market/tickers"): self._tickers,
             ("GET", "/api/v5/market/books"): self._books,
+            ("GET", "/api/v5/market/trades"): self._trades,
             ("GET", "/api/v5/market/candles"): self._candles_page,
             ("GET", "/api/v5/market/history-candles"): self._candles_page,
         }
         self.private_routes = {
             ("GET", "/api/v5/account/balance"): self._trading_balance,
             ("GET", "/api/v5/asset/balances"): self._funding_balance,
-            ("GET", "/api/v5/asset/currencies"): lambda _call, _account, _fault: data(*_CURRENCIES),
+            ("GET", "/api/v5/asset/currencies"): lambda _call, _account, _fault: data(*CURRENCIES),
             ("GET", "/api/v5/account/config"): self._config,
             ("GET", "/api/v5/account/positions"): self._positions,
             **self.order_routes(),
@@ -316,6 +318,22 @@ class SimulatedOkx(OkxOrders):
         )
         return data({"asks": asks, "bids": bids, "ts": self.now_ms()})
 
+    def _trades(self, call: Call) -> Json:
+        market = _instrument(call)
+        return data(
+            *(
+                {
+                    "instId": f"{market.base}-{market.quote}",
+                    "side": trade.side,
+                    "sz": trade.amount,
+                    "px": trade.price,
+                    "tradeId": str(trade.id),
+                    "ts": str(int(trade.at_s * 1000)),
+                }
+                for trade in reversed(self.recent_trades(market))
+            )
+        )
+
     def _candles_page(self, call: Call) -> Json:
         market = _instrument(call)
         bar = call.query.get("bar", "1m")
@@ -379,20 +397,3 @@ def _account_number(api_key: str) -> str:
     """The account's number, 17 digits, the same for a key every time."""
     digest = hashlib.sha256(api_key.encode()).digest()
     return str(10**16 + int.from_bytes(digest[:8]) % (9 * 10**16))
-
-
-_CURRENCIES: list[Json] = [
-    {
-        "ccy": code,
-        "name": name,
-        # OKX has no chain for money of a state; ccxt tells fiat by that.
-        "chain": "" if code in FIAT else f"{code}-{name}",
-        "canDep": True,
-        "canWd": True,
-        "minWd": "0.001",
-        "maxWd": "1000000",
-        "fee": "0.0001",
-        "wdTickSz": "8",
-    }
-    for code, name in ASSETS.items()
-]

@@ -54,6 +54,14 @@ class _Declined(Exception):
         self.message = message
 
 
+_AMEND_FLAWS: Mapping[Flaw, _Declined] = {
+    Flaw.FUNDS: _Declined("51502", "Order modification failed for insufficient margin or balance"),
+    Flaw.WOULD_TAKE: _Declined(
+        "51511", "Modification failed as the order price did not meet the requirement for Post Only."
+    ),
+}
+
+
 def error(code: str, message: str, status: int = 200) -> Answer:
     """OKX's answer to what it refuses as a whole."""
     return json_answer({"code": code, "data": [], "msg": message}, status)
@@ -80,6 +88,7 @@ class OkxOrders(SimulatedExchange):
     needs: ClassVar[Mapping[Route, str]] = {
         ("POST", TRADE + "order"): "trade",
         ("POST", TRADE + "batch-orders"): "trade",
+        ("POST", TRADE + "amend-order"): "trade",
         ("POST", TRADE + "cancel-order"): "trade",
         ("POST", TRADE + "cancel-batch-orders"): "trade",
     }
@@ -89,12 +98,14 @@ class OkxOrders(SimulatedExchange):
         return {
             ("POST", TRADE + "order"): self._place_one,
             ("POST", TRADE + "batch-orders"): self._place_batch,
+            ("POST", TRADE + "amend-order"): self._amend_order,
             ("POST", TRADE + "cancel-order"): self._cancel_order,
             ("POST", TRADE + "cancel-batch-orders"): self._cancel_batch,
             ("GET", TRADE + "order"): self._get_order,
             ("GET", TRADE + "orders-pending"): self._pending,
             ("GET", TRADE + "orders-history"): self._history,
             ("GET", TRADE + "orders-history-archive"): self._history,
+            ("GET", "/api/v5/account/trade-fee"): self._trade_fee,
             ("GET", TRADE + "fills"): self._fills,
             ("GET", TRADE + "fills-history"): self._fills,
         }
@@ -155,6 +166,40 @@ class OkxOrders(SimulatedExchange):
         asked = json_body(call.body)
         named = cast("dict[str, object]", asked) if isinstance(asked, dict) else {}
         return _together([self._canceled_row(named, account)])
+
+    def _amend_order(self, call: Call, account: Account, fault: str) -> Json:
+        asked = json_body(call.body)
+        named = cast("dict[str, object]", asked) if isinstance(asked, dict) else {}
+        return self.with_warning(_together([self._amended_row(named, account)]), fault)
+
+    def _amended_row(self, named: Mapping[str, object], account: Account) -> Json:
+        """https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-amend-order"""
+        order_id, client_id = str(named.get("ordId", "")), str(named.get("clOrdId", ""))
+        order = _named_order(account, order_id, client_id, "open")
+        row = {"clOrdId": client_id, "ordId": order_id, "reqId": "", "ts": self.now_ms()}
+        size, limit = positive_amount(named.get("newSz")), positive_amount(named.get("newPx"))
+        try:
+            if order is None or order.kind != "limit":
+                raise _Declined("51503", "Order modification failed as the order does not exist.")
+            if order.state == "canceled":
+                raise _Declined("51509", "Modification failed as the order has been canceled.")
+            if order.state == "filled":
+                raise _Declined("51510", "Modification failed as the order has been completed.")
+            if size is None and limit is None:
+                raise _Declined("51500", "You must enter a price, quantity, or TP/SL")
+            changed = self.amend(account, order, size, limit)
+        except Unplaceable as unplaceable:
+            declined = _AMEND_FLAWS.get(unplaceable.flaw) or _declined(unplaceable)
+        except _Declined as refused:
+            declined = refused
+        else:
+            return {**row, "ordId": changed.id, "clOrdId": changed.client_id, "sCode": "0", "sMsg": ""}
+        return {**row, "sCode": declined.code, "sMsg": declined.message}
+
+    def _trade_fee(self, _call: Call, _account: Account, fault: str) -> Json:
+        # OKX writes a fee as what is added to the account.
+        row = {"instType": "SPOT", "level": "Lv1", "maker": f"-{MAKER_FEE}", "taker": f"-{TAKER_FEE}"}
+        return self.with_warning(data({**row, "ts": self.now_ms()}), fault)
 
     def _cancel_batch(self, call: Call, account: Account, _fault: str) -> Json:
         orders = _batch(call, "canceled")

@@ -153,6 +153,33 @@ def fill(
         )
 
 
+def amend(account: Account, order: PlacedOrder, wish: Wish, market: Market, *, now_s: float) -> PlacedOrder:
+    """Give an open limit order the size and the limit of `wish`; Unplaceable, with nothing changed, if not.
+
+    The size is that of the whole order, with what is filled already.
+    """
+    with localcontext(EXACT):
+        price = order.price if wish.limit is None else wish.limit
+        base = _base_of(wish, market, price)
+        if base <= order.filled_base:
+            raise Unplaceable(Flaw.BASE_MINIMUM, wish)
+        changed = replace(
+            order, base_amount=base, quote_amount=base * price, price=price, size=base, updated_s=now_s
+        )
+        taken = min(_taken_at_once(changed, market), changed.left_base)
+        if taken and order.post_only:
+            raise Unplaceable(Flaw.WOULD_TAKE, wish)
+        held = _hold(changed, changed.left_base - taken, market.fees)
+        needed = held + _paid(changed, taken, market.price, market.fees, maker=False)
+        if needed - order.held > account.free(order.paid_in):
+            raise Unplaceable(Flaw.FUNDS, wish)
+        account.move(order.paid_in, free=order.held - held, held=held - order.held)
+        changed = _kept(account, replace(changed, held=held))
+        if not taken:
+            return changed
+        return fill(account, changed, taken, market.price, market.fees, now_s=now_s, waited=False)
+
+
 def cancel(account: Account, order: PlacedOrder, *, now_s: float, ended_by: str) -> PlacedOrder:
     """Cancel an open order: what it held is free again."""
     account.move(order.paid_in, free=order.held, held=-order.held)

@@ -156,6 +156,29 @@ class OrderDesk(Ledger, ABC):
         """Cancel an open order as its user asks."""
         return order_book.cancel(account, order, now_s=self.now_s(), ended_by=USER)
 
+    def amend(
+        self, account: Account, order: PlacedOrder, size: Decimal | None, limit: Decimal | None
+    ) -> PlacedOrder:
+        """Give an open limit order another size, limit or both; trading.Unplaceable if it cannot be so."""
+        market = market_of(order.symbol)
+        wish = Wish(
+            market,
+            order.side,
+            order.size if size is None else size,
+            in_quote=False,
+            client_id=order.client_id,
+            limit=order.price if limit is None else limit,
+            time_in_force=order.time_in_force,
+            post_only=order.post_only,
+        )
+        if self.is_closed(market):
+            raise Unplaceable(Flaw.CLOSED, wish)
+        filled = order.filled_base
+        met = self._met(market, at_once=self.fills_at_once)
+        changed = order_book.amend(account, order, wish, met, now_s=self.now_s())
+        self._settle_room(account, changed, changed.filled_base - filled)
+        return changed
+
     def expire_orders(self) -> None:
         """End the orders whose time is over."""
         now_s = self.now_s()
@@ -164,21 +187,27 @@ class OrderDesk(Ledger, ABC):
                 order_book.cancel(account, order, now_s=now_s, ended_by=EXPIRED)
 
     def _placed(self, account: Account, wish: Wish, *, at_once: bool, by_hand: bool = False) -> PlacedOrder:
-        symbol = wish.market.symbol
-        met = order_book.Market(
-            self._prices[symbol],
-            self.limits(wish.market),
-            self._fees_now,
-            self._rooms.get(symbol),
-            at_once=at_once,
-            refuses_takers=self.refuses_takers,
-        )
+        met = self._met(wish.market, at_once=at_once)
         order = order_book.place(
             account, wish, met, order_id=self.new_order_id(), now_s=self.now_s(), by_hand=by_hand
         )
-        if account is self._accounts.get(account.api_key) and order.kind == "limit":
-            self._take_room(order, order.filled_base)
+        self._settle_room(account, order, order.filled_base)
         return order
+
+    def _met(self, market: Market, *, at_once: bool) -> order_book.Market:
+        return order_book.Market(
+            self._prices[market.symbol],
+            self.limits(market),
+            self._fees_now,
+            self._rooms.get(market.symbol),
+            at_once=at_once,
+            refuses_takers=self.refuses_takers,
+        )
+
+    def _settle_room(self, account: Account, order: PlacedOrder, base: Decimal) -> None:
+        # What is tried on a copy of an account takes nothing from the others.
+        if account is self._accounts.get(account.api_key) and order.kind == "limit":
+            self._take_room(order, base)
 
     @property
     def _fees_now(self) -> Fees:

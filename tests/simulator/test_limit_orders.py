@@ -176,6 +176,16 @@ def test_the_better_limit_fills_first_and_then_the_earlier_one(exchange: Simulat
     assert sorted(ids, key=lambda order_id: fills[order_id]) == [ids[1], ids[0], ids[2]]
 
 
+def test_what_one_order_takes_of_the_depth_the_next_one_does_not_get(
+    exchange: SimulatedExchange, bot: Any
+) -> None:
+    exchange.set_depth(MARKET, "0.01")
+    filled = [limit(bot, "buy", 0.006, 61_000, timeInForce="IOC")["filled"] for _ in range(2)]
+    assert filled == [0.006, 0.004]
+    exchange.set_price(MARKET, "60000")
+    assert limit(bot, "buy", 0.006, 61_000, timeInForce="IOC")["filled"] == 0.006
+
+
 def test_an_order_is_filled_by_hand_whole_or_in_part(exchange: SimulatedExchange, bot: Any) -> None:
     order = limit(bot, "sell", 0.01, 70_000)
     assert exchange.fill_order(order["id"], "0.004").state == "open"
@@ -232,6 +242,67 @@ def test_a_purchase_by_cost_costs_no_more_than_the_account_has(exchange: Simulat
     params = {"tgtCcy": "quote_ccy"} if bot.id == "okx" else {}
     bot.create_market_buy_order_with_cost(MARKET, cost, params)
     assert 0 <= money(bot)[0] < 1
+
+
+# --- changed -----------------------------------------------------------------------------------------------
+
+
+def edit(bot: Any, order_id: str, amount: float | None, price: float | None) -> Any:
+    bot.edit_order(order_id, MARKET, "limit", "buy", amount, price)
+    return bot.fetch_order(order_id, MARKET)
+
+
+@pytest.mark.parametrize(
+    ("amount", "price", "held"), [(0.005, 40_000, 200), (None, 40_000, 400), (0.012, None, 600)]
+)
+def test_an_order_that_rests_gets_another_size_or_limit_and_holds_what_it_costs_now(
+    exchange: SimulatedExchange, bot: Any, amount: float | None, price: float | None, held: float
+) -> None:
+    order = limit(bot, "buy", 0.01, 50_000)
+    changed = edit(bot, order["id"], amount, price)
+    assert (changed["amount"], changed["price"]) == (amount or 0.01, price or 50_000)
+    assert (changed["status"], money(bot)) == ("open", (1000 - held, held, 1000))
+    exchange.set_price(MARKET, "30000")
+    assert money(bot) == (1000 - held, 0, 1000 - held)
+
+
+def test_an_order_that_is_edited_keeps_what_is_filled(exchange: SimulatedExchange, bot: Any) -> None:
+    order = limit(bot, "buy", 0.01, 50_000)
+    exchange.fill_order(order["id"], "0.004")
+    changed = edit(bot, order["id"], 0.006, 45_000)
+    assert (changed["filled"], changed["remaining"]) == (0.004, 0.002)
+    assert money(bot) == (710, 90, 800)
+
+
+def test_an_order_that_is_edited_beyond_the_price_fills_at_the_price(bot: Any) -> None:
+    order = limit(bot, "buy", 0.01, 50_000)
+    assert edit(bot, order["id"], 0.01, 61_000)["average"] == 60_000
+    assert money(bot) == (400, 0, 400)
+
+
+@pytest.mark.parametrize(("amount", "price"), [(0.1, 50_000), (0.00001, 50_000), (0.01, 60_000)])
+def test_an_order_that_cannot_be_edited_so_stays_as_it_was(bot: Any, amount: float, price: float) -> None:
+    order = limit(bot, "buy", 0.01, 50_000, postOnly=True)
+    if bot.id == "coinbase":  # ccxt does not look whether Coinbase did it
+        assert edit(bot, order["id"], amount, price)["price"] == 50_000
+    else:
+        words = r"Insufficient funds|minimum not met|Post only|51502|51020|51511"
+        with pytest.raises(ccxt.ExchangeError, match=words):
+            edit(bot, order["id"], amount, price)
+    same = bot.fetch_order(order["id"], MARKET)
+    assert (same["status"], same["amount"], same["price"]) == ("open", 0.01, 50_000)
+    assert money(bot) == (500, 500, 1000)
+
+
+def test_an_order_that_is_not_open_cannot_be_edited(bot: Any) -> None:
+    order = limit(bot, "buy", 0.01, 61_000)
+    if bot.id == "coinbase":
+        answer = bot.v3PrivatePostBrokerageOrdersEdit({"order_id": order["id"], "size": "0.02"})
+        assert answer["errors"][0]["edit_failure_reason"] == "ORDER_NOT_FOUND"
+        return
+    for order_id in (order["id"], UNKNOWN[bot.id]):
+        with pytest.raises(ccxt.ExchangeError, match=r"Unknown order|51510|51503"):
+            edit(bot, order_id, 0.02, 50_000)
 
 
 # --- how long an order is good ----------------------------------------------------------------------------
@@ -381,6 +452,18 @@ def test_the_order_book_lies_around_the_price(bot: Any) -> None:
     assert (len(book["bids"]), len(book["asks"])) == (5, 5)
     ticker = bot.fetch_ticker(MARKET)
     assert (book["bids"][0][0], book["asks"][0][0]) == (ticker["bid"], ticker["ask"]) == (59_999.9, 60_000.1)
+
+
+def test_what_a_bot_asks_besides_is_answered(exchange: SimulatedExchange, bot: Any) -> None:
+    trades = bot.fetch_trades(MARKET)
+    assert {trade["price"] for trade in trades} == {60_000}
+    assert len({trade["id"] for trade in trades if trade["id"]} | {trades[-1]["timestamp"]}) > 1
+    if bot.id == "coinbase":
+        assert bot.fetch_bids_asks([MARKET])[MARKET]["bid"] == 59_999.9
+        fees = bot.fetch_trading_fees()[MARKET]
+    else:
+        fees = bot.fetch_trading_fee(MARKET)
+    assert (fees["maker"], fees["taker"]) == (float(exchange.fees.maker), float(exchange.fees.taker))
 
 
 def test_the_asynchronous_ccxt_sees_the_same(exchange: SimulatedExchange) -> None:
