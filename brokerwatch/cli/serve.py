@@ -12,7 +12,10 @@ from brokerwatch.cli import exits
 from brokerwatch.cli.log_output import LogChoice, log_options, logging_to
 
 if TYPE_CHECKING:
+    from brokerwatch.bus.listener import Listener
+    from brokerwatch.clock import Clock
     from brokerwatch.config.http_settings import HttpSettings
+    from brokerwatch.web.chronicle import Chronicle
     from brokerwatch.web.view import Operate
 
 DEFAULT_LISTEN: Final = "127.0.0.1:5572"
@@ -45,7 +48,13 @@ DEFAULT_LISTEN: Final = "127.0.0.1:5572"
     "--state",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="The cluster's state folder, to hold and release its accounts.",
+    help="A folder of its own, in which it writes down what it hears: timelines outlive it.",
+)
+@click.option(
+    "--cluster-state",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The cluster's state folder, to hold and release its accounts; default: as for hold.",
 )
 @log_options
 def serve(
@@ -55,6 +64,7 @@ def serve(
     listen: str | None,
     token_file: Path | None,
     state: Path | None,
+    cluster_state: Path | None,
     log_level: str,
     log_format: str,
     log_file: Path | None,
@@ -75,13 +85,29 @@ def serve(
     endpoints = endpoints or (health_endpoint(config),)
     log = logging_to(LogChoice(log_level, log_format, log_file))
     with log, stop_signals() as stopped, Listener(*endpoints) as listener:
-        operate, reachable = _operate(config, state)
-        server = HttpServer(View(settings, listener, SystemClock(), operate, reachable))
+        operate, reachable = _operate(config, cluster_state)
+        clock = SystemClock()
+        chronicle = _chronicle(listener, clock, config, state)
+        server = HttpServer(View(settings, listener, clock, operate, reachable, chronicle=chronicle))
         server.start()
+        chronicle.start()
         exits.say(f"serving {', '.join(endpoints)} at {server.url}   Ctrl-C ends")
         stopped.wait()
-        if not server.stop():
+        if not (server.stop() & chronicle.stop()):
             exits.say("the server did not stop in time and is left behind")
+
+
+def _chronicle(listener: Listener, clock: Clock, config: Path | None, state: Path | None) -> Chronicle:
+    """What was heard before now: in the folder `state`, else in memory."""
+    from brokerwatch.cli.config_lookup import meant_cluster
+    from brokerwatch.storage.chronicle import ChronicleStore, chronicle_url
+    from brokerwatch.web.chronicle import LOCK_NAME, Chronicle
+
+    days = meant_cluster(config, name=None, state=None).history_days
+    if state is None:
+        return Chronicle(listener, clock, None, keep_days=days)
+    store = ChronicleStore(chronicle_url(state), "heard")
+    return Chronicle(listener, clock, store, keep_days=days, lock=state / LOCK_NAME)
 
 
 def _settings(config: Path | None, listen: str | None, token_file: Path | None) -> HttpSettings:

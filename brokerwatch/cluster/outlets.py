@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from brokerwatch.bus.listener import Listener
@@ -12,13 +13,15 @@ from brokerwatch.cluster.control import Command
 from brokerwatch.cluster.operators import Operators
 from brokerwatch.cluster.shutdown import Stop
 from brokerwatch.config.cluster_settings import ClusterSettings
-from brokerwatch.errors import StateFolderTaken
+from brokerwatch.errors import ConfigError, StateFolderTaken, StoreError
 from brokerwatch.health.reading import ttl_s
 from brokerwatch.log import logger
-from brokerwatch.storage.state_folder import folder_of
+from brokerwatch.storage.records import Transition
+from brokerwatch.storage.state_folder import folder_of, is_in_a_file, stored_history
 
 if TYPE_CHECKING:
     from brokerwatch.notify.notifier import Notifier
+    from brokerwatch.web.chronicle import Chronicle
     from brokerwatch.web.server import HttpServer
 
 _log: Final = logger(__name__)
@@ -56,6 +59,7 @@ class Outlets:
         self._ttl_s = ttl_s(heartbeat_s)
         self._http: HttpServer | None = None
         self._notifier: Notifier | None = None
+        self._chronicle: Chronicle | None = None
         self._began_s = 0.0
         if settings.notify:
             from brokerwatch.notify.sending import check_installed
@@ -79,12 +83,15 @@ class Outlets:
 
         listener = subscribe()
         listener.start()
+        self._chronicle = self._begun_chronicle(listener)
         view = View(
             settings=self._settings.http,
             listener=listener,
             clock=self._clock,
             operate=self._operate if self._settings.remember else None,
             fault=lambda: self._fault(listener),
+            chronicle=self._chronicle,
+            transitions=self._transitions if self._settings.remember else None,
         )
         self._http = HttpServer(view)
         self._http.start(insists=False)
@@ -93,6 +100,8 @@ class Outlets:
         """Every outlet that ends, by the name that the log gives it."""
         if self._http is not None:
             yield "the page", self._http.stop
+        if self._chronicle is not None:
+            yield "the chronicle", self._chronicle.stop
         if self._notifier is not None:
             yield "the messages to people", self._notifier.stop
 
@@ -111,6 +120,29 @@ class Outlets:
             _log.error("no messages are sent: %s", error)
         else:
             self._notifier = notifier
+
+    def _begun_chronicle(self, listener: Listener) -> Chronicle:
+        from brokerwatch.storage.chronicle import ChronicleStore, chronicle_url
+        from brokerwatch.web.chronicle import LOCK_NAME, Chronicle
+
+        settings, store, lock = self._settings, None, None
+        if settings.remember:
+            try:
+                folder = folder_of(settings)
+                on_server = not is_in_a_file(settings)
+                store = ChronicleStore(settings.store if on_server else chronicle_url(folder), settings.name)
+                lock = None if on_server else folder / LOCK_NAME
+            except (ConfigError, StoreError) as error:
+                _log.error("what the page shows of the past ends with this process: %s", error)
+        chronicle = Chronicle(listener, self._clock, store, keep_days=settings.history_days, lock=lock)
+        chronicle.start()
+        return chronicle
+
+    def _transitions(self, broker: str | None, since_us: int | None, limit: int) -> list[Transition]:
+        lines = stored_history(self._settings, broker, since_us, limit)
+        if self._settings.publish_balances:
+            return lines
+        return [replace(line, detail="") for line in lines]  # an exchange's own words may hold amounts
 
     def _operate(self, verb: str, broker: str, why: str, until_us: int | None) -> str:
         return self._operators.answer(Command(verb, broker, why, until_us), "the page")

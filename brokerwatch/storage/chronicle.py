@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from brokerwatch.config.cluster_settings import SQLITE
 from brokerwatch.health.timeline import Span
 from brokerwatch.health.uptime import AnswerTimes
 from brokerwatch.messages import Reason
@@ -75,6 +77,11 @@ _ANSWER_TIMES: Final = Table(
     Column("counts", Text, nullable=False),
 )
 _SCHEMA: Final = Schema(_TABLES, 1, {}, looked_through=(), name="brokerwatch_chronicle_schema")
+
+
+def chronicle_url(folder: Path) -> str:
+    """The URL of the chronicle in a state folder."""
+    return f"{SQLITE}{folder.absolute() / CHRONICLE_NAME}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,16 +17,19 @@ from brokerwatch.web.answers import (
     ProblemAnswer,
 )
 from brokerwatch.web.events import Tick
+from brokerwatch.web.past import MOST_LINES, USUAL_LINES, WINDOWS, HistoryAnswer, TimelinesAnswer
 
 _CLASSES: Final = (
     BrokerAnswer,
     BrokersAnswer,
     DoneAnswer,
+    HistoryAnswer,
     HoldRequest,
     LoginRequest,
     ProbeAnswer,
     ProblemAnswer,
     Tick,
+    TimelinesAnswer,
 )
 _BROKER: Final = {
     "name": "broker",
@@ -34,6 +37,30 @@ _BROKER: Final = {
     "required": True,
     "description": "The configured name of the account.",
     "schema": {"type": "string"},
+}
+_ONE_BROKER: Final = {
+    "name": "broker",
+    "in": "query",
+    "description": "The configured name of one account; without it all are meant.",
+    "schema": {"type": "string"},
+}
+_WINDOW: Final = {
+    "name": "window",
+    "in": "query",
+    "description": "The time that is looked at; it ends now.",
+    "schema": {"type": "string", "enum": list(WINDOWS), "default": "24h"},
+}
+_SINCE: Final = {
+    "name": "since",
+    "in": "query",
+    "description": "Microseconds since 1970, or how long ago, such as 90m, 24h or 7d.",
+    "schema": {"type": "string"},
+}
+_LIMIT: Final = {
+    "name": "limit",
+    "in": "query",
+    "description": "How many lines at most: the newest.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MOST_LINES, "default": USUAL_LINES},
 }
 _WAIT: Final = {
     "name": "wait",
@@ -147,6 +174,35 @@ def _paths() -> Mapping[str, Any]:
                         "content": {"text/event-stream": {}},
                     },
                 },
+            )
+        },
+        "/v1/timeline": {
+            "get": _call(
+                "Each account over time: availability, recovery, a bar by reason, and the cash.",
+                {
+                    **problem,
+                    "200": _said(
+                        "The timelines; the spans only where one account is named.", TimelinesAnswer
+                    ),
+                    "400": _said("A parameter cannot be used.", ProblemAnswer),
+                    "503": _said("What was written down cannot be read.", ProblemAnswer),
+                },
+                _WINDOW,
+                _ONE_BROKER,
+            )
+        },
+        "/v1/history": {
+            "get": _call(
+                "The transitions of the accounts, oldest first.",
+                {
+                    **problem,
+                    "200": _said("The lines.", HistoryAnswer),
+                    "400": _said("A parameter cannot be used.", ProblemAnswer),
+                    "503": _said("The history cannot be read.", ProblemAnswer),
+                },
+                _ONE_BROKER,
+                _SINCE,
+                _LIMIT,
             )
         },
         "/v1/login": {

@@ -26,6 +26,7 @@ from brokerwatch.web.answers import (
 from brokerwatch.web.connections import HEAD_S, LONGEST_WAIT_S, REQUEST_S, Connections
 from brokerwatch.web.events import Events, all_accounts
 from brokerwatch.web.openapi import document
+from brokerwatch.web.past_routes import PastRoutes
 from brokerwatch.web.view import View
 
 _log: Final = logger(__name__)
@@ -86,6 +87,7 @@ class Routes:
                 web.get("/v1/events", self._stream),
                 web.post("/v1/login", self._login),
                 web.post("/v1/logout", self._logout),
+                *PastRoutes(self._view).routes(),
             ]
         )
         return application

@@ -10,6 +10,8 @@ from brokerwatch.bus.listener import Listener
 from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.clock import Clock
 from brokerwatch.config.http_settings import HttpSettings
+from brokerwatch.web.chronicle import Chronicle
+from brokerwatch.web.past import Transitions
 
 
 class Operate(Protocol):
@@ -46,6 +48,10 @@ class View:
     """Whether the cluster can be told anything just now."""
     fault: Callable[[], str] = nothing_wrong
     """What is wrong with the watcher itself; empty where nothing is. Exchanges are none of it."""
+    chronicle: Chronicle | None = None
+    """What was heard before now; None: nothing is written down."""
+    transitions: Transitions | None = None
+    """The history in the cluster's own store; None: it cannot be read from here."""
 
     def heard(self) -> tuple[ReceivedReading, ...]:
         """The newest reading of each account by its name, with the newest stamp behind it.

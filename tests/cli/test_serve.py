@@ -21,7 +21,7 @@ def test_a_cluster_is_served_from_outside_and_told_what_an_operator_says(tmp_pat
     spec = BrokerSpec("a", fetch=Till(), poll_interval_s=ONLY_WHEN_ASKED)
     with cluster_of(spec, state=state) as cluster:
         options = ("--connect", cluster.health_endpoint, "--listen", "127.0.0.1:0")
-        more = ("--token-file", str(token), "--state", str(state))
+        more = ("--token-file", str(token), "--cluster-state", str(state))
         with Program(*BROKERWATCH, "serve", *options, *more, cwd=tmp_path) as program:
             until(lambda: "Ctrl-C ends" in program.errors)
             found = re.search(r"http://127\.0\.0\.1:\d+", program.errors)
@@ -36,6 +36,27 @@ def test_a_cluster_is_served_from_outside_and_told_what_an_operator_says(tmp_pat
             assert asked(url, "/healthz").status == 200, "it must not be restarted for a cluster that is down"
             assert asked(url, "/v1/brokers/a", headers=AUTHORIZED).status == 503
             assert program.stopped_by(signal.SIGINT) == 0
+
+
+def test_what_it_heard_outlives_it_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    def known(before: set[int]) -> set[int]:
+        with Program(*BROKERWATCH, "serve", *options, cwd=tmp_path) as program:
+            until(lambda: "Ctrl-C ends" in program.errors)
+            found = re.search(r"http://127\.0\.0\.1:\d+", program.errors)
+            assert found is not None
+            until(lambda: spans_at(found[0]) - before)
+            spans = spans_at(found[0])
+            assert program.stopped_by(signal.SIGTERM) == 0
+            return spans
+
+    def spans_at(url: str) -> set[int]:
+        brokers = asked(url, "/v1/timeline?broker=a").json["brokers"]
+        return {span["from_us"] for each in brokers for span in each["spans"]}
+
+    with cluster_of(BrokerSpec("a", fetch=Till(), poll_interval_s=ONLY_WHEN_ASKED)) as cluster:
+        options = ("--connect", cluster.health_endpoint, "--listen", "127.0.0.1:0", "--state", "heard")
+        first = known(set())
+        assert known(first) > first
 
 
 def test_options_that_cannot_be_are_named_all_at_once(tmp_path: Path) -> None:
