@@ -10,13 +10,17 @@ import itertools
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
 from brokerwatch.cli.scenario import MEND, Scene, tell_story
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings, Settings
+from brokerwatch.errors import ConfigError
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
+from brokerwatch.storage.locks import private_folder
+from brokerwatch.storage.state_folder import folder_of
 
 POLL_S: Final = 0.5
 DEADLINE_S: Final = 1.0
@@ -76,7 +80,7 @@ def simulated_settings(tell: Callable[[str], None]) -> Generator[tuple[Settings,
             target=tell_story, args=(scenes(), exchanges, ended, tell), name="story", daemon=True
         )
         settings = Settings(
-            ClusterSettings(name="demo", heartbeat_s=HEARTBEAT_S),
+            _cluster(),
             tuple(_spec(name, exchange) for name, exchange in exchanges.items()),
         )
         try:
@@ -85,6 +89,16 @@ def simulated_settings(tell: Callable[[str], None]) -> Generator[tuple[Settings,
             ended.set()
             if story.ident is not None:
                 story.join()
+
+
+def _cluster() -> ClusterSettings:
+    """The settings of the demo. It needs no state folder, so it runs where the user has no home."""
+    settings = ClusterSettings(name="demo", heartbeat_s=HEARTBEAT_S)
+    try:
+        private_folder(folder_of(settings))
+    except (ConfigError, OSError):
+        return replace(settings, remember=False)
+    return settings
 
 
 def _spec(name: str, exchange: SimulatedExchange) -> BrokerSpec:

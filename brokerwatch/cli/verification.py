@@ -109,6 +109,8 @@ def of_demo(exchange: str) -> Generator[Subject]:
     with serve(simulated), tempfile.TemporaryDirectory(prefix="brokerwatch-") as folder:
         lines = [
             "version = 1",
+            "[cluster]",
+            'state = "state"',
             f"[brokers.{exchange}]",
             f'exchange = "{exchange}"',
             "trading = true",

@@ -24,6 +24,7 @@ from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, Simulate
 from tests.cli.conftest import Beside, told_where
 from tests.support.clusters import PATIENCE_S, until
 from tests.support.command import Done, command, environment_of
+from tests.support.homeless import be_homeless
 from tests.support.programs import (
     BROKERWATCH,
     ROOT,
@@ -466,3 +467,15 @@ def test_status_imports_neither_exchanges_nor_actors_and_stays_small(beside: Bes
     assert "zmq" in imported
     assert imported & HEAVY == set()
     assert peak_mib < LIMIT_MIB
+
+
+@pytest.mark.parametrize("home", [{}, {"HOME": "/proc/no-home"}], ids=["none", "one that cannot be made"])
+def test_a_demo_needs_no_home_folder(
+    home: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_homeless(monkeypatch)
+    for arguments in (("run", "--demo", "--duration", "0.5"), ("verify", "--demo", "kraken")):
+        done = command(*arguments, cwd=tmp_path, environment={**home, "XDG_STATE_HOME": ""})
+        assert done.status == 0, done.err
+        assert "cannot be used" not in done.err
+        assert "recorded" not in done.err
