@@ -109,10 +109,14 @@ def _pem(text: str) -> str:
 
 
 def _mistake(credential: str, text: str) -> str:
-    if not text or text.startswith("{"):  # a key file that cannot be read is looked at elsewhere
+    if not text:
         return ""
     if credential not in FREE_TEXT and _REFERENCE.fullmatch(text):
         return "expected the credential itself, and this is a place where one is to be put in"
+    if text.startswith("{") and (credential in FREE_TEXT or '"privateKey"' in text or text[1:2] != '"'):
+        return ""  # a key file that cannot be read is looked at elsewhere
+    if text.startswith("{"):  # what a secret store gives as a whole
+        return "expected the credential itself, or the JSON file with `name` and `privateKey` of Coinbase"
     if "\n" in text or "\r" in text:
         return "expected the credential alone on one line, and there are several"
     strange = next((one for one in text if unicodedata.category(one) in ("Cc", "Cf", "Cs")), "")

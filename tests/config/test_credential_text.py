@@ -104,6 +104,8 @@ def test_a_pem_has_its_lines_again(way: Callable[[str], str]) -> None:
         ("$(cat key)", "a place where one is to be put in"),
         ("<your key>", "a place where one is to be put in"),
         ("op://vault/kraken/key", "a place where one is to be put in"),
+        ("{{ k_api_key }}", "a place where one is to be put in"),
+        ('{"key": "abc", "secret": "def"}', "the JSON file with `name` and `privateKey` of Coinbase"),
     ],
 )
 def test_what_cannot_be_undone_is_named_and_not_repeated(text: str, said: str) -> None:
