@@ -80,7 +80,7 @@ class BalanceCall:
             proof.take(*answer)
         if not proof.taken:
             # Whatever was asked, its envelope is none that we know.
-            read = stated(self.lent, found, self._connection.code, self.lent.last_body)
+            read = stated(self.lent, found, self._connection.code, self.lent.last_body, self.params)
             proof.seen.holdings, unread = dict(read.holdings), read.unread
             proof.seen.apart = {name: dict(wallet) for name, wallet in read.apart.items()}
             proof.take_apart_out(found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -32,7 +32,7 @@ from brokerwatch.exchanges.open_orders import OpenOrder
 from brokerwatch.exchanges.symbols import Products
 from brokerwatch.gateway.lane import LANE_WAIT_S
 from brokerwatch.gateway.nonces import RESERVED_MS
-from brokerwatch.messages import Candle, DetailedBalance, FaultKind, Position, Product
+from brokerwatch.messages import Candle, DetailedBalance, FaultKind, Position, Product, Reading
 from brokerwatch.preflight.exchange_probe import ExchangeProbe, Timing
 from brokerwatch.storage.records import KeyState
 
@@ -185,9 +185,20 @@ class AccountProbe:
 
         return self.once("key_facts", ask)
 
-    def fetched(self) -> Decimal:
-        """The cash as a trader is given it; only if the exchange has just answered. Raises CouldNotAsk."""
-        return self.patiently(lambda: self._just_answered(self.broker.get_account_balance))
+    def fetched(self) -> Decimal | None:
+        """The cash as a trader is given it; only if the exchange has just answered. Raises CouldNotAsk.
+
+        None where the exchange states other parts of the balance, and not how much of the cash is free.
+        """
+        return self.patiently(lambda: self._just_answered(self._cash))
+
+    def _cash(self) -> Decimal | None:
+        try:
+            return self.broker.get_account_balance()
+        except BalanceUnknown:
+            if states_parts(self.broker.reading(), self.spec.cash_currencies):
+                return None
+            raise
 
     def _just_answered(self, ask: Callable[[], T]) -> T:
         """A balance, unless it is the last known only. Raises CouldNotAsk."""
@@ -201,10 +212,10 @@ class AccountProbe:
         return found
 
     @property
-    def cash(self) -> Decimal:
-        """The cash as a trader is given it."""
+    def cash(self) -> Decimal | None:
+        """The cash as a trader is given it; None: see `fetched`."""
 
-        def ask() -> Decimal:
+        def ask() -> Decimal | None:
             self.need("connection.authentication")
             return self.fetched()
 
@@ -326,3 +337,11 @@ class AccountProbe:
             return self.broker.get_positions()
 
         return self.once("positions", ask)
+
+
+def states_parts(reading: Reading, cash: Iterable[str]) -> bool:
+    """Whether the newest answer states some part of each cash currency that is held, and none is in doubt."""
+    if reading.fault or reading.balance is None or not reading.unread.isdisjoint(cash):
+        return False
+    held = [reading.balance[code] for code in cash if code in reading.balance]
+    return all(one.unstated_since_us is None for one in held)

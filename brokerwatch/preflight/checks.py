@@ -200,7 +200,14 @@ class Checks:
         cash = self._probe.cash
         params = self._probe.spec.balance_params
         which = f" with {shown(params)}" if params else ""
-        return passed(f"{plain(cash)} {'/'.join(self._probe.spec.cash_currencies)}, read just now{which}")
+        names = "/".join(self._probe.spec.cash_currencies)
+        if cash is None:
+            detail = self._probe.broker.reading().detail
+            return warned(
+                f"how much {names} is free its exchange does not state, so no order can be sized by it, and "
+                f"the router passes it over; read just now{which}: {detail}"
+            )
+        return passed(f"{plain(cash)} {names}, read just now{which}")
 
     def _adds_up(self) -> Judgement:
         return account_findings.detailed(

@@ -9,6 +9,8 @@ from decimal import Decimal
 from typing import Final
 
 from brokerwatch.errors import BalanceUnknown
+from brokerwatch.messages import Reading
+from brokerwatch.money import plain
 from brokerwatch.preflight.account_probe import AccountProbe
 from brokerwatch.verification.outage_findings import AnswerSeen, Provocation
 
@@ -44,6 +46,13 @@ class Outage:
                 break  # that is the exchange itself
         return Provocation(threshold, before, during, tuple(after), needed)
 
+    def _totals(self, reading: Reading) -> str:
+        """What is known of an account whose exchange does not state how much of its cash is free."""
+        if reading.cash is not None or self._probe.cash is not None:
+            return ""
+        held = reading.balance or {}
+        return ", ".join(f"{plain(held[code].least_total)} {code}" for code in sorted(held))
+
     def _answered(self, *, fetch: bool = False) -> AnswerSeen:
         cash: Decimal | None = None
         if fetch:
@@ -59,4 +68,5 @@ class Outage:
             available=self._probe.broker.is_available(),
             fault=reading.fault or "",
             stale=reading.stale,
+            totals=self._totals(reading),
         )

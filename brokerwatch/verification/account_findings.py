@@ -148,9 +148,12 @@ def rights(facts: KeyFacts, *, trading: bool, dry_run: bool | None, now_s: float
 # --- balance --------------------------------------------------------------------------------------
 
 
-def detailed(balance: DetailedBalance, simple: Decimal, cash: Collection[str], *, may_owe: bool) -> Judgement:
+def detailed(
+    balance: DetailedBalance, simple: Decimal | None, cash: Collection[str], *, may_owe: bool
+) -> Judgement:
     """Whether every currency adds up, and their cash is what `get_account_balance()` answered.
 
+    `simple`: what it answered; None where the exchange does not state how much of the cash is free.
     `may_owe`: whether the account may hold less than nothing of a currency.
     """
     for code, held in balance.holdings.items():
@@ -166,7 +169,7 @@ def detailed(balance: DetailedBalance, simple: Decimal, cash: Collection[str], *
             f"the cash is {plain_or_unknown(balance.cash)}, and its currencies add up to "
             f"{plain_or_unknown(free)}"
         )
-    if balance.cash is None:
+    if balance.cash is None and simple is not None:
         return failed(
             f"the cash is unknown: the exchange does not say how much of {', '.join(unknown)} is free"
         )
@@ -180,7 +183,8 @@ def detailed(balance: DetailedBalance, simple: Decimal, cash: Collection[str], *
         shown = "the account is empty: nothing could be added up"
     if balance.cash != simple:
         return warned(
-            f"{shown}; the cash was {plain(simple)} a moment before and is {plain(balance.cash)}: does "
+            f"{shown}; the cash was {plain_or_unknown(simple)} a moment before and is "
+            f"{plain_or_unknown(balance.cash)}: does "
             "another program trade with this account?"
         )
     if not balance.holdings:
@@ -192,7 +196,7 @@ def detailed(balance: DetailedBalance, simple: Decimal, cash: Collection[str], *
         return warned(f"{shown}; less than nothing is there or free of {', '.join(sorted(owing))}")
     if apart:
         return warned(f"{shown}; free and held do not add up to the total of {', '.join(sorted(apart))}")
-    return passed(f"{shown}; cash {plain(balance.cash)}")
+    return passed(f"{shown}; cash {plain_or_unknown(balance.cash)}")
 
 
 def _holdings(holdings: Mapping[str, Holding]) -> str:

@@ -18,7 +18,7 @@ class AnswerSeen:
     """What a trader was told after one fetch."""
 
     cash: Decimal | None
-    """None: no balance was answered."""
+    """None: it was not answered."""
     as_of_us: int
     error_count: int
     available: bool
@@ -26,11 +26,18 @@ class AnswerSeen:
     """The kind; empty after a success."""
     stale: bool = False
     """Whether the balance was said to be the last known only."""
+    totals: str = ""
+    """The totals that were answered, where the exchange does not state how much of the cash is free."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a balance was answered."""
+        return self.cash is not None or bool(self.totals)
 
     @property
     def words(self) -> str:
         """For people."""
-        cash = "no balance" if self.cash is None else plain(self.cash)
+        cash = self.totals or "no balance" if self.cash is None else plain(self.cash)
         return f"{cash}, {self.error_count} errors, {'' if self.available else 'not '}available"
 
 
@@ -65,15 +72,16 @@ def fallback(seen: Provocation) -> Judgement:
     if seen.before.fault or seen.before.stale:
         return failed(f"it was not of now to begin with: {seen.before.words} {seen.before.fault}".rstrip())
     for number, answer in enumerate(seen.during, 1):
-        if answer.cash is None or answer.cash != seen.before.cash or answer.as_of_us != seen.before.as_of_us:
+        same = (answer.cash, answer.totals) == (seen.before.cash, seen.before.totals)
+        if not answer.is_known or not same or answer.as_of_us != seen.before.as_of_us:
             return failed(f"error {number} was answered with {answer.words}; last known: {seen.before.words}")
         if not answer.fault or not answer.stale:
             return failed(f"error {number} was answered with the last known, as if it were of now")
-    if not seen.during or seen.before.cash is None:
+    if not seen.during or not seen.before.is_known:
         return failed("no fetch was made to fail")
     return passed(
         f"{len(seen.during)} fetches made to fail, each answered with the last known "
-        f"{plain(seen.before.cash)}"
+        f"{seen.before.totals if seen.before.cash is None else plain(seen.before.cash)}"
     )
 
 
@@ -101,7 +109,7 @@ def recovery(seen: Provocation) -> Judgement:
     fine = [
         number
         for number, answer in enumerate(seen.after, 1)
-        if answer.available and answer.cash is not None and not answer.fault and not answer.stale
+        if answer.available and answer.is_known and not answer.fault and not answer.stale
     ]
     if not fine:
         last = (seen.after or seen.during)[-1]

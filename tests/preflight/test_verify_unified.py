@@ -22,6 +22,7 @@ from brokerwatch.config.broker_spec import BrokerSpec, Origin
 from brokerwatch.preflight.verify import Verification
 from brokerwatch.verification.checklist import BY_NAME
 from brokerwatch.verification.report import Report
+from tests.support.other_exchange import Reply, Request, answering, spec_of
 from tests.support.verification import Indifferent, evidence, fails, not_passed, skips
 
 KEY: Final = "0123456789abcdef0123456789abcdef"
@@ -199,3 +200,30 @@ def test_a_wrong_secret_is_found(bitvavo: Bitvavo) -> None:
 def test_an_answer_that_proves_no_balance_is_no_pass(bitvavo: Bitvavo, answer: object) -> None:
     bitvavo.answers["/v2/balance"] = answer
     assert verified(bitvavo).failures() == ("connection.authentication",)
+
+
+def test_an_account_of_which_only_a_total_is_stated_is_verified_as_far_as_that_goes() -> None:
+    def answer(request: Request) -> Reply:
+        pair = {"base": "BTC", "quote": "USDT", "baseMin": "0.0001", "baseMax": "99", "baseLotSize": "0.0001"}
+        answers: dict[str, Any] = {
+            "get_my_wallet_balance": {"USDT": {"balance": "9.5"}, "BTC": {"balance": "1"}},
+            "get_pairs_info": [
+                {**pair, "quoteMin": "1", "quoteMax": "9", "quoteLotSize": "0.01", "pricePrecision": "2"}
+            ],
+            "get_currencies_info": [{"currency": code, "precision": 8} for code in ("BTC", "USDT")],
+            "get_processing_info": {},
+            "get_my_orders": [],
+        }
+        name = request.path.rpartition("/")[2]
+        return Reply({"ok": "ok", "data": answers[name]}) if name in answers else Reply({}, status=404)
+
+    with answering(answer) as server:
+        found = Verification(spec_of("cex", server), Indifferent()).run()
+    shown = evidence(found, "balance.simple")
+    assert "how much is free of USDT (9.5 in all), BTC (1 in all) is unknown" in shown
+    assert "no order can be sized by it" in shown
+    outcomes = not_passed(found)
+    assert (outcomes["balance.simple"], outcomes["balance.detailed"]) == ("warn", "warn")
+    assert "how much is free of BTC, USDT is unknown" in evidence(found, "balance.detailed")
+    assert "1 BTC, 9.5 USDT" in evidence(found, "health.fallback")
+    assert not [name for name, each in outcomes.items() if each == "fail" and name.startswith("health.")]

@@ -33,6 +33,27 @@ def outage(threshold: int, needed: int) -> Provocation:
     return Provocation(threshold, known, during, after, needed)
 
 
+def test_an_account_of_which_only_totals_are_stated_answers_with_them() -> None:
+    seen = outage(3, 1)
+
+    def of_totals(answer: AnswerSeen, totals: str = "9 USDC") -> AnswerSeen:
+        return replace(answer, cash=None, totals=totals)
+
+    known = replace(
+        seen,
+        before=of_totals(seen.before),
+        during=tuple(map(of_totals, seen.during)),
+        after=tuple(map(of_totals, seen.after)),
+    )
+    found = outage_findings.fallback(known)
+    assert found.outcome is PASS
+    assert "the last known 9 USDC" in found.evidence
+    assert outage_findings.recovery(known).outcome is PASS
+    for totals in ("", "8 USDC"):
+        other = replace(known, during=(*known.during[:-1], of_totals(known.during[-1], totals)))
+        assert outage_findings.fallback(other).outcome is FAIL
+
+
 def with_more(seen: Provocation, **values: Any) -> Provocation:
     """With one more error, answered like the last one but for these values."""
     last = replace(seen.during[-1], error_count=len(seen.during) + 1, **values)
