@@ -170,6 +170,11 @@ class Listener:
         return sum(station.receiver.lost for station in self._stations)
 
     @property
+    def healed(self) -> int:
+        """How many of the lost messages a later one has made up for."""
+        return sum(station.receiver.healed for station in self._stations)
+
+    @property
     def undecodable(self) -> int:
         """How many messages were none of brokerwatch's."""
         return sum(station.undecodable for station in self._stations)

@@ -114,6 +114,8 @@ class Receiver:
         """No reading expires before this monotonic second. It may be too early, and is never too late."""
         self.lost = 0
         """Messages that are known to be missing."""
+        self.healed = 0
+        """Of these, those that a later message has made up for."""
         self.dropped = 0
         """Messages that were old, doubled, or from a publisher that was replaced."""
 
@@ -134,6 +136,7 @@ class Receiver:
             self.dropped += 1
             return None
         self.lost += accepted.lost
+        self.healed += accepted.lost
         if not isinstance(envelope.data, ReadingData):
             return None
         reading = Reading.received(

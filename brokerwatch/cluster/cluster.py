@@ -284,6 +284,7 @@ class Cluster:
         healths = restored(self._specs, self._board, self._state, self._clock, self._heartbeat_s)
         parts = Parts(
             board=self._board,
+            tally=self._outlets.tally,
             state=self._state,
             clock=self._clock,
             heartbeat_s=self._heartbeat_s,

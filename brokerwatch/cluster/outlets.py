@@ -18,6 +18,7 @@ from brokerwatch.health.reading import ttl_s
 from brokerwatch.log import logger
 from brokerwatch.storage.records import Transition
 from brokerwatch.storage.state_folder import folder_of, is_in_a_file, stored_history
+from brokerwatch.tally import Tally
 
 if TYPE_CHECKING:
     from brokerwatch.notify.notifier import Notifier
@@ -60,6 +61,8 @@ class Outlets:
         self._http: HttpServer | None = None
         self._notifier: Notifier | None = None
         self._chronicle: Chronicle | None = None
+        self.tally: Final = Tally()
+        """Where the parts of the cluster count what its metrics show."""
         self._began_s = 0.0
         if settings.notify:
             from brokerwatch.notify.sending import check_installed
@@ -92,6 +95,7 @@ class Outlets:
             fault=lambda: self._fault(listener),
             chronicle=self._chronicle,
             transitions=self._transitions if self._settings.remember else None,
+            tally=self.tally,
         )
         self._http = HttpServer(view)
         self._http.start(insists=False)

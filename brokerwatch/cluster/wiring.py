@@ -80,7 +80,7 @@ class Parts:
     """Tells the actor of a broker something; False when it has ended."""
     started_loop: Callable[[str], LoopThread]
     """Starts an event loop on a thread of this name, which the cluster stops."""
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally
     """Counts what happens to each account and in each lane."""
 
 

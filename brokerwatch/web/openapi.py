@@ -62,6 +62,7 @@ _LIMIT: Final = {
     "description": "How many lines at most: the newest.",
     "schema": {"type": "integer", "minimum": 1, "maximum": MOST_LINES, "default": USUAL_LINES},
 }
+_METRICS: Final[Mapping[str, Any]] = {"text/plain": {}, "application/openmetrics-text": {}}
 _WAIT: Final = {
     "name": "wait",
     "in": "query",
@@ -127,6 +128,12 @@ def _paths() -> Mapping[str, Any]:
             "get": _call(
                 "This document.",
                 {**problem, "200": {"description": "It.", "content": {"application/json": {}}}},
+            )
+        },
+        "/metrics": {
+            "get": _call(
+                "The metrics, for Prometheus.",
+                {**problem, "200": {"description": "They.", "content": _METRICS}},
             )
         },
         "/v1/brokers": {

@@ -25,6 +25,7 @@ from brokerwatch.web.answers import (
 )
 from brokerwatch.web.connections import HEAD_S, LONGEST_WAIT_S, REQUEST_S, Connections
 from brokerwatch.web.events import Events, all_accounts
+from brokerwatch.web.metrics import Metrics
 from brokerwatch.web.openapi import document
 from brokerwatch.web.past_routes import PastRoutes
 from brokerwatch.web.view import View
@@ -66,6 +67,7 @@ class Routes:
         self._connections = connections
         self._sessions = Sessions(view.settings.token)
         self._document = document()
+        self._metrics = Metrics(view)
 
     def application(self) -> web.Application:
         """The application with all routes."""
@@ -80,6 +82,7 @@ class Routes:
                 web.get("/healthz", self._health),
                 web.get("/readyz", self._ready),
                 web.get("/openapi.json", self._openapi),
+                web.get("/metrics", self._scrape),
                 web.get("/v1/brokers", self._brokers),
                 web.get("/v1/brokers/{broker}", self._broker),
                 web.post("/v1/brokers/{broker}/hold", self._hold),
@@ -176,6 +179,12 @@ class Routes:
 
     async def _openapi(self, _request: web.Request) -> web.StreamResponse:
         return web.Response(body=self._document, content_type="application/json")
+
+    async def _scrape(self, request: web.Request) -> web.StreamResponse:
+        # On another thread: with many accounts it takes longer than a reader of events should wait.
+        accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
+        content_type, body = await asyncio.to_thread(self._metrics.scrape, accept)
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
 
     # --- accounts ------------------------------------------------------------------------------------------
 

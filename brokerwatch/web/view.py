@@ -10,6 +10,7 @@ from brokerwatch.bus.listener import Listener
 from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.clock import Clock
 from brokerwatch.config.http_settings import HttpSettings
+from brokerwatch.tally import Tally
 from brokerwatch.web.chronicle import Chronicle
 from brokerwatch.web.past import Transitions
 
@@ -52,6 +53,8 @@ class View:
     """What was heard before now; None: nothing is written down."""
     transitions: Transitions | None = None
     """The history in the cluster's own store; None: it cannot be read from here."""
+    tally: Tally | None = None
+    """What the cluster's parts counted; None where the cluster is in another process."""
 
     def heard(self) -> tuple[ReceivedReading, ...]:
         """The newest reading of each account by its name, with the newest stamp behind it.
