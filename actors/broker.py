@@ -373,6 +373,7 @@ class BrokerActor(Actor):
             longest_age_s=self._watch.longest_age_s(),
             leads=self._watch.leads,
             answer_ms=self._answer_ms,
+            outcome_until_s=self._watch.outcome_until_s(health, now),
         )
         self._published = reading
         if self._context.slot.write_evidence(reading, health):

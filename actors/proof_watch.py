@@ -16,6 +16,7 @@ from brokerwatch.health.outcome import Source
 from brokerwatch.health.proof import Proof, longest_age_s
 from brokerwatch.health.state_machine import AVAILABLE, Health
 from brokerwatch.health.stated import AGREEING_OVER_S
+from brokerwatch.messages import Fault
 
 
 class ProofWatch:
@@ -36,6 +37,9 @@ class ProofWatch:
         """The longest wait between two polls since the newest success."""
         self._confirming = False
         """Whether the newest answers say that a new account is empty."""
+        self._outcome: tuple[Fault | None, Instant | None] = _outcome_of(health)
+        self._outcome_s = clock.up_s()
+        """When the newest outcome came, in monotonic seconds; the start until there is one."""
 
     def succeeded(self, asked: Instant, interval_s: float, *, dated: bool) -> None:
         """A success; `interval_s` is the wait until the next poll from now on."""
@@ -66,6 +70,23 @@ class ProofWatch:
         )
         return max(by_faults_s, confirmed_s + self._spec.fetch_deadline_s + self._heartbeat_s)
 
+    def outcome_until_s(self, health: Health, now: Instant) -> float:
+        """The monotonic second by which the next outcome is due, after the events in `health`; infinite for
+        an account that is not polled.
+
+        Only a success and a fault are outcomes: a fetch that waits for its turn for ever has none.
+        """
+        (fault, asked), (last_fault, last_asked) = _outcome_of(health), self._outcome
+        if fault is not last_fault or asked != last_asked:
+            self._outcome, self._outcome_s = (fault, asked), now.up_s
+        return self._outcome_s + longest_age_s(
+            threshold=1,
+            interval_s=self._interval_s,
+            deadline_s=self._spec.fetch_deadline_s,
+            wait_s=self._source.longest_wait_s,
+            heartbeat_s=self._heartbeat_s,
+        )
+
     def leap(self, now: Instant) -> bool:
         """Whether time has passed that the monotonic clock did not count. Then nothing from before counts."""
         leads = self._clock.leads()
@@ -91,3 +112,8 @@ class ProofWatch:
         elif fetched_s > limit_s + self._source.longest_wait_s:
             self.proof = self.proof.doubt(f"a fetch has not ended for {fetched_s:.1f} s", now)
         return self.proof.doubted is not None
+
+
+def _outcome_of(health: Health) -> tuple[Fault | None, Instant | None]:
+    """What differs after each outcome: the very fault, and when the last known balance was asked for."""
+    return health.fault, None if health.balance is None else health.balance.as_of

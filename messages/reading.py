@@ -118,6 +118,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """Currencies of which no amount is known, though the exchange names them: they are not in `balance`."""
     answer_ms: int | None = None
     """How many ms passed from the question to the answer with the newest balance; None: not known."""
+    outcome_until_s: float = float("inf")
+    """The monotonic second by which the next outcome, a success or a fault, is due; infinite when the account
+    is not asked by itself. Past it the watching itself is late."""
 
     def closed(self, symbol: str) -> ClosedMarket | None:
         """Why a market is closed for this account alone, and until when; None when it is not.
@@ -241,6 +244,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             closed_markets=self._closed_data(with_detail=with_cash) if with_balance else {},
             unread=() if shown is None else tuple(sorted(self.unread)),
             answer_ms=self.answer_ms,
+            outcome_ms=self._outcome_ms(),
         )
 
     def _closed_data(self, *, with_detail: bool) -> dict[str, ClosedMarketData]:
@@ -258,6 +262,11 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             for symbol in longest[:MAX_CLOSED]
             if len(symbol) <= 64
         }
+
+    def _outcome_ms(self) -> int | None:
+        if self.outcome_until_s == float("inf"):
+            return None
+        return max(0, round((self.outcome_until_s - self.clock.up_s()) * 1_000))
 
     def _proof_ms(self) -> int | None:
         if self.proven_until_s == float("inf") or not self.available:
@@ -323,6 +332,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             ),
             unread=frozenset(data.unread),
             answer_ms=data.answer_ms,
+            outcome_until_s=float("inf") if data.outcome_ms is None else sent_up_s + data.outcome_ms / 1_000,
         )
 
 

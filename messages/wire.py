@@ -135,6 +135,9 @@ class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Currencies of which no amount is known, though the exchange names them; empty in the roster."""
     answer_ms: Annotated[int, Meta(ge=0)] | None = None
     """How long the exchange took over the newest balance; null when that is not known."""
+    outcome_ms: Annotated[int, Meta(ge=0)] | None = None
+    """For how long after this was sent the next outcome may take until it is late; null when the account is
+    not asked by itself."""
 
 
 class RosterData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -77,6 +77,7 @@ def _of_several_owners(fresh: Mapping[str, Reading], now: Instant) -> Reading:
         max_age_s=newest.max_age_s,
         # One that is heard no longer has no say, and a proof that ends counts while its owner is heard.
         valid_until_s=max(reading.valid_until_s for reading in readings),
+        outcome_until_s=min(reading.outcome_until_s for reading in readings),
         proven_until_s=min(reading.proven_until_s for reading in readings),
     )
 

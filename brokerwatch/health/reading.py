@@ -36,6 +36,7 @@ def evidence(
     longest_age_s: float = float("inf"),
     leads: Leads | None = None,
     answer_ms: int | None = None,
+    outcome_until_s: float = float("inf"),
 ) -> Reading:
     """A broker's evidence about itself, with its own vetoes and without the supervisor's.
 
@@ -52,6 +53,7 @@ def evidence(
         longest_age_s: for how many seconds a success proves the account.
         leads: how far the other clocks are ahead of the monotonic one.
         answer_ms: how long the exchange took over the newest balance.
+        outcome_until_s: the monotonic second by which the next outcome is due.
     """
     balance = health.balance
     proven_until_s = float("inf")
@@ -85,6 +87,7 @@ def evidence(
         proven_until_s=proven_until_s,
         leads=leads,
         answer_ms=answer_ms,
+        outcome_until_s=outcome_until_s,
     )
     if proof is None or now.up_s < proven_until_s:
         return composed(reading, health.vetoes)

@@ -38,6 +38,47 @@ def beat(driven: Driven, seconds: int) -> None:
         driven.hear(Tick(), 1.0)
 
 
+# When an outcome is due -----------------------------------------------------------------------------
+
+DUE_S = 3.0 + 3.0 + 1.0
+"""The longer of interval and deadline, a deadline and a heartbeat."""
+
+
+@POLICIES
+@pytest.mark.parametrize("kind", ["balance", "network", "maintenance"])
+def test_a_success_and_a_fault_are_outcomes(policy: str, kind: str) -> None:
+    driven = polled(policy)
+    driven.clock.advance(2.0)
+    outcome = driven.balance() if kind == "balance" else Fault(FaultKind(kind), "down")
+    driven.hear(Observed(outcome, dated=True))
+    assert driven.reading.outcome_until_s >= driven.clock.up_s() + DUE_S
+    assert driven.reading.outcome_until_s < driven.clock.up_s() + DUE_S + 120.0, "a backoff later at most"
+
+
+@POLICIES
+def test_neither_heartbeats_nor_what_was_not_asked_are_outcomes(policy: str) -> None:
+    driven = polled(policy)
+    due_s = driven.reading.outcome_until_s
+    beat(driven, 3)
+    driven.actor._fold(NotAsked("not asked: the lane is held"))  # pyright: ignore[reportPrivateUsage] - what a fetch ends with
+    driven.hear(ReportNow())
+    assert driven.reading.outcome_until_s == due_s
+
+
+def test_the_same_fault_again_is_another_outcome() -> None:
+    driven = polled()
+    for _ in range(5):
+        driven.hear(Observed(Fault(FaultKind.NETWORK, "down"), dated=True), after_s=2.0)
+        assert driven.reading.outcome_until_s >= driven.clock.up_s() + DUE_S
+
+
+def test_no_outcome_is_due_of_an_account_that_is_not_polled() -> None:
+    driven = Driven(poll_interval_s=float("inf"))
+    driven.actor.handle(driven.seen())
+    assert driven.reading.outcome_until_s == float("inf")
+    assert driven.reading.data().outcome_ms is None
+
+
 # The bound ------------------------------------------------------------------------------------------
 
 BOUND_S = 3 * 3.0 + 3.0 + 1.0

@@ -527,6 +527,7 @@ LATER_KEYS: Final = (
     *("max_age_ms", "overtaken", "cash_unit", "cash_parts", "proof_ms", "capabilities", "closed_markets"),
     "unread",
     "answer_ms",
+    "outcome_ms",
 )
 """Keys of a reading that the first version did not have."""
 
@@ -580,6 +581,7 @@ def test_the_exported_schema_has_the_types_of_the_protocol() -> None:
         "closed_markets": {"object"},
         "unread": {"array"},
         "answer_ms": {"integer", "null"},
+        "outcome_ms": {"integer", "null"},
     }
 
 

@@ -302,3 +302,13 @@ def test_how_long_an_answer_took_survives_the_wire_and_is_left_out_where_it_is_n
     heard = Reading.received(sent.data(), clock=ManualClock(), sent_up_s=1.0, valid_until_s=9.0)
     assert heard.answer_ms == sent.data(with_cash=False).answer_ms == 140
     assert b"answer_ms" not in msgspec.json.encode(reading().data()), "an older receiver gets what it knew"
+
+
+def test_by_when_an_outcome_is_due_survives_the_wire_and_is_left_out_where_none_is() -> None:
+    clock = ManualClock()
+    sent = reading(clock=clock, outcome_until_s=clock.up_s() + 5.0)
+    heard = Reading.received(sent.data(), clock=ManualClock(up_s=70.0), sent_up_s=70.0, valid_until_s=99.0)
+    assert heard.outcome_until_s == 75.0
+    clock.advance(9.0)
+    assert sent.data().outcome_ms == 0, "it is late, and not less than that"
+    assert b"outcome_ms" not in msgspec.json.encode(reading().data()), "an older receiver gets what it knew"
