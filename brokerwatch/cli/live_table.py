@@ -63,7 +63,7 @@ class LiveTable:
 
     def say(self, line: str) -> None:
         """Write a line above the table, where it stays."""
-        self._console.print(Text(line), soft_wrap=True)
+        self._console.print(Text(line))
 
     def show(self, readings: Iterable[Reading], *, caption: str) -> None:
         """Draw this in place of what stood there."""

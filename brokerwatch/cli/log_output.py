@@ -96,7 +96,8 @@ def logging_to(choice: LogChoice, above: deque[str] | None = None) -> Generator[
         handler = _Above(above)
     else:
         handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonForm() if choice.form == "json" else TextForm())
+    plain = TableForm() if choice.file is None and above is not None else TextForm()
+    handler.setFormatter(JsonForm() if choice.form == "json" else plain)
     calm = Calm(handler)
     root = logging.getLogger()
     before = root.level
@@ -121,6 +122,14 @@ class TextForm(logging.Formatter):
         return (
             f"{line}\n{record.exc_text or self.formatException(record.exc_info)}" if record.exc_info else line
         )
+
+
+class TableForm(logging.Formatter):
+    """A short line above a table: the time of day and what is said."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = "" if record.levelno <= logging.WARNING else f"{record.levelname} "
+        return f"{_moment(record).partition(' ')[2]} {level}{record.getMessage()}"
 
 
 class JsonForm(logging.Formatter):

@@ -20,7 +20,7 @@ from brokerwatch.cli.operate import history, hold, release, reset
 from brokerwatch.cli.serve import serve
 from brokerwatch.cli.simulate import simulate
 from brokerwatch.cli.verify import verify, verify_kraken
-from brokerwatch.cli.watch import init, listen, run, status
+from brokerwatch.cli.watch import init, listen, run, status, top
 from brokerwatch.errors import BrokerwatchError, ReaderGone
 
 
@@ -31,7 +31,7 @@ def app() -> None:
 
 
 for _command in (
-    *(run, listen, status, serve, init),
+    *(run, listen, top, status, serve, init),
     *(history, hold, release, reset),
     *(notify, silence),
     *(simulate, verify, doctor),

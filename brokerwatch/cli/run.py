@@ -14,19 +14,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from brokerwatch.bus.listener import Listener
 from brokerwatch.cli import exits
 from brokerwatch.cli.config_lookup import config_path
 from brokerwatch.cli.demo import simulated_settings
 from brokerwatch.cli.log_output import LogChoice, logging_to
 from brokerwatch.cli.screen import Screen
+from brokerwatch.cli.service import ServiceManager
 from brokerwatch.cli.signals import Stop, stop_signals
 from brokerwatch.clock import SystemClock
 from brokerwatch.cluster.cluster import Cluster
+from brokerwatch.cluster.outlets import watcher_fault
 from brokerwatch.config.cluster_settings import Settings
 from brokerwatch.config.loader import load
 from brokerwatch.errors import BalanceUnknown, ConfigError, EndpointUnavailable, Problem, StateFolderTaken
+from brokerwatch.health.reading import ttl_s
 
 ASK_AGAIN_S: Final = 0.1
+MOST_NAMED: Final = 5
+"""Accounts in the line for the service manager."""
 MOST_LINES: Final = 200
 """Of the log, that wait for the table to be drawn; the newest ones count."""
 
@@ -83,6 +89,9 @@ def run(
         if as_json:
             sys.stderr.write(f"{title}\n")
         # Not before every account has answered: a slow machine would start with the first outage.
+        stack.enter_context(
+            ServiceManager().watched(_fault_of(cluster, settings, listener), lambda: _status(listener))
+        )
         if begin is not None and _every_account_has_answered(cluster, settings, stopped):
             begin()
         Screen(
@@ -137,6 +146,22 @@ def _load(path: Path, *, keep_going: bool) -> Settings:
     from brokerwatch.gateway.catalogue import Catalogue
 
     return load(path, Catalogue(), keep_going=keep_going)
+
+
+def _fault_of(cluster: Cluster, settings: Settings, listener: Listener) -> Callable[[], str]:
+    up_s = SystemClock().up_s
+    began_s = up_s()
+    lasts_s = ttl_s(settings.cluster.heartbeat_of(len(settings.brokers)))
+    return lambda: watcher_fault(cluster.hung, listener.heard_ago_s(), up_s() - began_s, lasts_s)
+
+
+def _status(listener: Listener) -> str:
+    """The state of all accounts in one line."""
+    readings = listener.readings().values()
+    out = sorted(reading.broker for reading in readings if not reading.available)
+    more = f" and {len(out) - MOST_NAMED} more" if len(out) > MOST_NAMED else ""
+    named = f": {', '.join(out[:MOST_NAMED])}{more}" if out else ""
+    return f"{len(readings)} accounts, {len(out)} not available{named}"
 
 
 def _title(settings: Settings, *, demo: bool) -> str:

@@ -82,6 +82,32 @@ def listen(
     ENDPOINT is a health topic; there may be several. Without one it is the configuration's, and where there
     is no configuration tcp://127.0.0.1:5571. When nothing is heard, it says so.
     """
+    if on_change is None:
+        _show(endpoints, config, as_json=as_json, count=count)
+        return
+    from brokerwatch.cli.config_lookup import health_endpoint
+
+    _listen_for(on_change, endpoints or (health_endpoint(config),), count)
+
+
+@click.command()
+@click.argument("endpoints", metavar="[ENDPOINT]...", nargs=-1)
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=_CONFIG_HELP)
+def top(*, endpoints: tuple[str, ...], config: Path | None) -> None:
+    """Show the live table of any cluster in this terminal.
+
+    ENDPOINT is as for listen.
+    """
+    if not sys.stdout.isatty():
+        exits.fail(
+            "top draws a table and needs a terminal; `brokerwatch listen` prints lines, and `brokerwatch "
+            "status` asks once"
+        )
+    _show(endpoints, config, as_json=False, count=None)
+
+
+def _show(endpoints: tuple[str, ...], config: Path | None, *, as_json: bool, count: int | None) -> None:
+    """Show what is heard, until it is stopped or after `count` lines."""
     from brokerwatch.bus.listener import Listener
     from brokerwatch.bus.station import NOTHING_HEARD_S
     from brokerwatch.cli.config_lookup import health_endpoint
@@ -91,9 +117,6 @@ def listen(
 
     endpoints = endpoints or (health_endpoint(config),)
     where = ", ".join(endpoints)
-    if on_change is not None:
-        _listen_for(on_change, endpoints, count)
-        return
     with stop_signals() as stopped, Listener(*endpoints) as listener:
         received = Screen(
             listener,

@@ -152,12 +152,21 @@ class Outlets:
         return self._operators.answer(Command(verb, broker, why, until_us), "the page")
 
     def _fault(self, listener: Listener) -> str:
-        if why := self._loops.hung:
-            return why
-        heard_ago_s = listener.heard_ago_s()
-        if heard_ago_s is None:
-            is_late = self._clock.up_s() - self._began_s > FIRST_WORD_S
-            return "the supervisor has said nothing since the start" if is_late else ""
-        if heard_ago_s > self._ttl_s:
-            return f"the supervisor has said nothing for {heard_ago_s:.0f} s"
-        return ""
+        running_s = self._clock.up_s() - self._began_s
+        return watcher_fault(self._loops.hung, listener.heard_ago_s(), running_s, self._ttl_s)
+
+
+def watcher_fault(hung: str, heard_ago_s: float | None, running_s: float, ttl_s: float) -> str:
+    """What is wrong with the watcher itself; empty where nothing is. Exchanges are none of it.
+
+    Args:
+        hung: why accounts are asked no more; empty where they are.
+        heard_ago_s: how long ago the supervisor was heard; None: never.
+        running_s: for how long the cluster has run.
+        ttl_s: how long a reading stays true that is not renewed.
+    """
+    if hung:
+        return hung
+    if heard_ago_s is None:
+        return "the supervisor has said nothing since the start" if running_s > FIRST_WORD_S else ""
+    return f"the supervisor has said nothing for {heard_ago_s:.0f} s" if heard_ago_s > ttl_s else ""

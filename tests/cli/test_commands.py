@@ -360,3 +360,9 @@ def test_a_configuration_that_does_not_say_where_is_status_2_and_one_sentence(
     assert "name the endpoint that `brokerwatch run` shows" in done.err
     gone = command(verb, "--config", str(config / "gone"), cwd=tmp_path)
     assert (gone.status, "cannot be read" in gone.err) == (2, True)
+
+
+def test_top_needs_a_terminal_and_names_what_does_not(tmp_path: Path) -> None:
+    done = command("top", cwd=tmp_path)
+    assert done.status == 2
+    assert "`brokerwatch listen`" in done.err

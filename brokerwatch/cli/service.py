@@ -1,0 +1,80 @@
+"""What systemd is told about a program that it runs: ready, alive, and what state it is in.
+
+A datagram to the socket in `$NOTIFY_SOCKET`, as sd_notify(3) describes it. Without that variable nothing is
+sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+STATUS_S: Final = 5.0
+"""How often the state is told where no watchdog wants to know it more often."""
+
+
+class ServiceManager:
+    """The service manager of this process, where there is one. Any thread may tell it something."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        known = os.environ if environment is None else environment
+        address = known.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._watchdog_s = _watchdog_s(known)
+
+    @property
+    def interval_s(self) -> float:
+        """How often it wants a sign of life, in seconds: three times within its limit."""
+        return STATUS_S if self._watchdog_s is None else min(STATUS_S, self._watchdog_s / 3)
+
+    def say(self, *states: str) -> None:
+        """Tell it states, such as `READY=1`. What cannot be told is no reason to stop."""
+        if not self._address:
+            return
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+            out.setblocking(False)
+            out.sendto("\n".join(states).encode(), self._address)
+
+    @contextmanager
+    def watched(self, fault: Callable[[], str], status: Callable[[], str]) -> Generator[None]:
+        """Say that the program is ready, and give signs of life while `fault` finds nothing.
+
+        Args:
+            fault: what is wrong with the watcher itself; empty where nothing is. While it finds something no
+                sign of life is given, and systemd starts the service again.
+            status: one line for `systemctl status`.
+        """
+        if not self._address:
+            yield
+            return
+        over = threading.Event()
+
+        def live() -> None:
+            while not over.wait(self.interval_s):
+                why = fault()
+                self.say(f"STATUS={why or status()}", *(() if why else ("WATCHDOG=1",)))
+
+        thread = threading.Thread(target=live, name="brokerwatch-service", daemon=True)
+        self.say("READY=1", f"STATUS={status()}", "WATCHDOG=1")
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            self.say("STOPPING=1", "STATUS=it is being stopped")
+            thread.join()
+
+
+def _watchdog_s(environment: Mapping[str, str]) -> float | None:
+    """The time within which a sign of life is wanted of this process; None: none is."""
+    try:
+        limit_us = int(environment.get("WATCHDOG_USEC", "0"))
+        pid = int(environment.get("WATCHDOG_PID", os.getpid()))
+    except ValueError:
+        return None
+    return limit_us / 1_000_000 if limit_us > 0 and pid == os.getpid() else None
