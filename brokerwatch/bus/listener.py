@@ -146,6 +146,15 @@ class Listener:
         """The newest reading of each broker of each cluster, with the stamp of its message."""
         return tuple(received for station in self._stations for received in station.readings())
 
+    def received(self, broker: str) -> ReceivedReading | None:
+        """The newest reading of one broker, merged where several report on it, with the newest stamp behind.
+        None: no reading of a broker of this name arrived yet."""
+        with self._lock:
+            known, reading = self._known.get(broker), self._readings.get(broker)
+            if not known or reading is None:
+                return None
+            return ReceivedReading(reading, max(known.values(), key=lambda each: each.stamp.ts_us).stamp)
+
     def reading(self, broker: str) -> Reading:
         """The newest reading of one broker.
 

@@ -15,6 +15,7 @@ import msgspec
 
 from brokerwatch.errors import ClusterStopped
 from brokerwatch.log import logger
+from brokerwatch.messages import Reading
 from brokerwatch.web.answers import BrokersAnswer, answer
 from brokerwatch.web.view import View
 
@@ -22,6 +23,10 @@ _log: Final = logger(__name__)
 
 TICK_S: Final = 1.0
 """How often a reader hears that the server lives, and when the cluster was heard last."""
+
+
+SHARED_S: Final = 0.2
+"""For how long an event is the same for all readers. The ages in it grow older by so much at most."""
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +44,8 @@ class Events:
     def __init__(self, view: View) -> None:
         self._view = view
         self._readers: set[_Reader] = set()
+        self._made: dict[str, tuple[Reading, float, bytes]] = {}
+        """Of each account the reading that an event was made of, when, and the event."""
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -67,24 +74,34 @@ class Events:
 
     async def stream(self) -> AsyncGenerator[bytes]:
         """What one reader is sent: all accounts first, then each change, and a tick each second."""
-        reader = _Reader()
+        reader = _Reader(frozenset(self._view.listener.readings()))
         self._readers.add(reader)
         try:
-            yield _event("accounts", self._all())
+            yield _event("accounts", all_accounts(self._view))
             yield _event("tick", self._tick())
             while not reader.ended:
-                names = await reader.take(TICK_S)
-                for name in names:
-                    if (heard := self._view.of(name)) is not None:
-                        now_s = self._view.clock.up_s()
-                        yield _event("account", answer(heard.reading, heard.stamp, now_s))
-                if not names:
+                changed = await reader.take(TICK_S)
+                for name in changed:
+                    if event := self._account(name):
+                        yield event
+                if not changed:
+                    if reader.shown != (shown := frozenset(self._view.listener.readings())):
+                        reader.shown = shown  # an account was added or removed while the cluster ran
+                        yield _event("accounts", all_accounts(self._view))
                     yield _event("tick", self._tick())
         finally:
             self._readers.discard(reader)
 
-    def _all(self) -> BrokersAnswer:
-        return all_accounts(self._view)
+    def _account(self, name: str) -> bytes:
+        """The newest reading of an account as an event, made once for all readers; empty where it is gone."""
+        heard, now_s = self._view.of(name), self._view.clock.up_s()
+        if heard is None:
+            return b""
+        made = self._made.get(name)
+        if made is None or made[0] is not heard.reading or now_s - made[1] > SHARED_S:
+            event = _event("account", answer(heard.reading, heard.stamp, now_s))
+            made = self._made[name] = (heard.reading, now_s, event)
+        return made[2]
 
     def _tick(self) -> Tick:
         return Tick(now_us=self._view.clock.now().wall_us, heard_ms=self._view.heard_ms())
@@ -101,7 +118,9 @@ class Events:
 class _Reader:
     """One reader: the accounts of which a newer reading waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: frozenset[str]) -> None:
+        self.shown = shown
+        """The accounts that it was told of."""
         self._names: dict[str, None] = {}
         self._ready = asyncio.Event()
         self._tick_s = 0.0

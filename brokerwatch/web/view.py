@@ -61,20 +61,12 @@ class View:
 
         Readings of several endpoints or clusters under one name are merged, as the listener merges them.
         """
-        stamps: dict[str, ReceivedReading] = {}
-        for each in self.listener.heard():
-            known = stamps.get(each.reading.broker)
-            if known is None or known.stamp.ts_us < each.stamp.ts_us:
-                stamps[each.reading.broker] = each
-        return tuple(
-            ReceivedReading(reading, stamps[name].stamp)
-            for name, reading in self.listener.readings().items()
-            if name in stamps
-        )
+        found = map(self.listener.received, self.listener.readings())
+        return tuple(each for each in found if each is not None)
 
     def of(self, broker: str) -> ReceivedReading | None:
         """The newest reading of one account; None: there is no account of this name."""
-        return next((each for each in self.heard() if each.reading.broker == broker), None)
+        return self.listener.received(broker)
 
     @property
     def operable(self) -> bool:
