@@ -121,7 +121,7 @@ def look_up_verifications(gate: Gate | None, accounts: Mapping[str, WiredAccount
     if gate is None:
         return
     trading = [account for account in accounts.values() if account.trading]
-    gate.start(account.access.lane.fingerprint for account in trading)
+    gate.start(account.access.report_key for account in trading)
     for account in trading:
         if account.entry.unverified:
             _log.warning("%s", account.entry.unverified)

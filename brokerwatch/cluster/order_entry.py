@@ -74,14 +74,12 @@ class OrderEntry:
         """Why entries need a verification first, in words; empty when they need none, or there is one."""
         if self._gate is None:
             return ""
-        return self._gate.trouble(
-            self._access.lane.fingerprint, self._spec.name, elsewhere=self._access.elsewhere
-        )
+        return self._gate.trouble(self._access.report_key, self._spec.name, elsewhere=self._access.elsewhere)
 
     def look_up_verification(self) -> None:
         """Have the files looked at for a newer report, if that is due. Never waits."""
         if self._gate is not None:
-            self._gate.look_soon(self._access.lane.fingerprint)
+            self._gate.look_soon(self._access.report_key)
 
     async def place(
         self,
@@ -141,7 +139,7 @@ class OrderEntry:
         if not repeated:  # what was placed under an id before is looked up first, whatever it costs now
             order_request.refuse_below_minimum(request, price)
         if self._gate is not None and (
-            unknown := await self._gate.looked(self._access.lane.fingerprint, self._spec.name)
+            unknown := await self._gate.looked(self._access.report_key, self._spec.name)
         ):
             raise VerificationRequired(unknown)
         for attempt in range(1, ENTRY_ATTEMPTS + 1):

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 import ccxt.async_support as ccxt
 
+from brokerwatch.config.balance_params import account_choice
 from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
 from brokerwatch.config.fingerprint import key_fingerprint
 from brokerwatch.exchanges.account_needs import NEEDS, account_mistakes
@@ -98,6 +99,13 @@ def key_of(spec: BrokerSpec) -> str:
     Ids of ccxt for one exchange are one here: a key is the same key under each of them.
     """
     return key_fingerprint(FAMILIES.get(spec.exchange, "") or spec.exchange, spec.credentials)
+
+
+def report_key(spec: BrokerSpec) -> str:
+    """The name that a verification of a broker goes by: the fingerprint of its key, or of another account of
+    the key."""
+    key, choice = key_of(spec), account_choice(spec.balance_params, None)
+    return key_fingerprint(key, {"account": choice}) if key and choice else key
 
 
 def is_elsewhere(spec: BrokerSpec) -> bool:

@@ -38,6 +38,7 @@ from brokerwatch.gateway.catalogue import (
     call_spacing_ms,
     is_elsewhere,
     key_of,
+    report_key,
 )
 from brokerwatch.gateway.ccxt_instances import Instances
 from brokerwatch.gateway.connection import Connection
@@ -71,6 +72,8 @@ class Access:
     """Where all of it runs."""
     elsewhere: bool
     """Whether it is at another address than the exchange's own."""
+    report_key: str
+    """The name that its verification goes by."""
 
 
 class Gateway:
@@ -155,7 +158,7 @@ class Gateway:
             held_since_s=lambda: lane.in_use_since_s,
             tally=self._tally.account(spec.name),
         )
-        return Access(connection, venue, source, lane, loop, is_elsewhere(spec))
+        return Access(connection, venue, source, lane, loop, is_elsewhere(spec), report_key(spec))
 
     def move(self, new: Loop) -> Callable[[], Coroutine[Any, Any, None]]:
         """Go on on another loop of ours, because the one until now hangs. Asks nothing.

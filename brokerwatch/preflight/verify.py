@@ -20,7 +20,7 @@ from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.errors import BrokerwatchError, ClusterStopped, CouldNotAsk, NotSupported
-from brokerwatch.gateway.catalogue import is_elsewhere, key_of
+from brokerwatch.gateway.catalogue import is_elsewhere, key_of, report_key
 from brokerwatch.log import logger
 from brokerwatch.preflight.account_probe import AccountProbe, NotDone
 from brokerwatch.preflight.checks import Checks
@@ -136,7 +136,7 @@ class Verification:
             tuple(self._found.values()),
             broker=self._spec.name,
             exchange=self._spec.exchange,
-            key=fingerprint,
+            key=report_key(self._spec),
             elsewhere=is_elsewhere(self._spec),
             policy=self._spec.policy,
             started_us=started_us,

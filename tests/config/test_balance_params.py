@@ -13,7 +13,7 @@ from brokerwatch.config.balance_params import account_choice, parameter_mistakes
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.loader import load
 from brokerwatch.errors import ConfigError
-from brokerwatch.gateway.catalogue import Catalogue
+from brokerwatch.gateway.catalogue import Catalogue, key_of, report_key
 from brokerwatch.storage.journal import identity
 
 KEYS = {"api_key": "k" * 20, "secret": "s3cr3t-made-up"}
@@ -98,6 +98,8 @@ def test_other_parameters_are_another_account_and_the_same_in_another_order_are_
     plain, swap = spec(), spec({"type": "swap", "subType": "linear"})
     assert identity(plain) != identity(swap)
     assert identity(swap) == identity(spec({"subType": "linear", "type": "swap"}))
+    assert report_key(plain) == key_of(plain) == key_of(swap), "they share a lane"
+    assert report_key(swap) not in ("", report_key(plain)), "and no verification"
     option = spec(ccxt={"options": {"defaultType": "swap"}})
     assert identity(option) not in (identity(plain), identity(swap))
     assert identity(spec(ccxt={"options": {"adjustForTimeDifference": True}})) == identity(plain)
