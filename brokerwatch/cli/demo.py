@@ -7,6 +7,7 @@ real signatures, ccxt is the real one, and every reading says `simulated`.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -95,10 +96,10 @@ def _cluster() -> ClusterSettings:
     """The settings of the demo. It needs no state folder, so it runs where the user has no home."""
     settings = ClusterSettings(name="demo", heartbeat_s=HEARTBEAT_S)
     try:
-        private_folder(folder_of(settings))
+        usable = os.access(private_folder(folder_of(settings)), os.W_OK)
     except (ConfigError, OSError):
-        return replace(settings, remember=False)
-    return settings
+        usable = False
+    return settings if usable else replace(settings, remember=False)
 
 
 def _spec(name: str, exchange: SimulatedExchange) -> BrokerSpec:

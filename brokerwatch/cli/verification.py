@@ -106,7 +106,7 @@ def of_demo(exchange: str) -> Generator[Subject]:
         expected = f"no exchange {exchange!r} is simulated; there are: {', '.join(EXCHANGES)}"
         raise ConfigError((Problem("", "--demo", expected),))
     simulated = EXCHANGES[exchange]()
-    with serve(simulated), tempfile.TemporaryDirectory(prefix="brokerwatch-") as folder:
+    with serve(simulated), _folder_of_demo() as folder:
         lines = [
             "version = 1",
             "[cluster]",
@@ -127,6 +127,17 @@ def of_demo(exchange: str) -> Generator[Subject]:
         config.write_text("\n".join(lines), encoding="utf-8")
         found = of_config(exchange, config, {})
         yield Subject(found.spec, found.cluster, kept=False)
+
+
+@contextmanager
+def _folder_of_demo() -> Generator[str]:
+    try:
+        made = tempfile.TemporaryDirectory(prefix="brokerwatch-")
+    except OSError as error:
+        expected = f"expected a folder for temporary files, such as $TMPDIR: {error.strerror}"
+        raise ConfigError((Problem("", "--demo", expected),)) from error
+    with made as folder:
+        yield folder
 
 
 def run(subject: Subject, json_file: Path | None, *, settle_s: float = SETTLE_S) -> int:

@@ -47,6 +47,14 @@ def proxy_mistakes(options: Mapping[str, Any]) -> Iterator[str]:
         yield f"expected one proxy, and there are {len(proxies)}: {', '.join(proxies)}"
 
 
+def unused_proxies(options: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The variables that name a proxy which an account with these options passes by, in their own letters."""
+    if any(_is_about_a_proxy(name) and value for name, value in options.items()):
+        return ()
+    names = ("http_proxy", "https_proxy", "all_proxy")
+    return tuple(sorted(name for name, value in environment.items() if name.lower() in names and value))
+
+
 def _is_about_a_proxy(name: str) -> bool:
     plain = name.replace("_", "").lower()
     if plain.startswith(("ws", "wss")):

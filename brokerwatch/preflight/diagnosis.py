@@ -279,6 +279,8 @@ class ExchangeFacts:
     status: Status | Fault | None
     markets: int | Fault | None = None
     """How many markets it lists; asked where it has no clock and no word about itself."""
+    unused_proxies: tuple[str, ...] = ()
+    """The variables that name a proxy which the account is not configured to take."""
 
 
 def exchange(facts: ExchangeFacts) -> tuple[Line, ...]:
@@ -291,6 +293,9 @@ def exchange(facts: ExchangeFacts) -> tuple[Line, ...]:
         fault = faults[0] if faults else Fault(FaultKind.NETWORK, "it was not asked")
         because, first = "it was not reached", "mend that first"
         advice = _REACHING.get(fault.kind, _ASK_AGAIN)
+        if facts.unused_proxies and fault.kind is FaultKind.NETWORK:
+            variables = " and ".join(facts.unused_proxies)
+            advice = f"the proxy of {variables} is not taken: set aiohttp_trust_env under [ccxt]; or {advice}"
         return (
             fail(subject, "reachable", f"{fault.kind}: {fault.detail}", advice),
             skip(subject, "clock", because, first),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 from collections.abc import Awaitable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 from brokerwatch.clock import SystemClock
 from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.config.proxy_settings import unused_proxies
 from brokerwatch.errors import ConfigError, CouldNotAsk, NotSupported
 from brokerwatch.exchanges.registry import FAMILIES, profile_of
 from brokerwatch.gateway.gateway import Access, Gateway
@@ -43,6 +45,7 @@ class _Asked:
 
     name: str
     facts: Future[ExchangeFacts]
+    unused_proxies: tuple[str, ...]
 
 
 class Reachability:
@@ -74,7 +77,8 @@ class Reachability:
             name = (
                 f"{spec.exchange} at {address or 'its own address'}" if address or several else spec.exchange
             )
-            self._asked.append(_Asked(name, self._loop.submit(self._facts(name, spec, access))))
+            passed_by = () if spec.instance is not None else unused_proxies(spec.ccxt, os.environ)
+            self._asked.append(_Asked(name, self._loop.submit(self._facts(name, spec, access)), passed_by))
         return self
 
     def __exit__(
@@ -108,7 +112,7 @@ class Reachability:
             except TimeoutError:
                 fault = Fault(FaultKind.NETWORK, "no answer in time")
                 facts = ExchangeFacts(asked.name, fault, 0.0, None)
-            yield from exchange(facts)
+            yield from exchange(replace(facts, unused_proxies=asked.unused_proxies))
 
     async def _facts(self, name: str, spec: BrokerSpec, access: Access) -> ExchangeFacts:
         venue = access.venue

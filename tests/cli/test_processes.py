@@ -6,6 +6,7 @@ Exchanges are simulated ones of this test's own process, and all traffic stays o
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import pty
@@ -13,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,8 @@ from typing import Final
 
 import pytest
 
+from brokerwatch.cli.verification import of_demo
+from brokerwatch.errors import ConfigError
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from tests.cli.conftest import Beside, told_where
 from tests.support.clusters import PATIENCE_S, until
@@ -479,3 +483,14 @@ def test_a_demo_needs_no_home_folder(
         assert done.status == 0, done.err
         assert "cannot be used" not in done.err
         assert "recorded" not in done.err
+
+
+def test_a_demo_says_where_it_can_make_no_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(ConfigError, match=r"--demo: expected a folder for temporary files, such as \$TMPDIR"):
+        of_demo("kraken").__enter__()

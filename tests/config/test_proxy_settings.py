@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.config.proxy_settings import proxy_mistakes
+from brokerwatch.config.proxy_settings import proxy_mistakes, unused_proxies
 from brokerwatch.errors import ConfigError
 
 PROXY = "http://trader:hush@127.0.0.1:3128"
@@ -91,3 +91,11 @@ def test_a_proxy_of_the_environment_that_would_be_passed_over_is_refused(
     [mistake] = proxy_mistakes({"aiohttp_trust_env": True})
     assert expected in mistake
     assert list(proxy_mistakes({})) == []
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "https_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_that_is_passed_by_is_named(variable: str) -> None:
+    assert unused_proxies({}, {variable: PROXY, "no_proxy": "x"}) == (variable,)
+    assert unused_proxies({"aiohttp_trust_env": True}, {variable: PROXY}) == ()
+    assert unused_proxies({"httpsProxy": PROXY}, {variable: PROXY}) == ()
+    assert unused_proxies({}, {variable: ""}) == ()

@@ -794,6 +794,13 @@ def test_how_far_the_clocks_may_be_apart(skew_ms: float, outcome: str, side: str
         assert side in line.evidence
 
 
+def test_an_exchange_that_is_not_reached_beside_a_proxy_that_is_not_taken_has_that_as_advice() -> None:
+    fault = Fault(FaultKind.NETWORK, "refused")
+    line = exchange(ExchangeFacts("kraken", fault, 0.0, None, unused_proxies=("HTTPS_PROXY",)))[0]
+    assert "the proxy of HTTPS_PROXY is not taken: set aiohttp_trust_env" in line.advice
+    assert "HTTPS_PROXY" not in exchange(ExchangeFacts("kraken", fault, 0.0, None))[0].advice
+
+
 def test_a_clock_that_cannot_be_asked_has_not_passed() -> None:
     lines = exchange(ExchangeFacts("rare", None, 0.0, None, markets=12))
     assert [str(line.outcome) for line in lines] == ["ok", "warn", "ok"]
