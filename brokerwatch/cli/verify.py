@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from brokerwatch.cli import exits
+from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.verification.checklist import CHECKLIST, MAXIMUM
 
 _VERIFY_CONFIG: Final = "TOML file; default: $BROKERWATCH_CONFIG, else ./brokerwatch.toml."
@@ -37,10 +38,19 @@ def verify(*, broker: str, config: Path | None, json_file: Path | None, demo: bo
     with _unfinished():
         from brokerwatch.cli import verification
 
+        _nothing_beside(demo, {"--config": config})
         if demo:
             with verification.of_demo(broker) as subject:
                 sys.exit(verification.run(subject, json_file))
         sys.exit(verification.run(verification.of_config(broker, config), json_file))
+
+
+def _nothing_beside(demo: bool, options: Mapping[str, object]) -> None:  # noqa: FBT001 - as click gives it
+    """Raise ConfigError where an option stands beside --demo that says something of a real account."""
+    expected = "expected without --demo: the demo is of a simulated account and reads no configuration"
+    given = [name for name, value in options.items() if value is not None]
+    if demo and given:
+        raise ConfigError(tuple(Problem("", name, expected) for name in given))
 
 
 @contextmanager
@@ -76,6 +86,7 @@ def verify_kraken(*, json_file: Path, config: Path | None, url: str | None, demo
     with _unfinished():
         from brokerwatch.cli import verification
 
+        _nothing_beside(demo, {"--config": config, "--url": url})
         if demo:
             # Not over the report of a real account.
             shown = json_file.with_suffix(".demo.json") if json_file == MASTER_REPORT else json_file

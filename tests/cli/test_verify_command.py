@@ -423,3 +423,12 @@ def test_coinbase_keys_in_one_json_file_are_verified(tmp_path: Path) -> None:
         done = verify(tmp_path, "main")
     assert done.status == 0, done.out
     assert coinbase.credentials["secret"].splitlines()[1] not in done.out
+
+
+def test_options_of_a_real_account_are_refused_beside_the_demo(tmp_path: Path) -> None:
+    done = verify(tmp_path, "kraken", "--demo", "--config", "b.toml")
+    assert done.status == 2
+    assert done.err.startswith("brokerwatch: --config: expected without --demo")
+    done = command("--demo", "--url", "http://127.0.0.1:9", cwd=tmp_path, entry=verify_kraken_alone)
+    assert done.status == 2
+    assert "--url: expected without --demo" in done.err

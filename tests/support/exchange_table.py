@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import ccxt.async_support as ccxt
 
+from brokerwatch.exchanges.account_needs import NEEDS
 from brokerwatch.exchanges.balance_forms import FORMS
 from brokerwatch.exchanges.order_request import OrderRules
 from brokerwatch.exchanges.order_traits import BY_OWN_ID, OrderTraits
@@ -55,7 +56,7 @@ def row(exchange: str) -> tuple[str, ...]:
     asks_key = adapter.key_facts is not Unified.key_facts
     return (
         f"`{exchange}`",
-        ", ".join(Catalogue.required_credentials(exchange)) or "nothing",
+        needs(exchange),
         balance(exchange) if is_unified else "adapter",
         accounts(instance) if is_unified else "spot",
         "yes" if asks_key else "no",
@@ -65,11 +66,24 @@ def row(exchange: str) -> tuple[str, ...]:
     )
 
 
+def needs(exchange: str) -> str:
+    """The credentials that it cannot do without, and what else its balance needs."""
+    found = dict.fromkeys(Catalogue.required_credentials(exchange))
+    need = NEEDS.get(exchange)
+    if need is not None:
+        found[need.credential or f"`{need.option or need.parameters[0]}`"] = None
+    return ", ".join(found) or "nothing"
+
+
 def balance(exchange: str) -> str:
     """Which amounts the exchange states, by the forms that are known of its answers."""
     known = [forms for name, forms in FORMS.items() if name.partition(":")[0] == exchange]
-    parts = [[" or ".join(dict.fromkeys(map(stated, part))) for part in forms.together] for forms in known]
-    return " or ".join(dict.fromkeys(" and ".join(dict.fromkeys(each)) for each in parts)) or "ccxt"
+    found: dict[str, None] = {}
+    for forms in known:
+        parts = [list(dict.fromkeys(map(stated, part))) for part in forms.together]
+        together = dict.fromkeys(" or ".join(part) for part in parts)
+        found.update(dict.fromkeys(parts[0]) if len(together) == 1 else {" and ".join(together): None})
+    return " or ".join(found) or "ccxt"
 
 
 def stated(form: Form) -> str:
