@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-NAMES: Final = ("reading", "event", "throughput", "fetch", "accounts", "detection")
+NAMES: Final = ("reading", "event", "throughput", "fetch", "accounts", "detection", "metrics")
 PROFILE_LINES: Final = 25
 
 Numbers = dict[str, float]
