@@ -17,6 +17,7 @@ from msgspec import Meta
 from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.health.reading import comparison_key
 from brokerwatch.health.reason_words import meaning, what_helps
+from brokerwatch.health.uptime import Kind, kind
 from brokerwatch.messages import Holding, Reading, ReadingData, Stamp
 from brokerwatch.messages.balance import amount_text
 
@@ -44,6 +45,8 @@ class BrokerAnswer(ReadingData, frozen=True, kw_only=True, omit_defaults=False):
     # The wire marks an amount as unknown, for receivers that know no null; HTTP has no such receivers.
     balance: dict[str, HoldingAnswer] | None  # type: ignore[assignment] # pyright: ignore[reportIncompatibleVariableOverride]
     """Currency to holding; null when unknown."""
+    kind: Kind
+    """What it counts as in a timeline."""
     meaning: str
     """The reason in words, as the end of a sentence about the account."""
     helps: str
@@ -124,6 +127,7 @@ def answer(reading: Reading, stamp: Stamp, now_s: float) -> BrokerAnswer:
     return BrokerAnswer(
         **{name: getattr(data, name) for name in ReadingData.__struct_fields__ if name != "balance"},
         balance=None if reading.balance is None else _holdings(reading.balance),
+        kind=kind(reading.available, reading.reason),
         meaning=meaning(reading.reason),
         helps="" if reading.available else what_helps(reading.reason, reading.broker),
         unknown=unknown(reading),

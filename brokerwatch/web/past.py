@@ -41,7 +41,7 @@ class Window:
 
 
 WINDOWS: Final[Mapping[str, Window]] = {
-    "24h": Window(DAY_US, 96, HOUR_US, 5.0),
+    "24h": Window(DAY_US, 96, HOUR_US, 2.0),
     "7d": Window(7 * DAY_US, 84, HOUR_US, 30.0),
     "30d": Window(30 * DAY_US, 90, DAY_US, 60.0),
 }

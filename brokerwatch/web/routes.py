@@ -27,6 +27,7 @@ from brokerwatch.web.connections import HEAD_S, LONGEST_WAIT_S, REQUEST_S, Conne
 from brokerwatch.web.events import Events, all_accounts
 from brokerwatch.web.metrics import Metrics
 from brokerwatch.web.openapi import document
+from brokerwatch.web.page import FILES, Page
 from brokerwatch.web.past_routes import PastRoutes
 from brokerwatch.web.view import View
 
@@ -40,7 +41,7 @@ WRONG_TOKEN_S: Final = 0.5
 """How long a sender with a wrong token waits for its answer."""
 READER_S: Final = 20.0
 """What a reader of events may take over one of them."""
-NO_TOKEN_NEEDED: Final = frozenset({"/healthz", "/readyz", "/v1/login", "/login"})
+NO_TOKEN_NEEDED: Final = frozenset({"/healthz", "/readyz", "/v1/login", *FILES})
 """Paths that need no token. They name no account."""
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -91,6 +92,7 @@ class Routes:
                 web.post("/v1/login", self._login),
                 web.post("/v1/logout", self._logout),
                 *PastRoutes(self._view).routes(),
+                *Page().routes(),
             ]
         )
         return application
