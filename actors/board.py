@@ -10,7 +10,8 @@ actor that hung and was replaced changes nothing when it wakes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -25,7 +26,9 @@ from brokerwatch.messages import Balance, Reading, Reason
 class Slot:
     """One broker's place on the board, for any thread. To read it is one attribute access, without a lock."""
 
-    __slots__ = ("_changed", "_evidence", "_health", "_lock", "_vetoes", "reading", "until")
+    __slots__ = (
+        "__weakref__", "_changed", "_evidence", "_health", "_lock", "_vetoes", "closed", "reading", "until",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -39,6 +42,8 @@ class Slot:
         self._evidence = evidence
         self._health = health
         self._vetoes = vetoes
+        self.closed = False
+        """Whether the broker does not belong to the cluster any more."""
         self.reading = composed(evidence, vetoes)
         self.until = _until(self.reading)
         """Until when the reading is available: in monotonic seconds, and as leads of the other clocks."""
@@ -47,7 +52,7 @@ class Slot:
         """Write the broker's evidence. False, and nothing changes, when newer evidence stands here."""
         with self._lock:
             have = self._evidence
-            if (evidence.broker_epoch, evidence.version) < (have.broker_epoch, have.version):
+            if self.closed or (evidence.broker_epoch, evidence.version) < (have.broker_epoch, have.version):
                 return False
             self._evidence = evidence
             self._health = health
@@ -57,6 +62,8 @@ class Slot:
     def write_vetoes(self, vetoes: Vetoes) -> None:
         """Write the supervisor's vetoes."""
         with self._lock:
+            if self.closed:
+                return  # its supervisor has not heard of it yet
             self._vetoes = vetoes
             self._compose()
             self._lock.notify_all()
@@ -93,6 +100,25 @@ class Slot:
             self._compose()
             return self._health
 
+    def close(self, vetoes: Vetoes) -> Reading:
+        """The broker leaves the cluster, with these vetoes as its last word. No later write counts.
+
+        Returns its last reading.
+        """
+        with self._lock:
+            self._vetoes = vetoes
+            self._compose()
+            self.closed = True
+            self._lock.notify_all()
+            return self.reading
+
+    def reopen(self, evidence: Reading, health: Health, vetoes: Vetoes) -> None:
+        """A broker of this name is in the cluster again: with other evidence, whatever stood here."""
+        with self._lock:
+            self.closed = False
+            self._evidence, self._health, self._vetoes = evidence, health, vetoes
+            self._compose()
+
     def _compose(self) -> None:
         before, reading = self.reading, composed(self._evidence, self._vetoes)
         until = _until(reading)
@@ -113,10 +139,25 @@ def _until(reading: Reading) -> tuple[float, float, float]:
 
 
 class Board:
-    """All slots, for any thread. The set of brokers is fixed when the board is made."""
+    """All slots, for any thread. One thread at a time changes which brokers it has.
+
+    The table of the slots is never changed: another one takes its place. So a reader needs no lock.
+    """
 
     def __init__(self, slots: Iterable[Slot]) -> None:
         self._slots = {slot.reading.broker: slot for slot in slots}
+        self._former: weakref.WeakValueDictionary[str, Slot] = weakref.WeakValueDictionary()
+        """The slots of brokers that left, as long as a handle of them is held."""
+
+    def arrange(self, names: Iterable[str], added: Mapping[str, Slot]) -> None:
+        """Have these brokers from now on, in this order. What `added` does not have keeps its slot."""
+        before = self._slots
+        self._slots = {name: added.get(name) or before[name] for name in names}
+        self._former.update({name: slot for name, slot in before.items() if name not in self._slots})
+
+    def former(self, broker: str) -> Slot | None:
+        """The slot of a broker that left, if a handle of it is still held: the handle works again with it."""
+        return self._former.get(broker)
 
     def __contains__(self, broker: str) -> bool:
         return broker in self._slots

@@ -9,19 +9,18 @@ says when to fetch again. Orders and other calls are folded apart (`health.capab
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, assert_never
+from dataclasses import replace
+from typing import Any, assert_never
 
 from brokerwatch.actors.base import Actor, tell
-from brokerwatch.actors.board import Slot
+from brokerwatch.actors.broker_context import BrokerContext
 from brokerwatch.actors.broker_log import BrokerLog
+from brokerwatch.actors.poll_schedule import PollSchedule
 from brokerwatch.actors.proof_watch import ProofWatch
 from brokerwatch.actors.protocol import (
     LATE_S,
-    Alarms,
     AskAnew,
     BrokerMessage,
     Called,
@@ -31,18 +30,20 @@ from brokerwatch.actors.protocol import (
     Ordered,
     Poll,
     Recall,
+    Reconfigured,
+    Rekeyed,
     ReportNow,
     Reset,
     Stated,
     Tick,
     Unanswered,
 )
-from brokerwatch.clock import Clock, Instant
+from brokerwatch.clock import Instant
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.health import backoff
-from brokerwatch.health.capabilities import READ, Capabilities, is_open
-from brokerwatch.health.outcome import Fetching, FetchOutcome, NotAsked, Source
+from brokerwatch.health.capabilities import READ, Capabilities, is_open, states_of
+from brokerwatch.health.outcome import Fetching, FetchOutcome, NotAsked
 from brokerwatch.health.reading import evidence
+from brokerwatch.health.reconfigured import ruled, with_another_key
 from brokerwatch.health.state_machine import Health
 from brokerwatch.health.stated import Unconfirmed, judged
 from brokerwatch.messages import (
@@ -50,32 +51,12 @@ from brokerwatch.messages import (
     BalanceSeen,
     BrokerAlive,
     BrokerEvent,
-    Capability,
     Fault,
     FaultKind,
     FetchFailed,
     HealthState,
     Reading,
 )
-from brokerwatch.storage.journal import Journal
-from brokerwatch.tally import AccountTally
-
-SPREAD_FROM_S: Final = 2.0
-"""Accounts with a longer poll interval than this are spread over the interval after their first poll."""
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerContext:
-    """What a broker actor needs from outside; the same for each of its lives."""
-
-    source: Source
-    slot: Slot
-    alarms: Alarms
-    clock: Clock
-    heartbeat_s: float
-    journal: Journal
-    uniform: Callable[[float, float], float] = random.uniform
-    tally: AccountTally = field(default_factory=AccountTally)
 
 
 class BrokerActor(Actor):
@@ -98,13 +79,12 @@ class BrokerActor(Actor):
         self._publish = publish
         self._waiters: list[Future[Reading]] = []
         self._log = BrokerLog(spec.name)
-        self._unchanged = 0
-        """How many reads in a row found the same holdings."""
-        self._schedule = 0
+        self._schedule = PollSchedule(spec, context.uniform)
         self._ticket = 0
         self._fetching: Fetching | None = None
         self._started = health.since
         """When the fetch under way was started."""
+        self._deadline_s = spec.fetch_deadline_s  # of the fetch under way: the configuration may change
         self._counted_s = float("-inf")
         """When an outcome was last published, in monotonic seconds."""
         self._published: Reading | None = None
@@ -121,9 +101,7 @@ class BrokerActor(Actor):
         self._learn(Capabilities.resumed(before.capabilities, now, before.closed_markets))
         if before.overtaken:
             self._ordered_s = now.up_s
-        self._show(BrokerAlive, self._health.ignored(now))
-        # Once a health is stored, the next start is no first life.
-        self._context.journal.health(self._spec, self._epoch, self._health, now)
+        self._keep(self._health.ignored(now))  # once a health is stored, the next start is no first life
         self._later(self._context.heartbeat_s, Tick())
         if self._spec.poll_interval_s < float("inf"):
             self._fetch()
@@ -134,7 +112,7 @@ class BrokerActor(Actor):
         self._look_for_a_leap()
         match known:
             case Poll(ticket):
-                if ticket == self._schedule:
+                if ticket == self._schedule.number:
                     self._fetch()
             case FetchNow(waiter):
                 self._waiters.append(waiter)
@@ -151,14 +129,10 @@ class BrokerActor(Actor):
             case ReportNow():
                 self._report()
             case Reset():
-                now = self._now()
-                self._show(BrokerAlive, self._health.reset(now))
-                self._context.journal.health(self._spec, self._epoch, self._health, now)
+                self._keep(self._health.reset(self._now()))
                 self._fetch()
             case Recall(balance, doubts):
-                now = self._now()
-                self._show(BrokerAlive, self._health.remembered(balance, now, doubts))
-                self._context.journal.health(self._spec, self._epoch, self._health, now)
+                self._keep(self._health.remembered(balance, self._now(), doubts))
             case Called(capability, fault, symbol):
                 now = self._now()
                 self._learn(
@@ -184,11 +158,14 @@ class BrokerActor(Actor):
             case AskAnew(why):
                 self._ordered_s = min(self._ordered_s, self._now().up_s)  # an order ends there no more
                 if self._fetching is not None:
-                    # The loop hung and not the exchange. Its callers get the outcome of the next fetch.
-                    self._fetching.cancel()
-                    self._fetching = None
+                    self._drop_the_fetch()  # the loop hung, and not the exchange
                     self._count(NotAsked(why))
                 self._fetch()
+            case Reconfigured(spec, taken):
+                self._reconfigure(spec)
+                taken.set_result(None)
+            case Rekeyed():
+                self._take_another_key(known)
             case _:
                 assert_never(known)
 
@@ -233,14 +210,14 @@ class BrokerActor(Actor):
             return
         self._ticket += 1
         ticket, me = self._ticket, self.actor_ref
-        self._started = now
+        self._started, self._deadline_s = now, self._spec.fetch_deadline_s
         self._fetching = self._context.source.fetch(
-            self._spec.fetch_deadline_s, lambda outcome: tell(me, Fetched(ticket, outcome))
+            self._deadline_s, lambda outcome: tell(me, Fetched(ticket, outcome))
         )
 
     def _give_up_a_lost_fetch(self) -> None:
         waited_s = self._now().up_s - self._started.up_s
-        limit_s = self._context.source.queue_s + self._spec.fetch_deadline_s + LATE_S
+        limit_s = self._context.source.queue_s + self._deadline_s + LATE_S
         if self._fetching is not None and waited_s > limit_s:
             self._fetching.cancel()
             self._fold(Fault(FaultKind.NETWORK, f"the fetch never ended; given up after {waited_s:.1f} s"))
@@ -250,17 +227,14 @@ class BrokerActor(Actor):
         if not self._watch.leap(self._now()):
             return
         self._report()
-        if self._fetching is not None:
-            # It was asked before, on a connection from before. Its waiters get the outcome of the next one.
-            self._fetching.cancel()
-            self._fetching = None
+        self._drop_the_fetch()  # it was asked before, on a connection from before
         self._fetch()
 
     def _order(self, order: Ordered) -> None:
         """The known balance is overtaken until one is read that was asked for after the order's end."""
         now = self._now()
         self._ordered_s = now.up_s if order.fill is not None else float("inf")
-        self._unchanged = 0
+        self._schedule.unchanged = 0
         health = self._health
         if order.fill is not None:
             health = replace(health, doubts=health.doubts.filled(order.fill, now))
@@ -278,7 +252,7 @@ class BrokerActor(Actor):
         """Publish at once when the state of a capability has changed; else the next heartbeat does it."""
         published = self._published
         if published is not None and (
-            _states(published.capabilities) != _states(self._capabilities)
+            states_of(published.capabilities) != states_of(self._capabilities)
             or published.closed_markets is not self._calls.closed
         ):
             self._show(BrokerAlive, self._health.ignored(self._now()))
@@ -305,19 +279,19 @@ class BrokerActor(Actor):
             case Balance():
                 # While something is in doubt, the next answers are needed soon.
                 same = last is not None and found.holdings == last.holdings and not before.doubts.missing
-                self._unchanged = self._unchanged + 1 if same and before.fault is None else 0
+                self._schedule.found(same=same and before.fault is None)
                 self._learn(self._calls.succeeded(READ, now))
                 if dated:
                     self._answer_ms = max(0, round((now.up_s - found.as_of.up_s) * 1_000))
-                self._watch.succeeded(found.as_of, self._eased_s(before), dated=dated)
+                self._watch.succeeded(found.as_of, self._schedule.interval_s(before), dated=dated)
                 self._show(BalanceSeen, before.seen(found, now))
             case Fault():
-                self._unchanged = 0
+                self._schedule.unchanged = 0
                 self._context.tally.faults.add(found.kind)
                 self._learn(self._calls.failed(READ, found, now))
                 self._show(FetchFailed, before.failed(found, now))
             case Unconfirmed():
-                self._unchanged = 0
+                self._schedule.unchanged = 0
                 self._watch.confirms()
                 self._show(BrokerAlive, before.ignored(now))
             case NotAsked(why, until) if until is not None:
@@ -330,30 +304,50 @@ class BrokerActor(Actor):
             self._log.asked()
         if not isinstance(outcome, NotAsked) or outcome.locked_until is not None:
             # The same amounts once more are not urgent to store; after a kill the balance is a little older.
-            news = not (isinstance(found, Balance) and self._unchanged)
+            news = not (isinstance(found, Balance) and self._schedule.unchanged)
             self._context.journal.health(self._spec, self._epoch, self._health, now, news=news)
         self._log.folded(before, self._health, self._context.slot.reading)
 
     def _plan(self, now: Instant, *, since: Instant | None = None) -> None:
         """Schedule the next poll, in place of an earlier one. `since`: when the account was last asked."""
-        began = self._started if since is None else since
-        interval_s = self._eased_s(self._health)
-        wait_s = backoff.wait_s(self._health, interval_s, now, self._context.uniform)
+        wait_s = self._schedule.wait_s(self._health, now)
         self._watch.planned(wait_s)
-        if wait_s == interval_s:
-            # The usual poll keeps its interval, however long the fetch took.
-            wait_s -= now.up_s - began.up_s
-            if not self._schedule and SPREAD_FROM_S < wait_s < float("inf"):
-                # A thousand accounts that start together must not be polled together for ever.
-                wait_s = self._context.uniform(wait_s / 10, wait_s)
-        self._schedule += 1
-        self._later(wait_s, Poll(self._schedule))
+        wait_s = self._schedule.plan(wait_s, self._health, now, self._started if since is None else since)
+        self._later(wait_s, Poll(self._schedule.number))
 
-    def _eased_s(self, health: Health) -> float:
-        """Seconds between two polls of an account that is healthy."""
-        spec = self._spec
-        eased_s = backoff.eased_s(spec.poll_interval_s, spec.quiet_poll_interval_s, self._unchanged)
-        return backoff.confirming_s(eased_s, health)
+    def _reconfigure(self, spec: BrokerSpec) -> None:
+        """Go on by another configuration. It makes no account available, and puts no poll off."""
+        now = self._now()
+        asks = self._watch.reconfigured(spec, now)
+        self._spec = self._schedule.spec = spec
+        self._keep(ruled(self._health, spec, now))
+        if asks:
+            self._fetch()
+        elif self._fetching is None and self._schedule.is_sooner(self._health, now, self._started):
+            self._plan(now)
+
+    def _take_another_key(self, rekeyed: Rekeyed) -> None:
+        """Go on with another API key. What was asked with the old one counts no more."""
+        now, spec, same = self._now(), rekeyed.spec, rekeyed.same_account
+        self._drop_the_fetch()
+        self._watch.reconfigured(spec, now)
+        self._spec = self._schedule.spec = spec
+        if not same:
+            self._watch.forget()
+            self._learn(Capabilities.begin(now))
+            self._ordered_s = float("-inf")
+        self._keep(with_another_key(self._health, now, same_account=same))
+        if rekeyed.found is None:
+            self._fetch()
+        else:
+            self._started = rekeyed.found.as_of
+            self._fold(rekeyed.found)
+
+    def _drop_the_fetch(self) -> None:
+        """Give up the fetch under way. Its callers get the outcome of the next one."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            self._fetching = None
 
     def _show(self, kind: Callable[[Reading], BrokerEvent], health: Health) -> None:
         """Take this health: first on the board, then on the bus."""
@@ -384,8 +378,13 @@ class BrokerActor(Actor):
                 self._context.journal.moved(before, reading, board, now)
         else:
             # A newer incarnation has the slot. This actor hung, was replaced, and woke up.
-            self._log.replaced()
+            self._log.replaced(left=self._context.slot.closed)
             self.stop()
+
+    def _keep(self, health: Health) -> None:
+        """Take this health, which no outcome made, and store it."""
+        self._show(BrokerAlive, health)
+        self._context.journal.health(self._spec, self._epoch, self._health, self._now())
 
     def _answer(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -399,7 +398,3 @@ class BrokerActor(Actor):
 
     def _now(self) -> Instant:
         return self._context.clock.now()
-
-
-def _states(capabilities: Mapping[str, Capability]) -> list[tuple[str, str, str]]:
-    return [(name, can.state, can.reason) for name, can in capabilities.items()]

@@ -89,9 +89,10 @@ class BrokerLog:
             _log.warning("%s: %s", self._name, why, extra=about(self._name, detail=why))
         self._not_asked = why
 
-    def replaced(self) -> None:
-        """A newer incarnation has the place on the board."""
-        _log.warning("%s: a replaced actor woke up and ends", self._name, extra=about(self._name))
+    def replaced(self, *, left: bool) -> None:
+        """A newer incarnation has the place on the board, or none has: the broker `left` the cluster."""
+        if not left:
+            _log.warning("%s: a replaced actor woke up and ends", self._name, extra=about(self._name))
 
     def _about(self, board: Reading, **more: object) -> dict[str, object]:
         """What a line says about the account by the names of the wire; `more` is newer than the board."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,15 +40,31 @@ class LoopWatch:
     """
 
     def __init__(
-        self, loops: Sequence[AccountLoop], heartbeat_s: float, now: Instant, hanging: Collection[str]
+        self,
+        loops: Callable[[], Sequence[AccountLoop]],
+        heartbeat_s: float,
+        now: Instant,
+        hanging: Collection[str],
     ) -> None:
-        self._loops = loops
+        """`loops` gives them, and another sequence when which they are has changed, or whose."""
+        self._given = loops
+        self._loops: Sequence[AccountLoop] = []
         self._heartbeat_s = heartbeat_s
-        self._views = [LoopView.begin(now, heartbeat_s) for _ in loops]
-        for number, loop in enumerate(loops):
+        self._views: dict[AccountLoop, LoopView] = {}
+        self._of: dict[str, AccountLoop] = {}
+        self._learn(now)
+        for loop in self._loops:
             if set(loop.brokers) & set(hanging):
-                self._views[number] = self._views[number].revived(now, heartbeat_s)
-        self._of = {name: number for number, loop in enumerate(loops) for name in loop.brokers}
+                self._views[loop] = self._views[loop].revived(now, heartbeat_s)
+
+    def _learn(self, now: Instant) -> None:
+        """Learn which loops there are. What is known of one that stays is kept."""
+        loops = self._given()
+        if loops is not self._loops:
+            self._loops = loops
+            begun = LoopView.begin(now, self._heartbeat_s)
+            self._views = {loop: self._views.get(loop, begun) for loop in loops}
+            self._of = {name: loop for loop in loops for name in loop.brokers}
 
     def turns(self, broker: str) -> bool:
         """Whether the loop of this broker is not known to hang."""
@@ -56,15 +72,16 @@ class LoopWatch:
 
     def look(self, now: Instant) -> Iterator[LoopNews]:
         """Look at each loop, replace the ones that are to be replaced, and give what is new."""
-        for number, loop in enumerate(self._loops):
-            before = self._views[number]
+        self._learn(now)
+        for loop in self._loops:
+            before = self._views[loop]
             after, finding = before.looked(
                 now,
                 turned=loop.turned(),
                 heartbeat_s=self._heartbeat_s,
                 replaced_after_s=loop.replaced_after_s,
             )
-            self._views[number] = after
+            self._views[loop] = after
             hung_s = now.up_s - before.asked_s
             match finding:
                 case Finding.HANGS if not before.hangs:
@@ -74,7 +91,7 @@ class LoopWatch:
                     _log.error("%s: %s", _named(loop.brokers), words)
                 case Finding.REPLACE:
                     if not self._replace(loop, hung_s):
-                        self._views[number] = after.not_replaced(before)
+                        self._views[loop] = after.not_replaced(before)
                 case Finding.GIVE_UP:
                     limit = after.replacements
                     words = (
@@ -95,13 +112,13 @@ class LoopWatch:
 
         Returns its brokers; none where it was not given up, or cannot be replaced now either.
         """
-        number = self._of.get(broker)
-        if number is None or not self._views[number].given_up:
+        self._learn(now)
+        loop = self._of.get(broker)
+        if loop is None or not self._views[loop].given_up:
             return ()
-        loop = self._loops[number]
         if not self._replace(loop, 0.0):
             return ()
-        self._views[number] = self._views[number].revived(now, self._heartbeat_s)
+        self._views[loop] = self._views[loop].revived(now, self._heartbeat_s)
         return loop.brokers
 
     def _replace(self, loop: AccountLoop, hung_s: float) -> bool:

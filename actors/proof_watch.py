@@ -55,6 +55,24 @@ class ProofWatch:
         """An answer came that is neither success nor error: the doubt about a new account needs its time."""
         self._confirming = True
 
+    def reconfigured(self, spec: BrokerSpec, now: Instant) -> bool:
+        """Go on by another configuration. Whether the account has to be asked for it now.
+
+        An account that is unproven stays so until its next success, although another bound may allow more.
+        """
+        lasts = now.up_s < self.proof.until_s(self.longest_age_s())
+        self._spec = spec
+        # Until the next success it is proven for as long as the longest wait of both.
+        self._interval_s = max(self._interval_s, spec.poll_interval_s)
+        if lasts or now.up_s >= self.proof.until_s(self.longest_age_s()):
+            return False
+        self.proof = self.proof.doubt("it was unproven before the configuration changed", now)
+        return True
+
+    def forget(self) -> None:
+        """It is another account: no success of before is one of it."""
+        self.proof, self._interval_s, self._confirming = Proof(), self._spec.poll_interval_s, False
+
     def longest_age_s(self) -> float:
         """For how many seconds a success proves the account now."""
         if self._spec.max_proof_age_s is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -10,9 +10,11 @@ from typing import Any, Final, Protocol
 import pykka
 
 from brokerwatch.clock import Instant
+from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.outcome import FetchOutcome
 from brokerwatch.health.state_machine import utc_time
 from brokerwatch.health.stated import NO_DOUBTS, Doubts, Fill
+from brokerwatch.health.supervision import View
 from brokerwatch.messages import Balance, Fault, Reading, Roster
 from brokerwatch.messages.trading import Status
 from brokerwatch.storage.records import Hold
@@ -146,6 +148,30 @@ class AskAnew:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """The configuration of the account is another one from now on; its API key is the same.
+
+    `taken` is resolved once the reading is made by it.
+    """
+
+    spec: BrokerSpec
+    taken: Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rekeyed:
+    """The account is asked with another API key from now on.
+
+    `found`: what it answered to that key, which is evidence like any other; None: it was not asked yet.
+    `same_account`: whether the key is known to be of the same account.
+    """
+
+    spec: BrokerSpec
+    found: Balance | None
+    same_account: bool
+
+
 BrokerMessage = (
     Poll
     | FetchNow
@@ -160,6 +186,8 @@ BrokerMessage = (
     | Observed
     | Unanswered
     | AskAnew
+    | Reconfigured
+    | Rekeyed
 )
 
 
@@ -176,6 +204,22 @@ class LookRound:
 @dataclass(frozen=True, slots=True)
 class LookAtLoops:
     """A look at the event loops is due: which of them hang?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Regroup:
+    """Other brokers belong to the cluster from now on.
+
+    `done` is resolved once the last word of the brokers that left was published.
+    """
+
+    names: tuple[str, ...]
+    """All of them, in the order of the configuration."""
+    joined: Mapping[str, tuple[View, Life | None]]
+    """What is known of each new one, and its actor; None: it has none, because of its configuration."""
+    left: tuple[Reading, ...]
+    """The last readings of those that belong to it no more."""
+    done: Future[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +304,10 @@ class HealthTopic(Protocol):
 
     def publish(self, reading: Reading) -> None:
         """One broker's reading."""
+        ...
+
+    def farewell(self, reading: Reading) -> None:
+        """The last word about a broker, which belongs to the cluster no more."""
         ...
 
     def publish_part(self, part: int, roster: Callable[[], Roster]) -> None:

@@ -8,43 +8,39 @@ an actor may be restarted. This is the driver of the three.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, assert_never
 
 from brokerwatch.actors.base import Actor, stop_soon, tell
-from brokerwatch.actors.board import Board
 from brokerwatch.actors.loop_watch import LoopWatch
 from brokerwatch.actors.protocol import (
     ITS_END,
-    AccountLoop,
-    Alarms,
     AskAnew,
     Died,
     Drain,
     GiveWay,
-    HealthTopic,
     Life,
     LookAtLoops,
     LookRound,
     OperatorCommand,
+    Regroup,
     ReportNow,
     Reset,
     RestartDue,
     held_words,
 )
-from brokerwatch.clock import Clock, Instant
+from brokerwatch.actors.roster_parts import RosterParts
+from brokerwatch.actors.supervisor_context import SupervisorContext
+from brokerwatch.clock import Instant
 from brokerwatch.errors import ControlError
 from brokerwatch.health.loops import Finding, is_settled, look_interval_s
 from brokerwatch.health.reading import comparison_key, ttl_s
 from brokerwatch.health.restarts import Restarts
 from brokerwatch.health.supervision import View, cut_off, look_round
 from brokerwatch.log import about, logger
-from brokerwatch.messages import Reading, Reason, Roster
-from brokerwatch.messages.reading import ROSTER_PART
-from brokerwatch.storage.journal import Journal
+from brokerwatch.messages import Reason
 from brokerwatch.storage.records import Hold
 
 _log: Final = logger(__name__)
@@ -53,28 +49,7 @@ GIVEN_UP: Final = frozenset({Reason.CONFIG, Reason.FAILED})
 """Under these vetoes there is no running actor and none to restart."""
 NOT_STORED: Final = "it could not be stored yet: until it is, a restart would not know of it"
 
-SupervisorMessage = Drain | LookRound | LookAtLoops | Died | RestartDue | OperatorCommand | GiveWay
-
-
-@dataclass(frozen=True, slots=True)
-class SupervisorContext:
-    """What the supervisor needs from outside; the same for each of its lives.
-
-    `start_broker` starts the next life of a broker, with the health that the previous life had, and does not
-    wait. `take_newest` gives the newest evidence of each broker that arrived since the last call.
-    """
-
-    start_broker: Callable[[str], Life]
-    take_newest: Callable[[], Mapping[str, Reading]]
-    topic: HealthTopic
-    journal: Journal
-    board: Board
-    alarms: Alarms
-    clock: Clock
-    heartbeat_s: float
-    uniform: Callable[[float, float], float] = random.uniform
-    loops: Sequence[AccountLoop] = ()
-    """The event loops on which the accounts are asked."""
+SupervisorMessage = Drain | LookRound | LookAtLoops | Died | RestartDue | OperatorCommand | GiveWay | Regroup
 
 
 class HealthSupervisor(Actor):
@@ -105,12 +80,12 @@ class HealthSupervisor(Actor):
         """Why no exchange is asked any more, for good."""
         self._cut_off = False
         self._blind = False
+        self._looks = False
+        """Whether a look at the event loops is due."""
         hanging = {name for name, view in views.items() if Reason.LOOP in view.vetoes.laid}
         self._loops = LoopWatch(context.loops, context.heartbeat_s, context.clock.now(), hanging)
-        names = tuple(views)
-        self._parts = tuple(names[at : at + ROSTER_PART] for at in range(0, len(names), ROSTER_PART)) or ((),)
-        """The names in each part of the roster."""
-        self._part = {name: number for number, part in enumerate(self._parts, start=1) for name in part}
+        self._roster = RosterParts(context.topic, lambda: self._views)
+        self._roster.arrange(views)
 
     def begin(self) -> None:
         for name, view in self._views.items():
@@ -144,19 +119,55 @@ class HealthSupervisor(Actor):
                 self._look_at_loops(now)
                 self._arm_loops()
             case Died(broker, epoch, why):
-                if self._lives[broker].epoch == epoch and broker not in self._exempt:
+                life = self._lives.get(broker)
+                if life is not None and life.epoch == epoch and broker not in self._exempt:
                     self._replace(broker, f"its actor died: {why}", now)
             case RestartDue(broker):
                 if broker in self._exempt:  # an operator may have been quicker
                     self._start(broker, now)
             case OperatorCommand():
                 self._obey(known, now)
+            case Regroup():
+                self._regroup(known, now)
             case GiveWay(why):
                 self._gave_way = why
                 for name, view in self._views.items():
                     self._change(name, view.vetoed(Reason.FAILED, why, now))
             case _:
                 assert_never(known)
+
+    def _regroup(self, regroup: Regroup, now: Instant) -> None:
+        """Have other brokers from now on. Those that stay are not touched."""
+        before, joined = self._views, regroup.joined
+        for name in before:
+            if name in joined or name not in regroup.names:
+                self._lives.pop(name, None)
+                self._exempt.discard(name)
+        for name, (_, life) in joined.items():
+            self._restarts[name] = Restarts()
+            if life is None:
+                self._exempt.add(name)
+            else:
+                self._lives[name] = life
+        joining = {name: view for name, (view, _) in joined.items()}
+        if self._gave_way:
+            joining = {
+                name: view.vetoed(Reason.FAILED, self._gave_way, now) for name, view in joining.items()
+            }
+        # Another table in place of the old one, which the publisher's thread may be reading.
+        self._views = {name: joining.get(name) or before[name] for name in regroup.names}
+        for name, view in joining.items():
+            self._board.slot(name).write_vetoes(view.vetoes)
+        self._roster.arrange(self._views)
+        for reading in regroup.left:
+            self._context.topic.farewell(reading)
+        self._publish_all()
+        for _, life in joined.values():
+            if life is not None:
+                tell(life.ref, ReportNow())
+        if not self._looks:
+            self._arm_loops()  # the first account that has one may have come just now
+        regroup.done.set_result(None)
 
     def close(self) -> None:
         """Nothing to close: sockets and timers have other owners."""
@@ -188,13 +199,14 @@ class HealthSupervisor(Actor):
 
     def _arm_loops(self) -> None:
         me = self.actor_ref
-        if self._context.loops:
+        self._looks = bool(self._context.loops())
+        if self._looks:
             interval_s = look_interval_s(self._context.heartbeat_s)
             self._context.alarms.after(interval_s, lambda: tell(me, LookAtLoops()))
 
     def _look_at_loops(self, now: Instant) -> None:
         for news in self._loops.look(now):
-            for name in news.brokers:
+            for name in filter(self._views.__contains__, news.brokers):
                 match news.finding:
                     case Finding.HANGS:
                         self._change(name, self._views[name].vetoed(Reason.LOOP, news.detail, now))
@@ -286,7 +298,7 @@ class HealthSupervisor(Actor):
         if Reason.CONFIG in view.vetoes.laid:
             raise ControlError(f"{name} is configured wrongly: {view.vetoes.laid[Reason.CONFIG].detail}")
         revived = self._loops.revive(name, now)
-        for each in revived:
+        for each in filter(self._views.__contains__, revived):
             # The veto of the loop stays until the account has answered.
             looped = self._views[each].released(now, Reason.FAILED).vetoed(Reason.LOOP, "reset", now)
             self._change(each, looped)
@@ -339,11 +351,14 @@ class HealthSupervisor(Actor):
 
     def _start(self, name: str, now: Instant) -> None:
         try:
-            self._lives[name] = self._context.start_broker(name)
+            life = self._context.start_broker(name)
         except RuntimeError as error:  # the system gives no thread just now
             self._exempt.discard(name)
             self._replace(name, f"could not be started: {error}", now)
             return
+        if life is None:
+            return  # it stays exempt until `Regroup` says so
+        self._lives[name] = life
         self._exempt.discard(name)
         self._views[name] = replace(self._views[name], heard_s=now.up_s)
 
@@ -366,7 +381,7 @@ class HealthSupervisor(Actor):
         if comparison_key(before) != comparison_key(after):
             self._context.topic.publish(after)
             if (before.state, before.verdict) != (after.state, after.verdict):
-                self._publish_part(self._part[name])
+                self._roster.publish_of(name)
 
     def _log_blindness(self) -> None:
         """Write once that no broker is heard, and once that they are again: there may be thousands."""
@@ -382,13 +397,4 @@ class HealthSupervisor(Actor):
     def _publish_all(self) -> None:
         for view in self._views.values():
             self._context.topic.publish(view.reading)
-        for number in range(1, len(self._parts) + 1):
-            self._publish_part(number)
-
-    def _publish_part(self, number: int) -> None:
-        self._context.topic.publish_part(number, lambda: self._roster(number))
-
-    def _roster(self, number: int) -> Roster:
-        """One part of the roster. Runs on the publisher's thread: names are fixed, and views immutable."""
-        names = self._parts[number - 1]
-        return Roster(tuple(self._views[name].reading for name in names), number, len(self._parts))
+        self._roster.publish_all()

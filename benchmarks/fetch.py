@@ -28,7 +28,8 @@ from benchmarks.elsewhere import Elsewhere
 from benchmarks.exchanges import spec
 from benchmarks.measure import Numbers, Row, run
 from brokerwatch.actors.board import Slot
-from brokerwatch.actors.broker import BrokerActor, BrokerContext
+from brokerwatch.actors.broker import BrokerActor
+from brokerwatch.actors.broker_context import BrokerContext
 from brokerwatch.actors.protocol import FetchNow
 from brokerwatch.clock import SystemClock
 from brokerwatch.cluster.cluster import Cluster

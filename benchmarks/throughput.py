@@ -23,7 +23,8 @@ from benchmarks.elsewhere import Elsewhere, answer, heard
 from benchmarks.measure import Numbers, Row, run
 from brokerwatch.actors.board import Board, Slot
 from brokerwatch.actors.protocol import Drain, Life
-from brokerwatch.actors.supervisor import HealthSupervisor, SupervisorContext
+from brokerwatch.actors.supervisor import HealthSupervisor
+from brokerwatch.actors.supervisor_context import SupervisorContext
 from brokerwatch.bus.inbox import Inbox
 from brokerwatch.bus.publisher import Publisher
 from brokerwatch.bus.publishing import HealthPublishing, Publishing
@@ -152,6 +153,9 @@ class Counted:
             if not self._open and not self.ended_ns:
                 self.ended_ns = time.monotonic_ns()
                 self.ended.set()
+
+    def farewell(self, reading: Reading) -> None:
+        """No broker leaves."""
 
     def publish_part(self, part: int, roster: Callable[[], Roster]) -> None:
         """Publish it."""

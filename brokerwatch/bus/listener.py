@@ -86,6 +86,7 @@ class Listener:
                 self._clock,
                 on_reading=self._receive,
                 on_complete=self._note_completeness,
+                on_gone=self._drop,
             )
             for endpoint in chosen
         ]
@@ -276,6 +277,20 @@ class Listener:
             self._newest[key] = received
             for reader in self._readers:
                 reader.put(key, previous, received, changed=changed)
+
+    def _drop(self, endpoint: str, source: str, broker: str) -> None:
+        """A broker has left its cluster; its last reading said so. On the station's thread."""
+        with self._lock:
+            self._newest.pop((endpoint, source, broker), None)
+            known = self._known.get(broker, {})
+            known.pop((endpoint, source), None)
+            if not known:
+                self._known.pop(broker, None)
+                self._readings = {name: one for name, one in self._readings.items() if name != broker}
+                return
+            before, after = self._readings[broker], self._merged(known)
+            self._readings[broker] = after
+            self._dispatcher.put(before, after)
 
 
 class _Reader(Iterator["Change | None"]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from brokerwatch.bus.publisher import Publisher
 from brokerwatch.clock import Clock
 from brokerwatch.messages import (
@@ -13,6 +15,7 @@ from brokerwatch.messages import (
     BrokerEvent,
     Envelope,
     FetchFailed,
+    HealthState,
     MessageType,
     Reading,
     ReadingData,
@@ -97,23 +100,28 @@ class HealthPublishing:
 
     def __init__(self, publishing: Publishing, *, publish_balances: bool) -> None:
         self._publishing = publishing
-        self._publish_balances = publish_balances
+        self.publish_balances = publish_balances
+        """Whether amounts are published. Any thread may change it."""
 
     def publish(self, reading: Reading, *, ttl_ms: int | None = None) -> None:
         """One broker's reading, whole."""
         self._publishing.send(
             topics.state(reading.exchange, reading.broker),
             MessageType.READING,
-            lambda: reading.data(with_cash=self._publish_balances),
+            lambda: reading.data(with_cash=self.publish_balances),
             ttl_ms=ttl_ms,
         )
+
+    def farewell(self, reading: Reading) -> None:
+        """The last word about a broker, which is not that of its cluster: others go on."""
+        self.publish(msgspec.structs.replace(reading, state=HealthState.UNKNOWN))
 
     def publish_part(self, part: int, roster: Callable[[], Roster], *, ttl_ms: int | None = None) -> None:
         """One part of the roster. `roster` is called when it is sent, on the publisher's thread."""
         self._publishing.send(
             _roster_topic(part),
             MessageType.ROSTER,
-            lambda: roster().data(with_cash=self._publish_balances),
+            lambda: roster().data(with_cash=self.publish_balances),
             gap_s=ROSTER_GAP_S,
             ttl_ms=ttl_ms,
         )

@@ -9,6 +9,8 @@ A message may be lost, late or doubled, and its publisher may have been replaced
 * Every field has a bound, so that no message makes a later one unbelievable for longer than the longest time
   to live: the time to live itself, the epoch against the receiver's own wall clock, and how many senders and
   brokers are remembered. A number that is too high is believed only while its message is valid.
+* A broker that its sender's whole roster does not name any more, and that was said to be gone or was heard of
+  no more, has left the cluster and is dropped.
 * A message is as fresh as it was when it was sent. ZeroMQ keeps the oldest messages when its queue is full,
   so a receiver that stalled reads old messages first. The time that they waited shortens their validity.
 
@@ -25,7 +27,16 @@ import msgspec
 from brokerwatch.clock import Clock
 from brokerwatch.config.cluster_settings import HEARTBEAT_RANGE_S
 from brokerwatch.health.reading import ttl_s
-from brokerwatch.messages import Envelope, HealthState, Reading, ReadingData, Reason, Stamp, Verdict
+from brokerwatch.messages import (
+    Envelope,
+    HealthState,
+    Reading,
+    ReadingData,
+    Reason,
+    RosterData,
+    Stamp,
+    Verdict,
+)
 
 LONGEST_TTL_MS: Final = round(ttl_s(HEARTBEAT_RANGE_S[1]) * 1_000)
 """What the longest heartbeat announces. A message that claims to be valid for longer is valid for so long."""
@@ -35,6 +46,8 @@ may be wrong by hours, and by a year where a battery is empty. What an epoch can
 live."""
 TRIFLE_S: Final = 0.001
 """Two messages that were sent within this time count as sent at once."""
+_LAST_WORDS: Final = frozenset({Reason.SHUTDOWN, Reason.NOTHING_HEARD})
+"""After these nothing is expected any more, unless the broker or its cluster starts again."""
 MOST_SENDERS: Final = 1_000
 MOST_BROKERS: Final = 100_000
 """So many senders, and brokers of all senders, are remembered; what is beyond them is dropped."""
@@ -110,6 +123,9 @@ class Receiver:
         self._clock = clock
         self._senders: dict[str, Sender] = {}
         self._newest: dict[tuple[str, str], ReceivedReading] = {}
+        self._rosters: dict[str, dict[int, frozenset[str]]] = {}
+        """By the sender, the brokers that each part of its roster names."""
+        self._gone: list[tuple[str, str]] = []
         self._soonest_s = float("inf")
         """No reading expires before this monotonic second. It may be too early, and is never too late."""
         self.lost = 0
@@ -137,6 +153,8 @@ class Receiver:
             return None
         self.lost += accepted.lost
         self.healed += accepted.lost
+        if isinstance(envelope.data, RosterData):
+            self._learn(stamp.src, envelope.data)
         if not isinstance(envelope.data, ReadingData):
             return None
         reading = Reading.received(
@@ -146,6 +164,28 @@ class Receiver:
         self._newest[stamp.src, reading.broker] = received
         self._soonest_s = min(self._soonest_s, reading.valid_until_s)
         return received
+
+    def _learn(self, src: str, roster: RosterData) -> None:
+        """Drop the brokers that a sender names no more, and of which it has said its last word.
+
+        One that it goes on to report is kept: a roster may be older than the newest reading.
+        """
+        parts = dict(self._rosters.get(src, {}))
+        parts[roster.part] = frozenset(reading.broker for reading in roster.readings)
+        parts = {number: names for number, names in parts.items() if number <= roster.parts}
+        self._rosters[src] = parts
+        if len(parts) < roster.parts:
+            return
+        named = frozenset[str]().union(*parts.values())
+        for key, received in tuple(self._newest.items()):
+            if key[0] == src and key[1] not in named and received.reading.verdict.reason in _LAST_WORDS:
+                del self._newest[key]
+                self._gone.append(key)
+
+    def take_gone(self) -> list[tuple[str, str]]:
+        """(src, broker) of the brokers that were dropped since the last call: they left their cluster."""
+        gone, self._gone = self._gone, []
+        return gone
 
     def _has_room(self, envelope: Envelope) -> bool:
         """Whether its broker is known, or may be remembered."""
@@ -161,7 +201,7 @@ class Receiver:
             return turned  # this runs after each message, and there may be thousands of brokers
         for key, received in self._newest.items():
             reading = received.reading
-            if reading.expired and reading.verdict.reason not in (Reason.NOTHING_HEARD, Reason.SHUTDOWN):
+            if reading.expired and reading.verdict.reason not in _LAST_WORDS:
                 unknown = msgspec.structs.replace(
                     reading,
                     state=HealthState.UNKNOWN,
@@ -175,7 +215,7 @@ class Receiver:
             (
                 received.reading.valid_until_s
                 for received in self._newest.values()
-                if received.reading.verdict.reason not in (Reason.NOTHING_HEARD, Reason.SHUTDOWN)
+                if received.reading.verdict.reason not in _LAST_WORDS
             ),
             default=float("inf"),
         )

@@ -37,7 +37,8 @@ class Station:
     """One endpoint of a listener: its socket, its thread, and the readings that arrived there.
 
     `start` and `stop` are for the thread that owns the listener. `readings` may be called from any thread.
-    `on_reading` and `on_complete` are called on the station's own thread.
+    `on_reading`, `on_complete` and `on_gone`, for a broker that left its cluster, are called on the station's
+    own thread.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Station:
         *,
         on_reading: OnReading,
         on_complete: Callable[[], object],
+        on_gone: Callable[[str, str, str], object] = lambda _endpoint, _source, _broker: None,
     ) -> None:
         self._endpoint = endpoint
         self._bus = bus
         self._clock = clock
         self._on_reading = on_reading
         self._on_complete = on_complete
+        self._on_gone = on_gone
         self._waker: Waker | None = None  # it holds two descriptors, so it is made when it is needed
         self._stopping = threading.Event()
         self._ready = threading.Event()
@@ -147,6 +150,8 @@ class Station:
         received = self.receiver.take(topic, envelope)
         if isinstance(envelope.data, RosterData) and not self.complete:
             self._learn_names(envelope.data)
+        for source, broker in self.receiver.take_gone():
+            self._on_gone(self._endpoint, source, broker)
         if received is not None:
             changed = before is None or comparison_key(before.reading) != comparison_key(received.reading)
             self._on_reading(self._endpoint, received, changed=changed)

@@ -16,7 +16,7 @@ import click
 from brokerwatch.cli import exits
 from brokerwatch.cli.doctor import doctor
 from brokerwatch.cli.notify import notify, silence
-from brokerwatch.cli.operate import history, hold, release, reset
+from brokerwatch.cli.operate import history, hold, release, reload, reset
 from brokerwatch.cli.serve import serve
 from brokerwatch.cli.simulate import simulate
 from brokerwatch.cli.verify import verify, verify_kraken
@@ -32,7 +32,7 @@ def app() -> None:
 
 for _command in (
     *(run, listen, top, status, serve, init),
-    *(history, hold, release, reset),
+    *(history, hold, release, reset, reload),
     *(notify, silence),
     *(simulate, verify, doctor),
 ):

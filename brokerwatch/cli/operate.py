@@ -1,4 +1,4 @@
-"""The commands of an operator: `history`, `hold`, `release`, `reset`.
+"""The commands of an operator: `history`, `hold`, `release`, `reset`, `reload`.
 
 Each command imports what it needs by itself, so that `--help` stays quick.
 """
@@ -16,6 +16,7 @@ import click
 
 from brokerwatch.cli import exits
 from brokerwatch.clock import local_text
+from brokerwatch.errors import ConfigError
 
 if TYPE_CHECKING:
     from brokerwatch.config.cluster_settings import ClusterSettings
@@ -133,6 +134,40 @@ def reset(*, broker: str, config: Path | None, cluster: str | None, state: Path 
     exchange goes on until its end.
     """
     _command(_meant(config, cluster, state), "reset", broker)
+
+
+@click.command()
+@_which_cluster
+def reload(*, config: Path | None, cluster: str | None, state: Path | None) -> None:
+    """Have the cluster read its configuration again.
+
+    All of it takes effect, or with a mistake nothing: every mistake is named, and so is each key that needs a
+    restart (status 2). Accounts that have not changed are not touched. An account that is new, or was not
+    available, is available after its next success.
+    """
+    try:
+        settings = _meant(config, cluster, state)
+    except ConfigError as error:
+        # It does not say which cluster is meant, so that one cannot tell the mistakes.
+        exits.fail(f"nothing was changed:\n{_every_mistake(config, error)}")
+    _command(settings, "reload", "")
+
+
+def _every_mistake(config: Path | None, error: ConfigError) -> ConfigError:
+    """Every mistake in the configuration, where it names the mistakes of [cluster] alone.
+
+    But for credentials in the environment: this process need not have those of the cluster.
+    """
+    from brokerwatch.cli.config_lookup import config_path
+    from brokerwatch.config.loader import examine
+    from brokerwatch.gateway.catalogue import Catalogue
+
+    try:
+        found = examine(config_path(config), Catalogue())
+    except ConfigError:
+        return error
+    own = [mistake for _, mistakes in found.broken.values() for mistake in mistakes]
+    return ConfigError((*found.problems, *(one for one in own if not one.key.endswith("_env"))))
 
 
 def _command(

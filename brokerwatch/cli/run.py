@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections import deque
@@ -21,14 +22,24 @@ from brokerwatch.cli.demo import simulated_settings
 from brokerwatch.cli.log_output import LogChoice, logging_to
 from brokerwatch.cli.screen import Screen
 from brokerwatch.cli.service import ServiceManager
-from brokerwatch.cli.signals import Stop, stop_signals
+from brokerwatch.cli.signals import Stop, on_hangup, stop_signals
 from brokerwatch.clock import SystemClock
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.cluster.outlets import watcher_fault
 from brokerwatch.config.cluster_settings import Settings
 from brokerwatch.config.loader import load
-from brokerwatch.errors import BalanceUnknown, ConfigError, EndpointUnavailable, Problem, StateFolderTaken
+from brokerwatch.errors import (
+    BalanceUnknown,
+    ConfigError,
+    ControlError,
+    EndpointUnavailable,
+    Problem,
+    StateFolderTaken,
+)
 from brokerwatch.health.reading import ttl_s
+from brokerwatch.log import logger
+
+_log: Final = logger(__name__)
 
 ASK_AGAIN_S: Final = 0.1
 MOST_NAMED: Final = 5
@@ -75,7 +86,11 @@ def run(
             settings, begin = stack.enter_context(simulated_settings(tell))
         else:
             settings = _load(config_path(config), keep_going=keep_going)
-        cluster = stack.enter_context(_started(settings, beside_others=demo))
+        running: list[Cluster] = []
+        stack.enter_context(on_hangup(lambda: _reload(running, stopped, demo=demo)))
+        path = None if demo else config_path(config)
+        cluster = stack.enter_context(_started(settings, path, beside_others=demo))
+        running.append(cluster)
         listener = stack.enter_context(cluster.listener())
         if duration_s is not None:
             # A thread of its own, so that the time ends however quiet the brokers are.
@@ -110,9 +125,9 @@ def run(
 
 
 @contextmanager
-def _started(settings: Settings, *, beside_others: bool) -> Generator[Cluster]:
+def _started(settings: Settings, path: Path | None, *, beside_others: bool) -> Generator[Cluster]:
     """The running cluster. A demo makes do when another one has the usual port or the state folder."""
-    cluster = Cluster.from_settings(settings)
+    cluster = Cluster.from_settings(settings, path)
     try:
         cluster.start()
     except (EndpointUnavailable, StateFolderTaken):
@@ -125,6 +140,18 @@ def _started(settings: Settings, *, beside_others: bool) -> Generator[Cluster]:
         yield cluster
     finally:
         cluster.stop()
+
+
+def _reload(running: list[Cluster], stopped: Stop, *, demo: bool) -> None:
+    """Carry out a SIGHUP: read the configuration again. What has changed, or is wrong, stands in the log."""
+    if demo:
+        _log.warning("SIGHUP: the demo reads no configuration, so there is none to read again")
+        return
+    while not running:  # it is still starting, and has read the file already
+        if stopped.wait(ASK_AGAIN_S):
+            return
+    with contextlib.suppress(ControlError):  # logged already
+        running[0].reload_for("SIGHUP")
 
 
 def _every_account_has_answered(cluster: Cluster, settings: Settings, stopped: Stop) -> bool:

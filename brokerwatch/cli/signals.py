@@ -12,15 +12,18 @@ import contextlib
 import os
 import select
 import signal
+import threading
 import time
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
 _LONGEST_S: Final = 3_600.0
 """The system takes no wait of a month; after an hour we look again."""
+HANGUP_ENDS_S: Final = 1.0
+"""How long the end of the program waits for a reload that is under way."""
 
 
 class Stop:
@@ -73,6 +76,35 @@ def stop_signals() -> Generator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def on_hangup(function: Callable[[], object]) -> Generator[None]:
+    """Call `function` on a thread of its own for each SIGHUP; those that come during a call are one more."""
+    heard = Stop()
+    ended = False
+
+    def work() -> None:
+        nonlocal heard
+        while heard.wait() and not ended:
+            # First another one: a signal that comes during the call is for the next.
+            heard = Stop()
+            function()
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        heard.set()
+
+    before = signal.signal(signal.SIGHUP, hang_up)
+    thread = threading.Thread(target=work, name="brokerwatch-reload", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        ended = True
+        heard.set()
+        thread.join(HANGUP_ENDS_S)
 
 
 def _close(*descriptors: int) -> None:

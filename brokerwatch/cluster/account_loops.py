@@ -11,6 +11,7 @@ ever hangs, each reading expires by itself.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
@@ -22,6 +23,9 @@ from brokerwatch.health.reading import ttl_s
 from brokerwatch.log import logger
 
 _log: Final = logger(__name__)
+
+Move = Callable[[Loop, LoopThread], "LetGo | None"]
+"""Moves the accounts of a loop to another one; None: the cluster is being stopped, and they stay."""
 
 LetGo = Callable[[], Coroutine[Any, Any, None]]
 """Lets go of what belongs to a loop. It runs on that loop."""
@@ -45,8 +49,8 @@ class AccountLoop:
         self.loop: Loop = loop
         """The loop that it is now."""
         self.name: Final = name
-        self.brokers: Final = brokers
-        self.replaced_after_s: Final = replaced_after_s
+        self.brokers = brokers
+        self.replaced_after_s = replaced_after_s
         self.revoked = ""
         """Why nothing is sent from it any more, whichever loop it is; empty: it may."""
         self._take_over = take_over
@@ -74,13 +78,15 @@ class AccountLoop:
 class AccountLoops:
     """All event loops of ours in one cluster. Iterating gives those that run, and not the ones left behind.
 
-    `started`, `watch` and `ending` are for the thread that starts or stops the cluster. The supervisor's
-    thread replaces loops.
+    `started` and `ending` are for the thread that starts or stops the cluster. The supervisor's thread
+    replaces loops. Under `lock` it is decided which accounts are on which loop, by one thread at a time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lock: threading.RLock) -> None:
         self.watched: tuple[AccountLoop, ...] = ()
-        """The loops on which accounts are asked, a trader's own among them."""
+        """The loops on which accounts are asked, a trader's own among them. Another tuple when that changes,
+        or whose accounts they are."""
+        self._lock = lock
         self._running: list[LoopThread] = []
         self._left: list[LoopThread] = []
         """Those that hung and were replaced."""
@@ -99,23 +105,28 @@ class AccountLoops:
         self._running.append(loop)
         return loop
 
+    def named(self, name: str) -> LoopThread:
+        """The loop that runs on a thread of this name; started where none does. Raises as `started`."""
+        return next((loop for loop in self._running if loop.name == name), None) or self.started(name)
+
     def watch(
         self,
         loops: Mapping[str, Loop],
         specs: Mapping[str, BrokerSpec],
         heartbeat_s: float,
-        move: Callable[[tuple[str, ...], LoopThread], LetGo | None],
+        move: Move,
     ) -> None:
-        """Say which loop asks which accounts.
+        """Say which loop asks which accounts, from now on.
 
         Args:
             loops: The loop of each broker, by the broker's name.
             specs: The brokers, by their names.
             heartbeat_s: The heartbeat of the cluster.
-            move: Moves brokers to another loop, and gives what lets go of what they leave; None: the cluster
-                is being stopped, and they stay.
+            move: Moves the accounts of a loop to another one, and gives what lets go of what they leave.
         """
-        brokers: dict[Loop, list[str]] = {}
+        known = {place.loop: place for place in self.watched}
+        # One of ours that has no accounts now may have some again.
+        brokers: dict[Loop, list[str]] = {loop: [] for loop in known if isinstance(loop, LoopThread)}
         for broker, loop in loops.items():
             brokers.setdefault(loop, []).append(broker)
 
@@ -123,39 +134,39 @@ class AccountLoops:
             return self._replace(place, why, move)
 
         def watched(loop: Loop, names: list[str]) -> AccountLoop:
-            if not isinstance(loop, LoopThread):
-                return AccountLoop(loop, "your own", tuple(names), None, take_over)
+            ours = isinstance(loop, LoopThread)
             # What a callable of the trader's does within its deadline is not held against it.
             own_s = [specs[name].fetch_deadline_s + LATE_S for name in names if specs[name].fetch]
-            replaced_after_s = max([ttl_s(heartbeat_s), *own_s])
-            return AccountLoop(loop, loop.name, tuple(names), replaced_after_s, take_over)
+            replaced_after_s = max([ttl_s(heartbeat_s), *own_s]) if ours else None
+            place = known.get(loop)
+            if place is None:
+                name = loop.name if isinstance(loop, LoopThread) else "your own"
+                return AccountLoop(loop, name, tuple(names), replaced_after_s, take_over)
+            place.brokers, place.replaced_after_s = tuple(names), replaced_after_s
+            return place
 
         self.watched = tuple(watched(loop, names) for loop, names in brokers.items())
 
-    def _replace(
-        self,
-        place: AccountLoop,
-        why: str,
-        move: Callable[[tuple[str, ...], LoopThread], LetGo | None],
-    ) -> bool:
-        old = place.loop
-        if not isinstance(old, LoopThread):
-            return False
-        try:
-            new = _started(place.name)
-        except RuntimeError as error:
-            _log.error("no thread could be started: %s", error)
-            return False
-        # First, so that nothing goes out of both.
-        old.lease.revoked = why
-        new.lease.revoked = place.revoked
-        let_go = move(place.brokers, new)
-        if let_go is None:
-            new.stop(0.0)
-            return False
-        place.loop = new
-        self._running[self._running.index(old)] = new
-        self._left.append(old)
+    def _replace(self, place: AccountLoop, why: str, move: Move) -> bool:
+        with self._lock:
+            old = place.loop
+            if not isinstance(old, LoopThread):
+                return False
+            try:
+                new = _started(place.name)
+            except RuntimeError as error:
+                _log.error("no thread could be started: %s", error)
+                return False
+            # First, so that nothing goes out of both.
+            old.lease.revoked = why
+            new.lease.revoked = place.revoked
+            let_go = move(old, new)
+            if let_go is None:
+                new.stop(0.0)
+                return False
+            place.loop = new
+            self._running[self._running.index(old)] = new
+            self._left.append(old)
         # Last, because its callers may ask again at once.
         old.leave_behind(why, let_go)
         return True

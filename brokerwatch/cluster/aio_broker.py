@@ -110,7 +110,7 @@ class AioBroker:
         ordering = self._requests.placing(
             symbol, side, base_amount, quote_amount, client_order_id, validate_only=validate_only
         )
-        with ordering.reported(self._requests.spec.name):
+        with ordering.reported(self._requests.name):
             return await self._requests.answer(
                 "place_market_order", ordering.work, timeout_s, ordering.is_out
             )
@@ -129,7 +129,7 @@ class AioBroker:
         Args, Returns and Raises as for `Broker.close_position`.
         """
         ordering = self._requests.closing(symbol, base_amount, client_order_id, validate_only=validate_only)
-        with ordering.reported(self._requests.spec.name):
+        with ordering.reported(self._requests.name):
             return await self._requests.answer("close_position", ordering.work, timeout_s, ordering.is_out)
 
     async def find_order(

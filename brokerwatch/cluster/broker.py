@@ -46,12 +46,12 @@ class Broker(OrderHandle):
     @property
     def name(self) -> str:
         """The configured name."""
-        return self._requests.spec.name
+        return self._requests.name
 
     @property
     def exchange(self) -> str:
         """The ccxt id, or `custom`."""
-        return str(self._requests.spec.exchange)
+        return self._requests.exchange
 
     def is_available(self) -> bool:
         """Whether this account can be trusted right now. Never waits."""

@@ -26,8 +26,14 @@ SOCKET_NAME: Final = "control.sock"
 LONGEST_PATH: Final = 100
 """Bytes of a socket's path: the systems allow 104 to 108."""
 LONGEST_LINE: Final = 16_384
+LONGEST_ANSWER: Final = 65_536
+"""Bytes of the line that answers."""
 PATIENCE_S: Final = 5.0
 """What a command may take, on both sides."""
+RELOAD_PATIENCE_S: Final = 30.0
+"""The same for a reload, which asks exchanges whether they take the new API keys."""
+LONGEST_WORDS: Final = 10_000
+"""Characters of an answer; the rest is cut, and a line holds it."""
 STOP_S: Final = 0.2
 """What connections get to end when the socket is closed."""
 MAX_WHY: Final = 160
@@ -41,11 +47,17 @@ class Command:
     """What an operator wants."""
 
     verb: str
-    """`hold`, `release` or `reset`."""
+    """`hold`, `release`, `reset` or `reload`."""
     broker: str
+    """Empty for `reload`, which is for the whole cluster."""
     why: str = ""
     until_us: int | None = None
     """Wall clock, µs: when a hold ends; None: when it is released."""
+
+    @property
+    def patience_s(self) -> float:
+        """What it may take, on both sides."""
+        return RELOAD_PATIENCE_S if self.verb == "reload" else PATIENCE_S
 
 
 class ControlServer:
@@ -134,20 +146,25 @@ class ControlServer:
         if caller is None:
             return {"error": "this cluster belongs to another user"}
         try:
-            return {"said": await self._obeyed(_command(line), caller)}
+            return {"said": _cut(await self._obeyed(_command(line), caller))}
         except (ControlError, ValueError) as error:
-            return {"error": str(error)}
+            return {"error": _cut(str(error))}
 
     async def _obeyed(self, command: Command, caller: str) -> str:
         """What the cluster says to it. It is never cancelled: the supervisor may carry it out later."""
         reply = asyncio.ensure_future(self._obey(command, caller))
-        done, _ = await asyncio.wait({reply}, timeout=PATIENCE_S)
+        done, _ = await asyncio.wait({reply}, timeout=command.patience_s)
         if not done:
             reply.add_done_callback(lambda late: late.cancelled() or late.exception())
             raise ControlError(
-                f"no answer within {PATIENCE_S:g} s; it may still be carried out: see `brokerwatch history`"
+                f"no answer within {command.patience_s:g} s; it may still be carried out: see "
+                "`brokerwatch history`"
             )
         return reply.result()
+
+
+def _cut(words: str) -> str:
+    return words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]} …"
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
@@ -207,11 +224,11 @@ def ask(path: Path, command: Command) -> str:
     request = json.dumps(asdict(command)).encode() + b"\n"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(PATIENCE_S + 1.0)
+            connection.settimeout(command.patience_s + 1.0)
             connection.connect(os.fspath(path))
             connection.sendall(request)
             with connection.makefile("rb") as answer:
-                line = answer.readline(LONGEST_LINE)
+                line = answer.readline(LONGEST_ANSWER)
     except (FileNotFoundError, ConnectionRefusedError):
         raise ControlError(
             f"no cluster listens at {path}: start it with `brokerwatch run`, or name the one that you mean "

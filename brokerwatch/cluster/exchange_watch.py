@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from brokerwatch.actors.protocol import BrokerMessage, Stated
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.wiring import WiredAccount
 from brokerwatch.errors import CouldNotAsk
+from brokerwatch.gateway.loop import Loop
 from brokerwatch.log import logger
 from brokerwatch.messages.trading import Status
 
@@ -28,11 +30,22 @@ MARKETS_AGAIN_S: Final = 10.0
 """How long after an attempt to load markets that are not known yet the next one is made."""
 
 
+@dataclass(slots=True)
+class _Watched:
+    """One exchange that is asked how it is."""
+
+    loop: Loop
+    asking: Future[Any]
+    names: tuple[str, ...]
+    """The accounts that get its word."""
+    said: Status | None = None
+    """Its newest word."""
+
+
 class ExchangeWatch:
     """Asks each exchange once for all accounts there, as long as the cluster runs.
 
-    `start` and `stop` are for the thread that starts or stops the cluster, `go_on` for one thread beside it;
-    `want_markets` is for any thread.
+    `follow` and `stop` are for one thread at a time; `want_markets` is for any thread.
     """
 
     def __init__(self, clock: Clock, interval_s: float, send: Callable[[str, BrokerMessage], object]) -> None:
@@ -40,53 +53,79 @@ class ExchangeWatch:
         self._interval_s = interval_s
         self._send = send
         self._running = False
-        self._watches: list[Future[Any]] = []
+        self._watched: dict[Venue, _Watched] = {}
+        self._loading: list[Future[Any]] = []
         self._looked_up_s: dict[Venue, float] = {}
+        self._warned: set[str] = set()
 
-    def start(self, accounts: Mapping[str, WiredAccount]) -> None:
-        """Ask each exchange how it is, again and again, and for its markets where orders may go out."""
+    def follow(self, accounts: Mapping[str, WiredAccount], *, interval_s: float | None = None) -> None:
+        """Ask the exchanges of these accounts, and no others, how they are, again and again; and for their
+        markets where orders may go out.
+
+        An exchange that is asked already goes on being asked, by the same schedule. `interval_s`: another
+        interval than until now.
+        """
         self._running = True
-        self._begin(accounts)
-
-    def go_on(self, accounts: Mapping[str, WiredAccount]) -> None:
-        """The same for accounts that were moved to another event loop; the old one asks no more."""
-        if self._running:
-            self._watches = [watching for watching in self._watches if not watching.done()]
-            self._begin(accounts)
-
-    def _begin(self, accounts: Mapping[str, WiredAccount]) -> None:
+        if interval_s is not None and interval_s != self._interval_s:
+            self._interval_s = interval_s
+            self._end(tuple(self._watched))
         by_venue: dict[Venue, list[str]] = {}
         for name, account in accounts.items():
-            if account.trading:
+            if account.trading and name not in self._warned:
+                self._warned.add(name)
                 warn_of_shortcomings(name, account)
             by_venue.setdefault(account.access.venue, []).append(name)
+        self._warned &= accounts.keys()
+        self._end([venue for venue in self._watched if venue not in by_venue])
+        self._looked_up_s = {venue: at for venue, at in self._looked_up_s.items() if venue in by_venue}
         for venue, names in by_venue.items():
             first = accounts[names[0]]
             if self._interval_s < float("inf") and venue.says_its_status:
-                watching = watch(venue, self._interval_s, self._to_all(names), random.uniform)
-                self._watches.append(first.access.loop.submit(watching))
-            if any(accounts[name].trading for name in names):
+                self._ask(venue, tuple(names), first.access.loop)
+            if venue.known is None and any(accounts[name].trading for name in names):
                 self.want_markets(first)
 
-    def _to_all(self, names: list[str]) -> Callable[[Status | None], None]:
-        def state(status: Status | None) -> None:
+    def _ask(self, venue: Venue, names: tuple[str, ...], loop: Loop) -> None:
+        watched = self._watched.get(venue)
+        if watched is not None:
             for name in names:
-                self._send(name, Stated(status))
+                if name not in watched.names:
+                    self._send(name, Stated(watched.said))
+            watched.names = names
+            return
 
-        return state
+        def state(status: Status | None) -> None:
+            asked = self._watched.get(venue)
+            if asked is not None:
+                asked.said = status
+                for name in asked.names:
+                    self._send(name, Stated(status))
+
+        # Known before it can have an answer.
+        self._watched[venue] = asked = _Watched(loop, Future(), names)
+        try:
+            asked.asking = loop.submit(watch(venue, self._interval_s, state, random.uniform))
+        except RuntimeError:
+            del self._watched[venue]  # its loop is given up
+
+    def _end(self, venues: Iterable[Venue]) -> None:
+        for venue in venues:
+            self._watched.pop(venue).asking.cancel()
 
     def want_markets(self, account: WiredAccount) -> None:
         """Load markets that are not known yet, if the last attempt is long enough ago. Never waits."""
         venue, now_s = account.access.venue, self._clock.up_s()
         if self._running and now_s - self._looked_up_s.get(venue, float("-inf")) >= MARKETS_AGAIN_S:
             self._looked_up_s[venue] = now_s
-            self._watches.append(account.access.loop.submit(account.queries.products()))
+            self._loading = [loading for loading in self._loading if not loading.done()]
+            self._loading.append(account.access.loop.submit(account.queries.products()))
 
     def stop(self) -> None:
         """Ask no more. What is under way is cancelled."""
         self._running = False
-        for watching in self._watches:
-            watching.cancel()
+        self._end(tuple(self._watched))
+        for loading in self._loading:
+            loading.cancel()
 
 
 async def watch(
@@ -116,12 +155,13 @@ def warn_of_shortcomings(name: str, account: WiredAccount) -> None:
         _log.log(logging.ERROR if shortcoming.forbids else logging.WARNING, "%s: %s", name, shortcoming.text)
 
 
-def look_up_verifications(gate: Gate | None, accounts: Mapping[str, WiredAccount]) -> None:
-    """Learn which keys are verified before any handle is given out, and log which are not."""
-    if gate is None:
-        return
+def look_up_verifications(gate: Gate, accounts: Mapping[str, WiredAccount], max_age_s: float | None) -> None:
+    """Learn which keys are verified before any handle is given out, and log which are not.
+
+    `max_age_s`: of the reports that entries need; None: they need none.
+    """
     trading = [account for account in accounts.values() if account.trading]
-    gate.start(account.access.report_key for account in trading)
+    new = gate.follow((account.access.report_key for account in trading), max_age_s)
     for account in trading:
-        if account.entry.unverified:
+        if account.access.report_key in new and account.entry.unverified:
             _log.warning("%s", account.entry.unverified)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -13,7 +15,8 @@ import pykka
 
 from brokerwatch.actors.base import stop_soon, tell, wait_for_end
 from brokerwatch.actors.board import Board
-from brokerwatch.actors.broker import BrokerActor, BrokerContext
+from brokerwatch.actors.broker import BrokerActor
+from brokerwatch.actors.broker_context import BrokerContext
 from brokerwatch.actors.protocol import (
     AccountLoop,
     Alarms,
@@ -23,13 +26,17 @@ from brokerwatch.actors.protocol import (
     GiveWay,
     Life,
     OperatorCommand,
+    Reconfigured,
+    Regroup,
 )
-from brokerwatch.actors.supervisor import HealthSupervisor, SupervisorContext
+from brokerwatch.actors.supervisor import HealthSupervisor
+from brokerwatch.actors.supervisor_context import SupervisorContext
 from brokerwatch.bus.publishing import BrokerPublishing, HealthPublishing, Publishing
 from brokerwatch.clock import Clock, Instant
-from brokerwatch.cluster.wiring import Sockets
+from brokerwatch.cluster.startup import Sockets
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
+from brokerwatch.errors import ClusterStopped
 from brokerwatch.health.reading import ttl_s
 from brokerwatch.health.restarts import Restarts
 from brokerwatch.health.state_machine import NO_VETOES, Health, Vetoes
@@ -39,6 +46,18 @@ from brokerwatch.messages import HealthState, Reading, Reason, Roster, next_epoc
 from brokerwatch.storage.journal import Journal
 
 _log: Final = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """A broker that joins a cluster which runs."""
+
+    spec: BrokerSpec | None
+    context: BrokerContext | None
+    """What its actor needs. Both are None where it has none, because of its configuration."""
+    health: Health | None
+    epoch: str
+    """Of its life before this one; empty: none is known."""
 
 
 class Lives:
@@ -57,7 +76,7 @@ class Lives:
         clock: Clock,
         heartbeat_s: float,
     ) -> None:
-        self._specs = specs
+        self._specs = dict(specs)
         self._board = board
         self._journal = journal
         self._settings = settings
@@ -74,6 +93,7 @@ class Lives:
         self._supervisor_epoch = ""
         self._health: HealthPublishing | None = None
         self._gave_way = ""
+        self._publishes_balances = settings.publish_balances
 
     def start(
         self,
@@ -82,7 +102,7 @@ class Lives:
         healths: Mapping[str, Health],
         epochs: Mapping[str, str],
         alarms: Alarms,
-        loops: Sequence[AccountLoop],
+        loops: Callable[[], Sequence[AccountLoop]],
     ) -> None:
         """Start an actor for each broker, then the supervisor, which watches these loops too.
 
@@ -90,10 +110,66 @@ class Lives:
         """
         with self._lock:
             self._running = True
-            self._sockets, self._contexts, self._alarms, self._loops = sockets, contexts, alarms, loops
+            self._sockets, self._alarms, self._loops = sockets, alarms, loops
+            self._contexts = dict(contexts)
             for name in self._specs:
                 self._lives[name] = self._born(name, healths[name], self._next_epoch(epochs.get(name, "")))
             self._start_supervisor()
+
+    def regroup(
+        self, names: tuple[str, ...], joining: Mapping[str, Joining], left: tuple[Reading, ...]
+    ) -> tuple[Future[None], Mapping[str, Life]]:
+        """Have other brokers from now on, in this order: those of `joining` are new.
+
+        `left`: the last readings of those that leave. The board has the new ones already, and still has the
+        old ones.
+
+        Returns:
+            What is done once the supervisor goes on with them; and the actors of those that left, which were
+            asked to stop.
+        """
+        done: Future[None] = Future()
+        with self._lock:
+            if not self._running:
+                raise ClusterStopped("the cluster is not running")
+            gone = {name: self._lives.pop(name) for name in tuple(self._lives) if name not in names}
+            for name in tuple(self._specs):
+                if name not in names:
+                    del self._specs[name], self._contexts[name]
+            joined: dict[str, tuple[View, Life | None]] = {}
+            for name, new in joining.items():
+                if new.spec is not None and new.context is not None and new.health is not None:
+                    self._specs[name], self._contexts[name] = new.spec, new.context
+                    self._lives[name] = self._born(name, new.health, self._next_epoch(new.epoch))
+                view = unheard(*self._board.slot(name).parts(), self._clock.now())
+                joined[name] = view, self._lives.get(name)
+            regroup = Regroup(names, joined, left, done)
+            if self._supervisor is None or not tell(self._supervisor, regroup):
+                done.set_result(None)  # the next supervisor begins with them
+            for life in gone.values():
+                stop_soon(life.ref)
+        return done, gone
+
+    def reconfigure(self, spec: BrokerSpec) -> Future[None]:
+        """Have a broker go on by another configuration; done once its actor does, or where it has none."""
+        taken: Future[None] = Future()
+        with self._lock:
+            self._specs[spec.name] = spec
+            if not self.tell(spec.name, Reconfigured(spec, taken)):
+                taken.set_result(None)  # its next life begins with it
+        return taken
+
+    @property
+    def gave_way(self) -> str:
+        """Why nothing is sent any more, because another process has the state folder; empty: it is."""
+        return self._gave_way
+
+    def set_publish_balances(self, *, publish: bool) -> None:
+        """Whether amounts are published from now on."""
+        with self._lock:
+            self._publishes_balances = publish
+            if self._health is not None:
+                self._health.publish_balances = publish
 
     def of(self, broker: str) -> Life:
         """The life that a broker has just now."""
@@ -110,22 +186,23 @@ class Lives:
 
     def give_way(self, why: str) -> None:
         """Send nothing any more, and make every account unavailable: another process has the state folder."""
-        for loop in self._loops:
+        for loop in self._loops():
             loop.revoke(why)
         with self._lock:
             self._gave_way = why
             if self._supervisor is not None:
                 tell(self._supervisor, GiveWay(why))
 
-    def wait_until_heard(self, within_s: float) -> None:
-        """Wait until the supervisor has heard every broker: only then does the whole way work.
+    def wait_until_heard(self, within_s: float, names: Iterable[str] | None = None) -> None:
+        """Wait until the supervisor has heard these brokers, or all: only then does the whole way work.
 
         Until then no broker is available. One that is not heard in time is named in the log.
         """
         until_s = self._clock.up_s() + within_s
-        for name in self._specs:
-            slot = self._board.slot(name)
-            if not slot.wait_until_lifted(Reason.NEVER_SEEN, max(0.0, until_s - self._clock.up_s())):
+        for name in tuple(self._specs) if names is None else names:
+            slot = self._board.slot(name) if name in self._board else None
+            left_s = max(0.0, until_s - self._clock.up_s())
+            if slot is not None and not slot.wait_until_lifted(Reason.NEVER_SEEN, left_s):
                 _log.warning("%s has not been heard of %g s after the start", name, within_s)
 
     def stopping(self) -> None:
@@ -176,12 +253,14 @@ class Lives:
         ref = BrokerActor.start(spec, epoch, health, self._contexts[name], publishing.publish, died)
         return Life(epoch, ref)
 
-    def _reborn(self, name: str) -> Life:
-        """The next life of a broker, with all that the one before knew."""
-        slot = self._board.slot(name)
-        epoch = self._next_epoch(slot.reading.broker_epoch)
-        life = self._born(name, slot.supersede(epoch, self._clock.now()), epoch)
+    def _reborn(self, name: str) -> Life | None:
+        """The next life of a broker, with all that the one before knew; None: it left just now."""
         with self._lock:
+            if name not in self._specs:
+                return None
+            slot = self._board.slot(name)
+            epoch = self._next_epoch(slot.reading.broker_epoch)
+            life = self._born(name, slot.supersede(epoch, self._clock.now()), epoch)
             self._lives[name] = life
             if not self._running:
                 stop_soon(life.ref)
@@ -197,7 +276,7 @@ class Lives:
         publishing = Publishing(
             self._sockets.health_out, src, self._supervisor_epoch, self._clock, self._ttl_s
         )
-        health = HealthPublishing(publishing, publish_balances=self._settings.publish_balances)
+        health = HealthPublishing(publishing, publish_balances=self._publishes_balances)
         self._health = health
         self._supervisor = HealthSupervisor.start(
             {name: unheard(*parts, now) for name, parts in self._board.parts().items()},

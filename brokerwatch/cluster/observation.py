@@ -174,14 +174,19 @@ class CallReporter:
 
     def __init__(self, send: Callable[[BrokerMessage], bool]) -> None:
         self._send = send
+        self.muted = False
+        """Whether the calls are made with a key that the account does not have any more, or the account has
+        left: how they end says nothing about it then. Any thread may set it."""
 
     def called(self, capability: str, fault: Fault | None, symbol: str = "") -> None:
         """A call of this kind has ended; an order in the market of this symbol."""
-        self._send(Called(capability, fault, symbol))
+        if not self.muted:
+            self._send(Called(capability, fault, symbol))
 
     def unanswered(self, fault: Fault) -> None:
         """A private question met this."""
-        self._send(Unanswered(fault) if fault.kind in UNREACHED else Called(READ, fault))
+        if not self.muted:
+            self._send(Unanswered(fault) if fault.kind in UNREACHED else Called(READ, fault))
 
     def ordered(self, fill: Fill | None = None) -> Future[None]:
         """An order goes out, or with a `fill` has ended."""

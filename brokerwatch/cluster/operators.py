@@ -7,6 +7,7 @@ words. From outside it arrives through a socket in the state folder.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
@@ -31,6 +32,9 @@ class Operators:
 
     def __init__(self, obey: Callable[[OperatorCommand], bool], clock: Clock) -> None:
         self._obey = obey
+        self.reload: Callable[[str], str] = _no_reload
+        """Reads the configuration again, and says what has changed. It is given who asks for it. Raises
+        ControlError."""
         self._clock = clock
         self._control: ControlServer | None = None
         self._logged = ""
@@ -63,7 +67,8 @@ class Operators:
             return
 
         async def obey(command: Command, by: str) -> str:
-            return await asyncio.wrap_future(self._asked(command, by))
+            reloads = command.verb == "reload"
+            return await asyncio.wrap_future(self._reloading(by) if reloads else self._asked(command, by))
 
         control = ControlServer(loop, folder / SOCKET_NAME, obey)
         try:
@@ -101,6 +106,20 @@ class Operators:
                 f"{command.verb} {command.broker}: the supervisor did not answer; it may still be carried out"
             ) from None
 
+    def _reloading(self, by: str) -> Future[str]:
+        """Reload on a thread of its own: it reads files, and asks exchanges."""
+        said: Future[str] = Future()
+
+        def work() -> None:
+            said.set_running_or_notify_cancel()
+            try:
+                said.set_result(self.reload(by))
+            except BaseException as error:  # noqa: BLE001 - it is raised where the command came from
+                said.set_exception(error)
+
+        threading.Thread(target=work, name="brokerwatch-reload", daemon=True).start()
+        return said
+
     def _asked(self, command: Command, by: str) -> Future[str]:
         """Hand a command to the supervisor; the future is what it says."""
         until = moment(command.until_us, self._clock.now())
@@ -108,3 +127,8 @@ class Operators:
         if not self._obey(asked):
             asked.reply.set_exception(ControlError("the supervisor is not running; try again"))
         return asked.reply
+
+
+def _no_reload(by: str) -> str:
+    del by
+    raise ControlError("this cluster cannot be reloaded")

@@ -61,7 +61,7 @@ class OrderHandle:
         ordering = self._requests.placing(
             symbol, side, base_amount, quote_amount, client_order_id, validate_only=validate_only
         )
-        with ordering.reported(self._requests.spec.name):
+        with ordering.reported(self._requests.name):
             return self._requests.wait_for("place_market_order", ordering.work, timeout_s, ordering.is_out)
 
     def close_position(
@@ -95,7 +95,7 @@ class OrderHandle:
             OrderStateUnknown: As for `place_market_order`, with all that it raises but EntryRefused.
         """
         ordering = self._requests.closing(symbol, base_amount, client_order_id, validate_only=validate_only)
-        with ordering.reported(self._requests.spec.name):
+        with ordering.reported(self._requests.name):
             return self._requests.wait_for("close_position", ordering.work, timeout_s, ordering.is_out)
 
     def new_order_id(self) -> str:

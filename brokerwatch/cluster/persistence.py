@@ -50,6 +50,8 @@ class Persistence:
 
     def __init__(self, settings: ClusterSettings, clock: Clock) -> None:
         self._settings = settings
+        self.history_days = settings.history_days
+        """Days. Lines of the history that are older are deleted. Any thread may change it."""
         self._clock = clock
         # None is needed where nothing is remembered, and not every user has a home for one.
         self._folder = folder_of(settings) if settings.remember else Path()
@@ -195,7 +197,7 @@ class Persistence:
                 on_look()
             return gone
 
-        keep_us = self._settings.history_days * 86_400_000_000
+        keep_us = self.history_days * 86_400_000_000
 
         def oldest_us() -> int:
             return round(self._clock.now().wall_us - keep_us)

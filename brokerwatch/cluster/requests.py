@@ -51,39 +51,60 @@ class Requests:
 
     def __init__(
         self,
-        spec: BrokerSpec,
+        name: str,
         slot: Slot,
         send: Callable[[BrokerMessage], bool],
         account: Callable[[], WiredAccount | None],
+        spec: Callable[[], BrokerSpec | None],
     ) -> None:
         """`send` tells the broker's actor something and is False while there is none.
 
-        `account` gives the account at the exchange, or None where there is none, or none yet.
+        `account` gives the account at the exchange, or None where there is none, or none yet. `spec` gives
+        the configuration that holds now; None: the broker does not belong to the cluster any more.
         """
-        self.spec: Final = spec
+        self.name: Final = name
         self.slot: Final = slot
         self.send: Final = send
         self._account = account
+        self._spec = spec
+        self._exchange = str(self.spec.exchange)
+
+    @property
+    def spec(self) -> BrokerSpec:
+        """The configuration that holds now. Raises UnknownBroker once the broker was removed."""
+        spec = self._spec()
+        if spec is None:
+            raise UnknownBroker(
+                f"{self.name} was removed from this cluster, so it cannot be asked; nothing was sent"
+            )
+        return spec
+
+    @property
+    def exchange(self) -> str:
+        """The ccxt id, or `custom`; the last one of a broker that was removed."""
+        spec = self._spec()
+        self._exchange = self._exchange if spec is None else str(spec.exchange)
+        return self._exchange
 
     # --- what can be asked ---------------------------------------------------------------------------
 
     def account(self) -> WiredAccount:
         """The account at the exchange. Raises NotSupported where there is no exchange, ClusterStopped."""
-        account = self._account()
-        if account is None and self.spec.fetch is None:
+        spec, account = self.spec, self._account()
+        if account is None and spec.fetch is None:
             raise ClusterStopped(
-                f"the cluster has not been started, so it cannot ask the exchange of {self.spec.name}"
+                f"the cluster has not been started, so it cannot ask the exchange of {self.name}"
             )
         if account is None:
             raise NotSupported(
-                f"{self.spec.name} is read by a callable of your own, so there is no exchange to ask"
+                f"{self.name} is read by a callable of your own, so there is no exchange to ask"
             )
         return account
 
     def account_in_turn(self) -> WiredAccount:
         """The same for requests that need the lane. Raises InsideLane too."""
         account = self.account()
-        refuse_inside(account.access.lane, self.spec.name)
+        refuse_inside(account.access.lane, self.name)
         return account
 
     def queries(self) -> Queries:
@@ -144,7 +165,7 @@ class Requests:
         """Raise UnknownBroker unless this broker is at that exchange, or has that name."""
         if exchange not in (self.spec.exchange, self.spec.name):
             raise UnknownBroker(
-                f"this is {self.spec.name}, a broker at {self.spec.exchange}, and not one at {exchange}"
+                f"this is {self.name}, a broker at {self.spec.exchange}, and not one at {exchange}"
             )
 
     def observe(
@@ -241,7 +262,7 @@ class Requests:
     def _cut(self, loop: Loop) -> Late | Cut:
         """What ended the work on this loop, or kept it from beginning."""
         if loop.lost:
-            return Late(f"{self.spec.name}: {loop.lost}", FaultKind.CLIENT_BUG)
+            return Late(f"{self.name}: {loop.lost}", FaultKind.CLIENT_BUG)
         return Cut(str(self._stopped()))
 
     def _patience_s(self, name: str, timeout_s: float | None) -> float:
@@ -257,12 +278,10 @@ class Requests:
         return min(float(timeout_s), threading.TIMEOUT_MAX)
 
     def _late(self, why: str) -> CouldNotAsk:
-        return Late(f"{self.spec.name}: {why}", "network")
+        return Late(f"{self.name}: {why}", "network")
 
     def _stopped(self) -> ClusterStopped:
-        return ClusterStopped(
-            f"the cluster is not running, so it cannot ask the exchange of {self.spec.name}"
-        )
+        return ClusterStopped(f"the cluster is not running, so it cannot ask the exchange of {self.name}")
 
     # --- the balance ---------------------------------------------------------------------------------
 
@@ -277,6 +296,7 @@ class Requests:
             waiter.result(self._bound_s(timeout_s))
         except concurrent.futures.TimeoutError:
             waiter.cancel()
+        self._refuse_when_removed()
 
     async def await_balance(self, timeout_s: float | None) -> None:
         """The same as `wait_for_balance` for asyncio."""
@@ -285,11 +305,16 @@ class Requests:
             await asyncio.wait_for(asyncio.wrap_future(waiter), self._bound_s(timeout_s))
         except TimeoutError:
             waiter.cancel()
+        self._refuse_when_removed()
+
+    def _refuse_when_removed(self) -> None:
+        """Raise UnknownBroker where the broker left while its balance was waited for."""
+        self._exchange = str(self.spec.exchange)
 
     def _fetch(self) -> Future[Reading]:
-        account = self._account()
+        spec, account = self.spec, self._account()
         if account is not None:
-            refuse_inside(account.access.lane, self.spec.name)
+            refuse_inside(account.access.lane, spec.name)
         waiter: Future[Reading] = Future()
         if not self.send(FetchNow(waiter)):
             # The actor is just being replaced: what is known is on the board.
@@ -325,7 +350,7 @@ class Requests:
                 if number is not None
             )
             raise BalanceUnknown(
-                f"{self.spec.name}: its exchange does not state how much {currency} is free, so it is "
+                f"{self.name}: its exchange does not state how much {currency} is free, so it is "
                 f"unknown, not zero, and no order can be sized by it; known: {known} "
                 f"({reading.detail or 'no detail'})"
             )
@@ -337,7 +362,7 @@ class Requests:
         if balance is None or reading.age_ms is None:
             raise self._unknown(reading)
         return DetailedBalance(
-            broker=self.spec.name,
+            broker=self.name,
             holdings=balance.holdings,
             cash=balance.cash(self.spec.cash_currencies),
             held=balance.held(self.spec.cash_currencies),
@@ -353,12 +378,12 @@ class Requests:
     def _unknown(self, reading: Reading) -> BalanceUnknown:
         if reading.balance is not None:
             return BalanceUnknown(
-                f"{self.spec.name}: how much of its cash is free is unknown, not zero: the exchange did not "
+                f"{self.name}: how much of its cash is free is unknown, not zero: the exchange did not "
                 f"state it ({reading.detail or reading.reason})"
             )
         fault = f"{reading.fault}: " if reading.fault else ""
         return BalanceUnknown(
-            f"{self.spec.name} has never answered with a balance, so it is unknown, not zero "
+            f"{self.name} has never answered with a balance, so it is unknown, not zero "
             f"({fault}{reading.detail or reading.reason})"
         )
 

@@ -12,8 +12,8 @@ from brokerwatch.cluster.lives import Lives
 from brokerwatch.cluster.persistence import Persistence
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.reading import evidence
-from brokerwatch.health.state_machine import Health
-from brokerwatch.messages import Reason
+from brokerwatch.health.state_machine import NO_VETOES, Health, Vetoes
+from brokerwatch.messages import Reading, Reason
 from brokerwatch.storage.records import Remembered
 
 
@@ -38,6 +38,27 @@ def restored(
             continue
         slot.write_vetoes(slot.parts()[1].lay(Reason.HELD_OUT, held_words(hold), now, until=until))
     return healths
+
+
+def rejoined(
+    spec: BrokerSpec, state: Persistence, clock: Clock, heartbeat_s: float
+) -> tuple[Health, Reading, Vetoes]:
+    """With what a broker begins that joins a cluster which runs: its health, evidence and vetoes.
+
+    It may have been in this cluster before. It has everything to prove, also where it is new: no change of a
+    configuration makes an account available.
+    """
+    now, name = clock.now(), spec.name
+    health = state.journal.restored(spec, state.journal.newest(name), now, known=state.known).restarted(now)
+    vetoes = NO_VETOES.lay(Reason.NEVER_SEEN, "not started yet", now)
+    hold = state.journal.hold_of(name)
+    if hold is not None:
+        until = moment(hold.until_us, now)
+        if until is None or until.up_s > now.up_s:
+            vetoes = vetoes.lay(Reason.HELD_OUT, held_words(hold), now, until=until)
+        else:
+            state.journal.held(name, None)
+    return health, evidence(spec, "", health, now, clock, heartbeat_s), vetoes
 
 
 def recall(

@@ -7,36 +7,27 @@ come from callables does not load it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from brokerwatch.actors.board import Board, Slot
-from brokerwatch.actors.broker import BrokerContext
+from brokerwatch.actors.broker_context import BrokerContext
 from brokerwatch.actors.protocol import Alarms, BrokerMessage, Ordered
-from brokerwatch.bus.inbox import Inbox
-from brokerwatch.bus.publisher import Publisher
-from brokerwatch.bus.sockets import Bus
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.observation import CallReporter
 from brokerwatch.cluster.order_entry import OrderEntry
 from brokerwatch.cluster.persistence import Persistence
 from brokerwatch.cluster.queries import Queries
-from brokerwatch.cluster.shutdown import SHORTEST_SHARE_S
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.config.cluster_settings import ClusterSettings, cluster_mistakes
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.gateway.async_source import MovableSource, callable_source
 from brokerwatch.gateway.loop import Loop, LoopThread
 from brokerwatch.health.outcome import Source
-from brokerwatch.health.reading import evidence
-from brokerwatch.health.state_machine import NO_VETOES, Health
 from brokerwatch.log import logger
-from brokerwatch.messages import HealthState, Reading, Reason
 from brokerwatch.messages.reading import CUSTOM
 from brokerwatch.orders.fills import fill_of
 from brokerwatch.orders.in_flight import LEFT_BEHIND, LOST_AFTER_S, InFlightOrders
@@ -53,19 +44,6 @@ _log: Final = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Sockets:
-    """The sockets of one cluster, each on a thread of its own."""
-
-    bus: Bus
-    inbox: Inbox
-    """What the brokers say, for the supervisor."""
-    health_out: Publisher
-    """The health topic."""
-    broker_out: Publisher
-    """What the brokers publish."""
-
-
-@dataclass(frozen=True, slots=True)
 class Parts:
     """What a cluster has before its accounts are wired."""
 
@@ -74,12 +52,12 @@ class Parts:
     clock: Clock
     heartbeat_s: float
     alarms: Alarms
-    gate: Gate | None
-    """Where entries need a verification; None: they need none."""
+    gate: Gate
+    """Where entries need a verification, if they do."""
     send: Callable[[str, BrokerMessage], bool]
     """Tells the actor of a broker something; False when it has ended."""
     started_loop: Callable[[str], LoopThread]
-    """Starts an event loop on a thread of this name, which the cluster stops."""
+    """The event loop on a thread of this name, which the cluster stops; started where it is not yet."""
     tally: Tally
     """Counts what happens to each account and in each lane."""
 
@@ -94,6 +72,8 @@ class WiredAccount:
     entry: OrderEntry
     trading: bool
     """Whether its configuration lets orders go out."""
+    reporter: CallReporter
+    """Tells the actor how its calls ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,79 +114,6 @@ class Wired:
             key.loop.call(partial(key.orders.recall, remembered.orders.get(fingerprint, ())))
 
 
-def check(specs: tuple[BrokerSpec, ...], settings: ClusterSettings) -> None:
-    """Raise ConfigError where two brokers have one name, or the settings cannot be."""
-    problems = [Problem("", f"cluster.{key}", text) for key, text in cluster_mistakes(settings)]
-    names = [spec.name for spec in specs]
-    problems += [
-        Problem("", f"brokers.{name}", "expected a name of its own; two brokers have this one")
-        for name in sorted({name for name in names if names.count(name) > 1})
-    ]
-    if problems:
-        raise ConfigError(tuple(problems))
-
-
-def warn_of_default_policies(specs: Iterable[BrokerSpec]) -> None:
-    """Say once for which accounts that may trade no policy was chosen."""
-    names = [spec.name for spec in specs if spec.trading and not spec.policy_is_chosen]
-    if names:
-        _log.warning(
-            '%s: trading is on and no policy is set, so it is `guarded`; write policy = "guarded" to say so, '
-            'or "simple" to start available',
-            ", ".join(names),
-        )
-
-
-def blank_board(
-    specs: Iterable[BrokerSpec],
-    broken: Mapping[str, tuple[str, str]],
-    clock: Clock,
-    heartbeat_s: float,
-    changed: Callable[[Reading, Reading], object],
-) -> Board:
-    """The board before the cluster has started: no broker is available.
-
-    `broken`: brokers that cannot be used because of their configuration, with their exchange and the reason.
-    `changed` is called with each change of a reading.
-    """
-    now = clock.now()
-    slots: list[Slot] = []
-    for spec in specs:
-        health = Health.begin(now, threshold=spec.max_consecutive_errors, rules=spec.rules)
-        blank = evidence(spec, "", health, now, clock, heartbeat_s)
-        vetoes = NO_VETOES.lay(Reason.NEVER_SEEN, "not started yet", now)
-        slots.append(Slot(blank, health, vetoes, changed))
-    for name, (exchange, why) in broken.items():
-        spec = BrokerSpec(name, exchange=exchange)
-        health = replace(Health.begin(now), state=HealthState.UNKNOWN)
-        blank = evidence(spec, "", health, now, clock, heartbeat_s)
-        for_ever = msgspec.structs.replace(blank, valid_until_s=float("inf"))
-        slots.append(Slot(for_ever, health, NO_VETOES.lay(Reason.CONFIG, why, now)))
-    return Board(tuple(slots))
-
-
-def opened_sockets(settings: ClusterSettings, clock: Clock, ttl_s: float) -> Sockets:
-    """Open and start the sockets. Raises EndpointUnavailable, with nothing left open."""
-    bus = Bus()
-    sockets = Sockets(
-        bus,
-        Inbox(bus, settings.broker_endpoint, clock, ttl_s),
-        Publisher(bus, settings.health_endpoint, "brokerwatch-health", bind=True),
-        Publisher(bus, settings.broker_endpoint, "brokerwatch-brokers", bind=False, gather_s=0.0),
-    )
-    started: list[Inbox | Publisher] = []
-    try:
-        for part in (sockets.inbox, sockets.health_out, sockets.broker_out):
-            part.start()
-            started.append(part)
-    except BaseException:
-        for part in started:
-            part.stop(SHORTEST_SHARE_S)
-        bus.close()
-        raise
-    return sockets
-
-
 def gateway_of(
     specs: Iterable[BrokerSpec], parts: Parts, home: asyncio.AbstractEventLoop | None
 ) -> Gateway | None:
@@ -231,26 +138,34 @@ def gateway_of(
 
 def wired(specs: Iterable[BrokerSpec], parts: Parts, gateway: Gateway | None) -> Wired:
     """Build what stands between each actor and its exchange. Makes no request. Raises ConfigError."""
-    accounts: dict[str, WiredAccount] = {}
-    in_flight: dict[str, KeyOrders] = {}
-    made: dict[str, tuple[Source, Loop]] = {}
-    own: LoopThread | None = None
+    return extended(Wired(), specs, parts, gateway)
+
+
+def extended(
+    before: Wired,
+    specs: Iterable[BrokerSpec],
+    parts: Parts,
+    gateway: Gateway | None,
+    accesses: Mapping[str, Access] = MappingProxyType({}),
+) -> Wired:
+    """The same with these brokers too. Makes no request.
+
+    `accesses`: the ways to their accounts, where they were made already; else this raises ConfigError.
+    """
+    accounts, in_flight = dict(before.accounts), dict(before.in_flight)
+    contexts, loops, sources = dict(before.contexts), dict(before.loops), dict(before.sources)
     for spec in specs:
+        name = spec.name
         if spec.fetch is not None:
             # A callable that blocks its loop must hold up neither the exchanges nor the heartbeats.
-            own = own or parts.started_loop("brokerwatch-sources")
-            made[spec.name] = own_source(spec, own, parts), own
-        elif gateway is None or spec.exchange == CUSTOM:
-            expected = "expected exchange=, a ccxt id, or fetch=, an async callable"
-            raise ConfigError((Problem("", f"brokers.{spec.name}", expected),))
+            loops[name] = own = parts.started_loop("brokerwatch-sources")
+            sources[name] = MovableSource(own_source(spec, own, parts))
         else:
-            access = gateway.account(spec)
-            accounts[spec.name] = _account(spec, access, _orders_of(spec, access, parts, in_flight), parts)
-            made[spec.name] = access.source, access.loop
-    sources = {name: MovableSource(source) for name, (source, _) in made.items()}
-    contexts = {
-        name: BrokerContext(
-            source=source,
+            access = accesses.get(name) or access_of(spec, gateway)
+            accounts[name] = account_of(spec, access, parts, in_flight, parts.board.slot(name))
+            loops[name], sources[name] = access.loop, MovableSource(access.source)
+        contexts[name] = BrokerContext(
+            source=sources[name],
             slot=parts.board.slot(name),
             alarms=parts.alarms,
             clock=parts.clock,
@@ -258,35 +173,63 @@ def wired(specs: Iterable[BrokerSpec], parts: Parts, gateway: Gateway | None) ->
             journal=parts.state.journal,
             tally=parts.tally.account(name),
         )
-        for name, source in sources.items()
-    }
-    loops = {name: loop for name, (_, loop) in made.items()}
     return Wired(contexts, accounts, in_flight, sources, loops)
+
+
+def without(before: Wired, names: Iterable[str]) -> Wired:
+    """The same without these brokers. Their orders are kept: what an id was used for stays known."""
+    gone = frozenset(names)
+    return Wired(
+        {name: each for name, each in before.contexts.items() if name not in gone},
+        {name: each for name, each in before.accounts.items() if name not in gone},
+        before.in_flight,
+        {name: each for name, each in before.sources.items() if name not in gone},
+        {name: each for name, each in before.loops.items() if name not in gone},
+    )
+
+
+def rebuilt(before: Wired, spec: BrokerSpec, parts: Parts, access: Access | None) -> Wired:
+    """The same with what asks for one broker built anew, by another configuration. Makes no request.
+
+    The actor stays, and so do the handles. `access`: the new ways to its account; None: it is read by a
+    callable.
+    """
+    name = spec.name
+    if access is None:
+        loop = parts.started_loop("brokerwatch-sources")
+        before.sources[name].move_to(own_source(spec, loop, parts))
+        return before
+    in_flight = dict(before.in_flight)
+    account = account_of(spec, access, parts, in_flight, parts.board.slot(name))
+    before.sources[name].move_to(access.source)
+    accounts, loops = {**before.accounts, name: account}, {**before.loops, name: access.loop}
+    return replace(before, accounts=accounts, in_flight=in_flight, loops=loops)
+
+
+def access_of(spec: BrokerSpec, gateway: Gateway | None) -> Access:
+    """The ways to the account of a broker. Raises ConfigError."""
+    if gateway is None or spec.exchange == CUSTOM:
+        expected = "expected exchange=, a ccxt id, or fetch=, an async callable"
+        raise ConfigError((Problem("", f"brokers.{spec.name}", expected),))
+    return gateway.account(spec)
 
 
 def rewired(
     before: Wired, specs: Iterable[BrokerSpec], parts: Parts, gateway: Gateway | None, loop: LoopThread
-) -> tuple[Wired, Callable[[], Coroutine[Any, Any, None]]]:
+) -> Wired:
     """The same with these brokers on another loop, because the one that they all share hangs.
 
-    They are all the brokers of that loop, and its lease is revoked. The actors and the handles stay as they
-    are. Makes no request.
-
-    Returns:
-        What stands between now, and what lets go of the sessions of the old loop: for its own thread.
+    They are all the brokers of that loop, its lease is revoked, and the gateway was moved. The actors and the
+    handles stay as they are. Makes no request.
     """
     accounts, in_flight = dict(before.accounts), dict(before.in_flight)
     made: dict[str, Source] = {}
-    let_go: Callable[[], Coroutine[Any, Any, None]] = _nothing
     for spec in specs:
         if spec.fetch is not None:
             made[spec.name] = own_source(spec, loop, parts)
-        elif gateway is not None:
-            if let_go is _nothing:
-                let_go = gateway.move(loop)
-            access = gateway.account(spec)
-            orders = _moved_orders(access, parts, in_flight)
-            accounts[spec.name] = _account(spec, access, orders, parts)
+        else:
+            access = access_of(spec, gateway)
+            accounts[spec.name] = account_of(spec, access, parts, in_flight, parts.board.slot(spec.name))
             made[spec.name] = access.source
     for name, source in made.items():
         before.sources[name].move_to(source)
@@ -295,11 +238,7 @@ def rewired(
             if sent.why == LEFT_BEHIND:
                 parts.send(name, Ordered(fill_of(sent.request, None), Future()))
     loops = {**before.loops, **dict.fromkeys(made, loop)}
-    return replace(before, accounts=accounts, in_flight=in_flight, loops=loops), let_go
-
-
-async def _nothing() -> None:
-    """Nothing belongs to a loop on which only callables of the trader's run."""
+    return replace(before, accounts=accounts, in_flight=in_flight, loops=loops)
 
 
 def own_source(spec: BrokerSpec, loop: LoopThread, parts: Parts) -> Source:
@@ -312,34 +251,34 @@ def own_source(spec: BrokerSpec, loop: LoopThread, parts: Parts) -> Source:
 def _orders_of(
     spec: BrokerSpec, access: Access, parts: Parts, in_flight: dict[str, KeyOrders]
 ) -> InFlightOrders:
-    """The orders of this account's API key; brokers on one key share them."""
+    """The orders of this account's API key; brokers on one key share them.
+
+    On another loop than until now they take over those that were under way there.
+    """
     fingerprint = access.lane.fingerprint
-    if fingerprint not in in_flight:
-        journal, tally = parts.state.journal, parts.tally
-        orders = InFlightOrders(fingerprint, parts.clock, journal, str(spec.exchange), tally)
+    before = in_flight.get(fingerprint)
+    if before is not None and before.loop is access.loop:
+        return before.orders
+    journal, tally = parts.state.journal, parts.tally
+    orders = InFlightOrders(fingerprint, parts.clock, journal, str(spec.exchange), tally)
+    if before is None:
         orders.recall(parts.state.remembered.orders.get(fingerprint, ()))
-        in_flight[fingerprint] = KeyOrders(access.loop, orders)
-    return in_flight[fingerprint].orders
-
-
-def _moved_orders(access: Access, parts: Parts, in_flight: dict[str, KeyOrders]) -> InFlightOrders:
-    """The orders of this account's API key, with those that were under way on the loop until now."""
-    fingerprint = access.lane.fingerprint
-    before = in_flight[fingerprint]
-    if before.loop is not access.loop:
-        journal, tally = parts.state.journal, parts.tally
-        orders = InFlightOrders(fingerprint, parts.clock, journal, before.orders.exchange, tally)
+    else:
         orders.go_on_from(before.orders)
-        in_flight[fingerprint] = KeyOrders(access.loop, orders)
-    return in_flight[fingerprint].orders
+    in_flight[fingerprint] = KeyOrders(access.loop, orders)
+    return orders
 
 
-def _account(spec: BrokerSpec, access: Access, in_flight: InFlightOrders, parts: Parts) -> WiredAccount:
+def account_of(
+    spec: BrokerSpec, access: Access, parts: Parts, in_flight: dict[str, KeyOrders], slot: Slot
+) -> WiredAccount:
+    """One account at an exchange, with the orders of its key, which are added where they are not known."""
     from brokerwatch.orders.executor import OrderExecutor
 
     parts.tally.account(spec.name).trades = spec.trading
-    send, slot = partial(parts.send, spec.name), parts.board.slot(spec.name)
-    executor = OrderExecutor(spec, access, in_flight, parts.clock, CallReporter(send))
+    send = partial(parts.send, spec.name)
+    reporter, orders = CallReporter(send), _orders_of(spec, access, parts, in_flight)
+    executor = OrderExecutor(spec, access, orders, parts.clock, reporter)
     queries = Queries(spec, slot, access, executor, send)
     known_from_s = parts.clock.up_s() + LOST_AFTER_S
 
@@ -348,4 +287,4 @@ def _account(spec: BrokerSpec, access: Access, in_flight: InFlightOrders, parts:
         return parts.state.journal.loaded or parts.clock.up_s() > known_from_s
 
     entry = OrderEntry(spec, slot, access, executor, queries, remembers, parts.gate)
-    return WiredAccount(access, executor, queries, entry, spec.trading)
+    return WiredAccount(access, executor, queries, entry, spec.trading, reporter)

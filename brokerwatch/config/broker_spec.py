@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, cast
 
 from brokerwatch.config.balance_params import parameter_mistakes
 from brokerwatch.config.credential_text import cleaned
-from brokerwatch.config.policy import POLICIES, SIMPLE, Rules, rule_mistakes
+from brokerwatch.config.policy import (
+    POLICIES,
+    POLLS_UNTIL_STALE,
+    SIMPLE,
+    Rules,
+    default_policy,
+    default_rules,
+    rule_mistakes,
+)
 from brokerwatch.config.proxy_settings import proxy_mistakes
 from brokerwatch.config.suggestions import did_you_mean, nearest
 from brokerwatch.config.toml_table import TomlTable
@@ -48,7 +56,6 @@ MARKETS_DEADLINE_S: Final = 60.0
 ENTRY_AGE_S: Final = 30.0
 """How old a balance may be that sizes an entry, where polls are quicker than that."""
 MOST_REQUESTS: Final = 10_000.0
-POLLS_UNTIL_STALE: Final = 3.0
 MAX_LABELS: Final = 32
 MAX_LABEL_CHARACTERS: Final = 256
 """Labels are sent with every reading, and receivers limit every length."""
@@ -133,6 +140,8 @@ class BrokerSpec:
     believed after three such answers over 30 s."""
     balance_params: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     """Parameters of ccxt's `fetch_balance`: which account of the key it is, such as `{"type": "swap"}`."""
+    same_account: bool = False
+    """Whether another API key here is of the same account, where the exchange itself does not say it."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.exchange, str):
@@ -184,19 +193,6 @@ class BrokerSpec:
             return self.entry_max_age_s
         polled_s = self.poll_interval_s if math.isfinite(self.poll_interval_s) else 0.0
         return max(ENTRY_AGE_S, POLLS_UNTIL_STALE * polled_s)
-
-
-def default_policy(*, trading: bool) -> str:
-    """The policy of a broker that names none: an account that may trade is not available before an answer."""
-    return "guarded" if trading else "simple"
-
-
-def default_rules(policy: str, poll_interval_s: float) -> Rules:
-    """The rules of a policy. A broker that is polled seldom is not stale between two polls."""
-    rules = POLICIES[policy]
-    if rules.max_age_s is None or not math.isfinite(poll_interval_s):
-        return rules
-    return replace(rules, max_age_s=max(rules.max_age_s, POLLS_UNTIL_STALE * poll_interval_s))
 
 
 def _is_label(text: object) -> bool:
@@ -386,6 +382,7 @@ KEYS: Final = (
     Key("read_funding", _switch),
     Key("allow_empty", _switch),
     Key("balance_params", _table, _balance_params_rule),
+    Key("same_account", _switch),
     Key("trading", _switch),
     Key("entry_max_age_s", _limit, _entry_age_rule),
     Key("repeat_exits", _switch),

@@ -17,12 +17,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from brokerwatch.config.broker_spec import CREDENTIALS, KEYS, BrokerSpec, default_policy, default_rules
+from brokerwatch.config.broker_spec import CREDENTIALS, KEYS, BrokerSpec
 from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.config.credentials import NOT_FOR_CCXT, Catalogue, credentials_of, writable_by_others
 from brokerwatch.config.http_settings import HttpSettings, http_of
 from brokerwatch.config.notify_settings import NotifySettings, notify_settings
-from brokerwatch.config.policy import POLICIES, Rules
+from brokerwatch.config.policy import POLICIES, Rules, default_policy, default_rules
 from brokerwatch.config.suggestions import exchanges_like, nearest, unknown_exchange
 from brokerwatch.config.toml_lines import TomlLines, key_path
 from brokerwatch.config.toml_table import TomlTable, typed

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from brokerwatch.messages import FaultKind
 
+POLLS_UNTIL_STALE: Final = 3.0
+"""A balance that is as old as so many polls is stale, where polls are seldom."""
 LONGEST_S: Final = 86_400.0
 """No rule waits longer than a day."""
 
@@ -88,6 +90,19 @@ WEIGHTS: Final[Mapping[FaultKind, float]] = MappingProxyType(
     }
 )
 """What a fault weighs in the rolling window. The consecutive count takes every fault as one."""
+
+
+def default_policy(*, trading: bool) -> str:
+    """The policy of a broker that names none: an account that may trade is not available before an answer."""
+    return "guarded" if trading else "simple"
+
+
+def default_rules(policy: str, poll_interval_s: float) -> Rules:
+    """The rules of a policy. A broker that is polled seldom is not stale between two polls."""
+    rules = POLICIES[policy]
+    if rules.max_age_s is None or not math.isfinite(poll_interval_s):
+        return rules
+    return replace(rules, max_age_s=max(rules.max_age_s, POLLS_UNTIL_STALE * poll_interval_s))
 
 
 def rule_mistakes(rules: Rules) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from brokerwatch.config.broker_spec import CCXT_NAMES, CREDENTIALS, BrokerSpec
 from brokerwatch.exchanges.registry import FAMILIES, profile_of
@@ -17,6 +17,9 @@ from brokerwatch.gateway.lane import Lane
 from brokerwatch.gateway.loop import Loop
 from brokerwatch.gateway.owner_instance import borrow_async, borrow_sync, is_async
 from brokerwatch.gateway.strict_ccxt import QUIET, clone, strict_class
+
+MOST_PROTOTYPES: Final = 64
+"""So many are kept to copy from: one for each exchange, address and deadline."""
 
 
 class Instances:
@@ -40,6 +43,11 @@ class Instances:
         self.sessions[new] = Sessions(new.lease)
         self._prototypes = {}  # each has a session lent; only a loop of ours has any
         return left
+
+    def forget(self) -> None:
+        """Let go of instances that no account may be copied from any more, where there are many of them."""
+        if len(self._prototypes) > MOST_PROTOTYPES:
+            self._prototypes = {}
 
     def of_account(self, spec: BrokerSpec, family: str, lane: Lane, loop: Loop) -> Any:
         """A strict ccxt instance for one account."""

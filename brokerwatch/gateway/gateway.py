@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
@@ -37,23 +38,25 @@ from brokerwatch.gateway.catalogue import (
     account_mistakes_of,
     call_spacing_ms,
     is_elsewhere,
-    key_of,
     report_key,
 )
 from brokerwatch.gateway.ccxt_instances import Instances
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.gateway.http_sessions import Sessions
 from brokerwatch.gateway.lane import LANE_WAIT_S, Lane
+from brokerwatch.gateway.lanes import Lanes
 from brokerwatch.gateway.loop import Loop
 from brokerwatch.gateway.owner_instance import is_async
 from brokerwatch.gateway.venue import Venue
 from brokerwatch.log import logger
 from brokerwatch.storage.journal import Journal
-from brokerwatch.storage.locks import Claim, claim
-from brokerwatch.storage.records import KeyState, Remembered
+from brokerwatch.storage.records import Remembered
 from brokerwatch.tally import Tally
 
 _log: Final = logger(__name__)
+
+RETIRED_S: Final = 120.0
+"""How long a connection that is not used any more is kept open: no call of it is under way by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +100,21 @@ class Gateway:
         self._home = home
         self._tally = Tally() if tally is None else tally
         self._clock = clock
-        self._journal = journal
-        self._known = known
-        self._claims_folder = claims
+        self._lanes = Lanes(clock, journal, known, claims, self._tally)
         self._instances = Instances(loop, partial(getattr, ccxt))
         self._owners: dict[asyncio.AbstractEventLoop, Loop] = {}
-        self._connections: list[Connection] = []
-        self._lanes: dict[str, tuple[Loop, Lane]] = {}
+        self._connections: dict[Connection, None] = {}
+        """Those that we made, in their order."""
         self._addresses: dict[str, Address] = {}
-        self._former: dict[str, Lane] = {}
-        """The lanes on the loop that was replaced, until the account of their key is asked for again."""
-        self._claims: list[Claim] = []
         self._venues: dict[str, tuple[Loop, Venue]] = {}
+        self._venue_users: Counter[Venue] = Counter()
         self._former_venues: dict[str, Venue] = {}
         self._threads: dict[str, CallThread] = {}
+
+    @property
+    def loop(self) -> Loop:
+        """The loop on which the accounts are asked, but for those with a trader's own instance."""
+        return self._loop
 
     def account(self, spec: BrokerSpec) -> Access:
         """The ways to one broker's account. Makes no request yet.
@@ -132,8 +136,8 @@ class Gateway:
         family = FAMILIES.get(spec.exchange, "")
         blocks = spec.instance is not None and not is_async(spec.instance)
         loop = self._loop if spec.instance is None or blocks else self._owners_loop(spec)
-        lane = self._lane(spec, family, loop)
-        lane.deadlines_s.append(spec.fetch_deadline_s)
+        address = self._address(spec, family)
+        lane = self._lanes.of(spec, family, loop, _budget(spec, family), address)
         connection = Connection(
             spec,
             family,
@@ -142,9 +146,10 @@ class Gateway:
             self._thread(lane.fingerprint).run if blocks else None,
         )
         if spec.instance is None:
-            self._connections.append(connection)
+            self._connections[connection] = None
         signed = (connection, lane) if spec.exchange in LISTED_WITH_KEY else None
-        venue = self._venue(spec, family, loop, signed, blocks=blocks)
+        venue = self._venue(spec, family, loop, signed, address, blocks=blocks)
+        self._venue_users[venue] += 1
         asks = venue.clock.refresh if spec.trading else _nothing
         account = BalanceReader(spec, connection, lane, self._clock, asks)
         source = AsyncSource(
@@ -160,6 +165,31 @@ class Gateway:
         )
         return Access(connection, venue, source, lane, loop, is_elsewhere(spec), report_key(spec))
 
+    def let_go(self, broker: str, access: Access) -> None:
+        """The ways to an account are used no more, for new calls: those under way go on to their end."""
+        if self._lanes.leave(access.lane, broker) and access.lane.fingerprint in self._threads:
+            self._threads.pop(access.lane.fingerprint).close()
+        self._retire(access.connection, access.loop)
+        self._venue_users[access.venue] -= 1
+        if self._venue_users[access.venue] > 0:
+            return
+        del self._venue_users[access.venue]
+        for name, (_, venue) in tuple(self._venues.items()):
+            if venue is access.venue:
+                del self._venues[name]
+                self._retire(venue.connection, access.loop)
+        access.loop.call(self._instances.forget)
+
+    def _retire(self, connection: Connection, loop: Loop) -> None:
+        """Close a connection once no call of it can be under way any more."""
+        if connection in self._connections:
+            later = partial(self._close_retired, connection, loop)
+            loop.call(partial(loop.asyncio_loop.call_later, RETIRED_S, later))
+
+    def _close_retired(self, connection: Connection, loop: Loop) -> None:
+        if self._connections.pop(connection, self) is None:
+            loop.hand_over(connection.close())
+
     def move(self, new: Loop) -> Callable[[], Coroutine[Any, Any, None]]:
         """Go on on another loop of ours, because the one until now hangs. Asks nothing.
 
@@ -172,18 +202,15 @@ class Gateway:
         old = self._loop
         old.lease.revoked = old.lease.revoked or "its event loop hangs and is replaced"
         left, sessions = self._connections, self._instances.moved(old, new)
-        self._loop, self._connections = new, []
-        for name, (loop, lane) in tuple(self._lanes.items()):
-            if loop is old:
-                del self._lanes[name]
-                self._former[name] = lane
+        self._loop, self._connections = new, {}
+        self._lanes.move(old)
         for name, (loop, venue) in tuple(self._venues.items()):
             if loop is old:
-                del self._venues[name]
+                del self._venues[name], self._venue_users[venue]
                 self._former_venues[name] = venue
 
         async def let_go() -> None:
-            for connection in left:
+            for connection in tuple(left):
                 await connection.close()
             await sessions.close()
 
@@ -195,6 +222,7 @@ class Gateway:
         family: str,
         loop: Loop,
         signed: tuple[Connection, Lane] | None,
+        address: Address,
         *,
         blocks: bool,
     ) -> Venue:
@@ -218,8 +246,7 @@ class Gateway:
                 self._thread(f"{spec.name} public").run if blocks else None,
             )
             if own is None:
-                self._connections.append(connection)
-            address = self._address(spec, family)
+                self._connections[connection] = None
             venue = Venue(connection, self._clock, spec.fetch_deadline_s, address, signed)
             former = self._former_venues.pop(name, None)
             if former is not None:
@@ -238,60 +265,13 @@ class Gateway:
             self._threads[name] = CallThread(f"brokerwatch-sync {name}")
         return self._threads[name]
 
-    def _lane(self, spec: BrokerSpec, family: str, loop: Loop) -> Lane:
-        """The lane of this broker's API key; brokers on one key share it."""
-        name = key_of(spec) or f"broker {spec.name}"
-        budget, tally = _budget(spec, family), self._tally.key(name, spec.name)
-        if name in self._lanes:
-            lanes_loop, lane = self._lanes[name]
-            if lanes_loop is not loop:
-                expected = (
-                    "its API key is also that of a broker on another event loop, and one key is one queue; "
-                    "expected the same ccxt instance for both, or another key"
-                )
-                raise ConfigError((Problem("", f"brokers.{spec.name}", expected),))
-            _log.warning("%s has the API key of another broker here: one account, and one lane", spec.name)
-            lane.budget_at_most(budget)
-            return lane
-        known = self._known.keys.get(name, KeyState(name))
-        address = self._address(spec, family)
-        lane = Lane(name, budget, self._clock, self._journal, known, address, loop.lease, tally)
-        lane.counts_nonces = profile_of(family).rising_nonces
-        self._lanes[name] = (loop, lane)
-        former = self._former.pop(name, None)
-        if former is not None:
-            lane.go_on_from(former)
-            return lane  # the key is claimed already
-        if spec.credentials and not spec.simulated and self._claims_folder is not None:
-            self._claim(self._claims_folder / f"{name}.lock", spec)
-        return lane
-
-    def _claim(self, path: Path, spec: BrokerSpec) -> None:
-        """Warn when another process on this machine uses the same key: their nonces would collide."""
-        try:
-            claimed = claim(path)
-        except OSError as error:
-            _log.warning("cannot tell whether another process uses the key of %s: %s", spec.name, error)
-            return
-        if isinstance(claimed, Claim):
-            self._claims.append(claimed)
-        else:
-            _log.warning(
-                "%s: %s watches with the same API key; give each a key of its own, or nonces and rate limits "
-                "will collide",
-                spec.name,
-                claimed,
-            )
-
     def recall(self, known: Remembered) -> None:
         """What is remembered of the keys could be read only now."""
-        for name, (loop, lane) in self._lanes.items():
-            loop.call(partial(lane.recall, known.keys.get(name, KeyState(name))))
+        self._lanes.recall(known)
 
     def close(self, deadline_s: float) -> bool:
         """Close the sessions, each on its own loop. False when ours does not answer in time."""
-        for held in self._claims:
-            held.release()
+        self._lanes.close()
         until_s = self._clock.up_s() + deadline_s
         for thread in self._threads.values():
             thread.close()
@@ -321,7 +301,7 @@ class Gateway:
 
     async def _close(self, sessions: Sessions, *, last: bool) -> None:
         if last:
-            for connection in self._connections:
+            for connection in tuple(self._connections):
                 await connection.close()
         await sessions.close()
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from brokerwatch.clock import Clock, Instant
@@ -67,7 +68,7 @@ class Lane:
     ) -> None:
         """`lease` of the loop that it is on; None: it has one of its own. `tally` counts what it does."""
         self.fingerprint = fingerprint
-        self.address: Final = Address(clock) if address is None else address
+        self.address = Address(clock) if address is None else address
         """Where its calls leave from; other keys may share it."""
         self.lease = Lease() if lease is None else lease
         """Whether its requests may go out."""
@@ -79,8 +80,10 @@ class Lane:
         """Which code of the trader's has the lane now, by `broker.lane()`; None: none has. Any thread."""
         self.held_since_s: float | None = None
         """Since when it has it, in monotonic seconds. Any thread."""
-        self.deadlines_s: list[float] = []
-        """The deadline of each account that uses the lane, in seconds."""
+        self._users: Mapping[str, tuple[float, Budget]] = {}
+        """The deadline in seconds of each account that uses the lane, and the budget that it allows."""
+        self._budget = budget
+        """The smallest of these budgets."""
         self.counts_nonces = False
         """Whether the exchange wants rising nonces; set by the account that uses the lane."""
         self._clock = clock
@@ -146,10 +149,24 @@ class Lane:
             return self._before.in_use_since_s
         return self.held_since_s
 
-    def budget_at_most(self, budget: Budget) -> None:
-        """Another broker on this key has a budget too: the smaller one holds."""
-        have = self._pace.budget
-        self._pace = RateLimiter(Budget(min(have.burst, budget.burst), min(have.per_s, budget.per_s)))
+    def join(self, broker: str, deadline_s: float, budget: Budget, address: Address) -> None:
+        """An account uses the lane, or goes on using it by another configuration. Any thread, one at a time.
+
+        Of several budgets for one key the smallest holds.
+        """
+        self._users = {**self._users, broker: (deadline_s, budget)}
+        self.address = address
+        self._budget = self._smallest()
+
+    def leave(self, broker: str) -> None:
+        """An account does not use the lane any more. Any thread, one at a time."""
+        self._users = {name: each for name, each in self._users.items() if name != broker}
+        if self._users:
+            self._budget = self._smallest()
+
+    def _smallest(self) -> Budget:
+        budgets = [budget for _, budget in self._users.values()]
+        return Budget(min(each.burst for each in budgets), min(each.per_s for each in budgets))
 
     @asynccontextmanager
     async def turn(
@@ -264,8 +281,9 @@ class Lane:
         Args:
             deadline_s: the deadline of the account that waits; it does not wait for itself.
         """
-        others_s = sum(self.deadlines_s) - deadline_s
-        return min(LANE_WAIT_S, max(0.0, others_s) + len(self.deadlines_s) / self._pace.budget.per_s)
+        users = self._users
+        others_s = sum(each_s for each_s, _ in users.values()) - deadline_s
+        return min(LANE_WAIT_S, max(0.0, others_s) + len(users) / self._budget.per_s)
 
     def _budget_use(self) -> BudgetUse:
         """How much of the budget is used now. Any thread: the counter is replaced and never changed."""
@@ -282,6 +300,8 @@ class Lane:
         await self._admit(self._clock.up_s() + LANE_WAIT_S, urgent=urgent)
 
     async def _admit(self, until_s: float, *, urgent: bool) -> None:
+        if self._pace.budget != self._budget:
+            self._pace = replace(self._pace, budget=self._budget)
         while True:
             self.refrain_when_barred()
             now_s, ban = self._clock.up_s(), self.address.ban

@@ -88,6 +88,11 @@ class Venue:
             self.known, self._loaded_s = before.known, before._loaded_s
 
     @property
+    def connection(self) -> Connection:
+        """What it asks through."""
+        return self._connection
+
+    @property
     def says_its_status(self) -> bool:
         """Whether the exchange has a word about itself that we know how to read."""
         return adapter_for(self._connection).says_its_status

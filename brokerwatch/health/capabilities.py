@@ -212,3 +212,8 @@ def _is_final(reason: str) -> bool:
 def _changed(run: _Run, state: CapabilityState, reason: str, detail: str, now: Instant) -> _Run:
     moved = (state, reason) != (run.state, run.reason)
     return _Run(state, reason, detail, now if moved else run.since)
+
+
+def states_of(capabilities: Mapping[str, Capability]) -> list[tuple[str, str, str]]:
+    """What of some capabilities is published at once when it changes."""
+    return [(name, can.state, can.reason) for name, can in capabilities.items()]

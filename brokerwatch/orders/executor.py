@@ -82,18 +82,33 @@ class OrderExecutor:
         self._in_flight = in_flight
         self._remark = ""
         """What was logged of the mode of the account."""
-        self.closed = False
-        """Whether no order goes out any more. Set when the cluster stops, from any thread."""
+        self.closed = ""
+        """Why no order goes out any more; empty: it does. Any thread."""
         self._lookup = Lookup(
             spec, access.connection, self._adapter, access.lane, in_flight, clock, reporter.unanswered
         )
         self._follower = OrderFollower(spec, access, self._adapter, in_flight, self._lookup, clock)
         self._sender = OrderSender(spec, access, self._adapter, in_flight, self._lookup, clock, reporter)
 
-    def stop(self) -> None:
+    def stop(self, why: str = "the cluster is being stopped") -> None:
         """Let no order out any more, and follow none. From any thread."""
-        self.closed = True
+        self.closed = why
         self._loop.call(self._follower.stop)
+
+    def hand_over(self) -> None:
+        """Another executor has this account from now on, and follows its orders. From any thread.
+
+        What is under way here, or waits for its turn, goes on to its end.
+        """
+        self._loop.call(self._follower.stop)
+
+    def see_off(self, why: str, done: Callable[[], object]) -> None:
+        """Let no order out any more, and follow the others to their end. From any thread.
+
+        `done` is called on the account's loop when there is nothing left to follow.
+        """
+        self.closed = why
+        self._loop.call(partial(self._follower.see_off, done))
 
     @property
     def profile(self) -> Profile:
@@ -293,7 +308,7 @@ class OrderExecutor:
                 if validate_only:
                     return await self._sender.validate(request)
                 if self.closed:
-                    raise OrderNotSent(f"{self._spec.name}: the cluster is being stopped; nothing was sent")
+                    raise OrderNotSent(f"{self._spec.name}: {self.closed}; nothing was sent")
                 self._lane.refrain_when_barred()
                 if not ticket.go():
                     raise OrderNotSent(f"{self._spec.name}: its turn was not waited for, so it was withdrawn")

@@ -9,6 +9,8 @@ nothing is asked. What goes wrong says nothing about the account: polls find tha
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,13 +70,18 @@ class OrderFollower:
         """Lost orders by our ids, that the exchange has no way to look up."""
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self._done: Callable[[], object] | None = None
+        """Called when there is nothing left to follow; None: the account stays."""
         in_flight.watchers.append(self.wake)
         if in_flight.followed(spec.name) or in_flight.lost():
             access.loop.call(self.wake)  # those of before this start
 
     def wake(self) -> None:
         """There may be an order to follow."""
-        if self._stopped or self._task is not None or not self._orders():
+        if self._stopped or self._task is not None:
+            return
+        if not self._orders():
+            self._leave_when_done()
             return
         self._task = asyncio.create_task(self._run())
         self._task.add_done_callback(self._ended)
@@ -96,8 +103,22 @@ class OrderFollower:
     def stop(self) -> None:
         """Follow no more. What was not followed to its end is after the next start."""
         self._stopped = True
+        with contextlib.suppress(ValueError):
+            self._in_flight.watchers.remove(self.wake)
         if self._task is not None:
             self._task.cancel()
+
+    def see_off(self, done: Callable[[], object]) -> None:
+        """Follow what there is to its end, and call `done` then."""
+        self._done = done
+        self.wake()
+
+    def _leave_when_done(self) -> None:
+        goes_on = self._in_flight.under_way(self._spec.name) or self._access.lane.lease.revoked
+        if self._done is not None and not goes_on:
+            done, self._done = self._done, None
+            self.stop()
+            done()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._task = None

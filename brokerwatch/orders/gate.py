@@ -66,11 +66,12 @@ class _Word:
 class Gate:
     """Lets entries of an account pass only after its key was verified.
 
-    `start`, then `trouble` and `looked` on any thread, then `close`.
+    `start` or `follow`, then `trouble` and `looked` on any thread, then `close`.
     """
 
-    def __init__(self, folder: Path, max_age_s: float, clock: Clock) -> None:
-        """`folder`: the state folder."""
+    def __init__(self, folder: Path, max_age_s: float | None, clock: Clock) -> None:
+        """`folder`: the state folder. `max_age_s`: of a report that lets entries pass; None: they need
+        none."""
         self._folder = folder / FOLDER_NAME
         self._max_age_s = max_age_s
         self._clock = clock
@@ -87,10 +88,28 @@ class Gate:
     def start(self, fingerprints: Iterable[str]) -> None:
         """Look at the files of these keys from now on. Waits half a second at the most for the first look."""
         self._keys = tuple(dict.fromkeys(filter(_is_fingerprint, fingerprints)))
-        # A daemon: one that hangs on a disk would keep the process from ending.
-        self._thread = threading.Thread(target=self._work, name="brokerwatch-verifications", daemon=True)
-        self._thread.start()
+        if self._thread is None:
+            # A daemon: one that hangs on a disk would keep the process from ending.
+            self._thread = threading.Thread(target=self._work, name="brokerwatch-verifications", daemon=True)
+            self._thread.start()
         wait([self._ask()], LOOK_WAIT_S)
+
+    def follow(self, fingerprints: Iterable[str], max_age_s: float | None) -> frozenset[str]:
+        """Ask for reports of these keys, of at most this age, from now on; None: of none.
+
+        The keys that are new. Waits only for these, half a second at the most. One thread at a time.
+        """
+        known = frozenset(() if self._max_age_s is None else self._keys)
+        self._max_age_s = max_age_s
+        if max_age_s is None:
+            return frozenset()
+        wanted = tuple(fingerprints)
+        new = frozenset(wanted) - known
+        if new:
+            self.start(wanted)
+        else:
+            self._keys = tuple(dict.fromkeys(filter(_is_fingerprint, wanted)))
+        return new
 
     def trouble(self, fingerprint: str, broker: str, *, elsewhere: bool) -> str:
         """Why entries of this key may not pass, and what to do; empty when they may. Never waits.
@@ -98,6 +117,8 @@ class Gate:
         `elsewhere`: whether the account is asked at another address than the exchange's own. A verification
         that was made at such an address says nothing about the exchange itself.
         """
+        if self._max_age_s is None:
+            return ""
         if not _is_fingerprint(fingerprint):
             return f"{broker}: entries need a verification of its API key, and it has none that can have one"
         looked_s = self._looked_s.get(fingerprint)
@@ -118,12 +139,16 @@ class Gate:
         age_s = (self._clock.now().wall_us - word.ended_us) / 1_000_000
         if age_s < -FUTURE_S:
             return f"the newest one is of the future, {word.ended}: is the clock right?"
-        if age_s > self._max_age_s:
+        if age_s > self._most_s:
             return f"the newest one, of {word.ended}, is {_span(age_s)} old"
         return ""
 
+    @property
+    def _most_s(self) -> float:
+        return float("inf") if self._max_age_s is None else self._max_age_s
+
     def _refusal(self, fingerprint: str, broker: str, why: str) -> str:
-        needed = f"a verification of its key ({fingerprint[:8]}…), at most {_span(self._max_age_s)} old"
+        needed = f"a verification of its key ({fingerprint[:8]}…), at most {_span(self._most_s)} old"
         return f"{broker}: entries need {needed}, and {why}"
 
     async def looked(self, fingerprint: str, broker: str) -> str:
@@ -165,7 +190,7 @@ class Gate:
         return not self._thread.is_alive()
 
     def _is_due(self, fingerprint: str) -> bool:
-        if not _is_fingerprint(fingerprint):
+        if self._max_age_s is None or not _is_fingerprint(fingerprint):
             return False
         looked_s = self._looked_s.get(fingerprint)
         return looked_s is None or self._clock.up_s() - looked_s >= LOOK_AGAIN_S
@@ -189,7 +214,7 @@ class Gate:
             with self._wake:
                 self._wake.wait_for(lambda: self._closed or self._asked is not None, LOOK_AGAIN_S)
                 asked, self._asked, closed = self._asked, None, self._closed
-            if not closed:
+            if not closed and self._max_age_s is not None:
                 for fingerprint in self._keys:
                     self.look(fingerprint)
             if asked is not None:

@@ -360,7 +360,7 @@ class InFlightOrders:
             self._count_lost()
         first = next(iter(self.lost()), None)
         self.unaccounted = "" if first is None else f"{first.request.client_order_id} ({first.why})"
-        for wake in self.watchers:
+        for wake in tuple(self.watchers):
             wake()
 
     def _count_lost(self) -> None:
@@ -372,6 +372,10 @@ class InFlightOrders:
     def lost(self) -> tuple[Sent, ...]:
         """The orders with an unknown outcome, oldest first."""
         return tuple(sent for sent in self._sent.values() if sent.why)
+
+    def under_way(self, broker: str) -> bool:
+        """Whether an order of this account is just being sent."""
+        return any(sent.broker == broker and not sent.why for sent in self._sent.values())
 
     def sent(self, client_order_id: str) -> Sent | None:
         """The order of this id, if its outcome is not known yet."""

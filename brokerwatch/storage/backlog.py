@@ -123,6 +123,11 @@ class Backlog:
         with self._lock:
             return dict(self._known.holds)
 
+    def known_health(self, broker: str) -> Stored | None:
+        """The newest health of a broker, written or not."""
+        with self._lock:
+            return self._known.healths.get(broker)
+
     def known_epochs(self) -> dict[str, str]:
         """The epoch of the newest health of each broker, written or not."""
         with self._lock:

@@ -104,6 +104,14 @@ class Journal:
         if self._backlog is not None:
             self._backlog.order_ended(fingerprint, client_order_id)
 
+    def newest(self, broker: str) -> Stored | None:
+        """The newest health of a broker, also of one that is not in the cluster now; None: none is known."""
+        return None if self._backlog is None else self._backlog.known_health(broker)
+
+    def hold_of(self, broker: str) -> Hold | None:
+        """The hold on a broker, also on one that is not in the cluster now."""
+        return None if self._backlog is None else self._backlog.known_holds().get(broker)
+
     def restored(self, spec: BrokerSpec, stored: Stored | None, now: Instant, *, known: bool) -> Health:
         """The health that a broker starts with: its first life, or what is left of the one before.
 

@@ -107,7 +107,7 @@ def test_its_accounts_are_out_with_the_reason_and_come_back_by_themselves_on_ano
             assert broker.get_account_balance() > 0
             assert broker.get_all_products()
             lent = own(exchange, ccxt_async)
-            venue = cluster._wired.accounts["mine"].access.venue  # pyright: ignore[reportPrivateUsage] - only exchanges without an adapter need the list in their instance
+            venue = cluster._members.wired.accounts["mine"].access.venue  # pyright: ignore[reportPrivateUsage] - only exchanges without an adapter need the list in their instance
             new.submit(venue.lend_markets(lent)).result(PATIENCE_S)
             assert "BTC/USD" in lent.markets
             assert exchange.calls_to(MARKETS_PATH) == 1, "the markets are known, and not asked for again"
@@ -212,7 +212,7 @@ def test_an_order_that_was_about_to_be_written_is_not_written_when_the_loop_wake
     order_path = ORDER_PATHS["kraken"]
     with trading(exchange) as (cluster, broker), ThreadPoolExecutor(1) as caller:
         old = loop_of(cluster)
-        instance = cluster._wired.accounts["mine"].access.connection.instance  # pyright: ignore[reportPrivateUsage] - there is no other way to hang it just there
+        instance = cluster._members.wired.accounts["mine"].access.connection.instance  # pyright: ignore[reportPrivateUsage] - there is no other way to hang it just there
         sign = instance.sign
         with Block(old.asyncio_loop) as block:
 
@@ -234,7 +234,7 @@ def test_an_order_that_was_about_to_be_written_is_not_written_when_the_loop_wake
         until(has_ended(old))
         assert exchange.calls_to(order_path) == 0
         assert broker.forget_order(
-            cluster._wired.accounts["mine"].executor.lost()[0].request.client_order_id  # pyright: ignore[reportPrivateUsage] - the caller was given no id
+            cluster._members.wired.accounts["mine"].executor.lost()[0].request.client_order_id  # pyright: ignore[reportPrivateUsage] - the caller was given no id
         )
         assert buys(broker).order_id
         assert exchange.placed_orders == 1

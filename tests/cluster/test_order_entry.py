@@ -337,7 +337,7 @@ def test_an_exit_goes_out_also_where_the_market_is_said_to_be_closed(
 ) -> None:
     products = desk.broker.get_all_products()
     closed = [msgspec.structs.replace(product, active=False) for product in products]
-    venue = desk.cluster._wired.accounts[desk.broker.name].access.venue  # pyright: ignore[reportPrivateUsage] - the list is an hour old
+    venue = desk.cluster._members.wired.accounts[desk.broker.name].access.venue  # pyright: ignore[reportPrivateUsage] - the list is an hour old
     monkeypatch.setattr(venue, "known", Products(closed))
     with pytest.raises(InvalidOrder, match="not open"):
         desk.buy()

@@ -327,7 +327,8 @@ def test_an_asynchronous_instance_is_asked_on_its_owner_s_loop_and_never_closed(
                 broker = cluster.broker("mine")
                 await broker.fetch_balance()
                 assert broker.reading().stale is False
-                assert cluster._wired.accounts["mine"].access.loop.asyncio_loop is asyncio.get_running_loop()  # pyright: ignore[reportPrivateUsage] - where it runs shows nowhere else
+                loop = cluster._members.wired.accounts["mine"].access.loop  # pyright: ignore[reportPrivateUsage] - where it runs shows nowhere else
+                assert loop.asyncio_loop is asyncio.get_running_loop()
                 with pytest.raises(BlockingCallInLoop):
                     broker.get_account_balance()
             assert (await mine.fetch_balance())["BTC"], "it was not closed"

@@ -414,7 +414,7 @@ def test_an_older_balance_that_comes_to_light_replaces_no_newer_one(tmp_path: Pa
     with Cluster([spec_of(till)], cluster._settings) as again:  # pyright: ignore[reportPrivateUsage]
         till.balance = {"USD": "2"}
         assert again.broker("a").get_account_balance() == Decimal(2)
-        again._recall(again._state.remembered)  # pyright: ignore[reportPrivateUsage]
+        again._members.recall(again._state.remembered)  # pyright: ignore[reportPrivateUsage]
         assert again.broker("a").get_account_balance() == Decimal(2)
         till.failure = ConnectionError("down")
         assert again.broker("a").get_account_balance() == Decimal(2)

@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from brokerwatch.actors.board import Slot
-from brokerwatch.actors.broker import BrokerActor, BrokerContext
+from brokerwatch.actors.broker import BrokerActor
+from brokerwatch.actors.broker_context import BrokerContext
 from brokerwatch.actors.protocol import Observed
 from brokerwatch.clock import Instant, ManualClock
 from brokerwatch.config.broker_spec import BrokerSpec

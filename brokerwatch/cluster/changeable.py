@@ -1,0 +1,142 @@
+"""What can be changed of a cluster that runs: its configuration, and what its operators say."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from brokerwatch.cluster.members import Members
+from brokerwatch.cluster.operators import Operators
+from brokerwatch.cluster.reloaded import Reloaded
+from brokerwatch.cluster.startup import check
+from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.config.cluster_settings import Settings
+from brokerwatch.config.loader import load
+from brokerwatch.config.reload_plan import with_added, with_removed, with_replaced
+from brokerwatch.errors import ClusterStopped, ConfigError, ControlError, Problem
+from brokerwatch.log import logger
+
+_log: Final = logger(__name__)
+
+THIS_PROGRAM: Final = "this program"
+"""Who gives a command that no operator gave, in the history."""
+
+
+class ChangeableCluster:
+    """The part of a `Cluster` that changes it while it runs; any thread may use it."""
+
+    def __init__(self, members: Members, operators: Operators) -> None:
+        self._members = members
+        self._operators = operators
+        self._path: Path | None = None
+        """The file that `reload` reads; None: the cluster was made in Python."""
+        operators.reload = self.reload_for
+
+    def reload(self, settings: Settings | None = None) -> Reloaded:
+        """Go on by another configuration: all of it, or with a mistake nothing. Waits some seconds at most.
+
+        What has not changed is not touched. No account becomes available by it: an account that is new, or
+        that was not available, is so after its next success.
+
+        Args:
+            settings: The configuration; None: the file that the cluster was made from is read again.
+
+        Returns:
+            What has changed. Its text says it in words.
+
+        Raises:
+            ConfigError: Nothing was changed. It names every mistake, and each key that needs a restart.
+            ClusterStopped: The cluster does not run.
+        """
+        return self._reload(settings, THIS_PROGRAM)
+
+    def add(self, spec: BrokerSpec) -> Reloaded:
+        """Add a broker, at the end of the order. A reload from a file in which it is not removes it.
+
+        Raises:
+            ConfigError: Its name is taken, or it cannot be used.
+            ClusterStopped: The cluster does not run.
+        """
+        return Reloaded.of(self._members.change(partial(with_added, spec=spec), THIS_PROGRAM))
+
+    def remove(self, broker: str) -> Reloaded:
+        """Remove a broker. Orders of it that are under way are followed to their end; no other goes out.
+
+        Handles of it are not available any more, and their calls raise UnknownBroker.
+
+        Raises:
+            UnknownBroker: There is none of this name.
+            ClusterStopped: The cluster does not run.
+        """
+        self._members.board.slot(broker)
+        return Reloaded.of(self._members.change(partial(with_removed, name=broker), THIS_PROGRAM))
+
+    def replace(self, spec: BrokerSpec) -> Reloaded:
+        """Have the broker of this name go on by another configuration. Its handles stay as they are.
+
+        Raises:
+            UnknownBroker: There is none of this name.
+            ConfigError: Nothing was changed: something in it cannot be, or needs a restart.
+            ClusterStopped: The cluster does not run.
+        """
+        self._members.board.slot(spec.name)
+        return Reloaded.of(self._members.change(partial(with_replaced, spec=spec), THIS_PROGRAM))
+
+    def reload_for(self, by: str) -> str:
+        """Reload at the command of an operator, and log what has changed, or what is wrong.
+
+        Args:
+            by: Who, or what, gave the command; it stands in the log.
+
+        Returns:
+            What has changed, in words.
+
+        Raises:
+            ControlError: Nothing was changed; it says why.
+        """
+        try:
+            said = str(self._reload(None, by))
+        except ConfigError as error:
+            _log.error("reload (%s): nothing was changed:\n%s", by, error)
+            raise ControlError(f"nothing was changed:\n{error}") from None
+        except ClusterStopped as error:
+            raise ControlError(str(error)) from None
+        _log.warning("reload (%s): %s", by, said.replace("\n", "; "))
+        return said
+
+    def _reload(self, settings: Settings | None, by: str) -> Reloaded:
+        wanted = self._read_again() if settings is None else settings
+        check(wanted.brokers, wanted.cluster)
+        return Reloaded.of(self._members.change(lambda _: wanted, by))
+
+    def _read_again(self) -> Settings:
+        """The configuration as its file says it now. Raises ConfigError."""
+        from brokerwatch.gateway.catalogue import Catalogue
+
+        if self._path is None:
+            expected = "expected settings: this cluster was made in Python, and from no file"
+            raise ConfigError((Problem("", "reload", expected),))
+        return load(self._path, Catalogue())
+
+    def hold(self, broker: str, why: str, *, until: datetime | None = None) -> str:
+        """Hold a broker out: not available whatever its exchange says. It outlives a restart.
+
+        Args:
+            broker: The broker's name.
+            why: The reason, up to 160 characters; it is shown wherever the hold is.
+            until: When the hold ends, with a time zone; None: when it is released.
+
+        Returns what was done, in words. Raises ControlError when the command was refused or the supervisor
+        did not answer within 5 s, and ValueError when `until` has no time zone.
+        """
+        return self._operators.hold(broker, why, until)
+
+    def release(self, broker: str) -> str:
+        """End a hold; ControlError where there is none. The state is what it would have been without it."""
+        return self._operators.release(broker)
+
+    def reset(self, broker: str) -> str:
+        """Ask again after a state that was final, such as refused credentials. Otherwise as `hold`."""
+        return self._operators.reset(broker)
