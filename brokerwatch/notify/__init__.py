@@ -1,7 +1,8 @@
 """Messages to people, and the dead man's switch: a subscriber like any other.
 
 Public face: `notifier.Notifier`, `silences.Silence`, `silence_file.SilenceFile`.
-Pure: `observations`, `notices`, `wording`, `silences`, `causes`, `outages`, `deliveries`.
+Pure: `observations`, `notices`, `wording`, `silences`, `causes`, `outages`, `deliveries`,
+`watchfulness`.
 May import: `bus`, `storage`, `config` (never its credentials), `messages`, `money`, `errors`,
 `clock`.
 apprise is imported in `apprise_process` alone, which is a process of its own.

@@ -33,7 +33,7 @@ def channel_name(number: int, url: str) -> str:
 
 
 class Channel:
-    """Sends what the ledger has for one address. `start` and `stop` are for one thread."""
+    """Sends what the ledger has for one address. Any thread may call it; `start` comes first."""
 
     def __init__(
         self, url: str, name: str, ledger: Ledger, clock: Clock, sender: Sender | None = None
@@ -49,12 +49,13 @@ class Channel:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self, deadline_s: float) -> bool:
-        """End the thread, after the ledger was closed. What is under way gets half of the time. False when it
-        does not end in time."""
-        self._thread.join(deadline_s / 2)
+    def kill(self) -> None:
+        """End what is being sent."""
         self._sender.stop()
-        self._thread.join(deadline_s / 2)
+
+    def ended(self, within_s: float) -> bool:
+        """Whether the thread ends within so many seconds, after the ledger was closed."""
+        self._thread.join(within_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:

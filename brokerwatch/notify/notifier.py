@@ -6,7 +6,8 @@ It decides nothing by itself: `brokerwatch.notify.outages` does. This is its dri
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,14 +17,17 @@ from brokerwatch.config.notify_settings import NotifySettings
 from brokerwatch.errors import StateFolderTaken
 from brokerwatch.log import logger
 from brokerwatch.messages import Reading, Reason
+from brokerwatch.notify.causes import LINE
 from brokerwatch.notify.channel import Channel, channel_name, fingerprint
+from brokerwatch.notify.heartbeat import Heartbeat
 from brokerwatch.notify.ledger import Ledger
 from brokerwatch.notify.observations import observed
-from brokerwatch.notify.outages import Rules, looked
+from brokerwatch.notify.outages import Rules, Subject, looked
 from brokerwatch.notify.record_file import CLAIM_NAME, RECORD_NAME, RecordFile
 from brokerwatch.notify.sending import check_installed
 from brokerwatch.notify.silence_file import SilenceFile
 from brokerwatch.notify.silences import Silence
+from brokerwatch.notify.watchfulness import Heard, watchfulness
 from brokerwatch.storage.locks import Claim, claim
 
 _log: Final = logger(__name__)
@@ -71,6 +75,12 @@ class Notifier:
         self._stopping = threading.Event()
         self._ledger: Ledger | None = None
         self._channels: list[Channel] = []
+        self._heard = Heard(self._clock.up_s())
+        self._heartbeat = (
+            Heartbeat(settings.heartbeat_url, settings.heartbeat_interval_s, self._clock)
+            if settings.heartbeat_url
+            else None
+        )
         self._thread = threading.Thread(target=self._run, name="brokerwatch-notifier", daemon=True)
 
     def start(self) -> None:
@@ -91,21 +101,44 @@ class Notifier:
         ]
         for channel in self._channels:
             channel.start()
+        if self._heartbeat is not None:
+            self._heartbeat.start()
         self._thread.start()
+
+    @property
+    def seen(self) -> Mapping[str, Subject]:
+        """What it knows of each account, by the account's name."""
+        return {} if self._ledger is None else self._ledger.outages.subjects
+
+    @property
+    def line_is_down(self) -> bool:
+        """Whether our own line is down, as far as it is known."""
+        return self._ledger is not None and LINE in self._ledger.outages.causes
 
     def stop(self, deadline_s: float = 2.0) -> bool:
         """End the threads. What waits is kept for the next start. False when one does not end in time."""
         self._stopping.set()
         ended = True
         if self._ledger is not None:
-            self._thread.join(deadline_s / 2)
             self._ledger.close()
-            ended = not self._thread.is_alive()
-            for channel in self._channels:
-                ended = channel.stop(deadline_s / 2) and ended
+            if self._heartbeat is not None:
+                self._heartbeat.kill()
+            until_s = time.monotonic() + deadline_s
+            if not self._ended_by(until_s - deadline_s / 2):
+                for channel in self._channels:
+                    channel.kill()
+            ended = self._ended_by(until_s)
         if self._claim is not None:
             self._claim.release()
             self._claim = None
+        return ended
+
+    def _ended_by(self, until_s: float) -> bool:
+        """Whether every thread has ended by this monotonic second."""
+        self._thread.join(max(0.0, until_s - time.monotonic()))
+        ended = not self._thread.is_alive()
+        for part in (*self._channels, self._heartbeat):
+            ended = (part is None or part.ended(max(0.0, until_s - time.monotonic()))) and ended
         return ended
 
     def _take_folder(self) -> None:
@@ -151,8 +184,14 @@ class Notifier:
         stopped = all(each.verdict.reason is Reason.SHUTDOWN for each in readings.values())
         if self._ends_with_cluster and stopped:
             return  # an end that was asked for is no outage
-        seen = (each for reading in readings.values() for each in observed(reading, now))
+        seen = [each for reading in readings.values() for each in observed(reading, now)]
         ledger.take(looked(ledger.outages, seen, now, self._muting(now.wall_us), self._rules))
+        if self._heartbeat is not None:
+            accounts = [each for each in seen if not each.of_orders]
+            self._heard = self._heard.after(accounts)
+            if self._listener.complete.is_set():
+                is_down = LINE in ledger.outages.causes
+                self._heartbeat.take(watchfulness(accounts, self._heard, now, line_down=is_down))
 
     def _muting(self, now_us: int) -> Iterable[Silence]:
         return () if self._silences is None else self._silences.current(now_us)

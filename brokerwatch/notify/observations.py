@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Final
 
 from brokerwatch.clock import Instant
@@ -48,6 +47,8 @@ class Observation:
     """The unit of the cash, such as `USD`."""
     polled: bool = True
     """Whether it is asked by itself, as far as the reading says."""
+    outcome_until_s: float = float("inf")
+    """The monotonic second by which its next outcome is due; infinite where the reading does not say."""
     simulated: bool = False
     """Whether its exchange is a simulator."""
     trade: CapabilityState = CapabilityState.UNKNOWN
@@ -99,14 +100,8 @@ class Observation:
         return self.available and self.trade not in (CapabilityState.DOWN, CapabilityState.LIMITED)
 
 
-def observation(reading: Reading, now: Instant, *, with_amounts: bool = True) -> Observation:
-    """What a reading says at this moment.
-
-    Args:
-        reading: the newest reading of an account.
-        now: the moment.
-        with_amounts: False leaves the amounts out.
-    """
+def observation(reading: Reading, now: Instant) -> Observation:
+    """What a reading says at this moment."""
     available = reading.verdict.available and now.up_s < reading.available_until_s
     reason = reading.verdict.reason
     if reading.verdict.available and not available:
@@ -123,9 +118,10 @@ def observation(reading: Reading, now: Instant, *, with_amounts: bool = True) ->
         detail=reading.detail,
         error_count=reading.error_count,
         as_of=reading.as_of,
-        cash=_text(reading.cash) if with_amounts else "",
-        cash_unit=reading.cash_unit if with_amounts else "",
-        polled=reading.proven_until_s < float("inf"),
+        cash="" if reading.cash is None else amount_text(reading.cash),
+        cash_unit=reading.cash_unit,
+        polled=min(reading.proven_until_s, reading.outcome_until_s) < float("inf"),
+        outcome_until_s=reading.outcome_until_s,
         simulated=reading.simulated,
         trade=CapabilityState.UNKNOWN if trade is None else trade.state,
         trade_reason="" if trade is None else trade.reason,
@@ -140,12 +136,8 @@ def orders_observation(reading: Reading, seen: Observation) -> Observation | Non
     return replace(seen, of_orders=True, since_us=trade.since_us, detail=trade.detail)
 
 
-def observed(reading: Reading, now: Instant, *, with_amounts: bool = True) -> tuple[Observation, ...]:
+def observed(reading: Reading, now: Instant) -> tuple[Observation, ...]:
     """Everything that a reading says at this moment: about the account, and about its orders."""
-    seen = observation(reading, now, with_amounts=with_amounts)
+    seen = observation(reading, now)
     orders = orders_observation(reading, seen)
     return (seen,) if orders is None else (seen, orders)
-
-
-def _text(cash: Decimal | None) -> str:
-    return "" if cash is None else amount_text(cash)

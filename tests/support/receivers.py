@@ -65,9 +65,11 @@ def web_receiver() -> Generator[Received]:
 
     with _serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
         found.port = port
-        yield found
-        if found.hold is not None:
-            found.hold.set()
+        try:
+            yield found
+        finally:
+            if found.hold is not None:
+                found.hold.set()
 
 
 @contextmanager
@@ -115,9 +117,11 @@ def mail_receiver() -> Generator[Received]:
 
     with _serving(Server(("127.0.0.1", 0), Handler)) as port:
         found.port = port
-        yield found
-        if found.hold is not None:
-            found.hold.set()
+        try:
+            yield found
+        finally:
+            if found.hold is not None:
+                found.hold.set()
 
 
 @contextmanager
