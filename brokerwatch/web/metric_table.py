@@ -174,7 +174,7 @@ FAULTS: Final = _own(
 NOT_MADE: Final = _own(
     "brokerwatch_fetches_not_made_total",
     Kind.COUNTER,
-    "Fetches that were not made, because no turn came or the key is locked out. They are no faults.",
+    "Fetches that were not made after all, mostly because no turn came in time. They are no faults.",
 )
 FETCHES: Final = _own(
     "brokerwatch_fetch_duration_seconds",
