@@ -11,10 +11,10 @@ INPUTS := setup.cfg pyproject.toml constraints.txt
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check check-mypy check-basedpyright mutants exchanges bench clean
+.PHONY: help setup run test check check-mypy check-basedpyright check-deploy mutants exchanges bench dist clean
 
 help:  ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ ##/' | awk -F ' ## ' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ ##/' | awk -F ' ## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready  ## make .venv and install what running needs
 
@@ -58,6 +58,30 @@ check-mypy: $(VENV)/.checkers
 
 check-basedpyright: $(VENV)/.checkers
 	@$(BIN)/basedpyright
+
+$(VENV)/.deployers: $(VENV)/.tests
+	@$(PIP) --no-build-isolation --editable '.[deploy]'
+	@touch $@
+
+# The programs that read these files for real are no part of an installation: systemd, Prometheus.
+check-deploy: $(VENV)/.deployers  ## the files in deploy/ against the schemas of compose and Kubernetes, and by systemd
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
+	@$(BIN)/kubernetes-validate --strict deploy/kubernetes/*.yaml
+	@command -v systemd-analyze >/dev/null || { echo "systemd-analyze is missing (Debian and Ubuntu: apt install systemd)" >&2; exit 1; }
+	@unit=$$(mktemp -d) || exit 1; trap 'rm -rf "$$unit"' EXIT; \
+	sed 's#/opt/brokerwatch/bin/#$(abspath $(BIN))/#' deploy/systemd/brokerwatch.service > "$$unit/brokerwatch.service" && \
+	systemd-analyze verify --man=no "$$unit/brokerwatch.service" && \
+	systemd-analyze security --no-pager --offline=true --threshold=20 "$$unit/brokerwatch.service" | tail -1
+
+$(VENV)/.builders: $(VENV)/.ready
+	@$(PIP) --no-build-isolation --editable '.[dist]'
+	@touch $@
+
+# From a copy: a build leaves folders behind that a later one would take for sources.
+dist: $(VENV)/.builders  ## a wheel and an sdist, in dist/
+	@copy=$$(mktemp -d) || exit 1; trap 'rm -rf "$$copy"' EXIT; trap 'exit 130' INT TERM; \
+	git ls-files -z | xargs -0 cp --parents --no-dereference --target-directory "$$copy" && \
+	$(BIN)/python -m build --no-isolation --outdir dist "$$copy" >/dev/null && ls -l dist
 
 $(VENV)/.mutators: $(VENV)/.tests
 	@$(PIP) --no-build-isolation --editable '.[mutants]'

@@ -101,12 +101,13 @@ def run(
         title = _title(settings, demo=demo)
         if in_lines:  # a table has the endpoint below it
             title = f"{title}\nhealth topic {cluster.health_endpoint}"
+            title += f"\npage {cluster.http_url}" if cluster.http_url else ""
         if as_json:
             sys.stderr.write(f"{title}\n")
-        # Not before every account has answered: a slow machine would start with the first outage.
         stack.enter_context(
             ServiceManager().watched(_fault_of(cluster, settings, listener), lambda: _status(listener))
         )
+        # Not before every account has answered: a slow machine would start with the first outage.
         if begin is not None and _every_account_has_answered(cluster, settings, stopped):
             begin()
         Screen(
@@ -200,4 +201,6 @@ def _title(settings: Settings, *, demo: bool) -> str:
 
 def _caption(cluster: Cluster, story: str) -> str:
     lines = [f"in another terminal: brokerwatch listen {cluster.health_endpoint}   Ctrl-C ends"]
+    if cluster.http_url:
+        lines.insert(0, f"page: {cluster.http_url}")
     return "\n".join([f"simulation: {story}", *lines] if story else lines)

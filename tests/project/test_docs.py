@@ -28,6 +28,7 @@ from typing import Final
 import pytest
 
 from brokerwatch.cluster.cluster import Cluster
+from brokerwatch.messages import Reason
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, serve
 from brokerwatch.verification.checklist import CHECKLIST, MAXIMUM
 from tests.support.clusters import cluster_of, simulated_spec, until
@@ -520,3 +521,8 @@ def test_a_package_imports_no_other_than_its_docstring_says(package: Path) -> No
         assert imported_packages(package) == set(), "its docstring does not say what it may import"
     elif not re.match(r" every", allowed[1]):
         assert imported_packages(package) <= set(re.findall(r"`(\w+)`", allowed[1]))
+
+
+def test_the_runbook_has_a_paragraph_for_each_reason() -> None:
+    headings = re.findall(r"^### `(\w+)`$", page("docs/operate.md"), re.MULTILINE)
+    assert sorted(headings) == sorted(reason for reason in Reason if reason is not Reason.OK)
