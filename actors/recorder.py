@@ -80,7 +80,7 @@ class Recorder(Actor):
     `look` makes anew what is gone from the state folder, on this actor's thread, and says whether anything
     was. None: there is no folder to look at.
 
-    `forget_before` gives the moment, wall clock in µs, before which the history is deleted. None: nothing is.
+    `forget_before` gives the moment, wall clock in µs, before which the history is deleted; None: none is.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Recorder(Actor):
         on_death: Callable[[str], None],
         holds: HoldFile | None = None,
         look: Callable[[], bool] | None = None,
-        forget_before: Callable[[], int] | None = None,
+        forget_before: Callable[[], int | None] = lambda: None,
     ) -> None:
         super().__init__(on_death)
         self._store = store
@@ -187,11 +187,11 @@ class Recorder(Actor):
         self._alarms.after(LOOK_S, lambda: tell(me, Look()))
 
     def _forget(self) -> None:
-        if self._forget_before is not None:
-            try:
-                self._has_old = not self._store.forget_history(self._forget_before())
-            except StoreError:
-                self._has_old = False  # the next attempt to write says what is wrong
+        before_us = self._forget_before()
+        try:
+            self._has_old = before_us is not None and not self._store.forget_history(before_us)
+        except StoreError:
+            self._has_old = False  # the next attempt to write says what is wrong
 
     def _look_for_another(self) -> None:
         """Log once that another running cluster of this name writes to the store: its lives are later."""

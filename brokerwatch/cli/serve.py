@@ -105,9 +105,9 @@ def _chronicle(listener: Listener, clock: Clock, config: Path | None, state: Pat
 
     days = meant_cluster(config, name=None, state=None).history_days
     if state is None:
-        return Chronicle(listener, clock, None, keep_days=days)
+        return Chronicle(listener, clock, None, keep_days=lambda: days)
     store = ChronicleStore(chronicle_url(state), "heard")
-    return Chronicle(listener, clock, store, keep_days=days, lock=state / LOCK_NAME)
+    return Chronicle(listener, clock, store, keep_days=lambda: days, lock=state / LOCK_NAME)
 
 
 def _settings(config: Path | None, listen: str | None, token_file: Path | None) -> HttpSettings:

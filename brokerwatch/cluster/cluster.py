@@ -100,7 +100,12 @@ class Cluster(ChangeableCluster):
         """The trader's own event loop, where there is one."""
         self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
         self._outlets = Outlets(
-            self._settings, self._clock, self._operators, self._loops, members.heartbeat_s
+            self._settings,
+            self._clock,
+            self._operators,
+            self._loops,
+            members.heartbeat_s,
+            lambda: members.settings,
         )
         self._router = Router(
             lambda: candidates(members.specs, members.board, members.wired.accounts, members.watch),

@@ -40,6 +40,7 @@ class Outlets:
         operators: who carries out what a reader of the page commands.
         loops: the event loops of the accounts; where one hangs, the watcher itself is broken.
         heartbeat_s: the seconds between two signs of life.
+        current: the settings of now, which a reload may have changed.
 
     Raises:
         ConfigError: something has to be installed first.
@@ -52,8 +53,10 @@ class Outlets:
         operators: Operators,
         loops: AccountLoops,
         heartbeat_s: float,
+        current: Callable[[], ClusterSettings],
     ) -> None:
         self._settings = settings
+        self._current = current
         self._clock = clock
         self._operators = operators
         self._loops = loops
@@ -138,13 +141,15 @@ class Outlets:
                 lock = None if on_server else folder / LOCK_NAME
             except (ConfigError, StoreError) as error:
                 _log.error("what the page shows of the past ends with this process: %s", error)
-        chronicle = Chronicle(listener, self._clock, store, keep_days=settings.history_days, lock=lock)
+        chronicle = Chronicle(
+            listener, self._clock, store, keep_days=lambda: self._current().history_days, lock=lock
+        )
         chronicle.start()
         return chronicle
 
     def _transitions(self, broker: str | None, since_us: int | None, limit: int) -> list[Transition]:
         lines = stored_history(self._settings, broker, since_us, limit)
-        if self._settings.publish_balances:
+        if self._current().publish_balances:
             return lines
         return [replace(line, detail="") for line in lines]  # an exchange's own words may hold amounts
 

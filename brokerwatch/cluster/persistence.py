@@ -197,10 +197,10 @@ class Persistence:
                 on_look()
             return gone
 
-        keep_us = self.history_days * 86_400_000_000
-
-        def oldest_us() -> int:
-            return round(self._clock.now().wall_us - keep_us)
+        def oldest_us() -> int | None:
+            if self.history_days == math.inf:
+                return None
+            return round(self._clock.now().wall_us - self.history_days * 86_400_000_000)
 
         def died(why: str) -> None:
             self._restarts, wait_s = self._restarts.died(self._clock.up_s(), random.uniform)
@@ -223,7 +223,7 @@ class Persistence:
                     on_death=died,
                     holds=None if held is None else HoldFile(held.path / HOLDS_NAME),
                     look=None if held is None else look,
-                    forget_before=None if keep_us == math.inf else oldest_us,
+                    forget_before=oldest_us,
                 )
 
         start()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -58,7 +58,7 @@ class Chronicle:
         listener: what is heard.
         clock: the clock of the listener.
         store: where it is kept; None: in memory, until the process ends.
-        keep_days: what is older is forgotten.
+        keep_days: gives the number of days after which something is forgotten; inf: never.
         lock: the file that one process of several on one store claims, to be the one that writes; None: there
             is no other.
     """
@@ -69,7 +69,7 @@ class Chronicle:
         clock: Clock,
         store: ChronicleStore | None,
         *,
-        keep_days: float,
+        keep_days: Callable[[], float],
         lock: Path | None = None,
     ) -> None:
         self._listener = listener
@@ -209,8 +209,9 @@ class Chronicle:
                 self._memory.written(pages, self._clock.now())
         now = self._clock.now()
         if now.up_s - self._pruned_s >= PRUNE_S:
-            before_us = 0.0 if self._keep_days == float("inf") else now.wall_us - self._keep_days * DAY_US
-            store.prune(round(before_us), now.wall_us)
+            days = self._keep_days()
+            before_us = 0 if days == float("inf") else round(now.wall_us - days * DAY_US)
+            store.prune(before_us, now.wall_us)
             self._pruned_s = now.up_s
 
     def _write_on(self) -> None:

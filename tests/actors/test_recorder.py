@@ -75,7 +75,7 @@ class Desk:
         self.when_opened: Callable[[], object] = lambda: None
         self.look: Callable[[], bool] | None = None
         self.holds: HoldFile | None = None
-        self.forget_before: Callable[[], int] | None = None
+        self.forget_before: Callable[[], int | None] = lambda: None
         self._refs: list[pykka.ActorRef[Any]] = []
 
     def start(self, *, loaded: bool = True, store: Store | None = None) -> pykka.ActorRef[Any]:

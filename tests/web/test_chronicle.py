@@ -34,7 +34,7 @@ def heard(cluster: Cluster) -> Generator[Listener]:
 
 def chronicle_of(listener: Listener, folder: Path | None, clock: Clock = CLOCK, **values: Any) -> Chronicle:
     store = None if folder is None else ChronicleStore(chronicle_url(folder), "main")
-    return Chronicle(listener, clock, store, keep_days=400.0, **values)
+    return Chronicle(listener, clock, store, keep_days=lambda: 400.0, **values)
 
 
 def spans_of(chronicle: Chronicle, name: str = "a") -> list[Span]:

@@ -11,6 +11,7 @@ import pytest
 
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.web.openapi import document
+from tests.cluster.test_reload import settings_of
 from tests.support.clusters import Till, until
 from tests.support.served import asked, served
 from tests.web.test_routes import of, out, spec_of
@@ -79,6 +80,19 @@ def test_no_amount_and_no_word_of_an_exchange_leaves_where_none_is_published(tmp
         )
         for path in ("/v1/history", "/v1/timeline", "/v1/timeline?broker=a"):
             assert b"31415" not in asked(cluster.http_url, path).body
+
+
+def test_words_of_an_exchange_stay_inside_from_the_reload_on_that_says_so(tmp_path: Path) -> None:
+    till = Till({"USD": "1"})
+    spec = spec_of(till)
+    with served(spec, state=tmp_path / "state") as cluster:
+        cluster.broker("a").get_account_balance()
+        till.failure = ConnectionError("31415.92 are gone")
+        for _ in range(3):
+            cluster.broker("a").get_account_balance()
+        until(lambda: b"31415" in asked(cluster.http_url, "/v1/history").body)
+        cluster.reload(settings_of(cluster, spec, publish_balances=False))
+        assert b"31415" not in asked(cluster.http_url, "/v1/history").body
 
 
 @pytest.mark.parametrize(
