@@ -42,6 +42,7 @@ GROUPS: Final = {
     "tests/dropin/": "guarded bots",
     "tests/project/test_packaging.py": "wheel",
     "tests/cli/test_processes.py": "demo",
+    "tests/web/test_page_in_chromium.py": "browser",
 }
 """Files whose tests share what is costly to set up: one worker runs them, one after the other."""
 LONG: Final = (

@@ -53,7 +53,7 @@ _WINDOW: Final = {
 _SINCE: Final = {
     "name": "since",
     "in": "query",
-    "description": "Microseconds since 1970, or how long ago, such as 90m, 24h or 7d.",
+    "description": "Microseconds since 1970, 2026-11-29T12:00:00Z, or how long ago: 90m, 24h, 7d.",
     "schema": {"type": "string"},
 }
 _LIMIT: Final = {

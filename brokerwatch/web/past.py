@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -256,12 +258,17 @@ def heard_transitions(
 
 
 def moment_us(text: str, now_us: int) -> int:
-    """A moment in a request: µs since 1970, or how long ago, such as `90m` or `7d`. Raises ValueError."""
+    """A moment in a request: µs since 1970, a date in UTC, or how long ago. Raises ValueError."""
     if ago := re.fullmatch(r"([0-9]{1,6})([smhd])", text):
         return now_us - int(ago[1]) * TIME_UNITS_S[ago[2]] * 1_000_000
     if re.fullmatch(r"[0-9]{1,18}", text):
         return int(text)
-    raise ValueError("since: expected microseconds since 1970, or how long ago, such as 90m, 24h or 7d")
+    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{5,15}Z", text):
+        with suppress(ValueError, OverflowError):
+            return round(datetime.fromisoformat(text).timestamp() * 1_000_000)
+    raise ValueError(
+        "since: expected microseconds since 1970, 2026-11-29T12:00:00Z, or how long ago, such as 90m or 7d"
+    )
 
 
 def _shares(cell: Mapping[Kind, int]) -> dict[Kind, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -15,7 +16,7 @@ from aiohttp import web
 from brokerwatch.health.timeline import Span
 from brokerwatch.health.uptime import AnswerTimes
 from brokerwatch.messages import topics
-from brokerwatch.storage.chronicle import CashSample
+from brokerwatch.storage.chronicle import DAY_US, CashSample
 from brokerwatch.web.past import (
     MOST_LINES,
     USUAL_LINES,
@@ -28,6 +29,9 @@ from brokerwatch.web.past import (
     timeline,
 )
 from brokerwatch.web.view import View
+
+HEARD_US: Final = 30 * DAY_US
+"""How far a history of what was heard goes back, where no moment is named."""
 
 
 class PastRoutes:
@@ -119,5 +123,7 @@ class PastRoutes:
             return history(view.transitions(broker, since_us, limit + 1), limit)
         if view.chronicle is None:
             return HistoryAnswer(lines=(), more=False)
-        spans = view.chronicle.spans(0 if since_us is None else since_us, view.clock.now().wall_us)
+        now_us = view.clock.now().wall_us
+        since_us = now_us - HEARD_US if since_us is None else since_us
+        spans = view.chronicle.spans(since_us, now_us)
         return history(heard_transitions(spans, broker, since_us, limit + 1), limit)

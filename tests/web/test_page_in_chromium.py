@@ -11,13 +11,17 @@ from typing import Any, Final
 
 import pytest
 
+from brokerwatch.bus.listener import Listener
+from brokerwatch.clock import SystemClock
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.http_settings import HttpSettings
+from brokerwatch.web.server import HttpServer
+from brokerwatch.web.view import View
 from tests.support.chromium import Browser, Page
-from tests.support.clusters import Till
+from tests.support.clusters import PATIENCE_S, Till, cluster_of
 from tests.support.served import TOKEN, served
-from tests.web.test_routes import CLOSED, spec_of
+from tests.web.test_routes import CLOSED, OPEN, spec_of
 
 FLIP_S: Final = 2.0
 """So soon after a flip the page shows it."""
@@ -77,6 +81,7 @@ def test_it_shows_the_roster_within_two_seconds_of_a_flip(browser: Browser) -> N
             cluster.broker("b").get_account_balance()
             page.wait(f"{of('b', 'verdict')} === 'Available'")
         assert min(took_s) < FLIP_S
+        assert page.find("[...document.querySelectorAll('article')].map((one) => one.id)") == ["a-a", "a-b"]
         assert page.find("window.kept === document.querySelector('#a-b')"), "no node is made anew"
 
 
@@ -90,7 +95,7 @@ def test_what_an_exchange_or_a_label_says_is_text_to_the_letter_and_nothing_of_i
         fall(cluster, till, "b", HOSTILE)
         page.wait(f"{of('b', 'verdict')} === 'Not available'")
         assert HOSTILE in page.find(of("b", "detail"))
-        assert page.find(of("b", "exchange")) == f"custom · desk: {HOSTILE}"
+        assert page.find(of("b", "exchange")) == f"custom · desk:\u00a0{HOSTILE}"
         assert page.find("document.querySelectorAll('article img, article b').length") == 0
         assert page.find("document.title") == "0/1 available · brokerwatch"
 
@@ -135,6 +140,31 @@ def test_a_page_that_hears_nothing_greys_out_and_says_so(browser: Browser) -> No
         assert "hears nothing since" in page.text("#deaf")
         assert page.find("getComputedStyle(document.querySelector('main')).filter") != "none"
         assert page.find("document.title").startswith("?/1")
+
+
+def test_a_page_that_works_beside_a_cluster_that_is_gone_says_which_of_the_two_is_missing(
+    browser: Browser,
+) -> None:
+    with cluster_of(spec_of(Till({"USD": "5"}))) as cluster, Listener(cluster.health_endpoint) as listener:
+        server = HttpServer(View(OPEN, listener, SystemClock()))
+        server.start()
+        try:
+            with browser.page() as page:
+                page.open(server.url)
+                cluster.broker("a").get_account_balance()
+                page.wait(f"{of('a', 'verdict')} === 'Available'")
+                assert page.find("document.querySelector('#deaf').hidden")
+                cluster.stop()
+                page.wait("!document.querySelector('#deaf').hidden")
+                assert "nothing is heard from the cluster" in page.text("#deaf")
+                assert page.find(of("a", "verdict")) == "Not available"
+                assert page.find(of("a", "cash")) == "5.00 USD"
+                assert page.find(of("a", "age")).startswith("last known, ")
+                assert not page.find("document.body.hasAttribute('data-deaf')"), (
+                    "the page itself hears its server"
+                )
+        finally:
+            assert server.stop(PATIENCE_S)
 
 
 def test_an_operator_logs_in_holds_and_releases_by_keyboard(browser: Browser, tmp_path: Path) -> None:

@@ -132,6 +132,17 @@ def test_a_moment_is_microseconds_or_how_long_ago() -> None:
     assert moment_us("1800000000000000", 0) == 1_800_000_000_000_000
     assert moment_us("90m", 5_400_000_000) == 0
     assert moment_us("7d", 0) == -7 * 86_400_000_000
-    for wrong in ("", "7w", "-1", "1.5h", "9" * 19, "7 d", "\u0661h"):
+    assert moment_us("2026-11-29T12:00:00Z", 0) == moment_us("2026-11-29T12:00Z", 0) == 1_795_953_600_000_000
+    for wrong in (
+        "2026-13-29T12:00:00Z",
+        "2026-11-29T12:00:00",
+        "",
+        "7w",
+        "-1",
+        "1.5h",
+        "9" * 19,
+        "7 d",
+        "\u0661h",
+    ):
         with pytest.raises(ValueError, match="since: expected"):
             moment_us(wrong, 0)

@@ -59,7 +59,7 @@ function take(account) {
   const row = shown.get(account.broker) ?? card(account.broker);
   if (!shown.has(account.broker)) {
     shown.set(account.broker, row);
-    $("accounts").append(row.root);
+    $("accounts").insertBefore(row.root, [...$("accounts").children].find((other) => other.id > row.root.id) ?? null);
   }
   if (row.told?.kind !== account.kind) askPastSoon(row.told ? 2500 : 300);
   Object.assign(row, { told: account, toldAt: performance.now() });
@@ -71,7 +71,7 @@ function show(row) {
   flag(root, "kind", kind);
   const icon = root.querySelector("use");
   if (icon.getAttribute("href") !== `#i-${kind}`) icon.setAttribute("href", `#i-${kind}`);
-  put(at.exchange, [told.exchange, ...Object.entries(told.labels).map((label) => label.join(": "))].join(" · "));
+  put(at.exchange, [told.exchange, ...Object.entries(told.labels).map((label) => label.join(":\u00a0"))].join(" · "));
   put(at.simulated, told.simulated ? "simulated" : "");
   put(at.verdict, isDeaf ? "Not known" : told.available ? "Available" : "Not available");
   put(at.reason, isDeaf ? `when last heard: ${told.meaning}` : told.meaning);
@@ -94,10 +94,10 @@ function age(row) {
   flag(at.age, "stale", stale ? "yes" : "no");
 }
 function sum() {
-  const out = [...shown.values()].filter((row) => !row.told.available);
+  const out = [...shown.values()].filter((row) => !row.told.available).sort((one, two) => (one.root.id < two.root.id ? -1 : 1));
   const [count, words] = $("count").children;
-  put(count, isDeaf ? "?" : `${shown.size - out.length} of ${shown.size}`);
-  put(words, isDeaf ? "not known while nothing is heard" : shown.size === 1 ? "account available" : "accounts available");
+  put(count, isDeaf ? "?" : shown.size ? `${shown.size - out.length} of ${shown.size}` : "–");
+  put(words, isDeaf ? "not known while nothing is heard" : !shown.size ? "no account was heard yet" : shown.size === 1 ? "account available" : "accounts available");
   document.title = `${isDeaf ? "?" : shown.size - out.length}/${shown.size} available · brokerwatch`;
   const links = $("troubles"), wanted = (isDeaf ? [] : out).map((row) => [row.root.id, `${row.told.broker}: ${KINDS[row.told.kind]}`]);
   if (links.dataset.is === JSON.stringify(wanted)) return;
@@ -215,8 +215,7 @@ async function operate(name, verb, body) {
 function hold(name) {
   put($("hold-title"), `Hold ${name}`);
   $("hold").dataset.name = name;
-  $("why").value = "";
-  wrong("hold", "");
+  wrong("hold", $("why").value = "");
   $("hold").showModal();
 }
 const release = (name) => operate(name, "release", {}).catch((error) => toast(error.message));
@@ -273,7 +272,8 @@ async function connect() {
 }
 function tick() {
   const silent = performance.now() - heardAt, deaf = silent > DEAF_MS;
-  const away = clusterMs === null ? null : clusterMs + silent, clusterDeaf = !deaf && (away === null || away > CLUSTER_DEAF_MS);
+  const away = clusterMs === null ? null : clusterMs + silent, isGone = (row) => ["nothing_heard", "shutdown"].includes(row.told.reason);
+  const clusterDeaf = !deaf && (away === null || away > CLUSTER_DEAF_MS || shown.size > 0 && [...shown.values()].every(isGone));
   if (since === null) return;
   if (deaf && silent > CLUSTER_DEAF_MS && events?.readyState === EventSource.OPEN) connect(); // the line is dead
   flag($("link"), "hears", deaf || clusterDeaf ? "no" : "yes");
