@@ -124,6 +124,9 @@ def test_a_reading_without_a_new_message_extends_nothing_and_an_expired_one_says
     later = heard(told, round(TTL_S * 1_000), clock.now())
     assert later is not None
     assert extended(known, later, clock.now()) == (known, None)
+    clock.jump_wall(-3.0)
+    doubted = replace(later, available=False, reason=Reason.UNPROVEN)
+    assert extended(known, doubted, clock.now()) == (known, None), "a proof that ended is no message"
     clock.advance(1.0)
     assert heard(told, round(TTL_S * 1_000), clock.now()) is None
     for reason in (Reason.NOTHING_HEARD, Reason.SHUTDOWN):
