@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, assert_never
 
+from brokerwatch.actors.account_watches import AccountWatches
 from brokerwatch.actors.base import Actor, tell
 from brokerwatch.actors.broker_context import BrokerContext
 from brokerwatch.actors.broker_log import BrokerLog
@@ -26,6 +27,7 @@ from brokerwatch.actors.protocol import (
     Called,
     Fetched,
     FetchNow,
+    KeyStated,
     Observed,
     Ordered,
     Poll,
@@ -94,6 +96,7 @@ class BrokerActor(Actor):
         self._ordered_s = float("-inf")
         """When the newest order ended, in monotonic seconds; infinite while one is under way."""
         self._answer_ms: int | None = None
+        self._beside = context.watches or AccountWatches(spec.name, context.slot, context.journal)
         self._watch = ProofWatch(spec, context.source, context.clock, context.heartbeat_s, health)
 
     def begin(self) -> None:
@@ -125,13 +128,16 @@ class BrokerActor(Actor):
                 self._give_up_a_lost_fetch()
                 if self._watch.hung_call(self._now(), None if self._fetching is None else self._started):
                     self._report()
+                self._beside_health(changed=self._beside.look(self._now()))
                 self._beat()
             case ReportNow():
                 self._report()
             case Reset():
+                self._beside.reset(self._now())
                 self._keep(self._health.reset(self._now()))
                 self._fetch()
-            case Recall(balance, doubts):
+            case Recall(balance, doubts, watched):
+                self._beside.recalled(watched)
                 self._keep(self._health.remembered(balance, self._now(), doubts))
             case Called(capability, fault, symbol):
                 now = self._now()
@@ -141,6 +147,9 @@ class BrokerActor(Actor):
                     else self._calls.failed(capability, fault, now, symbol)
                 )
                 self._publish_capabilities()
+            case KeyStated(said, egress_address):
+                changed = self._beside.key_stated(said, egress_address, self._now())
+                self._beside_health(changed=changed)
             case Stated(status):
                 self._learn(self._calls.with_status(status, self._now()))
                 self._publish_capabilities()
@@ -194,6 +203,15 @@ class BrokerActor(Actor):
     def _report(self) -> None:
         now = self._now()
         self._show(BrokerAlive, self._health.ignored(now).woken(now))
+
+    def _beside_health(self, *, changed: bool) -> None:
+        """Publish and record what is watched beside the health, where it has changed. The health stays."""
+        if changed:
+            self._keep(self._health.ignored(self._now()))
+
+    def _store(self, now: Instant, *, news: bool = True) -> None:
+        watched, journal = self._beside.watched, self._context.journal
+        journal.health(self._spec, self._epoch, self._health, now, news=news, watched=watched)
 
     def _fetch(self) -> None:
         """Start a fetch, unless one is under way: all waiters share its outcome."""
@@ -275,6 +293,7 @@ class BrokerActor(Actor):
             allowed, funded = self._spec.allow_empty, before.funded
             doubts, found = judged(before.doubts, outcome, last, funded=funded, allow_empty=allowed)
             before = replace(before, doubts=doubts)
+        warned = self._beside.met(outcome, now)
         match found:
             case Balance():
                 # While something is in doubt, the next answers are needed soon.
@@ -304,8 +323,7 @@ class BrokerActor(Actor):
             self._log.asked()
         if not isinstance(outcome, NotAsked) or outcome.locked_until is not None:
             # The same amounts once more are not urgent to store; after a kill the balance is a little older.
-            news = not (isinstance(found, Balance) and self._schedule.unchanged)
-            self._context.journal.health(self._spec, self._epoch, self._health, now, news=news)
+            self._store(now, news=warned or not (isinstance(found, Balance) and self._schedule.unchanged))
         self._log.folded(before, self._health, self._context.slot.reading)
 
     def _plan(self, now: Instant, *, since: Instant | None = None) -> None:
@@ -330,6 +348,7 @@ class BrokerActor(Actor):
         """Go on with another API key. What was asked with the old one counts no more."""
         now, spec, same = self._now(), rekeyed.spec, rekeyed.same_account
         self._drop_the_fetch()
+        self._beside.rekeyed()
         self._watch.reconfigured(spec, now)
         self._spec = self._schedule.spec = spec
         if not same:
@@ -368,6 +387,7 @@ class BrokerActor(Actor):
             leads=self._watch.leads,
             answer_ms=self._answer_ms,
             outcome_until_s=self._watch.outcome_until_s(health, now),
+            key=self._beside.watched.key.data,
         )
         self._published = reading
         if self._context.slot.write_evidence(reading, health):
@@ -384,7 +404,7 @@ class BrokerActor(Actor):
     def _keep(self, health: Health) -> None:
         """Take this health, which no outcome made, and store it."""
         self._show(BrokerAlive, health)
-        self._context.journal.health(self._spec, self._epoch, self._health, self._now())
+        self._store(self._now())
 
     def _answer(self) -> None:
         waiters, self._waiters = self._waiters, []

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from brokerwatch.actors.account_watches import AccountWatches
 from brokerwatch.actors.board import Slot
 from brokerwatch.actors.protocol import Alarms
 from brokerwatch.clock import Clock
@@ -26,3 +27,5 @@ class BrokerContext:
     journal: Journal
     uniform: Callable[[float, float], float] = random.uniform
     tally: AccountTally = field(default_factory=AccountTally)
+    watches: AccountWatches | None = None
+    """What is watched beside the health; None: each life begins anew with it."""

@@ -15,7 +15,9 @@ from brokerwatch.health.outcome import FetchOutcome
 from brokerwatch.health.state_machine import utc_time
 from brokerwatch.health.stated import NO_DOUBTS, Doubts, Fill
 from brokerwatch.health.supervision import View
+from brokerwatch.health.watched import NOTHING_WATCHED, Watched
 from brokerwatch.messages import Balance, Fault, Reading, Roster
+from brokerwatch.messages.key import KeyStatement
 from brokerwatch.messages.trading import Status
 from brokerwatch.storage.records import Hold
 
@@ -84,10 +86,11 @@ class GiveWay:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """A balance from before the restart was found in the store, and what was in doubt."""
+    """A balance from before the restart was found in the store, what was in doubt, and what was watched."""
 
     balance: Balance
     doubts: Doubts = NO_DOUBTS
+    watched: Watched = NOTHING_WATCHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,17 @@ class Stated:
     """The exchange stated its status; None: it states none any more."""
 
     status: Status | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStated:
+    """The exchange stated something about the API key. It is no evidence about the account.
+
+    `egress_address` is the address that our calls leave from; empty: it is not known.
+    """
+
+    said: KeyStatement
+    egress_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +196,7 @@ BrokerMessage = (
     | Recall
     | Called
     | Stated
+    | KeyStated
     | Ordered
     | Observed
     | Unanswered

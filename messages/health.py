@@ -117,6 +117,8 @@ class Fault(msgspec.Struct, frozen=True):
     not."""
     bans_address: bool = False
     """The exchange has banned the address that the call came from, whatever its key."""
+    refuses_address: bool = False
+    """The exchange says that the key may not be used from the address that the call came from."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "detail", clipped(self.detail))

@@ -17,6 +17,7 @@ import msgspec
 from brokerwatch.clock import Clock, Instant, Leads, leapt
 from brokerwatch.messages.balance import Holding, amount, amount_text
 from brokerwatch.messages.health import FaultKind, HealthState, Reason, Verdict
+from brokerwatch.messages.key import KeyData
 from brokerwatch.messages.lazy_holdings import LazyHoldings, holdings_data
 from brokerwatch.messages.trading import Capability, ClosedMarket
 from brokerwatch.messages.wire import (
@@ -121,6 +122,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     outcome_until_s: float = float("inf")
     """The monotonic second by which the next outcome, a success or a fault, is due; infinite when the account
     is not asked by itself. Past it the watching itself is late."""
+    key: KeyData | None = None
+    """What the exchange states about the account's API key; None: nothing is known. It is no evidence."""
 
     def closed(self, symbol: str) -> ClosedMarket | None:
         """Why a market is closed for this account alone, and until when; None when it is not.
@@ -245,6 +248,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             unread=() if shown is None else tuple(sorted(self.unread)),
             answer_ms=self.answer_ms,
             outcome_ms=self._outcome_ms(),
+            key=self.key if self.key is None or with_cash else self.key.without_details(),
         )
 
     def _closed_data(self, *, with_detail: bool) -> dict[str, ClosedMarketData]:
@@ -333,6 +337,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             unread=frozenset(data.unread),
             answer_ms=data.answer_ms,
             outcome_until_s=float("inf") if data.outcome_ms is None else sent_up_s + data.outcome_ms / 1_000,
+            key=data.key,
         )
 
 

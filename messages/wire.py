@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from brokerwatch.messages.balance import AMOUNT_PATTERN, MAX_CODE_BYTES, MAX_CURRENCIES
 from brokerwatch.messages.health import MAX_DETAIL, NAME_PATTERN, FaultKind, HealthState, Reason
+from brokerwatch.messages.key import KeyData
 from brokerwatch.messages.trading import CapabilityState
 
 MAX_PARTS: Final = 1_000
@@ -138,6 +139,8 @@ class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     outcome_ms: Annotated[int, Meta(ge=0)] | None = None
     """For how long after this was sent the next outcome may take until it is late; null when the account is
     not asked by itself."""
+    key: KeyData | None = None
+    """What the exchange states about the account's API key; null: nothing is known of it."""
 
 
 class RosterData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

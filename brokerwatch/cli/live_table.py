@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from brokerwatch.cli.text import age, cash, clock_time, parts, plain_detail, trouble
+from brokerwatch.cli.text import age, cash, clock_time, key_warnings, parts, plain_detail, trouble
 from brokerwatch.log import escaped
 from brokerwatch.messages import HealthState, Reading
 
@@ -93,8 +93,8 @@ def screenful(readings: Iterable[Reading], *, caption: str, width: int, height: 
 
 
 def _notes(rows: Iterable[Reading], width: int, room: int) -> Iterator[Text]:
-    """A line for each account that is not available, for each cash that is unknown, and for each that is a
-    sum."""
+    """A line for each account that is not available, for each cash that is unknown, for each warning about a
+    key, and for each cash that is a sum."""
     rows = tuple(rows)
     lines = [(trouble(one, width - 1), "red") for one in rows if not one.available]
     lines += [
@@ -102,6 +102,7 @@ def _notes(rows: Iterable[Reading], width: int, room: int) -> Iterator[Text]:
         for one in rows
         if one.available and one.cash is None and one.as_of is not None and one.detail
     ]
+    lines += [(f"{one.broker}: {words}", "yellow") for one in rows for words in key_warnings(one)]
     lines += [(f"{one.broker}: {cash(one)} is {parts(one)}", "dim") for one in rows if parts(one)]
     shown = lines if len(lines) <= room else lines[: room - 1]
     for line, style in shown:

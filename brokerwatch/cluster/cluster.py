@@ -286,6 +286,7 @@ class Cluster(ChangeableCluster):
         yield "the orders", at_once(self._members.refuse_orders)
         # They ask exchanges that are about to be let go.
         yield "the watch of the exchanges", at_once(self._members.watch.stop)
+        yield "the watch of the API keys", at_once(self._members.keys.stop)
         # It only reads files, and nothing needs it any more.
         yield "a look at a verification", self._members.gate.close
         # A command would reach a supervisor that ends.

@@ -23,6 +23,7 @@ from brokerwatch.actors.protocol import Alarms, BrokerMessage, Life
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.account_loops import AccountLoops, LetGo
 from brokerwatch.cluster.exchange_watch import ExchangeWatch, look_up_verifications
+from brokerwatch.cluster.key_watch import KeyWatching
 from brokerwatch.cluster.lives import Joining, Lives
 from brokerwatch.cluster.persistence import Persistence
 from brokerwatch.cluster.restore import recall, rejoined, restored
@@ -105,6 +106,7 @@ class Members:
         self.loops = AccountLoops(self.lock)
         self.lives = Lives(self.specs, self.board, state.journal, settings, clock, self.heartbeat_s)
         self.watch = ExchangeWatch(clock, settings.status_interval_s, self.lives.tell)
+        self.keys = KeyWatching(self.lives.tell)
         self.gate = Gate(_gate_folder(settings), settings.require_verification_max_age_s, clock)
         self._state = state
         self._clock = clock
@@ -140,6 +142,7 @@ class Members:
         epochs = {name: health.epoch for name, health in self._state.remembered.healths.items()}
         self.lives.start(sockets, self.wired.contexts, healths, epochs, alarms, lambda: self.loops.watched)
         self.watch.follow(self.wired.accounts)
+        self._watch_keys()
 
     @property
     def configured(self) -> Settings:
@@ -222,6 +225,7 @@ class Members:
         self._watch_loops()
         self._look_up_verifications()
         self.watch.follow(self.wired.accounts, interval_s=self.settings.status_interval_s)
+        self._watch_keys()
         self.lives.set_publish_balances(publish=self.settings.publish_balances)
         self._state.history_days = self.settings.history_days
         taken = [self.lives.reconfigure(spec) for spec in at_once.values()]
@@ -273,6 +277,9 @@ class Members:
 
     def _watch_loops(self) -> None:
         self.loops.watch(self.wired.loops, self.specs, self.heartbeat_s, self._move)
+
+    def _watch_keys(self) -> None:
+        self.keys.follow(self.specs, self.wired.accounts, self.settings)
 
     def _look_up_verifications(self) -> None:
         max_age_s = self.settings.require_verification_max_age_s
@@ -343,6 +350,7 @@ class Members:
                 self.wired = replace(self.wired, in_flight=in_flight)
                 self._see_off(leaving)
         self.watch.follow(self.wired.accounts)
+        self._watch_keys()
         return let_go
 
     def recall(self, remembered: Remembered) -> None:

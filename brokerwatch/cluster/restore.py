@@ -84,7 +84,8 @@ def recalls(
     for name, spec in specs.items():
         health = state.journal.restored(spec, remembered.healths.get(name), now, known=True)
         if health.balance is not None:
-            found[name] = Recall(health.balance, health.doubts)
+            watched = state.journal.watched(spec, remembered.healths.get(name))
+            found[name] = Recall(health.balance, health.doubts, watched)
     return found
 
 

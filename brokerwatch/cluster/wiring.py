@@ -14,6 +14,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from brokerwatch.actors.account_watches import AccountWatches
 from brokerwatch.actors.board import Board, Slot
 from brokerwatch.actors.broker_context import BrokerContext
 from brokerwatch.actors.protocol import Alarms, BrokerMessage, Ordered
@@ -172,8 +173,16 @@ def extended(
             heartbeat_s=parts.heartbeat_s,
             journal=parts.state.journal,
             tally=parts.tally.account(name),
+            watches=watches_of(spec, parts),
         )
     return Wired(contexts, accounts, in_flight, sources, loops)
+
+
+def watches_of(spec: BrokerSpec, parts: Parts) -> AccountWatches:
+    """What is watched of a broker beside its health, with what is remembered of it."""
+    journal = parts.state.journal
+    stored = journal.newest(spec.name) or parts.state.remembered.healths.get(spec.name)
+    return AccountWatches(spec.name, parts.board.slot(spec.name), journal, journal.watched(spec, stored))
 
 
 def without(before: Wired, names: Iterable[str]) -> Wired:

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from brokerwatch.config.balance_params import parameter_mistakes
 from brokerwatch.config.credential_text import cleaned
+from brokerwatch.config.key_watch_settings import egress_mistakes, key_watch_mistakes
 from brokerwatch.config.policy import (
     POLICIES,
     POLLS_UNTIL_STALE,
@@ -135,6 +136,11 @@ class BrokerSpec:
     """The trader's own ccxt instance; None: we make one."""
     policy_is_chosen: bool = field(default=True, init=False, repr=False, compare=False)
     """Whether the policy was named, and is not the default."""
+    key_watch_interval_s: float | None = None
+    """Seconds between two questions about what its API key may do; inf: never. None: as [cluster] says, and
+    never where the account is not polled."""
+    egress_address: str | None = None
+    """The address that its calls leave from, as exchanges see it; None: as [cluster] says."""
     allow_empty: bool = False
     """Whether an answer without any currency is believed at once while no balance is known. Else it is
     believed after three such answers over 30 s."""
@@ -219,6 +225,10 @@ def _policy(table: TomlTable, key: str, _: object) -> str:
 
 def _limit(table: TomlTable, key: str, _: object) -> float | None:
     return table.limit(key)
+
+
+def _words_or_none(table: TomlTable, key: str, _: object) -> str | None:
+    return table.text(key, "") or None
 
 
 def _switch(table: TomlTable, key: str, default: bool) -> bool:  # noqa: FBT001 - as every reader
@@ -326,6 +336,16 @@ def _proof_age_rule(spec: BrokerSpec) -> Iterator[str]:
         )
 
 
+def _key_watch_rule(spec: BrokerSpec) -> Iterator[str]:
+    if spec.key_watch_interval_s is not None:
+        yield from key_watch_mistakes(spec.key_watch_interval_s)
+
+
+def _egress_rule(spec: BrokerSpec) -> Iterator[str]:
+    if spec.egress_address is not None:
+        yield from egress_mistakes(spec.egress_address)
+
+
 def _labels_rule(spec: BrokerSpec) -> Iterator[str]:
     if len(spec.labels) > MAX_LABELS or not all(map(_is_label, (*spec.labels.keys(), *spec.labels.values()))):
         yield f"expected up to {MAX_LABELS} printable texts of up to {MAX_LABEL_CHARACTERS} characters"
@@ -387,6 +407,8 @@ KEYS: Final = (
     Key("entry_max_age_s", _limit, _entry_age_rule),
     Key("repeat_exits", _switch),
     Key("max_proof_age_s", _limit, _proof_age_rule),
+    Key("key_watch_interval_s", _limit, _key_watch_rule),
+    Key("egress_address", _words_or_none, _egress_rule),
     Key("labels", _texts_by_name, _labels_rule),
     Key("ccxt", _table, _ccxt_rule),
     Key("credentials", None, _credentials_rule),

@@ -14,6 +14,7 @@ from typing import Final
 
 from brokerwatch.config.broker_spec import EMPTY, BrokerSpec
 from brokerwatch.config.http_settings import HttpSettings, http_mistakes
+from brokerwatch.config.key_watch_settings import KEY_WATCH_INTERVAL_S, egress_mistakes, key_watch_mistakes
 from brokerwatch.config.notify_settings import NotifySettings, notify_mistakes
 from brokerwatch.messages import topics
 
@@ -61,6 +62,12 @@ class ClusterSettings:
     of them, because each heartbeat costs CPU."""
     status_interval_s: float = 30.0
     """Seconds between two questions to an exchange about its status, for all accounts there; inf: never."""
+    key_watch_interval_s: float = KEY_WATCH_INTERVAL_S
+    """Seconds between two questions to an exchange about what an API key may do, until when, and from where;
+    inf: never. A broker may have its own."""
+    egress_address: str = ""
+    """The address that our calls leave from, as exchanges see it; empty: it is not known. A broker may have
+    its own."""
     publish_balances: bool = True
     """False keeps amounts out of what others can hear."""
     state: str | os.PathLike[str] = ""
@@ -153,9 +160,13 @@ def _type_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
     """What stands where its type cannot be. A file is read by type; Python settings come as they are."""
     found: list[tuple[str, str]] = []
     for names, types, expected in (
-        (("name", "health_endpoint", "broker_endpoint", "state", "store"), str, "text"),
+        (
+            ("name", "health_endpoint", "broker_endpoint", "state", "store", "egress_address"),
+            str,
+            "text",
+        ),
         (("publish_balances", "remember"), bool, "True or False"),
-        (("status_interval_s",), (int, float), "a number of seconds"),
+        (("status_interval_s", "key_watch_interval_s"), (int, float), "a number of seconds"),
         (("history_days",), (int, float), "a number of days"),
         (("heartbeat_s", "require_verification_max_age_s"), (int, float, NoneType), "a number of seconds"),
     ):
@@ -199,6 +210,9 @@ def cluster_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
                 f"expected {SHORTEST_STATUS_S:g} seconds or more, not {settings.status_interval_s:g}",
             )
         )
+    found += [("key_watch_interval_s", text) for text in key_watch_mistakes(settings.key_watch_interval_s)]
+    if settings.egress_address:
+        found += [("egress_address", text) for text in egress_mistakes(settings.egress_address)]
     for key, endpoint in (
         ("health_endpoint", settings.health_endpoint),
         ("broker_endpoint", settings.broker_endpoint),

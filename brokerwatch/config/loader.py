@@ -200,6 +200,8 @@ def _cluster(table: TomlTable, folder: Path) -> ClusterSettings:
         broker_endpoint=table.text("broker_endpoint", _CLUSTER.broker_endpoint),
         heartbeat_s=table.limit("heartbeat_s"),
         status_interval_s=table.number("status_interval_s", _CLUSTER.status_interval_s),
+        key_watch_interval_s=table.number("key_watch_interval_s", _CLUSTER.key_watch_interval_s),
+        egress_address=table.text("egress_address", _CLUSTER.egress_address),
         publish_balances=table.switch("publish_balances", default=_CLUSTER.publish_balances),
         state=_beside(folder, table.text("state", os.fspath(_CLUSTER.state))),
         store=_store(folder, table.text("store", _CLUSTER.store)),

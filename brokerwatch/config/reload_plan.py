@@ -60,6 +60,8 @@ BROKER_KEYS: Final[Mapping[str, Takes]] = MappingProxyType(
         "max_proof_age_s": Takes.ACTOR,
         "instance": Takes.KEY,
         "policy_is_chosen": Takes.NOTHING,
+        "key_watch_interval_s": Takes.ACTOR,
+        "egress_address": Takes.ACTOR,
         "allow_empty": Takes.ACTOR,
         "balance_params": Takes.RESTART,  # they say which account of the key it is
         "same_account": Takes.NOTHING,  # it is read when the key changes
@@ -74,6 +76,8 @@ CLUSTER_KEYS: Final[Mapping[str, Takes]] = MappingProxyType(
         "broker_endpoint": Takes.RESTART,
         "heartbeat_s": Takes.RESTART,
         "status_interval_s": Takes.ACTOR,
+        "key_watch_interval_s": Takes.ACTOR,
+        "egress_address": Takes.ACTOR,
         "publish_balances": Takes.ACTOR,
         "state": Takes.RESTART,
         "store": Takes.RESTART,

@@ -257,6 +257,13 @@ class ExchangeAdapter(Protocol):
         """What the exchange says of the key. Raises what `ask` raises, and NotSupported."""
         ...
 
+    async def stated_key(self, ask: PrivateQuestion) -> KeyFacts:
+        """What the exchange states of the key, by calls that state it: none of them is meant to be refused.
+
+        Raises what `ask` raises, and NotSupported where the exchange states nothing.
+        """
+        ...
+
     async def open_orders(self, ask: PrivateQuestion, market: Market) -> tuple[OpenOrder, ...]:
         """Every open order. Raises what `ask` raises."""
         ...

@@ -363,6 +363,7 @@ def key_facts(answer: object) -> KeyFacts:
         trade=flags["can_trade"],
         withdraw=flags["can_transfer"],
         rights=", ".join(name for name, may in flags.items() if may) or "nothing",
+        named=tuple(name for name, may in flags.items() if may and name != "can_transfer"),
     )
 
 
@@ -731,6 +732,9 @@ class Coinbase:
         return listing(mapping(answer, "the answer").get("accounts"), "accounts")
 
     async def key_facts(self, ask: PrivateQuestion) -> KeyFacts:
+        return await self.stated_key(ask)
+
+    async def stated_key(self, ask: PrivateQuestion) -> KeyFacts:
         return await ask(key_facts, "v3PrivateGetBrokerageKeyPermissions")
 
     async def open_orders(self, ask: PrivateQuestion, market: Market) -> tuple[OpenOrder, ...]:

@@ -124,6 +124,8 @@ class FaultWords:
     """For so many seconds no private call may follow then."""
     throttled_until: re.Pattern[str] = NOTHING
     """Where it names the second, since 1970, from which on it may be asked again: the first group."""
+    address_refused: re.Pattern[str] = NOTHING
+    """What it says when the key may not be used from this address."""
     hint_words: re.Pattern[str] = NOTHING
     """What it says where its words do not tell an operator what to look at …"""
     hint: str = ""
@@ -250,6 +252,14 @@ ADDRESS_BAN: Final = re.compile(
     re.IGNORECASE,
 )
 """Its words for that."""
+ADDRESS_REFUSED: Final = re.compile(
+    r"\b(?:unmatched|invalid) IP\b|\bno_authorization_ip\b|\bNotAllowIP\b|\bIP_FORBIDDEN\b"
+    r"|\bIP(?: addres\w+)?\b[^{}<>]{0,60}?\bnot (?:in|on|included|part of|listed|found in)\b[^{}<>]{0,60}?"
+    r"\b(?:white|allow)[- _]?list",
+    re.IGNORECASE,
+)
+"""How exchanges say that a key is bound to addresses and this one is not among them: Bybit 10010, Bitget
+40018, KuCoin 400006, MEXC 700006, Gate, Upbit, Bithumb."""
 TOO_OFTEN: Final = re.compile(
     ADDRESS_BAN.pattern + r"|\btoo many requests\b|\brate.?limit(ed| exceeded)\b|\btoo much request weight",
     re.IGNORECASE,
@@ -277,7 +287,16 @@ def classify(failure: Failure, words: FaultWords = NO_WORDS, wall_s: float = 0.0
         retry_after_s=_pause_s(failure, kind, stated, words, wall_s, banned=banned),
         lockout_s=words.lockout_s if words.lockout.search(stated) else 0.0,
         bans_address=banned,
+        refuses_address=kind in (AUTH, PERMISSION) and _refuses_address(failure, stated, words),
     )
+
+
+def _refuses_address(failure: Failure, stated: str, words: FaultWords) -> bool:
+    """Whether the exchange itself refuses the key from this address. A firewall knows no keys."""
+    if words.address_refused.search(stated):
+        return True
+    answered = bool(stated) or (words.ccxt_knows_codes and bool(_structure(failure)))
+    return answered and bool(ADDRESS_REFUSED.search(stated or _text(failure)))
 
 
 def _pause_s(

@@ -6,8 +6,10 @@ key that cannot is one that a thief cannot empty the account with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from brokerwatch.messages.key import KeyStatement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,13 @@ class KeyFacts:
     """Why it is not known whether it can withdraw, where it is not."""
     unsaid: str = ""
     """Why the exchange, which can say whose key it is and what it may do, did not."""
+    # What is below is for the watch of the keys alone, and says again what stands above.
+    named: tuple[str, ...] | None = field(default=None, compare=False)
+    """The names of its rights in the exchange's words, without those that let money out; None: not stated."""
+    never_ends: bool = field(default=False, compare=False)
+    """Whether the exchange states that it has no end."""
+    bound: bool | None = field(default=None, compare=False)
+    """Whether it is bound to addresses, where the exchange states that without naming them."""
 
 
 _WITHDRAW: Final = "withdraw"
@@ -47,3 +56,23 @@ _WITHDRAW: Final = "withdraw"
 def may_withdraw(rights: list[str]) -> bool:
     """Whether any of these rights lets money out."""
     return any(_WITHDRAW in right.lower() for right in rights)
+
+
+def staying(rights: list[str]) -> tuple[str, ...]:
+    """The rights among these that let no money out, each once."""
+    return tuple(sorted({right for right in rights if _WITHDRAW not in right.lower()}))
+
+
+def statement(facts: KeyFacts, fingerprint: str) -> KeyStatement:
+    """What an exchange has stated, as the watch of the keys takes it. `fingerprint` says which key it is."""
+    return KeyStatement(
+        fingerprint=fingerprint,
+        read=facts.query,
+        trade=facts.trade,
+        withdraw=facts.withdraw,
+        rights=facts.named,
+        expires_us=None if facts.ends_s is None else round(facts.ends_s * 1_000_000),
+        never_ends=facts.never_ends,
+        addresses=facts.addresses,
+        address_bound=facts.bound,
+    )

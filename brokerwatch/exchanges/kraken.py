@@ -41,7 +41,7 @@ from brokerwatch.exchanges.faults import (
     FaultWords,
     word_table,
 )
-from brokerwatch.exchanges.key_info import KeyFacts, may_withdraw
+from brokerwatch.exchanges.key_info import KeyFacts, may_withdraw, staying
 from brokerwatch.exchanges.market_refusals import MarketWords
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, left_of, resting_order
 from brokerwatch.exchanges.order_answers import (
@@ -276,6 +276,8 @@ def key_facts(answer: object) -> KeyFacts:
         if allowed is None
         else tuple(text(each, "an address") for each in listing(allowed, "ipAllowlist")),
         ends_s=float(ends_s) or None,
+        named=staying(rights),
+        never_ends=ends not in (None, "") and not ends_s,
     )
 
 
@@ -629,10 +631,13 @@ class Kraken:
     def proves_answered(self, answer: object) -> object:
         return envelope_of(answer)
 
+    async def stated_key(self, ask: PrivateQuestion) -> KeyFacts:
+        return await ask(key_facts, "privatePostGetApiKeyInfo")
+
     async def key_facts(self, ask: PrivateQuestion) -> KeyFacts:
         """By what it says of the key; and by a question about a withdrawal, which must be denied."""
         try:
-            facts = await ask(key_facts, "privatePostGetApiKeyInfo")
+            facts = await self.stated_key(ask)
         except CouldNotAsk as error:
             no_such_question = isinstance(error, NotAllowed) or any(
                 word in str(error) for word in NO_QUESTION

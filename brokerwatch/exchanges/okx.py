@@ -47,7 +47,7 @@ from brokerwatch.exchanges.faults import (
     FaultWords,
     word_table,
 )
-from brokerwatch.exchanges.key_info import KeyFacts, may_withdraw
+from brokerwatch.exchanges.key_info import KeyFacts, may_withdraw, staying
 from brokerwatch.exchanges.market_refusals import MarketWords
 from brokerwatch.exchanges.okx_account_mode import (
     CASH,
@@ -95,6 +95,7 @@ FAULT_WORDS: Final = FaultWords(
             BUG,
         ),
     ),
+    address_refused=re.compile(r'"code"\s*:\s*"?50110"?\b'),
     hint_words=re.compile(r'"code"\s*:\s*"?50119"?\b'),
     hint='no such key here: an account of OKX Europe has exchange = "myokx", of OKX US "okxus"; ',
     ccxt_knows_codes=False,
@@ -282,6 +283,7 @@ def key_facts(answer: object) -> KeyFacts:
         rights=", ".join(rights),
         unsupported=mode.unsupported,
         borrows=mode.borrows,
+        named=staying(rights),
         addresses=None if bound is None else tuple(part.strip() for part in bound.split(",") if part.strip()),
     )
 
@@ -646,6 +648,9 @@ class Okx:
         return [listing(row.get("details"), "details") for row in rows_of(answer) or [{"details": None}]]
 
     async def key_facts(self, ask: PrivateQuestion) -> KeyFacts:
+        return await self.stated_key(ask)
+
+    async def stated_key(self, ask: PrivateQuestion) -> KeyFacts:
         return await ask(key_facts, "privateGetAccountConfig")
 
     async def open_orders(self, ask: PrivateQuestion, market: Market) -> tuple[OpenOrder, ...]:

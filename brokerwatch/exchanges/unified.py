@@ -8,6 +8,7 @@ subclass with another `profile`: see CONTRIBUTING.md, "How to add an exchange".
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar, Final, cast
 
 from brokerwatch.errors import InvalidOrder, NotSupported
@@ -22,6 +23,7 @@ from brokerwatch.exchanges.adapter import (
 from brokerwatch.exchanges.balances import FetchedBalance
 from brokerwatch.exchanges.candles import candle, newest, row_of
 from brokerwatch.exchanges.envelope import UnprovenAnswer, exact, listing, mapping, number, short, text
+from brokerwatch.exchanges.key_forms import KEY_FORMS
 from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, resting_order
 from brokerwatch.exchanges.order_answers import FoundOrder
@@ -245,8 +247,14 @@ class Unified:
         return holdings(answer)
 
     async def key_facts(self, ask: PrivateQuestion) -> KeyFacts:
-        del ask
-        raise NotSupported(f"ccxt has no way to ask {self._caller.instance.id} what a key may do")
+        return await self.stated_key(ask)
+
+    async def stated_key(self, ask: PrivateQuestion) -> KeyFacts:
+        instance = self._caller.instance
+        form = KEY_FORMS.get(instance.id)
+        if form is None or not hasattr(instance, form.method):
+            raise NotSupported(f"it is not known how {instance.id} is asked what a key may do")
+        return await ask(partial(form.read, api_key=str(instance.apiKey or "")), form.method)
 
     @property
     def lists_open_orders(self) -> bool:

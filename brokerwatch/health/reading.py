@@ -14,6 +14,7 @@ from brokerwatch.health.proof import Proof
 from brokerwatch.health.state_machine import AVAILABLE, OWN_VETOES, PRECEDENCE, Health, Vetoes, verdict
 from brokerwatch.health.stated import confirming
 from brokerwatch.messages import Capability, HealthState, Holding, Reading, Reason, clipped
+from brokerwatch.messages.key import KeyData
 from brokerwatch.messages.trading import ClosedMarket
 from brokerwatch.money import is_money, unit
 
@@ -37,6 +38,7 @@ def evidence(
     leads: Leads | None = None,
     answer_ms: int | None = None,
     outcome_until_s: float = float("inf"),
+    key: KeyData | None = None,
 ) -> Reading:
     """A broker's evidence about itself, with its own vetoes and without the supervisor's.
 
@@ -54,6 +56,7 @@ def evidence(
         leads: how far the other clocks are ahead of the monotonic one.
         answer_ms: how long the exchange took over the newest balance.
         outcome_until_s: the monotonic second by which the next outcome is due.
+        key: what the exchange states about the API key.
     """
     balance = health.balance
     proven_until_s = float("inf")
@@ -88,6 +91,7 @@ def evidence(
         leads=leads,
         answer_ms=answer_ms,
         outcome_until_s=outcome_until_s,
+        key=key,
     )
     if proof is None or now.up_s < proven_until_s:
         return composed(reading, health.vetoes)
@@ -200,6 +204,7 @@ def comparison_key(reading: Reading) -> tuple[object, ...]:
         reading.overtaken,
         tuple((name, can.state, can.reason) for name, can in reading.capabilities.items()),
         tuple((symbol, each.since_us) for symbol, each in reading.closed_markets.items()),
+        reading.key,
     )
 
 
@@ -223,4 +228,5 @@ def change_key(reading: Reading) -> tuple[object, ...]:
         reading.overtaken,
         tuple((name, can.state, can.reason) for name, can in reading.capabilities.items()),
         tuple((symbol, each.since_us) for symbol, each in reading.closed_markets.items()),
+        None if reading.key is None else msgspec.structs.replace(reading.key, checked_us=0),
     )

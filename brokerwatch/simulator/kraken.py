@@ -220,7 +220,7 @@ class SimulatedKraken(KrakenOrders):
             "nonceWindow": 0,
             "permissions": [word for words in allowed for word in words],
             "iban": _iban(account.api_key),
-            "validUntil": "0",
+            "validUntil": "0" if self.key_ends_s is None else str(int(self.key_ends_s)),
             "queryFrom": "0",
             "queryTo": "0",
             "createdTime": "1700000000",

@@ -38,6 +38,8 @@ class Ledger(Listings, ABC):
         super().__init__()
         # A key for a program on this machine.
         self.key_ip = "127.0.0.1"
+        # The second, since 1970, at which keys end; None: never.
+        self.key_ends_s: float | None = None
         self._holds = "told"
         self._left_out: frozenset[str] = frozenset()
         self._accounts: dict[str, Account] = {}

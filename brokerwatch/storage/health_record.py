@@ -21,6 +21,7 @@ from brokerwatch.clock import Instant
 from brokerwatch.config.policy import SIMPLE, Rules
 from brokerwatch.health.state_machine import BARS, Health, Veto, Vetoes
 from brokerwatch.health.stated import NO_DOUBTS, Absence, Doubts
+from brokerwatch.health.watched import NOTHING_WATCHED, Watched
 from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reason, Wallet
 
 FORM: Final = 1
@@ -34,6 +35,7 @@ LONGEST_VETO_S: Final = 3_600.0
 
 
 _Count = Annotated[int, Meta(ge=0)]
+_NOTHING: Final = msgspec.Raw(b"null")
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +60,13 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True):
     probe_at: Instant | None = None
 
 
+class _WholeDocument(_Document, frozen=True, kw_only=True):
+    """A document with what is watched beside the health, where that is anything."""
+
+    watched: msgspec.Raw = _NOTHING
+    """A `Watched`. It is read apart, so that what a later version writes there costs no balance."""
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """A health that was read back, and when and where it was written."""
@@ -65,10 +74,14 @@ class Written:
     health: Health
     at: Instant
     boot: str
+    watched: Watched = NOTHING_WATCHED
 
 
-def written(health: Health, now: Instant, boot: str = "") -> str:
-    """The health as JSON. Rules and threshold are the configuration's and are not in it."""
+def written(health: Health, now: Instant, boot: str = "", watched: Watched = NOTHING_WATCHED) -> str:
+    """The health as JSON, with what is watched beside it.
+
+    Rules and threshold are the configuration's and are not in it.
+    """
     document = _Document(
         form=FORM,
         written=now,
@@ -88,13 +101,16 @@ def written(health: Health, now: Instant, boot: str = "") -> str:
         refusals=health.refusals,
         probe_at=health.probe_at,
     )
+    if watched != NOTHING_WATCHED:
+        beside = msgspec.Raw(msgspec.json.encode(watched, enc_hook=_plain))
+        document = _WholeDocument(**msgspec.structs.asdict(document), watched=beside)
     return msgspec.json.encode(document, enc_hook=_plain).decode()
 
 
 def read(text: str, *, threshold: int, rules: Rules = SIMPLE) -> Written:
     """What was written. Raises ValueError for anything that `written` did not write."""
     try:
-        found = msgspec.json.decode(text, type=_Document)
+        found = msgspec.json.decode(text, type=_WholeDocument)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(f"not a health of ours: {error}") from error
     if found.form != FORM:
@@ -125,7 +141,15 @@ def read(text: str, *, threshold: int, rules: Rules = SIMPLE) -> Written:
             taken=MappingProxyType(dict(found.doubts.taken)),
         ),
     )
-    return Written(health, found.written, found.boot)
+    return Written(health, found.written, found.boot, _watched(found.watched))
+
+
+def _watched(stored: msgspec.Raw) -> Watched:
+    """What was watched; nothing, where this version cannot read it."""
+    try:
+        return msgspec.json.decode(stored, type=Watched | None) or NOTHING_WATCHED
+    except (msgspec.MsgspecError, RecursionError):
+        return NOTHING_WATCHED
 
 
 def _plausible(found: _Document) -> bool:

@@ -18,6 +18,7 @@ from brokerwatch.config.balance_params import account_choice
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.fingerprint import fingerprint, key_fingerprint
 from brokerwatch.health.state_machine import OWN_VETOES, Health
+from brokerwatch.health.watched import NOTHING_WATCHED, Watched
 from brokerwatch.log import logger
 from brokerwatch.messages import Reading
 from brokerwatch.storage.backlog import Backlog
@@ -39,9 +40,19 @@ class Journal:
         """Brokers whose stored health cannot be read, by this version at least: it may hold a balance."""
 
     def health(
-        self, spec: BrokerSpec, epoch: str, health: Health, now: Instant, *, news: bool = True
+        self,
+        spec: BrokerSpec,
+        epoch: str,
+        health: Health,
+        now: Instant,
+        *,
+        news: bool = True,
+        watched: Watched = NOTHING_WATCHED,
     ) -> None:
-        """A broker's newest health. No `news`: it is as it was known, and may wait a little."""
+        """A broker's newest health, and what is watched beside it.
+
+        No `news`: it is as it was known, and may wait a little.
+        """
         hidden = not self.loaded or spec.name in self.unread
         if self._backlog is None or (health.balance is None and hidden):
             return
@@ -53,7 +64,7 @@ class Journal:
                 epoch=epoch,
                 version=health.version,
                 saved_us=now.wall_us,
-                document=written(health, now, self._boot),
+                document=written(health, now, self._boot, watched),
             ),
             urgent=news,
         )
@@ -78,6 +89,12 @@ class Journal:
         """An operator said something."""
         if self._backlog is not None:
             self._backlog.transitions([_line("operator", by, verb, reading, detail, now)])
+
+    def warned(
+        self, event: str, before: str, after: str, reading: Reading, detail: str, now: Instant
+    ) -> None:
+        """A warning that is no matter of health has begun or ended; `event` says about what it is."""
+        self._note(event, before, after, reading, now, detail)
 
     def held(self, broker: str, hold: Hold | None) -> Future[bool] | None:
         """A hold begins, or with None ends.
@@ -134,6 +151,15 @@ class Journal:
         if stored.credentials != fingerprint(spec.exchange, spec.credentials):
             health = health.reset(now)
         return replace(health, version=0)
+
+    def watched(self, spec: BrokerSpec, stored: Stored | None) -> Watched:
+        """What was watched of a broker beside its health; nothing of another account, or where it is lost."""
+        if stored is None or stored.exchange != identity(spec):
+            return NOTHING_WATCHED
+        try:
+            return read(stored.document, threshold=spec.max_consecutive_errors, rules=spec.rules).watched
+        except ValueError:
+            return NOTHING_WATCHED
 
     def _note(self, event: str, before: str, after: str, reading: Reading, now: Instant, detail: str) -> None:
         if self._backlog is not None:

@@ -20,11 +20,12 @@ class Transition:
     broker: str
     exchange: str
     event: str
-    """What moved: `state`, the evidence; `veto`, what overrides it; `operator`, a command."""
+    """What moved: `state`, the evidence; `veto`, what overrides it; `operator`, a command; `key`, a warning
+    about the API key."""
     before: str
     """The state or the strongest veto before, as a word; empty when there was none."""
     after: str
-    """The same after it; of a command its name."""
+    """The same after it; of a command its name; of a warning its word."""
     available: bool
     """The answer from then on."""
     reason: Reason

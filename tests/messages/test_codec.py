@@ -528,6 +528,7 @@ LATER_KEYS: Final = (
     "unread",
     "answer_ms",
     "outcome_ms",
+    "key",
 )
 """Keys of a reading that the first version did not have."""
 
@@ -582,6 +583,7 @@ def test_the_exported_schema_has_the_types_of_the_protocol() -> None:
         "unread": {"array"},
         "answer_ms": {"integer", "null"},
         "outcome_ms": {"integer", "null"},
+        "key": {"KeyData", "null"},
     }
 
 

@@ -27,6 +27,7 @@ from brokerwatch.messages import (
 )
 from brokerwatch.messages.codec import decode, encode, words
 from brokerwatch.messages.health import MAX_DETAIL
+from brokerwatch.messages.key import KeyData, KeyWarning, KeyWarningData
 from brokerwatch.messages.lazy_holdings import holding
 from brokerwatch.messages.trading import ClosedMarket
 from brokerwatch.messages.wire import MAX_CLOSED, HoldingData, ReadingData
@@ -312,3 +313,35 @@ def test_by_when_an_outcome_is_due_survives_the_wire_and_is_left_out_where_none_
     clock.advance(9.0)
     assert sent.data().outcome_ms == 0, "it is late, and not less than that"
     assert b"outcome_ms" not in msgspec.json.encode(reading().data()), "an older receiver gets what it knew"
+
+
+# The key --------------------------------------------------------------------------------------------
+
+
+def test_what_is_stated_of_a_key_crosses_the_wire_and_an_older_receiver_gets_what_it_knew() -> None:
+    warning = KeyWarningData(word=KeyWarning.ENDS_IN_7_DAYS, since_us=NOW.wall_us, detail="it ends at …")
+    known = KeyData(checked_us=NOW.wall_us, read=True, expires_us=NOW.wall_us + 1, warnings=(warning,))
+    sent = reading(key=known)
+    envelope = Envelope(type=MessageType.READING, stamp=stamp(), data=sent.data())
+    data = decode(encode(envelope)).data
+    assert isinstance(data, ReadingData)
+    assert data.key == known
+    heard = Reading.received(data, clock=ManualClock(), sent_up_s=0.0, valid_until_s=1.0)
+    assert heard.key == known
+    shown = msgspec.to_builtins(data)["key"]
+    assert shown["withdraw"] is None, "not stated is null"
+    assert b'"key"' not in msgspec.json.encode(reading().data())
+
+
+def test_a_warning_of_a_later_version_is_read_as_another_one() -> None:
+    later = {"checked_us": 1, "warnings": [{"word": "stolen", "since_us": 2, "more": 3}], "mood": "bad"}
+    found = msgspec.convert(later, KeyData)
+    assert [each.word for each in found.warnings] == [KeyWarning.OTHER]
+
+
+def test_without_amounts_no_words_of_an_exchange_about_a_key_are_published() -> None:
+    warning = KeyWarningData(word=KeyWarning.CAN_WITHDRAW, since_us=2, detail="it may withdraw")
+    known = KeyData(checked_us=1, withdraw=True, warnings=(warning,))
+    hidden = reading(key=known).data(with_cash=False).key
+    assert hidden is not None
+    assert (hidden.withdraw, hidden.warnings[0].word, hidden.warnings[0].detail) == (True, "can_withdraw", "")

@@ -16,7 +16,9 @@ from brokerwatch.clock import Instant
 from brokerwatch.config.policy import GUARDED, SIMPLE, Rules
 from brokerwatch.health.state_machine import OWN_VETOES, PRECEDENCE, Health, verdict
 from brokerwatch.health.stated import NO_DOUBTS, Absence, Doubts, Taken
+from brokerwatch.health.watched import NOTHING_WATCHED, Watched
 from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reason, Wallet
+from brokerwatch.messages.key import KeyStatement
 from brokerwatch.storage.health_record import (
     FORM,
     LARGEST_US,
@@ -463,3 +465,23 @@ def test_what_cannot_be_written_is_a_mistake_of_ours_and_is_told() -> None:
     odd = replace(Health.begin(NOW), fault=nothing)
     with pytest.raises(NotImplementedError, match="cannot be written: object"):
         written(odd, NOW)
+
+
+# What is watched beside the health ------------------------------------------------------------------
+
+
+def test_what_is_watched_of_a_key_is_read_back_and_a_health_alone_is_as_it_was() -> None:
+    said = KeyStatement(fingerprint="k", withdraw=True, rights=("query-funds",), expires_us=1)
+    watched = Watched(key=NOTHING_WATCHED.key.stated(said, 5))
+    document = written(example(), LATER, watched=watched)
+    assert read(document, threshold=3).watched == watched
+    assert "watched" not in json.loads(written(example(), LATER))
+    assert read(written(example(), LATER), threshold=3).watched == NOTHING_WATCHED
+
+
+def test_what_a_later_version_watches_costs_no_balance() -> None:
+    plain = json.loads(written(example(), LATER))
+    for unknown in ({"key": {"had": 7}}, [1], "x", None, {"moon": True}):
+        found = read(json.dumps({**plain, "watched": unknown}), threshold=3)
+        assert found.health.balance == example().balance
+        assert found.watched == NOTHING_WATCHED

@@ -106,7 +106,10 @@ class Driven:
 class Forgetful:
     """A journal that keeps nothing."""
 
-    def health(self, *_told: object, news: bool = True) -> None:
+    def health(self, *_told: object, **_more: object) -> None:
+        """Forget it."""
+
+    def warned(self, *_told: object) -> None:
         """Forget it."""
 
     def moved(self, *_told: object) -> None:

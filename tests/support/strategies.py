@@ -35,6 +35,7 @@ from brokerwatch.messages import (
 )
 from brokerwatch.messages.balance import FRACTION_DIGITS, WHOLE_DIGITS, amount_text
 from brokerwatch.messages.health import MAX_DETAIL
+from brokerwatch.messages.key import KeyData, KeyWarning, KeyWarningData
 from brokerwatch.messages.wire import HoldingData
 
 LARGEST_INT: Final = 2**63 - 1
@@ -161,6 +162,7 @@ def readings(draw: DrawFn, *, broker: str | None = None, clock: ManualClock | No
         valid_until_s=draw(st.floats(0.0, 1e9, allow_nan=False)),
         clock=ManualClock() if clock is None else clock,
         max_age_s=draw(st.none() | st.floats(0.0, 1e9, allow_nan=False)),
+        key=draw(st.none() | keys()),
     )
 
 
@@ -208,6 +210,27 @@ def reading_datas(draw: DrawFn) -> ReadingData:
         ),
         labels=draw(st.dictionaries(texts(8), texts(8), max_size=2)),
         max_age_ms=draw(st.none() | st.integers(0, LARGEST_INT)),
+        key=draw(st.none() | keys()),
+    )
+
+
+def keys() -> SearchStrategy[KeyData]:
+    """Anything that can be said of a key."""
+    moments = st.integers(-LARGEST_INT, LARGEST_INT)
+    warnings = st.builds(
+        KeyWarningData, word=st.sampled_from(KeyWarning), since_us=moments, detail=texts(MAX_DETAIL)
+    )
+    may = st.none() | st.booleans()
+    return st.builds(
+        KeyData,
+        checked_us=moments,
+        read=may,
+        trade=may,
+        withdraw=may,
+        expires_us=st.none() | moments,
+        never_ends=st.booleans(),
+        address_bound=may,
+        warnings=st.lists(warnings, max_size=2).map(tuple),
     )
 
 

@@ -1,0 +1,18 @@
+"""What is watched of an account beside its health, and is kept with it over a restart."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from brokerwatch.health.key_watch import KeyWatch
+
+
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known beside the health. None of it is evidence about the account."""
+
+    key: KeyWatch = KeyWatch()
+
+
+NOTHING_WATCHED: Final = Watched()
