@@ -168,15 +168,22 @@ class Tally:
                 key.brokers.append(broker)
             return key.tally
 
-    def forget(self, broker: str) -> None:
-        """Forget an account that was removed, and its key, unless another account uses that too."""
+    def leave(self, fingerprint: str, broker: str) -> None:
+        """This account uses the key no more. Forget the key, unless another account uses it."""
         with self._lock:
-            self._accounts.pop(broker, None)
-            for fingerprint, key in tuple(self._keys.items()):
-                if broker in key.brokers:
-                    key.brokers.remove(broker)
+            key = self._keys.get(fingerprint)
+            if key is not None and broker in key.brokers:
+                key.brokers.remove(broker)
                 if not key.brokers:
                     del self._keys[fingerprint]
+
+    def forget(self, broker: str) -> None:
+        """Forget an account that was removed."""
+        with self._lock:
+            self._accounts.pop(broker, None)
+            used = [fingerprint for fingerprint, key in self._keys.items() if broker in key.brokers]
+        for fingerprint in used:
+            self.leave(fingerprint, broker)
 
     def accounts(self) -> Mapping[str, AccountTally]:
         """The counts of every account, by its name."""
@@ -184,6 +191,10 @@ class Tally:
             return MappingProxyType(self._accounts.copy())
 
     def keys(self) -> Mapping[str, KeyTally]:
-        """The counts of every API key, by the name of the first account that uses it."""
+        """The counts of every API key, by the name of the first account that uses it.
+
+        While the key of an account is replaced, it is the one that it had before.
+        """
         with self._lock:
-            return MappingProxyType({key.brokers[0]: key.tally for key in self._keys.values()})
+            newest_first = reversed(self._keys.values())
+            return MappingProxyType({key.brokers[0]: key.tally for key in newest_first})

@@ -59,7 +59,6 @@ class Lanes:
         Raises ConfigError.
         """
         name = key_of(spec) or f"broker {spec.name}"
-        tally = self._tally.key(name, spec.name)
         if name in self._lanes:
             lanes_loop, lane = self._lanes[name]
             if lanes_loop is not loop:
@@ -72,8 +71,9 @@ class Lanes:
                 _log.warning(
                     "%s has the API key of another broker here: one account, and one lane", spec.name
                 )
+            self._tally.key(name, spec.name)
         else:
-            known = self._known.keys.get(name, KeyState(name))
+            known, tally = self._known.keys.get(name, KeyState(name)), self._tally.key(name, spec.name)
             lane = Lane(name, budget, self._clock, self._journal, known, address, loop.lease, tally)
             lane.counts_nonces = profile_of(family).rising_nonces
             former = self._former.pop(name, None)
@@ -98,6 +98,7 @@ class Lanes:
             return False
         del users[broker]
         lane.leave(broker)
+        self._tally.leave(name, broker)
         if users:
             return False
         del self._lanes[name], self._users[name]

@@ -72,3 +72,8 @@ def test_the_lane_of_a_key_stands_under_the_first_account_that_is_left() -> None
     assert dict(tally.keys()) == {"b": lane, "c": other}
     tally.forget("b")
     assert dict(tally.keys()) == {"c": other}
+    new = tally.key("m", "c")
+    assert dict(tally.keys()) == {"c": other}, "the new key is tried while the old one is in use"
+    tally.leave("l", "c")
+    tally.leave("l", "c")
+    assert dict(tally.keys()) == {"c": new}

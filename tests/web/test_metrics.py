@@ -342,6 +342,24 @@ def test_what_was_counted_of_an_account_that_is_not_heard_of_is_not_shown() -> N
             assert {each.labels["broker"] for each in found.of(name)} == {"kraken-main"}
 
 
+def test_the_series_of_an_account_that_is_removed_go_and_come_with_one_that_is_added() -> None:
+    kraken = rich(SimulatedKraken())
+    with serve(kraken):
+        spec = simulated_spec(kraken, "k", trading=True)
+        with served(spec, spec_of(name="stays")) as cluster:
+            url = cluster.http_url
+            cluster.broker("k").get_account_balance()
+            scraped(url, lambda found: found.value("brokerwatch_requests_total", broker="k") == 1)
+            cluster.remove("k")
+            gone = scraped(url, lambda found: not found.of("brokerwatch_available", broker="k"))
+            assert {each.labels.get("broker", "stays") for each in gone.samples} == {"stays"}
+            assert gone.value("brokerwatch_accounts") == 1
+            cluster.add(spec)
+            cluster.broker("k").get_account_balance()
+            scraped(url, lambda found: (found.value("brokerwatch_requests_total", broker="k") or 0) > 0)
+            scraped(url, lambda found: found.value("brokerwatch_cash", broker="k") == 20_000)
+
+
 # --- from outside ---------------------------------------------------------------------------------------
 
 
