@@ -17,7 +17,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from brokerwatch.cli.text import age, cash, clock_time, key_warnings, parts, plain_detail, trouble
+from brokerwatch.cli.text import age, cash, clock_time, key_warnings, parts, trouble
+from brokerwatch.health.plain_words import plain_detail
 from brokerwatch.log import escaped
 from brokerwatch.messages import HealthState, Reading
 

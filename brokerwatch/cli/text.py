@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict
-from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.clock import NO_DATE, local_text
+from brokerwatch.health.plain_words import plain_detail, rounded
 from brokerwatch.health.reason_words import what_helps
 from brokerwatch.log import escaped
 from brokerwatch.messages import HealthState, Reading, Reason
-from brokerwatch.money import EXACT, plain
 from brokerwatch.storage.records import OrderEvent, Transition
 
 
@@ -108,10 +106,6 @@ def clock_time(wall_us: int) -> str:
     return "?" if shown == NO_DATE else shown.partition(" ")[2]
 
 
-_TITLE: Final = re.compile(r"<title[^>]*>\s*([^<]*)", re.IGNORECASE)
-_TAG: Final = re.compile(r"<[!/a-z][^>]*(>|$)", re.IGNORECASE)
-
-
 def trouble(reading: Reading, width: int) -> str:
     """Why an account is not available, since when, and what helps, in one line of `width` characters.
 
@@ -127,33 +121,16 @@ def trouble(reading: Reading, width: int) -> str:
     return f"{begins}{ends}"
 
 
-def plain_detail(detail: str) -> str:
-    """A detail for a line: a page of HTML in it is reduced to its title."""
-    begin = re.search(r"<(!doctype|html|head|body|title)\b", detail, re.IGNORECASE)
-    if begin is None:
-        return " ".join(detail.split())
-    title = _TITLE.search(detail)
-    words = title.group(1) if title else _TAG.sub(" ", detail[begin.start() :])
-    before = detail[: begin.start()].rstrip(" '\"")  # the page was quoted, and its end may be cut
-    return " ".join(f"{before} {words}".split())
-
-
 def cash(reading: Reading) -> str:
     """The cash for people with its unit; the word `unknown` where it is."""
-    return "unknown" if reading.cash is None else f"{_rounded(reading.cash)} {reading.cash_unit}".rstrip()
+    return "unknown" if reading.cash is None else f"{rounded(reading.cash)} {reading.cash_unit}".rstrip()
 
 
 def parts(reading: Reading) -> str:
     """What a cash that is a sum is made of: `100.00 USD + 5,000.00 USDT`; else empty."""
     if reading.cash is None or len(reading.cash_parts) < 2:
         return ""
-    return " + ".join(f"{_rounded(part)} {code}" for code, part in reading.cash_parts.items())
-
-
-def _rounded(exact: Decimal) -> str:
-    """Two digits for people, unless that would show a small amount as zero: then all that count."""
-    rounded = exact.quantize(Decimal("0.01"), context=EXACT)
-    return plain(exact) if exact and not rounded else f"{rounded:,}"
+    return " + ".join(f"{rounded(part)} {code}" for code, part in reading.cash_parts.items())
 
 
 def age(reading: Reading) -> str:

@@ -3,7 +3,7 @@
 Public face: `notifier.Notifier`, `silences.Silence`, `silence_file.SilenceFile`.
 Pure: `observations`, `notices`, `wording`, `silences`, `causes`, `outages`, `deliveries`,
 `watchfulness`.
-May import: `bus`, `storage`, `config` (never its credentials), `messages`, `money`, `errors`,
+May import: `bus`, `storage`, `health`, `config` (never its credentials), `messages`, `money`, `errors`,
 `clock`.
 apprise is imported in `apprise_process` alone, which is a process of its own.
 """

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from brokerwatch.clock import Instant
+from brokerwatch.health.plain_words import plain_detail, rounded
 from brokerwatch.messages import CapabilityState, FaultKind, Reading, Reason
-from brokerwatch.messages.balance import amount_text
 
 TRADE: Final = "trade"
 ORDERS: Final = " orders"
@@ -115,10 +115,10 @@ def observation(reading: Reading, now: Instant) -> Observation:
         reason=reason,
         since_us=reading.since_us,
         fault=reading.fault,
-        detail=reading.detail,
+        detail=plain_detail(reading.detail),
         error_count=reading.error_count,
         as_of=reading.as_of,
-        cash="" if reading.cash is None else amount_text(reading.cash),
+        cash="" if reading.cash is None else rounded(reading.cash),
         cash_unit=reading.cash_unit,
         polled=min(reading.proven_until_s, reading.outcome_until_s) < float("inf"),
         outcome_until_s=reading.outcome_until_s,

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
 from brokerwatch.bus.reception import ReceivedReading
+from brokerwatch.health.plain_words import plain_detail
 from brokerwatch.health.reading import comparison_key
 from brokerwatch.health.reason_words import meaning, what_helps
 from brokerwatch.health.uptime import Kind, kind
@@ -114,6 +115,10 @@ class LoginRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     token: Annotated[str, Meta(max_length=512)]
 
 
+_OWN: Final = frozenset({"balance", "detail"})
+"""The fields that people and browsers are given in another form than the wire has them."""
+
+
 def answer(reading: Reading, stamp: Stamp, now_s: float) -> BrokerAnswer:
     """One account as the API states it.
 
@@ -125,7 +130,8 @@ def answer(reading: Reading, stamp: Stamp, now_s: float) -> BrokerAnswer:
     data = reading.data()
     left_s = min(reading.valid_until_s, reading.proven_until_s) - now_s
     return BrokerAnswer(
-        **{name: getattr(data, name) for name in ReadingData.__struct_fields__ if name != "balance"},
+        **{name: getattr(data, name) for name in ReadingData.__struct_fields__ if name not in _OWN},
+        detail=plain_detail(data.detail),
         balance=None if reading.balance is None else _holdings(reading.balance),
         kind=kind(reading.available, reading.reason),
         meaning=meaning(reading.reason),

@@ -200,21 +200,6 @@ def test_every_reason_has_a_note_and_names_the_account_in_a_command(reason: Reas
         assert "brokerwatch reset k" in note
 
 
-@pytest.mark.parametrize(
-    ("detail", "shown"),
-    [
-        ("down", "down"),
-        ("HTTP 403: <html><head><title>Just a moment...</title>", "HTTP 403: Just a moment..."),
-        ("HTTP 502: '<html><head><title>502 Bad Gateway</title>", "HTTP 502: 502 Bad Gateway"),
-        ("HTTP 403: <!DOCTYPE html><html><body><h1>Blocked</h1> by us", "HTTP 403: Blocked by us"),
-        ("HTTP 403: <HTML><TITLE>\n Cut off in the ti", "HTTP 403: Cut off in the ti"),
-        ("amount < 5 and price > 3", "amount < 5 and price > 3"),
-    ],
-)
-def test_a_page_in_a_detail_is_reduced_to_its_title(detail: str, shown: str) -> None:
-    assert text.plain_detail(detail) == shown
-
-
 EVIL = "down\x1b]0;title\x07\nb available ok\x9b2J"
 
 

@@ -53,6 +53,16 @@ def test_an_account_is_answered_200_while_it_is_available_503_while_not_and_404_
         assert gone.json["unknown"] is None
 
 
+def test_a_page_of_html_in_a_detail_is_told_as_its_title() -> None:
+    till = Till()
+    with served(spec_of(till)) as cluster:
+        cluster.broker("a").get_account_balance()
+        till.failure = ConnectionError("HTTP 502: <html><head><title>502 Bad Gateway</title></head></html>")
+        cluster.broker("a").get_account_balance()
+        until(lambda: of(cluster, "a").json["error_count"] == 1)
+        assert of(cluster, "a").json["detail"].endswith("HTTP 502: 502 Bad Gateway")
+
+
 def test_what_is_not_known_is_null_with_a_reason_and_never_zero() -> None:
     till = Till()
     till.failure = ConnectionError("down")
