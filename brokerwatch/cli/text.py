@@ -106,14 +106,20 @@ def clock_time(wall_us: int) -> str:
     return "?" if shown == NO_DATE else shown.partition(" ")[2]
 
 
-def trouble(reading: Reading, width: int) -> str:
+def trouble(reading: Reading, width: int, name: str = "") -> str:
     """Why an account is not available, since when, and what helps, in one line of `width` characters.
 
-    Where it is too long, the words of the exchange are cut, and not what helps.
+    Where it is too long, the words of the exchange are cut, and not what helps. So with a long name the line
+    may be longer than `width`.
+
+    Args:
+        reading: of an account that is not available.
+        width: characters of the line.
+        name: what the account is called at the beginning of the line, unless by its whole name.
     """
     helps = what_helps(reading.reason, reading.broker)
     ends = f" ({helps})" if helps else ""
-    begins = f"{reading.broker}: since {clock_time(reading.since_us)}, {reading.reason}"
+    begins = f"{name or reading.broker}: since {clock_time(reading.since_us)}, {reading.reason}"
     said = escaped(plain_detail(reading.detail))
     room = width - len(begins) - len(ends) - 2
     if said and room > 1:

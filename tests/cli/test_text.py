@@ -186,8 +186,65 @@ def test_the_screen_says_which_part_of_an_unknown_cash_is_known(width: int) -> N
 def test_more_notes_than_lines_are_counted() -> None:
     readings = [lost(heard(Decimal(1), name=f"a{number:02}").reading) for number in range(30)]
     lines = drawn(*readings, width=80, height=24)
-    assert lines[-1] == "and 28 more: brokerwatch status"
+    assert lines[-1] == "and 23 more: brokerwatch status"
+    assert len(lines) < 24
     assert len(drawn(*readings[:5], width=80, height=24)) <= 24
+
+
+LONG = "a-very-long-name-of-an-account-of-48-characters"
+HUGE = Decimal("123456789012345.67")
+
+
+@pytest.mark.parametrize(("width", "height"), [(52, 24), (64, 24), (80, 24), (100, 30), (130, 40)])
+def test_a_long_name_and_a_huge_amount_leave_room_for_the_answer(width: int, height: int) -> None:
+    ok = heard(HUGE, name=f"{LONG}1").reading
+    out = lost(heard(Decimal("0.00000001"), words=PAGE, name=f"{LONG}2").reading)
+    lines = drawn(ok, out, width=width, height=height)
+    assert max(map(len, lines)) <= width
+    rows = [line.rstrip() for line in lines if line.startswith("│")]
+    assert len(rows) == 2
+    assert all(row.endswith("│") for row in rows), "the right edge is there"
+    assert [f"│ {word} " in row for word, row in zip(("yes", "no"), rows, strict=True)] == [True, True]
+    assert "123,456,789,012,345.67 USD" in rows[0]
+    assert "0.00000001 USD" in rows[1]
+    names = [row.split("│")[1].strip() for row in rows]
+    assert len(set(names)) == 2, "they can be told apart"
+    text_below = " ".join(line.strip() for line in lines[lines.index("in another terminal") + 1 :])
+    assert text_below.startswith(f"{names[1]}: since "), "the note has the name of the row"
+    assert text_below.endswith("(it is asked again)")
+
+
+def test_a_command_that_helps_is_shown_whole_however_long_the_name() -> None:
+    verdict = Verdict(available=False, reason=Reason.AUTH)
+    reading = msgspec.structs.replace(heard(Decimal(1), words=PAGE, name=LONG).reading, verdict=verdict)
+    lines = drawn(reading, width=80, height=24)
+    assert max(map(len, lines)) <= 80
+    below = " ".join(line.strip() for line in lines[lines.index("in another terminal") + 1 :])
+    assert f"brokerwatch reset {LONG})" in below
+
+
+def test_the_parts_of_a_huge_cash_are_never_cut() -> None:
+    parts = {"USD": HUGE, "USDT": Decimal("9876543210.12"), "USDC": Decimal("7654321.09")}
+    reading = msgspec.structs.replace(heard(sum(parts.values(), Decimal(0))).reading, cash_parts=parts)
+    below = " ".join(line.strip() for line in drawn(reading, width=80, height=24)[-2:])
+    assert below.endswith("is 123,456,789,012,345.67 USD + 9,876,543,210.12 USDT + 7,654,321.09 USDC")
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (130, 40), (80, 10)])
+def test_of_more_accounts_than_lines_those_that_are_out_are_shown_and_the_others_counted(
+    width: int, height: int
+) -> None:
+    readings = [heard(Decimal(1), name=f"a{number:02}").reading for number in range(60)]
+    readings[58], readings[41] = lost(readings[58]), lost(readings[41])
+    lines = drawn(*readings, width=width, height=height)
+    assert len(lines) < height
+    rows = [line.split("│")[1].strip() for line in lines if line.startswith("│")]
+    assert rows[:3] == ["a41", "a58", "a00"][: len(rows)]
+    hidden = 60 - len(rows)
+    count = "all available" if len(rows) > 1 else "1 of them not available: brokerwatch status"
+    assert f"and {hidden} more accounts, {count}" in lines
+    assert any(line.startswith("a41: since ") for line in lines)
+    assert any(line.startswith("a58: since ") for line in lines)
 
 
 @pytest.mark.parametrize("reason", Reason)
