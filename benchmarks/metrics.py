@@ -11,16 +11,13 @@ import time
 import urllib.request
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.elsewhere import Elsewhere, answer, heard
 from benchmarks.measure import Numbers, Row, run
-from brokerwatch.cluster.broker import Broker
-from brokerwatch.cluster.cluster import Cluster
-from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.config.cluster_settings import ClusterSettings
-from brokerwatch.config.http_settings import HttpSettings
-from brokerwatch.web import metrics
+
+if TYPE_CHECKING:
+    from brokerwatch.cluster.broker import Broker
 
 ACCOUNTS: Final = 100
 CURRENCIES: Final = 20
@@ -68,6 +65,13 @@ def longest_pause_ms(broker: Broker, seconds: float) -> float:
 
 def measure(quick: bool) -> Numbers:  # noqa: FBT001 - see `measure.run`
     """One number for each row."""
+    # Here, because the process that scrapes needs none of it.
+    from brokerwatch.cluster.cluster import Cluster
+    from brokerwatch.config.broker_spec import BrokerSpec
+    from brokerwatch.config.cluster_settings import ClusterSettings
+    from brokerwatch.config.http_settings import HttpSettings
+    from brokerwatch.web import metrics
+
     logging.disable(logging.WARNING)
     accounts, scrapes, window_s = (5, 2, 0.1) if quick else (ACCOUNTS, SCRAPES, WINDOW_S)
     metrics.SHARE = float("inf")  # type: ignore[misc] # pyright: ignore[reportConstantRedefinition] - each scrape is made anew

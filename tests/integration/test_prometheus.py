@@ -9,12 +9,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from brokerwatch.config.http_settings import HttpSettings
 from brokerwatch.simulator import SimulatedKraken, serve
 from brokerwatch.web.metric_table import METRICS, Kind
 from tests.support.clusters import simulated_spec, until
 from tests.support.desks import rich
-from tests.support.prometheus import Prometheus, promtool
+from tests.support.prometheus import Prometheus, program, promtool
 from tests.support.served import TOKEN, asked, served
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -69,16 +71,17 @@ def names_in(text: str) -> set[str]:
 def test_prometheus_sees_an_outage_and_a_balance_that_is_no_longer_fresh(tmp_path: Path) -> None:
     kraken = rich(SimulatedKraken())
     with serve(kraken):
-        spec = simulated_spec(kraken, "kraken-main", trading=True, poll_interval_s=0.5, policy="simple")
+        spec = simulated_spec(kraken, "kraken-main", trading=True, poll_interval_s=0.2, policy="simple")
         http = HttpSettings(listen="127.0.0.1:0", token=TOKEN)
         with served(spec, http=http) as cluster:
             broker = cluster.broker("kraken-main")
-            broker.get_account_balance()
-            broker.place_market_order("BTC/USD", "buy", quote_amount=Decimal(50), validate_only=False)
             (tmp_path / "token").write_text(TOKEN, encoding="utf-8")
             token = f"    authorization:\n      credentials_file: {tmp_path / 'token'}\n"
             config = configuration(cluster.http_url, token)
             with Prometheus(tmp_path, config) as prometheus:
+                # Meanwhile: Prometheus begins to scrape 5 s after its start.
+                broker.get_account_balance()
+                broker.place_market_order("BTC/USD", "buy", quote_amount=Decimal(50), validate_only=False)
                 until(lambda: prometheus.value("brokerwatch_available") == 1)
                 assert prometheus.value("up") == 1
                 until(lambda: prometheus.value('brokerwatch_balance{currency="ETH"}') == 2)
@@ -190,3 +193,13 @@ def test_promtool_finds_nothing_unusual_about_the_names_and_units_of_a_scrape() 
         body = asked(cluster.http_url, "/metrics").body
     assert b"brokerwatch_orders_total" in body
     assert promtool("check", "metrics", reads=body) == ""
+
+
+def test_where_prometheus_has_to_be_installed_its_absence_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for required, outcome in (("1", pytest.fail.Exception), ("", pytest.skip.Exception)):
+        monkeypatch.setenv("BROKERWATCH_REQUIRE_PROMETHEUS", required)
+        with pytest.raises(outcome, match="NOT scraped"):
+            program("prometheus")
