@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from brokerwatch.cluster.cluster import Cluster
     from brokerwatch.config.broker_spec import BrokerSpec
     from brokerwatch.config.cluster_settings import ClusterSettings
+    from brokerwatch.config.notify_settings import NotifySettings
     from brokerwatch.config.policy import GUARDED, SIMPLE, Rules
     from brokerwatch.dropin.guard import guard
     from brokerwatch.errors import (
@@ -120,6 +121,7 @@ __all__ = [
     "Need",
     "NotAllowed",
     "NotSupported",
+    "NotifySettings",
     "Order",
     "OrderError",
     "OrderNotSent",
@@ -157,6 +159,7 @@ _HOME = {
     "BrokerSpec": "config.broker_spec",
     "Cluster": "cluster.cluster",
     "ClusterSettings": "config.cluster_settings",
+    "NotifySettings": "config.notify_settings",
     "DetailedBalance": "messages",
     "Side": "messages",
     "Product": "messages",

@@ -6,15 +6,15 @@ import hashlib
 import threading
 from typing import Final
 
+import msgspec
+
 from brokerwatch.clock import Clock
 from brokerwatch.log import logger
 from brokerwatch.notify import wording
 from brokerwatch.notify.deliveries import Outcome, Waiting, wait_after
 from brokerwatch.notify.ledger import Ledger
-from brokerwatch.notify.notices import Notice
+from brokerwatch.notify.notices import Notice, Severity
 from brokerwatch.notify.sending import Sender
-
-import msgspec  # isort: skip
 
 _log: Final = logger(__name__)
 
@@ -63,10 +63,16 @@ class Channel:
         checked = self._sender.check(self._url)
         if checked.final:
             _log.error("%s: %s; nothing can be sent over it", self._name, checked.words)
-        while (waiting := self._ledger.next(known)) is not None:
-            answer = self._sender.send(self._url, self._dated(waiting))
-            self._ledger.ended(known, waiting.notice.key, answer.outcome)
-            self._log(waiting, answer.outcome, answer.words)
+        while waiting := self._ledger.next(known):
+            try:
+                notice = self._dated(waiting[0]) if len(waiting) == 1 else self._together(waiting)
+                answer = self._sender.send(self._url, notice)
+            except Exception:  # noqa: BLE001 - a mistake of ours with one message must not end the channel
+                _log.exception("%s: a message could not be sent", self._name)
+                self._ledger.ended(known, waiting, Outcome.UNKNOWN)
+                continue
+            self._ledger.ended(known, waiting, answer.outcome)
+            self._log(notice.title, waiting[0].attempts, answer.outcome, answer.words)
 
     def _dated(self, waiting: Waiting) -> Notice:
         """The notice, which says how late it is."""
@@ -79,8 +85,15 @@ class Channel:
         )
         return msgspec.structs.replace(notice, body=f"{notice.body}\n{words}")
 
-    def _log(self, waiting: Waiting, outcome: Outcome, words: str) -> None:
-        title = waiting.notice.title
+    def _together(self, waiting: tuple[Waiting, ...]) -> Notice:
+        """Many notices as one."""
+        notices = [each.notice for each in waiting]
+        title, body = wording.together_text((each.at_us, each.severity, each.title) for each in notices)
+        order = tuple(Severity)
+        severity = min((each.severity for each in notices), key=order.index)
+        return msgspec.structs.replace(notices[0], severity=severity, title=title, body=body)
+
+    def _log(self, title: str, failures: int, outcome: Outcome, words: str) -> None:
         match outcome:
             case Outcome.SENT:
                 _log.info("%s: sent: %s", self._name, title)
@@ -92,5 +105,5 @@ class Channel:
                     words,
                 )
             case Outcome.FAILED:
-                wait_s = wait_after(waiting.attempts + 1)
+                wait_s = wait_after(failures + 1)
                 _log.warning("%s: not sent, tried again in %g s: %s: %s", self._name, wait_s, title, words)

@@ -11,6 +11,7 @@ helps no person. The message of its return has the beginning and the end.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -20,6 +21,8 @@ from brokerwatch.notify.notices import Kind, Notice
 
 MOST_WAITING: Final = 500
 """Notices that wait for one channel. The oldest are left out."""
+MANY: Final = 5
+"""So many notices that wait at once are sent as one message: all accounts of an exchange may go out."""
 FIRST_WAIT_S: Final = 2.0
 LONGEST_WAIT_S: Final = 300.0
 """Between two attempts."""
@@ -70,11 +73,15 @@ def current(queue: Queue, now: Instant) -> Queue:
     return tuple(each for each in queue if each.sending or _matters(each, now))
 
 
-def due(queue: Queue, now: Instant) -> Waiting | None:
-    """What is to be sent now; None when there is nothing, or an attempt is under way."""
+def due(queue: Queue, now: Instant) -> Queue:
+    """What is to be sent now, in one message: the oldest notice, or all where many wait.
+
+    It is empty when there is nothing, or an attempt is under way.
+    """
     if any(each.sending for each in queue):
-        return None
-    return next((each for each in queue if now.up_s >= each.due.up_s), None)
+        return ()
+    ready = tuple(each for each in queue if now.up_s >= each.due.up_s)
+    return ready if len(ready) >= MANY else ready[:1]
 
 
 def next_due_s(queue: Queue) -> float:
@@ -82,16 +89,16 @@ def next_due_s(queue: Queue) -> float:
     return min((each.due.up_s for each in queue), default=float("inf"))
 
 
-def begun(queue: Queue, key: str) -> Queue:
-    """An attempt begins."""
-    return tuple(replace(each, sending=True) if each.notice.key == key else each for each in queue)
+def begun(queue: Queue, keys: Collection[str]) -> Queue:
+    """An attempt with these notices begins."""
+    return tuple(replace(each, sending=True) if each.notice.key in keys else each for each in queue)
 
 
-def ended(queue: Queue, key: str, outcome: Outcome, now: Instant) -> Queue:
-    """An attempt has ended."""
+def ended(queue: Queue, keys: Collection[str], outcome: Outcome, now: Instant) -> Queue:
+    """An attempt with these notices has ended."""
     found: list[Waiting] = []
     for each in queue:
-        if each.notice.key != key:
+        if each.notice.key not in keys:
             found.append(each)
         elif outcome is Outcome.FAILED:
             wait_s = wait_after(each.attempts + 1)

@@ -25,6 +25,8 @@ AGAIN_S: Final = 10.0
 CALL_S: Final = 15.0
 """How long one call may take."""
 MOST_GAPS: Final = 5
+BEGINNING_S: Final = 60.0
+"""For so long after the start nothing is logged of accounts that have no outcome yet."""
 
 
 class Heartbeat:
@@ -44,6 +46,8 @@ class Heartbeat:
         self._stopping = threading.Event()
         self._newest: tuple[float, Watchfulness] | None = None
         self._fed = True
+        self._quiet_until_s = clock.up_s() + BEGINNING_S
+        """Until then no account needs to have an outcome; the first call ends it."""
         self._failing = False
         self._thread = threading.Thread(target=self._run, name="brokerwatch-heartbeat", daemon=True)
 
@@ -89,7 +93,9 @@ class Heartbeat:
 
     def _log_gaps(self, gaps: tuple[str, ...]) -> None:
         """Write once that it is not fed any more, and once that it is again."""
-        if bool(gaps) is not self._fed:
+        if not gaps:
+            self._quiet_until_s = float("-inf")
+        if bool(gaps) is not self._fed or self._clock.up_s() < self._quiet_until_s:
             return
         self._fed = not gaps
         if gaps:

@@ -71,25 +71,27 @@ class Ledger:
         """Let the channels send these too."""
         self.take(Looked(self.outages, tuple(notices), {}))
 
-    def next(self, channel: str) -> Waiting | None:
-        """Wait for what this channel is to send next; it is marked as begun. None: the ledger is closed."""
+    def next(self, channel: str) -> tuple[Waiting, ...]:
+        """Wait for what this channel is to send next; it is marked as begun. Empty: the ledger is closed."""
         with self._changed:
             while not self._closed:
                 now = self._clock.now()
                 found = deliveries.due(self._queues[channel], now)
-                if found is not None:
-                    self._queues[channel] = deliveries.begun(self._queues[channel], found.notice.key)
+                if found:
+                    keys = {each.notice.key for each in found}
+                    self._queues[channel] = deliveries.begun(self._queues[channel], keys)
                     # Stored first: a process that is killed now must not send it again.
                     self._save()
                     return found
                 wait_s = deliveries.next_due_s(self._queues[channel]) - now.up_s
                 self._changed.wait(min(wait_s, 3_600.0))
-        return None
+        return ()
 
-    def ended(self, channel: str, key: str, outcome: Outcome) -> None:
+    def ended(self, channel: str, sent: Iterable[Waiting], outcome: Outcome) -> None:
         """An attempt of this channel has ended."""
+        keys = {each.notice.key for each in sent}
         with self._changed:
-            self._queues[channel] = deliveries.ended(self._queues[channel], key, outcome, self._clock.now())
+            self._queues[channel] = deliveries.ended(self._queues[channel], keys, outcome, self._clock.now())
             self._save()
 
     def waiting(self, channel: str) -> int:

@@ -176,6 +176,12 @@ class Notifier:
                 looked_s = self._clock.up_s()
 
     def _look(self, pending: dict[str, Reading]) -> None:
+        try:
+            self._decide(pending)
+        except Exception:  # noqa: BLE001 - a mistake of ours in one look must not end all messages
+            _log.exception("a look at the accounts failed, and the next one is made all the same")
+
+    def _decide(self, pending: dict[str, Reading]) -> None:
         ledger = self._ledger
         if ledger is None:
             return

@@ -65,7 +65,7 @@ class RecordFile:
         if self._path is None:
             return
         try:
-            write_whole(self._path, msgspec.json.encode(record))
+            write_whole(self._path, msgspec.json.encode(record, enc_hook=dict))
         except OSError as error:
             words = f"{error.strerror or error}"
             if words != self._logged:

@@ -20,6 +20,9 @@ MAX_DETAIL: Final = 200
 MAX_NAMES: Final = 20
 """So many accounts are named; of more the number is said."""
 
+MOST_TOGETHER: Final = 40
+"""So many messages are listed in one."""
+
 NEEDS_A_PERSON: Final = frozenset({Reason.AUTH, Reason.FAILED, Reason.CONFIG})
 """The reasons that no time ends."""
 
@@ -118,7 +121,7 @@ def names(brokers: Iterable[str]) -> str:
 def why(seen: Observation) -> str:
     """Why an account is not available, in words."""
     if seen.of_orders:
-        return f"the exchange takes no market orders ({seen.trade_reason})"
+        return f"the exchange takes no market orders ({escaped(seen.trade_reason)})"
     if seen.reason in (Reason.ERRORS, Reason.UNPROVEN, Reason.NEVER_SEEN) and seen.fault is not None:
         return (
             f"{_FAULT.get(seen.fault, 'the newest fetch failed')} ({seen.fault}, {seen.error_count} in a row)"
@@ -138,7 +141,8 @@ def helps(seen: Observation) -> str:
 def severity_of(out: Observation, everything: Mapping[str, Observation]) -> Severity:
     """How urgent the outage of one account is: by what cannot be traded."""
     others = (seen.can_trade for seen in everything.values() if seen.broker != out.broker)
-    if not any(others) or (not out.of_orders and out.reason in NEEDS_A_PERSON):
+    needs_a_person = out.reason in NEEDS_A_PERSON or out.fault in (FaultKind.AUTH, FaultKind.PERMISSION)
+    if not any(others) or (needs_a_person and not out.of_orders):
         return Severity.CRITICAL
     return Severity.WARNING
 
@@ -262,6 +266,19 @@ def own_over_text(reason: Reason, since: Instant, now: Instant) -> tuple[str, st
     return f"the accounts are watched again after {lasted}", _joined(lines)
 
 
+def together_text(messages: Iterable[tuple[int, Severity, str]]) -> tuple[str, str]:
+    """The title and the body of many messages that are sent as one.
+
+    Args:
+        messages: when each was made (wall clock, µs), its severity and its title.
+    """
+    listed = list(messages)
+    shown = [f"{when(at_us)} {severity}: {title}" for at_us, severity, title in listed[:MOST_TOGETHER]]
+    more = f"and {len(listed) - MOST_TOGETHER} more" if len(listed) > MOST_TOGETHER else ""
+    lines = [*shown, more, "Helps: brokerwatch status shows how each account is now."]
+    return f"{len(listed)} messages at once: {listed[0][2]}, …", _joined(lines)
+
+
 def state(seen: Observation) -> str:
     """How an account is, in a few words."""
     return "available" if seen.ok else f"{_verb(seen)}, {why(seen)}"
@@ -273,7 +290,7 @@ def _verb(seen: Observation) -> str:
 
 def _short(seen: Observation) -> str:
     if seen.of_orders:
-        return seen.trade_reason
+        return escaped(seen.trade_reason)
     if seen.reason is Reason.ERRORS and seen.fault is not None:
         return f"{seen.reason}, {seen.fault}"
     return str(seen.reason)

@@ -48,6 +48,7 @@ from brokerwatch.preflight.host_checks import (
     soft_limit,
     state_folder,
 )
+from brokerwatch.preflight.notify_checks import notify_lines
 from brokerwatch.storage.database_url import secrets_of
 from brokerwatch.storage.state_folder import is_in_a_file, running, store_of
 
@@ -141,6 +142,8 @@ class Diagnostics:
         )
         # It has no publisher that could be listened to.
         yield endpoint_line("broker_endpoint", brokers, own_cluster, lambda: True)
+        self.waits_for = "the messages to people"
+        yield from notify_lines(cluster.notify)
 
     def _store(self, cluster: ClusterSettings, own_cluster: str, *, is_sound: bool) -> Line:
         if not cluster.remember:

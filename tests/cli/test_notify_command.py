@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.errors import BalanceUnknown
 from brokerwatch.notify.silence_file import SilenceFile
-from tests.support.clusters import Till, cluster_of
+from tests.support.clusters import Till, cluster_of, until
 from tests.support.command import command
+from tests.support.programs import BROKERWATCH, Program
 from tests.support.receivers import mail_receiver, web_receiver
 
 
@@ -153,3 +158,28 @@ def test_a_command_that_fails_is_said_and_the_listening_goes_on(
 def test_an_empty_command_is_refused(tmp_path: Path) -> None:
     done = command("listen", "tcp://127.0.0.1:5571", "--on-change", " ", cwd=tmp_path)
     assert (done.status, "expected a command" in done.err) == (2, True)
+
+
+def test_a_watcher_from_outside_that_is_killed_while_it_sends_repeats_nothing(tmp_path: Path) -> None:
+    till = Till()
+    spec = BrokerSpec("till-1", fetch=till, poll_interval_s=float("inf"))
+    with web_receiver() as web, cluster_of(spec) as cluster:
+        configured(tmp_path, f'urls = ["{web.url(rto="60")}"]')
+        words = (*BROKERWATCH, "notify", "--connect", cluster.health_endpoint, "--state", "its-own")
+        web.hold = threading.Event()
+        with Program(*words, cwd=tmp_path) as killed:
+            till.failure = ValueError("stuck")
+            for _ in range(3):
+                with contextlib.suppress(BalanceUnknown):
+                    cluster.broker("till-1").get_account_balance()
+            web.has(1)  # it was sent, and the answer does not come
+            killed.send(signal.SIGKILL)
+            killed.end()
+        web.hold.set()
+        with Program(*words, cwd=tmp_path) as again:
+            until(lambda: "it is not known whether this was sent before the restart" in again.errors)
+            till.failure = None
+            cluster.broker("till-1").get_account_balance()
+            web.has(2)
+            assert again.stopped_by(signal.SIGTERM) == 0
+    assert [title.partition(" ")[0] for title in web.titles] == ["[critical]", "[recovery]"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from brokerwatch.clock import Instant
 from brokerwatch.notify import deliveries
-from brokerwatch.notify.deliveries import LONGEST_WAIT_S, MATTERS_S, MOST_WAITING, Outcome, Queue
+from brokerwatch.notify.deliveries import LONGEST_WAIT_S, MANY, MATTERS_S, MOST_WAITING, Outcome, Queue
 from brokerwatch.notify.notices import Kind, Notice, Severity
 
 START_US: Final = 1_800_000_000_000_000
@@ -31,14 +31,14 @@ def keys(queue: Queue) -> list[str]:
 
 
 def failed(queue: Queue, key: str, now: Instant) -> Queue:
-    return deliveries.ended(deliveries.begun(queue, key), key, Outcome.FAILED, now)
+    return deliveries.ended(deliveries.begun(queue, {key}), {key}, Outcome.FAILED, now)
 
 
 def test_what_was_sent_and_what_may_have_been_is_not_sent_again() -> None:
     for outcome in (Outcome.SENT, Outcome.UNKNOWN):
-        queue = deliveries.begun(deliveries.added((), notice("a"), at(0)), "a")
-        assert deliveries.due(queue, at(1)) is None
-        assert deliveries.ended(queue, "a", outcome, at(1)) == ()
+        queue = deliveries.begun(deliveries.added((), notice("a"), at(0)), {"a"})
+        assert deliveries.due(queue, at(1)) == ()
+        assert deliveries.ended(queue, {"a"}, outcome, at(1)) == ()
 
 
 def test_a_definite_failure_is_tried_again_later_and_later() -> None:
@@ -46,9 +46,9 @@ def test_a_definite_failure_is_tried_again_later_and_later() -> None:
     for _ in range(12):
         queue = failed(queue, "a", at(now_s))
         waits.append(deliveries.next_due_s(queue) - at(now_s).up_s)
-        assert deliveries.due(queue, at(now_s + waits[-1] - 0.1)) is None
+        assert deliveries.due(queue, at(now_s + waits[-1] - 0.1)) == ()
         now_s += waits[-1]
-        assert deliveries.due(queue, at(now_s)) is not None
+        assert keys(deliveries.due(queue, at(now_s))) == ["a"]
     assert waits[:4] == [2.0, 4.0, 8.0, 16.0]
     assert waits[-1] == LONGEST_WAIT_S
 
@@ -68,7 +68,7 @@ def test_a_message_that_waits_for_its_turn_is_not_left_out() -> None:
 
 
 def test_a_message_that_is_being_sent_is_never_left_out() -> None:
-    queue = deliveries.begun(failed(deliveries.added((), notice("out"), at(0)), "out", at(1)), "out")
+    queue = deliveries.begun(failed(deliveries.added((), notice("out"), at(0)), "out", at(1)), {"out"})
     assert keys(deliveries.added(queue, notice("back", kind=Kind.RECOVERY), at(99))) == ["out", "back"]
 
 
@@ -81,7 +81,7 @@ def test_an_outage_that_lasts_matters_for_ever_and_what_is_over_for_a_day() -> N
 
 def test_what_was_being_sent_when_the_process_was_killed_is_not_sent_again() -> None:
     queue = deliveries.added(deliveries.added((), notice("a"), at(0)), notice("b", "c"), at(0))
-    kept, unknown = deliveries.interrupted(deliveries.begun(queue, "a"))
+    kept, unknown = deliveries.interrupted(deliveries.begun(queue, {"a"}))
     assert (keys(kept), keys(unknown)) == (["b"], ["a"])
 
 
@@ -89,7 +89,7 @@ def test_a_withdrawn_message_is_gone_unless_it_is_being_sent() -> None:
     queue = deliveries.added((), notice("a"), at(0))
     assert deliveries.withdrawn(queue, "a") == ((), True)
     assert deliveries.withdrawn((), "a") == ((), False)
-    begun = deliveries.begun(queue, "a")
+    begun = deliveries.begun(queue, {"a"})
     assert deliveries.withdrawn(begun, "a") == (begun, False)
 
 
@@ -117,14 +117,13 @@ def test_no_notice_is_ever_sent_twice_and_no_subject_overtakes_itself(
             queue = deliveries.added(queue, notice(f"{number}", subject, kind), now)
         elif step == "restart":
             queue, _ = deliveries.interrupted(queue)
-        elif (found := deliveries.due(queue, now)) is not None:
-            key = found.notice.key
-            queue = deliveries.begun(queue, key)
+        elif found := deliveries.due(queue, now):
+            queue = deliveries.begun(queue, set(keys(found)))
             if step != "fail":
-                sent.append((found.notice.subject, int(key)))
+                sent += [(each.notice.subject, int(each.notice.key)) for each in found]
             if step != "lose":
                 outcome = Outcome.SENT if step == "send" else Outcome.FAILED
-                queue = deliveries.ended(queue, key, outcome, now)
+                queue = deliveries.ended(queue, set(keys(found)), outcome, now)
         assert len(queue) <= MOST_WAITING
     assert len(sent) == len(set(sent))
     for subject in ("k", "c"):
@@ -140,3 +139,11 @@ def test_a_queue_is_bounded_and_keeps_the_newest() -> None:
     assert queue[-1] == replace(
         queue[-1], notice=notice(f"{MOST_WAITING + 4}", f"account {MOST_WAITING + 4}")
     )
+
+
+def test_many_notices_that_wait_at_once_are_one_message_and_a_few_are_not() -> None:
+    queue: Queue = ()
+    for number in range(MANY):
+        assert len(deliveries.due(queue, at(0))) == min(number, 1)
+        queue = deliveries.added(queue, notice(f"{number}", f"account {number}"), at(0))
+    assert len(deliveries.due(queue, at(0))) == MANY
