@@ -27,7 +27,7 @@ FIRST_WAIT_S: Final = 2.0
 LONGEST_WAIT_S: Final = 300.0
 """Between two attempts."""
 MATTERS_S: Final = 86_400.0
-"""What is over is not worth a message after so long. An outage that lasts always is."""
+"""What is over is not worth a message after so long. An outage that lasts and a warning always are."""
 OUT_OF_DATE_S: Final = 60.0
 """A notice that waits for longer is left out when a newer one of its subject comes."""
 
@@ -130,4 +130,4 @@ def _is_replaced(waiting: Waiting, newer: Notice, now: Instant) -> bool:
 
 
 def _matters(waiting: Waiting, now: Instant) -> bool:
-    return waiting.notice.kind is Kind.OUTAGE or now.up_s - waiting.made.up_s < MATTERS_S
+    return waiting.notice.kind in (Kind.OUTAGE, Kind.WARNING) or now.up_s - waiting.made.up_s < MATTERS_S

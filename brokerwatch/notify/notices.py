@@ -30,6 +30,8 @@ class Kind(StrEnum):
     STEADY = "steady"
     LINE = "line"
     TEST = "test"
+    WARNING = "warning"
+    """Something that is no outage, and that a person has to know."""
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):

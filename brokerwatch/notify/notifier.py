@@ -27,6 +27,7 @@ from brokerwatch.notify.record_file import CLAIM_NAME, RECORD_NAME, RecordFile
 from brokerwatch.notify.sending import check_installed
 from brokerwatch.notify.silence_file import SilenceFile
 from brokerwatch.notify.silences import Silence
+from brokerwatch.notify.warnings import with_warnings
 from brokerwatch.notify.watchfulness import Heard, watchfulness
 from brokerwatch.storage.locks import Claim, claim
 
@@ -191,7 +192,9 @@ class Notifier:
         if self._ends_with_cluster and stopped:
             return  # an end that was asked for is no outage
         seen = [each for reading in readings.values() for each in observed(reading, now)]
-        ledger.take(looked(ledger.outages, seen, now, self._muting(now.wall_us), self._rules))
+        silences = self._muting(now.wall_us)
+        found = looked(ledger.outages, seen, now, silences, self._rules)
+        ledger.take(with_warnings(found, readings.values(), now, silences))
         if self._heartbeat is not None:
             accounts = [each for each in seen if not each.of_orders]
             self._heard = self._heard.after(accounts)

@@ -153,6 +153,8 @@ class Outages:
     causes: Mapping[str, Cause] = field(default_factory=lambda: MappingProxyType({}))
     maintenance: Mapping[str, Maintenance] = field(default_factory=lambda: MappingProxyType({}))
     """By exchange."""
+    warned: tuple[str, ...] = ()
+    """The warnings that stand and were said: see `brokerwatch.notify.warnings`."""
 
     def silences(self) -> tuple[Silence, ...]:
         """The silences that exchanges' own announcements have made."""
@@ -227,7 +229,7 @@ def looked(
     quiet = tuple(silences)
     found = causes_of(before.causes, accounts, _since_of(subjects), now, rules.line_settled_s)
     turn = _Turn(now, quiet, rules, accounts, maintenance, found)
-    return turn.decided(Outages(subjects, found.causes, maintenance))
+    return turn.decided(Outages(subjects, found.causes, maintenance, before.warned))
 
 
 class _Turn:

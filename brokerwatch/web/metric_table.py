@@ -164,6 +164,28 @@ CLOSED: Final = MetricRow(
     Kind.GAUGE,
     "Markets in which the exchange refuses orders of this account alone.",
 )
+KEY_CHECKED: Final = MetricRow(
+    "brokerwatch_key_checked_timestamp_seconds",
+    Kind.GAUGE,
+    "When the exchange last stated what the API key may do. Missing where it was never stated.",
+)
+KEY_EXPIRES: Final = MetricRow(
+    "brokerwatch_key_expires_timestamp_seconds",
+    Kind.GAUGE,
+    "When the API key ends. Missing where it has no end, and where that is not stated.",
+)
+KEY_RIGHT: Final = MetricRow(
+    "brokerwatch_key_right",
+    Kind.GAUGE,
+    "1 when the API key has the right `read`, `trade` or `withdraw`, else 0. Missing where it is not stated.",
+    ("right",),
+)
+KEY_WARNING: Final = MetricRow(
+    "brokerwatch_key_warning",
+    Kind.GAUGE,
+    "1 for each warning about the API key that stands, 0 for each other one. Missing where nothing is known.",
+    ("warning",),
+)
 
 FAULTS: Final = _own(
     "brokerwatch_faults_total",
@@ -216,6 +238,7 @@ METRICS: Final = (
     BUILD, ACCOUNTS, HEARD, LOST, HEALED, UNDECODABLE,
     ACCOUNT, AVAILABLE, STATE, REASON, SINCE, ERRORS,
     AS_OF, STALE, CASH, BALANCE, FREE, DOUBT, LEFT_OUT, CLOSED,
+    KEY_CHECKED, KEY_EXPIRES, KEY_RIGHT, KEY_WARNING,
     FAULTS, NOT_MADE, FETCHES, WAITS, REQUESTS, PER_SECOND, BURST, USED, SENT, ENDED, UNKNOWN,
 )  # fmt: skip
 """All of them, in the order in which they are shown."""

@@ -26,6 +26,7 @@ from prometheus_client.registry import CollectorRegistry
 from prometheus_client.samples import Sample
 
 from brokerwatch.messages import FaultKind, HealthState, Holding, Reading, Reason
+from brokerwatch.messages.key import KeyData, KeyWarning
 from brokerwatch.tally import BUCKETS_S, AccountTally, Durations, KeyTally
 from brokerwatch.web import metric_table as table
 from brokerwatch.web.metric_table import METRICS, Kind, MetricRow, Origin
@@ -189,6 +190,7 @@ def _of_reading(found: _Families, reading: Reading, limit: int) -> None:
     )
     if reading.as_of_us is not None:
         found.add(table.AS_OF, name, reading.as_of_us / 1_000_000)
+    _of_api_key(found, name, reading.key)
     balance = reading.balance
     if balance is None:
         return
@@ -206,6 +208,21 @@ def _of_reading(found: _Families, reading: Reading, limit: int) -> None:
                 found.add(table.BALANCE, (*name, currency), float(held.total))
             if held.free is not None:
                 found.add(table.FREE, (*name, currency), float(held.free))
+
+
+def _of_api_key(found: _Families, name: Labels, key: KeyData | None) -> None:
+    if key is None:
+        return
+    if key.checked_us:
+        found.add(table.KEY_CHECKED, name, key.checked_us / 1_000_000)
+    if key.expires_us is not None:
+        found.add(table.KEY_EXPIRES, name, key.expires_us / 1_000_000)
+    for right, has in (("read", key.read), ("trade", key.trade), ("withdraw", key.withdraw)):
+        if has is not None:
+            found.add(table.KEY_RIGHT, (*name, right), has)
+    stands = {each.word for each in key.warnings}
+    for word in KeyWarning:
+        found.add(table.KEY_WARNING, (*name, word.value), word in stands)
 
 
 def _shown(balance: Mapping[str, Holding], cash: Iterable[str], limit: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -70,8 +71,10 @@ def names_in(text: str) -> set[str]:
 
 def test_prometheus_sees_an_outage_and_a_balance_that_is_no_longer_fresh(tmp_path: Path) -> None:
     kraken = rich(SimulatedKraken())
+    kraken.key_ends_s = time.time() + 90 * 86_400.0
     with serve(kraken):
-        spec = simulated_spec(kraken, "kraken-main", trading=True, poll_interval_s=0.2, policy="simple")
+        chosen: dict[str, Any] = {"trading": True, "policy": "simple", "key_watch_interval_s": 0.5}
+        spec = simulated_spec(kraken, "kraken-main", poll_interval_s=0.2, **chosen)
         http = HttpSettings(listen="127.0.0.1:0", token=TOKEN)
         with served(spec, http=http) as cluster:
             broker = cluster.broker("kraken-main")
@@ -85,6 +88,7 @@ def test_prometheus_sees_an_outage_and_a_balance_that_is_no_longer_fresh(tmp_pat
                 until(lambda: prometheus.value("brokerwatch_available") == 1)
                 assert prometheus.value("up") == 1
                 until(lambda: prometheus.value('brokerwatch_balance{currency="ETH"}') == 2)
+                until(lambda: prometheus.value("brokerwatch_key_expires_timestamp_seconds") is not None)
                 until(lambda: prometheus.value('brokerwatch_orders_total{end="filled"}') == 1)
                 until(lambda: (prometheus.value("brokerwatch_fetch_duration_seconds_count") or 0) > 3)
                 kraken.set_fault("exchange_down")

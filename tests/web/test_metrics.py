@@ -23,6 +23,7 @@ from brokerwatch.config.http_settings import HttpSettings
 from brokerwatch.errors import OrderRefused, OrderStateUnknown
 from brokerwatch.messages import Envelope, FaultKind, HealthState, MessageType, Reason, Verdict, topics
 from brokerwatch.messages.codec import encode
+from brokerwatch.messages.key import KeyData, KeyWarning, KeyWarningData
 from brokerwatch.messages.wire import HoldingData
 from brokerwatch.simulator import SimulatedExchange, SimulatedKraken, serve
 from brokerwatch.tally import ORDER_ENDS, Tally
@@ -211,6 +212,23 @@ def test_a_currency_in_doubt_goes_by_itself_and_the_others_stay() -> None:
         assert found.value("brokerwatch_balance", currency="USD") == 100
         assert found.of("brokerwatch_balance", currency="BTC") == []
         assert found.value("brokerwatch_balance_stale") == 0
+
+
+def test_what_is_stated_of_a_key_is_shown_and_what_is_not_stated_is_missing() -> None:
+    warning = KeyWarningData(word=KeyWarning.ENDS_IN_7_DAYS, since_us=1)
+    key = KeyData(checked_us=5_000_000, read=True, withdraw=False, expires_us=9_000_000, warnings=(warning,))
+    with heard(data(key=key)) as (url, send):
+        found = scraped(url, lambda found: found.of("brokerwatch_key_warning"))
+        assert found.value("brokerwatch_key_checked_timestamp_seconds") == 5
+        assert found.value("brokerwatch_key_expires_timestamp_seconds") == 9
+        rights = {each.labels["right"]: each.value for each in found.of("brokerwatch_key_right")}
+        assert rights == {"read": 1, "withdraw": 0}
+        assert found.ones("brokerwatch_key_warning", "warning") == ["ends_in_7_days"]
+        send(data(key=KeyData(checked_us=6_000_000), version=8))
+        found = scraped(url, lambda found: found.value("brokerwatch_key_checked_timestamp_seconds") == 6)
+        assert found.of("brokerwatch_key_expires_timestamp_seconds") == []
+        assert found.of("brokerwatch_key_right") == []
+        assert found.ones("brokerwatch_key_warning", "warning") == []
 
 
 def test_an_amount_that_is_unknown_is_not_zero() -> None:
