@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from brokerwatch.bus.reception import ReceivedReading
+from brokerwatch.health.plain_words import plain_detail
 from brokerwatch.health.reason_words import meaning
 from brokerwatch.health.timeline import Span
 from brokerwatch.health.uptime import AnswerTimes, Kind, cells, kind, uptime
@@ -220,7 +221,7 @@ def history(lines: Sequence[Transition], limit: int) -> HistoryAnswer:
                 meaning=meaning(each.reason),
                 error_count=each.error_count,
                 fault=each.fault,
-                detail=each.detail,
+                detail=plain_detail(each.detail),
             )
             for each in lines[-limit:]
         ),

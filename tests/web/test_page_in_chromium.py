@@ -16,10 +16,11 @@ from brokerwatch.clock import SystemClock
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.http_settings import HttpSettings
+from brokerwatch.simulator import SimulatedKraken, serve
 from brokerwatch.web.server import HttpServer
 from brokerwatch.web.view import View
 from tests.support.chromium import Browser, Page
-from tests.support.clusters import PATIENCE_S, Till, cluster_of
+from tests.support.clusters import PATIENCE_S, Till, cluster_of, simulated_spec
 from tests.support.served import TOKEN, served
 from tests.web.test_routes import CLOSED, OPEN, spec_of
 
@@ -106,6 +107,21 @@ def test_what_is_unknown_is_said_and_never_shown_as_zero(browser: Browser) -> No
     with shown(browser, spec_of(till)) as (_, page):
         page.wait(f"{of('a', 'cash')} === 'unknown: no balance was ever read'")
         assert "0" not in page.find(of("a", "cash") + "+" + of("a", "age"))
+
+
+def test_a_warning_about_a_key_stands_beside_the_account(browser: Browser) -> None:
+    exchange = SimulatedKraken()
+    often = {"key_watch_interval_s": 0.2, "requests_per_s": 1_000.0, "request_burst": 1_000.0}
+    with (
+        serve(exchange),
+        shown(browser, simulated_spec(exchange, "a", poll_interval_s=0.2, **often)) as (_, page),
+    ):
+        page.wait(f"{of('a', 'verdict')} === 'Available'")
+        row = "document.querySelector('#a-a [data-is=key]')"
+        assert page.find(f"getComputedStyle({row}.parentNode).display") == "none"
+        exchange.set_permissions({"query", "trade", "withdraw"})
+        page.wait(f"{row}.innerText.includes('withdraw')")
+        assert page.find(of("a", "verdict")) == "Available"
 
 
 def test_the_timeline_says_by_keyboard_what_each_time_was_and_is_hatched_where_nothing_was_heard(

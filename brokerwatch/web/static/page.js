@@ -62,8 +62,7 @@ function take(account) {
     $("accounts").insertBefore(row.root, [...$("accounts").children].find((other) => other.id > row.root.id) ?? null);
   }
   if (row.told?.kind !== account.kind) askPastSoon(row.told ? 2500 : 300);
-  Object.assign(row, { told: account, toldAt: performance.now() });
-  show(row);
+  show(Object.assign(row, { told: account, toldAt: performance.now() }));
 }
 function show(row) {
   const { told, at, root } = row;
@@ -77,6 +76,7 @@ function show(row) {
   put(at.reason, isDeaf ? `when last heard: ${told.meaning}` : told.meaning);
   put(at.detail, at.detail.title = told.detail === told.meaning ? "" : told.detail);
   put(at.helps, told.helps);
+  put(at.key, (told.key?.warnings ?? []).map((each) => each.detail || each.word.replaceAll("_", " ")).join("; "));
   put(at.cash, told.cash === null ? `unknown: ${told.unknown}` : `${money(told.cash)} ${told.cash_unit}`);
   flag(at.cash, "known", told.cash === null ? "no" : "yes");
   at.operate.hidden = !operable;
