@@ -124,6 +124,7 @@ def of_demo(exchange: str) -> Generator[Subject]:
         urls = ", ".join(f'{name} = "{simulated.url}"' for name in simulated.url_names)
         lines += [f"[brokers.{exchange}.ccxt]", f"urls = {{ api = {{ {urls} }} }}"]
         config = Path(folder) / "brokerwatch.toml"
+        config.touch(mode=0o600)  # under a umask of 002 a group could write it, and then it would be refused
         config.write_text("\n".join(lines), encoding="utf-8")
         found = of_config(exchange, config, {})
         yield Subject(found.spec, found.cluster, kept=False)

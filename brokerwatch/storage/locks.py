@@ -51,7 +51,9 @@ def private_folder(path: Path, *, follows_link: bool = True) -> Path:
     """
     if not follows_link and path.is_symlink():
         raise OSError(errno.ELOOP, f"{path} is a link, which is not followed")
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # One by one: with `parents` those above would have what the umask leaves, and others might replace ours.
+    for folder in (*reversed([folder for folder in path.parents if not folder.exists()]), path):
+        folder.mkdir(mode=0o700, exist_ok=True)
     if writable_by_others(path):
         raise PermissionError(errno.EPERM, OPEN_TO_WRITE)
     return path

@@ -494,3 +494,13 @@ def test_a_demo_says_where_it_can_make_no_temporary_files(
     monkeypatch.setattr(tempfile, "gettempdir", none)
     with pytest.raises(ConfigError, match=r"--demo: expected a folder for temporary files, such as \$TMPDIR"):
         of_demo("kraken").__enter__()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
+def test_a_demo_is_verified_whatever_the_umask(umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with of_demo("kraken") as subject:
+            assert subject.spec.name == "kraken"
+    finally:
+        os.umask(before)

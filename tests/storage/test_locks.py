@@ -88,6 +88,17 @@ def test_a_claim_and_its_folder_are_for_their_owner_alone(tmp_path: Path) -> Non
     ours.release()
 
 
+def test_the_folders_above_a_claim_are_for_their_owner_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        ours = held(claim(tmp_path / "a" / "b" / "keys" / "one.lock"))
+    finally:
+        os.umask(before)
+    made = (tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "keys")
+    assert [oct(stat.S_IMODE(folder.stat().st_mode)) for folder in made] == ["0o700"] * 3
+    ours.release()
+
+
 def test_a_folder_that_exists_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir(mode=0o755)
     assert private_folder(tmp_path / "open") == tmp_path / "open"
