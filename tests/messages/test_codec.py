@@ -38,8 +38,8 @@ from tests.support import strategies as our
 from tests.support.wire_examples import LONGEST, NOW, example, reading, stamp
 
 _msgpack: Final[Any] = msgpack  # it has no annotations
-GOLDEN: Final = Path(__file__).parents[1] / "golden"
-"""One file a type. `python -m tests.messages.test_codec` writes them anew, to change the protocol."""
+GOLDEN: Final = Path(__file__).parents[2] / "docs" / "wire" / "vectors"
+"""One file a type, among others; `tests.support.wire_vectors` writes them."""
 
 
 # Topics ---------------------------------------------------------------------------------------------
@@ -111,18 +111,6 @@ def plain(kind: MessageType = MessageType.READING) -> dict[str, Any]:
 
 def pack(message: object) -> bytes:
     return cast("bytes", _msgpack.packb(message))
-
-
-def hex_lines(body: bytes) -> str:
-    text = body.hex()
-    return "".join(text[start : start + 96] + "\n" for start in range(0, len(text), 96))
-
-
-def write_golden() -> None:
-    """What every released version must be able to read; change it only together with the protocol."""
-    GOLDEN.mkdir(exist_ok=True)
-    for kind in MessageType:
-        (GOLDEN / f"{kind.value}.hex").write_text(hex_lines(encode(example(kind))), encoding="ascii")
 
 
 @pytest.mark.parametrize("kind", MessageType)
@@ -585,7 +573,3 @@ def test_the_exported_schema_has_the_types_of_the_protocol() -> None:
         "outcome_ms": {"integer", "null"},
         "key": {"KeyData", "null"},
     }
-
-
-if __name__ == "__main__":
-    write_golden()
