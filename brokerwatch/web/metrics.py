@@ -42,7 +42,12 @@ PIECE: Final = 100
 """After so many samples another thread of the process that waits for the interpreter gets it: to write all of
 them at once would hold up a trading thread."""
 SHARE: Final = 0.05
-"""At most this part of a core is spent on scrapes: sooner than that the last answer is given again."""
+"""At most this part of a core is spent on scrapes: sooner than that the last answer is given again …"""
+LONGEST_KEPT_S: Final = 2.0
+"""… but none that is older than this, however long it takes to make one."""
+
+
+OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 
 _STATES: Final = tuple((state, state.name.lower()) for state in HealthState)
 _KINDS: Final = tuple(kind for kind in FaultKind if kind is not FaultKind.OTHER)
@@ -68,14 +73,16 @@ class Metrics:
         Args:
             accept: the header `Accept`: OpenMetrics where it names it, else the text format.
         """
-        encode, content_type = choose_encoder(accept)
+        # One of two, whatever else the reader asks for: each is kept.
+        encode, content_type = choose_encoder(OPENMETRICS if "openmetrics" in accept else "")
         with self._lock:
             began_s = self._clock.up_s()
             until_s, body = self._kept.get(content_type, (0.0, b""))
             if began_s >= until_s:
                 body = encode(self._registry)
                 ended_s = self._clock.up_s()
-                self._kept = {content_type: (ended_s + (ended_s - began_s) / SHARE, body)}
+                kept_s = min(LONGEST_KEPT_S, (ended_s - began_s) / SHARE)
+                self._kept[content_type] = ended_s + kept_s, body
         return content_type, body
 
 

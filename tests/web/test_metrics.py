@@ -28,7 +28,7 @@ from brokerwatch.messages.wire import HoldingData
 from brokerwatch.simulator import SimulatedExchange, SimulatedKraken, serve
 from brokerwatch.tally import ORDER_ENDS, Tally
 from brokerwatch.web.metric_table import METRICS, Kind, Origin, page_table
-from brokerwatch.web.metrics import LEAST_CURRENCIES, MOST_CURRENCIES, Metrics
+from brokerwatch.web.metrics import LEAST_CURRENCIES, LONGEST_KEPT_S, MOST_CURRENCIES, Metrics
 from brokerwatch.web.server import HttpServer
 from brokerwatch.web.view import View
 from tests.support.clusters import Till, simulated_spec, until
@@ -480,8 +480,12 @@ def test_readers_that_scrape_without_a_pause_get_the_last_answer_again_for_a_whi
         metrics = Metrics(View(OPEN, listener, clock))
         _, first = metrics.scrape("")
         assert metrics.scrape("")[1] is first
-        clock.advance(60.0)
-        assert metrics.scrape("")[1] is not first
+        _, other = metrics.scrape("application/openmetrics-text; version=1.0.0")
+        assert other is not first
+        assert metrics.scrape("application/openmetrics-text; version=2.0.7; escaping=dots")[1] is other
+        _, second = metrics.scrape("")
+        clock.advance(LONGEST_KEPT_S)
+        assert metrics.scrape("")[1] is not second, "however long it takes, none is older than that"
 
 
 def test_each_metric_has_its_kind_and_its_meaning_from_the_table_and_the_docs_repeat_it() -> None:
