@@ -89,8 +89,7 @@ class BrokerActor(Actor):
         self._deadline_s = spec.fetch_deadline_s  # of the fetch under way: the configuration may change
         self._counted_s = float("-inf")
         """When an outcome was last published, in monotonic seconds."""
-        self._published: Reading | None = None
-        """The reading that this life published last."""
+        self._published: Reading | None = None  # what this life published last
         self._calls = Capabilities.begin(health.since)
         self._capabilities = self._calls.published
         self._ordered_s = float("-inf")
@@ -346,11 +345,11 @@ class BrokerActor(Actor):
 
     def _take_another_key(self, rekeyed: Rekeyed) -> None:
         """Go on with another API key. What was asked with the old one counts no more."""
-        now, spec, same = self._now(), rekeyed.spec, rekeyed.same_account
+        now, same = self._now(), rekeyed.same_account
         self._drop_the_fetch()
         self._beside.rekeyed()
-        self._watch.reconfigured(spec, now)
-        self._spec = self._schedule.spec = spec
+        self._watch.reconfigured(rekeyed.spec, now)
+        self._spec = self._schedule.spec = rekeyed.spec
         if not same:
             self._watch.forget()
             self._learn(Capabilities.begin(now))
@@ -361,6 +360,7 @@ class BrokerActor(Actor):
         else:
             self._started = rekeyed.found.as_of
             self._fold(rekeyed.found)
+        rekeyed.taken.set_result(None)
 
     def _drop_the_fetch(self) -> None:
         """Give up the fetch under way. Its callers get the outcome of the next one."""

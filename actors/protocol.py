@@ -178,12 +178,14 @@ class Rekeyed:
     """The account is asked with another API key from now on.
 
     `found`: what it answered to that key, which is evidence like any other; None: it was not asked yet.
-    `same_account`: whether the key is known to be of the same account.
+    `same_account`: whether the key is known to be of the same account. `taken` is resolved once the reading
+    is made by it.
     """
 
     spec: BrokerSpec
     found: Balance | None
     same_account: bool
+    taken: Future[None]
 
 
 BrokerMessage = (

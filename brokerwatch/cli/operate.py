@@ -127,7 +127,7 @@ def release(*, broker: str, config: Path | None, cluster: str | None, state: Pat
 @click.argument("broker")
 @_which_cluster
 def reset(*, broker: str, config: Path | None, cluster: str | None, state: Path | None) -> None:
-    """Ask again for BROKER, after what was final is mended.
+    """Ask again for BROKER, after what was final is mended. The files of its API key are read again.
 
     That is credentials that its exchange refused, or whatever made its actor fail. It asks its exchange
     again at once, and is available when it has proven itself. A lockout by the
@@ -137,20 +137,26 @@ def reset(*, broker: str, config: Path | None, cluster: str | None, state: Path 
 
 
 @click.command()
+@click.option(
+    "--force-key",
+    is_flag=True,
+    help="Drop the old API key of each account that has another one at once; for a key that has leaked.",
+)
 @_which_cluster
-def reload(*, config: Path | None, cluster: str | None, state: Path | None) -> None:
+def reload(*, force_key: bool, config: Path | None, cluster: str | None, state: Path | None) -> None:
     """Have the cluster read its configuration again.
 
     All of it takes effect, or with a mistake nothing: every mistake is named, and so is each key that needs a
     restart (status 2). Accounts that have not changed are not touched. An account that is new, or was not
-    available, is available after its next success.
+    available, is available after its next success. Another API key is verified first, and the old one is
+    used until then.
     """
     try:
         settings = _meant(config, cluster, state)
     except ConfigError as error:
         # It does not say which cluster is meant, so that one cannot tell the mistakes.
         exits.fail(f"nothing was changed:\n{_every_mistake(config, error)}")
-    _command(settings, "reload", "")
+    _command(settings, "reload", "", force_key=force_key)
 
 
 def _every_mistake(config: Path | None, error: ConfigError) -> ConfigError:
@@ -171,14 +177,20 @@ def _every_mistake(config: Path | None, error: ConfigError) -> ConfigError:
 
 
 def _command(
-    settings: ClusterSettings, verb: str, broker: str, why: str = "", until_us: int | None = None
+    settings: ClusterSettings,
+    verb: str,
+    broker: str,
+    why: str = "",
+    until_us: int | None = None,
+    *,
+    force_key: bool = False,
 ) -> None:
     from brokerwatch.cluster.control import SOCKET_NAME, Command, ask
     from brokerwatch.errors import ControlError
     from brokerwatch.storage.state_folder import folder_of
 
     try:
-        click.echo(ask(folder_of(settings) / SOCKET_NAME, Command(verb, broker, why, until_us)))
+        click.echo(ask(folder_of(settings) / SOCKET_NAME, Command(verb, broker, why, until_us, force_key)))
     except ControlError as error:
         if verb == "release" and str(error) == f"{broker} is not held out":
             # Nothing is wrong with the command: the answer is no. A script that wants it released goes on.

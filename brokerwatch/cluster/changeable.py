@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from brokerwatch.cluster.key_changes import KeyChanges
 from brokerwatch.cluster.members import Members
 from brokerwatch.cluster.operators import Operators
 from brokerwatch.cluster.reloaded import Reloaded
@@ -27,14 +28,16 @@ THIS_PROGRAM: Final = "this program"
 class ChangeableCluster:
     """The part of a `Cluster` that changes it while it runs; any thread may use it."""
 
-    def __init__(self, members: Members, operators: Operators) -> None:
+    def __init__(self, members: Members, keys: KeyChanges, operators: Operators) -> None:
         self._members = members
+        self._keys = keys
         self._operators = operators
         self._path: Path | None = None
         """The file that `reload` reads; None: the cluster was made in Python."""
         operators.reload = self.reload_for
+        operators.renew = keys.renew
 
-    def reload(self, settings: Settings | None = None) -> Reloaded:
+    def reload(self, settings: Settings | None = None, *, force_key: bool = False) -> Reloaded:
         """Go on by another configuration: all of it, or with a mistake nothing. Waits some seconds at most.
 
         What has not changed is not touched. No account becomes available by it: an account that is new, or
@@ -42,6 +45,8 @@ class ChangeableCluster:
 
         Args:
             settings: The configuration; None: the file that the cluster was made from is read again.
+            force_key: Drop the old API key of an account that has another one at once. Else the new one is
+                verified against the exchange first, and the old one is used until then.
 
         Returns:
             What has changed. Its text says it in words.
@@ -50,7 +55,7 @@ class ChangeableCluster:
             ConfigError: Nothing was changed. It names every mistake, and each key that needs a restart.
             ClusterStopped: The cluster does not run.
         """
-        return self._reload(settings, THIS_PROGRAM)
+        return self._reload(settings, THIS_PROGRAM, force_key=force_key)
 
     def add(self, spec: BrokerSpec) -> Reloaded:
         """Add a broker, at the end of the order. A reload from a file in which it is not removes it.
@@ -59,7 +64,7 @@ class ChangeableCluster:
             ConfigError: Its name is taken, or it cannot be used.
             ClusterStopped: The cluster does not run.
         """
-        return Reloaded.of(self._members.change(partial(with_added, spec=spec), THIS_PROGRAM))
+        return self._keys.change(partial(with_added, spec=spec), THIS_PROGRAM)
 
     def remove(self, broker: str) -> Reloaded:
         """Remove a broker. Orders of it that are under way are followed to their end; no other goes out.
@@ -71,7 +76,7 @@ class ChangeableCluster:
             ClusterStopped: The cluster does not run.
         """
         self._members.board.slot(broker)
-        return Reloaded.of(self._members.change(partial(with_removed, name=broker), THIS_PROGRAM))
+        return self._keys.change(partial(with_removed, name=broker), THIS_PROGRAM)
 
     def replace(self, spec: BrokerSpec) -> Reloaded:
         """Have the broker of this name go on by another configuration. Its handles stay as they are.
@@ -82,13 +87,14 @@ class ChangeableCluster:
             ClusterStopped: The cluster does not run.
         """
         self._members.board.slot(spec.name)
-        return Reloaded.of(self._members.change(partial(with_replaced, spec=spec), THIS_PROGRAM))
+        return self._keys.change(partial(with_replaced, spec=spec), THIS_PROGRAM)
 
-    def reload_for(self, by: str) -> str:
+    def reload_for(self, by: str, *, force_key: bool = False) -> str:
         """Reload at the command of an operator, and log what has changed, or what is wrong.
 
         Args:
             by: Who, or what, gave the command; it stands in the log.
+            force_key: As for `reload`.
 
         Returns:
             What has changed, in words.
@@ -97,7 +103,7 @@ class ChangeableCluster:
             ControlError: Nothing was changed; it says why.
         """
         try:
-            said = str(self._reload(None, by))
+            said = str(self._reload(None, by, force_key=force_key))
         except ConfigError as error:
             _log.error("reload (%s): nothing was changed:\n%s", by, error)
             raise ControlError(f"nothing was changed:\n{error}") from None
@@ -106,10 +112,10 @@ class ChangeableCluster:
         _log.warning("reload (%s): %s", by, said.replace("\n", "; "))
         return said
 
-    def _reload(self, settings: Settings | None, by: str) -> Reloaded:
+    def _reload(self, settings: Settings | None, by: str, *, force_key: bool) -> Reloaded:
         wanted = self._read_again() if settings is None else settings
         check(wanted.brokers, wanted.cluster)
-        return Reloaded.of(self._members.change(lambda _: wanted, by))
+        return self._keys.change(lambda _: wanted, by, force_key=force_key)
 
     def _read_again(self) -> Settings:
         """The configuration as its file says it now. Raises ConfigError."""

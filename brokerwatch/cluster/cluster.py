@@ -23,6 +23,7 @@ from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.cluster.broker import Broker
 from brokerwatch.cluster.candidates import candidates
 from brokerwatch.cluster.changeable import ChangeableCluster
+from brokerwatch.cluster.key_changes import KeyChanges
 from brokerwatch.cluster.members import Members
 from brokerwatch.cluster.operators import Operators
 from brokerwatch.cluster.outlets import Outlets
@@ -92,7 +93,8 @@ class Cluster(ChangeableCluster):
         self._state = Persistence(self._settings, self._clock)
         self._changes = ChangeDispatcher(self._clock, readings=self.readings)
         members = Members(specs, broken, self._settings, self._state, self._clock, self._changes.put)
-        super().__init__(members, Operators(members.lives.obey, self._clock))
+        keys = KeyChanges(members, self._state.journal, self._clock)
+        super().__init__(members, keys, Operators(members.lives.obey, self._clock))
         self._board, self._lives, self._loops = members.board, members.lives, members.loops
         self._lock = members.lock
         self._used = False
@@ -284,6 +286,8 @@ class Cluster(ChangeableCluster):
         """Every part that ends, in the order in which it does, by the name that the log gives it."""
         # First, because from here on an order could not be written down.
         yield "the orders", at_once(self._members.refuse_orders)
+        # They would take over a key of an account that ends.
+        yield "the new API keys", self._keys.stop
         # They ask exchanges that are about to be let go.
         yield "the watch of the exchanges", at_once(self._members.watch.stop)
         yield "the watch of the API keys", at_once(self._members.keys.stop)

@@ -31,7 +31,7 @@ LONGEST_ANSWER: Final = 65_536
 PATIENCE_S: Final = 5.0
 """What a command may take, on both sides."""
 RELOAD_PATIENCE_S: Final = 30.0
-"""The same for a reload, which asks exchanges whether they take the new API keys."""
+"""The same where exchanges are asked whether they take a new API key."""
 LONGEST_WORDS: Final = 10_000
 """Characters of an answer; the rest is cut, and a line holds it."""
 STOP_S: Final = 0.2
@@ -54,10 +54,13 @@ class Command:
     until_us: int | None = None
     """Wall clock, µs: when a hold ends; None: when it is released."""
 
+    force_key: bool = False
+    """Of `reload`: drop the old API key of each account that has another one at once."""
+
     @property
     def patience_s(self) -> float:
         """What it may take, on both sides."""
-        return RELOAD_PATIENCE_S if self.verb == "reload" else PATIENCE_S
+        return RELOAD_PATIENCE_S if self.verb in ("reload", "reset") else PATIENCE_S
 
 
 class ControlServer:
@@ -197,13 +200,13 @@ def _command(line: bytes) -> Command:
     if not isinstance(found, dict):
         raise ValueError("not a command: expected a JSON object")  # noqa: TRY004 - one kind of error for all
     parts = cast("dict[str, Any]", found)
-    until = parts.get("until_us")
+    until, force_key = parts.get("until_us"), parts.get("force_key", False)
     verb, broker, why = (parts.get(name, "") for name in ("verb", "broker", "why"))
     if not all(isinstance(text, str) for text in (verb, broker, why)) or not (
-        until is None or type(until) is int
+        (until is None or type(until) is int) and isinstance(force_key, bool)
     ):
         raise ValueError("not a command: expected texts, and until_us as a number")
-    return checked(Command(verb, broker, why, until))
+    return checked(Command(verb, broker, why, until, force_key))
 
 
 def checked(command: Command) -> Command:

@@ -59,6 +59,8 @@ class KeyWatching:
         self._send = send
         self._uniform = uniform
         self._watched: dict[str, tuple[_Asked, Future[Any]]] = {}
+        self.account_ids: dict[str, str] = {}
+        """By the fingerprint of a key, whose account the exchange stated. Any thread may look."""
 
     def follow(
         self,
@@ -116,6 +118,8 @@ class KeyWatching:
                 wait_s = min(interval_s, AGAIN_S)
                 _log.debug("%s: what its API key may do is not known: %s", name, error)
             else:
+                if facts.account_id:
+                    self.account_ids[access.lane.fingerprint] = facts.account_id
                 said = statement(facts, access.lane.fingerprint)
                 self._send(name, KeyStated(said, asked.egress_address))
 

@@ -28,6 +28,7 @@ from brokerwatch.actors.protocol import (
     OperatorCommand,
     Reconfigured,
     Regroup,
+    Rekeyed,
 )
 from brokerwatch.actors.supervisor import HealthSupervisor
 from brokerwatch.actors.supervisor_context import SupervisorContext
@@ -42,7 +43,7 @@ from brokerwatch.health.restarts import Restarts
 from brokerwatch.health.state_machine import NO_VETOES, Health, Vetoes
 from brokerwatch.health.supervision import View
 from brokerwatch.log import logger
-from brokerwatch.messages import HealthState, Reading, Reason, Roster, next_epoch
+from brokerwatch.messages import Balance, HealthState, Reading, Reason, Roster, next_epoch
 from brokerwatch.storage.journal import Journal
 
 _log: Final = logger(__name__)
@@ -157,6 +158,15 @@ class Lives:
             self._specs[spec.name] = spec
             if not self.tell(spec.name, Reconfigured(spec, taken)):
                 taken.set_result(None)  # its next life begins with it
+        return taken
+
+    def rekey(self, spec: BrokerSpec, found: Balance | None, *, same_account: bool) -> Future[None]:
+        """Have a broker go on with another API key, as `Rekeyed` says; done as for `reconfigure`."""
+        taken: Future[None] = Future()
+        with self._lock:
+            self._specs[spec.name] = spec
+            if not self.tell(spec.name, Rekeyed(spec, found, same_account, taken)):
+                taken.set_result(None)
         return taken
 
     @property

@@ -13,7 +13,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +24,7 @@ from brokerwatch.clock import Clock
 from brokerwatch.cluster.account_loops import AccountLoops, LetGo
 from brokerwatch.cluster.exchange_watch import ExchangeWatch, look_up_verifications
 from brokerwatch.cluster.key_watch import KeyWatching
+from brokerwatch.cluster.leaving import Leavers, Leaving
 from brokerwatch.cluster.lives import Joining, Lives
 from brokerwatch.cluster.persistence import Persistence
 from brokerwatch.cluster.restore import recall, rejoined, restored
@@ -44,7 +45,7 @@ from brokerwatch.cluster.wiring import (
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings, Settings
 from brokerwatch.config.reload_plan import Plan, plan
-from brokerwatch.errors import ClusterStopped, ConfigError, Problem
+from brokerwatch.errors import ClusterStopped, ConfigError
 from brokerwatch.gateway.loop import Loop, LoopThread
 from brokerwatch.health.state_machine import NO_VETOES, Health
 from brokerwatch.log import logger
@@ -63,17 +64,6 @@ SETTLES_S: Final = 2.0
 """How long a change waits until the supervisor goes on with it, and until the actors that left have ended."""
 REMOVED: Final = "it was removed from the cluster"
 ORDERS_OFF: Final = "orders are off since the configuration was changed"
-RELEASE_AGAIN_S: Final = 0.5
-"""When an account that left is let go of, if another change is just being made."""
-
-
-@dataclass(slots=True)
-class _Leaving:
-    """An account that left the cluster, and whose orders are followed to their end."""
-
-    spec: BrokerSpec
-    slot: Slot
-    account: WiredAccount
 
 
 class Members:
@@ -112,7 +102,7 @@ class Members:
         self._clock = clock
         self._changed = changed
         self._home: asyncio.AbstractEventLoop | None = None
-        self._leaving: list[_Leaving] = []
+        self.leavers = Leavers(self.lock, self.let_go)
 
     def go_up(
         self, sockets: Sockets, alarms: Alarms, tally: Tally, home: asyncio.AbstractEventLoop | None
@@ -123,7 +113,7 @@ class Members:
         """
         self._home = home
         healths = restored(self.specs, self.board, self._state, self._clock, self.heartbeat_s)
-        self._parts = Parts(
+        self.parts = Parts(
             board=self.board,
             tally=tally,
             state=self._state,
@@ -134,8 +124,8 @@ class Members:
             send=self.lives.tell,
             started_loop=self.loops.named,
         )
-        self.gateway = gateway_of(self.specs.values(), self._parts, home)
-        self.wired = wired(self.specs.values(), self._parts, self.gateway)
+        self.gateway = gateway_of(self.specs.values(), self.parts, home)
+        self.wired = wired(self.specs.values(), self.parts, self.gateway)
         self._watch_loops()
         self._look_up_verifications()
         self.running = True
@@ -158,13 +148,13 @@ class Members:
         what `configuration` raises, ConfigError with every mistake, and ClusterStopped.
         """
         with self.lock:
-            self._refuse_when_stopped()
+            self.refuse_when_stopped()
             wanted = configuration(self.configured)
             planned = plan(self.configured, wanted)
-            refused = [*planned.refused, *_new_keys(planned)]
-            if refused:
-                raise ConfigError(tuple(refused))
+            if planned.refused:
+                raise ConfigError(planned.refused)
             accesses = self._prepared(planned)
+            self._try_out([one.after for one in planned.changed if one.new_key], accesses)
             leaving = {name: self.board.slot(name) for name in planned.removed}
             taken, ended = self._carry_out(planned, wanted, accesses)
         # Not under the lock: the supervisor may need it, to replace a loop.
@@ -179,7 +169,7 @@ class Members:
             self._state.journal.commanded("reload", by, reading, words, self._clock.now())
         return planned
 
-    def _refuse_when_stopped(self) -> None:
+    def refuse_when_stopped(self) -> None:
         if not self.running:
             raise ClusterStopped("the cluster is not running, so nothing can be changed")
         if self.lives.gave_way:
@@ -189,7 +179,7 @@ class Members:
         """The ways to the accounts that are new, or asked by another configuration. Raises ConfigError."""
         specs = [*planned.added, *(one.at_once for one in planned.changed if one.rebuilds)]
         if self.gateway is None:
-            self.gateway = gateway_of(specs, self._parts, self._home)
+            self.gateway = gateway_of(specs, self.parts, self._home)
         accesses: dict[str, Access] = {}
         problems: list[ConfigError] = []
         for spec in specs:
@@ -198,11 +188,24 @@ class Members:
                     accesses[spec.name] = access_of(spec, self.gateway)
                 except ConfigError as error:
                     problems.append(error)
+        self._refuse(problems, accesses)
+        return accesses
+
+    def _try_out(self, specs: Iterable[BrokerSpec], accesses: Mapping[str, Access]) -> None:
+        """See whether these can be asked at all. Raises ConfigError, with the ways to the others let go."""
+        problems: list[ConfigError] = []
+        for spec in specs:
+            try:
+                self.let_go(spec.name, access_of(spec, self.gateway))
+            except ConfigError as error:
+                problems.append(error)
+        self._refuse(problems, accesses)
+
+    def _refuse(self, problems: list[ConfigError], accesses: Mapping[str, Access]) -> None:
         if problems:
             for name, access in accesses.items():
-                self._let_go(name, access)
+                self.let_go(name, access)
             raise ConfigError(tuple(problem for error in problems for problem in error.problems))
-        return accesses
 
     def _carry_out(
         self, planned: Plan, wanted: Settings, accesses: Mapping[str, Access]
@@ -222,10 +225,7 @@ class Members:
         self._rewire(planned, accesses)
         self.specs = {name: known[name] for name in planned.order if name not in wanted.broken}
         self.broken, self.settings = wanted.broken, wanted.cluster
-        self._watch_loops()
-        self._look_up_verifications()
-        self.watch.follow(self.wired.accounts, interval_s=self.settings.status_interval_s)
-        self._watch_keys()
+        self.follow_all()
         self.lives.set_publish_balances(publish=self.settings.publish_balances)
         self._state.history_days = self.settings.history_days
         taken = [self.lives.reconfigure(spec) for spec in at_once.values()]
@@ -237,9 +237,9 @@ class Members:
         self._part_with(planned, before)
         for name, slot in slots.items():
             if name in before:
-                self._see_off(_Leaving(were[name], slot, before[name]))
+                self.leavers.see_off(Leaving(were[name], slot, before[name], REMOVED), self.parts.alarms)
             else:
-                self._parts.tally.forget(name)
+                self.parts.tally.forget(name)
         return [*taken, done], ended
 
     def _seated(self, planned: Plan, wanted: Settings) -> dict[str, tuple[Health | None, str]]:
@@ -272,14 +272,21 @@ class Members:
         after = without(self.wired, planned.removed)
         for one in planned.changed:
             if one.rebuilds:
-                after = rebuilt(after, one.at_once, self._parts, accesses.get(one.after.name))
-        self.wired = extended(after, planned.added, self._parts, self.gateway, accesses)
+                after = rebuilt(after, one.at_once, self.parts, accesses.get(one.after.name))
+        self.wired = extended(after, planned.added, self.parts, self.gateway, accesses)
 
     def _watch_loops(self) -> None:
         self.loops.watch(self.wired.loops, self.specs, self.heartbeat_s, self._move)
 
     def _watch_keys(self) -> None:
         self.keys.follow(self.specs, self.wired.accounts, self.settings)
+
+    def follow_all(self) -> None:
+        """Have the parts that look at all accounts look at those that there are now."""
+        self._watch_loops()
+        self._look_up_verifications()
+        self.watch.follow(self.wired.accounts, interval_s=self.settings.status_interval_s)
+        self._watch_keys()
 
     def _look_up_verifications(self) -> None:
         max_age_s = self.settings.require_verification_max_age_s
@@ -293,40 +300,19 @@ class Members:
                 before[name].executor.hand_over()
                 if not spec.trading:
                     before[name].executor.closed = ORDERS_OFF
-                self._let_go(name, before[name].access)
-        for leaving in tuple(self._leaving):
+                self.let_go(name, before[name].access)
+        for leaving in self.leavers:
             back = self.wired.accounts.get(leaving.spec.name)
             if back is not None and back.access.lane is leaving.account.access.lane:
                 leaving.account.executor.hand_over()  # it is followed there
-                self._release(leaving)
+                self.leavers.release(leaving)
 
-    # --- accounts that left ----------------------------------------------------------------------------
-
-    def _see_off(self, leaving: _Leaving) -> None:
-        """Follow the orders of an account that left to their end, and let go of it then."""
-        if leaving not in self._leaving:
-            self._leaving.append(leaving)
-        leaving.account.reporter.muted = True
-        after = self._parts.alarms.after
-        leaving.account.executor.see_off(REMOVED, lambda: after(0.0, lambda: self._release(leaving)))
-
-    def _release(self, leaving: _Leaving) -> None:
-        if not self.lock.acquire(blocking=False):
-            # On the thread of the timers, which is not to be held up.
-            self._parts.alarms.after(RELEASE_AGAIN_S, lambda: self._release(leaving))
-            return
-        try:
-            if leaving in self._leaving:
-                self._leaving.remove(leaving)
-                self._let_go(leaving.spec.name, leaving.account.access)
-                if leaving.spec.name not in self.specs:
-                    self._parts.tally.forget(leaving.spec.name)
-        finally:
-            self.lock.release()
-
-    def _let_go(self, name: str, access: Access) -> None:
+    def let_go(self, name: str, access: Access) -> None:
+        """The ways to an account are used no more. Under the lock."""
         if self.gateway is not None:
             self.gateway.let_go(name, access)
+        if name not in self.specs:
+            self.parts.tally.forget(name)
 
     # --- what comes from elsewhere ---------------------------------------------------------------------
 
@@ -341,14 +327,14 @@ class Members:
         if self.gateway is not None and self.gateway.loop is old:
             let_go = self.gateway.move(new)
         moved = [self.specs[name] for name, loop in self.wired.loops.items() if loop is old]
-        self.wired = rewired(self.wired, moved, self._parts, self.gateway, new)
-        for leaving in self._leaving:
+        self.wired = rewired(self.wired, moved, self.parts, self.gateway, new)
+        for leaving in self.leavers:
             if leaving.account.access.loop is old:
                 in_flight = dict(self.wired.in_flight)
                 access = access_of(leaving.spec, self.gateway)
-                leaving.account = account_of(leaving.spec, access, self._parts, in_flight, leaving.slot)
+                leaving.account = account_of(leaving.spec, access, self.parts, in_flight, leaving.slot)
                 self.wired = replace(self.wired, in_flight=in_flight)
-                self._see_off(leaving)
+                self.leavers.see_off(leaving, self.parts.alarms)
         self.watch.follow(self.wired.accounts)
         self._watch_keys()
         return let_go
@@ -365,8 +351,7 @@ class Members:
     def refuse_orders(self) -> None:
         """Let no order go out any more, and follow none, from any thread."""
         self.wired.refuse_orders()
-        for leaving in self._leaving:
-            leaving.account.executor.stop()
+        self.leavers.stop()
 
     def ask(self, name: str, message: BrokerMessage) -> bool:
         """Tell the actor of a broker something; False when it has none just now. Raises ClusterStopped."""
@@ -377,15 +362,6 @@ class Members:
 
 async def _nothing() -> None:
     """Nothing belongs to a loop on which only callables of the trader's run."""
-
-
-def _new_keys(planned: Plan) -> list[Problem]:
-    expected = "another API key cannot be taken while the cluster runs; restart it for that"
-    return [
-        Problem("", f"brokers.{one.after.name}.credentials", expected)
-        for one in planned.changed
-        if one.new_key
-    ]
 
 
 def _gate_folder(settings: ClusterSettings) -> Path:

@@ -11,17 +11,30 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from brokerwatch.actors.protocol import OperatorCommand
 from brokerwatch.clock import Clock, moment
 from brokerwatch.cluster.control import PATIENCE_S, SOCKET_NAME, Command, ControlServer, checked
-from brokerwatch.errors import ControlError
+from brokerwatch.errors import ConfigError, ControlError, UnknownBroker
 from brokerwatch.gateway.loop import LoopThread
 from brokerwatch.log import logger
 
 _log: Final = logger(__name__)
+
+
+READS_FILES: Final = frozenset({"reload", "reset"})
+"""Commands that read files, and so wait."""
+
+
+class Reload(Protocol):
+    """Reads the configuration again; see `ChangeableCluster.reload_for`."""
+
+    def __call__(self, by: str, *, force_key: bool) -> str:
+        """What has changed, in words. Raises ControlError."""
+        ...
 
 
 class Operators:
@@ -32,9 +45,11 @@ class Operators:
 
     def __init__(self, obey: Callable[[OperatorCommand], bool], clock: Clock) -> None:
         self._obey = obey
-        self.reload: Callable[[str], str] = _no_reload
-        """Reads the configuration again, and says what has changed. It is given who asks for it. Raises
-        ControlError."""
+        self.reload: Reload = _no_reload
+        """Reads the configuration again, and says what has changed. Raises ControlError."""
+        self.renew: Callable[[str], str] = lambda _broker: ""
+        """Reads the files of a broker's API key again, and says what has changed; empty: nothing. Raises
+        ConfigError and UnknownBroker."""
         self._clock = clock
         self._control: ControlServer | None = None
         self._logged = ""
@@ -67,8 +82,11 @@ class Operators:
             return
 
         async def obey(command: Command, by: str) -> str:
-            reloads = command.verb == "reload"
-            return await asyncio.wrap_future(self._reloading(by) if reloads else self._asked(command, by))
+            return await asyncio.wrap_future(
+                self._aside(partial(self._carried_out, command, by))
+                if command.verb in READS_FILES
+                else self._asked(command, by)
+            )
 
         control = ControlServer(loop, folder / SOCKET_NAME, obey)
         try:
@@ -97,8 +115,14 @@ class Operators:
         return self._control is None or self._control.stop(deadline_s)
 
     def answer(self, command: Command, by: str = "this program") -> str:
-        """Hand a command to the supervisor, and wait for its words. Raises ControlError."""
-        asked = self._asked(checked(command), by)
+        """Carry out a command, and wait for what became of it, in words. Raises ControlError."""
+        known = checked(command)
+        if known.verb in READS_FILES:
+            return self._carried_out(known, by)
+        return self._waited_for(self._asked(known, by), known)
+
+    @staticmethod
+    def _waited_for(asked: Future[str], command: Command) -> str:
         try:
             return asked.result(PATIENCE_S)
         except TimeoutError:
@@ -106,19 +130,33 @@ class Operators:
                 f"{command.verb} {command.broker}: the supervisor did not answer; it may still be carried out"
             ) from None
 
-    def _reloading(self, by: str) -> Future[str]:
-        """Reload on a thread of its own: it reads files, and asks exchanges."""
+    @staticmethod
+    def _aside(work: Callable[[], str]) -> Future[str]:
+        """Do this on a thread of its own: it reads files, and asks exchanges."""
         said: Future[str] = Future()
 
-        def work() -> None:
+        def run() -> None:
             said.set_running_or_notify_cancel()
             try:
-                said.set_result(self.reload(by))
+                said.set_result(work())
             except BaseException as error:  # noqa: BLE001 - it is raised where the command came from
                 said.set_exception(error)
 
-        threading.Thread(target=work, name="brokerwatch-reload", daemon=True).start()
+        threading.Thread(target=run, name="brokerwatch-reload", daemon=True).start()
         return said
+
+    def _carried_out(self, command: Command, by: str) -> str:
+        """Carry out a command that reads files. Raises ControlError."""
+        if command.verb == "reload":
+            return self.reload(by, force_key=command.force_key)
+        try:
+            renewed = self.renew(command.broker)
+        except UnknownBroker:
+            renewed = ""  # the supervisor says so, and which there are
+        except ConfigError as error:
+            renewed = f"its API key was not read again: {error}"
+        said = self._waited_for(self._asked(command, by), command)
+        return f"{said}; {renewed}" if renewed else said
 
     def _asked(self, command: Command, by: str) -> Future[str]:
         """Hand a command to the supervisor; the future is what it says."""
@@ -129,6 +167,6 @@ class Operators:
         return asked.reply
 
 
-def _no_reload(by: str) -> str:
-    del by
+def _no_reload(by: str, *, force_key: bool) -> str:
+    del by, force_key
     raise ControlError("this cluster cannot be reloaded")

@@ -31,7 +31,9 @@ from brokerwatch.health.outcome import Source
 from brokerwatch.log import logger
 from brokerwatch.messages.reading import CUSTOM
 from brokerwatch.orders.fills import fill_of
-from brokerwatch.orders.in_flight import LEFT_BEHIND, LOST_AFTER_S, InFlightOrders
+from brokerwatch.orders.in_flight import LEFT_BEHIND, InFlightOrders
+from brokerwatch.orders.records import LOST_AFTER_S
+from brokerwatch.storage.journal import former_key
 from brokerwatch.storage.records import Remembered
 from brokerwatch.tally import Tally
 
@@ -271,7 +273,10 @@ def _orders_of(
     journal, tally = parts.state.journal, parts.tally
     orders = InFlightOrders(fingerprint, parts.clock, journal, str(spec.exchange), tally)
     if before is None:
-        orders.recall(parts.state.remembered.orders.get(fingerprint, ()))
+        remembered = parts.state.remembered
+        orders.recall(remembered.orders.get(fingerprint, ()))
+        former = former_key(remembered.healths.get(spec.name), spec)
+        orders.adopt(remembered.orders.get(former, ()), spec.name)
     else:
         orders.go_on_from(before.orders)
     in_flight[fingerprint] = KeyOrders(access.loop, orders)

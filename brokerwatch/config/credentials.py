@@ -14,10 +14,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol, cast
 
-from brokerwatch.config.broker_spec import CREDENTIALS, Origin
+from brokerwatch.config.broker_spec import CREDENTIALS, BrokerSpec, Origin
 from brokerwatch.config.credential_text import bare, cleaned, decoded
 from brokerwatch.config.redaction import looks_secret
 from brokerwatch.config.toml_table import TomlTable, type_name
+from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.log import logger
 
 _log = logger(__name__)
@@ -186,6 +187,29 @@ def credentials_of(
         if mistake:
             table.wrong(credential, mistake)
     return found.values, found.origins
+
+
+def read_again(spec: BrokerSpec) -> Mapping[str, str]:
+    """The credentials of a broker, those from files as the files have them now.
+
+    Raises ConfigError, which names each file that cannot be used.
+    """
+    problems: list[Problem] = []
+    table = TomlTable("", f"brokers.{spec.name}", {}, problems)
+    found = _Found()
+    for credential, origin in spec.origins.items():
+        if origin.kind != "file" or credential in found.values:
+            continue
+        key = f"{credential}_file"
+        mistake = found.keep(credential, read_secret(Path(origin.name), origin.name, key, table), origin)
+        if mistake:
+            table.wrong(key, mistake)
+    for credential, value in found.values.items():
+        if mistake := unreadable_pem(value):
+            table.wrong(credential, mistake)
+    if problems:
+        raise ConfigError(tuple(problems))
+    return MappingProxyType({**spec.credentials, **found.values})
 
 
 def _named(

@@ -189,7 +189,8 @@ def change_of(before: BrokerSpec, after: BrokerSpec) -> BrokerChange | None:
         if takes is not Takes.NOTHING and getattr(before, key) != getattr(after, key)
     ]
     keys = tuple(key for key in differs if BROKER_KEYS[key] in (Takes.ACTOR, Takes.ACCOUNT))
-    new_key = any(BROKER_KEYS[key] is Takes.KEY for key in differs)
+    # A callable of the trader's is asked without a key of ours.
+    new_key = after.fetch is None and any(BROKER_KEYS[key] is Takes.KEY for key in differs)
     rebuilds = any(BROKER_KEYS[key] is Takes.ACCOUNT for key in keys)
     if not keys and not new_key and before.same_account == after.same_account:
         return None

@@ -359,6 +359,7 @@ def key_facts(answer: object) -> KeyFacts:
     named = isinstance(portfolio, str) and portfolio
     return KeyFacts(
         account=f"portfolio {portfolio}{f' ({kind})' if kind else ''}" if named else "",
+        account_id=str(portfolio) if named else "",
         query=flags["can_view"],
         trade=flags["can_trade"],
         withdraw=flags["can_transfer"],

@@ -18,6 +18,8 @@ class KeyFacts:
 
     account: str = ""
     """How the exchange names the account; empty: it does not."""
+    account_id: str = ""
+    """What all keys of the account have in common, where the exchange documents that; empty: it does not."""
     api_key: str = ""
     """The key itself as the exchange has it, to compare; empty: it does not say. Never shown."""
     query: bool | None = None

@@ -277,6 +277,7 @@ def key_facts(answer: object) -> KeyFacts:
     of_main = f", a sub-account of {main}" if isinstance(main, str) and main and main != uid else ""
     return KeyFacts(
         account=f"account {uid}{of_main}{f', key {label!r}' if label else ''}" if uid else "",
+        account_id=uid if isinstance(uid, str) else "",
         query=bool({"read_only", "trade"} & set(rights)),
         trade="trade" in rights,
         withdraw=may_withdraw(rights),

@@ -27,6 +27,7 @@ from brokerwatch.errors import (
     ValidationNotSupported,
 )
 from brokerwatch.exchanges.adapter import Profile
+from brokerwatch.exchanges.order_answers import canonical_id
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.exchanges.positions import Named
 from brokerwatch.exchanges.registry import adapter_for
@@ -38,8 +39,9 @@ from brokerwatch.health.capabilities import READ
 from brokerwatch.log import logger
 from brokerwatch.messages import Fault, Order, Position, Product, Side
 from brokerwatch.orders.following import OrderFollower
-from brokerwatch.orders.in_flight import Followed, InFlightOrders, Sent
+from brokerwatch.orders.in_flight import InFlightOrders
 from brokerwatch.orders.lookup import Lookup, NotLookedUp
+from brokerwatch.orders.records import Followed, Sent
 from brokerwatch.orders.sending import OrderSender, Reporter
 from brokerwatch.orders.ticket import FRESH, Ticket
 
@@ -84,6 +86,9 @@ class OrderExecutor:
         """What was logged of the mode of the account."""
         self.closed = ""
         """Why no order goes out any more; empty: it does. Any thread."""
+        self.earlier: OrderExecutor | None = None
+        """The executor of an API key that this account had before, and that may be of the same account: as
+        long as an order there is not accounted for, no entry goes out here."""
         self._lookup = Lookup(
             spec, access.connection, self._adapter, access.lane, in_flight, clock, reporter.unanswered
         )
@@ -232,7 +237,12 @@ class OrderExecutor:
     @property
     def unaccounted(self) -> str:
         """An order of this key whose outcome is not known, in words; empty: none. For any thread."""
-        return self._in_flight.unaccounted
+        return self._in_flight.unaccounted or ("" if self.earlier is None else self.earlier.unaccounted)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an order of this account is under way, or its outcome is not known."""
+        return bool(self._in_flight.lost()) or self._in_flight.under_way(self._spec.name)
 
     def lost(self) -> tuple[Sent, ...]:
         """The orders with an unknown outcome, oldest first."""
@@ -246,7 +256,7 @@ class OrderExecutor:
         """Look no more for this order: its outcome was found out elsewhere. False: it was not looked for."""
         sent = self._in_flight.sent(client_order_id)
         if sent is None or not sent.why:
-            return False
+            return self.earlier is not None and await self.earlier.forget(client_order_id)
         _log.warning("%s: the order %s is forgotten, as was asked for", self._spec.name, client_order_id)
         self._in_flight.end(client_order_id, None, None, "forgotten")
         return True
@@ -280,6 +290,7 @@ class OrderExecutor:
         try:
             async with self._lane.turn(urgent=True, first=leaving):
                 if not leaving:
+                    self._refuse_after(request.client_order_id)
                     await self._lookup.settle(request.client_order_id)
                 elif self._in_flight.left_behind:
                     # It may have been an exit too, and have sold already. This one does not wait for long.
@@ -319,6 +330,18 @@ class OrderExecutor:
             if recorded is not None:
                 return recorded
             raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
+
+    def _refuse_after(self, mine: str) -> None:
+        """Raise EarlierOrderUnknown while an order of the key before this one is not accounted for."""
+        for sent in () if self.earlier is None else self.earlier.lost():
+            earlier = sent.request.client_order_id
+            if canonical_id(earlier) != canonical_id(mine):
+                raise EarlierOrderUnknown(
+                    f"{self._spec.name}: an earlier order, {earlier}, which was sent with another API key, "
+                    f"is not accounted for ({sent.why}). Nothing was sent. Once you know what became of it: "
+                    f"forget_order({earlier!r})",
+                    earlier,
+                )
 
     async def _placed(self, request: OrderRequest, unsure: str, *, leaving: bool) -> Order:
         """The order that is sent now. `unsure`: why it is not known whether its id was used before."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from brokerwatch.exchanges.order_request import FINEST, OrderRequest
 from brokerwatch.health.stated import Fill
 from brokerwatch.messages import Side
-from brokerwatch.orders.in_flight import Placed
+from brokerwatch.orders.records import Placed
 
 
 def fill_of(request: OrderRequest, placed: Placed | None) -> Fill:

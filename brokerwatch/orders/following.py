@@ -22,8 +22,9 @@ from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.gateway import Access
 from brokerwatch.gateway.venue import answered
 from brokerwatch.log import logger
-from brokerwatch.orders.in_flight import FOLLOWED_S, Followed, InFlightOrders, Sent
+from brokerwatch.orders.in_flight import FOLLOWED_S, InFlightOrders
 from brokerwatch.orders.lookup import Lookup
+from brokerwatch.orders.records import Followed, Sent
 
 _log: Final = logger(__name__)
 

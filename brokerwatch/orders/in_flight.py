@@ -14,25 +14,24 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
 import msgspec
 
-from brokerwatch.clock import Clock, Instant
+from brokerwatch.clock import Clock
 from brokerwatch.exchanges.order_answers import FoundOrder, canonical_id
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.log import logger
 from brokerwatch.money import plain
+from brokerwatch.orders.records import Followed, Note, Placed, Sent
 from brokerwatch.storage.journal import Journal, boot_id
 from brokerwatch.storage.records import OrderEvent, SentOrder
 from brokerwatch.tally import Tally
 
 _log: Final = logger(__name__)
 
-LOST_AFTER_S: Final = 60.0
-"""An order that the exchange does not know so long after it was sent never arrived."""
 KEPT_ORDERS: Final = 10_000
 """Of so many placed orders it is known what their ids were used for."""
 FOLLOWED_S: Final = 86_400.0
@@ -41,64 +40,6 @@ MARK_WAIT_S: Final = 2.0
 """How long an order waits until it is written down: a disk that is full must not stop an exit."""
 CUT_OFF: Final = "it was under way when the program that sent it ended"
 LEFT_BEHIND: Final = "it was under way on an event loop that hung and was replaced"
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """An order that was sent. `why` its outcome is unknown; empty while it is under way."""
-
-    request: OrderRequest
-    sent_us: int
-    """Wall clock, µs: when it was written down."""
-    lost_s: float = float("inf")
-    """Monotonic seconds: since when its outcome is unknown."""
-    why: str = ""
-    broker: str = ""
-    """The name of the account that sent it; empty: not known."""
-    certain_s: float = float("inf")
-    """Monotonic seconds: from then on the exchange takes it no more. Infinite: it said no deadline."""
-
-    def left_s(self, now: Instant) -> float:
-        """How long it may still arrive; not above 0: it never will."""
-        return min(LOST_AFTER_S - (now.up_s - self.lost_s), self.certain_s - now.up_s)
-
-
-@dataclass(frozen=True, slots=True)
-class _Note:
-    """What is written down of an order."""
-
-    request: OrderRequest
-    boot: str
-    """Which boot `lost_s` is of; empty: unknown."""
-    lost_s: float | None
-    """As in `Sent`; None while it is under way."""
-    certain_s: float | None = None
-    """As in `Sent`; None: there is no such moment."""
-    broker: str = ""
-    """As in `Sent`."""
-    order_id: str = ""
-    """The exchange's id of it, once it was taken; empty: it is not known what became of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """An order that the exchange took, and its id there."""
-
-    request: OrderRequest
-    order_id: str
-    found: FoundOrder | None
-    """As the exchange had it when it was looked up last; None: it answered at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """An order that the exchange took, and that may not have come to its end."""
-
-    request: OrderRequest
-    order_id: str
-    broker: str
-    until_s: float
-    """Monotonic seconds: it is followed no longer than this."""
 
 
 class InFlightOrders:
@@ -122,6 +63,8 @@ class InFlightOrders:
         self._boot = boot_id()
         self.unaccounted = ""
         """An order with an unknown outcome, in words; empty when there is none. Any thread may look."""
+        self._keys: dict[str, str] = {}
+        """By the account that has another API key by now, the fingerprint of that."""
         self._sent: dict[str, Sent] = {}
         self._placed: dict[str, Placed] = {}
         self._followed: dict[str, Followed] = {}
@@ -149,13 +92,50 @@ class InFlightOrders:
                 self._sent[name] = replace(order, why=LEFT_BEHIND, lost_s=now_s)
                 self._write_down(self._sent[name])
                 self._tell(order, "unknown", detail=LEFT_BEHIND)
-        self._followed = before._followed.copy()
+        self._followed, self._keys = before._followed.copy(), before._keys.copy()
         self._look()
+
+    def rekey(self, broker: str, fingerprint: str) -> None:
+        """The orders of an account are looked up with another API key of the same account from now on.
+
+        They are written down under it, so that a restart finds them by the key that it has then.
+        """
+        before, self._keys[broker] = self._key_of(broker), fingerprint
+        if before == fingerprint:
+            return
+        ids: list[str] = []
+        for sent in self._sent.values():
+            if sent.broker == broker and self._owns(sent):
+                self._write_down(sent)
+                ids.append(sent.request.client_order_id)
+        for order in self.followed(broker):
+            self._write_down_followed(order)
+            ids.append(order.request.client_order_id)
+        for client_order_id in ids:  # only now: a process that is killed meanwhile leaves it twice, not never
+            self._journal.order_ended(before, client_order_id)
+
+    def _key_of(self, broker: str) -> str:
+        return self._keys.get(broker, self._fingerprint)
+
+    def _write_down_followed(self, order: Followed) -> None:
+        now, request = self._clock.now(), order.request
+        taken_us = now.wall_us - round((FOLLOWED_S - (order.until_s - now.up_s)) * 1_000_000)
+        note = Note(request, self._boot, None, None, order.broker, order.order_id)
+        self._note(Sent(request, taken_us, broker=order.broker), note)
 
     @property
     def left_behind(self) -> bool:
         """Whether the outcome of an order is unknown because its loop was replaced."""
         return any(sent.why == LEFT_BEHIND for sent in self._sent.values())
+
+    def adopt(self, remembered: Iterable[SentOrder], broker: str) -> None:
+        """What an earlier process sent for this account with another API key of it, and never crossed out."""
+        for mark in remembered:
+            if (note := _noted(mark)) is not None and note.broker == broker:
+                self.recall([mark])
+                for order in self.followed(broker):
+                    self._write_down_followed(order)
+                self._journal.order_ended(mark.fingerprint, mark.client_order_id)
 
     def recall(self, remembered: Iterable[SentOrder]) -> None:
         """What an earlier process sent and never crossed out."""
@@ -164,14 +144,8 @@ class InFlightOrders:
             name = canonical_id(mark.client_order_id)
             if name in self._sent or name in self._placed:
                 continue  # ours, and newer
-            try:
-                note = msgspec.json.decode(mark.document, type=_Note)
-            except (msgspec.MsgspecError, RecursionError) as error:
-                _log.error(
-                    "an order of an earlier process, %s, cannot be read and is not looked up: %s",
-                    mark.client_order_id,
-                    error,
-                )
+            note = _noted(mark)
+            if note is None:
                 continue
             if note.order_id:
                 self._placed[name] = Placed(note.request, note.order_id, None)
@@ -214,13 +188,13 @@ class InFlightOrders:
 
     def _write_down(self, sent: Sent) -> Future[bool]:
         certain_s = None if sent.certain_s == float("inf") else sent.certain_s
-        note = _Note(sent.request, self._boot, sent.lost_s if sent.why else None, certain_s, sent.broker)
+        note = Note(sent.request, self._boot, sent.lost_s if sent.why else None, certain_s, sent.broker)
         return self._note(sent, note)
 
-    def _note(self, sent: Sent, note: _Note) -> Future[bool]:
+    def _note(self, sent: Sent, note: Note) -> Future[bool]:
         document = msgspec.json.encode(note).decode()
         return self._journal.order(
-            SentOrder(self._fingerprint, sent.request.client_order_id, sent.sent_us, document)
+            SentOrder(self._key_of(sent.broker), sent.request.client_order_id, sent.sent_us, document)
         )
 
     def bound(self, client_order_id: str, certain_s: float) -> None:
@@ -277,7 +251,7 @@ class InFlightOrders:
         if sent is None or not self._owns(sent):
             return
         if order_id is None:
-            self._journal.order_ended(self._fingerprint, sent.request.client_order_id)
+            self._journal.order_ended(self._key_of(sent.broker), sent.request.client_order_id)
             self._tell(sent, outcome, detail=why)
             self.tally.of(sent.broker).ended.add(outcome)
             return
@@ -288,9 +262,9 @@ class InFlightOrders:
         if not sent.broker or (found is not None and found.is_over):
             if found is not None:
                 self.tally.of(sent.broker).ended.add(str(found.state))
-            self._journal.order_ended(self._fingerprint, sent.request.client_order_id)
+            self._journal.order_ended(self._key_of(sent.broker), sent.request.client_order_id)
             return
-        self._note(sent, _Note(sent.request, self._boot, None, None, sent.broker, order_id))
+        self._note(sent, Note(sent.request, self._boot, None, None, sent.broker, order_id))
         self._follow(sent.request, order_id, sent.broker, self._clock.now().up_s + FOLLOWED_S)
 
     # --- following an order that was taken -----------------------------------------------------------
@@ -328,7 +302,7 @@ class InFlightOrders:
     def _stop_following(self, order: Followed, end: str) -> None:
         if self._followed.pop(canonical_id(order.request.client_order_id), None) is not None:
             self.tally.of(order.broker).ended.add(end)
-            self._journal.order_ended(self._fingerprint, order.request.client_order_id)
+            self._journal.order_ended(self._key_of(order.broker), order.request.client_order_id)
 
     def _tell(
         self, sent: Sent, state: str, order_id: str = "", found: FoundOrder | None = None, detail: str = ""
@@ -393,3 +367,16 @@ class InFlightOrders:
 
 def _text(amount: Decimal | None) -> str:
     return "" if amount is None else plain(amount)
+
+
+def _noted(mark: SentOrder) -> Note | None:
+    """What was written down of an order; None, which is logged, where that cannot be read."""
+    try:
+        return msgspec.json.decode(mark.document, type=Note)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        _log.error(
+            "an order of an earlier process, %s, cannot be read and is not looked up: %s",
+            mark.client_order_id,
+            error,
+        )
+        return None

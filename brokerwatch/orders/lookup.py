@@ -33,7 +33,8 @@ from brokerwatch.gateway.venue import answered
 from brokerwatch.log import logger
 from brokerwatch.messages import Fault, Order, OrderState, Product, Side
 from brokerwatch.orders.comparison import another_order, another_request
-from brokerwatch.orders.in_flight import InFlightOrders, Placed, Sent
+from brokerwatch.orders.in_flight import InFlightOrders
+from brokerwatch.orders.records import Placed, Sent
 
 _log: Final = logger(__name__)
 

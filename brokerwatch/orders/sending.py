@@ -47,8 +47,9 @@ from brokerwatch.log import logger
 from brokerwatch.messages import Fault, FaultKind, Order, OrderState
 from brokerwatch.orders.comparison import another_order
 from brokerwatch.orders.fills import fill_of
-from brokerwatch.orders.in_flight import CUT_OFF, InFlightOrders, Sent
+from brokerwatch.orders.in_flight import CUT_OFF, InFlightOrders
 from brokerwatch.orders.lookup import Lookup, accepted
+from brokerwatch.orders.records import Sent
 
 _log: Final = logger(__name__)
 

@@ -56,6 +56,13 @@ class Account:
     private_calls: int = 0
     # What an answer has stated before: without money in it, it is stated as zero.
     stated: set[str] = field(default_factory=set[str])
+    # The first key of the account, where this is another one: what is in it is the same for both.
+    first_key: str = ""
+
+    @property
+    def number(self) -> str:
+        """What the keys of one account have in common."""
+        return self.first_key or self.api_key
 
     @property
     def api_key(self) -> str:

@@ -308,7 +308,7 @@ class SimulatedCoinbase(CoinbaseOrders):
             "can_view": "query" in account.permissions,
             "can_trade": "trade" in account.permissions,
             "can_transfer": "withdraw" in account.permissions,
-            "portfolio_uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, account.api_key)),
+            "portfolio_uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, account.number)),
             "portfolio_type": "DEFAULT",
         }
 
@@ -339,7 +339,7 @@ def _account_json(row: Row, account: Account) -> Json:
     kind = "ACCOUNT_TYPE_FIAT" if row.currency in FIAT else "ACCOUNT_TYPE_CRYPTO"
     hold = {} if row.held is None else {"hold": {"value": row.held, "currency": row.currency}}
     return {
-        "uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{account.api_key}/{row.currency}")),
+        "uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{account.number}/{row.currency}")),
         "name": f"{row.currency} Wallet",
         "currency": row.currency,
         "available_balance": without_missing({"value": row.free, "currency": row.currency}),

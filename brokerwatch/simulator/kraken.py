@@ -219,7 +219,7 @@ class SimulatedKraken(KrakenOrders):
             "nonce": str(self._last_nonce[account.api_key]),
             "nonceWindow": 0,
             "permissions": [word for words in allowed for word in words],
-            "iban": _iban(account.api_key),
+            "iban": _iban(account.number),
             "validUntil": "0" if self.key_ends_s is None else str(int(self.key_ends_s)),
             "queryFrom": "0",
             "queryTo": "0",

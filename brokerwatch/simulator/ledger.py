@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from brokerwatch.simulator.account import (
@@ -70,6 +71,31 @@ class Ledger(Listings, ABC):
             self._accounts[account.api_key] = account
         return dict(account.credentials)
 
+    def add_key(
+        self, *, account: str | None = None, permissions: Collection[str] = ("query", "trade")
+    ) -> dict[str, str]:
+        """Issue another API key of an account, as an operator who rotates keys does; its credentials.
+
+        `account` is an API key of it; None is the first account. The keys that it has stay valid.
+        """
+        checked = checked_permissions(permissions)
+        with self._lock:
+            known = self._account(account)
+            key = replace(
+                known,
+                credentials=self.new_credentials(),
+                permissions=checked,
+                private_calls=0,
+                first_key=known.number,
+            )
+            self._accounts[key.api_key] = key
+            return dict(key.credentials)
+
+    def remove_key(self, api_key: str) -> None:
+        """Delete an API key: it is refused from now on. ValueError where there is none of this name."""
+        with self._lock:
+            del self._accounts[self._account(api_key).api_key]
+
     def set_balance(self, balance: BalanceSpec, *, account: str | None = None) -> None:
         """Replace what is in an account: currency to (free, held). `{}` is an account without any currency.
 
@@ -79,7 +105,9 @@ class Ledger(Listings, ABC):
         checked = checked_balance(balance)
         with self._lock:
             owner = self._account(account)
-            owner.balance = checked
+            for each in self._accounts.values():
+                if each.number == owner.number:
+                    each.balance = checked
             if not checked:
                 owner.stated.clear()
 
@@ -92,7 +120,7 @@ class Ledger(Listings, ABC):
     def set_positions(self, positions: Sequence[Mapping[str, object]], *, account: str | None = None) -> None:
         """What an account has open beside its balance, as the exchange writes it: see `example_position`."""
         with self._lock:
-            self._account(account).positions = list(positions)
+            self._account(account).positions[:] = positions
 
     @property
     def holds(self) -> str:
@@ -135,6 +163,10 @@ class Ledger(Listings, ABC):
         account.stated.update(account.balance)
         shown = rows({**account.balance, **gone}, fault)
         return [as_told(row, self.holds) for row in shown if row.currency not in self._left_out]
+
+    def _owners(self) -> list[Account]:
+        """Each account once, however many keys it has."""
+        return list({account.number: account for account in self._accounts.values()}.values())
 
     def _account(self, api_key: str | None) -> Account:
         key = self.credentials["api_key"] if api_key is None else api_key

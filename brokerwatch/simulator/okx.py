@@ -251,7 +251,7 @@ class SimulatedOkx(OkxOrders):
         return data({"title": "System upgrade", "state": "ongoing", "begin": begin, "end": end, "href": ""})
 
     def _config(self, _call: Call, account: Account, fault: str) -> Json:
-        number = _account_number(account.api_key)
+        number = _account_number(account.number)
         words = {"query": "read_only", "withdraw": "withdraw", "trade": "trade"}
         row = {
             "uid": number,

@@ -114,7 +114,7 @@ class OrderDesk(Ledger, ABC):
     def placed_orders(self) -> int:
         """How many orders came over HTTP and were placed, in all accounts; not those of `rest`."""
         with self._lock:
-            orders = [order for account in self._accounts.values() for order in account.orders.values()]
+            orders = [order for account in self._owners() for order in account.orders.values()]
             return sum(not order.by_hand for order in orders)
 
     def fill_open_orders(self) -> None:
@@ -216,7 +216,7 @@ class OrderDesk(Ledger, ABC):
     def _open(self, wanted: Callable[[PlacedOrder], bool]) -> list[tuple[Account, PlacedOrder]]:
         return [
             (account, order)
-            for account in self._accounts.values()
+            for account in self._owners()
             for order in account.orders.values()
             if order.state == "open" and wanted(order)
         ]

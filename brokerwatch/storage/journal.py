@@ -139,7 +139,7 @@ class Journal:
         first = Health.begin(now, threshold=spec.max_consecutive_errors, rules=spec.rules)
         if not known:
             return first.restarted(now)
-        if stored is None or stored.exchange != identity(spec):
+        if stored is None or not _is_same(stored.exchange, spec):
             return first
         try:
             found = read(stored.document, threshold=spec.max_consecutive_errors, rules=spec.rules)
@@ -173,6 +173,23 @@ def identity(spec: BrokerSpec) -> str:
     key = key_fingerprint(spec.exchange, spec.credentials)
     choice = account_choice(spec.balance_params, spec.ccxt.get("options"))
     return " ".join(filter(None, (f"{kind}{spec.exchange}", key, choice)))
+
+
+def former_key(stored: Stored | None, spec: BrokerSpec) -> str:
+    """The API key that an account had when it was stored, if that is another one of it; empty: it is not."""
+    if stored is None or stored.exchange == identity(spec) or not _is_same(stored.exchange, spec):
+        return ""
+    return stored.exchange.split()[2 if spec.simulated else 1]
+
+
+def _is_same(stored: str, spec: BrokerSpec) -> bool:
+    """Whether a stored identity is that of this account, of which another key may be said to be too."""
+    own = identity(spec)
+    if stored == own or not spec.same_account:
+        return stored == own
+    at = 2 if spec.simulated else 1  # where the key stands, after what kind of account it is
+    then, now = stored.split(), own.split()
+    return len(then) == len(now) > at and then[:at] + then[at + 1 :] == now[:at] + now[at + 1 :]
 
 
 def _is_veto(before: Reading, after: Reading) -> bool:

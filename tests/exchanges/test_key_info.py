@@ -75,6 +75,7 @@ def test_the_documented_answers_are_read_whole() -> None:
     )
     assert facts("coinbase") == KeyFacts(
         account="portfolio 11111111-2222-3333-4444-555555555555 (DEFAULT)",
+        account_id="11111111-2222-3333-4444-555555555555",
         query=True,
         trade=True,
         withdraw=False,
@@ -82,6 +83,7 @@ def test_the_documented_answers_are_read_whole() -> None:
     )
     assert facts("okx") == KeyFacts(
         account="account 4400001, a sub-account of 4400000, key 'watcher'",
+        account_id="4400001",
         query=True,
         trade=True,
         withdraw=False,

@@ -13,7 +13,7 @@ from brokerwatch.exchanges.order_request import FINEST, OrderRequest
 from brokerwatch.health.stated import Fill
 from brokerwatch.messages import Product, Side
 from brokerwatch.orders.fills import fill_of
-from brokerwatch.orders.in_flight import Placed
+from brokerwatch.orders.records import Placed
 
 MARKET: Final = Product(
     symbol="BTC/USD", base="BTC", quote="USD", id="X", base_step=Decimal("0.001"), quote_step=Decimal("0.01")

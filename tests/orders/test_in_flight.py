@@ -16,13 +16,8 @@ from brokerwatch.exchanges.order_answers import FoundOrder
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.messages import Product, Side
 from brokerwatch.orders.comparison import another_order, another_request
-from brokerwatch.orders.in_flight import (
-    CUT_OFF,
-    KEPT_ORDERS,
-    LEFT_BEHIND,
-    LOST_AFTER_S,
-    InFlightOrders,
-)
+from brokerwatch.orders.in_flight import CUT_OFF, KEPT_ORDERS, LEFT_BEHIND, InFlightOrders
+from brokerwatch.orders.records import LOST_AFTER_S
 from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.records import OrderEvent, SentOrder
 from brokerwatch.tally import ORDER_ENDS, Tally
