@@ -11,7 +11,8 @@ from brokerwatch.log import logger
 from brokerwatch.notify import deliveries
 from brokerwatch.notify.deliveries import Outcome, Queue, Waiting
 from brokerwatch.notify.notices import Notice
-from brokerwatch.notify.outages import Looked, Outages
+from brokerwatch.notify.outage_state import Outages
+from brokerwatch.notify.outages import Looked
 from brokerwatch.notify.rebasing import rebased
 from brokerwatch.notify.record_file import Record, RecordFile
 

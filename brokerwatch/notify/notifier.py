@@ -22,7 +22,8 @@ from brokerwatch.notify.channel import Channel, channel_name, fingerprint
 from brokerwatch.notify.heartbeat import Heartbeat
 from brokerwatch.notify.ledger import Ledger
 from brokerwatch.notify.observations import observed
-from brokerwatch.notify.outages import Rules, Subject, looked
+from brokerwatch.notify.outage_state import Rules, Subject
+from brokerwatch.notify.outages import looked
 from brokerwatch.notify.record_file import CLAIM_NAME, RECORD_NAME, RecordFile
 from brokerwatch.notify.sending import check_installed
 from brokerwatch.notify.silence_file import SilenceFile

@@ -17,7 +17,7 @@ import msgspec
 
 from brokerwatch.log import logger
 from brokerwatch.notify.deliveries import Queue, Waiting
-from brokerwatch.notify.outages import Outages
+from brokerwatch.notify.outage_state import Outages
 from brokerwatch.notify.silences import Silence
 from brokerwatch.storage.atomic import write_whole
 

@@ -13,7 +13,8 @@ from brokerwatch.messages import FaultKind, Reason
 from brokerwatch.notify.deliveries import Outcome
 from brokerwatch.notify.ledger import Ledger
 from brokerwatch.notify.notices import Kind, Notice, Severity
-from brokerwatch.notify.outages import Looked, Outages
+from brokerwatch.notify.outage_state import Outages
+from brokerwatch.notify.outages import Looked
 from brokerwatch.notify.record_file import RECORD_NAME, RecordFile, announced, read_record
 from tests.support.watching import Watching
 

@@ -21,7 +21,7 @@ from brokerwatch.config.notify_settings import NotifySettings
 from brokerwatch.errors import BalanceUnknown, StateFolderTaken
 from brokerwatch.notify import deliveries
 from brokerwatch.notify.notifier import Notifier
-from brokerwatch.notify.outages import Rules
+from brokerwatch.notify.outage_state import Rules
 from brokerwatch.notify.record_file import RECORD_NAME
 from brokerwatch.notify.silence_file import SilenceFile
 from tests.support.clusters import Till, cluster_of, until

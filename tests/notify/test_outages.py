@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from brokerwatch.messages import CapabilityState, FaultKind, Reason
 from brokerwatch.notify.causes import LINE
 from brokerwatch.notify.notices import Severity
-from brokerwatch.notify.outages import MAINTENANCE_S, Rules
+from brokerwatch.notify.outage_state import MAINTENANCE_S, Rules
 from tests.support.watching import Watching, silence
 
 NETWORK: Final = FaultKind.NETWORK
@@ -433,6 +433,15 @@ def test_an_outage_after_the_maintenance_is_said() -> None:
     desk.wait(60, 10)
     desk.out("k", fault=FaultKind.EXCHANGE_DOWN)
     assert [each.subject for each in desk.wait(600, 10)] == ["k"]
+
+
+def test_an_account_that_is_gone_from_what_is_heard_is_not_said_to_be_out() -> None:
+    desk = Watching("k", "c")
+    desk.clock.advance(10)
+    desk.out("k", fault=NETWORK)
+    desk.look()
+    del desk.seen["k"]
+    assert desk.wait(600, 10) == []
 
 
 # --- all of it -----------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from brokerwatch.config.notify_settings import NotifySettings
 from brokerwatch.messages import Reading
 from brokerwatch.messages.key import KeyData, KeyWarning, KeyWarningData
 from brokerwatch.notify.notices import Kind, Severity
-from brokerwatch.notify.outages import Looked, Outages
+from brokerwatch.notify.outage_state import Outages
+from brokerwatch.notify.outages import Looked
 from brokerwatch.notify.silences import Silence
 from brokerwatch.notify.warnings import standing, with_warnings
 from brokerwatch.simulator import SimulatedKraken, serve

@@ -10,7 +10,8 @@ from brokerwatch.clock import Instant, ManualClock
 from brokerwatch.messages import FaultKind, Reason
 from brokerwatch.notify.notices import Notice
 from brokerwatch.notify.observations import Observation
-from brokerwatch.notify.outages import Outages, Rules, looked
+from brokerwatch.notify.outage_state import Outages, Rules
+from brokerwatch.notify.outages import looked
 from brokerwatch.notify.silences import Silence
 
 EXCHANGES: Final = {"k": "kraken", "k2": "kraken", "c": "coinbase", "o": "okx"}
