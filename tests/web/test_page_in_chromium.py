@@ -215,6 +215,9 @@ def test_an_operator_logs_in_holds_and_releases_by_keyboard(browser: Browser, tm
         page.press("Enter")
         page.wait(f"{of('a', 'operate')} !== 'Release'")
         assert cluster.broker("a").reading().reason != "held_out"
+        page.tab_to("#logout")
+        page.press("Enter")
+        page.wait("document.querySelector('#login').open && !document.querySelector('article')")
 
 
 @pytest.mark.parametrize("width", [360, 1920])

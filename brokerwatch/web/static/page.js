@@ -67,9 +67,8 @@ function take(account) {
 function show(row) {
   const { told, at, root } = row;
   const kind = isDeaf ? "unheard" : told.kind;
+  if (root.dataset.kind !== kind) set(root.querySelector("use"), { href: `#i-${kind}` });
   flag(root, "kind", kind);
-  const icon = root.querySelector("use");
-  if (icon.getAttribute("href") !== `#i-${kind}`) icon.setAttribute("href", `#i-${kind}`);
   put(at.exchange, [told.exchange, ...Object.entries(told.labels).map((label) => label.join(":\u00a0"))].join(" · "));
   put(at.simulated, told.simulated ? "simulated" : "");
   put(at.verdict, isDeaf ? "Not known" : told.available ? "Available" : "Not available");
@@ -229,6 +228,7 @@ $("hold").addEventListener("submit", (event) => {
 $("login").addEventListener("submit", async (event) => {
   event.preventDefault();
   const answer = await post("/v1/login", { token: $("token").value }).catch(() => null);
+  $("logout").hidden = !answer?.ok;
   if (!answer?.ok) return wrong("login", answer ? (await answer.json()).error : "the server does not answer");
   $("token").value = "";
   $("login").close();
@@ -259,7 +259,7 @@ async function connect() {
     const told = JSON.parse(data);
     heard(told.now_us, told.heard_ms);
     operable = told.operable;
-    $("logout").hidden = !operable;
+    $("logout").hidden = $("logout").hidden && !operable; // operators have logged in
     const names = new Set(told.brokers.map((each) => each.broker));
     for (const [name, row] of shown) if (!names.has(name)) { row.root.remove(); shown.delete(name); }
     told.brokers.forEach(take);
