@@ -19,6 +19,7 @@ from brokerwatch.cli.notify import notify, silence
 from brokerwatch.cli.operate import history, hold, release, reload, reset
 from brokerwatch.cli.serve import serve
 from brokerwatch.cli.simulate import simulate
+from brokerwatch.cli.streams import settle_streams
 from brokerwatch.cli.verify import verify, verify_kraken
 from brokerwatch.cli.watch import init, listen, run, status, top
 from brokerwatch.errors import BrokerwatchError, ReaderGone
@@ -59,6 +60,7 @@ def _guarded(command: click.Command) -> NoReturn:
 
     A name server that does not answer holds a thread for half a minute, and Python would wait for it.
     """
+    settle_streams()
     code = _status(command)
     streams: tuple[TextIO | None, ...] = (sys.stdout, sys.stderr)
     for stream in streams:

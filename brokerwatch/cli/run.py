@@ -23,6 +23,7 @@ from brokerwatch.cli.log_output import LogChoice, logging_to
 from brokerwatch.cli.screen import Screen
 from brokerwatch.cli.service import ServiceManager
 from brokerwatch.cli.signals import Stop, on_hangup, stop_signals
+from brokerwatch.cli.streams import can_draw
 from brokerwatch.clock import SystemClock
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.cluster.outlets import watcher_fault
@@ -70,7 +71,7 @@ def run(
         expected = "expected without --demo: the demo runs on simulated exchanges and reads no configuration"
         if beside:
             raise ConfigError(tuple(Problem("", option, expected) for option in beside))
-    in_lines = as_json or not sys.stdout.isatty()
+    in_lines = as_json or not can_draw()
     above = deque[str](maxlen=MOST_LINES)
     # Where there is a live table, a line on standard error would tear it.
     with stop_signals() as stopped, logging_to(log, None if in_lines else above), ExitStack() as stack:

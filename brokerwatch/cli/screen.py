@@ -15,6 +15,7 @@ from typing import Final
 from brokerwatch.bus.listener import Listener
 from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.cli.output import LineWriter
+from brokerwatch.cli.streams import can_draw
 from brokerwatch.cli.text import change_line, json_object, nothing_heard_object
 from brokerwatch.messages import Reading
 
@@ -44,7 +45,7 @@ class Screen:
 
     def show(self) -> bool:
         """Show until it is stopped. True when anything was heard. Raises ReaderGone."""
-        if not self.as_json and self.count is None and sys.stdout.isatty():
+        if not self.as_json and self.count is None and can_draw():
             self._table()
         else:
             self._lines()

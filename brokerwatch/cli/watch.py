@@ -98,10 +98,12 @@ def top(*, endpoints: tuple[str, ...], config: Path | None) -> None:
 
     ENDPOINT is as for listen.
     """
-    if not sys.stdout.isatty():
+    from brokerwatch.cli.streams import can_draw
+
+    if not can_draw():
         exits.fail(
-            "top draws a table and needs a terminal; `brokerwatch listen` prints lines, and `brokerwatch "
-            "status` asks once"
+            "top draws a table and needs a terminal whose TERM is not dumb; `brokerwatch listen` prints "
+            "lines, and `brokerwatch status` asks once"
         )
     _show(endpoints, config, as_json=False, count=None)
 
