@@ -11,7 +11,7 @@ INPUTS := setup.cfg pyproject.toml constraints.txt
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check check-mypy check-basedpyright check-deploy mutants exchanges bench dist clean
+.PHONY: help setup run test check check-mypy check-basedpyright check-deploy fuzz mutants exchanges bench dist clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ ##/' | awk -F ' ## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -82,6 +82,13 @@ dist: $(VENV)/.builders  ## a wheel and an sdist, in dist/
 	@copy=$$(mktemp -d) || exit 1; trap 'rm -rf "$$copy"' EXIT; trap 'exit 130' INT TERM; \
 	git ls-files -z | xargs -0 cp --parents --no-dereference --target-directory "$$copy" && \
 	$(BIN)/python -m build --no-isolation --outdir dist "$$copy" >/dev/null && ls -l dist
+
+$(VENV)/.fuzzers: $(VENV)/.tests
+	@$(PIP) --no-build-isolation --editable '.[fuzz]'
+	@touch $@
+
+fuzz: $(VENV)/.fuzzers  ## search for bytes that break the codec (two minutes); ARGS="-max_total_time=3600"
+	@$(BIN)/python -m tests.fuzz.codec $(ARGS)
 
 $(VENV)/.mutators: $(VENV)/.tests
 	@$(PIP) --no-build-isolation --editable '.[mutants]'

@@ -1,0 +1,1 @@
+"""Programs that search for bytes which break the codec and the receiver: `make fuzz`."""
