@@ -51,6 +51,8 @@ def causes_of(
     since_of: Mapping[str, Instant],
     now: Instant,
     line_settled_s: float,
+    *,
+    deaf: bool = False,
 ) -> Found:
     """Which causes last, and which are over.
 
@@ -60,11 +62,12 @@ def causes_of(
         since_of: account to the beginning of its outage, for those that are out.
         now: the moment.
         line_settled_s: how long the line must work until it is back, in seconds.
+        deaf: whether nothing at all was heard since the start, for longer than is usual.
     """
     holds = {
         LINE: Reason.LOCAL_NETWORK if _is_cut_off(accounts) else None,
         BLIND: Reason.BLIND if any(each.reason is Reason.BLIND for each in accounts.values()) else None,
-        UNHEARD: _unheard(accounts),
+        UNHEARD: Reason.NOTHING_HEARD if deaf else _unheard(accounts),
     }
     lasting: dict[str, Cause] = {}
     over: dict[str, Cause] = {}

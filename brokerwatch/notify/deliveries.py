@@ -99,12 +99,18 @@ def ended(queue: Queue, keys: Collection[str], outcome: Outcome, now: Instant) -
     found: list[Waiting] = []
     for each in queue:
         if each.notice.key not in keys:
-            found.append(each)
+            # The channel works again: what has failed over it before need not wait any longer.
+            found.append(replace(each, due=now) if outcome is Outcome.SENT else each)
         elif outcome is Outcome.FAILED:
             wait_s = wait_after(each.attempts + 1)
             due_at = Instant(now.wall_us + round(wait_s * 1_000_000), now.up_s + wait_s)
             found.append(replace(each, sending=False, attempts=each.attempts + 1, due=due_at))
     return tuple(found)
+
+
+def hurried(queue: Queue, now: Instant) -> Queue:
+    """The queue with nothing to wait for: our own line is back."""
+    return tuple(replace(each, due=now) for each in queue)
 
 
 def withdrawn(queue: Queue, key: str) -> tuple[Queue, bool]:

@@ -10,7 +10,7 @@ from brokerwatch.clock import Clock
 from brokerwatch.log import logger
 from brokerwatch.notify import deliveries
 from brokerwatch.notify.deliveries import Outcome, Queue, Waiting
-from brokerwatch.notify.notices import Notice
+from brokerwatch.notify.notices import Kind, Notice
 from brokerwatch.notify.outage_state import Outages
 from brokerwatch.notify.outages import Looked
 from brokerwatch.notify.rebasing import rebased
@@ -59,6 +59,8 @@ class Ledger:
             )
             for channel in self._channels:
                 queue = deliveries.current(self._queues[channel], now)
+                if any(notice.kind is Kind.LINE for notice in found.notices):
+                    queue = deliveries.hurried(queue, now)
                 for notice in found.notices:
                     queue = deliveries.added(queue, notice, now)
                 self._queues[channel] = queue
@@ -85,7 +87,7 @@ class Ledger:
                     self._save()
                     return found
                 wait_s = deliveries.next_due_s(self._queues[channel]) - now.up_s
-                self._changed.wait(min(wait_s, 3_600.0))
+                self._changed.wait(max(0.05, min(wait_s, 3_600.0)))
         return ()
 
     def ended(self, channel: str, sent: Iterable[Waiting], outcome: Outcome) -> None:

@@ -36,6 +36,8 @@ _log: Final = logger(__name__)
 
 GLANCE_S: Final = 0.2
 """How long changes are gathered before they are looked at together."""
+DEAF_S: Final = 30.0
+"""From outside: when nothing was heard for so long since the start, that is said."""
 LOOK_S: Final = 1.0
 """Between two looks when nothing changes: a time may have come."""
 
@@ -194,7 +196,8 @@ class Notifier:
             return  # an end that was asked for is no outage
         seen = [each for reading in readings.values() for each in observed(reading, now)]
         silences = self._muting(now.wall_us)
-        found = looked(ledger.outages, seen, now, silences, self._rules)
+        deaf = not readings and not self._ends_with_cluster and now.up_s - self._heard.began_s >= DEAF_S
+        found = looked(ledger.outages, seen, now, silences, self._rules, deaf=deaf)
         ledger.take(with_warnings(found, readings.values(), now, silences))
         if self._heartbeat is not None:
             accounts = [each for each in seen if not each.of_orders]

@@ -69,6 +69,8 @@ def looked(
     now: Instant,
     silences: Iterable[Silence] = (),
     rules: Rules = DEFAULT_RULES,
+    *,
+    deaf: bool = False,
 ) -> Looked:
     """Take in what is seen at this moment, and decide what is to be said.
 
@@ -78,6 +80,7 @@ def looked(
         now: the moment.
         silences: the silences of operators.
         rules: the numbers.
+        deaf: whether nothing at all was heard since the start, for longer than is usual.
     """
     seen = {each.subject: each for each in observations}
     left = {name for name, each in seen.items() if each.reason is Reason.SHUTDOWN}
@@ -90,7 +93,7 @@ def looked(
         subjects[name] = folded(subjects.get(name, Subject()), each, now)
     maintenance = maintenance_of(before.maintenance, accounts.values(), now)
     quiet = tuple(silences)
-    found = causes_of(before.causes, accounts, beginnings(subjects), now, rules.line_settled_s)
+    found = causes_of(before.causes, accounts, beginnings(subjects), now, rules.line_settled_s, deaf=deaf)
     turn = _Turn(now, quiet, rules, seen, accounts, maintenance, found)
     return turn.decided(Outages(subjects, found.causes, maintenance, before.warned))
 
@@ -134,7 +137,7 @@ class _Turn:
         kept = dict(causes)
         for name, cause in causes.items():
             lasts_s = self._now.up_s - cause.since.up_s
-            if name == LINE or cause.told or all_muted or not cause.behind:
+            if name == LINE or cause.told or all_muted:
                 continue
             if lasts_s >= self._rules.grace_s.get(cause.reason, 0.0):
                 kept[name] = replace(cause, told=True)

@@ -250,7 +250,7 @@ def own_text(reason: Reason, since: Instant, behind: Iterable[str], now: Instant
     lines = [
         f"What: {words}. None of its accounts is watched.",
         f"Since: {when(since.wall_us)}, {span(now.up_s - since.up_s)} before this message.",
-        f"Accounts: {names(listed)}.",
+        f"Accounts: {names(listed)}." if listed else "",
         _listed("Helps", _HELPS.get(reason, "")),
     ]
     return words, _joined(lines)

@@ -147,3 +147,12 @@ def test_many_notices_that_wait_at_once_are_one_message_and_a_few_are_not() -> N
         assert len(deliveries.due(queue, at(0))) == min(number, 1)
         queue = deliveries.added(queue, notice(f"{number}", f"account {number}"), at(0))
     assert len(deliveries.due(queue, at(0))) == MANY
+
+
+def test_what_has_failed_need_not_wait_when_the_channel_works_again_or_our_line_is_back() -> None:
+    queue = failed(deliveries.added((), notice("a"), at(0)), "a", at(0))
+    queue = deliveries.added(queue, notice("b", "c"), at(1))
+    assert keys(deliveries.due(queue, at(1))) == ["b"]
+    sent = deliveries.ended(deliveries.begun(queue, {"b"}), {"b"}, Outcome.SENT, at(1))
+    assert keys(deliveries.due(sent, at(1))) == ["a"]
+    assert keys(deliveries.due(deliveries.hurried(queue, at(1)), at(1))) == ["a"]

@@ -13,6 +13,7 @@ from brokerwatch.messages import CapabilityState, FaultKind, Reason
 from brokerwatch.notify.causes import LINE
 from brokerwatch.notify.notices import Severity
 from brokerwatch.notify.outage_state import MAINTENANCE_S, Rules
+from brokerwatch.notify.outages import looked
 from tests.support.watching import Watching, silence
 
 NETWORK: Final = FaultKind.NETWORK
@@ -269,6 +270,20 @@ def test_a_cluster_that_is_not_heard_is_one_message_and_one_when_it_is_back() ->
     desk.ok("k", "c", "o")
     assert [each.subject for each in desk.look()] == ["the cluster"]
     assert len(desk.notices) == 2
+
+
+def test_a_cluster_that_was_never_heard_is_one_message_too() -> None:
+    desk = Watching()
+    now = desk.now
+    found = looked(desk.outages, (), now, deaf=True)
+    assert found.notices == ()
+    desk.outages = found.outages
+    desk.clock.advance(11)
+    found = looked(desk.outages, (), desk.now, deaf=True)
+    assert [each.title for each in found.notices] == ["nothing is heard from the cluster"]
+    desk.outages = found.outages
+    desk.ok("k")
+    assert [each.subject for each in desk.look()] == ["the cluster"]
 
 
 def test_a_cluster_that_was_stopped_is_one_message() -> None:
