@@ -6,8 +6,10 @@ import contextlib
 import importlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -19,13 +21,15 @@ from brokerwatch.bus.listener import Listener
 from brokerwatch.bus.publisher import Publisher
 from brokerwatch.bus.sockets import Bus
 from brokerwatch.clock import ManualClock, SystemClock
+from brokerwatch.cluster import key_changes, rotation
+from brokerwatch.cluster.broker import requests_of
 from brokerwatch.config.http_settings import HttpSettings
 from brokerwatch.errors import OrderRefused, OrderStateUnknown
 from brokerwatch.messages import Envelope, FaultKind, HealthState, MessageType, Reason, Verdict, topics
 from brokerwatch.messages.codec import encode
 from brokerwatch.messages.key import KeyData, KeyWarning, KeyWarningData
 from brokerwatch.messages.wire import HoldingData
-from brokerwatch.simulator import SimulatedExchange, SimulatedKraken, serve
+from brokerwatch.simulator import SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from brokerwatch.tally import ORDER_ENDS, Tally
 from brokerwatch.web.metric_table import METRICS, Kind, Origin, page_table
 from brokerwatch.web.metrics import LEAST_CURRENCIES, LONGEST_KEPT_S, MOST_CURRENCIES, Metrics
@@ -376,6 +380,30 @@ def test_the_series_of_an_account_that_is_removed_go_and_come_with_one_that_is_a
             cluster.broker("k").get_account_balance()
             scraped(url, lambda found: (found.value("brokerwatch_requests_total", broker="k") or 0) > 0)
             scraped(url, lambda found: found.value("brokerwatch_cash", broker="k") == 20_000)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_series_of_a_lane_are_those_of_the_key_in_use_also_after_another_key_was_tried(
+    monkeypatch: pytest.MonkeyPatch, *, refused: bool
+) -> None:
+    monkeypatch.setattr(key_changes, "KEYS_S", 1.5)
+    monkeypatch.setattr(rotation, "CONFIRM_S", 0.1)
+    okx = rich(SimulatedOkx())
+    with serve(okx):
+        spec = simulated_spec(okx, "k", read_funding=False, policy="simple")
+        with served(spec, status_interval_s=float("inf")) as cluster:
+            cluster.broker("k").get_account_balance()
+            new = okx.add_key()
+            if refused:
+                okx.remove_key(new["api_key"])
+            cluster.replace(replace(spec, credentials=MappingProxyType(dict(new))))
+            used = requests_of(cluster.broker("k")).spec.credentials["api_key"]
+            assert (used == new["api_key"]) is not refused
+            name = "brokerwatch_requests_total"
+            (before,) = scraped(cluster.http_url, lambda found: found.of(name)).of(name)
+            assert 0 < before.value <= okx.private_calls_of(used), "what was counted is of that key alone"
+            cluster.broker("k").get_account_balance()
+            scraped(cluster.http_url, lambda found: (found.value(name) or 0) > before.value)
 
 
 # --- from outside ---------------------------------------------------------------------------------------
