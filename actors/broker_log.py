@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from brokerwatch.health.plain_words import plain_detail
 from brokerwatch.health.state_machine import Health
 from brokerwatch.log import about, logger
 from brokerwatch.messages import FaultKind, HealthState, Reading, Reason
@@ -30,7 +31,7 @@ class BrokerLog:
                     "%s is %s: %s",
                     self._name,
                     reason,
-                    veto.detail,
+                    plain_detail(veto.detail),
                     extra=self._about(board, reason=str(reason), detail=veto.detail),
                 )
         mistake = after.fault is not None and after.fault.kind is FaultKind.CLIENT_BUG
@@ -38,18 +39,16 @@ class BrokerLog:
             _log.error(
                 "%s: a mistake on our side of the connection, of the configuration or of brokerwatch: %s",
                 self._name,
-                "" if after.fault is None else after.fault.detail,
+                "" if after.fault is None else plain_detail(after.fault.detail),
                 extra=self._about(board, fault=_kind(after)),
             )
         was_out, is_out = before.state in _OUT, after.state in _OUT
         if is_out and not was_out and after.fault is not None:
             _log.warning(
-                "%s is %s after %d consecutive errors; the last: %s: %s",
+                "%s is %s: %s",
                 self._name,
-                after.state.name.lower(),
-                after.error_count,
-                after.fault.kind,
-                after.fault.detail,
+                _why_out(after),
+                plain_detail(after.fault.detail),
                 extra=self._about(
                     board,
                     status=after.state.name.lower(),
@@ -68,7 +67,7 @@ class BrokerLog:
         was = before is not None and before.verdict.reason is Reason.UNPROVEN
         if after.verdict.reason is Reason.UNPROVEN and not was:
             said = self._about(board, available=False, reason=str(after.reason), detail=after.detail)
-            _log.warning("%s is not available: %s", self._name, after.detail, extra=said)
+            _log.warning("%s is not available: %s", self._name, plain_detail(after.detail), extra=said)
         elif was and after.verdict.available:
             self._again(board)
 
@@ -104,6 +103,15 @@ class BrokerLog:
             "error_count": board.error_count,
         }
         return about(self._name, **shown | more)
+
+
+def _why_out(after: Health) -> str:
+    """What the newest fault has made of the account. Announced maintenance is no error."""
+    if after.state is HealthState.MAINTENANCE:
+        return "in maintenance"
+    count = after.error_count
+    errors = "error" if count == 1 else "errors"
+    return f"{after.state.name.lower()} after {count} consecutive {errors}; the last: {_kind(after)}"
 
 
 def _kind(health: Health) -> str | None:

@@ -79,12 +79,15 @@ def history(
     if state is not None and cluster is None:
         # A folder says which cluster is meant, whatever its name.
         settings = found_cluster(settings)
-    lines: list[tuple[int, str]] = []
-    if not only_orders:
-        found = stored_history(settings, broker, since_us, limit)
-        lines += [(one.at_us, (text.history_object if as_json else text.history_line)(one)) for one in found]
+    found = [] if only_orders else stored_history(settings, broker, since_us, limit)
     events = stored_order_events(settings, broker, since_us, limit)
-    lines += [(one.at_us, (text.order_object if as_json else text.order_line)(one)) for one in events]
+    width = text.name_width([*(one.broker for one in found), *(one.broker for one in events)])
+    lines = [
+        (one.at_us, text.history_object(one) if as_json else text.history_line(one, width)) for one in found
+    ]
+    lines += [
+        (one.at_us, text.order_object(one) if as_json else text.order_line(one, width)) for one in events
+    ]
     lines.sort(key=itemgetter(0))
     shown = [line for _, line in lines][-limit if limit else 0 :]
     if not shown:

@@ -16,7 +16,7 @@ from brokerwatch.bus.listener import Listener
 from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.cli.output import LineWriter
 from brokerwatch.cli.streams import can_draw
-from brokerwatch.cli.text import change_line, json_object, nothing_heard_object
+from brokerwatch.cli.text import change_line, json_object, name_width, nothing_heard_object
 from brokerwatch.messages import Reading
 
 REFRESH_S: Final = 0.25
@@ -79,7 +79,8 @@ class Screen:
                     key = _line_key(change.after)
                     if self.as_json or key != last.get(change.broker):
                         last[change.broker] = key
-                        lines.emit(json_object(received) if self.as_json else change_line(received))
+                        width = name_width(self.listener.readings())
+                        lines.emit(json_object(received) if self.as_json else change_line(received, width))
                         shown += 1
                 elif self.up_s() >= quiet_at_s and not self.listener.readings():
                     quiet_at_s = float("inf")

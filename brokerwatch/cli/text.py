@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -36,13 +37,24 @@ def history_object(line: Transition) -> str:
     return json.dumps(asdict(line), ensure_ascii=False)
 
 
-def history_line(line: Transition) -> str:
-    """One line of the history for people, in local time."""
+NAME_WIDTH: Final = 16
+"""Names have so many characters in a line, and in lines that are shown together as many as the longest."""
+
+
+def name_width(names: Iterable[str]) -> int:
+    """The characters for each name in lines that are shown together."""
+    return max([NAME_WIDTH, *map(len, names)])
+
+
+def history_line(line: Transition, width: int = NAME_WIDTH) -> str:
+    """One line of the history for people, in local time; `width`: characters for the name."""
     what = f"{line.after} by {line.before}" if line.event == "operator" else f"{line.before} -> {line.after}"
     answer = "available" if line.available else f"not available: {line.reason}"
     fault = "" if line.fault is None else f"  {line.fault}, error {line.error_count}"
-    detail = f"  {line.detail}" if line.detail else ""
-    return f"{local_text(line.at_us)}  {line.broker:<16} {line.event:<8}  {what}  ({answer}){fault}{detail}"
+    detail = f"  {plain_detail(line.detail)}" if line.detail else ""
+    return (
+        f"{local_text(line.at_us)}  {line.broker:<{width}} {line.event:<8}  {what}  ({answer}){fault}{detail}"
+    )
 
 
 def order_object(event: OrderEvent) -> str:
@@ -50,8 +62,8 @@ def order_object(event: OrderEvent) -> str:
     return json.dumps({"event": "order", **asdict(event)}, ensure_ascii=False)
 
 
-def order_line(event: OrderEvent) -> str:
-    """One line in the life of an order for people, in local time."""
+def order_line(event: OrderEvent, width: int = NAME_WIDTH) -> str:
+    """One line in the life of an order for people, in local time; `width`: characters for the name."""
     asked = (
         f"{event.base_amount} {event.symbol}"
         if event.base_amount
@@ -60,9 +72,10 @@ def order_line(event: OrderEvent) -> str:
     filled = f"  {event.filled_base} filled" if event.filled_base else ""
     price = f" at {event.average_price}" if event.average_price else ""
     fee = f", fee {event.fee} {event.fee_currency}" if event.fee else ""
-    detail = f"  {event.detail}" if event.detail else ""
+    detail = f"  {plain_detail(event.detail)}" if event.detail else ""
+    begins = f"{local_text(event.at_us)}  {event.broker:<{width}} {'order':<8}"
     return (
-        f"{local_text(event.at_us)}  {event.broker:<16} {'order':<8}  {event.state:<16} {event.side} {asked}"
+        f"{begins}  {event.state:<16} {event.side} {asked}"
         f"{filled}{price}{fee}  {event.client_order_id}{detail}"
     )
 
@@ -81,13 +94,16 @@ def nothing_heard_object(detail: str) -> str:
     return json.dumps(fields)
 
 
-def change_line(received: ReceivedReading) -> str:
-    """One reading as a line for a log or a pipe, with the time at which it was said or ran out."""
+def change_line(received: ReceivedReading, width: int = NAME_WIDTH) -> str:
+    """One reading as a line for a log or a pipe, with the time at which it was said or ran out.
+
+    `width`: characters for the name.
+    """
     reading = received.reading
     notes = ", ".join(note for note in (parts(reading), age(reading)) if note)
     shown_age = f" ({notes})" if reading.as_of is not None else ""
     return (
-        f"{clock_time(max(received.stamp.ts_us, reading.since_us))} {reading.broker:<16} "
+        f"{clock_time(max(received.stamp.ts_us, reading.since_us))} {reading.broker:<{width}} "
         f"{'available' if reading.available else 'not available':<14}"
         f"{reading.status:<12} {reading.reason:<13} errors {reading.error_count:<4} "
         f"cash {cash(reading)}{shown_age} {plain_detail(reading.detail)}"

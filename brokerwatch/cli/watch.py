@@ -194,7 +194,8 @@ def status(
     # The answer is settled before it is written: a slow reader must not let it expire.
     available = all(one.reading.available for one in asked)
     fresh = not any(one.reading.stale for one in asked)
-    output.emit_all([text.json_object(one) if as_json else text.change_line(one) for one in asked])
+    width = text.name_width(one.reading.broker for one in asked)
+    output.emit_all([text.json_object(one) if as_json else text.change_line(one, width) for one in asked])
     if not available:
         sys.exit(exits.NO)
     if not fresh:

@@ -284,3 +284,10 @@ def test_a_moment_that_no_calendar_has_ends_no_program(since_us: int) -> None:
     wrong = replace(received, reading=msgspec.structs.replace(received.reading, since_us=since_us))
     assert "available" in text.change_line(wrong)
     screenful([wrong.reading], caption="", width=200, height=24)
+
+
+def test_lines_that_are_shown_together_have_their_columns_below_each_other() -> None:
+    names = ("k", "coinbase-main-desk", LONG)
+    lines = [text.change_line(heard(Decimal(1), name=name), text.name_width(names)) for name in names]
+    assert len({line.index(" available ") for line in lines}) == 1
+    assert text.name_width(()) == text.NAME_WIDTH

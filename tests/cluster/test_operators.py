@@ -809,6 +809,10 @@ def test_a_line_of_history_is_words_for_people_and_everything_for_programs() -> 
     assert "\n" not in shown
     up = history_line(past(1, "k", "healthy", before="unavailable", available=True, reason=Reason.OK))
     assert "unavailable -> healthy  (available)" in up
+    page = "HTTP 502: '<html><head><title>502 Bad Gateway</title></head></html>'"
+    lost = past(1, "k", "unavailable", before="healthy", reason=Reason.ERRORS, detail=page)
+    assert history_line(lost).endswith("HTTP 502: 502 Bad Gateway"), "a page of HTML is its title"
+    assert page in json.loads(history_object(lost))["detail"], "a program has it as it came"
 
 
 # --- moments -------------------------------------------------------------------------------------
