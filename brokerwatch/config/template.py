@@ -18,6 +18,10 @@ publish_balances = true                    # false keeps amounts inside this pro
 # listen = "127.0.0.1:5572"
 # token_file = "brokerwatch.token"         # openssl rand -hex 32 > brokerwatch.token; chmod 600 it
 
+# [notify]                                 # people are told of an outage and of its end
+# urls_file = "notify.urls"                # one address a line, as apprise writes them: tgram://…, mailto://…
+# heartbeat_url_env = "HEARTBEAT_URL"      # a dead man's switch: called as long as all is watched
+
 # One table for each account. Give the watcher a key of its own that may only query:
 # most nonce errors come from one key that two programs share.
 

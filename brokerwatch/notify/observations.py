@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Final
 
 from brokerwatch.clock import Instant
@@ -45,6 +46,8 @@ class Observation:
     """The free cash as text; empty where it is not known or not published."""
     cash_unit: str = ""
     """The unit of the cash, such as `USD`."""
+    amount: Decimal | None = None
+    """The same cash, to be added up; None where it is not known or not published."""
     polled: bool = True
     """Whether it is asked by itself, as far as the reading says."""
     outcome_until_s: float = float("inf")
@@ -120,6 +123,7 @@ def observation(reading: Reading, now: Instant) -> Observation:
         as_of=reading.as_of,
         cash="" if reading.cash is None else rounded(reading.cash),
         cash_unit=reading.cash_unit,
+        amount=reading.cash,
         polled=min(reading.proven_until_s, reading.outcome_until_s) < float("inf"),
         outcome_until_s=reading.outcome_until_s,
         simulated=reading.simulated,

@@ -7,12 +7,16 @@ unit and their age.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from functools import reduce
 from types import MappingProxyType
 from typing import Final
 
 from brokerwatch.clock import Instant, local_text
+from brokerwatch.health.plain_words import rounded
 from brokerwatch.log import escaped
 from brokerwatch.messages import FaultKind, Reason
+from brokerwatch.money import EXACT
 from brokerwatch.notify.notices import Severity
 from brokerwatch.notify.observations import Observation
 
@@ -155,6 +159,27 @@ def money(seen: Observation, now: Instant) -> str:
     return f"{f'{seen.cash} {seen.cash_unit}'.strip()}, as of {span(age_s)} before this message"
 
 
+def out_of_reach(everything: Mapping[str, Observation], now: Instant) -> str:
+    """How much cash of all lies where nothing can be traded, by unit, as last known; empty where it is not
+    known."""
+    known = [each for each in everything.values() if each.amount is not None and each.as_of is not None]
+    parts: list[str] = []
+    for unit in sorted({each.cash_unit for each in known}):
+        of_unit = [each for each in known if each.cash_unit == unit]
+        every = _sum(of_unit)
+        out = _sum(each for each in of_unit if not each.can_trade)
+        if out:
+            parts.append(f"{rounded(out)} of {rounded(every)} {unit}".rstrip())
+    if not parts:
+        return ""
+    oldest_s = max(now.up_s - each.as_of.up_s for each in known if each.as_of is not None)
+    return f"Cash that cannot be traded: {', '.join(parts)}, as last known up to {span(oldest_s)} ago."
+
+
+def _sum(accounts: Iterable[Observation]) -> Decimal:
+    return reduce(EXACT.add, (each.amount for each in accounts if each.amount is not None), Decimal(0))
+
+
 def named(seen: Observation) -> str:
     """The account, its exchange, and whether that is a simulator."""
     return f"{seen.broker} ({seen.exchange}{', simulated' if seen.simulated else ''})"
@@ -175,6 +200,7 @@ def outage_text(
         _listed("Helps", helps(out)),
         _listed("Last known cash there", money(out, now)),
         *_tradable(everything),
+        out_of_reach(everything, now),
     ]
     return title, "\n".join(line for line in lines if line)
 

@@ -258,13 +258,16 @@ def test_the_template_loads_with_every_commented_account_too(loaded: Loader, tmp
     (tmp_path / "brokerwatch.token").write_text("a-token-made-up-for-tests")
     names = ("KRAKEN_MAIN_API_KEY", "KRAKEN_MAIN_API_SECRET", "COINBASE_API_KEY")
     okx = ("OKX_API_KEY", "OKX_API_SECRET", "OKX_API_PASSPHRASE")
-    found = loaded("\n".join(commented), dict.fromkeys((*names, *okx), "x"))
+    (tmp_path / "notify.urls").write_text("json://127.0.0.1:1/x")
+    variables = {**dict.fromkeys((*names, *okx), "x"), "HEARTBEAT_URL": "https://ping.example.com/x"}
+    found = loaded("\n".join(commented), variables)
     assert [spec.exchange for spec in found.brokers] == ["kraken", "coinbase", "okx"]
     for spec in found.brokers:
         assert (spec.policy, spec.rules) == ("guarded", GUARDED), "the rules it shows are those it would have"
     assert found.cluster.state == str(tmp_path / "brokerwatch-state")
     assert found.cluster.store.startswith("postgresql")
     assert found.cluster.http is not None
+    assert found.cluster.notify.urls == ("json://127.0.0.1:1/x",)
 
 
 # --- what is wrong: one problem each, with the key and what was expected ------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Final
 
 import pytest
@@ -117,7 +118,23 @@ def test_a_message_says_what_since_when_why_what_helps_and_how_much_is_there() -
         "Last known cash there: 100.00 USD, as of 92 s before this message.",
         "Cannot be traded: k.",
         "Can be traded: c.",
+        "Cash that cannot be traded: 100.00 of 200.00 USD, as last known up to 92 s ago.",
     ]
+
+
+def test_cash_is_added_up_by_unit_and_only_where_it_is_known() -> None:
+    desk = Watching("k", "c", "o")
+    desk.ok("c", cash_unit="EUR", amount=Decimal("7.5"))
+    desk.ok("o", cash="", amount=None)
+    desk.out("k", "c")
+    assert (
+        "Cash that cannot be traded: 7.50 of 7.50 EUR, 100.00 of 100.00 USD, as last" in desk.look()[0].body
+    )
+    quiet = Watching("k", "c")
+    for broker in ("k", "c"):
+        quiet.ok(broker, cash="", amount=None)
+    quiet.out("k")
+    assert "ash" not in quiet.look()[0].body
 
 
 def test_an_account_whose_orders_are_not_taken_is_said_apart() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Final
 
 from brokerwatch.clock import Instant, ManualClock
@@ -60,7 +61,13 @@ class Watching:
     def ok(self, *brokers: str, **values: Any) -> None:
         """These have just answered."""
         for broker in brokers:
-            chosen = {"as_of": self.now, "cash": "100.00", "cash_unit": "USD", **values}
+            chosen = {
+                "as_of": self.now,
+                "cash": "100.00",
+                "cash_unit": "USD",
+                "amount": Decimal(100),
+                **values,
+            }
             self.set(broker, available=True, reason=Reason.OK, **chosen)
 
     def out(
@@ -75,6 +82,7 @@ class Watching:
             known = self.seen[broker]
             chosen: dict[str, Any] = {
                 **{"error_count": 3, "as_of": known.as_of, "cash": known.cash, "cash_unit": known.cash_unit},
+                "amount": known.amount,
                 **values,
             }
             self.set(broker, available=False, reason=reason, fault=fault, **chosen)
