@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Final
 
@@ -10,6 +11,8 @@ MOST: Final = 200
 """Connections at once. Each further one is answered 503 and closed."""
 HEAD_S: Final = 10.0
 """What a request's head may take to arrive; also how long an idle connection stays open."""
+HANDSHAKE_S: Final = 10.0
+"""What the handshake of TLS may take."""
 REQUEST_S: Final = 30.0
 """What a whole request may take, with the reading of its answer …"""
 LONGEST_WAIT_S: Final = 60.0
@@ -23,20 +26,45 @@ class Connections:
     """All connections of one server, on its loop."""
 
     def __init__(self) -> None:
-        self._open: dict[asyncio.BaseTransport, _Guarded] = {}
+        self._open: set[_Guarded] = set()
+        self._by_transport: dict[asyncio.BaseTransport, _Guarded] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def guarded(self, made: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
-        """A factory of protocols that keeps what `made` gives within the limits."""
-        return lambda: _Guarded(made(), self._open)
+    def guarded(
+        self, made: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None
+    ) -> Callable[[], asyncio.Protocol]:
+        """A factory of protocols that keeps what `made` gives within the limits.
+
+        Args:
+            made: makes the protocol of one connection.
+            tls: the certificate. The handshake is made here, so that a connection counts from its beginning:
+                asyncio's own server knows of none before its handshake is done.
+        """
+        return lambda: _Guarded(made(), self, tls)
 
     def give(self, transport: asyncio.BaseTransport | None, seconds: float | None) -> None:
         """Give a connection so long from now on, and close it then. None: without an end."""
-        guarded = None if transport is None else self._open.get(transport)
+        guarded = None if transport is None else self._by_transport.get(transport)
         if guarded is not None:
             guarded.give(seconds)
+
+    def enter(self, guarded: _Guarded) -> bool:
+        """Count a connection; False where there are too many."""
+        if len(self._open) >= MOST:
+            return False
+        self._open.add(guarded)
+        return True
+
+    def name(self, transport: asyncio.BaseTransport, guarded: _Guarded) -> None:
+        """Let requests find their connection by its transport."""
+        self._by_transport[transport] = guarded
+
+    def leave(self, transport: asyncio.BaseTransport, guarded: _Guarded) -> None:
+        """Count a connection no more."""
+        self._open.discard(guarded)
+        self._by_transport.pop(transport, None)
 
 
 class _Guarded(asyncio.Protocol):
@@ -45,11 +73,20 @@ class _Guarded(asyncio.Protocol):
     aiohttp has no limit of its own for the time that a request takes to arrive.
     """
 
-    def __init__(self, behind: asyncio.Protocol, opened: dict[asyncio.BaseTransport, _Guarded]) -> None:
+    def __init__(
+        self, behind: asyncio.Protocol, connections: Connections, tls: ssl.SSLContext | None
+    ) -> None:
         self._behind = behind
-        self._opened = opened
+        self._connections = connections
+        self._tls = tls
         self._transport: asyncio.Transport | None = None
+        """The connection that is counted; with TLS, the encrypted one once there is one."""
+        self._serves = False
+        """Whether the protocol behind has the connection."""
+        self._early = b""
+        """What came together with the end of the handshake."""
         self._timer: asyncio.TimerHandle | None = None
+        self._handshake: asyncio.Task[None] | None = None
 
     def give(self, seconds: float | None) -> None:
         if self._timer is not None:
@@ -63,32 +100,66 @@ class _Guarded(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("expected a connection")
-        if len(self._opened) >= MOST:
-            transport.write(FULL)
+        if not self._connections.enter(self):
+            if self._tls is None:
+                transport.write(FULL)
             transport.close()
             return
         self._transport = transport
-        self._opened[transport] = self
+        if self._tls is None:
+            self._serve(transport)
+        else:
+            self._handshake = asyncio.get_running_loop().create_task(self._encrypt(transport, self._tls))
+
+    async def _encrypt(self, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            encrypted = await loop.start_tls(
+                transport, self, tls, server_side=True, ssl_handshake_timeout=HANDSHAKE_S
+            )
+        except (OSError, asyncio.CancelledError):  # no TLS, too slow, gone, or the end of the server
+            encrypted = None
+        if encrypted is None:
+            transport.abort()
+            self._leave()
+        elif self._transport is not None:
+            self._transport = encrypted
+            self._serve(encrypted)
+
+    def _serve(self, transport: asyncio.Transport) -> None:
+        self._serves = True
+        self._connections.name(transport, self)
         self._behind.connection_made(transport)
         self.give(HEAD_S)
+        if self._early:
+            self._behind.data_received(self._early)
+            self._early = b""
+
+    def _leave(self) -> None:
+        self.give(None)
+        if self._transport is not None:
+            self._connections.leave(self._transport, self)
+        self._transport = None
 
     def data_received(self, data: bytes) -> None:
-        if self._transport is not None:
+        if self._serves:
             self._behind.data_received(data)
+        elif self._transport is not None:
+            self._early += data
 
     def eof_received(self) -> bool | None:
-        return None if self._transport is None else self._behind.eof_received()
+        return self._behind.eof_received() if self._serves else None
 
     def pause_writing(self) -> None:
-        self._behind.pause_writing()
+        if self._serves:
+            self._behind.pause_writing()
 
     def resume_writing(self) -> None:
-        self._behind.resume_writing()
+        if self._serves:
+            self._behind.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._transport is None:
-            return
-        self.give(None)
-        self._opened.pop(self._transport, None)
-        self._transport = None
-        self._behind.connection_lost(exc)
+        self._leave()
+        if self._serves:
+            self._serves = False
+            self._behind.connection_lost(exc)

@@ -288,6 +288,8 @@ class Routes:
                 return msgspec.json.decode(await request.read(), type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise web.HTTPBadRequest(reason=f"the body cannot be used: {_one_line(error)}") from None
+        except web.RequestPayloadError:
+            raise web.HTTPBadRequest(reason="the body is not what its head says") from None
         except TimeoutError:
             raise web.HTTPRequestTimeout(reason="the body did not arrive in time") from None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import threading
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from brokerwatch.errors import EndpointUnavailable
 from brokerwatch.log import logger
@@ -18,12 +20,29 @@ from brokerwatch.web.routes import Routes
 from brokerwatch.web.view import View
 
 _log: Final = logger(__name__)
+_requests_log: Final = logger(f"{__name__}.requests")
+"""What aiohttp has to say of single requests."""
 
 START_S: Final = 10.0
 """What the start may take."""
 RETRY_S: Final = 5.0
 """How often a server tries again to listen where it could not."""
-HANDSHAKE_S: Final = 10.0
+
+
+COMPLAINT_S: Final = 60.0
+"""What the loop says again is in the log once in so long: without descriptors it says it each second."""
+
+
+class _SendersMistakes(logging.Filter):
+    """Keeps out of the log what is wrong with a request, of which any program that reaches the port can send
+    thousands. The sender is told so by the answer."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
+
+
+_requests_log.addFilter(_SendersMistakes())
 
 
 class HttpServer:
@@ -38,6 +57,7 @@ class HttpServer:
         self._failure = ""
         self._insists = True
         self._port = 0
+        self._complained_s: dict[str, float] = {}
 
     @property
     def url(self) -> str:
@@ -78,6 +98,7 @@ class HttpServer:
         try:
             with asyncio.Runner() as runner:
                 self._loop = runner.get_loop()
+                self._loop.set_exception_handler(self._complain)
                 runner.run(self._serve())
         except Exception as error:  # noqa: BLE001 - the host's process goes on without a page
             _log.exception("the page and the API are not served any more")
@@ -85,6 +106,16 @@ class HttpServer:
         finally:
             self._port = 0
             self._begun.set()
+
+    def _complain(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what the loop could not do, such as to accept a connection without a descriptor."""
+        error, now_s = context.get("exception"), self._view.clock.up_s()
+        words = f"{context.get('message')}: {type(error).__name__}"
+        if now_s - self._complained_s.get(words, float("-inf")) < COMPLAINT_S:
+            return
+        self._complained_s = {**self._complained_s, words: now_s} if len(self._complained_s) < 20 else {}
+        is_ours = error is not None and not isinstance(error, OSError)
+        _log.error("HTTP: %s: %s", context.get("message"), error, exc_info=error if is_ours else None)
 
     async def _serve(self) -> None:
         events, connections = Events(self._view), Connections()
@@ -94,6 +125,8 @@ class HttpServer:
             keepalive_timeout=HEAD_S,
             handle_signals=False,
             shutdown_timeout=0.5,
+            logger=_requests_log,
+            auto_decompress=False,  # what is small may become large, and no client of ours packs a body
         )
         await runner.setup()
         events.start()
@@ -119,11 +152,9 @@ class HttpServer:
         while not self._end.is_set():
             try:
                 server = await asyncio.get_running_loop().create_server(
-                    connections.guarded(made),
+                    connections.guarded(made, _tls(settings.tls_certificate, settings.tls_key)),
                     settings.host,
                     settings.port,
-                    ssl=_tls(settings.tls_certificate, settings.tls_key),
-                    ssl_handshake_timeout=HANDSHAKE_S if settings.tls_certificate else None,
                 )
             except (OSError, ssl.SSLError) as error:
                 failure = f"HTTP cannot be served at {settings.listen}: {error.strerror or error}"

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import http.client
+import ipaddress
 import socket
+import ssl
 from collections.abc import Generator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+from brokerwatch.config.http_settings import HttpSettings
 from brokerwatch.web import connections
-from tests.support.clusters import PATIENCE_S, Till, until
+from tests.support.clusters import PATIENCE_S, Till, cluster_of, until
 from tests.support.served import asked, served
 from tests.web.test_routes import spec_of
+
+LOGIN = b"POST /v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 @contextlib.contextmanager
@@ -54,24 +66,89 @@ def test_one_connection_too_many_is_told_so_and_the_others_go_on(monkeypatch: py
         until(lambda: asked(cluster.http_url, "/healthz").status == 200)
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
-        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 10_000 + b"\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00",
-        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-        b"POST /v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-        b"\r\n\r\n\r\nhello\r\n\r\n",
-    ],
-    ids=["header", "path", "headers", "TLS", "two hosts", "length", "no HTTP"],
-)
-def test_what_is_no_request_is_refused_and_the_server_goes_on(sent: bytes) -> None:
+NO_REQUESTS = {
+    "header": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+    "path": b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "headers": b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 10_000 + b"\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00",
+    "two hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "length": b"POST /v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+    "no HTTP": b"\r\n\r\n\r\nhello\r\n\r\n",
+    "URL": b"GET http://[::1/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "two lengths": LOGIN + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+    "chunk": LOGIN + b"Transfer-Encoding: chunked\r\n\r\nnone\r\n",
+    "gzip": LOGIN + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+    "deflate": LOGIN + b"Content-Encoding: deflate\r\nContent-Length: 4\r\n\r\nabcd",
+    "expectation": LOGIN + b"Expect: the best\r\nContent-Length: 2\r\n\r\n{}",
+}
+
+
+def test_what_is_no_request_is_refused_and_not_logged_and_the_server_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with served(spec_of(Till())) as cluster:
-        with connected(cluster.http_url) as connection:
-            with contextlib.suppress(ConnectionError):
-                connection.sendall(sent)
-                connection.shutdown(socket.SHUT_WR)
-            assert not ended(connection).startswith(b"HTTP/1.1 200")
-        assert asked(cluster.http_url, "/healthz").status == 200
+        for name, sent in NO_REQUESTS.items():
+            with connected(cluster.http_url) as connection:
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(sent)
+                    connection.shutdown(socket.SHUT_WR)
+                assert not ended(connection).startswith((b"HTTP/1.1 2", b"HTTP/1.1 5")), name
+            assert asked(cluster.http_url, "/healthz").status == 200, name
+    assert [each.name for each in caplog.records if "http" in each.name or "web" in each.name] == []
+
+
+def test_with_tls_a_connection_counts_and_has_its_limit_before_its_handshake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MOST", 3)
+    pem = certificate(tmp_path)
+    http = HttpSettings("127.0.0.1:0", tls_certificate=pem, tls_key=pem)
+    context = ssl.create_default_context(cafile=pem)
+    with cluster_of(spec_of(Till()), http=http) as cluster, contextlib.ExitStack() as stack:
+        until(lambda: cluster.http_url)
+        until(lambda: healthy(cluster.http_url, context))
+        for _ in range(3):
+            stack.enter_context(connected(cluster.http_url))
+        until(lambda: not healthy(cluster.http_url, context))
+        monkeypatch.setattr(connections, "HANDSHAKE_S", 0.3)
+        stack.close()
+        until(lambda: healthy(cluster.http_url, context))
+        for begun in (b"", b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/1.1\r\n\r\n"):
+            with connected(cluster.http_url) as connection:
+                connection.sendall(begun)
+                assert b"HTTP" not in ended(connection)
+        assert healthy(cluster.http_url, context)
+
+
+def healthy(url: str, context: ssl.SSLContext) -> bool:
+    """Whether a server with TLS answers."""
+    connection = http.client.HTTPSConnection(urlsplit(url).netloc, timeout=PATIENCE_S, context=context)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def certificate(folder: Path) -> str:
+    """A file with a key and a certificate of its own for 127.0.0.1."""
+    key, name = (
+        ec.generate_private_key(ec.SECP256R1()),
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")]),
+    )
+    now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(now - day).not_valid_after(now + day)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = made.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    path = folder / "tls.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    )
+    return str(path)
