@@ -80,15 +80,17 @@ class Outlets:
     def start(self, subscribe: Callable[[], Listener]) -> None:
         """Start what is configured. What cannot start is said in the log and tried again."""
         self._began_s = self._clock.up_s()
+        if not self._settings.notify and self._settings.http is None:
+            return
+        listener = subscribe()  # one for all: reading the messages is most of what an outlet costs
+        listener.start()
         if self._settings.notify:
-            self._start_notifier(subscribe)
+            self._start_notifier(listener)
         if self._settings.http is None:
             return
         from brokerwatch.web.server import HttpServer
         from brokerwatch.web.view import View
 
-        listener = subscribe()
-        listener.start()
         self._chronicle = self._begun_chronicle(listener)
         view = View(
             settings=self._settings.http,
@@ -112,11 +114,9 @@ class Outlets:
         if self._notifier is not None:
             yield "the messages to people", self._notifier.stop
 
-    def _start_notifier(self, subscribe: Callable[[], Listener]) -> None:
+    def _start_notifier(self, listener: Listener) -> None:
         from brokerwatch.notify.notifier import Notifier
 
-        listener = subscribe()
-        listener.start()
         folder = folder_of(self._settings) if self._settings.remember else None
         notifier = Notifier(
             listener, self._settings.notify, folder, clock=self._clock, ends_with_cluster=True
