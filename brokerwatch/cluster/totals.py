@@ -7,8 +7,9 @@ is unknown is named and not counted as nothing. Where nothing is known there is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 
 from brokerwatch.actors.board import Board
 from brokerwatch.config.broker_spec import BrokerSpec
@@ -33,6 +34,8 @@ class Total:
     """The brokers whose balance is unknown: their money is not in the sum."""
     same_account: tuple[str, ...] = ()
     """Brokers on an API key that another broker in it has too: the same money, counted once."""
+    parts: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
+    """What the cash is made of, by currency: an order spends one of them. Empty where a part is not known."""
 
 
 def total_cash(readings: Iterable[Reading], same_account: Iterable[str] = ()) -> Total:
@@ -40,14 +43,20 @@ def total_cash(readings: Iterable[Reading], same_account: Iterable[str] = ()) ->
     given = tuple(readings)
     known = [reading for reading in given if reading.cash is not None]
     unknown = tuple(reading.broker for reading in given if reading.cash is None)
+    parts: dict[str, Decimal] = {}
+    for reading in known:
+        for code, part in reading.cash_parts.items():
+            parts[code] = total((parts.get(code, Decimal(0)), part))
+    cash = total(reading.cash for reading in known if reading.cash is not None) if known else None
     ages = [reading.age_ms for reading in known if reading.age_ms is not None]
     return Total(
-        cash=total(reading.cash for reading in known if reading.cash is not None) if known else None,
+        cash=cash,
         stale=bool(unknown) or any(reading.stale for reading in known),
         oldest_age_ms=max(ages, default=None),
         counted=tuple(reading.broker for reading in known),
         unknown=unknown,
         same_account=tuple(same_account),
+        parts=MappingProxyType(parts if total(parts.values()) == cash else {}),
     )
 
 

@@ -23,6 +23,26 @@ def test_no_stale_amount_is_added_without_the_sum_being_marked_stale(parts: list
     assert found.stale or not any(part.stale for part in parts)
     assert found.stale or all(part.cash is not None for part in parts)
     assert len(found.counted) + len(found.unknown) == len(parts)
+    assert not found.parts or sum(found.parts.values()) == found.cash
+
+
+def test_a_sum_over_currencies_says_what_can_be_spent_of_each() -> None:
+    one, two = Till({"USD": "100", "USDT": "5000", "BTC": "1"}), Till({"USD": "0.01", "USDC": "7"})
+    specs = [
+        BrokerSpec(name, fetch=fetch, poll_interval_s=ONLY_WHEN_ASKED)
+        for name, fetch in (("one", one), ("two", two))
+    ]
+    with cluster_of(*specs) as cluster:
+        assert cluster.total_cash()["USD"].parts == {}, "nothing is known yet"
+        for name in ("one", "two"):
+            cluster.broker(name).get_account_balance()
+        found = cluster.total_cash()["USD"]
+        assert found.cash == Decimal("5107.01")
+        assert {code: part for code, part in found.parts.items() if part} == {
+            "USD": Decimal("100.01"),
+            "USDT": Decimal(5000),
+            "USDC": Decimal(7),
+        }
 
 
 def test_an_account_that_could_not_be_asked_is_named_and_makes_the_sum_stale() -> None:

@@ -18,6 +18,7 @@ import pytest
 from brokerwatch import Cluster, ClusterSettings
 from brokerwatch.simulator import PortUnavailable, SimulatedCoinbase, SimulatedKraken, SimulatedOkx
 from brokerwatch.simulator.ccxt_config import ccxt_config
+from brokerwatch.simulator.markets import MARKETS
 from brokerwatch.testing import broker_spec, simulated
 
 ccxt: Any = importlib.import_module("ccxt")
@@ -183,3 +184,10 @@ def test_a_cluster_watches_what_is_simulated_and_says_that_it_is() -> None:
             kraken.set_fault("empty_body")
             assert cluster.broker("kraken").get_account_balance() == 10
             assert kraken.private_calls == calls + 1
+
+
+def test_the_page_names_each_market_that_is_simulated() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    begin = page.index("The markets are")
+    named = re.findall(r"`([A-Z]+/[A-Z]+)`", page[begin : page.index("the same at each exchange", begin)])
+    assert named == [market.symbol for market in MARKETS]
