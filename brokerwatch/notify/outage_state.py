@@ -171,7 +171,9 @@ class Outages:
 def folded(subject: Subject, seen: Observation, now: Instant) -> Subject:
     """The subject after this observation: outages begin and end here."""
     outage, flap = subject.outage, subject.flap
-    if seen.reason in PAUSES:
+    # An account that is asked only when a program asks has simply not been asked yet.
+    not_asked_yet = seen.reason is Reason.NEVER_SEEN and not seen.polled and seen.fault is None
+    if seen.reason in PAUSES or not_asked_yet:
         return replace(subject, seen=seen)
     if not seen.ok:
         if outage is None:

@@ -90,6 +90,14 @@ def test_a_hold_is_no_outage_and_ends_none() -> None:
     assert desk.said == [OUT, BACK]
 
 
+def test_an_account_that_no_program_has_asked_for_yet_is_no_outage() -> None:
+    desk = Watching("k", "c")
+    desk.out("k", reason=Reason.NEVER_SEEN, fault=None, error_count=0, polled=False)
+    assert desk.wait(600, 10) == []
+    desk.out("k", reason=Reason.NEVER_SEEN, fault=NETWORK, error_count=2, polled=False)
+    assert [each.subject for each in desk.wait(120, 5, ("c",))] == ["k"]
+
+
 def test_the_severity_says_what_cannot_be_traded() -> None:
     desk = Watching("k", "c", "o")
     desk.out("k")

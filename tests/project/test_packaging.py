@@ -176,6 +176,15 @@ def test_a_listener_carries_neither_the_exchanges_nor_the_actors(tmp_path: Path)
     assert loaded & {"ccxt", "pykka", "aiohttp", "rich", "click", "cryptography", "requests"} == set()
 
 
+def test_a_notifier_carries_no_exchange_no_actor_and_not_the_services_that_it_sends_over(
+    tmp_path: Path,
+) -> None:
+    loaded = loaded_by("import brokerwatch.notify.notifier, brokerwatch.notify.trial", tmp_path)
+    assert "zmq" in loaded
+    heavy = {"ccxt", "pykka", "aiohttp", "apprise", "requests", "rich", "click", "cryptography", "sqlalchemy"}
+    assert loaded & heavy == set()
+
+
 def test_a_cluster_that_was_not_started_does_not_carry_the_exchanges(tmp_path: Path) -> None:
     loaded = loaded_by("import brokerwatch\nbrokerwatch.Cluster()", tmp_path)
     assert "pykka" in loaded
