@@ -47,6 +47,9 @@ test: $(VENV)/.tests  ## all tests; some, without workers: make test ARGS="-k fa
 	@# The programs that tests start compile themselves once, also where the environment forbids the files.
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(or $(ARGS),-n $(WORKERS) --dist loadgroup)
 
+storm: $(VENV)/.tests  ## 200 reloads of the configuration while orders run; another number: make storm RELOADS=1000
+	@BROKERWATCH_STORM=$(or $(RELOADS),200) $(BIN)/python -m pytest tests/cluster/test_reload_storm.py
+
 check: $(VENV)/.checkers  ## types, style and layers: ruff, mypy, basedpyright, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .

@@ -37,6 +37,8 @@ _log: Final = logger(__name__)
 
 KEYS_S: Final = 5.0
 """How long a reload waits for the new keys to be verified; what takes longer goes on in the background."""
+LOOK_S: Final = 0.02
+"""How often it is looked whether the orders that are under way with the old key have ended."""
 FACTS_S: Final = 30.0
 """What a question about a key may take beyond its deadline: it waits in the queue of the key."""
 DROPPED: Final = "its API key was replaced"
@@ -207,6 +209,7 @@ class KeyChanges:
             wanted = self._is_wanted(rotation)
             if not wanted or spec != with_key_of(members.specs[spec.name], rotation.wanted):
                 return False
+            old = members.wired.accounts[spec.name].executor.succession
             taken = self._take(
                 spec,
                 verified.access,
@@ -216,6 +219,10 @@ class KeyChanges:
             )
             self._ids[verified.access.lane.fingerprint] = verified.account_id
         wait([taken], SETTLES_S)
+        # Only then the old key may be deleted: an order that is under way with it would be refused.
+        until_s = self._clock.up_s() + spec.fetch_deadline_s + SETTLES_S
+        while old.pending and self._clock.up_s() < until_s:
+            rotation.pause(LOOK_S)
         return True
 
     def end_rotation(self, rotation: KeyRotation) -> None:
@@ -275,12 +282,13 @@ class KeyChanges:
         members.follow_all()
         taken = members.lives.rekey(spec, found, same_account=same_account)
         old.reporter.muted = not one_lane
+        new = members.wired.accounts[name].executor
         if drops_old:
             old.executor.stop(DROPPED)
         if shares:
-            old.executor.hand_over()
+            old.executor.hand_over(new)
         elif not is_other and old.executor.is_open:
-            members.wired.accounts[name].executor.earlier = old.executor
+            new.succession.earlier = old.executor
         if shares or drops_old:
             members.let_go(name, old.access)
         else:

@@ -297,14 +297,15 @@ class Members:
         for one in planned.changed:
             name, spec = one.after.name, one.at_once
             if one.rebuilds and name in before:
-                before[name].executor.hand_over()
+                before[name].executor.hand_over(self.wired.accounts[name].executor)
                 if not spec.trading:
                     before[name].executor.closed = ORDERS_OFF
+                    self.wired.accounts[name].executor.closed = ORDERS_OFF
                 self.let_go(name, before[name].access)
         for leaving in self.leavers:
             back = self.wired.accounts.get(leaving.spec.name)
             if back is not None and back.access.lane is leaving.account.access.lane:
-                leaving.account.executor.hand_over()  # it is followed there
+                leaving.account.executor.hand_over(back.executor)  # it is followed there
                 self.leavers.release(leaving)
 
     def let_go(self, name: str, access: Access) -> None:

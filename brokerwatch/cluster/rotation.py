@@ -138,6 +138,10 @@ class KeyRotation:
             asked.cancel()
         return None if asked.cancelled() else asked.result()
 
+    def pause(self, seconds: float) -> None:
+        """Wait so long, or until it is given up."""
+        wait([self._cancelled], seconds)
+
     def ended(self, deadline_s: float) -> bool:
         """Wait for its thread. False when it has not ended in time."""
         if self._thread.ident is not None and self._thread is not threading.current_thread():

@@ -27,7 +27,6 @@ from brokerwatch.errors import (
     ValidationNotSupported,
 )
 from brokerwatch.exchanges.adapter import Profile
-from brokerwatch.exchanges.order_answers import canonical_id
 from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.exchanges.positions import Named
 from brokerwatch.exchanges.registry import adapter_for
@@ -43,6 +42,7 @@ from brokerwatch.orders.in_flight import InFlightOrders
 from brokerwatch.orders.lookup import Lookup, NotLookedUp
 from brokerwatch.orders.records import Followed, Sent
 from brokerwatch.orders.sending import OrderSender, Reporter
+from brokerwatch.orders.succession import HandedOver, Succession
 from brokerwatch.orders.ticket import FRESH, Ticket
 
 _log: Final = logger(__name__)
@@ -86,9 +86,8 @@ class OrderExecutor:
         """What was logged of the mode of the account."""
         self.closed = ""
         """Why no order goes out any more; empty: it does. Any thread."""
-        self.earlier: OrderExecutor | None = None
-        """The executor of an API key that this account had before, and that may be of the same account: as
-        long as an order there is not accounted for, no entry goes out here."""
+        self.succession: Final = Succession(spec.name)
+        """The executors of this account before and after this one."""
         self._lookup = Lookup(
             spec, access.connection, self._adapter, access.lane, in_flight, clock, reporter.unanswered
         )
@@ -100,11 +99,12 @@ class OrderExecutor:
         self.closed = why
         self._loop.call(self._follower.stop)
 
-    def hand_over(self) -> None:
+    def hand_over(self, successor: OrderExecutor) -> None:
         """Another executor has this account from now on, and follows its orders. From any thread.
 
-        What is under way here, or waits for its turn, goes on to its end.
+        What is under way here goes on to its end. What waits for its turn goes out there.
         """
+        self.succession.successor = successor
         self._loop.call(self._follower.stop)
 
     def see_off(self, why: str, done: Callable[[], object]) -> None:
@@ -237,7 +237,7 @@ class OrderExecutor:
     @property
     def unaccounted(self) -> str:
         """An order of this key whose outcome is not known, in words; empty: none. For any thread."""
-        return self._in_flight.unaccounted or ("" if self.earlier is None else self.earlier.unaccounted)
+        return self._in_flight.unaccounted or self.succession.unaccounted
 
     @property
     def is_open(self) -> bool:
@@ -256,7 +256,8 @@ class OrderExecutor:
         """Look no more for this order: its outcome was found out elsewhere. False: it was not looked for."""
         sent = self._in_flight.sent(client_order_id)
         if sent is None or not sent.why:
-            return self.earlier is not None and await self.earlier.forget(client_order_id)
+            earlier = self.succession.earlier
+            return earlier is not None and await earlier.forget(client_order_id)
         _log.warning("%s: the order %s is forgotten, as was asked for", self._spec.name, client_order_id)
         self._in_flight.end(client_order_id, None, None, "forgotten")
         return True
@@ -278,6 +279,30 @@ class OrderExecutor:
         and OKX refuse an id only as long as its order is open, and a market order never is.)
         Raises OrderNotSent, OrderRefused, OrderStateUnknown, ValidationNotSupported.
         """
+        self.succession.pending += 1
+        try:
+            return await self._order(
+                request, ticket, validate_only=validate_only, repeated=repeated, check=check, leaving=leaving
+            )
+        except HandedOver:
+            if (successor := self.succession.successor) is None:
+                raise AssertionError("there is no successor") from None
+        finally:
+            self.succession.pending -= 1
+        return await successor.order(
+            request, ticket, validate_only=validate_only, repeated=repeated, check=check, leaving=leaving
+        )
+
+    async def _order(
+        self,
+        request: OrderRequest,
+        ticket: Ticket,
+        *,
+        validate_only: bool,
+        repeated: bool,
+        check: Callable[[], object],
+        leaving: bool,
+    ) -> Order:
         if validate_only and not self.has_dry_run:
             raise ValidationNotSupported(
                 f"{self._spec.exchange} has no dry run: it would place a real order. Nothing was sent; "
@@ -289,8 +314,9 @@ class OrderExecutor:
             raise OrderNotSent(f"{self._spec.name}: the markets are not known: {error}") from error
         try:
             async with self._lane.turn(urgent=True, first=leaving):
+                self.succession.refuse_when_over()
                 if not leaving:
-                    self._refuse_after(request.client_order_id)
+                    self.succession.refuse_after(request.client_order_id)
                     await self._lookup.settle(request.client_order_id)
                 elif self._in_flight.left_behind:
                     # It may have been an exit too, and have sold already. This one does not wait for long.
@@ -321,6 +347,7 @@ class OrderExecutor:
                 if self.closed:
                     raise OrderNotSent(f"{self._spec.name}: {self.closed}; nothing was sent")
                 self._lane.refrain_when_barred()
+                self.succession.refuse_when_over()
                 if not ticket.go():
                     raise OrderNotSent(f"{self._spec.name}: its turn was not waited for, so it was withdrawn")
                 FRESH.spend(request.client_order_id)
@@ -330,18 +357,6 @@ class OrderExecutor:
             if recorded is not None:
                 return recorded
             raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
-
-    def _refuse_after(self, mine: str) -> None:
-        """Raise EarlierOrderUnknown while an order of the key before this one is not accounted for."""
-        for sent in () if self.earlier is None else self.earlier.lost():
-            earlier = sent.request.client_order_id
-            if canonical_id(earlier) != canonical_id(mine):
-                raise EarlierOrderUnknown(
-                    f"{self._spec.name}: an earlier order, {earlier}, which was sent with another API key, "
-                    f"is not accounted for ({sent.why}). Nothing was sent. Once you know what became of it: "
-                    f"forget_order({earlier!r})",
-                    earlier,
-                )
 
     async def _placed(self, request: OrderRequest, unsure: str, *, leaving: bool) -> Order:
         """The order that is sent now. `unsure`: why it is not known whether its id was used before."""
