@@ -35,6 +35,31 @@ _UNIT: Final[Mapping[str, str]] = MappingProxyType(
     {code: unit for unit, codes in _PEGGED.items() for code in codes.split()}
 )
 
+ALIASES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "XBT": "BTC",
+        "XDG": "DOGE",
+        # Kraken's long codes, each by name: most codes that begin with an X or a Z are no long codes.
+        **{f"X{code}": code for code in ("ETC", "ETH", "LTC", "MLN", "REP", "XLM", "XMR", "XRP", "ZEC")},
+        **{f"Z{code}": code for code in ("AUD", "CAD", "EUR", "GBP", "JPY", "USD")},
+        "XXBT": "BTC",
+        "XXDG": "DOGE",
+    }
+)
+"""Other names of currencies. They count only where there is no currency of that very name."""
+_CAPITALS: Final = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+"""Only these are the same letters: Python's own `upper` would make an S of a long s, and a dollar of it."""
+
+
+def capitals(code: str) -> str:
+    """The code in capitals."""
+    return code.translate(_CAPITALS)
+
+
+def common_code(code: str) -> str:
+    """A currency code in capitals, by its common name."""
+    return ALIASES.get(capitals(code), capitals(code))
+
 
 def unit(currency: str) -> str:
     """The unit that a currency is pegged to; itself when it is pegged to none."""

@@ -95,7 +95,7 @@ class Broker(OrderHandle):
         of a currency and of the stablecoins that are pegged to it.
 
         Args:
-            currency: The code as ccxt writes it, such as `USD` or `BTC`.
+            currency: The code, such as `USD` or `BTC`, in the spellings of symbols: `usd` and `XBT` too.
             timeout_s: As for `get_account_balance`.
 
         Returns:
@@ -104,6 +104,7 @@ class Broker(OrderHandle):
         Raises:
             BalanceUnknown: The account has never answered with a balance, or its exchange does not state how
                 much of this currency is free. That is not zero.
+            InvalidSymbol: The text is no currency.
             ClusterStopped: As for `get_account_balance`, with BlockingCallInLoop and InsideLane.
         """
         self._requests.wait_for_balance("free() ", "aio.free()", timeout_s)

@@ -23,6 +23,7 @@ from brokerwatch.clock import Instant
 from brokerwatch.cluster import waiting
 from brokerwatch.cluster.observation import asked_at, explained, observe
 from brokerwatch.cluster.queries import Queries
+from brokerwatch.cluster.spendable import free_of, stated_code
 from brokerwatch.config.broker_spec import MARKETS_DEADLINE_S, BrokerSpec
 from brokerwatch.errors import (
     BalanceUnknown,
@@ -37,7 +38,6 @@ from brokerwatch.exchanges.unified_balance import observed_balance
 from brokerwatch.gateway.lane_turn import refuse_inside
 from brokerwatch.gateway.loop import Loop
 from brokerwatch.messages import DetailedBalance, FaultKind, Reading, Side
-from brokerwatch.money import plain
 from brokerwatch.orders.ticket import Cut, Late, Ordering, Ticket, new_order_id
 
 if TYPE_CHECKING:
@@ -336,25 +336,14 @@ class Requests:
         return reading.cash
 
     def free(self, currency: str) -> Decimal:
-        """What can be spent of one currency, as the board shows it. Raises BalanceUnknown."""
+        """What can be spent of one currency, as the board shows it. Raises BalanceUnknown, InvalidSymbol."""
         reading, balance = self.slot.known()
-        if balance is None or currency in balance.unread:
+        if balance is None:
             raise self._unknown(reading)
-        held = balance.holdings.get(currency)
-        if held is None:
-            return Decimal(0)
-        if held.free is None:
-            known = ", ".join(
-                f"{plain(number)} {word}"
-                for number, word in ((held.total, "in all"), (held.used, "held"))
-                if number is not None
-            )
-            raise BalanceUnknown(
-                f"{self.name}: its exchange does not state how much {currency} is free, so it is "
-                f"unknown, not zero, and no order can be sized by it; known: {known} "
-                f"({reading.detail or 'no detail'})"
-            )
-        return held.free
+        code = stated_code(currency, balance)
+        if code in balance.unread:
+            raise self._unknown(reading)
+        return free_of(code, balance, reading)
 
     def detailed(self) -> DetailedBalance:
         """The whole balance that the board shows. Raises BalanceUnknown."""

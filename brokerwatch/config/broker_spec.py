@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, cast
 
 from brokerwatch.config.balance_params import parameter_mistakes
+from brokerwatch.config.cash_currencies import cash_mistakes
 from brokerwatch.config.credential_text import cleaned
 from brokerwatch.config.key_watch_settings import egress_mistakes, key_watch_mistakes
 from brokerwatch.config.policy import (
@@ -29,7 +30,7 @@ from brokerwatch.config.toml_table import TomlTable
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.messages import topics
 from brokerwatch.messages.reading import CUSTOM
-from brokerwatch.money import DEFAULT_CASH, units
+from brokerwatch.money import DEFAULT_CASH
 
 EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -287,16 +288,7 @@ def _errors_rule(spec: BrokerSpec) -> Iterator[str]:
 
 
 def _cash_rule(spec: BrokerSpec) -> Iterator[str]:
-    if not spec.cash_currencies:
-        yield "expected at least one currency"
-    if len(set(spec.cash_currencies)) < len(spec.cash_currencies):
-        yield "expected each currency once"
-    different = units(spec.cash_currencies)
-    if len(different) > 1:
-        yield (
-            f"expected currencies that are pegged to one unit; these are in {' and '.join(different)}, "
-            "and adding them up would be wrong by the exchange rate"
-        )
+    return cash_mistakes(spec.cash_currencies, is_own=spec.fetch is not None)
 
 
 def _policy_rule(spec: BrokerSpec) -> Iterator[str]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, NoReturn, TypeVar, cast
 
 from brokerwatch.errors import InvalidSymbol, SymbolError, UnknownSymbol
 from brokerwatch.messages import Product
-from brokerwatch.money import is_money
+from brokerwatch.money import ALIASES, capitals, common_code, is_money
 
 SPOT: Final = "spot"
 LONGEST: Final = 64
@@ -25,24 +25,9 @@ EXPECTED: Final = "expected a pair such as BTC/USD"
 NEAR: Final = 6
 """So many markets are named where one was asked for that is not there."""
 
-ALIASES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "XBT": "BTC",
-        "XDG": "DOGE",
-        # Kraken's long codes, each by name: most codes that begin with an X or a Z are no long codes.
-        **{f"X{code}": code for code in ("ETC", "ETH", "LTC", "MLN", "REP", "XLM", "XMR", "XRP", "ZEC")},
-        **{f"Z{code}": code for code in ("AUD", "CAD", "EUR", "GBP", "JPY", "USD")},
-        "XXBT": "BTC",
-        "XXDG": "DOGE",
-    }
-)
-"""Other names of currencies. They count only where the exchange lists no currency of that very name."""
-
 _PARTS: Final = re.compile(r"([^-/_:]+)[-/_]([^-/_:]+)(?::(.+))?")
 """A pair, and behind a colon what makes it a derivative."""
 _SEPARATORS: Final = re.compile(r"[-/_:]")
-_CAPITALS: Final = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-"""Only these are the same letters: Python's own `upper` would make an S of a long s, and a dollar of it."""
 
 
 class Products:
@@ -60,7 +45,7 @@ class Products:
             raise ValueError("a symbol comes twice in the list of markets")
         self._ids = _grouped((each.id, each) for each in self._all)
         self._any_case = _grouped(
-            (_capitals(name), each) for each in self._all for name in dict.fromkeys((each.symbol, each.id))
+            (capitals(name), each) for each in self._all for name in dict.fromkeys((each.symbol, each.id))
         )
         # A market that is spot and is not named after its pair is something else that ccxt has no word for.
         self._pairs = {
@@ -69,7 +54,7 @@ class Products:
             if each.kind == SPOT and each.symbol == f"{each.base}/{each.quote}"
         }
         self._codes = _grouped(
-            (_capitals(code), code) for code in dict.fromkeys(code for pair in self._pairs for code in pair)
+            (capitals(code), code) for code in dict.fromkeys(code for pair in self._pairs for code in pair)
         )
 
     def __len__(self) -> int:
@@ -129,7 +114,7 @@ class Products:
         exact = self.by_symbol.get(text)
         if exact is not None:
             return (exact,)
-        named = self._ids.get(text) or self._any_case.get(_capitals(text)) or ()
+        named = self._ids.get(text) or self._any_case.get(capitals(text)) or ()
         if spot := _of_spot(named):
             return spot
         read = self._read(text)
@@ -153,7 +138,7 @@ class Products:
             return self._paired(base, quote)
         # Derivatives have codes of their own, so only the aliases are of use here.
         canonical = ":".join(
-            ("/".join(map(_common, (base, quote))), "-".join(map(_common, settled.split("-"))))
+            ("/".join(map(common_code, (base, quote))), "-".join(map(common_code, settled.split("-"))))
         )
         return self._any_case.get(canonical, ())
 
@@ -170,7 +155,7 @@ class Products:
 
     def _currencies(self, text: str, *, aliases: bool = True) -> tuple[str, ...]:
         """The listed currencies of this name: in this very case, else in any, else what it is an alias of."""
-        folded = _capitals(text)
+        folded = capitals(text)
         listed = self._codes.get(folded, ())
         if text in listed:
             return (text,)
@@ -200,10 +185,10 @@ class Products:
             if not all(part.isalnum() for part in re.split(r"[-/_:.]", text)):
                 raise InvalidSymbol(f"{_shown(text)} cannot be read: {EXPECTED}")
             parts = _PARTS.fullmatch(text)
-            return None if parts is None or parts[3] else (_common(parts[1]), _common(parts[2]))
+            return None if parts is None or parts[3] else (common_code(parts[1]), common_code(parts[2]))
         if self._is_currency(text):
             raise InvalidSymbol(f"{_shown(text)} is one currency: {EXPECTED}")
-        halves = ((_common(text[:cut]), _common(text[cut:])) for cut in range(1, len(text)))
+        halves = ((common_code(text[:cut]), common_code(text[cut:])) for cut in range(1, len(text)))
         pairs = [pair for pair in halves if self._is_currency(pair[1]) and pair[0].isalnum()]
         if not pairs:
             raise InvalidSymbol(f"{_shown(text)} cannot be told apart into two currencies: {EXPECTED}")
@@ -211,7 +196,7 @@ class Products:
         return next((pair for pair in pairs if self._is_listed(pair[0])), pairs[0])
 
     def _is_currency(self, code: str) -> bool:
-        return self._is_listed(code) or _is_known(_common(code))
+        return self._is_listed(code) or _is_known(common_code(code))
 
     def _near(self, base: str, quote: str) -> str:
         """What is listed of the base, as words to end a sentence with."""
@@ -234,6 +219,28 @@ def ambiguous(text: str, symbols: Iterable[str]) -> InvalidSymbol:
     return InvalidSymbol(f"{_shown(text)} could mean {' or '.join(symbols)}; write which one")
 
 
+def currency(text: object, stated: Collection[str]) -> str:
+    """The currency that a text means in an account that states these: `USD` for `usd`, `BTC` for `XBT`.
+
+    What the account does not state keeps its common name. Raises InvalidSymbol for what is no currency, or
+    could be two of those.
+    """
+    expected = "expected one currency, such as USD"
+    if not isinstance(text, str):
+        raise InvalidSymbol(f"a currency is text, not {type(text).__name__}: {expected}")
+    if text in stated:
+        return text
+    if not text or "/" in text or not text.isprintable() or any(letter.isspace() for letter in text):
+        raise InvalidSymbol(f"{_shown(text)}: {expected}")
+    for folded in (capitals(text), common_code(text)):
+        alike = [code for code in stated if capitals(code) == folded]
+        if len(alike) > 1:
+            raise ambiguous(text, alike)
+        if alike:
+            return alike[0]
+    return common_code(text)
+
+
 def checked(text: str) -> tuple[str, ...]:
     """The parts of a text that may name a spot market somewhere: two, or one where it is written joined.
 
@@ -245,7 +252,7 @@ def checked(text: str) -> tuple[str, ...]:
         if parts is None or parts[3] is not None:
             raise InvalidSymbol(f"{_shown(text)} cannot be read as a spot market: {EXPECTED}")
         return parts[1], parts[2]
-    if _is_known(_common(text)):
+    if _is_known(common_code(text)):
         raise InvalidSymbol(f"{_shown(text)} is one currency: {EXPECTED}")
     return (text,)
 
@@ -257,8 +264,8 @@ def supposed(text: str) -> tuple[str, str]:
     """
     parts = checked(text)
     if len(parts) == 2:
-        return _common(parts[0]), _common(parts[1])
-    halves = ((_common(text[:cut]), _common(text[cut:])) for cut in range(1, len(text)))
+        return common_code(parts[0]), common_code(parts[1])
+    halves = ((common_code(text[:cut]), common_code(text[cut:])) for cut in range(1, len(text)))
     pairs = [pair for pair in halves if _is_known(pair[1]) and pair[0].isalnum() and pair[0] != pair[1]]
     if not pairs:
         raise InvalidSymbol(f"{_shown(text)} cannot be told apart into two currencies: {EXPECTED}")
@@ -292,15 +299,6 @@ def _legible(text: object) -> str:
 
 def _shown(text: str) -> str:
     return repr(text[:40])
-
-
-def _capitals(text: str) -> str:
-    return text.translate(_CAPITALS)
-
-
-def _common(code: str) -> str:
-    """A currency code in capitals, by its common name."""
-    return ALIASES.get(_capitals(code), _capitals(code))
 
 
 T = TypeVar("T")

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from brokerwatch.exchanges.symbols import ALIASES
 from brokerwatch.messages import Product
+from brokerwatch.money import ALIASES
 
 _PAIR: Final = re.compile(r"([A-Z0-9]{2,12})[-/_]([A-Z0-9]{2,12})")
 _RENAMED: Final = frozenset(

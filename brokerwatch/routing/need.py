@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from brokerwatch.errors import InvalidOrder, InvalidSymbol
-from brokerwatch.exchanges.symbols import ALIASES, SPOT, Products, ambiguous, checked, supposed
+from brokerwatch.exchanges.symbols import SPOT, Products, ambiguous, checked, supposed
 from brokerwatch.messages import Side
 from brokerwatch.messages.balance import FRACTION_DIGITS, WHOLE_DIGITS, is_code
-from brokerwatch.money import plain
+from brokerwatch.money import ALIASES, plain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

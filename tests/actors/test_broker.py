@@ -21,6 +21,7 @@ from brokerwatch import (
     ClusterStopped,
     ConfigError,
     Holding,
+    InvalidSymbol,
     UnknownBroker,
 )
 from brokerwatch.actors.protocol import Called, Observed, Tick
@@ -238,6 +239,11 @@ def test_what_can_be_spent_of_one_currency_is_answered_and_the_cash_says_what_it
         assert broker.get_account_balance() == 5100
         free = {code: broker.free(code) for code in ("USD", "USDT", "BTC", "DOGE")}
         assert free == {"USD": Decimal(100), "USDT": Decimal(5000), "BTC": Decimal(1), "DOGE": Decimal(0)}
+        for code in ("btc", "XBT", "xbt", "XXBT"):
+            assert broker.free(code) == 1, "another spelling is no false zero"
+        for wrong in ("", " USD", "BTC/USD", "U\u200bSD"):
+            with pytest.raises(InvalidSymbol, match="expected one currency, such as USD"):
+                broker.free(wrong)
         assert asyncio.run(broker.aio.free("USD")) == 100
         reading = broker.reading()
         assert reading.cash_unit == "USD"

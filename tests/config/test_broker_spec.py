@@ -92,3 +92,32 @@ def test_a_guarded_instance_is_refused_with_what_to_pass_in_its_place(library: A
     with pytest.raises(ConfigError, match=r"brokers\.mine\.exchange: expected the ccxt instance itself"):
         BrokerSpec("mine", exchange=guard(mine))
     assert BrokerSpec("mine", exchange=mine).instance is mine
+
+
+@pytest.mark.parametrize(
+    ("code", "meant"),
+    [
+        *(("usd", "USD"), ("Usdt", "USDT"), (" EUR", "EUR"), ("EUR\n", "EUR")),
+        *(("XBT", "BTC"), ("xbt", "BTC"), ("ZUSD", "USD"), ("XXBT", "BTC")),
+    ],
+)
+def test_another_spelling_of_a_cash_currency_would_show_a_false_zero(code: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        BrokerSpec("a", exchange="kraken", cash_currencies=(code,))
+    (problem,) = raised.value.problems
+    assert problem.key == "brokers.a.cash_currencies"
+    assert problem.expected.endswith(f"not {code!r}; did you mean {meant}?")
+
+
+@pytest.mark.parametrize("code", ["USD", "BTC", "USDE", "sUSDX", "1INCH", "A-B"])
+def test_a_currency_as_ccxt_writes_it_may_be_cash(code: str) -> None:
+    assert BrokerSpec("a", exchange="kraken", cash_currencies=(code,)).cash_currencies == (code,)
+
+
+def test_a_callable_of_the_program_may_name_its_currencies_as_it_likes() -> None:
+    async def fetch() -> dict[str, str]:
+        return {"usd": "1"}
+
+    assert BrokerSpec("a", fetch=fetch, cash_currencies=("usd",)).cash_currencies == ("usd",)
+    with pytest.raises(ConfigError, match="such as USD, not ''"):
+        BrokerSpec("a", fetch=fetch, cash_currencies=("",))

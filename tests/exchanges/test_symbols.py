@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from brokerwatch.errors import InvalidSymbol, SymbolError, UnknownSymbol
-from brokerwatch.exchanges.symbols import ALIASES, LONGEST, Products
+from brokerwatch.exchanges.symbols import LONGEST, Products, currency
 from brokerwatch.messages import Product
+from brokerwatch.money import ALIASES
 from brokerwatch.routing.need import Need
 from brokerwatch.simulator.kraken_pairs import ALT_NAMES, ASSET_IDS, PAIR_IDS
 from brokerwatch.simulator.markets import MARKETS, Market
@@ -312,3 +313,26 @@ def test_an_exchanges_own_id_is_named_and_an_unknown_or_doubtful_one_stays_as_it
     assert products.named("BTC-USDT-SWAP") == "BTC/USDT:USDT"
     assert products.named("ETHUSDT") == "ETHUSDT"
     assert products.named("SOL-USDT-SWAP") == "SOL-USDT-SWAP"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *(("USD", "USD"), ("usd", "USD"), ("zusd", "USD"), ("XBT", "XBT"), ("btc", "BTC"), ("XXBT", "BTC")),
+        *(("dgx", "dGX"), ("DOGE", "DOGE"), ("xdg", "DOGE"), ("Eth2.s", "ETH2.S")),
+    ],
+)
+def test_one_currency_is_read_as_what_the_account_states(text: str, expected: str) -> None:
+    assert currency(text, {"USD", "BTC", "XBT", "dGX", "ETH2.S"}) == expected
+
+
+@pytest.mark.parametrize("text", ["", " ", "BTC/USD", "U SD", "\x00", None, 7, b"USD"])
+def test_what_is_no_currency_is_refused(text: object) -> None:
+    with pytest.raises(InvalidSymbol, match="expected one currency, such as USD"):
+        currency(text, {"USD"})
+
+
+def test_what_could_be_two_currencies_of_an_account_is_refused() -> None:
+    with pytest.raises(InvalidSymbol, match="could mean"):
+        currency("abc", {"aBC", "ABc"})
+    assert currency("aBC", {"aBC", "ABc"}) == "aBC"
