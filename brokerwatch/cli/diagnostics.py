@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 from brokerwatch.cli import exits
 from brokerwatch.cli.config_lookup import config_path
+from brokerwatch.cli.fitting import wrapped
 from brokerwatch.cli.output import LOOK_UP_S
 from brokerwatch.cli.output import LineWriter as Out
 from brokerwatch.cli.signals import Stop, stop_signals
@@ -23,6 +24,9 @@ from brokerwatch.gateway.catalogue import Catalogue
 from brokerwatch.preflight.diagnosis import Line, count, written, written_json
 from brokerwatch.preflight.doctor import Diagnostics
 
+_INDENT: Final = 6
+"""As far as the word that says how a look ended."""
+
 
 def run(config: Path | None, *, as_json: bool, environment: Mapping[str, str] | None = None) -> int:
     """Look at all of it and say so. The exit status. Raises ConfigError where there is nothing to look at."""
@@ -30,7 +34,10 @@ def run(config: Path | None, *, as_json: bool, environment: Mapping[str, str] | 
     logging.getLogger("brokerwatch").propagate = False  # what the parts would log stands in the lines
     with stop_signals() as stopped, ExitStack() as stack:
         examined = examine(path, Catalogue(), environment=environment)
-        emit = _to_terminal if sys.stdout.isatty() else stack.enter_context(Out(stopped.is_set)).emit
+        if sys.stdout.isatty():
+            emit = _to_terminal if as_json else _in_words_of_a_terminal
+        else:
+            emit = stack.enter_context(Out(stopped.is_set)).emit
         looks = Diagnostics(path, examined)
         shown: list[Line] = []
         for line in _as_they_come(looks, stopped):
@@ -47,6 +54,12 @@ def run(config: Path | None, *, as_json: bool, environment: Mapping[str, str] | 
 def _to_terminal(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
+
+
+def _in_words_of_a_terminal(line: str) -> None:
+    """What is too long for a line goes on below it, and no word is cut."""
+    for part in wrapped(line, shutil.get_terminal_size().columns - 1, _INDENT):
+        _to_terminal(part)
 
 
 def _as_they_come(looks: Diagnostics, stopped: Stop) -> Iterator[Line]:

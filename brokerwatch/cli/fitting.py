@@ -33,6 +33,8 @@ def _without_middle(name: str, room: int, head: int) -> str:
     return f"{name[:head]}{_MARK}{name[len(name) - tail :]}"
 
 
-def wrapped(text: str, width: int) -> list[str]:
+def wrapped(text: str, width: int, indent: int = 2) -> list[str]:
     """The text in lines of `width` characters; those after the first are indented. No line is empty."""
-    return textwrap.wrap(text, max(width, 8), subsequent_indent="  ", break_on_hyphens=False) or [""]
+    least = 4 * indent
+    lines = textwrap.wrap(text, max(width, least), subsequent_indent=" " * indent, break_on_hyphens=False)
+    return lines or [""]

@@ -13,8 +13,10 @@ import pty
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -928,9 +930,10 @@ def test_a_signal_ends_it_while_an_exchange_lets_it_wait(world: World, number: s
         assert "stopped before the end" in program.errors
 
 
-def in_a_terminal(folder: Path) -> tuple[int, str]:
-    """Run it in a terminal: status, and all that was drawn."""
+def in_a_terminal(folder: Path, columns: int = 80) -> tuple[int, str]:
+    """Run it in a terminal of this width: status, and all that was drawn."""
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     with subprocess.Popen(
         (*BROKERWATCH, "doctor"), cwd=folder, env=environment_of({"TERM": "xterm"}),
         stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
@@ -950,6 +953,18 @@ def test_a_terminal_is_shown_that_it_works_and_keeps_nothing_of_it(world: World)
     shown = [line.rpartition("\r")[2] for line in drawn.replace("\r\n", "\n").split("\n")]
     assert not any("looking" in line for line in shown)
     assert shown[-2].endswith("1 failure, 2 skipped")
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_terminal_is_shown_whole_words_however_narrow_it_is(world: World, columns: int) -> None:
+    world.account("a-long-name-of-an-account-that-has-48-characters", world.kraken)
+    _, drawn = in_a_terminal(world.path.parent, columns)
+    lines = [line.rpartition("\r")[2].rstrip() for line in drawn.replace("\r\n", "\n").split("\n")]
+    assert max(map(len, lines)) < columns
+    begins = [line for line in lines if line and not line.startswith(" ")]
+    piped = run_program(*BROKERWATCH, "doctor", cwd=world.path.parent).out.splitlines()
+    assert len(begins) == len(piped), "what goes on below is indented"
+    assert " ".join(" ".join(lines).split()).count("a request can be signed with them") == 2
 
 
 def test_a_reader_who_has_enough_is_no_error(world: World) -> None:
