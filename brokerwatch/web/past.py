@@ -171,8 +171,9 @@ def timeline(
     from_us = now_us - window.length_us
     found = uptime(spans, from_us, now_us)
     bar = cells(spans, from_us, now_us, window.cells)
-    # Where a cluster stopped to publish amounts, those of earlier times are not shown either.
-    is_hidden = newest is not None and not newest.reading.cash_unit
+    # Where a cluster stopped to publish amounts, those of earlier times are not shown either. Of an account
+    # that is not heard, it is not known whether it did.
+    is_hidden = newest is None or not newest.reading.cash_unit
     unit = samples[-1].unit if samples and not is_hidden else ""
     return TimelineAnswer(
         broker=name,

@@ -41,8 +41,8 @@ class PastRoutes:
         self._view = view
         self._lock = asyncio.Lock()
         """One reading of the disk at a time."""
-        self._kept: dict[str, tuple[float, bytes]] = {}
-        """Window to when its answer was made, and the answer."""
+        self._kept: dict[str, tuple[float, frozenset[str], bytes]] = {}
+        """Window to when its answer was made, whose amounts were published then, and the answer."""
 
     def routes(self) -> list[web.RouteDef]:
         """What is added to the application."""
@@ -54,11 +54,14 @@ class PastRoutes:
             raise web.HTTPBadRequest(reason=f"window: expected one of {', '.join(WINDOWS)}")
         async with self._lock:
             now_s = self._view.clock.up_s()
-            made_s, body = self._kept.get(name, (float("-inf"), b""))
-            if broker is not None or now_s - made_s >= WINDOWS[name].keep_s:
+            # What is not published any more is in no answer that was kept, either.
+            open_now = frozenset(each.reading.broker for each in self._view.heard() if each.reading.cash_unit)
+            made_s, were_open, body = self._kept.get(name, (float("-inf"), open_now, b""))
+            is_kept = now_s - made_s < WINDOWS[name].keep_s and were_open <= open_now
+            if broker is not None or not is_kept:
                 body = msgspec.json.encode(await asyncio.to_thread(self._timelines, name, broker))
                 if broker is None:
-                    self._kept[name] = (now_s, body)
+                    self._kept[name] = (now_s, open_now, body)
         return web.Response(body=body, content_type="application/json")
 
     async def _history(self, request: web.Request) -> web.StreamResponse:

@@ -98,8 +98,10 @@ def test_spans_are_told_where_one_account_is_named_and_the_newest_only() -> None
 
 
 def test_what_is_not_heard_any_more_is_told_from_what_was_written_down() -> None:
-    found = timeline("a", TEN, NOW_US, (), (), None, None, with_spans=True)
+    cash = (CashSample("a", 1, "31415", "USD"),)
+    found = timeline("a", TEN, NOW_US, (), cash, None, None, with_spans=True)
     assert (found.availability, found.answer_p95_ms, found.spans) == (None, None, ())
+    assert (found.cash_unit, found.cash) == ("", ()), "amounts may not be published any more"
     assert [(run.cells, run.parts) for run in found.bar] == [(10, {Kind.UNHEARD: 1.0})]
 
 

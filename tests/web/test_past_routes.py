@@ -82,6 +82,20 @@ def test_no_amount_and_no_word_of_an_exchange_leaves_where_none_is_published(tmp
             assert b"31415" not in asked(cluster.http_url, path).body
 
 
+def test_amounts_stay_inside_from_the_reload_on_also_those_of_an_account_that_goes(tmp_path: Path) -> None:
+    a, b = spec_of(Till({"USD": "31415"})), spec_of(Till({"USD": "31415"}), name="b")
+    paths = ("/v1/timeline", "/v1/timeline?window=30d", "/v1/timeline?broker=a", "/v1/timeline?broker=b")
+    with served(a, b, state=tmp_path / "state") as cluster:
+        cluster.broker("a").get_account_balance()
+        cluster.broker("b").get_account_balance()
+        until(lambda: all(b"31415" in asked(cluster.http_url, path).body for path in paths))
+        cluster.reload(settings_of(cluster, a, publish_balances=False))
+        until(lambda: b"31415" not in asked(cluster.http_url, "/v1/brokers").body)
+        until(lambda: of(cluster, "b").status == 404)
+        for path in paths:
+            assert b"31415" not in asked(cluster.http_url, path).body, path
+
+
 def test_words_of_an_exchange_stay_inside_from_the_reload_on_that_says_so(tmp_path: Path) -> None:
     till = Till({"USD": "1"})
     spec = spec_of(till)
