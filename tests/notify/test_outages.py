@@ -98,6 +98,24 @@ def test_an_account_that_no_program_has_asked_for_yet_is_no_outage() -> None:
     assert [each.subject for each in desk.wait(120, 5, ("c",))] == ["k"]
 
 
+def test_an_outage_after_a_hold_begins_with_the_end_of_the_hold() -> None:
+    desk = Watching("k", "c")
+    desk.out("k", reason=Reason.HELD_OUT, fault=None)
+    desk.wait(300, 10)
+    desk.out("k")
+    [message] = desk.look()
+    assert "Since: 2027-01-15 08:05:00+00:00" in message.body
+
+
+def test_the_time_that_a_reason_gets_goes_on_over_a_restart() -> None:
+    desk = Watching("k", "c")
+    desk.out("k", reason=Reason.RESTARTING, fault=None)
+    desk.wait(30)
+    desk.restart(10)
+    assert desk.wait(15) == []
+    assert [each.subject for each in desk.wait(10)] == ["k"]
+
+
 def test_the_severity_says_what_cannot_be_traded() -> None:
     desk = Watching("k", "c", "o")
     desk.out("k")
@@ -418,6 +436,19 @@ def test_an_end_that_came_during_a_silence_is_said_after_it() -> None:
     assert desk.wait(590, 10) == []
     desk.wait(20, 10)
     assert desk.said == [OUT, BACK]
+
+
+def test_an_end_that_came_during_a_silence_is_not_said_when_the_account_is_out_again() -> None:
+    desk = Watching("k", "c")
+    desk.out("k")
+    desk.look()
+    desk.silences = [silence(desk.clock, 600)]
+    desk.ok("k")
+    desk.wait(60, 10)
+    desk.out("k")
+    assert desk.wait(530, 10) == []
+    desk.wait(20, 10)
+    assert desk.said == [OUT, OUT]
 
 
 def test_a_silence_that_is_ended_early_mutes_no_more() -> None:
