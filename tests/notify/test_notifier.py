@@ -24,7 +24,8 @@ from brokerwatch.notify.notifier import Notifier
 from brokerwatch.notify.outage_state import Rules
 from brokerwatch.notify.record_file import RECORD_NAME
 from brokerwatch.notify.silence_file import SilenceFile
-from tests.support.clusters import Till, cluster_of, until
+from brokerwatch.simulator import SimulatedKraken, serve
+from tests.support.clusters import Till, cluster_of, simulated_spec, until
 from tests.support.receivers import Received, web_receiver
 from tests.support.watching import silence
 
@@ -249,3 +250,18 @@ def test_a_channel_whose_address_is_wrong_is_said_at_the_start(
     with cluster_of(watched(Till()), state=tmp_path, notify=settings):
         until(lambda: "channel 1 (tgrm): apprise cannot use this address" in caplog.text)
     assert "AAbb" not in caplog.text
+
+
+def test_the_switch_is_not_fed_while_an_account_waits_for_its_turn_for_ever(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    exchange = SimulatedKraken()
+    exchange.set_balance({"USD": ("300", "0")})
+    with serve(exchange), web_receiver() as switch:
+        settings = NotifySettings(heartbeat_url=switch.url("http"), heartbeat_interval_s=1)
+        spec = simulated_spec(exchange, "k", poll_interval_s=0.5, fetch_deadline_s=1.0)
+        with cluster_of(spec, state=tmp_path, notify=settings) as cluster:
+            switch.has(1)
+            with cluster.broker("k").lane():
+                until(lambda: "the dead man's switch is not fed: k: no outcome" in caplog.text)
+            until(lambda: "the dead man's switch is fed again" in caplog.text)
