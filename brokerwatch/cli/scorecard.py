@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from brokerwatch.health.plain_words import plain_detail
 from brokerwatch.verification.checklist import CHECKLIST, Check, CheckOutcome
 from brokerwatch.verification.report import CheckReport, Finding, Report, Verdict
 
@@ -121,7 +122,7 @@ def _table(report: Report, width: int) -> Table:
                 Text(_word(check), style=_STYLE[check.outcome]),
                 f"{check.points}/{check.maximum}",
                 Text(check.title if with_title else check.name.partition(".")[2]),
-                Text(check.evidence),
+                Text(plain_detail(check.evidence)),
             )
     return shown
 
@@ -154,7 +155,8 @@ class LineScorecard:
         outcome = (
             judgement.outcome.upper() if judgement.outcome is CheckOutcome.FAIL else str(judgement.outcome)
         )
-        self._emit(f"{outcome:<4}  {finding.points}/{check.points}  {check.name:<29} {judgement.evidence}")
+        evidence = plain_detail(judgement.evidence)
+        self._emit(f"{outcome:<4}  {finding.points}/{check.points}  {check.name:<29} {evidence}")
 
     def show(self, report: Report) -> None:
         """See `Scorecard`."""
@@ -169,7 +171,8 @@ def rows(report: Report) -> Iterator[str]:
     for category in report.categories:
         yield f"{category.points}/{category.maximum}  {category.title}"
         for check in category.checks:
-            yield f"{_word(check):<4}  {check.points}/{check.maximum}  {check.name}: {check.evidence}"
+            evidence = plain_detail(check.evidence)
+            yield f"{_word(check):<4}  {check.points}/{check.maximum}  {check.name}: {evidence}"
 
 
 def conclusion(report: Report) -> Iterator[str]:
@@ -185,6 +188,6 @@ def conclusion(report: Report) -> Iterator[str]:
     )
     for check in checks:
         if check.outcome is CheckOutcome.FAIL:
-            yield f"FAIL  {check.name}: {check.evidence}"
+            yield f"FAIL  {check.name}: {plain_detail(check.evidence)}"
     if report.elsewhere:
         yield "at another address than the exchange's own: this says nothing about the exchange itself"

@@ -9,18 +9,23 @@ from typing import Final
 from brokerwatch.money import EXACT, plain
 
 _TITLE: Final = re.compile(r"<title[^>]*>\s*([^<]*)", re.IGNORECASE)
+_PAGE: Final = re.compile(
+    r"\s*['\"]?<(?:!doctype|html|head|body|title)\b.*?(?:</html>(?:\s|\\[nrt])*['\"]?|$)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A page, which may be quoted, up to its end or to where it was cut."""
 _TAG: Final = re.compile(r"<[!/a-z][^>]*(>|$)", re.IGNORECASE)
 
 
 def plain_detail(detail: str) -> str:
-    """A detail for a line: a page of HTML in it is reduced to its title."""
-    begin = re.search(r"<(!doctype|html|head|body|title)\b", detail, re.IGNORECASE)
-    if begin is None:
-        return " ".join(detail.split())
-    title = _TITLE.search(detail)
-    words = title.group(1) if title else _TAG.sub(" ", detail[begin.start() :])
-    before = detail[: begin.start()].rstrip(" '\"")  # the page was quoted, and its end may be cut
-    return " ".join(f"{before} {words}".split())
+    """A detail for a line: each page of HTML in it is reduced to its title."""
+    return " ".join(_PAGE.sub(_of_page, detail).split())
+
+
+def _of_page(found: re.Match[str]) -> str:
+    page = found[0].strip(" '\"")
+    title = _TITLE.search(page)
+    return f" {title.group(1) if title else _TAG.sub(' ', page)}"
 
 
 def rounded(exact: Decimal) -> str:

@@ -17,6 +17,7 @@ from brokerwatch.config.balance_params import shown
 from brokerwatch.config.broker_spec import BrokerSpec, Origin
 from brokerwatch.errors import Problem
 from brokerwatch.exchanges.order_traits import Shortcoming
+from brokerwatch.health.plain_words import plain_detail
 from brokerwatch.messages import Fault, FaultKind
 from brokerwatch.messages.trading import Status, StatusWord
 from brokerwatch.preflight.policy_words import policy_words
@@ -82,7 +83,7 @@ def skip(subject: str, check: str, because: str, advice: str) -> Line:
 def written(line: Line, width: int) -> str:
     """The line for people; `width` is that of the widest subject."""
     word = "FAIL" if line.outcome is LineOutcome.FAIL else str(line.outcome)
-    text = f"{word:<4}  {line.subject:<{width}}  {line.check}: {line.evidence}"
+    text = f"{word:<4}  {line.subject:<{width}}  {line.check}: {plain_detail(line.evidence)}"
     return _plain(text + (f"{ARROW}{line.advice}" if line.advice else ""), keeps_spaces=True)
 
 

@@ -17,6 +17,12 @@ from brokerwatch.health.plain_words import plain_detail, rounded
         ("HTTP 502: '<html><head><title>502 Bad Gateway</title>", "HTTP 502: 502 Bad Gateway"),
         ("HTTP 403: <!DOCTYPE html><html><body><h1>Blocked</h1> by us", "HTTP 403: Blocked by us"),
         ("HTTP 403: <HTML><TITLE>\n Cut off in the ti", "HTTP 403: Cut off in the ti"),
+        (
+            "nothing placed: '<html><head><title>502 Bad Gateway</title></head>\\r\\n</html>\\r\\n'; "
+            'looked up: "<!DOCTYPE html><html><body>no</body></html>" (twice)',
+            "nothing placed: 502 Bad Gateway; looked up: no (twice)",
+        ),
+        ("HTTP 502: '<html><body></body></html>'", "HTTP 502:"),
         ("amount < 5 and price > 3", "amount < 5 and price > 3"),
     ],
 )

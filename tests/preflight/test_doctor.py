@@ -752,6 +752,8 @@ def test_a_line_says_what_to_do_at_its_end_and_stands_on_one_line() -> None:
     line = fail("store", "file", "bad\nnews\x1b[31m", "mend it")
     assert written(line, 8) == "FAIL  store     file: bad news [31m -> mend it"
     assert written(ok("store", "file", "good"), 5) == "ok    store  file: good"
+    page = fail("store", "file", "no: '<html><head><title>502</title></head></html>'", "look")
+    assert written(page, 5) == "FAIL  store  file: no: 502 -> look"
 
 
 def test_the_count_and_the_status_are_those_of_the_lines() -> None:
