@@ -35,6 +35,8 @@ class Caller:
     """The name that the reader typed, with its port."""
     scheme: str
     """`http` or `https`, as the reader sees it."""
+    header: str = ""
+    """The header `Host` as it came; behind a proxy that may be another name than `host`."""
 
 
 def caller(
@@ -60,7 +62,7 @@ def caller(
     """
     scheme = "https" if is_tls else "http"
     if not _is_among(peer, settings.proxies):
-        return Caller(peer, is_proxy=False, host=host, scheme=scheme)
+        return Caller(peer, is_proxy=False, host=host, scheme=scheme, header=host)
     # Each proxy appends the address that it sees; what stands before it was written by the sender.
     hops = [hop.strip() for hop in forwarded_for.split(",") if hop.strip()]
     while len(hops) > 1 and _is_among(hops[-1], settings.proxies):
@@ -71,21 +73,33 @@ def caller(
         is_proxy=True,
         host=forwarded_host.strip() or host,
         scheme=named if named in ("http", "https") else scheme,
+        header=host,
     )
 
 
 def objection(settings: HttpSettings, sender: Caller) -> str:
     """Why this sender is not answered at all; empty when it is."""
-    name = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/@\s]+)(:[0-9]{1,5})?", sender.host)
+    if why := _name_objection(settings, sender.host):
+        return why
+    # A browser on the proxy's machine has the proxy's address, and a page under a name that its author's DNS
+    # points here can make up what is forwarded, but not `Host`. With a token it has nothing to show.
+    if sender.is_proxy and not settings.token and (why := _name_objection(settings, sender.header)):
+        return why
+    if settings.beyond_loopback and not settings.tls_certificate and not sender.is_proxy:
+        return "it is reached through its proxy alone, which encrypts"
+    return ""
+
+
+def _name_objection(settings: HttpSettings, text: str) -> str:
+    """Why this server is not to be reached by this name, with or without a port; empty when it is."""
+    name = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/@\s]+)(:[0-9]{1,5})?", text)
     if name is None:
         return "the header Host is missing or cannot be"
     host = name[1].strip("[]").lower().rstrip(".")
     # An address cannot be rebound to another one, and a name can.
-    if not (_is_address(host) or host == "localhost" or host in {each.lower() for each in settings.hosts}):
-        return f"{host} is none of its names; an operator can add it to hosts in [http]"
-    if settings.beyond_loopback and not settings.tls_certificate and not sender.is_proxy:
-        return "it is reached through its proxy alone, which encrypts"
-    return ""
+    if _is_address(host) or host == "localhost" or host in {each.lower() for each in settings.hosts}:
+        return ""
+    return f"{host} is none of its names; an operator can add it to hosts in [http]"
 
 
 def is_own_origin(sender: Caller, origin: str) -> bool:

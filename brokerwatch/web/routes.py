@@ -41,6 +41,8 @@ WRONG_TOKEN_S: Final = 0.5
 """How long a sender with a wrong token waits for its answer."""
 READER_S: Final = 20.0
 """What a reader of events may take over one of them."""
+MOST_COOKIES: Final = 8
+"""Cookies of one name that are looked at."""
 NO_TOKEN_NEEDED: Final = frozenset({"/healthz", "/readyz", "/v1/login", *FILES})
 """Paths that need no token. They name no account."""
 HEADERS: Final = {
@@ -144,7 +146,7 @@ class Routes:
             if scheme.lower() == "bearer" and self._sessions.is_token(shown.strip()):
                 return None
             await asyncio.sleep(WRONG_TOKEN_S)
-        elif self._sessions.is_let_in(request.cookies.get(COOKIE, ""), self._view.clock.up_s()):
+        elif any(self._sessions.is_let_in(each, self._view.clock.up_s()) for each in _cookies(request)):
             origin = request.headers.get(hdrs.ORIGIN, "")
             if request.method in ("GET", "HEAD") or is_own_origin(sender, origin):
                 return None
@@ -313,7 +315,8 @@ class Routes:
         return response
 
     async def _logout(self, request: web.Request) -> web.StreamResponse:
-        self._sessions.end(request.cookies.get(COOKIE, ""))
+        for each in _cookies(request):
+            self._sessions.end(each)
         response = web.Response(status=204)
         response.del_cookie(COOKIE, path="/")
         return response
@@ -327,6 +330,17 @@ def json_answer(data: msgspec.Struct, status: int) -> web.Response:
 def problem(status: int, why: str) -> web.Response:
     """Why a request was not carried out, as a response."""
     return json_answer(ProblemAnswer(error=why), status)
+
+
+def _cookies(request: web.Request) -> list[str]:
+    """Every cookie of ours that a request shows.
+
+    A browser sends one name several times where another program of this machine, or of the domain, has set it
+    too: the one of a longer path first, else the older one. None of them may stand in the way of the other.
+    """
+    pairs = (each.partition("=") for each in ";".join(request.headers.getall(hdrs.COOKIE, [])).split(";"))
+    found = [value.strip().strip('"') for name, _, value in pairs if name.strip() == COOKIE]
+    return found[:MOST_COOKIES]
 
 
 def _one_line(error: Exception) -> str:

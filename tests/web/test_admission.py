@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from brokerwatch.config.http_settings import HttpSettings
@@ -18,8 +20,11 @@ def seen(peer: str, *, hops: str = "", name: str = "", scheme: str = "") -> Call
 
 def test_what_is_forwarded_counts_from_a_proxy_that_is_named_and_from_no_other() -> None:
     told = {"hops": "1.2.3.4", "name": "watch.example", "scheme": "https"}
-    assert seen("10.0.0.2", **told) == Caller("1.2.3.4", is_proxy=True, host="watch.example", scheme="https")
-    assert seen("10.0.0.3", **told) == Caller("10.0.0.3", is_proxy=False, host="10.0.0.9:5572", scheme="http")
+    host = "10.0.0.9:5572"
+    named = Caller("1.2.3.4", is_proxy=True, host="watch.example", scheme="https", header=host)
+    assert seen("10.0.0.2", **told) == named
+    other = Caller("10.0.0.3", is_proxy=False, host=host, scheme="http", header=host)
+    assert seen("10.0.0.3", **told) == other
     assert seen("::ffff:10.0.0.2", **told).is_proxy, "an IPv4 address on a socket of IPv6"
     assert not seen("", **told).is_proxy
 
@@ -34,6 +39,20 @@ def test_beyond_loopback_without_tls_only_the_proxy_is_answered() -> None:
     assert objection(PROXIED, seen("10.0.0.2", name="watch.example")) == ""
     assert objection(PROXIED, seen("10.0.0.2", name="WATCH.example.:443")) == ""
     assert objection(PROXIED, seen("10.0.0.2", name="other.example")) != ""
+
+
+@pytest.mark.parametrize("forwarded", ["", "localhost", "watch.example", "127.0.0.1:5572"])
+def test_a_page_on_the_proxys_machine_cannot_make_up_the_name_by_which_it_came(forwarded: str) -> None:
+    near = HttpSettings("127.0.0.1:5572", hosts=("watch.example",), proxies=("127.0.0.1",))
+
+    def why(host: str, settings: HttpSettings) -> str:
+        return objection(settings, caller(settings, "127.0.0.1", host, "", forwarded, "", is_tls=False))
+
+    assert why("evil.example:5572", near) != ""
+    assert [why(host, near) for host in ("127.0.0.1:5572", "watch.example")] == ["", ""]
+    if forwarded:
+        guarded = dataclasses.replace(near, token="x" * 16)
+        assert why("upstream", guarded) == "", "what a proxy calls it counts where every reader shows a token"
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,8 @@ def test_a_login_gives_a_cookie_that_no_script_and_no_other_page_can_use(closed:
     cookie = {"Cookie": made.partition(";")[0]}
     assert asked(url, "/v1/brokers", headers=cookie).status == 200
     command = {"method": "POST", "body": {"why": "x"}}
+    for tossed in (f"brokerwatch=other; {cookie['Cookie']}", f"{cookie['Cookie']}; brokerwatch=other; x"):
+        assert asked(url, "/v1/brokers", headers={"Cookie": tossed}).status == 200, "of another program"
     assert of(closed, "a", "/hold", headers=cookie, **command).status == 403, "a browser says its Origin"
     assert (
         of(closed, "a", "/hold", headers={**cookie, "Origin": "http://localhost:1"}, **command).status == 403
