@@ -6,6 +6,7 @@ here is that of `brokerwatch run` and the other commands that stay.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 
@@ -29,7 +30,6 @@ ALIKE: Final = 5
 """So many lines that differ in their details alone are written in `WINDOW_S`; further ones are counted."""
 WINDOW_S: Final = 60.0
 _MOST_KEYS: Final = 1_000
-_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,17 @@ class LogChoice:
     """None: standard error, and above the table where there is one."""
 
 
-def log_options(command: _F) -> _F:
-    """The options `--log-level`, `--log-format` and `--log-file` of a command that stays."""
+def log_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options `--log-level`, `--log-format` and `--log-file` of a command that stays.
+
+    The command gets what they say as `log`, a LogChoice.
+    """
+
+    @functools.wraps(command)
+    def with_log(*, log_level: str, log_format: str, log_file: Path | None, **others: Any) -> None:
+        command(**others, log=LogChoice(log_level, log_format, log_file))
+
+    decorated: Callable[..., None] = with_log
     for option in (
         click.option(
             "--log-file",
@@ -66,8 +75,8 @@ def log_options(command: _F) -> _F:
             help="From here on.",
         ),
     ):
-        command = option(command)
-    return command
+        decorated = option(decorated)
+    return decorated
 
 
 @contextmanager

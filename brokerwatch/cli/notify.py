@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from brokerwatch.cli import exits
+from brokerwatch.cli.log_output import LogChoice, log_options, logging_to
+from brokerwatch.cli.service import ServiceManager, accounts_line
 from brokerwatch.clock import local_text
 
 if TYPE_CHECKING:
@@ -44,7 +46,10 @@ STOP_S: Final = 3.0
     metavar="FILE",
     help="The TOML file with [notify]; default: $BROKERWATCH_CONFIG, else ./brokerwatch.toml.",
 )
-def notify(*, is_test: bool, endpoints: tuple[str, ...], state: Path | None, config: Path | None) -> None:
+@log_options
+def notify(
+    *, is_test: bool, endpoints: tuple[str, ...], state: Path | None, config: Path | None, log: LogChoice
+) -> None:
     """Tell people what a cluster publishes, from another process.
 
     `brokerwatch run` does it by itself when its configuration has [notify]. This is for a cluster that runs
@@ -64,7 +69,8 @@ def notify(*, is_test: bool, endpoints: tuple[str, ...], state: Path | None, con
     elif not settings:
         exits.fail(f"{path}: [notify] has neither urls nor heartbeat_url")
     else:
-        _run(settings, endpoints, state)
+        with logging_to(log):
+            _run(settings, endpoints, state)
 
 
 def _test(settings: NotifySettings, path: Path) -> None:
@@ -91,19 +97,17 @@ def _test(settings: NotifySettings, path: Path) -> None:
 
 
 def _run(settings: NotifySettings, endpoints: tuple[str, ...], state: Path) -> None:
-    import logging
-
     from brokerwatch.bus.listener import Listener
     from brokerwatch.cli.signals import stop_signals
     from brokerwatch.notify.notifier import Notifier
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with stop_signals() as stopped, Listener(*endpoints) as listener:
         notifier = Notifier(listener, settings, state)
         notifier.start()
         channels = f"{len(settings.urls)} channel{'' if len(settings.urls) == 1 else 's'}"
         exits.say(f"listening to {', '.join(endpoints)}, and sending over {channels}   Ctrl-C ends")
-        stopped.wait()
+        with ServiceManager().watched(str, lambda: accounts_line(listener)):
+            stopped.wait()
         if not notifier.stop(STOP_S):
             exits.say("a channel did not stop in time and is left behind")
 

@@ -21,7 +21,7 @@ from brokerwatch.cli.config_lookup import config_path
 from brokerwatch.cli.demo import simulated_settings
 from brokerwatch.cli.log_output import LogChoice, logging_to
 from brokerwatch.cli.screen import Screen
-from brokerwatch.cli.service import ServiceManager
+from brokerwatch.cli.service import ServiceManager, accounts_line
 from brokerwatch.cli.signals import Stop, on_hangup, stop_signals
 from brokerwatch.cli.streams import can_draw
 from brokerwatch.clock import SystemClock
@@ -43,8 +43,6 @@ from brokerwatch.log import logger
 _log: Final = logger(__name__)
 
 ASK_AGAIN_S: Final = 0.1
-MOST_NAMED: Final = 5
-"""Accounts in the line for the service manager."""
 MOST_LINES: Final = 200
 """Of the log, that wait for the table to be drawn; the newest ones count."""
 
@@ -106,7 +104,7 @@ def run(
         if as_json:
             sys.stderr.write(f"{title}\n")
         stack.enter_context(
-            ServiceManager().watched(_fault_of(cluster, settings, listener), lambda: _status(listener))
+            ServiceManager().watched(_fault_of(cluster, settings, listener), lambda: accounts_line(listener))
         )
         # Not before every account has answered: a slow machine would start with the first outage.
         if begin is not None and _every_account_has_answered(cluster, settings, stopped):
@@ -182,15 +180,6 @@ def _fault_of(cluster: Cluster, settings: Settings, listener: Listener) -> Calla
     began_s = up_s()
     lasts_s = ttl_s(settings.cluster.heartbeat_of(len(settings.brokers)))
     return lambda: watcher_fault(cluster.hung, listener.heard_ago_s(), up_s() - began_s, lasts_s)
-
-
-def _status(listener: Listener) -> str:
-    """The state of all accounts in one line."""
-    readings = listener.readings().values()
-    out = sorted(reading.broker for reading in readings if not reading.available)
-    more = f" and {len(out) - MOST_NAMED} more" if len(out) > MOST_NAMED else ""
-    named = f": {', '.join(out[:MOST_NAMED])}{more}" if out else ""
-    return f"{len(readings)} accounts, {len(out)} not available{named}"
 
 
 def _title(settings: Settings, *, demo: bool) -> str:

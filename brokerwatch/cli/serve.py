@@ -10,6 +10,7 @@ import click
 
 from brokerwatch.cli import exits
 from brokerwatch.cli.log_output import LogChoice, log_options, logging_to
+from brokerwatch.cli.service import ServiceManager, accounts_line
 
 if TYPE_CHECKING:
     from brokerwatch.bus.listener import Listener
@@ -65,9 +66,7 @@ def serve(
     token_file: Path | None,
     state: Path | None,
     cluster_state: Path | None,
-    log_level: str,
-    log_format: str,
-    log_file: Path | None,
+    log: LogChoice,
 ) -> None:
     """Serve the page and the API of a cluster over HTTP.
 
@@ -83,8 +82,7 @@ def serve(
 
     settings = _settings(config, listen, token_file)
     endpoints = endpoints or (health_endpoint(config),)
-    log = logging_to(LogChoice(log_level, log_format, log_file))
-    with log, stop_signals() as stopped, Listener(*endpoints) as listener:
+    with logging_to(log), stop_signals() as stopped, Listener(*endpoints) as listener:
         operate, reachable = _operate(config, cluster_state)
         clock = SystemClock()
         chronicle = _chronicle(listener, clock, config, state)
@@ -92,7 +90,8 @@ def serve(
         server.start()
         chronicle.start()
         exits.say(f"serving {', '.join(endpoints)} at {server.url}   Ctrl-C ends")
-        stopped.wait()
+        with ServiceManager().watched(str, lambda: accounts_line(listener)):
+            stopped.wait()
         if not (server.stop() & chronicle.stop()):
             exits.say("the server did not stop in time and is left behind")
 

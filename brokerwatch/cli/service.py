@@ -12,8 +12,13 @@ import socket
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+if TYPE_CHECKING:
+    from brokerwatch.bus.listener import Listener
+
+MOST_NAMED: Final = 5
+"""Accounts in the line for the service manager."""
 STATUS_S: Final = 5.0
 """How often the state is told where no watchdog wants to know it more often."""
 
@@ -68,6 +73,15 @@ class ServiceManager:
             over.set()
             self.say("STOPPING=1", "STATUS=it is being stopped")
             thread.join()
+
+
+def accounts_line(listener: Listener) -> str:
+    """The state of all accounts in one line."""
+    readings = listener.readings().values()
+    out = sorted(reading.broker for reading in readings if not reading.available)
+    more = f" and {len(out) - MOST_NAMED} more" if len(out) > MOST_NAMED else ""
+    named = f": {', '.join(out[:MOST_NAMED])}{more}" if out else ""
+    return f"{len(readings)} accounts, {len(out)} not available{named}"
 
 
 def _watchdog_s(environment: Mapping[str, str]) -> float | None:

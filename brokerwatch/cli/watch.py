@@ -42,9 +42,7 @@ def run(
     duration: float | None,
     as_json: bool,
     keep_going: bool,
-    log_level: str,
-    log_format: str,
-    log_file: Path | None,
+    log: LogChoice,
 ) -> None:
     """Watch the accounts of a configuration, and publish their health."""
     from brokerwatch.cli import run as program
@@ -55,7 +53,7 @@ def run(
         duration_s=duration,
         as_json=as_json,
         keep_going=keep_going,
-        log=LogChoice(log_level, log_format, log_file),
+        log=log,
     )
 
 
