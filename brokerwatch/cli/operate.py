@@ -152,7 +152,7 @@ def reload(*, force_key: bool, config: Path | None, cluster: str | None, state: 
     All of it takes effect, or with a mistake nothing: every mistake is named, and so is each key that needs a
     restart (status 2). Accounts that have not changed are not touched. An account that is new, or was not
     available, is available after its next success. Another API key is verified first, and the old one is
-    used until then.
+    used until then. Status 0: each new key is used, and the old one may be deleted; 1: one is not.
     """
     try:
         settings = _meant(config, cluster, state)
@@ -188,18 +188,21 @@ def _command(
     *,
     force_key: bool = False,
 ) -> None:
-    from brokerwatch.cluster.control import SOCKET_NAME, Command, ask
+    from brokerwatch.cluster.control import NOT_TAKEN, SOCKET_NAME, Command, ask
     from brokerwatch.errors import ControlError
     from brokerwatch.storage.state_folder import folder_of
 
     try:
-        click.echo(ask(folder_of(settings) / SOCKET_NAME, Command(verb, broker, why, until_us, force_key)))
+        said = ask(folder_of(settings) / SOCKET_NAME, Command(verb, broker, why, until_us, force_key))
     except ControlError as error:
         if verb == "release" and str(error) == f"{broker} is not held out":
             # Nothing is wrong with the command: the answer is no. A script that wants it released goes on.
             exits.say(f"{error}: there was nothing to release")
             sys.exit(exits.NO)
         exits.fail(str(error))
+    click.echo(said)
+    if verb in ("reload", "reset") and (f": {NOT_TAKEN}" in said or f"; {NOT_TAKEN}" in said):
+        sys.exit(exits.NO)
 
 
 def _moment_us(text: str, *, ahead: bool) -> int:

@@ -124,7 +124,8 @@ class ChangeableCluster:
         if self._path is None:
             expected = "expected settings: this cluster was made in Python, and from no file"
             raise ConfigError((Problem("", "reload", expected),))
-        return load(self._path, Catalogue())
+        # One that was started with brokers that are configured wrongly goes on with them as they are.
+        return load(self._path, Catalogue(), keep_going=bool(self._members.broken))
 
     def hold(self, broker: str, why: str, *, until: datetime | None = None) -> str:
         """Hold a broker out: not available whatever its exchange says. It outlives a restart.

@@ -128,7 +128,7 @@ class Cluster(ChangeableCluster):
     def from_settings(cls, settings: Settings, path: str | os.PathLike[str] | None = None) -> Cluster:
         """Make the cluster of settings that were loaded, from this file if any. Raises ConfigError."""
         cluster = cls(settings.brokers, settings.cluster, broken=settings.broken)
-        cluster._path = None if path is None else Path(path)
+        cluster._path = None if path is None else Path(path).absolute()
         return cluster
 
     def __enter__(self) -> Self:

@@ -38,6 +38,8 @@ STOP_S: Final = 0.2
 """What connections get to end when the socket is closed."""
 MAX_WHY: Final = 160
 """Characters of a reason: with who and until when, it is shown whole wherever the hold is."""
+NOT_TAKEN: Final = "not taken"
+"""How the words begin about a new API key that is not used, in the answer to a reload or a reset."""
 LATEST_US: Final = 4_102_444_800_000_000
 """The end of 2099: a hold for longer is one without an end."""
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from brokerwatch.actors.protocol import LATE_S
+from brokerwatch.cluster.control import NOT_TAKEN
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.errors import BrokerwatchError
 from brokerwatch.health.outcome import FetchOutcome, NotAsked
@@ -112,7 +113,7 @@ class KeyRotation:
         if self.done.done():
             return self.done.result()
         return (
-            "the new API key is not verified yet, and the old one is used until it is "
+            f"{NOT_TAKEN} yet: the new API key is not verified, and the old one is used until it is "
             f"({self._trouble}; it is tried again)"
         )
 
@@ -152,10 +153,10 @@ class KeyRotation:
         try:
             words = self._outcome()
         except BrokerwatchError as error:
-            words = f"the new API key cannot be used, and the old one stays: {error}"
+            words = f"{NOT_TAKEN}: the new API key cannot be used, and the old one stays: {error}"
         except Exception as error:  # noqa: BLE001 - whatever it is, the old key stays, and it is said
             _log.exception("%s: its new API key could not be verified", self.name)
-            words = f"the new API key could not be verified, and the old one stays: {error}"
+            words = f"{NOT_TAKEN}: the new API key could not be verified, and the old one stays: {error}"
         self._cluster.end_rotation(self)
         self.done.set_result(words)
         if not self._cancelled.done():
@@ -172,14 +173,14 @@ class KeyRotation:
             if isinstance(found, Fault):
                 self._trouble = f"{found.kind}: {found.detail}"
                 if refusals >= REFUSALS:
-                    return f"the new API key was refused, and the old one stays: {self._trouble}"
+                    return f"{NOT_TAKEN}: the new API key was refused, and the old one stays: {self._trouble}"
             elif isinstance(found, NotAsked):
                 self._trouble = found.why
             if self._wake.wait(CONFIRM_S if refused else wait_s):
                 wait_s = FIRST_WAIT_S
             self._wake.clear()
             wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
-        return "the new API key is not wanted any more, and the old one stays"
+        return f"{NOT_TAKEN}: the new API key is not wanted any more, and the old one stays"
 
     def _attempt(self) -> FetchOutcome | str | None:
         """Ask the exchange once: what went wrong, or in words how it ended; None: it changed meanwhile."""
@@ -198,12 +199,12 @@ class KeyRotation:
                 return ids
             old, new, trades = ids
             if spec.trading and trades is False:
-                return "the new API key may not trade, so it was not taken, and the old one stays"
+                return f"{NOT_TAKEN}: the new API key may not trade, and the old one stays"
             stated = bool(old and new)
             if stated and old != new and spec.same_account:
                 return (
-                    "the new API key is of another account, although `same_account = true` says otherwise; "
-                    "it was not taken, and the old one stays"
+                    f"{NOT_TAKEN}: the new API key is of another account, although `same_account = true` "
+                    "says otherwise; the old one stays"
                 )
             same = old == new if stated else spec.same_account
             is_other = stated and old != new

@@ -155,7 +155,7 @@ def plan(before: Settings, after: Settings) -> Plan:
     refused += [
         Problem("", f"brokers.{name}", why)
         for name, (_, why) in after.broken.items()
-        if before.broken.get(name, ("", ""))[1] != why
+        if name not in before.broken  # what was wrong at the start stays as it is
     ]
     changed: list[BrokerChange] = []
     for name, spec in wanted.items():

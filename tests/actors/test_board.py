@@ -138,3 +138,32 @@ def test_a_board_names_the_brokers_it_has() -> None:
     assert [reading.broker for reading in board.readings()] == ["a"]
     with pytest.raises(UnknownBroker, match="no broker named 'b' in this cluster; there are: a"):
         board.slot("b")
+
+
+def test_a_broker_that_left_is_written_no_more_and_its_slot_serves_when_it_comes_back() -> None:
+    desk = Desk()
+    board = Board([desk.slot])
+    assert desk.succeed()
+    gone = desk.slot.close(NO_VETOES.lay(Reason.SHUTDOWN, "it was removed", desk.clock.now()))
+    assert (gone.available, gone.reason, desk.slot.reading) == (False, Reason.SHUTDOWN, gone)
+    assert not desk.succeed(NEW), "no life of it writes any more"
+    desk.slot.write_vetoes(NO_VETOES)
+    assert desk.slot.reading is gone
+    board.arrange([], {})
+    assert "a" not in board
+    with pytest.raises(UnknownBroker):
+        board.slot("a")
+    assert board.former("a") is desk.slot, "a handle of it is still held"
+    health = Health.begin(desk.clock.now()).restarted(desk.clock.now())
+    desk.slot.reopen(evidence(SPEC, "", health, desk.clock.now(), desk.clock, 1.0), health, NO_VETOES)
+    board.arrange(["a"], {"a": desk.slot})
+    assert board.slot("a") is desk.slot
+    assert (desk.slot.reading.state, desk.slot.reading.available) == (HealthState.UNKNOWN, False)
+    assert desk.succeed(NEW)
+    assert desk.slot.reading.available
+
+
+def test_a_slot_that_no_handle_holds_is_not_kept() -> None:
+    board = Board([Desk().slot])
+    board.arrange([], {})
+    assert board.former("a") is None

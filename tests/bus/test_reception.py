@@ -562,3 +562,65 @@ def _shown(reading: Reading) -> tuple[object, ...]:
     """What must be the same for both: all that is worth telling; an age of no balance is none."""
     held = None if reading.balance is None else dict(reading.balance)
     return comparison_key(msgspec.structs.replace(reading, balance=held))
+
+
+# --- brokers that leave their cluster ----------------------------------------------------------------
+
+
+def roster(seq: int, *names: str, part: int = 1, parts: int = 1) -> Envelope:
+    readings = tuple(evidence(name) for name in names)
+    return Envelope(
+        type=MessageType.ROSTER, stamp=stamp(seq, up_s=seq), data=Roster(readings, part, parts).data()
+    )
+
+
+def said(broker: str, seq: int, reason: Reason = Reason.OK) -> Envelope:
+    reading = evidence(broker, verdict=Verdict(reason is Reason.OK, reason))
+    return Envelope(type=MessageType.READING, stamp=stamp(seq, up_s=seq), data=reading.data())
+
+
+def known(receiver: Receiver) -> list[str]:
+    return sorted(broker for _, broker in receiver.newest)
+
+
+def test_a_broker_that_said_its_last_word_and_is_in_no_roster_has_left() -> None:
+    receiver = Receiver(ManualClock())
+    receiver.take(TOPIC, said("a", 1))
+    receiver.take(OTHER_TOPIC, said("b", 1))
+    receiver.take(topics.ROSTER, roster(1, "a", "b"))
+    receiver.take(TOPIC, said("a", 2, Reason.SHUTDOWN))
+    assert known(receiver) == ["a", "b"], "it may only be stopped"
+    receiver.take(topics.ROSTER, roster(2, "b"))
+    assert known(receiver) == ["b"]
+    assert receiver.take_gone() == [("supervisor/main", "a")]
+    assert receiver.take_gone() == []
+    receiver.take(TOPIC, said("a", 3))
+    assert known(receiver) == ["a", "b"], "it has come back"
+
+
+def test_a_broker_that_goes_on_is_kept_although_an_older_roster_does_not_name_it() -> None:
+    receiver = Receiver(ManualClock())
+    receiver.take(TOPIC, said("a", 1))
+    receiver.take(topics.ROSTER, roster(1, "b"))
+    assert known(receiver) == ["a"]
+
+
+def test_a_broker_whose_last_word_was_lost_leaves_when_nothing_is_heard_of_it_any_more() -> None:
+    clock = ManualClock()
+    receiver = Receiver(clock)
+    receiver.take(TOPIC, said("a", 1))
+    clock.advance(TTL_MS / 1_000 + 1)
+    receiver.take(topics.ROSTER, roster(1, "b"))
+    assert known(receiver) == ["a"]
+    assert len(receiver.expire()) == 1
+    receiver.take(topics.ROSTER, roster(2, "b"))
+    assert known(receiver) == []
+
+
+def test_only_a_whole_roster_says_who_has_left() -> None:
+    receiver = Receiver(ManualClock())
+    receiver.take(TOPIC, said("a", 1, Reason.SHUTDOWN))
+    receiver.take(topics.ROSTER, roster(1, "b", part=1, parts=2))
+    assert known(receiver) == ["a"]
+    receiver.take(f"{topics.ROSTER}2/", roster(1, "c", part=2, parts=2))
+    assert known(receiver) == []

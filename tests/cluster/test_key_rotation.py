@@ -145,7 +145,7 @@ def test_a_key_that_cannot_be_verified_in_an_outage_waits_and_holds_up_nothing(
         new = found.exchange.add_key()
         found.exchange.set_fault("http_502_html", account=new["api_key"])
         words = found.takes(new, labels={"desk": "x"}, same_account=kind is SimulatedKraken)
-        assert "is not verified yet, and the old one is used until it is" in words
+        assert "not taken yet: the new API key is not verified, and the old one is used until it is" in words
         assert found.broker.reading().labels == {"desk": "x"}, "all else holds at once"
         assert found.key == old
         assert found.broker.get_account_balance() > 0
@@ -161,7 +161,7 @@ def test_a_key_that_is_not_wanted_any_more_is_given_up() -> None:
         old = found.spec
         new = found.exchange.add_key()
         found.exchange.set_fault("http_502_html", account=new["api_key"])
-        assert "not verified yet" in found.takes(new, same_account=True)
+        assert "not taken yet" in found.takes(new, same_account=True)
         found.cluster.replace(replace(found.spec, labels={"x": "y"}, credentials=old.credentials))
         found.exchange.mend()
         assert found.key == old.credentials["api_key"]

@@ -18,14 +18,16 @@ from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import Settings
 from brokerwatch.config.policy import GUARDED
+from brokerwatch.config.reload_plan import BROKER_KEYS, Takes
 from brokerwatch.errors import (
     BalanceUnknown,
     ClusterStopped,
     ConfigError,
     TradingDisabled,
     UnknownBroker,
+    VerificationRequired,
 )
-from brokerwatch.messages import HealthState, Reading, Reason
+from brokerwatch.messages import HealthState, OrderState, Reading, Reason
 from brokerwatch.routing.need import Need
 from brokerwatch.simulator import SimulatedKraken, SimulatedOkx, serve
 from tests.support.clusters import ONLY_WHEN_ASKED, Till, cluster_of, simulated_spec, until
@@ -319,3 +321,109 @@ def test_an_exchange_goes_on_being_asked_how_it_is_when_another_account_there_go
             calls = okx.calls_to(path)
             cluster.add(second)
             until(lambda: okx.calls_to(path) > calls + 1)
+
+
+IN_PLACE: Final[dict[str, Any]] = {
+    "poll_interval_s": 7.0,
+    "quiet_poll_interval_s": 600.0,
+    "fetch_deadline_s": 4.0,
+    "max_consecutive_errors": 5,
+    "policy": "guarded",
+    "rules": GUARDED,
+    "requests_per_s": 200.0,
+    "request_burst": 300.0,
+    "read_funding": False,
+    "cash_currencies": ("USD",),
+    "labels": {"desk": "b"},
+    "trading": True,
+    "entry_max_age_s": 77.0,
+    "repeat_exits": False,
+    "max_proof_age_s": 5_000.0,
+    "allow_empty": True,
+    "ccxt": {"timeout": 9_000},
+    "key_watch_interval_s": 600.0,
+    "egress_address": "127.0.0.1",
+}
+"""Another value for each key that changes in place; `fetch` is in the tests above."""
+
+
+def test_every_key_that_changes_in_place_is_tried() -> None:
+    in_place = {key for key, takes in BROKER_KEYS.items() if takes in (Takes.ACTOR, Takes.ACCOUNT)}
+    assert in_place == IN_PLACE.keys() | {"fetch"}
+
+
+def test_each_key_changes_in_place_and_the_account_does_not_notice(kraken: SimulatedKraken) -> None:
+    spec = simulated_spec(kraken, poll_interval_s=QUICK_S)
+    with cluster_of(spec) as cluster:
+        broker = cluster.broker(spec.name)
+        until(lambda: broker.get_account_balance() > 0 and broker.is_available())
+        epoch, lost = broker.reading().broker_epoch, list[str]()
+        cluster.router.on_change(lambda change: lost.append(change.after.detail) if change.lost else None)
+        for key, value in IN_PLACE.items():
+            changes: dict[str, Any] = {key: value}
+            if key == "ccxt":
+                changes = {key: MappingProxyType({**spec.ccxt, **value})}
+            changed = replace(spec, **changes)
+            said = cluster.replace(changed)
+            assert key in said.changed[spec.name]
+            assert requests_of(broker).spec == changed
+            assert broker.get_account_balance() > 0
+            cluster.replace(spec)
+        assert (lost, broker.reading().broker_epoch) == ([], epoch)
+        assert broker.is_available()
+
+
+def test_a_reload_in_an_outage_keeps_the_last_known_and_frees_nobody() -> None:
+    till = Till()
+    spec = own("a", till, poll_interval_s=QUICK_S)
+    with cluster_of(spec, own("b")) as cluster:
+        a = cluster.broker("a")
+        until(lambda: a.get_account_balance() and a.is_available())
+        till.failure = ConnectionError("down")
+        until(lambda: not a.is_available())
+        errors = a.get_error_count()
+        for number in range(10):
+            labels = {"round": str(number)}
+            again = replace(spec, labels=labels, max_consecutive_errors=3 + number)
+            cluster.reload(settings_of(cluster, again, own("b")))
+            assert not a.is_available()
+            assert a.reading().cash == 100
+            assert a.reading().labels == labels
+        assert a.get_error_count() >= errors
+        till.failure = None
+        until(a.is_available)
+
+
+def test_the_settings_of_the_cluster_that_change_in_place_hold_at_once(kraken: SimulatedKraken) -> None:
+    spec = simulated_spec(kraken, trading=True, policy="simple")
+    with cluster_of(spec) as cluster, Listener(cluster.health_endpoint) as listener:
+        broker = cluster.broker(spec.name)
+        broker.get_account_balance()
+        until(lambda: spec.name in listener.readings() and listener.readings()[spec.name].cash is not None)
+        cluster.reload(
+            settings_of(cluster, spec, publish_balances=False, require_verification_max_age_s=60.0)
+        )
+        until(lambda: listener.readings()[spec.name].cash is None)
+        with pytest.raises(VerificationRequired):
+            broker.place_market_order("BTC/USD", "buy", quote_amount=FIFTY, validate_only=False)
+        cluster.reload(settings_of(cluster, spec))
+        order = broker.place_market_order("BTC/USD", "buy", quote_amount=FIFTY, validate_only=False)
+        assert order.state is OrderState.ACCEPTED
+        until(lambda: listener.readings()[spec.name].cash is not None)
+
+
+def test_hundreds_of_accounts_are_changed_without_a_missed_beat() -> None:
+    tills = [Till() for _ in range(300)]
+    specs = [own(f"a{number}", till) for number, till in enumerate(tills)]
+    with cluster_of(*specs, heartbeat_s=1.0) as cluster:
+        labelled = [replace(spec, labels={"x": "y"}) for spec in specs]
+        said = cluster.reload(settings_of(cluster, *reversed(labelled[:200]), own("new")))
+        assert (len(said.removed), len(said.changed), said.added, said.reordered) == (
+            100,
+            200,
+            ("new",),
+            True,
+        )
+        assert names(cluster.readings())[:2] == ["a199", "a198"]
+        assert cluster.broker("a7").reading().labels == {"x": "y"}
+        assert cluster.broker("new").get_account_balance() == 100
