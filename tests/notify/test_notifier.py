@@ -22,7 +22,7 @@ from brokerwatch.errors import BalanceUnknown, StateFolderTaken
 from brokerwatch.notify import deliveries
 from brokerwatch.notify.notifier import Notifier
 from brokerwatch.notify.outage_state import Rules
-from brokerwatch.notify.record_file import RECORD_NAME
+from brokerwatch.notify.record_file import RECORD_NAME, read_record
 from brokerwatch.notify.silence_file import SilenceFile
 from brokerwatch.simulator import SimulatedKraken, serve
 from tests.support.clusters import Till, cluster_of, simulated_spec, until
@@ -265,3 +265,28 @@ def test_the_switch_is_not_fed_while_an_account_waits_for_its_turn_for_ever(
             with cluster.broker("k").lane():
                 until(lambda: "the dead man's switch is not fed: k: no outcome" in caplog.text)
             until(lambda: "the dead man's switch is fed again" in caplog.text)
+
+
+def test_many_accounts_that_go_out_together_are_one_message_after_the_first(tmp_path: Path) -> None:
+    tills = {f"till-{number}": Till() for number in range(8)}
+    specs = [watched(till, name) for name, till in tills.items()]
+    with web_receiver() as received:
+        received.hold = threading.Event()
+        with notifying(received, *specs, state=tmp_path) as cluster:
+            for name, till in tills.items():
+                recover(cluster, till, name)
+                fail(cluster, till, name)
+                received.has(1)
+
+            def waiting() -> int:
+                return sum(map(len, read_record(tmp_path / RECORD_NAME).queues.values()))
+
+            until(lambda: waiting() == len(tills))
+            received.hold.set()
+            first, second = received.has(2)
+            until(lambda: waiting() == 0)
+    assert first["title"].startswith("[warning] till-")
+    assert second["title"].startswith("[critical] 7 messages at once: till-")
+    said = first["title"] + second["message"]
+    assert [name for name in tills if f"{name} is not available" not in said] == []
+    assert len(received.bodies) == 2
