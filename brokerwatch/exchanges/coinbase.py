@@ -34,17 +34,8 @@ from brokerwatch.exchanges.envelope import (
     short,
     text,
 )
-from brokerwatch.exchanges.faults import (
-    AUTH,
-    BUG,
-    CLOCK,
-    DOWN,
-    MAINTENANCE,
-    PERMISSION,
-    RATE,
-    FaultWords,
-    word_table,
-)
+from brokerwatch.exchanges.fault_tables import AUTH, BUG, CLOCK, DOWN, MAINTENANCE, PERMISSION, RATE
+from brokerwatch.exchanges.faults import FaultWords, word_table
 from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.exchanges.market_refusals import GENERIC, MarketWords
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, OrdersPage, all_pages, left_of, resting_order

@@ -35,18 +35,8 @@ from brokerwatch.exchanges.envelope import (
     text,
     title,
 )
-from brokerwatch.exchanges.faults import (
-    AUTH,
-    BUG,
-    CLOCK,
-    DOWN,
-    MAINTENANCE,
-    PERMISSION,
-    RATE,
-    Failure,
-    FaultWords,
-    word_table,
-)
+from brokerwatch.exchanges.fault_tables import AUTH, BUG, CLOCK, DOWN, MAINTENANCE, PERMISSION, RATE
+from brokerwatch.exchanges.faults import Failure, FaultWords, word_table
 from brokerwatch.exchanges.key_info import KeyFacts, may_withdraw, staying
 from brokerwatch.exchanges.market_refusals import MarketWords
 from brokerwatch.exchanges.okx_account_mode import (

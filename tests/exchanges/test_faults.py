@@ -20,12 +20,8 @@ from brokerwatch.clock import SystemClock
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.exchanges import faults
 from brokerwatch.exchanges.envelope import UnprovenAnswer
-from brokerwatch.exchanges.faults import (
-    CAUSES,
-    CLASSES,
-    STATUSES,
-    Failure,
-)
+from brokerwatch.exchanges.fault_tables import CAUSES, CLASSES, STATUSES
+from brokerwatch.exchanges.faults import Failure
 from brokerwatch.exchanges.registry import FAMILIES, FAULT_WORDS, fault_of
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.messages import FaultKind
