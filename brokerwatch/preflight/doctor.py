@@ -48,6 +48,7 @@ from brokerwatch.preflight.host_checks import (
     soft_limit,
     state_folder,
 )
+from brokerwatch.preflight.http_checks import http_lines
 from brokerwatch.preflight.notify_checks import notify_lines
 from brokerwatch.storage.database_url import secrets_of
 from brokerwatch.storage.state_folder import is_in_a_file, running, store_of
@@ -142,6 +143,7 @@ class Diagnostics:
         )
         # It has no publisher that could be listened to.
         yield endpoint_line("broker_endpoint", brokers, own_cluster, lambda: True)
+        yield from http_lines(cluster.http, own_cluster)
         self.waits_for = "the messages to people"
         yield from notify_lines(cluster.notify)
 

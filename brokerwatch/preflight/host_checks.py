@@ -160,7 +160,9 @@ def endpoint_line(name: str, endpoint: str, own_cluster: str, says_so: Callable[
     """
     if endpoint.startswith("inproc://"):
         return ok(name, "free", f"{endpoint} is inside the process")
-    taken, why = _tcp(endpoint) if endpoint.startswith("tcp://") else _ipc(endpoint.removeprefix("ipc://"))
+    taken, why = (
+        tcp_trouble(endpoint) if endpoint.startswith("tcp://") else _ipc(endpoint.removeprefix("ipc://"))
+    )
     if not why:
         is_any = endpoint.endswith((":*", ":0"))
         return ok(name, "free", f"{endpoint} is any free port" if is_any else f"{endpoint} is free")
@@ -186,7 +188,7 @@ def is_heard(endpoint: str, cluster: str, patience_s: float) -> bool:
     return False
 
 
-def _tcp(endpoint: str) -> tuple[bool, str]:
+def tcp_trouble(endpoint: str) -> tuple[bool, str]:
     """Whether it is in use, and what is wrong; empty: nothing. `*` is any port."""
     match = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:]+):([0-9]+|\*)", endpoint)
     if match is None:
