@@ -28,6 +28,7 @@ from brokerwatch.actors.protocol import (
     Fetched,
     FetchNow,
     KeyStated,
+    LedgerRead,
     Observed,
     Ordered,
     Poll,
@@ -95,7 +96,7 @@ class BrokerActor(Actor):
         self._ordered_s = float("-inf")
         """When the newest order ended, in monotonic seconds; infinite while one is under way."""
         self._answer_ms: int | None = None
-        self._beside = context.watches or AccountWatches(spec.name, context.slot, context.journal)
+        self._beside = context.watches or AccountWatches(spec, context.slot, context.journal)
         self._watch = ProofWatch(spec, context.source, context.clock, context.heartbeat_s, health)
 
     def begin(self) -> None:
@@ -149,6 +150,8 @@ class BrokerActor(Actor):
             case KeyStated(said, egress_address):
                 changed = self._beside.key_stated(said, egress_address, self._now())
                 self._beside_health(changed=changed)
+            case LedgerRead(entries, why):
+                self._beside_health(changed=self._beside.ledger_read(entries, why, self._now()))
             case Stated(status):
                 self._learn(self._calls.with_status(status, self._now()))
                 self._publish_capabilities()
@@ -255,6 +258,7 @@ class BrokerActor(Actor):
         health = self._health
         if order.fill is not None:
             health = replace(health, doubts=health.doubts.filled(order.fill, now))
+        self._beside.ordered(order.fill, now)
         self._show(BrokerAlive, health.ignored(now))
         if order.shown.set_running_or_notify_cancel():
             order.shown.set_result(None)
@@ -293,6 +297,8 @@ class BrokerActor(Actor):
             doubts, found = judged(before.doubts, outcome, last, funded=funded, allow_empty=allowed)
             before = replace(before, doubts=doubts)
         warned = self._beside.met(outcome, now)
+        if dated and isinstance(found, Balance):
+            warned = self._beside.read(found, before.doubts.missing, now) or warned
         match found:
             case Balance():
                 # While something is in doubt, the next answers are needed soon.
@@ -337,6 +343,7 @@ class BrokerActor(Actor):
         now = self._now()
         asks = self._watch.reconfigured(spec, now)
         self._spec = self._schedule.spec = spec
+        self._beside.rules = spec.money_watch
         self._keep(ruled(self._health, spec, now))
         if asks:
             self._fetch()
@@ -347,7 +354,7 @@ class BrokerActor(Actor):
         """Go on with another API key. What was asked with the old one counts no more."""
         now, same = self._now(), rekeyed.same_account
         self._drop_the_fetch()
-        self._beside.rekeyed()
+        self._beside.rekeyed(same_account=same)
         self._watch.reconfigured(rekeyed.spec, now)
         self._spec = self._schedule.spec = rekeyed.spec
         if not same:
@@ -388,6 +395,7 @@ class BrokerActor(Actor):
             answer_ms=self._answer_ms,
             outcome_until_s=self._watch.outcome_until_s(health, now),
             key=self._beside.watched.key.data,
+            money=self._beside.watched.money.alarms,
         )
         self._published = reading
         if self._context.slot.write_evidence(reading, health):

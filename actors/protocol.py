@@ -18,6 +18,7 @@ from brokerwatch.health.supervision import View
 from brokerwatch.health.watched import NOTHING_WATCHED, Watched
 from brokerwatch.messages import Balance, Fault, Reading, Roster
 from brokerwatch.messages.key import KeyStatement
+from brokerwatch.messages.money import LedgerEntry
 from brokerwatch.messages.trading import Status
 from brokerwatch.storage.records import Hold
 
@@ -122,6 +123,14 @@ class KeyStated:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerRead:
+    """The exchange's ledger was asked, because money went. None: it could not be read, and why."""
+
+    entries: tuple[LedgerEntry, ...] | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Ordered:
     """An order goes out, or has just ended: a balance that was asked for before it is stale.
 
@@ -199,6 +208,7 @@ BrokerMessage = (
     | Called
     | Stated
     | KeyStated
+    | LedgerRead
     | Ordered
     | Observed
     | Unanswered

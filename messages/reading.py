@@ -19,6 +19,7 @@ from brokerwatch.messages.balance import Holding, amount, amount_text
 from brokerwatch.messages.health import FaultKind, HealthState, Reason, Verdict
 from brokerwatch.messages.key import KeyData
 from brokerwatch.messages.lazy_holdings import LazyHoldings, holdings_data
+from brokerwatch.messages.money import MoneyAlarmData
 from brokerwatch.messages.trading import Capability, ClosedMarket
 from brokerwatch.messages.wire import (
     MAX_CLOSED,
@@ -124,6 +125,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     is not asked by itself. Past it the watching itself is late."""
     key: KeyData | None = None
     """What the exchange states about the account's API key; None: nothing is known. It is no evidence."""
+
+    money: tuple[MoneyAlarmData, ...] = ()
+    """Alarms of the money watch that stand. They are no evidence."""
 
     def closed(self, symbol: str) -> ClosedMarket | None:
         """Why a market is closed for this account alone, and until when; None when it is not.
@@ -249,6 +253,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             answer_ms=self.answer_ms,
             outcome_ms=self._outcome_ms(),
             key=self.key if self.key is None or with_cash else self.key.without_details(),
+            money=self.money if with_cash else tuple(each.without_amounts() for each in self.money),
         )
 
     def _closed_data(self, *, with_detail: bool) -> dict[str, ClosedMarketData]:
@@ -338,6 +343,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             answer_ms=data.answer_ms,
             outcome_until_s=float("inf") if data.outcome_ms is None else sent_up_s + data.outcome_ms / 1_000,
             key=data.key,
+            money=data.money,
         )
 
 

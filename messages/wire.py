@@ -10,6 +10,7 @@ from msgspec import Meta
 from brokerwatch.messages.balance import AMOUNT_PATTERN, MAX_CODE_BYTES, MAX_CURRENCIES
 from brokerwatch.messages.health import MAX_DETAIL, NAME_PATTERN, FaultKind, HealthState, Reason
 from brokerwatch.messages.key import KeyData
+from brokerwatch.messages.money import MAX_ALARMS, MoneyAlarmData
 from brokerwatch.messages.trading import CapabilityState
 
 MAX_PARTS: Final = 1_000
@@ -141,6 +142,8 @@ class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     not asked by itself."""
     key: KeyData | None = None
     """What the exchange states about the account's API key; null: nothing is known of it."""
+    money: Annotated[tuple[MoneyAlarmData, ...], Meta(max_length=MAX_ALARMS)] = ()
+    """What an operator has to know of the money in the account; empty: nothing."""
 
 
 class RosterData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from brokerwatch.cli.fitting import short_names, wrapped
-from brokerwatch.cli.text import age, cash, clock_time, key_warnings, parts, trouble
+from brokerwatch.cli.text import age, cash, clock_time, parts, trouble, warnings_of
 from brokerwatch.health.plain_words import plain_detail
 from brokerwatch.log import escaped
 from brokerwatch.messages import HealthState, Reading
@@ -142,7 +142,7 @@ def _notes(rows: Iterable[Reading], names: Mapping[str, str], width: int) -> Ite
             text = f"{names[one.broker]}: cash unknown, not zero: {plain_detail(one.detail)}"
             yield wrapped(escaped(text), width - 1), "yellow"
     for one in rows:
-        for words in key_warnings(one):
+        for words in warnings_of(one):
             yield wrapped(escaped(f"{names[one.broker]}: {words}"), width - 1), "yellow"
     for one in rows:
         if parts(one):

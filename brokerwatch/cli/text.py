@@ -107,13 +107,14 @@ def change_line(received: ReceivedReading, width: int = NAME_WIDTH) -> str:
         f"{'available' if reading.available else 'not available':<14}"
         f"{reading.status:<12} {reading.reason:<13} errors {reading.error_count:<4} "
         f"cash {cash(reading)}{shown_age} {plain_detail(reading.detail)}"
-    ).rstrip() + "".join(f"  [{warning}]" for warning in key_warnings(reading))
+    ).rstrip() + "".join(f"  [{warning}]" for warning in warnings_of(reading))
 
 
-def key_warnings(reading: Reading) -> list[str]:
-    """What an operator has to know of the account's API key: a text for each warning."""
+def warnings_of(reading: Reading) -> list[str]:
+    """What an operator has to know of the account's API key and of its money: a text for each warning."""
     warnings = () if reading.key is None else reading.key.warnings
-    return [f"its API key: {plain_detail(each.detail) or each.word}" for each in warnings]
+    found = [f"its API key: {plain_detail(each.detail) or each.word}" for each in warnings]
+    return found + [f"its money: {each.detail or f'{each.word} {each.currency}'}" for each in reading.money]
 
 
 def clock_time(wall_us: int) -> str:

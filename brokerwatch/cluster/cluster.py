@@ -291,6 +291,7 @@ class Cluster(ChangeableCluster):
         # They ask exchanges that are about to be let go.
         yield "the watch of the exchanges", at_once(self._members.watch.stop)
         yield "the watch of the API keys", at_once(self._members.keys.stop)
+        yield "a look at a ledger", at_once(self._members.ledgers.stop)
         # It only reads files, and nothing needs it any more.
         yield "a look at a verification", self._members.gate.close
         # A command would reach a supervisor that ends.

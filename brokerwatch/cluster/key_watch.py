@@ -107,7 +107,7 @@ class KeyWatching:
             await asyncio.sleep(wait_s)
             wait_s = interval_s * self._uniform(0.9, 1.1)
             try:
-                facts = await adapter_for(access.connection).stated_key(_Aside(access, asked.deadline_s))
+                facts = await adapter_for(access.connection).stated_key(Aside(access, asked.deadline_s))
             except NotSupported as error:
                 _log.debug("%s: %s", name, error)
                 return
@@ -141,7 +141,7 @@ class Withdrawn(CouldNotAsk):
     """The question did not go out, or was given up for a call that matters more."""
 
 
-class _Aside:
+class Aside:
     """Asks private questions behind all other calls of a key. What they meet is noted nowhere."""
 
     def __init__(self, access: Access, deadline_s: float) -> None:

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Final
 
 from brokerwatch.actors.base import wait_for_end
 from brokerwatch.actors.board import Slot
-from brokerwatch.actors.protocol import Alarms, BrokerMessage, Life
+from brokerwatch.actors.protocol import Alarms, BrokerMessage, Life, OperatorCommand
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.account_loops import AccountLoops, LetGo
 from brokerwatch.cluster.exchange_watch import ExchangeWatch, look_up_verifications
 from brokerwatch.cluster.key_watch import KeyWatching
 from brokerwatch.cluster.leaving import Leavers, Leaving
+from brokerwatch.cluster.ledger_reading import LedgerReading
 from brokerwatch.cluster.lives import Joining, Lives
 from brokerwatch.cluster.persistence import Persistence
 from brokerwatch.cluster.restore import recall, rejoined, restored
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
 
 _log: Final = logger(__name__)
 
+MONEY_WATCH: Final = "money watch"
+"""By whom an account is held that has less than its floor."""
 SETTLES_S: Final = 2.0
 """How long a change waits until the supervisor goes on with it, and until the actors that left have ended."""
 REMOVED: Final = "it was removed from the cluster"
@@ -97,6 +100,7 @@ class Members:
         self.lives = Lives(self.specs, self.board, state.journal, settings, clock, self.heartbeat_s)
         self.watch = ExchangeWatch(clock, settings.status_interval_s, self.lives.tell)
         self.keys = KeyWatching(self.lives.tell)
+        self.ledgers = LedgerReading(self.lives.tell)
         self.gate = Gate(_gate_folder(settings), settings.require_verification_max_age_s, clock)
         self._state = state
         self._clock = clock
@@ -122,6 +126,8 @@ class Members:
             alarms=alarms,
             gate=self.gate,
             send=self.lives.tell,
+            ask_ledger=self._ask_ledger,
+            hold=self._hold,
             started_loop=self.loops.named,
         )
         self.gateway = gateway_of(self.specs.values(), self.parts, home)
@@ -277,6 +283,14 @@ class Members:
 
     def _watch_loops(self) -> None:
         self.loops.watch(self.wired.loops, self.specs, self.heartbeat_s, self._move)
+
+    def _ask_ledger(self, name: str, since_us: int, currencies: tuple[str, ...]) -> None:
+        self.ledgers.ask(name, self.wired.accounts.get(name), since_us, currencies)
+
+    def _hold(self, name: str, why: str) -> None:
+        """Hold a broker out, as an operator would. A hold that is laid already stays."""
+        if Reason.HELD_OUT not in self.board.slot(name).parts()[1].laid:
+            self.lives.obey(OperatorCommand("hold", name, MONEY_WATCH, why, None, Future()))
 
     def _watch_keys(self) -> None:
         self.keys.follow(self.specs, self.wired.accounts, self.settings)

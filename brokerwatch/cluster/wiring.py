@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 _log: Final = logger(__name__)
 
 
+def _never(*_: object) -> None:
+    """Where there is no cluster around the account."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a cluster has before its accounts are wired."""
@@ -63,6 +67,10 @@ class Parts:
     """The event loop on a thread of this name, which the cluster stops; started where it is not yet."""
     tally: Tally
     """Counts what happens to each account and in each lane."""
+    ask_ledger: Callable[[str, int, tuple[str, ...]], object] = _never
+    """Asks for the ledger of a broker, since a moment (wall clock, µs), of some currencies. Never waits."""
+    hold: Callable[[str, str], object] = _never
+    """Holds a broker out, for this reason. Never waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +192,14 @@ def watches_of(spec: BrokerSpec, parts: Parts) -> AccountWatches:
     """What is watched of a broker beside its health, with what is remembered of it."""
     journal = parts.state.journal
     stored = journal.newest(spec.name) or parts.state.remembered.healths.get(spec.name)
-    return AccountWatches(spec.name, parts.board.slot(spec.name), journal, journal.watched(spec, stored))
+    return AccountWatches(
+        spec,
+        parts.board.slot(spec.name),
+        journal,
+        journal.watched(spec, stored),
+        partial(parts.ask_ledger, spec.name),
+        partial(parts.hold, spec.name),
+    )
 
 
 def without(before: Wired, names: Iterable[str]) -> Wired:

@@ -15,6 +15,7 @@ from brokerwatch.config.balance_params import parameter_mistakes
 from brokerwatch.config.cash_currencies import cash_mistakes
 from brokerwatch.config.credential_text import cleaned
 from brokerwatch.config.key_watch_settings import egress_mistakes, key_watch_mistakes
+from brokerwatch.config.money_watch_settings import MoneyRules, money_mistakes, money_rules
 from brokerwatch.config.policy import (
     POLICIES,
     POLLS_UNTIL_STALE,
@@ -142,6 +143,8 @@ class BrokerSpec:
     never where the account is not polled."""
     egress_address: str | None = None
     """The address that its calls leave from, as exchanges see it; None: as [cluster] says."""
+    money_watch: MoneyRules | None = None
+    """What its operator wants to be told about the money in it; None: nothing."""
     allow_empty: bool = False
     """Whether an answer without any currency is believed at once while no balance is known. Else it is
     believed after three such answers over 30 s."""
@@ -210,7 +213,12 @@ def _is_label(text: object) -> bool:
 def _spec_mistakes(spec: BrokerSpec) -> list[tuple[str, str]]:
     """(key, what was expected) for each value of a broker that cannot be."""
     found = [(key.name, expected) for key in KEYS for expected in key.rule(spec)]
-    return [*found, *((f"rules.{key}", expected) for key, expected in rule_mistakes(spec.rules))]
+    money = () if spec.money_watch is None else money_mistakes(spec.money_watch)
+    return [
+        *found,
+        *((f"rules.{key}", expected) for key, expected in rule_mistakes(spec.rules)),
+        *((f"money_watch.{key}", expected) for key, expected in money),
+    ]
 
 
 # --- how a key is read from a file ----------------------------------------------------------------
@@ -401,6 +409,7 @@ KEYS: Final = (
     Key("max_proof_age_s", _limit, _proof_age_rule),
     Key("key_watch_interval_s", _limit, _key_watch_rule),
     Key("egress_address", _words_or_none, _egress_rule),
+    Key("money_watch", money_rules),
     Key("labels", _texts_by_name, _labels_rule),
     Key("ccxt", _table, _ccxt_rule),
     Key("credentials", None, _credentials_rule),

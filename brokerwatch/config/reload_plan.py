@@ -62,6 +62,7 @@ BROKER_KEYS: Final[Mapping[str, Takes]] = MappingProxyType(
         "policy_is_chosen": Takes.NOTHING,
         "key_watch_interval_s": Takes.ACTOR,
         "egress_address": Takes.ACTOR,
+        "money_watch": Takes.ACTOR,
         "allow_empty": Takes.ACTOR,
         "balance_params": Takes.RESTART,  # they say which account of the key it is
         "same_account": Takes.NOTHING,  # it is read when the key changes

@@ -136,6 +136,10 @@ class TomlTable:
         self.wrong(key, f"expected a table, not {typed(value)}")
         return {}
 
+    def table_or_none(self, key: str) -> Mapping[str, Any] | None:
+        """A table inside this one; None when there is none."""
+        return self.table(key) if key in self._left else None
+
     def texts_by_name(self, key: str) -> dict[str, str]:
         """A table inside this one whose values are texts."""
         found = self.table(key)

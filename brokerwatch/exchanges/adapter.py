@@ -24,6 +24,7 @@ from brokerwatch.exchanges.positions import Named
 from brokerwatch.exchanges.rate_limit import Budget
 from brokerwatch.exchanges.refusals import NO_REFUSALS, RefusalWords
 from brokerwatch.messages import Candle, Fault, Holding, Position, Product, Wallet
+from brokerwatch.messages.money import LedgerEntry
 from brokerwatch.messages.trading import Status
 
 T = TypeVar("T")
@@ -261,6 +262,15 @@ class ExchangeAdapter(Protocol):
         """What the exchange states of the key, by calls that state it: none of them is meant to be refused.
 
         Raises what `ask` raises, and NotSupported where the exchange states nothing.
+        """
+        ...
+
+    async def ledger(
+        self, ask: PrivateQuestion, currencies: tuple[str, ...], since_us: int
+    ) -> tuple[LedgerEntry, ...]:
+        """What the exchange's own ledger has of these currencies since a moment, by its clock in µs.
+
+        Raises what `ask` raises, and NotSupported where there is no ledger that can be read.
         """
         ...
 

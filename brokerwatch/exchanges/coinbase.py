@@ -57,6 +57,7 @@ from brokerwatch.exchanges.refusals import NotTaken, RefusalWords, admit, joined
 from brokerwatch.messages import Candle, FaultKind, Holding, Position, Product, amount
 from brokerwatch.messages import total as summed
 from brokerwatch.messages.balance import NOTHING
+from brokerwatch.messages.money import LedgerEntry
 from brokerwatch.messages.trading import Status
 
 FAMILY: Final = "coinbase"
@@ -728,6 +729,12 @@ class Coinbase:
 
     async def stated_key(self, ask: PrivateQuestion) -> KeyFacts:
         return await ask(key_facts, "v3PrivateGetBrokerageKeyPermissions")
+
+    async def ledger(
+        self, ask: PrivateQuestion, currencies: tuple[str, ...], since_us: int
+    ) -> tuple[LedgerEntry, ...]:
+        del ask, currencies, since_us
+        raise NotSupported(f"{FAMILY} has no ledger of all accounts")
 
     async def open_orders(self, ask: PrivateQuestion, market: Market) -> tuple[OpenOrder, ...]:
         def read(page: object) -> OrdersPage:

@@ -33,6 +33,7 @@ from brokerwatch.exchanges.envelope import (
 from brokerwatch.exchanges.fault_tables import AUTH, BUG, CLOCK, DOWN, MAINTENANCE, PERMISSION, RATE
 from brokerwatch.exchanges.faults import FaultWords, word_table
 from brokerwatch.exchanges.key_info import KeyFacts, may_withdraw, staying
+from brokerwatch.exchanges.ledgers import kraken_ledger
 from brokerwatch.exchanges.market_refusals import MarketWords
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, left_of, resting_order
 from brokerwatch.exchanges.order_answers import (
@@ -54,6 +55,7 @@ from brokerwatch.exchanges.refusals import RefusalWords, admit, items
 from brokerwatch.messages import Candle, FaultKind, Holding, Position, Product
 from brokerwatch.messages import total as summed
 from brokerwatch.messages.balance import NOTHING, less
+from brokerwatch.messages.money import LedgerEntry
 from brokerwatch.messages.trading import Status, StatusWord
 from brokerwatch.money import EXACT
 
@@ -645,6 +647,16 @@ class Kraken:
                 return facts
             return replace(facts, doubt="; ".join(part for part in (str(error), facts.unsaid) if part))
         return replace(facts, withdraw=True)
+
+    async def ledger(
+        self, ask: PrivateQuestion, currencies: tuple[str, ...], since_us: int
+    ) -> tuple[LedgerEntry, ...]:
+        del currencies  # all of them are in one answer
+
+        def read(answer: object) -> tuple[LedgerEntry, ...]:
+            return kraken_ledger(result_of(answer), self._code)
+
+        return await ask(read, "privatePostLedgers", {"start": f"{since_us / 1_000_000:.6f}"})
 
     async def open_orders(self, ask: PrivateQuestion, market: Market) -> tuple[OpenOrder, ...]:
         return await ask(lambda answer: open_orders(answer, market), "privatePostOpenOrders")

@@ -7,7 +7,7 @@ its answers, which raise `UnprovenAnswer` for what is no proof. (API version 5: 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
@@ -38,6 +38,7 @@ from brokerwatch.exchanges.envelope import (
 from brokerwatch.exchanges.fault_tables import AUTH, BUG, CLOCK, DOWN, MAINTENANCE, PERMISSION, RATE
 from brokerwatch.exchanges.faults import Failure, FaultWords, word_table
 from brokerwatch.exchanges.key_info import KeyFacts, may_withdraw, staying
+from brokerwatch.exchanges.ledgers import okx_bills
 from brokerwatch.exchanges.market_refusals import MarketWords
 from brokerwatch.exchanges.okx_account_mode import (
     CASH,
@@ -64,6 +65,7 @@ from brokerwatch.exchanges.refusals import (
 from brokerwatch.exchanges.sums import STATED_SUMS, summed
 from brokerwatch.messages import Candle, Holding, Position, Product
 from brokerwatch.messages.balance import less
+from brokerwatch.messages.money import LedgerEntry
 from brokerwatch.messages.trading import Status, StatusWord
 
 FAMILY: Final = "okx"
@@ -643,6 +645,18 @@ class Okx:
 
     async def stated_key(self, ask: PrivateQuestion) -> KeyFacts:
         return await ask(key_facts, "privateGetAccountConfig")
+
+    async def ledger(
+        self, ask: PrivateQuestion, currencies: tuple[str, ...], since_us: int
+    ) -> tuple[LedgerEntry, ...]:
+        del currencies  # all of them are in one answer
+
+        def read(wallet: str) -> Callable[[object], tuple[LedgerEntry, ...]]:
+            return lambda answer: okx_bills(rows_of(answer), self._caller.code, wallet=wallet)
+
+        since = {"begin": str(since_us // 1_000)}
+        traded = await ask(read(""), "privateGetAccountBills", since)
+        return (*traded, *await ask(read("funding"), "privateGetAssetBills", {"limit": "100"}))
 
     async def open_orders(self, ask: PrivateQuestion, market: Market) -> tuple[OpenOrder, ...]:
         def read(page: object) -> OrdersPage:

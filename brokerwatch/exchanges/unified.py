@@ -25,6 +25,7 @@ from brokerwatch.exchanges.candles import candle, newest, row_of
 from brokerwatch.exchanges.envelope import UnprovenAnswer, exact, listing, mapping, number, short, text
 from brokerwatch.exchanges.key_forms import KEY_FORMS
 from brokerwatch.exchanges.key_info import KeyFacts
+from brokerwatch.exchanges.ledgers import unified_ledger
 from brokerwatch.exchanges.open_orders import Market, OpenOrder, resting_order
 from brokerwatch.exchanges.order_answers import FoundOrder
 from brokerwatch.exchanges.order_deadline import OrderDeadline
@@ -36,6 +37,7 @@ from brokerwatch.exchanges.refusals import trusted_answer
 from brokerwatch.exchanges.unified_balance import holdings, stated
 from brokerwatch.exchanges.unified_orders import found_order, order_at, placed
 from brokerwatch.messages import Candle, Position, Product
+from brokerwatch.messages.money import LedgerEntry
 from brokerwatch.messages.trading import Status
 
 PROFILE: Final = Profile()
@@ -255,6 +257,16 @@ class Unified:
         if form is None or not hasattr(instance, form.method):
             raise NotSupported(f"it is not known how {instance.id} is asked what a key may do")
         return await ask(partial(form.read, api_key=str(instance.apiKey or "")), form.method)
+
+    async def ledger(
+        self, ask: PrivateQuestion, currencies: tuple[str, ...], since_us: int
+    ) -> tuple[LedgerEntry, ...]:
+        if self._caller.instance.has.get("fetchLedger") is not True:
+            raise NotSupported(f"{self._caller.instance.id} has no ledger that ccxt can read")
+        found: list[LedgerEntry] = []
+        for code in currencies:
+            found += await ask(unified_ledger, "fetch_ledger", code, since_us // 1_000)
+        return tuple(found)
 
     @property
     def lists_open_orders(self) -> bool:

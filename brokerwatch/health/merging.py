@@ -72,6 +72,7 @@ def _of_several_owners(fresh: Mapping[str, Reading], now: Instant) -> Reading:
         balance=newest.balance,
         unread=newest.unread,
         answer_ms=newest.answer_ms,
+        money=next((one.money for one in readings if one.money), ()),
         key=max((one.key for one in readings if one.key), key=lambda key: key.checked_us, default=None),
         closed_markets={name: shut for one in readings for name, shut in one.closed_markets.items()},
         overtaken=newest.overtaken,

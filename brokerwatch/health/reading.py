@@ -15,6 +15,7 @@ from brokerwatch.health.state_machine import AVAILABLE, OWN_VETOES, PRECEDENCE, 
 from brokerwatch.health.stated import confirming
 from brokerwatch.messages import Capability, HealthState, Holding, Reading, Reason, clipped
 from brokerwatch.messages.key import KeyData
+from brokerwatch.messages.money import MoneyAlarmData
 from brokerwatch.messages.trading import ClosedMarket
 from brokerwatch.money import is_money, unit
 
@@ -39,6 +40,7 @@ def evidence(
     answer_ms: int | None = None,
     outcome_until_s: float = float("inf"),
     key: KeyData | None = None,
+    money: tuple[MoneyAlarmData, ...] = (),
 ) -> Reading:
     """A broker's evidence about itself, with its own vetoes and without the supervisor's.
 
@@ -57,6 +59,7 @@ def evidence(
         answer_ms: how long the exchange took over the newest balance.
         outcome_until_s: the monotonic second by which the next outcome is due.
         key: what the exchange states about the API key.
+        money: alarms about the money in the account.
     """
     balance = health.balance
     proven_until_s = float("inf")
@@ -92,6 +95,7 @@ def evidence(
         answer_ms=answer_ms,
         outcome_until_s=outcome_until_s,
         key=key,
+        money=money,
     )
     if proof is None or now.up_s < proven_until_s:
         return composed(reading, health.vetoes)
@@ -205,6 +209,7 @@ def comparison_key(reading: Reading) -> tuple[object, ...]:
         tuple((name, can.state, can.reason) for name, can in reading.capabilities.items()),
         tuple((symbol, each.since_us) for symbol, each in reading.closed_markets.items()),
         reading.key,
+        reading.money,
     )
 
 
@@ -229,4 +234,5 @@ def change_key(reading: Reading) -> tuple[object, ...]:
         tuple((name, can.state, can.reason) for name, can in reading.capabilities.items()),
         tuple((symbol, each.since_us) for symbol, each in reading.closed_markets.items()),
         None if reading.key is None else msgspec.structs.replace(reading.key, checked_us=0),
+        reading.money,
     )

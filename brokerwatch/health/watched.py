@@ -7,12 +7,14 @@ from typing import Final
 import msgspec
 
 from brokerwatch.health.key_watch import KeyWatch
+from brokerwatch.health.money_watch import MoneyWatch
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
     """What is known beside the health. None of it is evidence about the account."""
 
     key: KeyWatch = KeyWatch()
+    money: MoneyWatch = MoneyWatch()
 
 
 NOTHING_WATCHED: Final = Watched()

@@ -1,4 +1,4 @@
-"""Messages about warnings that are no outage: what an operator has to know of an API key. Pure.
+"""Messages about warnings that are no outage: of an API key, and of money that went. Pure.
 
 A warning stands in the reading, with the moment at which it began. The two identify it: it is said once, also
 over a restart. A silence mutes it; it is said when the silence ends, if it still stands.
@@ -15,6 +15,7 @@ from brokerwatch.clock import Instant, local_text
 from brokerwatch.log import escaped
 from brokerwatch.messages import Reading
 from brokerwatch.messages.key import KeyWarning
+from brokerwatch.messages.money import MoneyAlarm
 from brokerwatch.notify.notices import Kind, Notice, Severity
 from brokerwatch.notify.outages import Looked
 from brokerwatch.notify.silences import Silence, muted
@@ -45,6 +46,16 @@ _ABOUT_KEY: Final[Mapping[KeyWarning, tuple[Severity, str, str]]] = MappingProxy
         KeyWarning.ENDS_IN_7_DAYS: (Severity.WARNING, "ends within 7 days", "Make another key."),
         KeyWarning.ENDS_IN_14_DAYS: (Severity.INFO, "ends within 14 days", "Make another key."),
         KeyWarning.OTHER: (Severity.WARNING, "has a warning that this version does not know", ""),
+    }
+)
+
+
+_ABOUT_MONEY: Final[Mapping[MoneyAlarm, tuple[Severity, str]]] = MappingProxyType(
+    {
+        MoneyAlarm.UNEXPLAINED: (Severity.CRITICAL, "went, and nothing accounts for it"),
+        MoneyAlarm.BELOW_FLOOR: (Severity.CRITICAL, "is below its floor"),
+        MoneyAlarm.LOSS_RATE: (Severity.CRITICAL, "goes faster than is allowed"),
+        MoneyAlarm.OTHER: (Severity.WARNING, "has an alarm that this version does not know"),
     }
 )
 
@@ -80,6 +91,22 @@ def standing(reading: Reading, *, with_amounts: bool = True) -> Iterator[Warned]
             f"{reading.broker}: its API key {title}",
             "\n".join(filter(None, lines)),
         )
+    for alarm in reading.money:
+        severity, title = _ABOUT_MONEY[alarm.word]
+        subject = f"{reading.broker} money {alarm.word} {alarm.currency}"
+        about = (
+            f"At {reading.exchange}: {alarm.currency} {title}.",
+            f"Since {local_text(alarm.since_us, shows_zone=True)}.",
+            escaped(alarm.detail) if with_amounts else "",
+            f"Look at the account at the exchange. If you know of it: brokerwatch reset {reading.broker}",
+        )
+        yield Warned(
+            f"{subject}/{alarm.since_us}",
+            subject,
+            severity,
+            f"{reading.broker}: {alarm.currency} {title}",
+            "\n".join(filter(None, about)),
+        )
 
 
 def with_warnings(
@@ -94,6 +121,8 @@ def with_warnings(
     quiet, told, notices = tuple(silences), list[str](), list[Notice]()
     said, heard = frozenset(found.outages.warned), set[str]()
     for reading in readings:
+        if not reading.broker_epoch:
+            continue  # nothing was heard of it yet, as after a start
         heard.add(reading.broker)
         mute = muted(quiet, reading.broker, reading.exchange, now.wall_us)
         for each in standing(reading, with_amounts=with_amounts):

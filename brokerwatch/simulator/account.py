@@ -53,6 +53,8 @@ class Account:
     orders: dict[str, PlacedOrder] = field(default_factory=dict[str, PlacedOrder])
     # As the exchange writes them in its answer.
     positions: list[Mapping[str, object]] = field(default_factory=list[Mapping[str, object]])
+    # What its ledger has: (second since 1970, currency, amount, kind).
+    ledger: list[tuple[float, str, str, str]] = field(default_factory=list[tuple[float, str, str, str]])
     private_calls: int = 0
     # What an answer has stated before: without money in it, it is stated as zero.
     stated: set[str] = field(default_factory=set[str])

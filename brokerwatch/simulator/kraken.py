@@ -117,6 +117,7 @@ class SimulatedKraken(KrakenOrders):
         self.private_routes = {
             ("POST", PRIVATE + "GetApiKeyInfo"): self._key_info,
             ("POST", PRIVATE + "BalanceEx"): self._balance,
+            ("POST", PRIVATE + "Ledgers"): self._ledgers,
             ("POST", PRIVATE + "TradeBalance"): self._trade_balance,
             ("POST", PRIVATE + "WithdrawInfo"): self._withdraw_info,
             **self.order_routes(),
@@ -238,6 +239,23 @@ class SimulatedKraken(KrakenOrders):
                 for name, market in pairs.items()
             }
         )
+
+    def _ledgers(self, _call: Call, account: Account, fault: str) -> Json:
+        rows = {
+            f"L{number:05}-TEST": {
+                "refid": f"R{number:05}",
+                "time": at_s,
+                "type": kind,
+                "subtype": "",
+                "aclass": "currency",
+                "asset": asset_id(currency),
+                "amount": amount,
+                "fee": "0",
+                "balance": "0",
+            }
+            for number, (at_s, currency, amount, kind) in enumerate(account.ledger)
+        }
+        return self.with_warning(result({"ledger": rows, "count": len(rows)}), fault)
 
     def _balance(self, _call: Call, account: Account, fault: str) -> Json:
         amounts = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import ClassVar
 
 from brokerwatch.simulator.account import (
@@ -110,6 +111,25 @@ class Ledger(Listings, ABC):
                     each.balance = checked
             if not checked:
                 owner.stated.clear()
+
+    def move_money(
+        self,
+        currency: str,
+        amount: str,
+        kind: str = "withdrawal",
+        *,
+        listed: bool = True,
+        account: str | None = None,
+    ) -> None:
+        """Money comes or goes apart from orders: `amount` with a sign, of what is free.
+
+        `kind` is what the ledger says of it (Kraken and OKX); it says nothing where not `listed`.
+        """
+        with self._lock:
+            owner = self._account(account)
+            owner.move(currency, free=Decimal(amount))
+            if listed:
+                owner.ledger.append((self.now_s(), currency, amount, kind))
 
     def set_permissions(self, permissions: Collection[str], *, account: str | None = None) -> None:
         """What the key of an account may do from now on: of `query`, `trade` and `withdraw`."""

@@ -133,6 +133,8 @@ class SimulatedOkx(OkxOrders):
             ("GET", "/api/v5/asset/balances"): self._funding_balance,
             ("GET", "/api/v5/asset/currencies"): lambda _call, _account, _fault: data(*CURRENCIES),
             ("GET", "/api/v5/account/config"): self._config,
+            ("GET", "/api/v5/account/bills"): self._bills,
+            ("GET", "/api/v5/asset/bills"): lambda _call, _account, _fault: data(),
             ("GET", "/api/v5/account/positions"): self._positions,
             **self.order_routes(),
         }
@@ -249,6 +251,14 @@ class SimulatedOkx(OkxOrders):
         now_ms = int(self.now_ms())
         begin, end = str(now_ms - 60_000), str(now_ms + 3_600_000)
         return data({"title": "System upgrade", "state": "ongoing", "begin": begin, "end": end, "href": ""})
+
+    def _bills(self, _call: Call, account: Account, fault: str) -> Json:
+        kinds = {"trade": "2", "funding": "8", "transfer": "1", "interest": "7", "conversion": "4"}
+        rows = [
+            {"ccy": currency, "balChg": amount, "ts": str(int(at_s * 1_000)), "type": kinds.get(kind, "1")}
+            for at_s, currency, amount, kind in account.ledger
+        ]
+        return self.with_warning(data(*rows), fault)
 
     def _config(self, _call: Call, account: Account, fault: str) -> Json:
         number = _account_number(account.number)

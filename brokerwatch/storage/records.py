@@ -20,8 +20,8 @@ class Transition:
     broker: str
     exchange: str
     event: str
-    """What moved: `state`, the evidence; `veto`, what overrides it; `operator`, a command; `key`, a warning
-    about the API key."""
+    """What moved: `state`, the evidence; `veto`, what overrides it; `operator`, a command; `key` and
+    `money`, a warning about the API key or the money."""
     before: str
     """The state or the strongest veto before, as a word; empty when there was none."""
     after: str

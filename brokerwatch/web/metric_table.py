@@ -186,6 +186,12 @@ KEY_WARNING: Final = MetricRow(
     "1 for each warning about the API key that stands, 0 for each other one. Missing where nothing is known.",
     ("warning",),
 )
+MONEY_ALARMS: Final = MetricRow(
+    "brokerwatch_money_alarms",
+    Kind.GAUGE,
+    "How many alarms of the money watch stand, of each kind.",
+    ("alarm",),
+)
 
 FAULTS: Final = _own(
     "brokerwatch_faults_total",
@@ -238,7 +244,7 @@ METRICS: Final = (
     BUILD, ACCOUNTS, HEARD, LOST, HEALED, UNDECODABLE,
     ACCOUNT, AVAILABLE, STATE, REASON, SINCE, ERRORS,
     AS_OF, STALE, CASH, BALANCE, FREE, DOUBT, LEFT_OUT, CLOSED,
-    KEY_CHECKED, KEY_EXPIRES, KEY_RIGHT, KEY_WARNING,
+    KEY_CHECKED, KEY_EXPIRES, KEY_RIGHT, KEY_WARNING, MONEY_ALARMS,
     FAULTS, NOT_MADE, FETCHES, WAITS, REQUESTS, PER_SECOND, BURST, USED, SENT, ENDED, UNKNOWN,
 )  # fmt: skip
 """All of them, in the order in which they are shown."""

@@ -27,6 +27,7 @@ from prometheus_client.samples import Sample
 
 from brokerwatch.messages import FaultKind, HealthState, Holding, Reading, Reason
 from brokerwatch.messages.key import KeyData, KeyWarning
+from brokerwatch.messages.money import MoneyAlarm
 from brokerwatch.tally import BUCKETS_S, AccountTally, Durations, KeyTally
 from brokerwatch.web import metric_table as table
 from brokerwatch.web.metric_table import METRICS, Kind, MetricRow, Origin
@@ -198,6 +199,9 @@ def _of_reading(found: _Families, reading: Reading, limit: int) -> None:
     if reading.as_of_us is not None:
         found.add(table.AS_OF, name, reading.as_of_us / 1_000_000)
     _of_api_key(found, name, reading.key)
+    for alarm in MoneyAlarm:
+        stand = sum(each.word is alarm for each in reading.money)
+        found.add(table.MONEY_ALARMS, (*name, alarm.value), stand)
     balance = reading.balance
     if balance is None:
         return

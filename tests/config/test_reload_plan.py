@@ -13,6 +13,7 @@ import pytest
 from brokerwatch.config.broker_spec import BrokerSpec, Origin
 from brokerwatch.config.cluster_settings import ClusterSettings, Settings
 from brokerwatch.config.http_settings import HttpSettings
+from brokerwatch.config.money_watch_settings import MoneyRules
 from brokerwatch.config.notify_settings import NotifySettings
 from brokerwatch.config.policy import GUARDED
 from brokerwatch.config.reload_plan import (
@@ -64,6 +65,7 @@ OTHER: Final[dict[str, Any]] = {
     "max_proof_age_s": 500.0,
     "key_watch_interval_s": 60.0,
     "egress_address": "203.0.113.7",
+    "money_watch": MoneyRules(),
     "allow_empty": True,
     "balance_params": MappingProxyType({"type": "swap"}),
     "same_account": True,

@@ -517,6 +517,7 @@ LATER_KEYS: Final = (
     "answer_ms",
     "outcome_ms",
     "key",
+    "money",
 )
 """Keys of a reading that the first version did not have."""
 
@@ -572,4 +573,5 @@ def test_the_exported_schema_has_the_types_of_the_protocol() -> None:
         "answer_ms": {"integer", "null"},
         "outcome_ms": {"integer", "null"},
         "key": {"KeyData", "null"},
+        "money": {"array"},
     }

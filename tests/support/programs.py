@@ -36,7 +36,9 @@ WIRE_KEYS: Final = frozenset(
 )  # fmt: skip
 STAMP_KEYS: Final = frozenset(("src", "epoch", "seq", "ts_us"))
 """The keys of one change as JSON: of its reading, and of its stamp."""
-SOMETIMES: Final = frozenset(("proof_ms", "cash_unit", "cash_parts", "answer_ms", "key", "outcome_ms"))
+SOMETIMES: Final = frozenset(
+    ("proof_ms", "cash_unit", "cash_parts", "answer_ms", "key", "money", "outcome_ms")
+)
 """Keys that stand there only where there is something to say."""
 
 BROKERWATCH: Final = (sys.executable, "-m", "brokerwatch")
