@@ -47,6 +47,8 @@ _FRAME: Final = 4
 """Lines of a table beside its rows: the head and the borders."""
 LEAST_NOTES: Final = 3
 """So many lines below the table are shown however low the terminal is."""
+_ASIDE: Final = "dim"
+"""The style of notes that have no trouble to tell."""
 _NOTES_SHARE: Final = 3
 """Where accounts have to be left out, their notes have a third of the terminal."""
 
@@ -103,9 +105,10 @@ def screenful(readings: Iterable[Reading], *, caption: str, width: int, height: 
     below = sum(len(wrapped(line, width)) for line in caption.splitlines() or [""])
     usable = height - _FRAME - below - 1
     room = max(LEAST_NOTES, usable - len(rows))
+    urgent = sum(len(lines) for lines, style in notes if style != _ASIDE)
     rest: list[Text] = []
     if len(rows) + min(wanted, LEAST_NOTES) > usable:
-        room = max(LEAST_NOTES, min(wanted, height // _NOTES_SHARE))
+        room = max(LEAST_NOTES, min(urgent + 1, height // _NOTES_SHARE))
         rows.sort(key=lambda one: (one.available, one.cash is not None))  # the others keep their order
         shown = max(1, usable - room - 1)
         rest.append(_count(rows[shown:]))
@@ -147,7 +150,7 @@ def _notes(rows: Iterable[Reading], names: Mapping[str, str], width: int) -> Ite
     for one in rows:
         if parts(one):
             text = f"{names[one.broker]}: {cash(one)} is {parts(one)}"
-            yield wrapped(escaped(text), width - 1), "dim"
+            yield wrapped(escaped(text), width - 1), _ASIDE
 
 
 def _fitting(notes: list[_Note], room: int) -> Iterator[Text]:

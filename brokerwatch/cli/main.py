@@ -6,7 +6,9 @@ No command module loads ccxt, aiohttp or a simulator when it is imported, so `--
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import resource
 import sys
 import traceback
 from typing import NoReturn, TextIO
@@ -80,6 +82,16 @@ def _status(command: click.Command) -> int:
         return exits.USAGE
     except ReaderGone:
         return exits.YES
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            traceback.print_exc()
+            return exits.NO
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        exits.say(
+            f"too many open files: this process may have {limit:,}; raise that, such as with `ulimit -n`; "
+            "`brokerwatch doctor` says how many are needed"
+        )
+        return exits.USAGE
     except Exception:  # noqa: BLE001 - a bug of ours: shown whole, and the process still ends
         traceback.print_exc()
         return exits.NO

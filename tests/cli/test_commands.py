@@ -5,6 +5,7 @@ All traffic stays on loopback. What needs a process of its own is in test_proces
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import socket
@@ -13,9 +14,11 @@ import time
 from pathlib import Path
 from typing import Final
 
+import click
 import pytest
 
 from brokerwatch.cli import demo
+from brokerwatch.cli import main as command_line
 from brokerwatch.cli.main import run_alone
 from brokerwatch.config.loader import load
 from brokerwatch.gateway import catalogue
@@ -366,3 +369,17 @@ def test_top_needs_a_terminal_and_names_what_does_not(tmp_path: Path) -> None:
     done = command("top", cwd=tmp_path)
     assert done.status == 2
     assert "`brokerwatch listen`" in done.err
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_too_many_open_files_is_a_sentence_that_says_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    @click.command()
+    def needs_many() -> None:
+        raise OSError(number, "Too many open files")
+
+    monkeypatch.setattr(command_line, "run", needs_many)
+    done = command(cwd=tmp_path, entry=command_line.run_alone)
+    assert done.status == 2
+    assert "raise that, such as with `ulimit -n`" in done.err

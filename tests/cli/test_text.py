@@ -291,3 +291,15 @@ def test_lines_that_are_shown_together_have_their_columns_below_each_other() -> 
     lines = [text.change_line(heard(Decimal(1), name=name), text.name_width(names)) for name in names]
     assert len({line.index(" available ") for line in lines}) == 1
     assert text.name_width(()) == text.NAME_WIDTH
+
+
+def test_the_parts_of_sums_take_no_line_from_accounts_for_which_there_is_no_room() -> None:
+    parts = {"USD": Decimal(100), "USDT": Decimal(5000)}
+    readings = [
+        msgspec.structs.replace(heard(Decimal(5100), name=f"a{number:02}").reading, cash_parts=parts)
+        for number in range(40)
+    ]
+    lines = drawn(*readings, width=80, height=24)
+    assert len(lines) < 24
+    assert sum(line.startswith("\u2502") for line in lines) == 14
+    assert lines[-1] == "and 38 more: brokerwatch status"
