@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from brokerwatch.cluster.cluster import Cluster
     from brokerwatch.config.broker_spec import BrokerSpec
     from brokerwatch.config.cluster_settings import ClusterSettings
+    from brokerwatch.config.curve_settings import CurveSettings
     from brokerwatch.config.notify_settings import NotifySettings
     from brokerwatch.config.policy import GUARDED, SIMPLE, Rules
     from brokerwatch.dropin.guard import guard
@@ -108,6 +109,7 @@ __all__ = [
     "ConfigError",
     "ControlError",
     "CouldNotAsk",
+    "CurveSettings",
     "DetailedBalance",
     "EarlierOrderUnknown",
     "EndpointUnavailable",
@@ -160,6 +162,7 @@ _HOME = {
     "Cluster": "cluster.cluster",
     "ClusterSettings": "config.cluster_settings",
     "NotifySettings": "config.notify_settings",
+    "CurveSettings": "config.curve_settings",
     "DetailedBalance": "messages",
     "Side": "messages",
     "Product": "messages",

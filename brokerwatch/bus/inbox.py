@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from brokerwatch.bus.curve import CurveServer
 from brokerwatch.bus.sockets import Bus, Waker
 from brokerwatch.bus.subscriber import Subscriber
 from brokerwatch.clock import Clock
@@ -34,11 +35,14 @@ class Inbox:
     0.22.0.
     """
 
-    def __init__(self, bus: Bus, endpoint: str, clock: Clock, ttl_s: float) -> None:
+    def __init__(
+        self, bus: Bus, endpoint: str, clock: Clock, ttl_s: float, curve: CurveServer | None = None
+    ) -> None:
         self._bus = bus
         self._endpoint = endpoint
         self._clock = clock
         self._ttl_s = ttl_s
+        self._curve = curve
         self._newest: dict[str, tuple[ReadingData, float]] = {}
         """Broker to its newest state, and the monotonic second in which it came. `take` makes the reading."""
         self._notified = False
@@ -52,7 +56,7 @@ class Inbox:
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self._ready = threading.Event()
         self.refused = 0
-        """Messages that are none of brokerwatch's."""
+        """Messages that are none of brokerwatch's, or that their sender may not send."""
         self.superseded = 0
         """States that a newer one of the same broker replaced before they were taken."""
 
@@ -92,7 +96,9 @@ class Inbox:
 
     def _run(self) -> None:
         try:
-            incoming = Subscriber(self._bus, [self._endpoint], [topics.ALL_BROKERS], self._waker, bind=True)
+            incoming = Subscriber(
+                self._bus, [self._endpoint], [topics.ALL_BROKERS], self._waker, bind=True, curve=self._curve
+            )
         except EndpointUnavailable as error:
             self._failure = error
             self._waker.close()
@@ -101,16 +107,20 @@ class Inbox:
             self._ready.set()
         try:
             while not self._stopping.is_set():
-                for bodies in incoming.take(WAIT_S).values():
+                forged = incoming.forged
+                for topic, bodies in incoming.take(WAIT_S).items():
                     # Of one topic only the last can be the newest, so the others are not decoded.
                     self.superseded += len(bodies) - 1
-                    self._keep(bodies[-1])
+                    self._keep(topic, bodies[-1])
+                self.refused += incoming.forged - forged
                 self._tell()
+                if self._curve is not None:
+                    self._curve.handler.tend()
         finally:
             incoming.close()
             self._waker.close()
 
-    def _keep(self, body: bytes) -> None:
+    def _keep(self, topic: str, body: bytes) -> None:
         try:
             envelope = decode(body)
         except CodecError as error:
@@ -118,7 +128,7 @@ class Inbox:
             _log.debug("refused on the brokers' bus: %s", error)
             return
         state = envelope.data
-        if not isinstance(state, ReadingData):
+        if not isinstance(state, ReadingData) or not _is_of(state, topic, envelope.stamp.src):
             self.refused += 1
             return
         came_s = self._clock.up_s()
@@ -136,6 +146,12 @@ class Inbox:
             notify = self._notify
         if tell:
             notify()
+
+
+def _is_of(state: ReadingData, topic: str, src: str) -> bool:
+    """Whether topic and sender are those of the broker that a state is of: a key is checked against these."""
+    broker = f"{state.exchange}/{state.broker}/"
+    return topic.startswith(topics.ALL_BROKERS + broker) and src == f"broker/{broker[:-1]}"
 
 
 def _order(state: ReadingData) -> tuple[str, int]:

@@ -6,6 +6,7 @@ available only if its newest reading says so and has not expired.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import weakref
@@ -14,11 +15,13 @@ from types import TracebackType
 from typing import Final, Self, TypeAlias, overload
 
 from brokerwatch.bus.change_dispatcher import ChangeDispatcher
+from brokerwatch.bus.curve import ServerKey, clients_of
 from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.bus.sockets import Bus
 from brokerwatch.bus.station import Station
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.config.cluster_settings import DEFAULT_HEALTH_ENDPOINT, endpoint_mistake
+from brokerwatch.config.curve_keys import KeyPair
 from brokerwatch.config.green_threads import refuse_green_threads
 from brokerwatch.errors import ConfigError, ListenerStopped, Problem, UnknownBroker
 from brokerwatch.health.changes import Change
@@ -49,19 +52,34 @@ class Listener:
 
     Args:
         *endpoints: health endpoints, `tcp://host:port` or `ipc://path`; one cluster's default when there is
-            none.
+            none. Beyond this machine, `tcp://` needs the two keys below.
+        server_key: the public key of the cluster, or the file that has it. Nothing of any other sender is
+            believed then. With several endpoints: one for all, or a mapping of each that is encrypted.
+        key_file: the file of this program's own key pair, which `brokerwatch keys make` has made and the
+            cluster has on its list. Other users must not be able to read it.
         clock: the clock that ages and expiry are measured with. For tests.
         bus: a ZeroMQ context to share. The listener makes and closes its own by default.
 
     Raises:
-        ConfigError: an endpoint is written wrongly.
+        ConfigError: an endpoint is written wrongly, or a key cannot be used.
     """
 
-    def __init__(self, *endpoints: str, clock: Clock | None = None, bus: Bus | None = None) -> None:
+    def __init__(
+        self,
+        *endpoints: str,
+        server_key: ServerKey | Mapping[str, ServerKey] | None = None,
+        key_file: str | os.PathLike[str] | KeyPair | None = None,
+        clock: Clock | None = None,
+        bus: Bus | None = None,
+    ) -> None:
         refuse_green_threads()
         chosen = tuple(dict.fromkeys(endpoints)) or (DEFAULT_HEALTH_ENDPOINT,)
-        problems = [
-            Problem("", endpoint, mistake) for endpoint in chosen if (mistake := endpoint_mistake(endpoint))
+        problems: list[Problem] = []
+        self._curves = clients_of(chosen, server_key, key_file, problems)
+        problems += [
+            Problem("", endpoint, mistake)
+            for endpoint in chosen
+            if (mistake := endpoint_mistake(endpoint, encrypted=endpoint in self._curves, connects=True))
         ]
         if problems:
             raise ConfigError(tuple(problems))
@@ -84,6 +102,7 @@ class Listener:
                 endpoint,
                 self._bus,
                 self._clock,
+                self._curves.get(endpoint),
                 on_reading=self._receive,
                 on_complete=self._note_completeness,
                 on_gone=self._drop,
@@ -249,11 +268,13 @@ class Listener:
     def _merged(self, known: Mapping[tuple[str, str], ReceivedReading]) -> Reading:
         """What the readings of one broker amount to, which came over several endpoints or from several
         clusters."""
-        names: dict[tuple[str, str], str] = {}
+        names: dict[tuple[str, str, str], str] = {}
         owners: dict[str, list[Reading]] = {}
         for (endpoint, source), received in known.items():
-            # Two clusters may share their name. Two lives of a supervisor share no epoch.
-            name = names.setdefault((source, received.stamp.epoch), f"{source} at {endpoint}")
+            # Two clusters may share their name. Two lives of a supervisor share no epoch, and no cluster has
+            # the key of another: what one says in the name of another is not taken for the other's.
+            key = self._curves[endpoint].server_key if endpoint in self._curves else ""
+            name = names.setdefault((key, source, received.stamp.epoch), f"{source} at {endpoint}")
             owners.setdefault(name, []).append(received.reading)
         return merged(owners, self._clock.now())
 

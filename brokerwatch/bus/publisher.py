@@ -16,6 +16,8 @@ from typing import Final
 
 import zmq
 
+from brokerwatch.bus.allow_list import LOOK_S
+from brokerwatch.bus.curve import CurveClient, CurveServer
 from brokerwatch.bus.sockets import DRAIN_LIMIT, HIGH_WATER_MARK, Bus, PathLock, Waker, is_ipv6, unavailable
 from brokerwatch.errors import EndpointUnavailable
 from brokerwatch.log import logger
@@ -26,6 +28,10 @@ GATHER_S: Final = 0.1
 """Subscriptions of this long are answered together, so that a storm of them is bounded."""
 HEALTH_LINGER_MS: Final = 500
 """How long a closing publisher still tries to deliver its farewell."""
+REOPEN_S: Final = 0.01
+"""Between two attempts to bind an endpoint again. libzmq lets go of it a moment after its socket closed."""
+ORDINARY_FAILURES: Final = 100
+"""So many of these attempts may fail before it is said."""
 
 Pack = Callable[[str], bytes]
 """Makes the body of one message at the moment it is sent. Its argument is the topic."""
@@ -53,6 +59,8 @@ class Publisher:
     bind: bool
     gather_s: float = GATHER_S
     """Subscriptions of so long are answered together."""
+    curve: CurveServer | CurveClient | None = None
+    """Its encryption. A socket that is bound is opened anew when a key of a subscriber is revoked."""
     _topics: dict[str, _Topic] = field(default_factory=dict[str, _Topic])
     _pending: dict[str, None] = field(default_factory=dict[str, None])
     """The topics to send, in the order in which they were put."""
@@ -98,39 +106,78 @@ class Publisher:
 
     def _run(self, ready: threading.Event) -> None:
         lock: PathLock | None = None
+        out: zmq.Socket[bytes] | None = None
+        try:
+            try:
+                if self.bind:
+                    lock = PathLock.take(self.endpoint)
+                out = self._opened(self.endpoint)
+                self.bound_endpoint = out.getsockopt_string(zmq.LAST_ENDPOINT) if self.bind else ""
+            except (zmq.ZMQError, OSError) as error:
+                self._failure = EndpointUnavailable(unavailable(self.endpoint, error))
+                return
+            finally:
+                ready.set()
+            while out is not None and self._serve(out):
+                out.close(linger=0)
+                out = self._opened_again()
+        finally:
+            if out is not None:
+                out.close()
+            if lock is not None:
+                lock.release()
+            self._waker.close()
+
+    def _opened(self, endpoint: str) -> zmq.Socket[bytes]:
+        """A socket there. Raises ZMQError."""
         out = self.bus.socket(zmq.XPUB)
         try:
             out.linger = HEALTH_LINGER_MS
             out.sndhwm = HIGH_WATER_MARK
             out.setsockopt(zmq.XPUB_VERBOSE, 1)  # or a second subscriber to a topic gets no replay
             out.setsockopt(zmq.MAXMSGSIZE, 4_096)  # what comes in are subscriptions
-            try:
-                out.setsockopt(zmq.IPV6, is_ipv6(self.endpoint))
-                if self.bind:
-                    lock = PathLock.take(self.endpoint)
-                    out.bind(self.endpoint)
-                    self.bound_endpoint = out.getsockopt_string(zmq.LAST_ENDPOINT)
-                else:
-                    out.connect(self.endpoint)
-            except (zmq.ZMQError, OSError) as error:
-                self._failure = EndpointUnavailable(unavailable(self.endpoint, error))
-                return
-            finally:
-                ready.set()
-            self._serve(out)
-        finally:
-            out.close()
-            if lock is not None:
-                lock.release()
-            self._waker.close()
+            out.setsockopt(zmq.IPV6, is_ipv6(endpoint))
+            if self.curve is not None:
+                self.curve.secure(out)
+            if self.bind:
+                out.bind(endpoint)
+            else:
+                out.connect(endpoint)
+        except BaseException:
+            out.close(linger=0)
+            raise
+        return out
 
-    def _serve(self, out: zmq.Socket[bytes]) -> None:
+    def _opened_again(self) -> zmq.Socket[bytes] | None:
+        """A socket at the same place after the one before was closed; None: the publisher is being stopped.
+
+        ZeroMQ cannot end a single connection. Honest subscribers connect again by themselves and subscribe,
+        which brings them the newest state.
+        """
+        _log.info("%s: a key was revoked, so every subscriber has to prove itself again", self.name)
+        self._wanted.clear()
+        failed = 0
+        while not self._stopping:
+            try:
+                return self._opened(self.bound_endpoint)
+            except zmq.ZMQError as error:
+                failed += 1
+                if failed == ORDINARY_FAILURES:  # another program may have the port by now
+                    _log.error(
+                        "%s: %s; it is tried again", self.name, unavailable(self.bound_endpoint, error)
+                    )
+                time.sleep(REOPEN_S)
+        return None
+
+    def _serve(self, out: zmq.Socket[bytes]) -> bool:
+        """Send until the publisher is stopped. True: until the socket is to be opened anew."""
+        server = self.curve if isinstance(self.curve, CurveServer) else None
         poller = zmq.Poller()
         poller.register(out, zmq.POLLIN)
         poller.register(self._waker, zmq.POLLIN)
         wanted: list[bytes] = []
         answer_at_s = float("inf")
-        wait_s: float | None = None
+        wait_s = None if server is None else LOOK_S
         while True:
             for ready, _ in poller.poll(None if wait_s is None else max(0, round(wait_s * 1_000))):
                 if ready is out:
@@ -140,6 +187,8 @@ class Publisher:
                         answer_at_s = min(answer_at_s, time.monotonic() + self.gather_s)
                 else:
                     self._waker.clear()
+            if server is not None and server.ends_connections():
+                return True
             stopping = self._stopping
             now_s = time.monotonic()
             if now_s >= answer_at_s or (wanted and stopping):
@@ -147,8 +196,10 @@ class Publisher:
                 wanted, answer_at_s = [], float("inf")
             next_s = self._send(out, everything=stopping)
             if stopping:
-                return
+                return False
             due_s = min(next_s, answer_at_s)
+            if server is not None:
+                due_s = min(due_s, time.monotonic() + LOOK_S)
             wait_s = None if due_s == float("inf") else max(0.0, due_s - time.monotonic()) + 0.001
 
     def _subscriptions(self, out: zmq.Socket[bytes]) -> list[bytes]:

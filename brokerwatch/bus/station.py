@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from brokerwatch.bus.curve import CurveClient
 from brokerwatch.bus.reception import ReceivedReading, Receiver
 from brokerwatch.bus.sockets import Bus, Waker
 from brokerwatch.bus.subscriber import Subscriber
@@ -46,6 +47,7 @@ class Station:
         endpoint: str,
         bus: Bus,
         clock: Clock,
+        curve: CurveClient | None = None,
         *,
         on_reading: OnReading,
         on_complete: Callable[[], object],
@@ -54,6 +56,7 @@ class Station:
         self._endpoint = endpoint
         self._bus = bus
         self._clock = clock
+        self._curve = curve
         self._on_reading = on_reading
         self._on_complete = on_complete
         self._on_gone = on_gone
@@ -103,7 +106,7 @@ class Station:
             return  # it was never started
         try:
             prefixes = [topics.ALL_STATES, topics.ROSTER]
-            incoming = Subscriber(self._bus, [self._endpoint], prefixes, waker)
+            incoming = Subscriber(self._bus, [self._endpoint], prefixes, waker, curve=self._curve)
         except EndpointUnavailable as error:
             self._failure = error
             waker.close()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import zmq
 
+from brokerwatch.bus.curve import CurveClient, CurveServer
 from brokerwatch.bus.sockets import DRAIN_LIMIT, HIGH_WATER_MARK, Bus, PathLock, Waker, is_ipv6, unavailable
 from brokerwatch.errors import EndpointUnavailable
 from brokerwatch.messages.codec import MAX_BODY_BYTES
@@ -27,12 +28,16 @@ class Subscriber:
         waker: Waker,
         *,
         bind: bool = False,
+        curve: CurveServer | CurveClient | None = None,
     ) -> None:
         self._bus = bus
         self._waker = waker
         self._endpoints = tuple(endpoints)
         self._prefixes = tuple(prefixes)
         self._bind = bind
+        self._curve = curve
+        self.forged = 0
+        """Messages whose sender's key may not send on their topic, or no more."""
         self._lock: PathLock | None = None
         self._socket = self._open()
 
@@ -47,6 +52,8 @@ class Subscriber:
             for endpoint in self._endpoints:
                 try:
                     incoming.setsockopt(zmq.IPV6, is_ipv6(endpoint))
+                    if self._curve is not None:
+                        self._curve.secure(incoming)
                     if self._bind:
                         self._lock = PathLock.take(endpoint)
                         incoming.bind(endpoint)
@@ -72,10 +79,24 @@ class Subscriber:
             self._waker.clear()
         with contextlib.suppress(zmq.Again):
             for _ in range(DRAIN_LIMIT):
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                frames = self._received()
                 if len(frames) >= 2:
                     taken.setdefault(frames[0].decode("ascii", "replace"), []).append(frames[1])
         return taken
+
+    def _received(self) -> list[bytes]:
+        """The next message; an empty one where its sender may not send it. Raises zmq.Again.
+
+        What was proved at the handshake may not hold any more, and does not say what the key may speak for.
+        """
+        if not isinstance(self._curve, CurveServer):
+            return self._socket.recv_multipart(zmq.NOBLOCK)
+        frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        sender, topic = frames[0].get("User-Id"), frames[0].bytes.decode("ascii", "replace")
+        if self._curve.may_send(str(sender), topic):
+            return [frame.bytes for frame in frames[:2]]
+        self.forged += 1
+        return []
 
     def reopen(self) -> None:
         """Take a fresh socket: some errors end a ZeroMQ connection for good, without a retry."""

@@ -7,11 +7,13 @@ once. A command that only listens reads the [cluster] table alone, and loads not
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from brokerwatch.config.cluster_settings import ClusterSettings, cluster_mistakes
+from brokerwatch.config.cluster_settings import ClusterSettings, cluster_mistakes, reachable
+from brokerwatch.config.curve_keys import KeyPair, read_pair
 from brokerwatch.config.http_settings import HttpSettings
 from brokerwatch.errors import ConfigError, Problem
 
@@ -62,11 +64,26 @@ def health_endpoint(config: Path | None) -> str:
 
     Raises ConfigError, also for an endpoint of which only the running cluster knows the port.
     """
-    endpoint = _settings(config).health_endpoint
+    endpoint = reachable(_settings(config).health_endpoint)
     if endpoint.endswith((":*", ":0")):
         expected = f"{endpoint!r} is any free port; name the endpoint that `brokerwatch run` shows"
         raise ConfigError((Problem(str(_found(config) or ""), "cluster.health_endpoint", expected),))
     return endpoint
+
+
+def configured_curve(config: Path | None, endpoints: Collection[str]) -> tuple[str, KeyPair] | None:
+    """The endpoint among these that is the configured cluster's, and the cluster's own key pair.
+
+    None: none is, or it is not encrypted. Raises ConfigError.
+    """
+    settings = _settings(config)
+    own = reachable(settings.health_endpoint)
+    if settings.curve is None or own not in endpoints:
+        return None
+    try:
+        return own, read_pair(settings.curve.key_file)
+    except ValueError as error:
+        raise ConfigError((Problem(str(_found(config) or ""), "curve.key_file", str(error)),)) from error
 
 
 def configured_http(config: Path | None) -> HttpSettings | None:

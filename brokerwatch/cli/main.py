@@ -17,6 +17,7 @@ import click
 
 from brokerwatch.cli import exits
 from brokerwatch.cli.doctor import doctor
+from brokerwatch.cli.keys import keys
 from brokerwatch.cli.notify import notify, silence
 from brokerwatch.cli.operate import history, hold, release, reload, reset
 from brokerwatch.cli.serve import serve
@@ -37,7 +38,7 @@ for _command in (
     *(run, listen, top, status, serve, init),
     *(history, hold, release, reset, reload),
     *(notify, silence),
-    *(simulate, verify, doctor),
+    *(simulate, verify, doctor, keys),
 ):
     app.add_command(_command)
 

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from brokerwatch.cli import exits
+from brokerwatch.cli.key_options import KeyChoice, key_options, listening
 from brokerwatch.cli.log_output import LogChoice, log_options, logging_to
 from brokerwatch.cli.service import ServiceManager, accounts_line
 from brokerwatch.clock import local_text
 
 if TYPE_CHECKING:
+    from brokerwatch.bus.listener import Listener
     from brokerwatch.config.notify_settings import NotifySettings
     from brokerwatch.notify.silences import Silence
 
@@ -46,9 +48,16 @@ STOP_S: Final = 3.0
     metavar="FILE",
     help="The TOML file with [notify]; default: $BROKERWATCH_CONFIG, else ./brokerwatch.toml.",
 )
+@key_options
 @log_options
 def notify(
-    *, is_test: bool, endpoints: tuple[str, ...], state: Path | None, config: Path | None, log: LogChoice
+    *,
+    is_test: bool,
+    endpoints: tuple[str, ...],
+    state: Path | None,
+    config: Path | None,
+    keys: KeyChoice,
+    log: LogChoice,
 ) -> None:
     """Tell people what a cluster publishes, from another process.
 
@@ -70,7 +79,7 @@ def notify(
         exits.fail(f"{path}: [notify] has neither urls nor heartbeat_url")
     else:
         with logging_to(log):
-            _run(settings, endpoints, state)
+            _run(settings, listening(endpoints, config, keys), state)
 
 
 def _test(settings: NotifySettings, path: Path) -> None:
@@ -96,12 +105,12 @@ def _test(settings: NotifySettings, path: Path) -> None:
         sys.exit(exits.NO)
 
 
-def _run(settings: NotifySettings, endpoints: tuple[str, ...], state: Path) -> None:
-    from brokerwatch.bus.listener import Listener
+def _run(settings: NotifySettings, subscribed: tuple[Listener, tuple[str, ...]], state: Path) -> None:
     from brokerwatch.cli.signals import stop_signals
     from brokerwatch.notify.notifier import Notifier
 
-    with stop_signals() as stopped, Listener(*endpoints) as listener:
+    listener, endpoints = subscribed
+    with stop_signals() as stopped, listener:
         notifier = Notifier(listener, settings, state)
         notifier.start()
         channels = f"{len(settings.urls)} channel{'' if len(settings.urls) == 1 else 's'}"

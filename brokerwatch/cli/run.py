@@ -27,7 +27,7 @@ from brokerwatch.cli.streams import can_draw
 from brokerwatch.clock import SystemClock
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.cluster.outlets import watcher_fault
-from brokerwatch.config.cluster_settings import Settings
+from brokerwatch.config.cluster_settings import Settings, reachable
 from brokerwatch.config.loader import load
 from brokerwatch.errors import (
     BalanceUnknown,
@@ -190,7 +190,7 @@ def _title(settings: Settings, *, demo: bool) -> str:
 
 
 def _caption(cluster: Cluster, story: str) -> str:
-    lines = [f"in another terminal: brokerwatch listen {cluster.health_endpoint}   Ctrl-C ends"]
+    lines = [f"in another terminal: brokerwatch listen {reachable(cluster.health_endpoint)}   Ctrl-C ends"]
     if cluster.http_url:
         lines.insert(0, f"page: {cluster.http_url}")
     return "\n".join([f"simulation: {story}", *lines] if story else lines)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from brokerwatch.cli import exits
+from brokerwatch.cli.key_options import KeyChoice, key_options, listening
 from brokerwatch.cli.log_output import LogChoice, log_options, logging_to
 from brokerwatch.cli.service import ServiceManager, accounts_line
 
@@ -57,6 +58,7 @@ DEFAULT_LISTEN: Final = "127.0.0.1:5572"
     metavar="FOLDER",
     help="The cluster's state folder, to hold and release its accounts; default: as for hold.",
 )
+@key_options
 @log_options
 def serve(
     *,
@@ -66,6 +68,7 @@ def serve(
     token_file: Path | None,
     state: Path | None,
     cluster_state: Path | None,
+    keys: KeyChoice,
     log: LogChoice,
 ) -> None:
     """Serve the page and the API of a cluster over HTTP.
@@ -73,16 +76,14 @@ def serve(
     It listens to the cluster like any other program, so it needs no API key. It may be started and stopped at
     any time. Hold and release need a token and the cluster's control socket.
     """
-    from brokerwatch.bus.listener import Listener
-    from brokerwatch.cli.config_lookup import health_endpoint
     from brokerwatch.cli.signals import stop_signals
     from brokerwatch.clock import SystemClock
     from brokerwatch.web.server import HttpServer
     from brokerwatch.web.view import View
 
     settings = _settings(config, listen, token_file)
-    endpoints = endpoints or (health_endpoint(config),)
-    with logging_to(log), stop_signals() as stopped, Listener(*endpoints) as listener:
+    subscribed, endpoints = listening(endpoints, config, keys)
+    with logging_to(log), stop_signals() as stopped, subscribed as listener:
         operate, reachable = _operate(config, cluster_state)
         clock = SystemClock()
         chronicle = _chronicle(listener, clock, config, state)

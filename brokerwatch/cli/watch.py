@@ -13,6 +13,7 @@ from typing import Final
 import click
 
 from brokerwatch.cli import exits
+from brokerwatch.cli.key_options import KeyChoice, key_options, listening
 from brokerwatch.cli.log_output import LogChoice, log_options
 
 STATUS_PATIENCE_S: Final = 5.0
@@ -67,6 +68,7 @@ def run(
     metavar="COMMAND",
     help="Run this for each change, with the reading as a JSON object on its standard input.",
 )
+@key_options
 def listen(
     *,
     endpoints: tuple[str, ...],
@@ -74,6 +76,7 @@ def listen(
     as_json: bool,
     count: int | None,
     on_change: str | None,
+    keys: KeyChoice,
 ) -> None:
     """Show what a cluster publishes, from another process.
 
@@ -81,17 +84,16 @@ def listen(
     is no configuration tcp://127.0.0.1:5571. When nothing is heard, it says so.
     """
     if on_change is None:
-        _show(endpoints, config, as_json=as_json, count=count)
-        return
-    from brokerwatch.cli.config_lookup import health_endpoint
-
-    _listen_for(on_change, endpoints or (health_endpoint(config),), count)
+        _show(endpoints, config, keys, as_json=as_json, count=count)
+    else:
+        _listen_for(on_change, endpoints, config, keys, count)
 
 
 @click.command()
 @click.argument("endpoints", metavar="[ENDPOINT]...", nargs=-1)
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=_CONFIG_HELP)
-def top(*, endpoints: tuple[str, ...], config: Path | None) -> None:
+@key_options
+def top(*, endpoints: tuple[str, ...], config: Path | None, keys: KeyChoice) -> None:
     """Show the live table of any cluster in this terminal.
 
     ENDPOINT is as for listen.
@@ -103,21 +105,21 @@ def top(*, endpoints: tuple[str, ...], config: Path | None) -> None:
             "top draws a table and needs a terminal whose TERM is not dumb; `brokerwatch listen` prints "
             "lines, and `brokerwatch status` asks once"
         )
-    _show(endpoints, config, as_json=False, count=None)
+    _show(endpoints, config, keys, as_json=False, count=None)
 
 
-def _show(endpoints: tuple[str, ...], config: Path | None, *, as_json: bool, count: int | None) -> None:
+def _show(
+    endpoints: tuple[str, ...], config: Path | None, keys: KeyChoice, *, as_json: bool, count: int | None
+) -> None:
     """Show what is heard, until it is stopped or after `count` lines."""
-    from brokerwatch.bus.listener import Listener
     from brokerwatch.bus.station import NOTHING_HEARD_S
-    from brokerwatch.cli.config_lookup import health_endpoint
     from brokerwatch.cli.screen import Screen
     from brokerwatch.cli.signals import stop_signals
     from brokerwatch.clock import SystemClock
 
-    endpoints = endpoints or (health_endpoint(config),)
+    subscribed, endpoints = listening(endpoints, config, keys)
     where = ", ".join(endpoints)
-    with stop_signals() as stopped, Listener(*endpoints) as listener:
+    with stop_signals() as stopped, subscribed as listener:
         received = Screen(
             listener,
             stopped.is_set,
@@ -135,8 +137,9 @@ def _show(endpoints: tuple[str, ...], config: Path | None, *, as_json: bool, cou
         sys.exit(exits.NOTHING_HEARD)
 
 
-def _listen_for(command: str, endpoints: tuple[str, ...], count: int | None) -> None:
-    from brokerwatch.bus.listener import Listener
+def _listen_for(
+    command: str, endpoints: tuple[str, ...], config: Path | None, keys: KeyChoice, count: int | None
+) -> None:
     from brokerwatch.cli.on_change import command_words, run_on_change
     from brokerwatch.cli.signals import stop_signals
 
@@ -144,7 +147,7 @@ def _listen_for(command: str, endpoints: tuple[str, ...], count: int | None) -> 
         words = command_words(command)
     except ValueError as error:
         exits.fail(f"--on-change: {error}")
-    with stop_signals() as stopped, Listener(*endpoints) as listener:
+    with stop_signals() as stopped, listening(endpoints, config, keys)[0] as listener:
         if not run_on_change(listener, words, stopped.is_set, count):
             sys.exit(exits.NOTHING_HEARD)
 
@@ -162,8 +165,15 @@ def _listen_for(command: str, endpoints: tuple[str, ...], count: int | None) -> 
     metavar="SECONDS",
     help="How long to wait for the cluster.",
 )
+@key_options
 def status(
-    *, endpoint: str | None, broker: str | None, config: Path | None, as_json: bool, timeout: float
+    *,
+    endpoint: str | None,
+    broker: str | None,
+    config: Path | None,
+    as_json: bool,
+    timeout: float,
+    keys: KeyChoice,
 ) -> None:
     """Ask once, for cron and probes.
 
@@ -171,14 +181,12 @@ def status(
     tcp://127.0.0.1:5571. Status 0: BROKER is available, or all of them; 1: not; 3: available, but a balance
     is not fresh; 4: nothing heard.
     """
-    from brokerwatch.bus.listener import Listener
     from brokerwatch.cli import output, text
-    from brokerwatch.cli.config_lookup import health_endpoint
 
     if endpoint is not None and broker is None and ":" not in endpoint:
         endpoint, broker = None, endpoint
-    where = endpoint or health_endpoint(config)
-    with Listener(where) as listener:
+    subscribed, (where,) = listening(() if endpoint is None else (endpoint,), config, keys)
+    with subscribed as listener:
         listener.complete.wait(timeout)
         received = sorted(listener.heard(), key=lambda one: one.reading.broker)
         asked = [one for one in received if broker in (None, one.reading.broker)]

@@ -205,7 +205,7 @@ class Cluster(ChangeableCluster):
         Raises ClusterStopped while the cluster does not run."""
         if not self._members.running:
             raise ClusterStopped("the cluster is not running, so there is nothing to listen to")
-        listener = Listener(self.health_endpoint, bus=self._sockets.bus)
+        listener = self._sockets.listener()
         self._listeners.add(listener)
         return listener
 
@@ -307,7 +307,7 @@ class Cluster(ChangeableCluster):
             yield name, partial(wait_for_end, life.ref)
         # The brokers have said all they had to say.
         yield "the recorder", self._state.close
-        sockets = self._sockets.broker_out, self._sockets.health_out, self._sockets.inbox
+        sockets = self._sockets.ending()
         for part in sockets:
             # Nothing is published any more.
             yield part.name, part.stop

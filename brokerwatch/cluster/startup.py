@@ -9,13 +9,16 @@ from typing import Final
 import msgspec
 
 from brokerwatch.actors.board import Board, Slot
+from brokerwatch.bus.curve import BROKERS_DOMAIN, HEALTH_DOMAIN, Encryption
 from brokerwatch.bus.inbox import Inbox
+from brokerwatch.bus.listener import Listener
 from brokerwatch.bus.publisher import Publisher
 from brokerwatch.bus.sockets import Bus
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.shutdown import SHORTEST_SHARE_S
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.config.cluster_settings import ClusterSettings, cluster_mistakes
+from brokerwatch.config.cluster_settings import ClusterSettings, cluster_mistakes, reachable
+from brokerwatch.config.curve_settings import curve_mistakes
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.health.reading import evidence
 from brokerwatch.health.state_machine import NO_VETOES, Health
@@ -36,11 +39,27 @@ class Sockets:
     """The health topic."""
     broker_out: Publisher
     """What the brokers publish."""
+    encryption: Encryption
+    """Whom the sockets that are bound let in."""
+
+    def ending(self) -> tuple[Publisher | Inbox | Encryption, ...]:
+        """What is to be stopped, in this order, before the bus is closed."""
+        return self.broker_out, self.health_out, self.inbox, self.encryption
+
+    def listener(self) -> Listener:
+        """A subscriber to the health topic, in this process."""
+        endpoint = reachable(self.health_out.bound_endpoint)
+        curve = self.encryption.client(endpoint)
+        if curve is None:
+            return Listener(endpoint, bus=self.bus)
+        return Listener(endpoint, server_key=curve.server_key, key_file=curve.pair, bus=self.bus)
 
 
 def check(specs: tuple[BrokerSpec, ...], settings: ClusterSettings) -> None:
     """Raise ConfigError where two brokers have one name, or the settings cannot be."""
     problems = [Problem("", f"cluster.{key}", text) for key, text in cluster_mistakes(settings)]
+    if settings.curve is not None and not problems:
+        problems = [Problem("", f"curve.{key}", text) for key, text in curve_mistakes(settings.curve)]
     names = [spec.name for spec in specs]
     problems += [
         Problem("", f"brokers.{name}", "expected a name of its own; two brokers have this one")
@@ -99,21 +118,32 @@ def blank_board(
 
 
 def opened_sockets(settings: ClusterSettings, clock: Clock, ttl_s: float) -> Sockets:
-    """Open and start the sockets. Raises EndpointUnavailable, with nothing left open."""
+    """Open and start the sockets. Raises EndpointUnavailable or ConfigError, with nothing left open."""
+    health, brokers = settings.health_endpoint, settings.broker_endpoint
     bus = Bus()
+    try:
+        encryption = Encryption(bus, settings.curve)
+    except BaseException:
+        bus.close()
+        raise
+    to_brokers = encryption.client(brokers)
     sockets = Sockets(
         bus,
-        Inbox(bus, settings.broker_endpoint, clock, ttl_s),
-        Publisher(bus, settings.health_endpoint, "brokerwatch-health", bind=True),
-        Publisher(bus, settings.broker_endpoint, "brokerwatch-brokers", bind=False, gather_s=0.0),
+        Inbox(bus, brokers, clock, ttl_s, encryption.server(BROKERS_DOMAIN, brokers)),
+        Publisher(
+            bus, health, "brokerwatch-health", bind=True, curve=encryption.server(HEALTH_DOMAIN, health)
+        ),
+        Publisher(bus, reachable(brokers), "brokerwatch-brokers", bind=False, gather_s=0.0, curve=to_brokers),
+        encryption,
     )
-    started: list[Inbox | Publisher] = []
+    started: list[Inbox | Publisher | Encryption] = []
     try:
-        for part in (sockets.inbox, sockets.health_out, sockets.broker_out):
+        # The encryption first: a socket that is bound before it lets nothing in.
+        for part in (encryption, sockets.inbox, sockets.health_out, sockets.broker_out):
             part.start()
             started.append(part)
     except BaseException:
-        for part in started:
+        for part in reversed(started):
             part.stop(SHORTEST_SHARE_S)
         bus.close()
         raise

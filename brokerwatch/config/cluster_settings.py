@@ -13,6 +13,7 @@ from types import NoneType
 from typing import Final
 
 from brokerwatch.config.broker_spec import EMPTY, BrokerSpec
+from brokerwatch.config.curve_settings import CurveSettings
 from brokerwatch.config.http_settings import HttpSettings, http_mistakes
 from brokerwatch.config.key_watch_settings import KEY_WATCH_INTERVAL_S, egress_mistakes, key_watch_mistakes
 from brokerwatch.config.notify_settings import NotifySettings, notify_mistakes
@@ -53,9 +54,9 @@ class ClusterSettings:
 
     name: str = "main"
     health_endpoint: str = DEFAULT_HEALTH_ENDPOINT
-    """The public health topic; loopback, ipc or inproc only."""
+    """The public health topic. Beyond loopback it needs `curve`."""
     broker_endpoint: str = DEFAULT_BROKER_ENDPOINT
-    """Brokers to supervisor."""
+    """Brokers to supervisor. Beyond loopback it needs `curve`."""
     heartbeat_s: float | None = None
     """Seconds from one heartbeat to the next. A broker that sends none for four heartbeats and one second
     becomes unavailable. None: one second up to 250 accounts, and with more accounts 4 ms for each
@@ -87,6 +88,8 @@ class ClusterSettings:
     """Where page, API and metrics are served; None: nowhere."""
     notify: NotifySettings = NotifySettings()  # noqa: RUF009 - it is frozen
     """Messages to people, and the dead man's switch."""
+    curve: CurveSettings | None = None
+    """The keys with which both endpoints are encrypted, unless they are inproc; None: they are not."""
 
     def __post_init__(self) -> None:
         if isinstance(self.state, os.PathLike):
@@ -109,8 +112,14 @@ class Settings:
     """Brokers that cannot start (`keep_going`): name to (exchange, what is wrong)."""
 
 
-def endpoint_mistake(endpoint: str) -> str:
-    """What is wrong with a ZeroMQ endpoint; empty when nothing is."""
+def endpoint_mistake(endpoint: str, *, encrypted: bool = False, connects: bool = False) -> str:
+    """What is wrong with a ZeroMQ endpoint; empty when nothing is.
+
+    Args:
+        endpoint: as ZeroMQ takes it.
+        encrypted: whether CURVE protects it.
+        connects: whether it is connected to, which another machine's name may be used for.
+    """
     if endpoint.startswith(("inproc://", "ipc://")):
         return "" if endpoint.partition("://")[2] else f"expected a name after ://, not {endpoint!r}"
     match = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:\[\]]+):([0-9]{1,5}|\*)", endpoint)
@@ -121,12 +130,22 @@ def endpoint_mistake(endpoint: str) -> str:
         loopback = ip_address(host).is_loopback
     except ValueError:
         loopback = host == "localhost"
-    if loopback:
+        if encrypted and not loopback and not (connects and _HOST_NAME.fullmatch(host)):
+            return f"expected an IP address, such as 0.0.0.0 for all of this machine's, not {host!r}"
+    if loopback or encrypted:
         return ""
     return (
-        f"{endpoint!r} can be reached from other machines and the bus is not encrypted yet; "
-        "expected a loopback address such as tcp://127.0.0.1:5571"
+        f"{endpoint!r} can be reached from other machines and is not encrypted; expected a loopback address "
+        f"such as tcp://127.0.0.1:5571, or {'server_key and key_file' if connects else 'a [curve] table'}"
     )
+
+
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+def reachable(endpoint: str) -> str:
+    """Where a program of this machine connects to what is bound at `endpoint`."""
+    return endpoint.replace("tcp://0.0.0.0:", "tcp://127.0.0.1:", 1).replace("tcp://[::]:", "tcp://[::1]:", 1)
 
 
 _POSTGRESQL: Final = re.compile(
@@ -217,7 +236,7 @@ def cluster_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
         ("health_endpoint", settings.health_endpoint),
         ("broker_endpoint", settings.broker_endpoint),
     ):
-        mistake = endpoint_mistake(endpoint)
+        mistake = endpoint_mistake(endpoint, encrypted=settings.curve is not None)
         if mistake:
             found.append((key, mistake))
     for key, mistake in (

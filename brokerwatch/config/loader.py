@@ -20,6 +20,7 @@ from typing import Any, Final, cast
 from brokerwatch.config.broker_spec import CREDENTIALS, KEYS, BrokerSpec
 from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.config.credentials import NOT_FOR_CCXT, Catalogue, credentials_of, writable_by_others
+from brokerwatch.config.curve_settings import CurveSettings, curve_mistakes, curve_of
 from brokerwatch.config.http_settings import HttpSettings, http_of
 from brokerwatch.config.notify_settings import NotifySettings, notify_settings
 from brokerwatch.config.policy import POLICIES, Rules, default_policy, default_rules
@@ -36,7 +37,7 @@ _log: Final = logger(__name__)
 _CLUSTER: Final = ClusterSettings()
 _BROKER: Final = BrokerSpec("default")
 """What a key says that the file leaves out: the settings' own defaults."""
-_TABLES: Final = ("http", "notify")
+_TABLES: Final = ("curve", "http", "notify")
 """Fields of the cluster's settings that are tables of their own beside [cluster]."""
 _BROKER_KEYS: Final = tuple(key.name for key in KEYS if key.read)
 """The keys of a broker's table, but for those of its credentials."""
@@ -72,7 +73,7 @@ class Examined:
     """What a file says, however much of it is wrong."""
 
     cluster: ClusterSettings | None
-    """None: something in [cluster] or [notify] is wrong."""
+    """None: something in [cluster] or a table beside it is wrong."""
     brokers: tuple[BrokerSpec, ...]
     """The sound ones."""
     broken: Mapping[str, tuple[str, tuple[Problem, ...]]]
@@ -92,7 +93,12 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
     if type(version) is not int or version != 1:
         top.wrong("version", "expected version = 1 at the top of the file")
     before = len(problems)
-    cluster = _cluster(TomlTable(where, "cluster", top.table("cluster"), problems, lines), path.parent)
+    curve_table = TomlTable(where, "curve", top.table("curve"), problems, lines)
+    curve = curve_of(curve_table, path.parent, environment) if "curve" in content else None
+    if curve is not None and len(problems) == before:
+        for key, expected in curve_mistakes(curve):
+            curve_table.wrong(key, expected)
+    cluster = _cluster(TomlTable(where, "cluster", top.table("cluster"), problems, lines), path.parent, curve)
     if served := top.table("http"):
         http = http_of(TomlTable(where, "http", served, problems, lines), path.parent, environment)
         cluster = replace(cluster, http=http)
@@ -103,7 +109,7 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
     sections = top.table("brokers")
     if not sections and len(problems) == before:
         top.wrong("brokers", "expected at least one [brokers.NAME] table")
-    top.end("version, cluster, http, brokers, notify")
+    top.end("version, cluster, curve, http, brokers, notify")
     specs: list[BrokerSpec] = []
     broken: dict[str, tuple[str, tuple[Problem, ...]]] = {}
     for name, section in sections.items():
@@ -124,11 +130,17 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
 
 
 def load_cluster(path: Path) -> ClusterSettings:
-    """The [cluster] table alone: what an operator's command needs, without any credentials."""
+    """The [cluster] table alone: what an operator's command needs, without any credentials.
+
+    Of [curve] it says which files there are, and reads none.
+    """
     problems: list[Problem] = []
     content, lines = _content(path, problems)
     top = TomlTable(str(path), "", content, problems, lines)
-    settings = _cluster(TomlTable(str(path), "cluster", top.table("cluster"), problems, lines), path.parent)
+    table = TomlTable(str(path), "curve", top.table("curve"), problems, lines)
+    curve = curve_of(table, path.parent, os.environ) if "curve" in content else None
+    table = TomlTable(str(path), "cluster", top.table("cluster"), problems, lines)
+    settings = _cluster(table, path.parent, curve)
     if problems:
         raise ConfigError(tuple(problems))
     return settings
@@ -193,7 +205,7 @@ def _store(folder: Path, url: str) -> str:
     return url if path in (url, "", ":memory:") else SQLITE + _beside(folder, path)
 
 
-def _cluster(table: TomlTable, folder: Path) -> ClusterSettings:
+def _cluster(table: TomlTable, folder: Path, curve: CurveSettings | None) -> ClusterSettings:
     settings = ClusterSettings(
         name=table.text("name", _CLUSTER.name),
         health_endpoint=table.text("health_endpoint", _CLUSTER.health_endpoint),
@@ -208,6 +220,7 @@ def _cluster(table: TomlTable, folder: Path) -> ClusterSettings:
         require_verification_max_age_s=table.limit("require_verification_max_age_s"),
         history_days=table.number("history_days", _CLUSTER.history_days),
         remember=table.switch("remember", default=_CLUSTER.remember),
+        curve=curve,
     )
     table.end(", ".join(field.name for field in fields(ClusterSettings) if field.name not in _TABLES))
     for key, expected in cluster_mistakes(settings):

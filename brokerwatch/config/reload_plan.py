@@ -86,6 +86,7 @@ CLUSTER_KEYS: Final[Mapping[str, Takes]] = MappingProxyType(
         "history_days": Takes.ACTOR,
         "remember": Takes.RESTART,
         "http": Takes.RESTART,
+        "curve": Takes.RESTART,  # what its lists say counts without a reload
         "notify": Takes.RESTART,
     }
 )
@@ -96,7 +97,7 @@ SETTINGS_KEYS: Final[Mapping[str, Takes]] = MappingProxyType(
 )
 """Each field of the `Settings`: the tables of a file. The three here are compared key by key."""
 
-_SECRET: Final = frozenset({"store", "http", "notify"})
+_SECRET: Final = frozenset({"store", "http", "notify", "curve"})
 """Keys whose value may hold a password, or is a whole table."""
 
 

@@ -14,6 +14,10 @@ publish_balances = true                    # false keeps amounts inside this pro
 # store = "postgresql+psycopg://user@host/db"  # default: SQLite in that folder
 # require_verification_max_age_s = 86400   # entries need `brokerwatch verify` to have passed since then
 
+# [curve]                                  # other machines may listen; docs/listen.md
+# key_file = "cluster.key"                 # brokerwatch keys make cluster
+# subscribers = "subscribers.keys"         # brokerwatch keys allow bot-1.pub
+
 # [http]                                   # page and API; docs/http.md
 # listen = "127.0.0.1:5572"
 # token_file = "brokerwatch.token"         # openssl rand -hex 32 > brokerwatch.token; chmod 600 it

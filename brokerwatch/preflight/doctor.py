@@ -138,9 +138,7 @@ class Diagnostics:
         self.waits_for = "the endpoints"
         patience_s = min(HEARD_S, 1.0 + 2 * cluster.heartbeat_of(len(self._examined.brokers)))
         health, brokers = cluster.health_endpoint, cluster.broker_endpoint
-        yield endpoint_line(
-            "health_endpoint", health, own_cluster, lambda: is_heard(health, cluster.name, patience_s)
-        )
+        yield endpoint_line("health_endpoint", health, own_cluster, lambda: is_heard(cluster, patience_s))
         # It has no publisher that could be listened to.
         yield endpoint_line("broker_endpoint", brokers, own_cluster, lambda: True)
         yield from http_lines(cluster.http, own_cluster)

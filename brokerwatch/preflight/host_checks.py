@@ -19,8 +19,10 @@ from typing import Final
 
 from brokerwatch.bus.listener import Listener
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.config.cluster_settings import ClusterSettings
+from brokerwatch.config.cluster_settings import ClusterSettings, reachable
 from brokerwatch.config.credentials import secret_file_remark, writable_by_others
+from brokerwatch.config.curve_keys import read_pair
+from brokerwatch.config.curve_settings import CurveSettings
 from brokerwatch.errors import ConfigError
 from brokerwatch.gateway.catalogue import key_of
 from brokerwatch.preflight.diagnosis import Line, fail, key_file, key_use, ok, room, skip, warn
@@ -176,16 +178,23 @@ def endpoint_line(name: str, endpoint: str, own_cluster: str, says_so: Callable[
     return fail(name, "free", f"{endpoint} {why}", _ANOTHER_ENDPOINT if taken else "set one that can be used")
 
 
-def is_heard(endpoint: str, cluster: str, patience_s: float) -> bool:
-    """Whether a cluster of that name publishes there: within so long something of it is heard."""
-    until_s = time.monotonic() + patience_s
-    with Listener(endpoint) as listener:
+def is_heard(cluster: ClusterSettings, patience_s: float) -> bool:
+    """Whether this cluster publishes at its endpoint: within so long something of it is heard."""
+    endpoint, until_s = reachable(cluster.health_endpoint), time.monotonic() + patience_s
+    with _listener(endpoint, cluster.curve) as listener:
         while time.monotonic() < until_s:
             heard = listener.heard()
             if heard:
-                return any(one.stamp.src == f"supervisor/{cluster}" for one in heard)
+                return any(one.stamp.src == f"supervisor/{cluster.name}" for one in heard)
             listener.complete.wait(LOOK_S)
     return False
+
+
+def _listener(endpoint: str, curve: CurveSettings | None) -> Listener:
+    if curve is None or endpoint.startswith("inproc://"):
+        return Listener(endpoint)
+    pair = read_pair(curve.key_file)  # it was read with the configuration
+    return Listener(endpoint, server_key=pair.public, key_file=pair)
 
 
 def tcp_trouble(endpoint: str) -> tuple[bool, str]:

@@ -15,10 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from brokerwatch.bus.curve import made_pair
 from brokerwatch.config.broker_spec import KEYS
 from brokerwatch.config.cluster_settings import (
     ClusterSettings,
 )
+from brokerwatch.config.curve_keys import pair_text
 from brokerwatch.config.loader import examine, load, load_cluster
 from brokerwatch.config.policy import GUARDED, POLICIES, SIMPLE, Rules
 from brokerwatch.config.template import CONFIG_TEMPLATE
@@ -256,6 +258,9 @@ def test_the_template_loads_with_every_commented_account_too(loaded: Loader, tmp
     (tmp_path / "coinbase.pem").write_text(pem())
     (tmp_path / "coinbase.pem").chmod(0o600)
     (tmp_path / "brokerwatch.token").write_text("a-token-made-up-for-tests")
+    (tmp_path / "cluster.key").write_text(pair_text(made_pair("cluster")))
+    (tmp_path / "cluster.key").chmod(0o600)
+    (tmp_path / "subscribers.keys").touch(0o644)
     names = ("KRAKEN_MAIN_API_KEY", "KRAKEN_MAIN_API_SECRET", "COINBASE_API_KEY")
     okx = ("OKX_API_KEY", "OKX_API_SECRET", "OKX_API_PASSPHRASE")
     (tmp_path / "notify.urls").write_text("json://127.0.0.1:1/x")
@@ -407,7 +412,7 @@ CLUSTER_VALUES: Final = {
     "a heartbeat that is no number": ("heartbeat_s = nan", "not nan"),
     "an endpoint beyond loopback": (
         'health_endpoint = "tcp://0.0.0.0:5571"',
-        "can be reached from other machines and the bus is not encrypted yet",
+        "can be reached from other machines and is not encrypted",
     ),
     "an inner endpoint beyond loopback": (
         'broker_endpoint = "tcp://*:5572"',
@@ -436,7 +441,7 @@ WRONG: Final = {
     "an unknown key at the top": (
         "wat = 1\n" + SMALLEST,
         "wat",
-        "unknown key; known are: version, cluster, http, brokers",
+        "unknown key; known are: version, cluster, curve, http, brokers",
     ),
     "no version": ('[brokers.k]\nexchange = "kraken"\n', "version", "expected version = 1"),
     "another version": ('version = 2\n[brokers.k]\nexchange = "kraken"\n', "version", "expected version = 1"),

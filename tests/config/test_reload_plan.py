@@ -12,6 +12,7 @@ import pytest
 
 from brokerwatch.config.broker_spec import BrokerSpec, Origin
 from brokerwatch.config.cluster_settings import ClusterSettings, Settings
+from brokerwatch.config.curve_settings import CurveSettings
 from brokerwatch.config.http_settings import HttpSettings
 from brokerwatch.config.money_watch_settings import MoneyRules
 from brokerwatch.config.notify_settings import NotifySettings
@@ -87,6 +88,7 @@ OTHER_OF_THE_CLUSTER: Final[dict[str, Any]] = {
     "require_verification_max_age_s": 3_600.0,
     "history_days": 30.0,
     "remember": False,
+    "curve": CurveSettings("own.key"),
     "http": HttpSettings("127.0.0.1:5572", "a token that no log shows"),
     "notify": NotifySettings(urls=("json://password@host",)),
 }
