@@ -12,14 +12,19 @@ request was written, or after a status was read, is certain. Only what lies betw
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import smtplib
 import sys
+import time
 import warnings
 from typing import Any, Final, cast
 
 READ_TIMEOUT_S: Final = 20.0
 """How long an answer may take, where the address says nothing else (`rto=`)."""
+ANSWER_BYTES: Final = 200_000
+ANSWER_S: Final = 10.0
+"""How much of an answer is read, and for how long. Its status says already what became of the message."""
 
 UNUSABLE: Final = (
     "apprise cannot use this address: there is a mistake in it, or no such service "
@@ -37,6 +42,10 @@ class Sent:
         """Whether any connection was begun."""
         self.accepted = 0
         """How many requests were accepted."""
+        self.cut = False
+        """Whether a request was accepted with an answer that was not read to its end."""
+        self.method = ""
+        """Of the newest request."""
         self.status = ""
         """The newest answer, in words."""
 
@@ -83,7 +92,7 @@ def main() -> None:
         is_sent, words = False, type(error).__name__
     # One address may have several receivers. When one has it, it is not sent to all of them again.
     partly = sent.accepted > 0 and len(channel) > 1
-    outcome = "sent" if is_sent else "unknown" if sent.unanswered or partly else "failed"
+    outcome = "sent" if is_sent else "unknown" if sent.unanswered or sent.cut or partly else "failed"
     say(outcome=outcome, words=sent.status or words or "the service did not take it")
 
 
@@ -96,13 +105,17 @@ def say(**answer: Any) -> None:
 def watch(sent: Sent) -> None:
     """See what HTTP and SMTP send and are answered, whichever service uses them."""
     send, data = http.client.HTTPConnection.send, smtplib.SMTP.data
-    getresponse = http.client.HTTPConnection.getresponse
+    getresponse, putrequest = http.client.HTTPConnection.getresponse, http.client.HTTPConnection.putrequest
 
     def connecting(event: str, _: Any) -> None:
         # Of other protocols it is not known what was sent. A name that is still looked up has sent nothing.
         if event == "socket.connect" and not sent.connecting:
             sent.connecting = True
             say(written=True)
+
+    def watched_request(self: Any, method: str, *arguments: Any, **more: Any) -> None:
+        sent.method = method
+        putrequest(self, method, *arguments, **more)
 
     def watched_send(self: Any, content: Any) -> None:
         send(self, content)  # it connects first, where it is not connected
@@ -111,11 +124,20 @@ def watch(sent: Sent) -> None:
 
     def watched_response(self: Any) -> Any:
         answer = getresponse(self)
-        # A gateway that waited too long does not know either what became of the message.
-        sent.unanswered = answer.status == 504
-        sent.accepted += 200 <= answer.status < 300
+        is_moved = sent.method == "POST" and answer.status in (301, 302, 303)
+        # A gateway that waited too long does not know either what became of the message. Nor does who is sent
+        # elsewhere: some services redirect what they have taken, and others what they have not.
+        sent.unanswered = answer.status == 504 or (is_moved and answer.status != 301)
+        is_accepted = 200 <= answer.status < 300
+        sent.accepted += is_accepted
         sent.status = f"HTTP status {answer.status}"
-        if not sent.unanswered:
+        if not sent.unanswered and not is_accepted:
+            say(written=False)
+        is_whole = read_ahead(answer)
+        if is_moved:
+            del answer.msg["Location"]  # it would be followed with GET, which takes the message nowhere
+        sent.cut = is_accepted and not is_whole
+        if is_accepted and is_whole:
             say(written=False)
         return answer
 
@@ -131,6 +153,31 @@ def watch(sent: Sent) -> None:
     sys.addaudithook(connecting)
     connection, mail = cast("Any", http.client.HTTPConnection), cast("Any", smtplib.SMTP)
     connection.send, connection.getresponse, mail.data = watched_send, watched_response, watched_data
+    connection.putrequest = watched_request
+
+
+def read_ahead(answer: Any) -> bool:
+    """Read an answer into memory, within limits, and let the service read it from there.
+
+    False where not all of it came: a server may never come to its end, and would be waited for, or fill the
+    memory, although its status was read long ago.
+    """
+    until_s, parts, size, is_whole = time.monotonic() + ANSWER_S, list[bytes](), 0, True
+    try:
+        while part := answer.read1(65_536):
+            parts.append(part)
+            size += len(part)
+            if size >= ANSWER_BYTES or time.monotonic() >= until_s:
+                is_whole = False
+                break
+    except (OSError, http.client.HTTPException):
+        is_whole = False
+    body = b"".join(parts)
+    answer.fp, answer.chunked, answer.length = io.BytesIO(body), False, len(body)
+    for name in ("Transfer-Encoding", "Content-Length"):
+        del answer.msg[name]
+    answer.msg["Content-Length"] = str(len(body))
+    return is_whole
 
 
 def called(url: str, body: str, limit_s: float) -> dict[str, Any]:

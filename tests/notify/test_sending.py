@@ -38,13 +38,24 @@ def test_a_web_server_gets_the_message_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("status", "outcome"),
-    [(401, "failed"), (500, "failed"), (504, "unknown")],
+    [
+        *((401, "failed"), (500, "failed"), (504, "unknown")),
+        *((301, "failed"), (302, "unknown"), (303, "unknown")),
+    ],
 )
 def test_an_answer_says_for_certain_what_became_of_it(status: int, outcome: str) -> None:
     with web_receiver() as web:
         web.answers = [status]
         answer = Sender().send(web.url(), NOTICE)
     assert (answer.outcome, answer.words, answer.final) == (outcome, f"HTTP status {status}", False)
+    assert web.got == [], "a message that is sent elsewhere arrives nowhere by GET"
+
+
+def test_an_answer_without_an_end_is_known_by_its_status() -> None:
+    with web_receiver() as web:
+        web.is_endless, web.answers = True, [200, 500]
+        outcomes = [Sender().send(web.url(), NOTICE).outcome for _ in range(2)]
+    assert outcomes == [Outcome.SENT, Outcome.FAILED]
 
 
 def test_an_answer_that_does_not_come_leaves_it_open() -> None:

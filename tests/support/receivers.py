@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socketserver
 import threading
@@ -25,8 +26,12 @@ class Received:
     """Of each message that was taken, its parts."""
     refused: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     """Of each message that was not taken."""
+    got: list[str] = field(default_factory=list[str])
+    """The paths of requests without a message."""
     answers: list[int] = field(default_factory=list[int])
     """The statuses of the next answers; then 200."""
+    is_endless: bool = False
+    """Whether the body of an answer has no end."""
     hold: threading.Event | None = None
     """An answer waits until this is set."""
 
@@ -57,6 +62,18 @@ def web_receiver() -> Generator[Received]:
             if found.hold is not None:
                 found.hold.wait()
             self.send_response(status)
+            if 300 <= status < 400:
+                self.send_header("Location", "/elsewhere")
+            if not found.is_endless:
+                self.send_header("Content-Length", "0")
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                while found.is_endless:
+                    self.wfile.write(bytes(100_000))
+
+        def do_GET(self) -> None:
+            found.got.append(self.path)
+            self.send_response(OK)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
