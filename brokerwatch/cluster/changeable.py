@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 from brokerwatch.cluster.key_changes import KeyChanges
 from brokerwatch.cluster.members import Members
 from brokerwatch.cluster.operators import Operators
+from brokerwatch.cluster.outlets import Outlets
 from brokerwatch.cluster.reloaded import Reloaded
 from brokerwatch.cluster.startup import check
 from brokerwatch.config.broker_spec import BrokerSpec
@@ -28,8 +30,11 @@ THIS_PROGRAM: Final = "this program"
 class ChangeableCluster:
     """The part of a `Cluster` that changes it while it runs; any thread may use it."""
 
-    def __init__(self, members: Members, keys: KeyChanges, operators: Operators) -> None:
+    def __init__(self, members: Members, keys: KeyChanges, operators: Operators, outlets: Outlets) -> None:
         self._members = members
+        self._outlets = outlets
+        self._reloading = threading.Lock()
+        """Held by the reload that is under way: the next one waits."""
         self._keys = keys
         self._operators = operators
         self._path: Path | None = None
@@ -113,9 +118,13 @@ class ChangeableCluster:
         return said
 
     def _reload(self, settings: Settings | None, by: str, *, force_key: bool) -> Reloaded:
-        wanted = self._read_again() if settings is None else settings
-        check(wanted.brokers, wanted.cluster)
-        return self._keys.change(lambda _: wanted, by, force_key=force_key)
+        with self._reloading:
+            wanted = self._read_again() if settings is None else settings
+            check(wanted.brokers, wanted.cluster)
+            self._outlets.check(wanted.cluster)
+            said = self._keys.change(lambda _: wanted, by, force_key=force_key)
+            self._outlets.follow(wanted.cluster)
+        return said
 
     def _read_again(self) -> Settings:
         """The configuration as its file says it now. Raises ConfigError."""

@@ -94,21 +94,22 @@ class Cluster(ChangeableCluster):
         self._changes = ChangeDispatcher(self._clock, readings=self.readings)
         members = Members(specs, broken, self._settings, self._state, self._clock, self._changes.put)
         keys = KeyChanges(members, self._state.journal, self._clock)
-        super().__init__(members, keys, Operators(members.lives.obey, self._clock))
+        operators = Operators(members.lives.obey, self._clock)
+        outlets = Outlets(
+            self._settings,
+            self._clock,
+            operators,
+            members.loops,
+            members.heartbeat_s,
+            lambda: members.settings,
+        )
+        super().__init__(members, keys, operators, outlets)
         self._board, self._lives, self._loops = members.board, members.lives, members.loops
         self._lock = members.lock
         self._used = False
         self._home: asyncio.AbstractEventLoop | None = None
         """The trader's own event loop, where there is one."""
         self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
-        self._outlets = Outlets(
-            self._settings,
-            self._clock,
-            self._operators,
-            self._loops,
-            members.heartbeat_s,
-            lambda: members.settings,
-        )
         self._router = Router(
             lambda: candidates(members.specs, members.board, members.wired.accounts, members.watch),
             self._changes.subscribe,

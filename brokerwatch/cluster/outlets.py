@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -13,6 +14,7 @@ from brokerwatch.cluster.control import Command
 from brokerwatch.cluster.operators import Operators
 from brokerwatch.cluster.shutdown import Stop
 from brokerwatch.config.cluster_settings import ClusterSettings
+from brokerwatch.config.http_settings import HttpSettings
 from brokerwatch.errors import ConfigError, StateFolderTaken, StoreError
 from brokerwatch.health.reading import ttl_s
 from brokerwatch.log import logger
@@ -67,6 +69,18 @@ class Outlets:
         self.tally: Final = Tally()
         """Where the parts of the cluster count what its metrics show."""
         self._began_s = 0.0
+        self._lock = threading.Lock()
+        """Held while outlets are started, exchanged or stopped."""
+        self._notified = settings.notify
+        """The channels that are in use, and the dead man's switch."""
+        self._subscribe: Callable[[], Listener] | None = None
+        """What makes a listener; None: the cluster does not run."""
+        self._listener: Listener | None = None
+        self.check(settings)
+
+    @staticmethod
+    def check(settings: ClusterSettings) -> None:
+        """Raise ConfigError where something has to be installed first."""
         if settings.notify:
             from brokerwatch.notify.sending import check_installed
 
@@ -80,20 +94,40 @@ class Outlets:
     def start(self, subscribe: Callable[[], Listener]) -> None:
         """Start what is configured. What cannot start is said in the log and tried again."""
         self._began_s = self._clock.up_s()
-        if not self._settings.notify and self._settings.http is None:
-            return
-        listener = subscribe()  # one for all: reading the messages is most of what an outlet costs
-        listener.start()
-        if self._settings.notify:
-            self._start_notifier(listener)
-        if self._settings.http is None:
-            return
+        with self._lock:
+            self._subscribe = subscribe
+            if self._notified:
+                self._start_notifier(self._shared_listener())
+            if self._settings.http is not None:
+                self._start_page(self._settings.http, self._shared_listener())
+
+    def follow(self, settings: ClusterSettings) -> None:
+        """Send messages to people by other settings from now on. What waits is sent over the new channels."""
+        with self._lock:
+            if self._subscribe is None or settings.notify == self._notified:
+                return
+            if self._notifier is not None and not self._notifier.stop():
+                _log.warning("a channel for messages to people did not end in time")
+            self._notifier, self._notified = None, settings.notify
+            if self._notified:
+                self._start_notifier(self._shared_listener())
+
+    def _shared_listener(self) -> Listener:
+        """One for all outlets: reading the messages is most of what an outlet costs."""
+        if self._listener is None:
+            if self._subscribe is None:
+                raise ValueError("the cluster does not run")
+            self._listener = self._subscribe()
+            self._listener.start()
+        return self._listener
+
+    def _start_page(self, http: HttpSettings, listener: Listener) -> None:
         from brokerwatch.web.server import HttpServer
         from brokerwatch.web.view import View
 
         self._chronicle = self._begun_chronicle(listener)
         view = View(
-            settings=self._settings.http,
+            settings=http,
             listener=listener,
             clock=self._clock,
             operate=self._operate if self._settings.remember else None,
@@ -107,6 +141,8 @@ class Outlets:
 
     def stopping(self) -> Iterator[tuple[str, Stop]]:
         """Every outlet that ends, by the name that the log gives it."""
+        with self._lock:
+            self._subscribe = None
         if self._http is not None:
             yield "the page", self._http.stop
         if self._chronicle is not None:
@@ -118,9 +154,7 @@ class Outlets:
         from brokerwatch.notify.notifier import Notifier
 
         folder = folder_of(self._settings) if self._settings.remember else None
-        notifier = Notifier(
-            listener, self._settings.notify, folder, clock=self._clock, ends_with_cluster=True
-        )
+        notifier = Notifier(listener, self._notified, folder, clock=self._clock, ends_with_cluster=True)
         try:
             notifier.start()
         except StateFolderTaken as error:

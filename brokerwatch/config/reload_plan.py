@@ -87,7 +87,7 @@ CLUSTER_KEYS: Final[Mapping[str, Takes]] = MappingProxyType(
         "remember": Takes.RESTART,
         "http": Takes.RESTART,
         "curve": Takes.RESTART,  # what its lists say counts without a reload
-        "notify": Takes.RESTART,
+        "notify": Takes.ACTOR,
     }
 )
 """Each field of the `ClusterSettings`."""

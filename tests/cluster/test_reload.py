@@ -17,6 +17,7 @@ from brokerwatch.cluster.broker import requests_of
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import Settings
+from brokerwatch.config.money_watch_settings import MoneyRules
 from brokerwatch.config.policy import GUARDED
 from brokerwatch.config.reload_plan import BROKER_KEYS, Takes
 from brokerwatch.errors import (
@@ -343,6 +344,7 @@ IN_PLACE: Final[dict[str, Any]] = {
     "ccxt": {"timeout": 9_000},
     "key_watch_interval_s": 600.0,
     "egress_address": "127.0.0.1",
+    "money_watch": MoneyRules(),
 }
 """Another value for each key that changes in place; `fetch` is in the tests above."""
 

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from brokerwatch.clock import ManualClock, SystemClock
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.notify_settings import NotifySettings
-from brokerwatch.errors import BalanceUnknown, StateFolderTaken
+from brokerwatch.errors import BalanceUnknown, ClusterStopped, StateFolderTaken
 from brokerwatch.notify import deliveries
 from brokerwatch.notify.notifier import Notifier
 from brokerwatch.notify.outage_state import Rules
@@ -290,3 +291,28 @@ def test_many_accounts_that_go_out_together_are_one_message_after_the_first(tmp_
     said = first["title"] + second["message"]
     assert [name for name in tills if f"{name} is not available" not in said] == []
     assert len(received.bodies) == 2
+
+
+def test_other_channels_are_used_after_a_reload_and_what_was_said_is_not_said_again(tmp_path: Path) -> None:
+    till = Till()
+    spec = watched(till)
+    with (
+        web_receiver() as first,
+        web_receiver() as second,
+        cluster_of(spec, state=tmp_path) as cluster,
+    ):
+        settings = cluster._members.configured  # pyright: ignore[reportPrivateUsage] - what holds
+        recover(cluster, till)
+        for received, title in ((first, "[critical]"), (second, "[recovery]")):
+            chosen = replace(settings.cluster, notify=NotifySettings(urls=(received.url(),)))
+            assert cluster.reload(replace(settings, cluster=chosen)).cluster == ("notify",)
+            if received is first:
+                fail(cluster, till)
+            else:
+                recover(cluster, till)
+            assert [str(body["title"]).partition(" ")[0] for body in received.has(1)] == [title]
+        cluster.reload(settings)
+        fail(cluster, till)
+    assert (len(first.bodies), len(second.bodies)) == (1, 1)
+    with pytest.raises(ClusterStopped):
+        cluster.reload(settings)
