@@ -23,7 +23,7 @@ from brokerwatch.clock import Instant
 from brokerwatch.cluster import waiting
 from brokerwatch.cluster.observation import asked_at, explained, observe
 from brokerwatch.cluster.queries import Queries
-from brokerwatch.cluster.spendable import free_of, stated_code
+from brokerwatch.cluster.spendable import as_answer, free_of, stated_code
 from brokerwatch.config.broker_spec import MARKETS_DEADLINE_S, BrokerSpec
 from brokerwatch.errors import (
     BalanceUnknown,
@@ -333,7 +333,7 @@ class Requests:
         reading = self.slot.reading
         if reading.cash is None:
             raise self._unknown(reading)
-        return reading.cash
+        return as_answer(reading.cash)
 
     def free(self, currency: str) -> Decimal:
         """What can be spent of one currency, as the board shows it. Raises BalanceUnknown, InvalidSymbol."""

@@ -31,4 +31,9 @@ def free_of(code: str, balance: Balance, reading: Reading) -> Decimal:
             f"unknown, not zero, and no order can be sized by it; known: {known} "
             f"({reading.detail or 'no detail'})"
         )
-    return held.free
+    return as_answer(held.free)
+
+
+def as_answer(amount: Decimal) -> Decimal:
+    """The amount for a caller who may print it: an exchange's `0.00000000` reads `0E-8` as a Decimal."""
+    return amount or Decimal(0)

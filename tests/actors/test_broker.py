@@ -252,6 +252,13 @@ def test_what_can_be_spent_of_one_currency_is_answered_and_the_cash_says_what_it
         assert broker.free("USD") == 100, "the last known"
 
 
+def test_a_zero_is_answered_as_one_that_can_be_printed() -> None:
+    with cluster_of(asked("a", Till({"USD": "0.00000000", "BTC": "0E-10"}))) as cluster:
+        broker = cluster.broker("a")
+        answers = (broker.get_account_balance(), broker.free("USD"), broker.free("BTC"))
+        assert [str(answer) for answer in answers] == ["0", "0", "0"]
+
+
 def test_what_can_be_spent_is_unknown_and_not_zero_where_it_is_not_stated() -> None:
     till = Till({"USD": "100", "BTC": "2"})
     with cluster_of(asked("a", till)) as cluster:
