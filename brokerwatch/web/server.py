@@ -34,12 +34,12 @@ COMPLAINT_S: Final = 60.0
 
 
 class _SendersMistakes(logging.Filter):
-    """Keeps out of the log what is wrong with a request, of which any program that reaches the port can send
-    thousands. The sender is told so by the answer."""
+    """Keeps out of the log what is wrong with a request, and that its sender has gone, of which any program
+    that reaches the port can make thousands. A sender that is there is told so by the answer."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
+        return not isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError)
 
 
 _requests_log.addFilter(_SendersMistakes())

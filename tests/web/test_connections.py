@@ -8,6 +8,7 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import struct
 from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -95,6 +96,16 @@ def test_what_is_no_request_is_refused_and_not_logged_and_the_server_goes_on(
                     connection.shutdown(socket.SHUT_WR)
                 assert not ended(connection).startswith((b"HTTP/1.1 2", b"HTTP/1.1 5")), name
             assert asked(cluster.http_url, "/healthz").status == 200, name
+    assert [each.name for each in caplog.records if "http" in each.name or "web" in each.name] == []
+
+
+def test_a_reader_that_has_gone_before_its_answer_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with served(spec_of(Till())) as cluster:
+        for _ in range(40):
+            with connected(cluster.http_url) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.sendall(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert asked(cluster.http_url, "/healthz").status == 200
     assert [each.name for each in caplog.records if "http" in each.name or "web" in each.name] == []
 
 
