@@ -41,6 +41,13 @@ def _flag(row: Mapping[str, Any], name: str) -> bool | None:
     return value
 
 
+def _bit(value: object, what: str) -> bool:
+    """What a 0 or a 1 states. Numbers of an answer come as they were written, as text."""
+    if isinstance(value, bool) or str(value) not in ("0", "1"):
+        raise UnprovenAnswer(f"{what} is {short(value)}")
+    return str(value) == "1"
+
+
 def _second(stated: object, what: str) -> float | None:
     """The second, since 1970, that an ISO date names; None where there is none."""
     if stated in (None, ""):
@@ -101,9 +108,7 @@ def bybit(answer: object, *, api_key: str) -> KeyFacts:
     stated_key = text(row.get("apiKey"), "apiKey")
     if api_key and stated_key != api_key:
         raise UnprovenAnswer("the answer is about another key")
-    read_only = row.get("readOnly")
-    if read_only not in (0, 1):
-        raise UnprovenAnswer(f"readOnly is {short(read_only)}")
+    read_only = _bit(row.get("readOnly"), "readOnly")
     groups = mapping(row.get("permissions"), "permissions")
     rights = [
         f"{group}.{text(right, group)}" for group, each in groups.items() for right in listing(each, group)
@@ -135,10 +140,10 @@ def bitfinex(answer: object, *, api_key: str) -> KeyFacts:
     may: dict[tuple[str, str], bool] = {}
     for entry in listing(answer, "the permissions"):
         row = listing(entry, "a permission")
-        if len(row) < 3 or row[1] not in (0, 1) or row[2] not in (0, 1):
+        if len(row) < 3:
             raise UnprovenAnswer(f"a permission is {short(row)}")
         scope = text(row[0], "a scope")
-        may[scope, "read"], may[scope, "write"] = bool(row[1]), bool(row[2])
+        may[scope, "read"], may[scope, "write"] = _bit(row[1], scope), _bit(row[2], scope)
     if not may:
         raise UnprovenAnswer("no permission is stated")
     rights = [f"{scope}:{kind}" for (scope, kind), allowed in may.items() if allowed]

@@ -121,7 +121,8 @@ class HistoryLine(msgspec.Struct, frozen=True, kw_only=True):
     broker: str
     exchange: str
     event: str
-    """`state`, `veto` or `operator`, by the cluster's own store; `heard`: written down from outside."""
+    """`state`, `veto`, `operator`, `key` or `money`, by the cluster's own store; `heard`: written down from
+    outside."""
     before: str
     after: str
     available: bool

@@ -26,6 +26,7 @@ from brokerwatch.simulator import (
     serve,
 )
 from tests.support.clusters import cluster_of, simulated_spec, until
+from tests.support.plain_exchange import Route, plain_exchange
 
 OFTEN_S: Final = 0.2
 DAY_S: Final = 86_400.0
@@ -220,3 +221,59 @@ def test_a_reload_changes_the_watch_and_leaves_the_others_alone() -> None:
             cluster.replace(replace(never, egress_address="203.0.113.7"))
             until(lambda: words(cluster.reading("a").key) == [KeyWarning.ADDRESS_NOT_LISTED])
             cluster.remove("a")
+
+
+# https://bybit-exchange.github.io/docs/v5/user/apikey-info
+BYBIT: Final = {
+    "retCode": 0,
+    "retMsg": "",
+    "time": 1,
+    "result": {
+        "apiKey": "k" * 32,
+        "readOnly": 0,
+        "permissions": {"Spot": ["SpotTrade"], "Wallet": ["Withdraw"]},
+        "ips": ["*"],
+        "expiredAt": "2020-05-15T03:21:05Z",
+    },
+}
+
+
+ANSWERS: Final[dict[str, tuple[str, object, tuple[bool | None, ...], list[str]]]] = {
+    "bybit": ("/v5/user/query-api", BYBIT, (True, True, True, False), ["can_withdraw", "ended"]),
+    "binance": (
+        "/account/apiRestrictions",
+        {"ipRestrict": True, "enableReading": True, "enableWithdrawals": False, "createTime": 1698645219000,
+         "enableSpotAndMarginTrading": True, "tradingAuthorityExpirationTime": 1628985600000},
+        (True, True, False, True),
+        ["ended"],
+    ),
+    "bitfinex": (
+        "/auth/r/permissions",
+        [["orders", 1, 1], ["wallets", 1, 0], ["withdraw", 1, 1]],
+        (True, True, True, None),
+        ["can_withdraw"],
+    ),
+    "gate": ("/account/detail", {"user_id": 7, "ip_whitelist": ["203.0.113.7"]},
+             (None, None, None, True), []),
+    "upbit": (
+        "/api_keys",
+        [{"access_key": "k" * 32, "expire_at": "2020-01-01T00:00:00+09:00"}],
+        (None, None, None, None),
+        ["ended"],
+    ),
+}  # fmt: skip
+"""Exchange to its question, a documented answer, and what that states of read, trade, withdraw, address."""
+
+
+@pytest.mark.parametrize("exchange", ANSWERS)
+def test_an_exchange_that_only_ccxt_knows_is_asked_by_its_own_question(exchange: str) -> None:
+    path, answer, stated, warnings = ANSWERS[exchange]
+    routes: dict[str, Route] = {path: (200, answer)}
+    with plain_exchange(exchange, routes, trading=False, key_watch_interval_s=OFTEN_S) as (server, cluster):
+        until(lambda: cluster.reading("b").key is not None)
+        key = cluster.reading("b").key
+        assert key is not None
+        assert (key.read, key.trade, key.withdraw, key.address_bound) == stated
+        assert words(key) == warnings
+        assert server.sent(path)
+        assert cluster.reading("b").error_count == 0

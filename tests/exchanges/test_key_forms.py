@@ -86,6 +86,8 @@ def test_bybit_states_rights_addresses_and_the_end() -> None:
     assert bybit(permissions={"Wallet": ["Withdraw"]}).withdraw is True
     assert bybit(readOnly=1, permissions={"Wallet": ["Withdraw"]}).withdraw is False
     assert bybit(readOnly=1).trade is False
+    assert bybit(readOnly="1").trade is False, "numbers of an answer come as text"
+    assert bybit(readOnly="0").trade is True
     bound = bybit(ips=["203.0.113.7"], expiredAt="")
     assert (bound.addresses, bound.ends_s, bound.never_ends) == (("203.0.113.7",), None, True)
 
@@ -96,6 +98,8 @@ def test_bitfinex_states_what_each_scope_may() -> None:
     assert (found.query, found.trade, found.withdraw) == (True, True, False)
     assert read("bitfinex", [*rows[:3], ["withdraw", 0, 1]]).withdraw is True
     assert read("bitfinex", rows[:2]).withdraw is None
+    as_text = [[scope, str(reads), str(writes)] for scope, reads, writes in rows]
+    assert read("bitfinex", as_text) == found
 
 
 def test_gate_states_addresses_and_upbit_the_end_and_neither_says_more() -> None:

@@ -75,7 +75,7 @@ function show(row) {
   put(at.reason, isDeaf ? `when last heard: ${told.meaning}` : told.meaning);
   put(at.detail, at.detail.title = told.detail === told.meaning ? "" : told.detail);
   put(at.helps, told.helps);
-  put(at.key, (told.key?.warnings ?? []).map((each) => each.detail || each.word.replaceAll("_", " ")).join("; "));
+  put(at.key, [...(told.key?.warnings ?? []), ...(told.money ?? [])].map((each) => each.detail || `${each.currency ?? ""} ${each.word.replaceAll("_", " ")}`.trim()).join("; "));
   put(at.cash, told.cash === null ? `unknown: ${told.unknown}` : `${money(told.cash)} ${told.cash_unit}`);
   flag(at.cash, "known", told.cash === null ? "no" : "yes");
   at.operate.hidden = !operable;
