@@ -80,7 +80,8 @@ def asyncapi() -> dict[str, Any]:
             "health": {
                 "host": "127.0.0.1:5571",
                 "protocol": "zmq",
-                "description": "XPUB, bound by the cluster (`health_endpoint`); listeners connect a SUB.",
+                "description": "XPUB, bound by the cluster (`health_endpoint`); listeners connect a SUB. "
+                "Beyond loopback always, and on loopback by configuration, with CURVE (ZeroMQ RFC 26).",
             },
         },
         "channels": {name: _channel(address, kind) for name, (address, kind) in _CHANNELS.items()},
