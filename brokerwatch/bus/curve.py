@@ -24,8 +24,9 @@ from brokerwatch.errors import ConfigError, Problem
 HEALTH_DOMAIN: Final = "health"
 BROKERS_DOMAIN: Final = "brokers"
 """The names under which libzmq asks the handler: a key that is listed for one is unknown to the other."""
-HANDSHAKE_MS: Final = 5_000
-"""What a handshake may take. libzmq's own 30 s keep a descriptor for as long for a peer that says nothing."""
+HANDSHAKE_MS: Final = 2_000
+"""What a handshake may take; it is three messages to and fro. For so long a peer that says nothing keeps a
+descriptor, and one whose question was not answered waits until it tries again. libzmq's own is 30 s."""
 
 ServerKey = str | os.PathLike[str]
 """A public key, or the file that has it."""
@@ -167,7 +168,7 @@ def made_pair(name: str) -> KeyPair:
 
 
 def pair_mistake(pair: KeyPair) -> str:
-    """Why a key pair cannot be used; empty when it can."""
+    """Why a key pair cannot be used, though it can be read; empty when it can."""
     if not zmq.has("curve"):
         return "expected a libzmq with CURVE; this one was built without"
     if zmq.curve_public(pair.secret.encode()).decode("ascii") != pair.public:

@@ -92,8 +92,8 @@ class Subscriber:
         if not isinstance(self._curve, CurveServer):
             return self._socket.recv_multipart(zmq.NOBLOCK)
         frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-        sender, topic = frames[0].get("User-Id"), frames[0].bytes.decode("ascii", "replace")
-        if self._curve.may_send(str(sender), topic):
+        sender, topic = _sender(frames[0]), frames[0].bytes.decode("ascii", "replace")
+        if self._curve.may_send(sender, topic):
             return [frame.bytes for frame in frames[:2]]
         self.forged += 1
         return []
@@ -108,3 +108,11 @@ class Subscriber:
         self._socket.close()
         if self._lock is not None:
             self._lock.release()
+
+
+def _sender(frame: zmq.Frame) -> str:
+    """The public key that was proved at the handshake of the connection; empty where there is none."""
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return ""

@@ -19,6 +19,7 @@ from brokerwatch.cli.log_output import LogChoice, log_options
 STATUS_PATIENCE_S: Final = 5.0
 
 _JSON_HELP: Final = "One JSON object a line for every change."
+_WHY_NOTHING: Final = "is a cluster running there? One that is encrypted lets in only keys on its list"
 _CONFIG_HELP: Final = "TOML file that says where the cluster publishes; default: as for run."
 
 
@@ -131,7 +132,7 @@ def _show(
             ),
             count=count,
             quiet_after_s=NOTHING_HEARD_S,
-            on_quiet=f"nothing heard from {where} for {NOTHING_HEARD_S:g} s: is a cluster running there?",
+            on_quiet=f"nothing heard from {where} for {NOTHING_HEARD_S:g} s: {_WHY_NOTHING}",
         ).show()
     if not received:
         sys.exit(exits.NOTHING_HEARD)
@@ -191,7 +192,7 @@ def status(
         received = sorted(listener.heard(), key=lambda one: one.reading.broker)
         asked = [one for one in received if broker in (None, one.reading.broker)]
     if not received:
-        detail = f"nothing heard from {where} within {timeout:g} s: is a cluster running there?"
+        detail = f"nothing heard from {where} within {timeout:g} s: {_WHY_NOTHING}"
         output.emit_all([text.nothing_heard_object(detail) if as_json else detail])
         sys.exit(exits.NOTHING_HEARD)
     if not asked:

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from brokerwatch.actors.board import Board, Slot
-from brokerwatch.bus.curve import BROKERS_DOMAIN, HEALTH_DOMAIN, Encryption
+from brokerwatch.bus.curve import BROKERS_DOMAIN, HEALTH_DOMAIN, Encryption, pair_mistake
 from brokerwatch.bus.inbox import Inbox
 from brokerwatch.bus.listener import Listener
 from brokerwatch.bus.publisher import Publisher
@@ -18,7 +18,8 @@ from brokerwatch.clock import Clock
 from brokerwatch.cluster.shutdown import SHORTEST_SHARE_S
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings, cluster_mistakes, reachable
-from brokerwatch.config.curve_settings import curve_mistakes
+from brokerwatch.config.curve_keys import read_pair
+from brokerwatch.config.curve_settings import CurveSettings, curve_mistakes
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.health.reading import evidence
 from brokerwatch.health.state_machine import NO_VETOES, Health
@@ -59,7 +60,7 @@ def check(specs: tuple[BrokerSpec, ...], settings: ClusterSettings) -> None:
     """Raise ConfigError where two brokers have one name, or the settings cannot be."""
     problems = [Problem("", f"cluster.{key}", text) for key, text in cluster_mistakes(settings)]
     if settings.curve is not None and not problems:
-        problems = [Problem("", f"curve.{key}", text) for key, text in curve_mistakes(settings.curve)]
+        problems = [Problem("", f"curve.{key}", text) for key, text in _curve_mistakes(settings.curve)]
     names = [spec.name for spec in specs]
     problems += [
         Problem("", f"brokers.{name}", "expected a name of its own; two brokers have this one")
@@ -67,6 +68,13 @@ def check(specs: tuple[BrokerSpec, ...], settings: ClusterSettings) -> None:
     ]
     if problems:
         raise ConfigError(tuple(problems))
+
+
+def _curve_mistakes(curve: CurveSettings) -> list[tuple[str, str]]:
+    found = curve_mistakes(curve)
+    if not found and (mistake := pair_mistake(read_pair(curve.key_file))):
+        found.append(("key_file", mistake))
+    return found
 
 
 def warn_of_default_policies(specs: Iterable[BrokerSpec]) -> None:
@@ -120,6 +128,11 @@ def blank_board(
 def opened_sockets(settings: ClusterSettings, clock: Clock, ttl_s: float) -> Sockets:
     """Open and start the sockets. Raises EndpointUnavailable or ConfigError, with nothing left open."""
     health, brokers = settings.health_endpoint, settings.broker_endpoint
+    if settings.curve is None and brokers.startswith("tcp://"):
+        _log.warning(
+            "every program of this machine can send events of brokers to %s; [curve] or inproc:// ends that",
+            brokers,
+        )
     bus = Bus()
     try:
         encryption = Encryption(bus, settings.curve)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +17,12 @@ from brokerwatch.bus.sockets import Bus
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.curve_keys import KeyPair, pair_text
 from brokerwatch.errors import Problem
+from brokerwatch.health.changes import Change
+from brokerwatch.messages import Envelope, MessageType, Reason, Stamp, Verdict, topics
+from brokerwatch.messages.codec import encode
 from tests.support.clusters import ONLY_WHEN_ASKED, PATIENCE_S, Till, cluster_of, until, wait_for_reading
 from tests.support.keys import IN, OUT, PATIENCE_MS, Keys, curve, null, plain, stranger
+from tests.support.wire_examples import reading
 
 
 @pytest.fixture
@@ -28,12 +34,12 @@ def keys(tmp_path: Path) -> Keys:
     return keys
 
 
-@pytest.fixture
-def door(keys: Keys) -> Iterator[Publisher]:
+@pytest.fixture(params=["tcp", "ipc"])
+def door(keys: Keys, request: pytest.FixtureRequest) -> Iterator[Publisher]:
     """A health topic with one message, behind CURVE."""
     with_handler = Encryption(bus := Bus(), keys.settings)
     with_handler.start()
-    endpoint = "tcp://127.0.0.1:*"
+    endpoint = "tcp://127.0.0.1:*" if request.param == "tcp" else f"ipc://{keys.folder}/health"
     out = Publisher(
         bus, endpoint, "test", bind=True, gather_s=0.0, curve=with_handler.server("health", endpoint)
     )
@@ -161,11 +167,99 @@ def test_a_cluster_is_heard_by_listeners_with_a_key_and_turns_unknown_to_one_who
         ):
             for listener in (inside, honest, revoked):
                 wait_for_reading(listener, "a", lambda reading: reading.available)
+            changes: list[Change] = []
+            for listener in (inside, honest):
+                listener.router.on_change(changes.append)
             keys.let_in(keys.subscribers, "bot")
             wait_for_reading(revoked, "a", lambda reading: not reading.available)
             assert honest.is_available("a")
             assert inside.is_available("a")
+            assert not [change for change in changes if not change.after.available], (
+                "nor was it out meanwhile"
+            )
             assert not plain_listener.readings()
+
+
+def test_a_cluster_cannot_speak_for_another_one_whose_key_it_does_not_have(tmp_path: Path) -> None:
+    """It may send what it likes in the other's name, epoch and all: the worse of the two counts."""
+    honest, hostile = (Keys(tmp_path / name) for name in ("honest", "hostile"))
+    for keys in (honest, hostile):
+        keys.pairs["bot"] = honest.pairs.get("bot") or honest.make("bot")
+        keys.let_in(keys.subscribers, "bot")
+    doors = [_Door(keys) for keys in (honest, hostile)]
+    said, forged = doors
+    named = {each.endpoint: each.keys.own.public for each in doors}
+    try:
+        with Listener(*named, server_key=named, key_file=honest.file("bot")) as listener:
+            said.says(version=1, available=False)
+            wait_for_reading(listener, "a", lambda reading: not reading.available)
+            forged.says(version=99, available=True)
+            until(lambda: len(listener.heard()) == 2)
+            assert not listener.is_available("a")
+        same = {each.endpoint: honest.own.public for each in doors}
+        with Listener(*same, server_key=same, key_file=honest.file("bot")) as listener:
+            wait_for_reading(listener, "a", lambda reading: not reading.available)
+            assert len(listener.heard()) == 1, "with another key than the honest one's it is not even heard"
+    finally:
+        for each in doors:
+            each.close()
+
+
+class _Door:
+    """A health topic that says what a test wants."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = keys
+        self._bus = Bus()
+        self._encryption = Encryption(self._bus, keys.settings)
+        self._encryption.start()
+        endpoint = "tcp://127.0.0.1:*"
+        curve = self._encryption.server("health", endpoint)
+        self._out = Publisher(self._bus, endpoint, "test", bind=True, curve=curve)
+        self._out.start()
+        self.endpoint = self._out.bound_endpoint
+
+    def says(self, *, version: int, available: bool) -> None:
+        verdict = Verdict(available=available, reason=Reason.OK if available else Reason.ERRORS)
+        epoch = "1800000000000000-0000abcd"
+        stamp = Stamp(src="supervisor/main", epoch=epoch, seq=version, ts_us=1, up_us=1, ttl_ms=600_000)
+        data = reading(broker="a", version=version, verdict=verdict).data()
+        body = encode(Envelope(type=MessageType.READING, stamp=stamp, data=data))
+        self._out.put(topics.state("kraken", "a"), lambda _: body)
+
+    def close(self) -> None:
+        assert self._out.stop(PATIENCE_S)
+        assert self._encryption.stop(PATIENCE_S)
+        self._bus.close()
+
+
+@pytest.mark.parametrize("first", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff" + b"\0" * 8 + b"\x7f\x03"])
+def test_a_raw_connection_that_knows_no_protocol_gets_nothing_and_disturbs_no_subscriber(
+    first: bytes, keys: Keys
+) -> None:
+    door = _Door(keys)
+    door.says(version=1, available=True)
+    host, port = door.endpoint.removeprefix("tcp://").split(":")
+    try:
+        with socket.create_connection((host, int(port)), PATIENCE_S) as raw:
+            raw.sendall(first)
+            with stranger(zmq.SUB, door.endpoint, curve(keys.pairs["bot"], keys.own.public)) as peer:
+                assert peer.outcome() == IN
+                assert peer.socket.poll(PATIENCE_MS)
+            heard = b""
+            with contextlib.suppress(ConnectionResetError):
+                while part := raw.recv(4_096):  # until the handshake has taken too long
+                    heard += part
+        assert b"kraken" not in heard
+    finally:
+        door.close()
+
+
+def test_a_pair_whose_halves_do_not_belong_together_starts_no_cluster(keys: Keys) -> None:
+    mixed = KeyPair("own", keys.own.public, keys.pairs["bot"].secret)
+    keys.file("own").write_text(pair_text(mixed))
+    with pytest.raises(ConfigError, match=r"curve\.key_file.*does not belong to its secret"):
+        cluster_of(curve=keys.settings)
 
 
 @pytest.mark.parametrize("kind", ["ipc", "tcp"])

@@ -26,6 +26,7 @@ class Keys:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self.pairs: dict[str, KeyPair] = {}
         self.own = self.make("own")
         self.subscribers = folder / "subscribers.keys"
