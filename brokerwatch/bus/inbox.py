@@ -14,6 +14,7 @@ from typing import Final
 from brokerwatch.bus.curve import CurveServer
 from brokerwatch.bus.sockets import Bus, Waker
 from brokerwatch.bus.subscriber import Subscriber
+from brokerwatch.bus.turning import Turning
 from brokerwatch.clock import Clock
 from brokerwatch.errors import CodecError, EndpointUnavailable
 from brokerwatch.log import logger
@@ -51,6 +52,7 @@ class Inbox:
         self._notify: Callable[[], object] = lambda: None
         self._stopping = threading.Event()
         self._waker = Waker()
+        self._turning = Turning()
         self._failure: EndpointUnavailable | None = None
         self.name = "brokerwatch-inbox"
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
@@ -87,8 +89,13 @@ class Inbox:
             for broker, (state, came_s) in taken.items()
         }
 
+    def fault(self) -> str:
+        """What is wrong with its thread; empty where nothing is. Any thread."""
+        return self._turning.fault(self._thread)
+
     def stop(self, deadline_s: float) -> bool:
         """Close the socket and end the thread. False when that took too long."""
+        self._turning.end()
         self._stopping.set()
         self._waker.wake()
         self._thread.join(deadline_s)
@@ -107,6 +114,7 @@ class Inbox:
             self._ready.set()
         try:
             while not self._stopping.is_set():
+                self._turning.turn()
                 forged = incoming.forged
                 for topic, bodies in incoming.take(WAIT_S).items():
                     # Of one topic only the last can be the newest, so the others are not decoded.

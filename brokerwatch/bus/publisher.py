@@ -19,6 +19,7 @@ import zmq
 from brokerwatch.bus.allow_list import LOOK_S
 from brokerwatch.bus.curve import CurveClient, CurveServer
 from brokerwatch.bus.sockets import DRAIN_LIMIT, HIGH_WATER_MARK, Bus, PathLock, Waker, is_ipv6, unavailable
+from brokerwatch.bus.turning import TURN_S, Turning
 from brokerwatch.errors import EndpointUnavailable
 from brokerwatch.log import logger
 
@@ -68,6 +69,7 @@ class Publisher:
     """The prefixes that have a subscriber."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopping: bool = False
+    _turning: Turning = field(default_factory=Turning)
     _failure: EndpointUnavailable | None = None
     bound_endpoint: str = ""
     """Where it is really bound, when `endpoint` let the system pick a port."""
@@ -97,9 +99,14 @@ class Publisher:
             self._pending[topic] = None
         self._waker.wake()
 
+    def fault(self) -> str:
+        """What is wrong with its thread; empty where nothing is. Any thread."""
+        return self._turning.fault(self._thread)
+
     def stop(self, deadline_s: float) -> bool:
         """Send what waits, close the socket, end the thread. False after `deadline_s` seconds."""
         self._stopping = True
+        self._turning.end()
         self._waker.wake()
         self._thread.join(deadline_s)
         return not self._thread.is_alive()
@@ -179,7 +186,8 @@ class Publisher:
         answer_at_s = float("inf")
         wait_s = None if server is None else LOOK_S
         while True:
-            for ready, _ in poller.poll(None if wait_s is None else max(0, round(wait_s * 1_000))):
+            self._turning.turn()
+            for ready, _ in poller.poll(round(1_000 * (TURN_S if wait_s is None else min(TURN_S, wait_s)))):
                 if ready is out:
                     asked = self._subscriptions(out)
                     if asked:

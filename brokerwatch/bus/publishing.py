@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -102,6 +103,8 @@ class HealthPublishing:
         self._publishing = publishing
         self.publish_balances = publish_balances
         """Whether amounts are published. Any thread may change it."""
+        self.spoke_s = time.monotonic()
+        """The monotonic second at which a part of the roster was handed over: each heartbeat brings one."""
 
     def publish(self, reading: Reading, *, ttl_ms: int | None = None) -> None:
         """One broker's reading, whole."""
@@ -118,6 +121,7 @@ class HealthPublishing:
 
     def publish_part(self, part: int, roster: Callable[[], Roster], *, ttl_ms: int | None = None) -> None:
         """One part of the roster. `roster` is called when it is sent, on the publisher's thread."""
+        self.spoke_s = time.monotonic()
         self._publishing.send(
             _roster_topic(part),
             MessageType.ROSTER,

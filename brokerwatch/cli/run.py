@@ -120,7 +120,7 @@ def run(
         ).show()
         hung = cluster.hung
     if hung:
-        exits.say(f"ended, because some accounts can be asked no more: {hung}")
+        exits.say(f"ended, because some accounts can be asked no more, or not be heard: {hung}")
         sys.exit(exits.HUNG)
 
 

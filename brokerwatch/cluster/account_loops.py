@@ -5,8 +5,8 @@ whether it turns, and has it replaced. A loop that hangs cannot be ended: its th
 sockets are touched by no other thread, and it sends nothing when it wakes. A loop of the trader's own is
 watched and never replaced, because the trader's own code runs on it.
 
-The loop of the timers is not watched. It runs the supervisor's own rounds, and nothing on it blocks. If it
-ever hangs, each reading expires by itself.
+The loop of the timers runs the supervisor's own rounds. If it ever hangs, each reading expires by itself, and
+`brokerwatch.cluster.part_watch` says so.
 """
 
 from __future__ import annotations

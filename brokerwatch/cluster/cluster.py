@@ -27,6 +27,7 @@ from brokerwatch.cluster.key_changes import KeyChanges
 from brokerwatch.cluster.members import Members
 from brokerwatch.cluster.operators import Operators
 from brokerwatch.cluster.outlets import Outlets
+from brokerwatch.cluster.part_watch import LoopTurns, Part, PartWatch
 from brokerwatch.cluster.persistence import Persistence
 from brokerwatch.cluster.requests import Requests
 from brokerwatch.cluster.shutdown import SHORTEST_SHARE_S, Stop, at_once, ended, unreported
@@ -99,7 +100,7 @@ class Cluster(ChangeableCluster):
             self._settings,
             self._clock,
             operators,
-            members.loops,
+            lambda: self.hung,
             members.heartbeat_s,
             lambda: members.settings,
         )
@@ -110,6 +111,7 @@ class Cluster(ChangeableCluster):
         self._home: asyncio.AbstractEventLoop | None = None
         """The trader's own event loop, where there is one."""
         self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
+        self._parts = PartWatch()
         self._router = Router(
             lambda: candidates(members.specs, members.board, members.wired.accounts, members.watch),
             self._changes.subscribe,
@@ -173,8 +175,9 @@ class Cluster(ChangeableCluster):
 
     @property
     def hung(self) -> str:
-        """Why accounts are asked no more: their event loop hangs and is given up. Empty: none is."""
-        return self._loops.hung
+        """Why accounts are watched no more: an event loop hangs and is given up, or a part has ended. Empty:
+        all are."""
+        return self._loops.hung or self._parts.broken
 
     @property
     def health_endpoint(self) -> str:
@@ -272,6 +275,14 @@ class Cluster(ChangeableCluster):
         self._state.record(alarms, self._members.recall, self._operators.listen_again, self._lives.give_way)
         self._operators.listen(timers, self._state.folder)
         self._outlets.start(self.listener)
+        self._parts.start(
+            Part("the timers", LoopTurns(timers).fault),
+            Part("the bus of the brokers", sockets.broker_out.fault),
+            Part("the inbox of the supervisor", sockets.inbox.fault),
+            Part("the supervisor", self._lives.supervisor_fault),
+            Part("the health topic", sockets.health_out.fault),
+            Part("the recorder", self._state.recorder_fault, is_vital=False),
+        )
 
     def stop(self) -> None:
         """Stop everything, in order, within 5 s. What hangs is named in the log. May be called twice."""
@@ -285,7 +296,9 @@ class Cluster(ChangeableCluster):
 
     def _shutdown_steps(self) -> Iterator[tuple[str, Stop]]:
         """Every part that ends, in the order in which it does, by the name that the log gives it."""
-        # First, because from here on an order could not be written down.
+        # It would take parts that end for broken ones.
+        yield "the watch of the parts", self._parts.stop
+        # Before all others, because from here on an order could not be written down.
         yield "the orders", at_once(self._members.refuse_orders)
         # They would take over a key of an account that ends.
         yield "the new API keys", self._keys.stop

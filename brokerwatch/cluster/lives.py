@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from brokerwatch.actors.protocol import (
 from brokerwatch.actors.supervisor import HealthSupervisor
 from brokerwatch.actors.supervisor_context import SupervisorContext
 from brokerwatch.bus.publishing import BrokerPublishing, HealthPublishing, Publishing
+from brokerwatch.bus.turning import HUNG_S
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.cluster.startup import Sockets
 from brokerwatch.config.broker_spec import BrokerSpec
@@ -220,6 +222,14 @@ class Lives:
         with self._lock:
             self._running = False
             self._ending = dict(self._lives)
+
+    def supervisor_fault(self) -> str:
+        """What is wrong with the supervisor; empty where nothing is. Any thread; never waits."""
+        health = self._health
+        if not self._running or health is None:
+            return ""
+        for_s, bound_s = time.monotonic() - health.spoke_s, self._ttl_s + HUNG_S
+        return f"it has said nothing for {bound_s:.0f} s" if for_s > bound_s else ""
 
     def end_supervisor(self, deadline_s: float) -> bool:
         """End the supervisor. False when it does not end in time."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from brokerwatch.bus.listener import Listener
 from brokerwatch.clock import Clock
-from brokerwatch.cluster.account_loops import AccountLoops
 from brokerwatch.cluster.control import Command
 from brokerwatch.cluster.operators import Operators
 from brokerwatch.cluster.shutdown import Stop
@@ -40,7 +39,7 @@ class Outlets:
         settings: which outlets there are.
         clock: the cluster's clock.
         operators: who carries out what a reader of the page commands.
-        loops: the event loops of the accounts; where one hangs, the watcher itself is broken.
+        hung: why accounts are watched no more; empty where they are.
         heartbeat_s: the seconds between two signs of life.
         current: the settings of now, which a reload may have changed.
 
@@ -53,7 +52,7 @@ class Outlets:
         settings: ClusterSettings,
         clock: Clock,
         operators: Operators,
-        loops: AccountLoops,
+        hung: Callable[[], str],
         heartbeat_s: float,
         current: Callable[[], ClusterSettings],
     ) -> None:
@@ -61,7 +60,7 @@ class Outlets:
         self._current = current
         self._clock = clock
         self._operators = operators
-        self._loops = loops
+        self._hung = hung
         self._ttl_s = ttl_s(heartbeat_s)
         self._http: HttpServer | None = None
         self._notifier: Notifier | None = None
@@ -192,7 +191,7 @@ class Outlets:
 
     def _fault(self, listener: Listener) -> str:
         running_s = self._clock.up_s() - self._began_s
-        return watcher_fault(self._loops.hung, listener.heard_ago_s(), running_s, self._ttl_s)
+        return watcher_fault(self._hung(), listener.heard_ago_s(), running_s, self._ttl_s)
 
 
 def watcher_fault(hung: str, heard_ago_s: float | None, running_s: float, ttl_s: float) -> str:

@@ -44,6 +44,9 @@ from brokerwatch.storage.store import Store
 
 _log: Final = logger(__name__)
 
+DISK_S: Final = 30.0
+"""A disk, or a database over a network, may take seconds. One that takes longer is worth a word."""
+
 
 class Persistence:
     """One cluster's memory: `open`, then `record`, then `close`, on the cluster's own thread."""
@@ -67,6 +70,8 @@ class Persistence:
         self._recorder: pykka.ActorRef[Recorder] | None = None
         self._restarts = Restarts()
         self._is_taken = False
+        self._looked_s: float | None = None
+        """The monotonic second at which the recorder last looked at the state folder; None: it has not."""
         """Whether another process has the folder by now."""
         self._closed = False
 
@@ -184,6 +189,7 @@ class Persistence:
             self.journal.loaded = True
 
         def look() -> bool:
+            self._looked_s = self._clock.up_s()
             if held is None or self._is_taken:
                 return False
             gone = held.mend()
@@ -227,6 +233,13 @@ class Persistence:
                 )
 
         start()
+
+    def recorder_fault(self) -> str:
+        """What is wrong with the recorder; empty where nothing is. Any thread; never waits."""
+        if self._closed or self._looked_s is None or self._is_taken:
+            return ""
+        hung_s = self._clock.up_s() - self._looked_s
+        return f"nothing is stored: the disk has not answered for {DISK_S:g} s" if hung_s > DISK_S else ""
 
     def close(self, deadline_s: float) -> bool:
         """Write what waits and let go of the folder. False when the recorder does not end in time."""
