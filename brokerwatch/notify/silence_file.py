@@ -36,27 +36,28 @@ class SilenceFile:
         self._path = folder / SILENCES_NAME
         self._seen: tuple[int, int, int] | None = None
         self._known: tuple[Silence, ...] = ()
+        self._logged = ""
 
     def current(self, now_us: int) -> tuple[Silence, ...]:
         """The silences that have not ended. The file is read again when it was changed.
 
-        When it cannot be read, those that were known stay, and the log says so.
+        When it cannot be read, those that were known stay until they end, and the log says so once.
         """
         try:
             found = self._path.stat()
             mark = (found.st_mtime_ns, found.st_ino, found.st_size)
+            if mark != self._seen:
+                self._known = self.read()
+                self._seen = mark
         except FileNotFoundError:
             self._seen, self._known = None, ()
-            return ()
-        except OSError as error:
-            _log.error("the silences in %s cannot be read: %s", self._path, error.strerror)
-            return self._known
-        if mark != self._seen:
-            self._seen = mark
-            try:
-                self._known = self.read()
-            except (OSError, ValueError) as error:
-                _log.error("the silences in %s cannot be read: %s", self._path, error)
+        except (OSError, ValueError) as error:
+            words = f"{getattr(error, 'strerror', None) or error}"
+            if words != self._logged:
+                _log.error("the silences in %s cannot be read: %s", self._path, words)
+            self._logged = words
+        else:
+            self._logged = ""
         return tuple(each for each in self._known if not each.is_over(now_us))
 
     def read(self) -> tuple[Silence, ...]:
@@ -66,6 +67,8 @@ class SilenceFile:
                 return msgspec.json.decode(file.read(MOST_BYTES), type=tuple[Silence, ...])
         except FileNotFoundError:
             return ()
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
 
     def add(self, silence: Silence) -> None:
         """Make a silence, in place of one of the same name. Raises ControlError and OSError."""

@@ -45,6 +45,26 @@ def test_a_file_that_cannot_be_read_leaves_what_was_known(
     assert reader.current(now_us) == ()
 
 
+def test_a_silence_ends_also_while_its_folder_cannot_be_read_and_that_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, folder = ManualClock(), tmp_path / "state"
+    folder.mkdir()
+    reader = SilenceFile(folder)
+    reader.add(silence(clock, 60))
+    now_us = clock.now().wall_us
+    assert len(reader.current(now_us)) == 1
+    folder.rename(tmp_path / "aside")
+    folder.write_text("no folder")
+    assert [len(reader.current(now_us + seconds * 1_000_000)) for seconds in (1, 2, 59, 61)] == [1, 1, 1, 0]
+    assert caplog.text.count("cannot be read") == 1
+    folder.unlink()
+    folder.mkdir()
+    (folder / SILENCES_NAME).write_text('[{"x":' + "[" * 100_000)
+    assert reader.current(now_us + 62_000_000) == ()
+    assert caplog.text.count("cannot be read") == 2
+
+
 def test_there_is_a_bound_and_what_has_ended_does_not_count(tmp_path: Path) -> None:
     clock, file = ManualClock(), SilenceFile(tmp_path)
     for number in range(3):
