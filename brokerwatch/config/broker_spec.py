@@ -14,6 +14,15 @@ from typing import Any, Final, cast
 from brokerwatch.config.balance_params import parameter_mistakes
 from brokerwatch.config.cash_currencies import cash_mistakes
 from brokerwatch.config.credential_text import cleaned
+from brokerwatch.config.key_readers import (
+    read_exchange_id,
+    read_limit,
+    read_policy,
+    read_switch,
+    read_table,
+    read_texts_by_name,
+    read_words_or_none,
+)
 from brokerwatch.config.key_watch_settings import egress_mistakes, key_watch_mistakes
 from brokerwatch.config.money_watch_settings import MoneyRules, money_mistakes, money_rules
 from brokerwatch.config.policy import (
@@ -221,37 +230,6 @@ def _spec_mistakes(spec: BrokerSpec) -> list[tuple[str, str]]:
     ]
 
 
-# --- how a key is read from a file ----------------------------------------------------------------
-
-
-def _exchange_id(table: TomlTable, key: str, _: object) -> str:
-    return table.text(key, "", needed="a ccxt id such as kraken")
-
-
-def _policy(table: TomlTable, key: str, _: object) -> str:
-    return table.text(key, "")
-
-
-def _limit(table: TomlTable, key: str, _: object) -> float | None:
-    return table.limit(key)
-
-
-def _words_or_none(table: TomlTable, key: str, _: object) -> str | None:
-    return table.text(key, "") or None
-
-
-def _switch(table: TomlTable, key: str, default: bool) -> bool:  # noqa: FBT001 - as every reader
-    return table.switch(key, default=default)
-
-
-def _table(table: TomlTable, key: str, _: object) -> Mapping[str, Any]:
-    return MappingProxyType(dict(table.table(key)))
-
-
-def _texts_by_name(table: TomlTable, key: str, _: object) -> Mapping[str, str]:
-    return MappingProxyType(table.texts_by_name(key))
-
-
 # --- what each value must be: every rule gives what was expected, and nothing where the value can be -----
 
 
@@ -388,30 +366,30 @@ class Key:
 
 KEYS: Final = (
     Key("name", None, _name_rule),
-    Key("exchange", _exchange_id, _exchange_rule),
+    Key("exchange", read_exchange_id, _exchange_rule),
     Key("fetch", None, _fetch_rule),
     Key("poll_interval_s", TomlTable.number, _poll_rule),
-    Key("quiet_poll_interval_s", _limit, _quiet_poll_rule),
+    Key("quiet_poll_interval_s", read_limit, _quiet_poll_rule),
     Key("fetch_deadline_s", TomlTable.number, _deadline_rule),
     Key("max_consecutive_errors", TomlTable.whole, _errors_rule),
     Key("cash_currencies", TomlTable.texts, _cash_rule),
-    Key("policy", _policy, _policy_rule),
-    Key("rules", _table),
-    Key("requests_per_s", _limit, _requests_rule),
-    Key("request_burst", _limit, _burst_rule),
-    Key("read_funding", _switch),
-    Key("allow_empty", _switch),
-    Key("balance_params", _table, _balance_params_rule),
-    Key("same_account", _switch),
-    Key("trading", _switch),
-    Key("entry_max_age_s", _limit, _entry_age_rule),
-    Key("repeat_exits", _switch),
-    Key("max_proof_age_s", _limit, _proof_age_rule),
-    Key("key_watch_interval_s", _limit, _key_watch_rule),
-    Key("egress_address", _words_or_none, _egress_rule),
+    Key("policy", read_policy, _policy_rule),
+    Key("rules", read_table),
+    Key("requests_per_s", read_limit, _requests_rule),
+    Key("request_burst", read_limit, _burst_rule),
+    Key("read_funding", read_switch),
+    Key("allow_empty", read_switch),
+    Key("balance_params", read_table, _balance_params_rule),
+    Key("same_account", read_switch),
+    Key("trading", read_switch),
+    Key("entry_max_age_s", read_limit, _entry_age_rule),
+    Key("repeat_exits", read_switch),
+    Key("max_proof_age_s", read_limit, _proof_age_rule),
+    Key("key_watch_interval_s", read_limit, _key_watch_rule),
+    Key("egress_address", read_words_or_none, _egress_rule),
     Key("money_watch", money_rules),
-    Key("labels", _texts_by_name, _labels_rule),
-    Key("ccxt", _table, _ccxt_rule),
+    Key("labels", read_texts_by_name, _labels_rule),
+    Key("ccxt", read_table, _ccxt_rule),
     Key("credentials", None, _credentials_rule),
     Key("origins"),
     Key("simulated"),

@@ -73,7 +73,7 @@ def _number(group: str) -> int:
 def pair_text(pair: KeyPair) -> str:
     """What stands in the file of a key pair."""
     return (
-        f"# The key pair of {pair.name}, for CURVE. Whoever has this file is {pair.name}.\n"
+        f"# The key pair of {pair.name}, for CURVE. Who has this file is {pair.name}.\n"
         f"name {pair.name}\npublic {pair.public}\nsecret {pair.secret}\n"
     )
 

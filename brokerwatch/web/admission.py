@@ -142,7 +142,7 @@ class Sessions:
         return bool(self.token) and hmac.compare_digest(_bytes(shown), _bytes(self.token))
 
     def begin(self, cookie: str, now_s: float) -> None:
-        """Let in whoever shows this cookie from now on."""
+        """Let in each reader who shows this cookie from now on."""
         self._until_s = {each: until_s for each, until_s in self._until_s.items() if now_s < until_s}
         while len(self._until_s) >= MOST_SESSIONS:
             self._until_s.pop(next(iter(self._until_s)))
