@@ -40,7 +40,7 @@ class Publishing:
         self._src = src
         self._epoch = epoch
         self._clock = clock
-        self._began_s = clock.up_s()
+        self._began_s = _with_sleep_s(clock)
         self._ttl_ms = round(ttl_s * 1_000)
         self._seq: dict[str, int] = {}
 
@@ -69,7 +69,7 @@ class Publishing:
                 epoch=self._epoch,
                 seq=self._seq[topic],
                 ts_us=now.wall_us,
-                up_us=max(0, round((now.up_s - self._began_s) * 1_000_000)),
+                up_us=max(0, round((_with_sleep_s(self._clock) - self._began_s) * 1_000_000)),
                 ttl_ms=valid_ms,
             )
             return encode(Envelope(type=kind, stamp=stamp, data=data()))
@@ -136,6 +136,12 @@ class HealthPublishing:
         chunks = [readings[at : at + ROSTER_PART] for at in range(0, len(readings), ROSTER_PART)] or [()]
         for part, chunk in enumerate(chunks, start=1):
             self.publish_part(part, partial(Roster, chunk, part, len(chunks)), ttl_ms=ttl_ms)
+
+
+def _with_sleep_s(clock: Clock) -> float:
+    """Monotonic seconds that go on while the machine sleeps. Else a receiver elsewhere would take every
+    message after the sleep for as old as the sleep was long."""
+    return clock.up_s() + clock.leads()[1]
 
 
 def _roster_topic(part: int) -> str:

@@ -13,6 +13,9 @@ A message may be lost, late or doubled, and its publisher may have been replaced
   no more, has left the cluster and is dropped.
 * A message is as fresh as it was when it was sent. ZeroMQ keeps the oldest messages when its queue is full,
   so a receiver that stalled reads old messages first. The time that they waited shortens their validity.
+* Two monotonic clocks drift apart, and that of a virtual machine stands still while it is paused. So what
+  counts as the quickest delivery is found anew while all messages of a minute come equally late. A backlog
+  never does: it comes ever less late.
 
 The module is pure but for the clock that `Receiver` is given. It keeps no thread and no socket.
 """
@@ -46,6 +49,12 @@ may be wrong by hours, and by a year where a battery is empty. What an epoch can
 live."""
 TRIFLE_S: Final = 0.001
 """Two messages that were sent within this time count as sent at once."""
+STEADY_S: Final = 60.0
+STEADY_OVER_S: Final = 120.0
+STEADY_MESSAGES: Final = 10
+EQUALLY_S: Final = 0.5
+"""When at least ten messages over a minute or more came equally late, to half a second, that is how the two
+clocks differ by now. After two minutes a run begins anew."""
 _LAST_WORDS: Final = frozenset({Reason.SHUTDOWN, Reason.NOTHING_HEARD})
 """After these nothing is expected any more, unless the broker or its cluster starts again."""
 MOST_SENDERS: Final = 1_000
@@ -65,6 +74,32 @@ class Accepted:
     """How many messages of its topic are missing before it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """A run of messages of one sender that came equally late. Immutable."""
+
+    since_s: float
+    """When the first of them came, in the receiver's monotonic seconds."""
+    least_s: float
+    most_s: float
+    """The least and the most difference between the two clocks in it."""
+    messages: int = 1
+
+    @classmethod
+    def after(cls, before: Steady | None, difference_s: float, now_s: float) -> Steady:
+        """With one more message, which is the first of another run where it came otherwise."""
+        if before is not None and now_s - before.since_s <= STEADY_OVER_S:
+            least_s, most_s = min(before.least_s, difference_s), max(before.most_s, difference_s)
+            if most_s - least_s <= EQUALLY_S:
+                return cls(before.since_s, least_s, most_s, before.messages + 1)
+        return cls(now_s, difference_s, difference_s)
+
+    def settled_s(self, now_s: float) -> float:
+        """The quickest delivery of the run; minus infinity while it proves nothing yet."""
+        proves = self.messages >= STEADY_MESSAGES and now_s - self.since_s >= STEADY_S
+        return self.least_s if proves else float("-inf")
+
+
 @dataclass(slots=True)
 class Sender:
     """One `src` as a receiver knows it. Used by the receiver's thread alone."""
@@ -74,18 +109,23 @@ class Sender:
     """Until this monotonic second a message of an earlier epoch is dropped."""
     shortest_s: float = float("inf")
     """The smallest difference seen between the receiver's clock and the sender's: the quickest delivery."""
+    steady: Steady | None = None
+    """The newest run of messages that came equally late."""
     seq: dict[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
     """Topic to the number of its last message in this epoch, and until when its number counts."""
 
-    def accept(self, topic: str, stamp: Stamp, now_s: float) -> Accepted | None:
-        """Whether a message counts; None when it is to be dropped."""
+    def accept(self, topic: str, stamp: Stamp, now_s: float, slept_s: float = 0.0) -> Accepted | None:
+        """Whether a message counts; None when it is to be dropped.
+
+        `slept_s`: seconds that the receiver's machine slept, which `now_s` does not count.
+        """
         if stamp.epoch < self.epoch and now_s < self.fresh_until_s:
             return None
         if stamp.epoch != self.epoch:
             self.epoch, self.shortest_s, self.seq = stamp.epoch, float("inf"), {}
-            self.fresh_until_s = float("-inf")
+            self.fresh_until_s, self.steady = float("-inf"), None
         # Two clocks differ by a constant. What exceeds the smallest difference is the time under way.
-        difference_s = now_s - stamp.up_us / 1_000_000
+        difference_s = now_s + slept_s - stamp.up_us / 1_000_000
         shortest_s = min(self.shortest_s, difference_s)
         age_s = difference_s - shortest_s
         valid_until_s = now_s + min(stamp.ttl_ms, LONGEST_TTL_MS) / 1_000 - age_s
@@ -94,7 +134,8 @@ class Sender:
             if valid_until_s <= last_until_s + TRIFLE_S:
                 return None
             last = None  # it was sent later, so the number before it was made up: the counting begins anew
-        self.shortest_s = shortest_s
+        self.steady = Steady.after(self.steady, difference_s, now_s)
+        self.shortest_s = max(shortest_s, self.steady.settled_s(now_s))
         # After a farewell an older message is no news, although it is valid for longer.
         over_s = valid_until_s if stamp.ttl_ms else now_s + LONGEST_TTL_MS / 1_000
         self.seq[topic] = (stamp.seq, over_s)
@@ -147,7 +188,9 @@ class Receiver:
         if sender is None and len(self._senders) < MOST_SENDERS:
             sender = self._senders[stamp.src] = Sender()
         ahead_us = int(stamp.epoch[:16]) - now.wall_us
-        accepted = None if sender is None or ahead_us > AHEAD_US else sender.accept(topic, stamp, now.up_s)
+        accepted = None
+        if sender is not None and ahead_us <= AHEAD_US:
+            accepted = sender.accept(topic, stamp, now.up_s, self._clock.leads()[1])
         if accepted is None or not self._has_room(envelope):
             self.dropped += 1
             return None

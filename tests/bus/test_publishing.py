@@ -119,3 +119,13 @@ def test_a_listener_is_complete_once_it_has_heard_everybody_whom_any_part_names(
         assert set(listener.readings()) == set(names)
         assert listener.undecodable == 0
     assert out.stop(PATIENCE_S)
+
+
+def test_the_time_of_a_sender_goes_on_while_its_machine_sleeps() -> None:
+    clock, sent = ManualClock(), Sent()
+    voice = HealthPublishing(Publishing(sent, "supervisor/main", EPOCH, clock, 5.0), publish_balances=True)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - it keeps what is sent
+    clock.advance(2.0)
+    clock.sleep(40.0)
+    voice.publish(reading("a"))
+    [body] = sent.bodies.values()
+    assert decode(body).stamp.up_us == 42_000_000

@@ -435,8 +435,70 @@ def test_after_the_receivers_machine_slept_a_reading_is_unproven_until_the_next_
     clock.sleep(40.0)
     reading = receiver.newest["supervisor/main", "a"].reading
     assert (reading.available, reading.reason, reading.stale) == (False, Reason.UNPROVEN, True)
-    receiver.take(TOPIC, message(stamp(2)))
+    receiver.take(TOPIC, message(stamp(2, up_s=40.0)))
     assert receiver.newest["supervisor/main", "a"].reading.available
+
+
+def test_messages_that_were_sent_while_the_receivers_machine_slept_are_as_old_as_they_are() -> None:
+    clock = ManualClock()
+    receiver = Receiver(clock)
+    receiver.take(TOPIC, message(stamp(1)))
+    clock.sleep(40.0)
+    late = receiver.take(TOPIC, message(stamp(2, up_s=1.0)))
+    assert late is not None
+    assert not late.reading.available
+
+
+# Clocks that drift apart --------------------------------------------------------------------------------
+
+
+def test_after_a_pause_of_the_senders_machine_its_messages_are_fresh_again_within_a_minute() -> None:
+    clock = ManualClock()
+    receiver = Receiver(clock)
+    receiver.take(TOPIC, message(stamp(1)))
+    clock.advance(20.0)  # which the sender's clock did not count
+    for seq in range(2, 62):
+        clock.advance(1.0)
+        found = receiver.take(TOPIC, message(stamp(seq, up_s=seq - 1.0)))
+        assert found is not None
+        assert not found.reading.available
+    clock.advance(1.0)
+    receiver.take(TOPIC, message(stamp(62, up_s=61.0)))
+    clock.advance(1.0)
+    found = receiver.take(TOPIC, message(stamp(63, up_s=62.0)))
+    assert found is not None
+    assert found.reading.available
+    clock.advance(3.0)
+    late = receiver.take(TOPIC, message(stamp(64, up_s=63.0)))  # 2 s later than the others
+    assert late is not None
+    clock.advance(2.999)
+    assert late.reading.available
+    clock.advance(0.001)
+    assert not late.reading.available
+
+
+@pytest.mark.parametrize("parts_per_million", [-200, 200])
+def test_two_clocks_that_drift_apart_for_days_make_no_message_old(parts_per_million: int) -> None:
+    clock = ManualClock()
+    receiver = Receiver(clock)
+    for seq in range(1, 20_000):
+        clock.advance(10.0)
+        sent_s = 10.0 * seq * (1 - parts_per_million / 1_000_000)
+        found = receiver.take(TOPIC, message(stamp(seq, up_s=sent_s)))
+        assert found is not None
+        assert found.reading.available, f"message {seq}"
+
+
+def test_a_backlog_never_makes_itself_fresh_however_long_it_takes_to_read() -> None:
+    clock = ManualClock()
+    receiver = Receiver(clock)
+    receiver.take(TOPIC, message(stamp(1)))
+    clock.advance(300.0)
+    for seq in range(2, 200):
+        clock.advance(0.5)  # it reads twice as fast as new ones come
+        found = receiver.take(TOPIC, message(stamp(seq, up_s=seq - 1.0)))
+        assert found is not None
+        assert not found.reading.available
 
 
 # What cannot be ---------------------------------------------------------------------------------------
