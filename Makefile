@@ -11,7 +11,7 @@ INPUTS := setup.cfg pyproject.toml constraints.txt
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check check-mypy check-basedpyright check-deploy fuzz mutants exchanges bench dist clean
+.PHONY: help setup run test check check-mypy check-basedpyright check-deploy fuzz simulate mutants exchanges bench dist clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ ##/' | awk -F ' ## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -92,6 +92,10 @@ $(VENV)/.fuzzers: $(VENV)/.tests
 
 fuzz: $(VENV)/.fuzzers  ## search for bytes that break the codec (two minutes); ARGS="-max_total_time=3600"
 	@$(BIN)/python -m tests.fuzz.codec $(ARGS)
+
+SEEDS ?= 100000
+simulate: $(VENV)/.tests  ## simulated histories (SEEDS=100000); one with its trace: make simulate ARGS="--seed 4711"
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 $(VENV)/.mutators: $(VENV)/.tests
 	@$(PIP) --no-build-isolation --editable '.[mutants]'

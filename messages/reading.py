@@ -283,7 +283,15 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         return max(0, round((self.proven_until_s - self.clock.up_s()) * 1_000))
 
     @classmethod
-    def received(cls, data: ReadingData, *, clock: Clock, sent_up_s: float, valid_until_s: float) -> Reading:
+    def received(
+        cls,
+        data: ReadingData,
+        *,
+        clock: Clock,
+        sent_up_s: float,
+        valid_until_s: float,
+        leads: Leads | None = None,
+    ) -> Reading:
         """The reading in `data`, as a receiver has it.
 
         Args:
@@ -291,6 +299,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             clock: the receiver's clock.
             sent_up_s: when it was sent, in the receiver's monotonic seconds. Its ages go on from there.
             valid_until_s: the receiver's monotonic second from which it has expired.
+            leads: how far the receiver's other clocks were ahead when it came; None: it came just now.
         """
         as_of = None
         if data.as_of_us is not None and data.age_ms is not None:
@@ -319,7 +328,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             proven_until_s=float("inf") if data.proof_ms is None else sent_up_s + data.proof_ms / 1_000,
             cash_unit=data.cash_unit,
             cash_parts=MappingProxyType({code: amount(part) for code, part in data.cash_parts.items()}),
-            leads=clock.leads(),
+            leads=clock.leads() if leads is None else leads,
             capabilities=MappingProxyType(
                 {
                     name: Capability(

@@ -48,6 +48,7 @@ GROUPS: Final = {
 LONG: Final = (
     "every_transition",
     "every_small_world",
+    "no_history_breaks",
     "test_guarded_is_never_laxer",
     "as_the_whole_history_says",
     "test_every_sequence_of_outcomes",

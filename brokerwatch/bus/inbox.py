@@ -15,7 +15,7 @@ from brokerwatch.bus.curve import CurveServer
 from brokerwatch.bus.sockets import Bus, Waker
 from brokerwatch.bus.subscriber import Subscriber
 from brokerwatch.bus.turning import Turning
-from brokerwatch.clock import Clock
+from brokerwatch.clock import Clock, Leads
 from brokerwatch.errors import CodecError, EndpointUnavailable
 from brokerwatch.log import logger
 from brokerwatch.messages import Reading, ReadingData, topics
@@ -44,8 +44,9 @@ class Inbox:
         self._clock = clock
         self._ttl_s = ttl_s
         self._curve = curve
-        self._newest: dict[str, tuple[ReadingData, float]] = {}
-        """Broker to its newest state, and the monotonic second in which it came. `take` makes the reading."""
+        self._newest: dict[str, tuple[ReadingData, float, Leads]] = {}
+        """Broker to its newest state, and what the clocks said when it came. `take` makes the reading: the
+        machine may have slept since, and then the state proves nothing."""
         self._notified = False
         """Whether the owner was notified of what waits."""
         self._lock = threading.Lock()
@@ -84,9 +85,13 @@ class Inbox:
             taken, self._newest, self._notified = self._newest, {}, False
         return {
             broker: Reading.received(
-                state, clock=self._clock, sent_up_s=came_s, valid_until_s=came_s + self._ttl_s
+                state,
+                clock=self._clock,
+                sent_up_s=came_s,
+                valid_until_s=came_s + self._ttl_s,
+                leads=leads,
             )
-            for broker, (state, came_s) in taken.items()
+            for broker, (state, came_s, leads) in taken.items()
         }
 
     def fault(self) -> str:
@@ -139,11 +144,11 @@ class Inbox:
         if not isinstance(state, ReadingData) or not _is_of(state, topic, envelope.stamp.src):
             self.refused += 1
             return
-        came_s = self._clock.up_s()
+        came_s, leads = self._clock.up_s(), self._clock.leads()
         with self._lock:
             known = self._newest.get(state.broker)
             if known is None or _order(known[0]) < _order(state):
-                self._newest[state.broker] = (state, came_s)
+                self._newest[state.broker] = (state, came_s, leads)
             if known is not None:
                 self.superseded += 1
 

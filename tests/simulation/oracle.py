@@ -1,0 +1,582 @@
+"""The invariants, held after every step against a record of its own.
+
+The record is kept from what the world did: which answers the exchanges gave, when they were asked, which
+actor handled which message, what was sent and when it arrived. It asks the product only for what it shows:
+readings, messages, replies. So a mistake of the product is none of the record's.
+
+The numbers are those of the design: 2 last known, 3 and 4 the count of errors, 13 to 16 the merge of views,
+17 and 18 what may make an account available, 19 silence, 20 holds, 22 late listeners, 23 restarts, 26 each
+outcome counted once, 27 liveness, 28 and 29 the age of a proof and leaps of time, 35 several endpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from brokerwatch.actors.broker import BrokerActor
+from brokerwatch.actors.protocol import (
+    LATE_S,
+    AskAnew,
+    Died,
+    Drain,
+    Fetched,
+    LookRound,
+    Observed,
+    OperatorCommand,
+    RestartDue,
+    Tick,
+    Unanswered,
+)
+from brokerwatch.actors.supervisor import HealthSupervisor
+from brokerwatch.bus.reception import ReceivedReading
+from brokerwatch.clock import LEAP_S, Instant
+from brokerwatch.health.outcome import FetchOutcome, NotAsked
+from brokerwatch.health.reading import ttl_s
+from brokerwatch.health.restarts import RESTART_LIMIT, RESTART_WINDOW_S
+from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reading, ReadingData, Reason
+from brokerwatch.storage.health_record import read
+from tests.simulation.scheduler import Running
+
+if TYPE_CHECKING:
+    from tests.simulation.network import Sent
+    from tests.simulation.world import ClusterProcess, Hearing, Question, World
+
+TRIFLE_S: Final = 0.02
+"""What rounding to milliseconds and the steps of the scheduler may add."""
+LONG_AGO_S: Final = float("-inf")
+
+
+class Broken(AssertionError):
+    """An invariant does not hold. The text names it, the seed, the step, and the last events."""
+
+
+@dataclass(eq=False)
+class Life:
+    """One actor of an account, as the record knows it."""
+
+    name: str
+    epoch: str
+    cluster: ClusterProcess
+    first: bool
+    """Whether it may be available without a success: the very first life under `simple`."""
+    began_s: float
+    errors: int
+    leads: tuple[float, float]
+    questions: int = 0
+    question: Question | None = None
+    success_s: float = LONG_AGO_S
+    """When the newest success was asked for, in true time."""
+    doubted_s: float = LONG_AGO_S
+    """A success that was asked for before proves nothing."""
+    locked_until_s: float = LONG_AGO_S
+    """Monotonic seconds."""
+    refused: bool = False
+    closed: bool = False
+    """Maintenance, under `guarded`."""
+    tripped: bool = False
+
+    @property
+    def proof_s(self) -> float:
+        """When the newest proof began, in true time; long ago without one."""
+        newest_s = max(self.success_s, self.began_s if self.first else LONG_AGO_S)
+        return newest_s if newest_s >= self.doubted_s else LONG_AGO_S
+
+
+@dataclass(eq=False)
+class Account:
+    """One account in one process."""
+
+    name: str
+    life: Life | None = None
+    number: int | None = None
+    """Of the last known answer."""
+    as_of_s: float = LONG_AGO_S
+    """When that was asked for, by the monotonic clock."""
+    errors: int = 0
+    order: tuple[str, int] = ("", -1)
+    held: bool = False
+    held_until_s: float = float("inf")
+    """Monotonic seconds."""
+    births_s: list[float] = field(default_factory=list[float])
+    failed: bool = False
+    checked: Reading | None = None
+
+
+@dataclass
+class Promise:
+    """What a message of the health topic may make a listener believe, in true time."""
+
+    available: bool
+    sent_s: float
+    proven_until_s: float
+    order: tuple[str, int]
+
+
+class Oracle:
+    """Holds the invariants of one world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._scheduler: Any = None
+        self.accounts: dict[str, Account] = {}
+        self.lives: dict[Running, Life] = {}
+        self._by_epoch: dict[str, Life] = {}
+        self._promises: dict[tuple[str, str, int], Promise] = {}
+        self._quickest_s: dict[tuple[int, str], float] = {}
+        self._believed: dict[tuple[int, str, str], tuple[float, ReceivedReading]] = {}
+        self._shown: dict[tuple[int, str, str, str], tuple[str, int]] = {}
+        self._held_before: dict[str, bool] = {}
+        self._heard_s: dict[str, float] = {}
+        self._round_due_s = float("inf")
+        self._silent_before: set[str] = set()
+        self.holds_kept: dict[str, bool] = {}
+        """Accounts whose hold was confirmed as stored, and not released: a restart must know of them."""
+        self.counts: dict[str, int] = {}
+        """How often what was reached, so that a walk that proves nothing is seen."""
+
+    # What is reported -----------------------------------------------------------------------------------
+
+    def fail(self, invariant: int | str, words: str, *values: object) -> None:
+        """An invariant does not hold."""
+        world = self._world
+        trace = "\n  ".join(world.scheduler.trace.lines())
+        raise Broken(
+            f"invariant {invariant}: {words.format(*values)}\n"
+            f"seed {world.seed}, step {world.scheduler.steps}, at {world.scheduler.now_s:.3f} s; "
+            f'again: make simulate ARGS="--seed {world.seed}"\n  {trace}'
+        )
+
+    def count(self, what: str) -> None:
+        """Note that something was reached."""
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    # The cluster ----------------------------------------------------------------------------------------
+
+    def started(self, cluster: ClusterProcess) -> None:
+        """A process has restored what it remembers, and starts its actors now."""
+        self._heard_s, self._silent_before = {}, set()
+        before, self.accounts = self.accounts, {}
+        for name in cluster.specs:
+            account = self.accounts[name] = Account(name)
+            evidence, vetoes = cluster.board.slot(name).parts()
+            account.errors = evidence.error_count
+            stored = cluster.memory.remembered.healths.get(name)
+            if stored is not None:
+                was = read(stored.document, threshold=3).health.balance
+                if was is not None:
+                    account.number = _number(was.holdings)
+                    if evidence.balance is None or _number(evidence.balance) != account.number:
+                        self.fail(18, "the last known of {} was stored and is not restored", name)
+                    if evidence.as_of is not None:
+                        account.as_of_s = evidence.as_of.up_s
+            account.held = Reason.HELD_OUT in vetoes.laid
+            old = before.get(name)
+            timed = old is not None and old.held_until_s < float("inf")
+            if self.holds_kept.get(name) and not account.held and not timed:
+                self.fail(20, "the hold on {} was confirmed as stored and is lost", name)
+            if account.held:
+                self.count("a hold survived a restart")
+                veto = vetoes.laid[Reason.HELD_OUT]
+                account.held_until_s = float("inf") if veto.until is None else veto.until.up_s
+            remembers = stored is not None or not cluster.memory.known
+            if remembers and evidence.state in (HealthState.HEALTHY, HealthState.DEGRADED):
+                self.fail(18, "{} begins {} after a restart", name, evidence.status)
+
+    def killed(self, cluster: ClusterProcess) -> None:
+        """A process was killed."""
+        for account in self.accounts.values():
+            account.life = None
+        del cluster
+
+    def asked(self, actor: Running, now: Instant, done: Callable[[FetchOutcome], object]) -> Question:
+        """An actor starts a fetch."""
+        from tests.simulation.world import Question
+
+        life = self.lives[actor]
+        life.questions += 1
+        if life.question is not None and not life.question.cancelled:
+            self.fail(26, "{} has two fetches under way", life.name)
+        life.question = Question(life.questions, now, self._world.scheduler.now_s, done)
+        return life.question
+
+    def changed(self, before: Reading, after: Reading) -> None:
+        """The board shows another reading."""
+        if before.verdict != after.verdict:
+            self._world.note(
+                "board: {} {} {}, {} errors",
+                after.broker,
+                after.status,
+                after.verdict.reason,
+                after.error_count,
+            )
+
+    # The actors -----------------------------------------------------------------------------------------
+
+    def before(self, actor: Running, message: object) -> None:
+        """An actor is about to handle a message; None: it begins."""
+        if isinstance(actor.actor, BrokerActor):
+            life = self.lives.get(actor)
+            if life is None:
+                life = self._born(actor)
+            self._look_for_a_leap(life)
+            if message is not None and type(message) is not Tick:
+                self._world.note("{} {}: {}", life.name, life.epoch[-8:], _Words(message))
+            self._count_outcome(life, message)
+        elif isinstance(actor.actor, HealthSupervisor) and not isinstance(message, Drain | LookRound):
+            self._world.note("supervisor: {}", _Words(message))
+
+    def _born(self, actor: Running) -> Life:
+        product, world = actor.actor, self._world
+        name, cluster = product._spec.name, world.cluster
+        assert cluster is not None
+        account = self.accounts[name]
+        again = bool(account.births_s)
+        first = (
+            not again
+            and not world.plan.guarded
+            and cluster.memory.known
+            and name not in cluster.memory.remembered.healths
+        )
+        clock = cluster.clock
+        life = Life(
+            name, product._epoch, cluster, first, world.scheduler.now_s if again else cluster.began_s,
+            account.errors, clock.leads(),
+        )  # fmt: skip
+        if account.life is not None and life.epoch <= account.life.epoch:
+            self.fail("18 (epoch)", "the new life of {} has no later epoch", name)
+        account.life = self.lives[actor] = self._by_epoch[life.epoch] = life
+        account.births_s.append(clock.up_s())
+        recent = [each for each in account.births_s[1:] if clock.up_s() - each < RESTART_WINDOW_S - 1.0]
+        if len(recent) > RESTART_LIMIT:
+            self.fail(23, "{} was restarted {} times within a minute", name, len(recent))
+        if account.failed:
+            self.fail(23, "{} was restarted after it was given up", name)
+        if again:
+            self.count("a restart")
+        return life
+
+    def _look_for_a_leap(self, life: Life) -> None:
+        leads = life.cluster.clock.leads()
+        if max(leads[0] - life.leads[0], leads[1] - life.leads[1]) > LEAP_S:
+            life.doubted_s, life.question = self._world.scheduler.now_s, None
+            self.count("a leap")
+        life.leads = leads
+
+    def _count_outcome(self, life: Life, message: object) -> None:
+        question = life.question
+        match message:
+            case Fetched(ticket, outcome):
+                if question is not None and not question.cancelled and question.number == ticket:
+                    life.question = None
+                    self._take(life, outcome, question.asked_s)
+                else:
+                    self.count("an answer that came too late")
+            case Tick() if question is not None and not question.cancelled:
+                spec, source = life.cluster.specs[life.name], self._world.exchanges[life.name]
+                waited_s = life.cluster.clock.up_s() - question.asked.up_s
+                if waited_s > source.queue_s + spec.fetch_deadline_s + LATE_S:
+                    life.question = None
+                    self._take(life, Fault(FaultKind.NETWORK), 0.0)
+                    self.count("a fetch that never ended")
+            case Observed(outcome):
+                self._take(life, outcome, self._world.scheduler.now_s)
+            case Unanswered(fault):
+                self._take(life, fault, 0.0)
+            case AskAnew():
+                life.question = None
+            case _:
+                pass
+
+    def _take(self, life: Life, outcome: FetchOutcome, asked_s: float) -> None:
+        account = self.accounts[life.name]
+        guarded = self._world.plan.guarded
+        now_s = life.cluster.clock.up_s()
+        match outcome:
+            case Balance():
+                life.errors, life.refused, life.closed = 0, False, False
+                life.success_s = max(life.success_s, asked_s)
+                if account.life is life and outcome.as_of.up_s >= account.as_of_s:
+                    account.number, account.as_of_s = _number(outcome.holdings), outcome.as_of.up_s
+            case Fault(kind=FaultKind.MAINTENANCE) if guarded:
+                life.closed = True
+            case Fault():
+                life.errors += 1
+                life.refused |= guarded and outcome.kind in (FaultKind.AUTH, FaultKind.PERMISSION)
+            case NotAsked(_, until) if until is not None:
+                life.locked_until_s = max(life.locked_until_s, until.up_s)
+            case NotAsked():
+                pass
+        if life.errors >= self._world.plan.threshold:
+            self.count("an account out after errors")
+        del now_s
+
+    def after(self, actor: Running, message: object) -> None:
+        """An actor has handled a message."""
+        product = actor.actor
+        if isinstance(product, BrokerActor):
+            life = self.lives[actor]
+            account = self.accounts.get(life.name)
+            if account is None or account.life is not life or not life.cluster.process.alive:
+                return
+            self._check_fold(life, account)
+            if actor.ended:
+                self._world.note("{}: its actor has ended", life.name)
+        elif isinstance(product, HealthSupervisor):
+            self._after_supervisor(actor, message)
+
+    def _check_fold(self, life: Life, account: Account) -> None:
+        slot = life.cluster.board.slot(life.name)
+        evidence = slot.parts()[0]
+        if evidence.broker_epoch != life.epoch:
+            self.fail(18, "a life of {} that is over was written over the new one", life.name)
+        if evidence.error_count != life.errors:
+            self.fail(
+                "3 and 26", "{} counts {} errors and not {}", life.name, evidence.error_count, life.errors
+            )
+        account.errors = life.errors
+        number = None if evidence.balance is None else _number(evidence.balance)
+        if number != account.number:
+            self.fail(2, "the last known of {} is answer {} and not {}", life.name, number, account.number)
+        plan = self._world.plan
+        recent_s = self._world.scheduler.now_s - plan.poll_s
+        proven = life.proof_s >= recent_s and life.errors < plan.threshold
+        locked = life.cluster.clock.up_s() < life.locked_until_s + 2.0
+        if not plan.guarded and proven and not locked and not evidence.verdict.available:
+            self.fail(4, "{} answers, and its evidence says {}", life.name, evidence.verdict.reason)
+
+    def _after_supervisor(self, actor: Running, message: object) -> None:
+        product = actor.actor
+        cluster = self._world.cluster
+        if cluster is None or actor.process is not cluster.process:
+            return
+        now_s = cluster.clock.up_s()
+        views = product._views
+        if message is None:
+            self._heard_s = dict.fromkeys(views, now_s)
+        late = isinstance(message, LookRound) and now_s - self._round_due_s > 5.0
+        if late:
+            self._heard_s = dict.fromkeys(views, now_s)
+            self.count("a round that came too late")
+        silent = {
+            name for name, view in views.items() if view.vetoes.laid.keys() & {Reason.SILENT, Reason.BLIND}
+        }
+        for name in silent - self._silent_before:
+            self.count("a silence")
+            quiet_s = now_s - self._heard_s.get(name, LONG_AGO_S)
+            if quiet_s <= ttl_s(cluster.heartbeat_s) or late:
+                self.fail(19, "{} is called silent {:.2f} s after it was heard", name, quiet_s)
+        self._silent_before = silent
+        if message is None or isinstance(message, LookRound):
+            self._round_due_s = now_s + cluster.heartbeat_s
+        if isinstance(message, Drain):
+            for name, view in views.items():
+                life = self.accounts[name].life if name in self.accounts else None
+                if view.heard_s == now_s and life is not None:
+                    self._heard_s[name] = now_s
+        elif isinstance(message, RestartDue):
+            self._heard_s[message.broker] = now_s
+        elif isinstance(message, OperatorCommand):
+            self._obeyed(message, now_s)
+        elif isinstance(message, Died):
+            pass
+        for name, view in views.items():
+            account = self.accounts.get(name)
+            if account is not None:
+                failed = Reason.FAILED in view.vetoes.laid
+                if failed and not account.failed:
+                    self.count("an account given up")
+                account.failed = failed
+
+    def _obeyed(self, command: OperatorCommand, now_s: float) -> None:
+        account, reply = self.accounts[command.broker], command.reply
+        if reply.done() and reply.exception() is not None:
+            return
+        name = command.broker
+        if command.verb == "hold":
+            account.held = True
+            account.held_until_s = float("inf") if command.until is None else command.until.up_s
+            reply.add_done_callback(lambda done: self._stored(name, done.result(), held=True))
+            self.count("a hold")
+        elif command.verb == "release":
+            account.held, self.holds_kept[name] = False, False
+        elif command.verb == "reset":
+            account.births_s = account.births_s[-1:]
+            account.failed = False
+            if reply.done() and "started again" in reply.result():
+                self._heard_s[name] = now_s
+
+    def _stored(self, name: str, reply: str, *, held: bool) -> None:
+        if "could not be stored" not in reply and self.accounts[name].held is held:
+            self.holds_kept[name] = held
+
+    # What is shown --------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Hold what must be true of each reading now."""
+        world = self._world
+        cluster = world.cluster
+        now_s = world.scheduler.now_s
+        if cluster is not None and not world.here.stopped_until_s > now_s:
+            for account in self.accounts.values():
+                reading = cluster.board.slot(account.name).reading
+                if reading is not account.checked:
+                    account.checked = reading
+                    order = (reading.broker_epoch, reading.version)
+                    if order < account.order:
+                        self.fail(13, "the reading of {} went back", account.name)
+                    account.order = order
+                if reading.available:
+                    self._justified(account, cluster, "the board", 0.0)
+        if world.there.stopped_until_s > now_s:
+            return  # no program runs there that could look
+        for hearing in world.hearings:
+            for name, reading in hearing.listener.readings().items():
+                if reading.available:
+                    self._believable(hearing, name, now_s)
+
+    def _justified(self, account: Account, cluster: ClusterProcess, where: str, late_s: float) -> None:
+        """Whether this account may be said to be available now."""
+        world, life, name = self._world, account.life, account.name
+        up_s, now_s = cluster.clock.up_s(), world.scheduler.now_s
+        if account.held and up_s < account.held_until_s:
+            self.fail(20, "{} says that {} is available, which is held out", where, name)
+        if account.failed:
+            self.fail(17, "{} says that {} is available, which was given up", where, name)
+        if life is None:
+            self.fail(17, "{} says that {} is available, which never lived", where, name)
+            return
+        if late_s == 0.0:
+            if life.errors >= world.plan.threshold or life.refused or life.closed:
+                self.fail(4, "{} says that {} is available after {} errors", where, name, life.errors)
+            if up_s < life.locked_until_s:
+                self.fail(25, "{} says that {} is available in a lockout", where, name)
+        if life.proof_s == LONG_AGO_S and late_s == 0.0:
+            self.fail("17 and 18", "{} says that {} is available without a success in this life", where, name)
+        until_s = life.proof_s + self.longest_proof_s(cluster) + late_s + world.here.dozed_s + TRIFLE_S
+        if life.proof_s > LONG_AGO_S and now_s > until_s:
+            self.fail(
+                28, "{} says that {} is available {:.1f} s after its proof", where, name, now_s - life.proof_s
+            )
+
+    def longest_proof_s(self, cluster: ClusterProcess) -> float:
+        """For how long a success may prove an account in this world."""
+        plan, source = self._world.plan, next(iter(self._world.exchanges.values()))
+        interval_s = max(plan.poll_s, plan.longest_wait_s, plan.deadline_s)
+        return plan.threshold * (interval_s + source.longest_wait_s) + plan.deadline_s + cluster.heartbeat_s
+
+    # The health topic -----------------------------------------------------------------------------------
+
+    def sent(self, cluster: ClusterProcess, message: Sent) -> None:
+        """A message of the health topic leaves the cluster."""
+        data, stamp = message.envelope.data, message.envelope.stamp
+        if not isinstance(data, ReadingData):
+            return
+        account = self.accounts[data.broker]
+        late_s = cluster.bus.longest_s + ttl_s(cluster.heartbeat_s)
+        if data.available:
+            self._justified(account, cluster, "the health topic", late_s)
+        proof_s = account.life.proof_s if account.life is not None else LONG_AGO_S
+        until_s = proof_s + self.longest_proof_s(cluster) + cluster.bus.longest_s
+        if proof_s == LONG_AGO_S:
+            until_s = message.sent_s + late_s
+        self._promises[stamp.epoch, message.topic, stamp.seq] = Promise(
+            data.available, message.sent_s, until_s, (data.broker_epoch, data.version)
+        )
+
+    def delivered(
+        self,
+        hearing: Hearing,
+        station: Any,
+        message: Sent,
+        known: Mapping[tuple[str, str], ReceivedReading],
+        changed: Mapping[tuple[str, str], ReceivedReading],
+    ) -> None:
+        """A message has arrived at a listener; `changed` are the readings that it made."""
+        stamp, data = message.envelope.stamp, message.envelope.data
+        place = id(station)
+        now_s = self._world.scheduler.now_s
+        quickest_s = min(self._quickest_s.get((place, stamp.epoch), float("inf")), now_s - message.sent_s)
+        for key, received in changed.items():
+            if received.stamp.epoch != stamp.epoch or received.stamp.seq != stamp.seq:
+                continue
+            if not isinstance(data, ReadingData) or key != (stamp.src, data.broker):
+                continue
+            before = known.get(key)
+            if before is not None and before.stamp == received.stamp:
+                self.fail(14, "a doubled message of {} was taken twice", key[1])
+            promise = self._promises[stamp.epoch, message.topic, stamp.seq]
+            where = (place, stamp.epoch, *key)
+            if promise.order < self._shown.get(where, ("", -1)):
+                self.fail(13, "{} went back at a listener", key[1])
+            self._shown[where] = promise.order
+            until_s = min(promise.sent_s + stamp.ttl_ms / 1_000, promise.proven_until_s) + quickest_s
+            self._believed[place, *key] = (until_s, received)
+        self._quickest_s[place, stamp.epoch] = quickest_s
+        self._held_is_united(hearing)
+
+    def _held_is_united(self, hearing: Hearing) -> None:
+        """A hold that one endpoint has brought is not lost because another one is behind."""
+        for station in hearing.stations:
+            for (_, name), received in station.receiver.newest.items():
+                reading = received.reading
+                if reading.verdict.reason is Reason.HELD_OUT and not reading.expired:
+                    merged = hearing.listener.readings()[name]
+                    if merged.available:
+                        self.fail(35, "a listener lost the hold on {} while it merged", name)
+
+    def _believable(self, hearing: Hearing, name: str, now_s: float) -> None:
+        """Whether a listener may say that this account is available now."""
+        slack_s = self._world.here.dozed_s + self._world.there.dozed_s + TRIFLE_S
+        longest_s = LONG_AGO_S
+        for station in hearing.stations:
+            for key, received in station.receiver.newest.items():
+                if key[1] == name and received.reading.available:
+                    until_s, believed = self._believed.get((id(station), *key), (LONG_AGO_S, None))
+                    if believed is received:
+                        longest_s = max(longest_s, until_s)
+        if now_s > longest_s + slack_s:
+            self.fail(
+                "17 and 28",
+                "a listener says that {} is available, {:.2f} s too long",
+                name,
+                now_s - longest_s,
+            )
+
+
+class _Words:
+    """A message as it is shown in a trace; its text is made only when it is shown."""
+
+    def __init__(self, message: object) -> None:
+        self._message = message
+
+    def __str__(self) -> str:
+        match self._message:
+            case Fetched(ticket, outcome):
+                return f"fetch {ticket} ended: {_outcome(outcome)}"
+            case OperatorCommand(verb, broker):
+                return f"{verb} {broker}"
+            case Died(broker, epoch, why):
+                return f"{broker} {epoch[-8:]} died: {why[:60]}"
+            case None:
+                return "begins"
+            case message:
+                return str(message)[:80]
+
+    def __format__(self, how: str) -> str:
+        return format(str(self), how)
+
+
+def _outcome(outcome: FetchOutcome) -> str:
+    match outcome:
+        case Balance():
+            return f"answer {_number(outcome.holdings)}"
+        case Fault():
+            return str(outcome.kind)
+        case NotAsked():
+            return "not asked"
+
+
+def _number(holdings: Mapping[str, Any]) -> int:
+    return int(holdings["USD"].total)

@@ -1,0 +1,340 @@
+"""What goes wrong in a world, and when: drawn from its seed.
+
+Each seed allows only some kinds of trouble, and a lot of those: a history in which everything happens a
+little rarely reaches what two kinds do to each other.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+from brokerwatch.bus.reception import STEADY_OVER_S, STEADY_S
+from brokerwatch.clock import Instant
+from brokerwatch.health.reading import ttl_s
+from brokerwatch.messages import FaultKind, Reason
+from tests.simulation.memory import emptied
+from tests.simulation.network import Weather
+from tests.simulation.scheduler import NEVER_S
+from tests.simulation.world import Plan, World
+
+CHAOS_S: Final = 14.0
+FEWEST, MOST = 5, 12
+"""Events in a history."""
+KINDS: Final = (
+    FaultKind.NETWORK,
+    FaultKind.EXCHANGE_DOWN,
+    FaultKind.MAINTENANCE,
+    FaultKind.RATE_LIMITED,
+    FaultKind.BAD_RESPONSE,
+    FaultKind.NONCE_CLOCK,
+)
+
+
+def planned(seed: int) -> Plan:
+    """What the world of a seed is like."""
+    chance = random.Random(f"plan {seed}")
+    return Plan(
+        brokers=chance.choice((1, 2, 2, 3)),
+        poll_s=chance.choice((1.0, 2.0, 3.0)),
+        deadline_s=chance.choice((0.5, 1.5)),
+        threshold=chance.choice((1, 2, 3, 3)),
+        guarded=chance.random() < 0.3,
+        endpoints=chance.choice((1, 1, 2)),
+        answers_twice=chance.choice((0.0, 0.2)),
+    )
+
+
+def simulated(seed: int, *, shows: bool = False) -> World:
+    """Let the whole history of a seed happen. Raises Broken where an invariant does not hold."""
+    world = World(seed, planned(seed), shows)
+    with world.scheduler.in_force():
+        try:
+            world.join()
+            world.start_cluster()
+            Script(world).play()
+        finally:
+            world.close()
+    return world
+
+
+class Script:
+    """The events of one world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.scheduler = world.scheduler
+        self.chance = world.scheduler.random
+
+    def play(self) -> None:
+        """Trouble, then none; then everything must heal."""
+        events = self._events()
+        allowed = self.chance.sample(events, self.chance.randint(2, min(6, len(events))))
+        times = sorted(0.5 + self.chance.random() * CHAOS_S for _ in range(self.chance.randint(FEWEST, MOST)))
+        for at_s in times:
+            self.world.run(at_s)
+            self.chance.choice(allowed)()
+        self.world.run(CHAOS_S + 1.0)
+        self._heal()
+
+    def _events(self) -> list[Callable[[], object]]:
+        return [
+            self.exchange_fails,
+            self.exchange_fails,
+            self.exchange_answers,
+            self.bus_weather,
+            self.health_weather,
+            self.line_cut,
+            self.actor_crashes,
+            self.actor_raises,
+            self.actor_hangs,
+            self.actor_stopped,
+            self.supervisor_crashes,
+            self.supervisor_hangs,
+            self.recorder_crashes,
+            self.process_killed,
+            self.disk_fails,
+            self.disk_lost,
+            self.wall_steps,
+            self.machine_sleeps,
+            self.machine_stops,
+            self.hold,
+            self.release,
+            self.reset,
+            self.ask,
+        ]
+
+    def _name(self) -> str:
+        return self.chance.choice(list(self.world.specs))
+
+    # Exchanges ------------------------------------------------------------------------------------------
+
+    def exchange_fails(self) -> None:
+        exchange = self.world.exchanges[self._name()]
+        modes = ["error", "error", "hangs", "lost", "slow", "locked", "busy"]
+        exchange.mode = self.chance.choice([*modes, "refused"] if self.world.plan.guarded else modes)
+        exchange.kind = self.chance.choice(KINDS)
+        self.world.note("exchange {}: {} {}", exchange.name, exchange.mode, exchange.kind)
+
+    def exchange_answers(self) -> None:
+        exchange = self.world.exchanges[self._name()]
+        exchange.mode = "ok"
+        self.world.note("exchange {}: ok", exchange.name)
+
+    def ask(self) -> None:
+        self.world.ask(self._name())
+
+    # The network ----------------------------------------------------------------------------------------
+
+    def _draw(self, weather: Weather) -> None:
+        weather.drops = self.chance.choice((0.0, 0.1, 0.4))
+        weather.doubles = self.chance.choice((0.0, 0.3))
+        weather.delays = self.chance.choice((0.0, 0.3))
+        weather.longest_s = self.chance.choice((0.2, 2.0))
+        weather.spoils = self.chance.choice((0.0, 0.0, 0.1))
+
+    def bus_weather(self) -> None:
+        self._draw(self.world.bus_weather)
+        self.world.note("bus: {}", self.world.bus_weather)
+
+    def health_weather(self) -> None:
+        self._draw(self.chance.choice(self.world.health_weather))
+        self.world.note("health: {}", self.world.health_weather)
+
+    def line_cut(self) -> None:
+        weather = self.chance.choice([self.world.bus_weather, *self.world.health_weather])
+        weather.cut = True
+        seconds = self.chance.choice((1.0, 4.0, 8.0))
+        self.world.note("a line is cut for {} s", seconds)
+
+        def mend() -> None:
+            weather.cut = False
+
+        self.scheduler.at(seconds, mend)
+
+    # Actors ---------------------------------------------------------------------------------------------
+
+    def actor_crashes(self) -> None:
+        if self.world.cluster is not None:
+            for actor in self.world.cluster.brokers(self._name())[-1:]:
+                self.world.poison(actor)
+
+    def actor_raises(self) -> None:
+        error = self.chance.choice((RuntimeError("a bug"), SystemExit(1)))
+        self.world.exchanges[self._name()].raises = error
+
+    def actor_hangs(self) -> None:
+        if self.world.cluster is not None:
+            seconds = self.chance.choice((1.0, 4.0, 7.0, 12.0, NEVER_S))
+            name = self._name()
+            for actor in self.world.cluster.brokers(name)[-1:]:
+                actor.hangs_until_s = self.scheduler.now_s + seconds
+                self.world.note("the actor of {} hangs for {} s", name, seconds)
+
+    def actor_stopped(self) -> None:
+        if self.world.cluster is not None:
+            name = self._name()
+            for actor in self.world.cluster.brokers(name)[-1:]:
+                actor.actor.actor_ref.stop(block=False)
+                self.world.note("the actor of {} is stopped by a stranger", name)
+
+    def supervisor_crashes(self) -> None:
+        if self.world.cluster is not None:
+            for actor in self.world.cluster.supervisors():
+                self.world.poison(actor)
+
+    def supervisor_hangs(self) -> None:
+        if self.world.cluster is not None:
+            for actor in self.world.cluster.supervisors():
+                actor.hangs_until_s = self.scheduler.now_s + self.chance.choice((1.0, 4.0, 8.0))
+                self.world.note("the supervisor hangs until {}", actor.hangs_until_s)
+
+    def recorder_crashes(self) -> None:
+        from brokerwatch.actors.recorder import Recorder
+
+        if self.world.cluster is not None:
+            for actor in list(self.scheduler.of(self.world.cluster.process, Recorder)):
+                self.world.poison(actor)
+
+    # Processes, machines, the disk ----------------------------------------------------------------------
+
+    def process_killed(self) -> None:
+        if self.world.cluster is not None:
+            self.world.kill_cluster()
+            self.scheduler.at(self.chance.choice((0.1, 2.0, 7.0)), self._start_again)
+
+    def _start_again(self) -> None:
+        if self.world.cluster is None:
+            self.world.start_cluster()
+
+    def disk_fails(self) -> None:
+        self.world.disk.fails = not self.world.disk.fails
+        self.world.note("the disk fails: {}", self.world.disk.fails)
+
+    def disk_lost(self) -> None:
+        everything = self.chance.random() < 0.3
+        emptied(self.world.disk, holds_too=everything)
+        if everything or self.world.cluster is None:
+            # Without a process that runs there is none that could write it again.
+            self.world.oracle.holds_kept.clear()
+        self.world.note("the database is lost{}", ", and the folder" if everything else "")
+
+    def wall_steps(self) -> None:
+        machine = self.chance.choice(self.scheduler.machines)
+        seconds = self.chance.choice((-3_600.0, -30.0, -3.0, 3.0, 30.0, 3_600.0, 86_400.0))
+        machine.clock.jump_wall(seconds)
+        if 0.0 < seconds < 5.0:
+            machine.dozed_s += seconds
+        self.world.note("the wall clock {} steps by {} s", machine.name, seconds)
+
+    def machine_sleeps(self) -> None:
+        machine = self.chance.choice(self.scheduler.machines)
+        if machine.stopped_until_s <= self.scheduler.now_s:
+            seconds = self.chance.choice((1.0, 8.0, 8.0))
+            if seconds < 5.0:
+                machine.dozed_s += seconds
+            # A listener cannot tell its own pause from a wall clock that was set.
+            paused = machine is self.world.here and self.chance.random() < 0.2
+            self.scheduler.stop_machine(machine, seconds, sleeps=not paused, pauses=paused)
+            if paused:
+                self.world.oracle.count("a pause")
+            self.world.note(
+                "the machine {} {} for {} s", machine.name, "is paused" if paused else "sleeps", seconds
+            )
+
+    def machine_stops(self) -> None:
+        machine = self.chance.choice(self.scheduler.machines)
+        if machine.stopped_until_s <= self.scheduler.now_s:
+            seconds = self.chance.choice((1.0, 4.0, 9.0))
+            self.scheduler.stop_machine(machine, seconds)
+            self.world.note("the machine {} stops for {} s", machine.name, seconds)
+
+    # Operators ------------------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        if self.world.cluster is not None:
+            until = None
+            if self.chance.random() < 0.3:
+                now, seconds = self.world.cluster.clock.now(), self.chance.choice((0.5, 4.0, 60.0))
+                until = Instant(now.wall_us + round(seconds * 1e6), now.up_s + seconds)
+            self.world.cluster.command("hold", self._name(), until)
+
+    def release(self) -> None:
+        if self.world.cluster is not None:
+            self.world.cluster.command("release", self._name())
+
+    def reset(self) -> None:
+        if self.world.cluster is not None:
+            self.world.cluster.command("reset", self._name())
+
+    # The end --------------------------------------------------------------------------------------------
+
+    def _heal(self) -> None:
+        """All trouble is over: everything heals within the stated time, and every listener knows it."""
+        world, plan = self.world, self.world.plan
+        world.note("all trouble is over")
+        for exchange in world.exchanges.values():
+            exchange.mode, exchange.raises = "ok", None
+        for weather in (world.bus_weather, *world.health_weather):
+            weather.drops = weather.doubles = weather.delays = weather.spoils = 0.0
+            weather.cut = False
+        world.disk.fails = False
+        if world.cluster is None:
+            world.start_cluster()
+        late = world.join()
+        beat_s = plan.heartbeat_s
+        until_s = self.scheduler.now_s + self.heals_within_s()
+        while self.scheduler.now_s < until_s:
+            world.run(self.scheduler.now_s + beat_s)
+            if self._unhealed() is None:
+                break
+            self._operate()
+        found = self._unhealed()
+        if found is not None:
+            world.oracle.fail(27, "{} s after all trouble: {}", self.heals_within_s(), found)
+        del late
+
+    def heals_within_s(self) -> float:
+        """The time within which everything heals, in seconds.
+
+        It is a machine that sleeps, the detection of an actor that hangs, the longest wait before its
+        restart, and the fetches that its policy asks for. After a pause that only a listener's own clock
+        shows, it finds within a run of messages how the clocks differ now.
+        """
+        plan = self.world.plan
+        paused_s = STEADY_S + STEADY_OVER_S if self.world.oracle.counts.get("a pause") else 0.0
+        return paused_s + 9.0 + 2 * ttl_s(plan.heartbeat_s) + 30.0 + 4 * (plan.poll_s + plan.deadline_s + 5.0)
+
+    def _operate(self) -> None:
+        """What an operator does in the end: reset what was given up, and what was refused for good."""
+        cluster = self.world.cluster
+        assert cluster is not None
+        for name in self.world.specs:
+            reason = cluster.board.slot(name).reading.reason
+            if reason in (Reason.FAILED, Reason.AUTH):
+                cluster.command("reset", name)
+            elif reason is Reason.HELD_OUT:
+                self.world.oracle.count("a hold until the end")
+                cluster.command("release", name)
+
+    def _unhealed(self) -> str | None:
+        """What has not healed; None: everything has."""
+        world, cluster = self.world, self.world.cluster
+        assert cluster is not None
+        for name in world.specs:
+            reading = cluster.board.slot(name).reading
+            if not reading.available:
+                return f"the board says {reading.reason} of {name}"
+            for number, hearing in enumerate(world.hearings):
+                heard = hearing.listener.readings().get(name)
+                if heard is None or not heard.available:
+                    return f"listener {number} says {None if heard is None else heard.reason} of {name}"
+                if (heard.state, heard.broker_epoch) != (reading.state, reading.broker_epoch):
+                    return f"listener {number} shows another life of {name}"
+                if heard.cash is None or reading.cash is None or heard.cash > reading.cash:
+                    return f"listener {number} shows cash {heard.cash} and not {reading.cash}"
+        for actor, since_s, waiter in world.waiters:
+            if not waiter.done() and actor.process.alive and actor.hangs_until_s < NEVER_S:
+                return f"a caller has waited since {since_s:.3f}"
+        return None

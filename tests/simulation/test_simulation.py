@@ -1,0 +1,108 @@
+"""Histories of the real parts in a simulated world, each from its seed, and what they once broke."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+import pytest
+
+from tests.simulation.oracle import Broken
+from tests.simulation.script import simulated
+from tests.simulation.world import Plan, World
+
+SEEDS: Final = 2_000
+CHUNK: Final = 50
+REACHED: Final = (
+    "a hold",
+    "a leap",
+    "a restart",
+    "a silence",
+    "an account out after errors",
+    "an answer that came too late",
+)
+"""What each chunk of histories must come to, or it proves nothing."""
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK), ids=lambda first: f"{first}-{first + CHUNK - 1}")
+def test_no_history_breaks_an_invariant(first: int) -> None:
+    reached: Counter[str] = Counter()
+    for seed in range(first, first + CHUNK):
+        reached.update(simulated(seed).oracle.counts)
+    assert [what for what in REACHED if not reached[what]] == []
+
+
+def test_a_seed_is_one_history() -> None:
+    def told(seed: int) -> tuple[int, list[str]]:
+        world = simulated(seed)
+        return world.scheduler.steps, world.scheduler.trace.lines()[-20:]
+
+    assert told(7)[0] == told(7)[0]
+    assert [line for line in told(7)[1] if "0x" not in line] == [
+        line for line in told(7)[1] if "0x" not in line
+    ]
+
+
+@contextmanager
+def quiet_world(plan: Plan | None = None, seed: int = 1) -> Generator[World]:
+    """A world in which nothing goes wrong but what a test does."""
+    world = World(seed, Plan() if plan is None else plan)
+    with world.scheduler.in_force():
+        try:
+            world.join()
+            world.start_cluster()
+            world.run(5.0)
+            yield world
+        finally:
+            world.close()
+
+
+def heard(world: World, name: str = "a") -> str:
+    """What the first listener says of an account."""
+    return world.hearings[0].listener.readings()[name].reason
+
+
+def test_in_a_quiet_world_all_is_well() -> None:
+    with quiet_world() as world:
+        world.run(30.0)
+        assert heard(world) == "ok"
+        assert not world.oracle.counts.keys() & {"a restart", "a silence", "a leap"}
+
+
+def test_a_broken_invariant_is_named_with_its_seed_and_the_last_events() -> None:
+    with quiet_world(seed=4_711) as world:
+        life = world.oracle.accounts["a"].life
+        assert life is not None
+        life.errors = 3
+        with pytest.raises(Broken, match=r"(?s)invariant 4: .*seed 4711, step \d+, at .*board: a healthy ok"):
+            world.run(6.0)
+
+
+# What it found --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["sleeps", "is paused"])
+def test_a_listener_hears_a_cluster_again_after_the_machine_of_that_slept(which: str) -> None:
+    with quiet_world() as world:
+        here = world.here
+        world.scheduler.stop_machine(here, 20.0, sleeps=which == "sleeps", pauses=which == "is paused")
+        world.run(24.0)
+        assert heard(world) == "nothing_heard"
+        world.run(28.0 if which == "sleeps" else 210.0)
+        assert heard(world) == "ok"
+
+
+def test_what_came_before_the_machine_slept_and_is_taken_after_it_proves_nothing() -> None:
+    with quiet_world() as world:
+        cluster = world.cluster
+        assert cluster is not None
+        [supervisor] = cluster.supervisors()
+        supervisor.hangs_until_s = world.scheduler.now_s + 3.0
+        world.run(6.5)
+        world.scheduler.stop_machine(world.here, 20.0, sleeps=True)
+        for actor in cluster.brokers("a"):
+            actor.hangs_until_s = 40.0
+        world.run(30.0)  # the oracle looks at the messages
+        assert heard(world) != "ok"
