@@ -39,8 +39,8 @@ AGREEING_READS: Final = 2
 """So many reads in a row have to agree on a fall."""
 FILL_LASTS_US: Final = 600_000_000
 """An order of ours may show in the balance so much later."""
-LEDGER_BEFORE_US: Final = 5_000_000
-"""The exchange's clock may be so far behind ours."""
+LEDGER_BEFORE_US: Final = 60_000_000
+"""The exchange's clock may be so far behind ours. An entry counts once all the same."""
 LEDGER_WAIT_US: Final = 120_000_000
 """A ledger that has not answered for so long is not waited for."""
 STANDS_US: Final = 86_400_000_000
@@ -76,6 +76,8 @@ class Falling(msgspec.Struct, frozen=True, kw_only=True):
     """What the newest of these reads found."""
     asked_us: int | None = None
     """When the ledger was asked; None: it was not."""
+    agreed: Mapping[str, Decimal] = {}
+    """Currency to by how much it fell, as two reads agreed when the ledger was asked."""
     wallets: tuple[str, ...] = ()
     """The wallets that were read beside the account."""
 
@@ -91,6 +93,8 @@ class MoneyWatch(msgspec.Struct, frozen=True, kw_only=True):
     under_way: bool = False
     """Whether an order of ours is under way."""
     taken: tuple[Taken, ...] = ()
+    ledger_us: int = 0
+    """The newest ledger entry that has counted, by the exchange's clock."""
     lost: Mapping[str, tuple[Loss, ...]] = {}
     below: Mapping[str, int] = {}
     """Currency to the reads in a row that found less than its floor."""
@@ -120,22 +124,19 @@ class MoneyWatch(msgspec.Struct, frozen=True, kw_only=True):
         if before is None or not any(_falls(settled, before.totals).get(code) for code in falls):
             return _changed(watch, falling=Falling(since_us=now_us, reads=1, totals=found, wallets=wallets))
         falling = msgspec.structs.replace(before, reads=before.reads + 1, totals=found, wallets=wallets)
-        agreed = {
-            code: min(fall, _falls(settled, before.totals)[code])
-            for code, fall in falls.items()
-            if code in _falls(settled, before.totals)
-        }
+        earlier = _falls(settled, before.totals)
+        agreed = {code: min(fall, earlier[code]) for code, fall in falls.items() if code in earlier}
         watch = _changed(watch, falling=falling)
         if any(amount > settled.get(code, ZERO) for code, amount in found.items()):
             return watch._settle_all(found, now_us)
         left = watch._after_orders(agreed)
         if not left:
-            return watch._use_orders(agreed)._settle_all(found, now_us)
+            return watch._use_orders(agreed)._settle(agreed, falling, now_us)
         if before.asked_us is not None and now_us - before.asked_us < LEDGER_WAIT_US:
             return watch
         if before.asked_us is not None:
             return watch._judged(agreed, None, "no answer in time", rules, now_us)
-        return _changed(watch, falling=msgspec.structs.replace(falling, asked_us=now_us))
+        return _changed(watch, falling=msgspec.structs.replace(falling, asked_us=now_us, agreed=agreed))
 
     @property
     def wants_ledger(self) -> tuple[int, tuple[str, ...]] | None:
@@ -143,7 +144,7 @@ class MoneyWatch(msgspec.Struct, frozen=True, kw_only=True):
         falling, settled = self.falling, self.settled
         if falling is None or falling.asked_us is None or settled is None:
             return None
-        return self.settled_us - LEDGER_BEFORE_US, tuple(sorted(_falls(settled, falling.totals)))
+        return self._ledger_from_us, tuple(sorted(falling.agreed))
 
     def ledger(
         self, entries: Iterable[LedgerEntry] | None, why: str, rules: MoneyRules, now_us: int
@@ -153,7 +154,9 @@ class MoneyWatch(msgspec.Struct, frozen=True, kw_only=True):
         if falling is None or falling.asked_us is None or settled is None:
             return self
         listed = None if entries is None else tuple(entries)
-        return self._judged(_falls(settled, falling.totals), listed, why, rules, now_us)
+        now = _falls(settled, falling.totals)
+        agreed = {code: min(fall, now[code]) for code, fall in falling.agreed.items() if code in now}
+        return self._judged(agreed, listed, why, rules, now_us)
 
     def ordered(self, fill: Fill | None, now_us: int) -> MoneyWatch:
         """An order of ours goes out, or has ended with this fill."""
@@ -163,8 +166,13 @@ class MoneyWatch(msgspec.Struct, frozen=True, kw_only=True):
         return _changed(self, under_way=False, taken=taken)
 
     def unsettled(self) -> MoneyWatch:
-        """No order is under way any more whose end could be heard, as after a restart."""
-        return _changed(self, under_way=False) if self.under_way else self
+        """After a restart: nothing that is under way can say any more that it has ended."""
+        falling = self.falling
+        if not self.under_way and (falling is None or falling.asked_us is None):
+            return self
+        if falling is not None:
+            falling = msgspec.structs.replace(falling, asked_us=None)
+        return _changed(self, under_way=False, falling=falling)
 
     def acknowledged(self) -> MoneyWatch:
         """An operator knows: alarms about money that went end, and it counts as a loss no more."""
@@ -235,7 +243,7 @@ class MoneyWatch(msgspec.Struct, frozen=True, kw_only=True):
             return self
         watch = self
         for code, rest in self._after_orders(falls).items():
-            before, after = settled[code], falling.totals[code]
+            before, after = settled[code], _less(settled[code], falls[code])
             listed = [each for each in entries or () if self._counts(each, code, falling.wallets)]
             net = _less(ZERO, *(each.amount for each in listed))
             traded = _less(ZERO, *(each.amount for each in listed if each.kind.lower() in TRADES))
@@ -248,12 +256,18 @@ class MoneyWatch(msgspec.Struct, frozen=True, kw_only=True):
                 )
                 words += f"; not accounted for: {plain(unexplained)}"
                 watch = watch._alarm(MoneyAlarm.UNEXPLAINED, code, before, after, words, now_us)
-        return watch._use_orders(falls)._settle_all(falling.totals, now_us)
+        newest_us = max((each.at_us for each in entries or ()), default=0)
+        watch = _changed(watch._use_orders(falls), ledger_us=max(self.ledger_us, newest_us))
+        return watch._settle(falls, falling, now_us)
 
     def _counts(self, entry: LedgerEntry, code: str, wallets: tuple[str, ...]) -> bool:
         """Whether a ledger entry is about what was read of this currency since it was settled."""
-        since_us = self.settled_us - LEDGER_BEFORE_US
-        return entry.currency == code and entry.at_us >= since_us and entry.wallet in ("", *wallets)
+        is_new = entry.at_us >= self._ledger_from_us and entry.at_us > self.ledger_us
+        return entry.currency == code and is_new and entry.wallet in ("", *wallets)
+
+    @property
+    def _ledger_from_us(self) -> int:
+        return self.settled_us - LEDGER_BEFORE_US
 
     def _losing(
         self, code: str, amount: Decimal, before: Decimal, after: Decimal, rules: MoneyRules, now_us: int
@@ -275,6 +289,18 @@ class MoneyWatch(msgspec.Struct, frozen=True, kw_only=True):
             f"{plain(most)}; it fell from {plain(before)} to {plain(after)} last"
         )
         return watch._alarm(MoneyAlarm.LOSS_RATE, code, total((after, gone)), after, words, now_us)
+
+    def _settle(self, falls: Mapping[str, Decimal], falling: Falling, now_us: int) -> MoneyWatch:
+        """These falls are settled. What else has fallen in the newest read needs another one."""
+        settled = {
+            code: max(amount, (self.settled or {}).get(code, amount))
+            for code, amount in falling.totals.items()
+        }
+        settled = {**(self.settled or {}), **settled}
+        settled.update({code: _less(settled[code], fall) for code, fall in falls.items()})
+        rest = _falls(settled, falling.totals)
+        left = Falling(since_us=now_us, reads=1, totals=falling.totals, wallets=falling.wallets)
+        return _changed(self, settled=settled, settled_us=now_us, falling=left if rest else None)
 
     def _settle_all(self, found: Mapping[str, Decimal], now_us: int) -> MoneyWatch:
         settled = {**(self.settled or {}), **found}

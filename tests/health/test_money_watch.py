@@ -91,7 +91,7 @@ def test_a_fall_that_nothing_accounts_for_is_told_after_two_agreeing_reads_and_e
     desk.read(USD="400", BTC="1")
     assert not desk.asks
     desk.read(USD="400", BTC="1")
-    assert desk.watch.wants_ledger == (NOW_US + MINUTE_US - 5_000_000, ("USD",))
+    assert desk.watch.wants_ledger == (NOW_US, ("USD",))
     assert not desk.told, "the ledger comes first"
     desk.ledger()
     assert desk.told == UNEXPLAINED
@@ -197,6 +197,35 @@ def test_entries_of_before_of_other_money_and_of_wallets_that_are_not_read_do_no
     other = msgspec.structs.replace(desk.entry("USD", "-600"), wallet="funding")
     desk.ledger(desk.entry("USD", "-600", ago_us=30 * MINUTE_US), desk.entry("EUR", "-600"), other)
     assert desk.told == UNEXPLAINED
+
+
+def test_an_entry_of_the_ledger_accounts_for_one_fall_only() -> None:
+    desk = Desk().read(USD="1000").read(USD="900", times=2)
+    withdrawal = desk.entry("USD", "-100")
+    desk.ledger(withdrawal).read(USD="800", times=2).ledger(withdrawal)
+    assert desk.told == UNEXPLAINED
+
+
+def test_what_falls_while_the_ledger_is_read_needs_two_reads_of_its_own() -> None:
+    desk = Desk().read(USD="1000", BTC="1").read(USD="400", BTC="1", times=2)
+    desk.read(USD="300", BTC="0.5")
+    desk.ledger()
+    assert desk.told == UNEXPLAINED
+    assert "USD fell from 1000 to 400" in desk.words[0]
+    desk.read(USD="300", BTC="1", times=2).ledger()
+    assert desk.told == [*UNEXPLAINED, *UNEXPLAINED], "BTC was back, and USD had gone on falling"
+    assert "USD fell from 400 to 300" in desk.words[1]
+
+
+def test_after_a_restart_the_ledger_is_asked_again() -> None:
+    desk = Desk().read(USD="1000").read(USD="400", times=2)
+    asked = [desk.asks]
+    desk.take(desk.watch.unsettled())
+    asked.append(desk.asks)
+    desk.read(USD="400")
+    asked.append(desk.asks)
+    assert asked == [True, False, True]
+    assert not MoneyWatch(under_way=True).unsettled().under_way
 
 
 def test_a_ledger_that_cannot_be_read_is_said_and_not_waited_for() -> None:
