@@ -199,7 +199,7 @@ def _write(path: Path, text: str) -> None:
     from brokerwatch.storage.atomic import write_whole
 
     try:
-        write_whole(path, text.encode(), mode=LIST_MODE)
+        write_whole(path.resolve(), text.encode(), mode=LIST_MODE)
     except OSError as error:
         exits.fail(f"{path} cannot be written: {error.strerror or error}")
 

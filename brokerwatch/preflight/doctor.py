@@ -28,6 +28,7 @@ from brokerwatch.config.redaction import (
 from brokerwatch.errors import StoreError
 from brokerwatch.gateway.catalogue import order_traits
 from brokerwatch.preflight import store_checks
+from brokerwatch.preflight.curve_checks import curve_lines
 from brokerwatch.preflight.diagnosis import (
     Line,
     LineOutcome,
@@ -136,6 +137,7 @@ class Diagnostics:
         self.waits_for = "the store"
         yield self._store(cluster, own_cluster, is_sound=is_sound)
         self.waits_for = "the endpoints"
+        yield from curve_lines(cluster.curve)
         patience_s = min(HEARD_S, 1.0 + 2 * cluster.heartbeat_of(len(self._examined.brokers)))
         health, brokers = cluster.health_endpoint, cluster.broker_endpoint
         yield endpoint_line("health_endpoint", health, own_cluster, lambda: is_heard(cluster, patience_s))

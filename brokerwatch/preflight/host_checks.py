@@ -181,7 +181,11 @@ def endpoint_line(name: str, endpoint: str, own_cluster: str, says_so: Callable[
 def is_heard(cluster: ClusterSettings, patience_s: float) -> bool:
     """Whether this cluster publishes at its endpoint: within so long something of it is heard."""
     endpoint, until_s = reachable(cluster.health_endpoint), time.monotonic() + patience_s
-    with _listener(endpoint, cluster.curve) as listener:
+    try:
+        subscribed = _listener(endpoint, cluster.curve)
+    except (ConfigError, ValueError):  # its keys cannot be used, and another line says so
+        return False
+    with subscribed as listener:
         while time.monotonic() < until_s:
             heard = listener.heard()
             if heard:

@@ -84,7 +84,10 @@ def test_a_list_may_be_named_and_is_made(tmp_path: Path) -> None:
     done = command("keys", "allow", "bot.pub", "--list", "mine", cwd=tmp_path)
     assert done.status == 0, done.err
     assert "bot" in command("keys", "list", "--list", "mine", cwd=tmp_path).out
-    assert command("keys", "revoke", "bot", "--list", "mine", cwd=tmp_path).status == 0
+    (tmp_path / "link").symlink_to("mine")
+    assert command("keys", "revoke", "bot", "--list", "link", cwd=tmp_path).status == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "mine").read_text() == ""
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
