@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, cast
@@ -35,6 +35,7 @@ from brokerwatch.config.policy import (
     rule_mistakes,
 )
 from brokerwatch.config.proxy_settings import proxy_mistakes
+from brokerwatch.config.spec_types import type_mistakes
 from brokerwatch.config.suggestions import did_you_mean, nearest
 from brokerwatch.config.toml_table import TomlTable
 from brokerwatch.errors import ConfigError, Problem
@@ -68,9 +69,7 @@ MARKETS_DEADLINE_S: Final = 60.0
 ENTRY_AGE_S: Final = 30.0
 """How old a balance may be that sizes an entry, where polls are quicker than that."""
 MOST_REQUESTS: Final = 10_000.0
-MAX_LABELS: Final = 32
-MAX_LABEL_CHARACTERS: Final = 256
-"""Labels are sent with every reading, and receivers limit every length."""
+MAX_LABELS, MAX_LABEL_CHARACTERS = 32, 256  # they are sent with every reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +162,7 @@ class BrokerSpec:
     """Whether another API key here is of the same account, where the exchange itself does not say it."""
 
     def __post_init__(self) -> None:
+        self._refuse(type_mistakes(self))  # the rules below compare numbers and search texts
         if not isinstance(self.exchange, str):
             self._adopt(self.exchange)
         else:
@@ -177,9 +177,10 @@ class BrokerSpec:
             object.__setattr__(self, "policy_is_chosen", False)
         if self.policy in POLICIES and self.rules is SIMPLE:
             object.__setattr__(self, "rules", default_rules(self.policy, self.slowest_poll_s))
-        problems = [
-            Problem("", f"brokers.{self.name}.{key}", expected) for key, expected in _spec_mistakes(self)
-        ]
+        self._refuse(_spec_mistakes(self))
+
+    def _refuse(self, mistakes: Iterable[tuple[str, str]]) -> None:
+        problems = [Problem("", f"brokers.{self.name}.{key}", expected) for key, expected in mistakes]
         if problems:
             raise ConfigError(tuple(problems))
 

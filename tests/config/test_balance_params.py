@@ -51,7 +51,7 @@ def test_what_json_has_words_for_may_stand_there(params: Mapping[str, Any]) -> N
         ({"options": {"private-key": "x"}}, "options.private-key: secrets do not belong here"),
         ({"tag": f"x{KEYS['secret']}"}, "tag: has a credential in it"),
         ({"tags": ["a", KEYS["api_key"]]}, "tags: has a credential in it"),
-        ("type=swap", "expected a table of parameters, not str"),
+        ("type=swap", "expected a mapping, not str"),
     ],
 )
 def test_what_cannot_be_is_named_and_no_value_is_repeated(params: Any, expected: str) -> None:

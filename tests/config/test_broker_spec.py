@@ -9,6 +9,7 @@ import ccxt
 import ccxt.async_support
 import pytest
 
+from brokerwatch.config import spec_types
 from brokerwatch.config.broker_spec import KEYS, BrokerSpec
 from brokerwatch.config.policy import GUARDED, SIMPLE, Rules
 from brokerwatch.dropin.guard import guard
@@ -121,3 +122,36 @@ def test_a_callable_of_the_program_may_name_its_currencies_as_it_likes() -> None
     assert BrokerSpec("a", fetch=fetch, cash_currencies=("usd",)).cash_currencies == ("usd",)
     with pytest.raises(ConfigError, match="such as USD, not ''"):
         BrokerSpec("a", fetch=fetch, cash_currencies=("",))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("name", 5, "expected text, not int"),
+        ("poll_interval_s", "10", "expected a number, not str"),
+        ("poll_interval_s", True, "expected a number, not bool"),
+        ("quiet_poll_interval_s", "10", "expected a number, or None, not str"),
+        ("max_consecutive_errors", 3.0, "expected a whole number, not float"),
+        ("trading", "yes", "expected True or False, not str"),
+        ("trading", 1, "expected True or False, not int"),
+        ("cash_currencies", "USD", "expected a tuple of texts, not str"),
+        ("labels", [("desk", "one")], "expected a mapping, not list"),
+        ("credentials", None, "expected a mapping, not NoneType"),
+        ("ccxt", "sandbox", "expected a mapping, not str"),
+        ("policy", None, "expected text, not NoneType"),
+        ("rules", {"final_auth": True}, "expected Rules, not dict"),
+        ("money_watch", {"floor": {}}, "expected MoneyRules, or None, not dict"),
+        ("fetch", "balance", "expected an async callable, or None, not str"),
+        ("egress_address", 7, "expected text, or None, not int"),
+    ],
+)
+def test_a_value_of_another_type_is_named_and_not_repeated(key: str, value: Any, expected: str) -> None:
+    values: dict[str, Any] = {"name": "a", "exchange": "kraken", key: value}
+    with pytest.raises(ConfigError) as caught:
+        BrokerSpec(**values)
+    assert [(one.key.rpartition(".")[2], one.expected) for one in caught.value.problems] == [(key, expected)]
+
+
+def test_every_field_of_a_spec_has_a_type_that_is_looked_at() -> None:
+    looked_at = set(spec_types._TYPES)  # pyright: ignore[reportPrivateUsage] - the table itself is what is tested
+    assert {each.name for each in fields(BrokerSpec) if each.init} - looked_at == {"exchange", "instance"}
