@@ -31,6 +31,13 @@ class KeyForm:
     method: str
     """ccxt's name of the question."""
     read: ReadKey
+    states: str
+    """What it states: of rights, end and addresses."""
+
+    @property
+    def states_rights(self) -> bool:
+        """Whether it states what the key may do."""
+        return "rights" in self.states
 
 
 def _flag(row: Mapping[str, Any], name: str) -> bool | None:
@@ -196,17 +203,17 @@ def upbit(answer: object, *, api_key: str) -> KeyFacts:
 
 KEY_FORMS: Final[Mapping[str, KeyForm]] = MappingProxyType(
     {
-        "binance": KeyForm("sapiGetAccountApiRestrictions", binance),
-        "binancecoinm": KeyForm("sapiGetAccountApiRestrictions", binance),
-        "binanceusdm": KeyForm("sapiGetAccountApiRestrictions", binance),
-        "bybit": KeyForm("privateGetV5UserQueryApi", bybit),
-        "bybiteu": KeyForm("privateGetV5UserQueryApi", bybit),
-        "bybitid": KeyForm("privateGetV5UserQueryApi", bybit),
-        "bitfinex": KeyForm("privatePostAuthRPermissions", bitfinex),
-        "gate": KeyForm("privateAccountGetDetail", gate),
-        "gateeu": KeyForm("privateAccountGetDetail", gate),
-        "upbit": KeyForm("privateGetApiKeys", upbit),
-        "bithumb": KeyForm("privateGetV1ApiKeys", upbit),
+        "binance": KeyForm("sapiGetAccountApiRestrictions", binance, "rights, end, addresses"),
+        "binancecoinm": KeyForm("sapiGetAccountApiRestrictions", binance, "rights, end, addresses"),
+        "binanceusdm": KeyForm("sapiGetAccountApiRestrictions", binance, "rights, end, addresses"),
+        "bybit": KeyForm("privateGetV5UserQueryApi", bybit, "rights, end, addresses"),
+        "bybiteu": KeyForm("privateGetV5UserQueryApi", bybit, "rights, end, addresses"),
+        "bybitid": KeyForm("privateGetV5UserQueryApi", bybit, "rights, end, addresses"),
+        "bitfinex": KeyForm("privatePostAuthRPermissions", bitfinex, "rights"),
+        "gate": KeyForm("privateAccountGetDetail", gate, "addresses"),
+        "gateeu": KeyForm("privateAccountGetDetail", gate, "addresses"),
+        "upbit": KeyForm("privateGetApiKeys", upbit, "end"),
+        "bithumb": KeyForm("privateGetV1ApiKeys", upbit, "end"),
     }
 )
 """By ccxt id. An exchange that is not here states nothing that is known to us."""

@@ -249,6 +249,9 @@ class Unified:
         return holdings(answer)
 
     async def key_facts(self, ask: PrivateQuestion) -> KeyFacts:
+        form = KEY_FORMS.get(self._caller.instance.id)
+        if form is None or not form.states_rights:
+            raise NotSupported(f"ccxt has no way to ask {self._caller.instance.id} what a key may do")
         return await self.stated_key(ask)
 
     async def stated_key(self, ask: PrivateQuestion) -> KeyFacts:

@@ -30,6 +30,8 @@ from brokerwatch.messages import (
     Stamp,
     Verdict,
 )
+from brokerwatch.messages.key import KeyData, KeyWarning, KeyWarningData
+from brokerwatch.messages.money import MoneyAlarm, MoneyAlarmData
 
 
 def heard(cash: Decimal | None, *, age_s: float = 0.0, words: str = "", name: str = "a") -> ReceivedReading:
@@ -303,3 +305,18 @@ def test_the_parts_of_sums_take_no_line_from_accounts_for_which_there_is_no_room
     assert len(lines) < 24
     assert sum(line.startswith("\u2502") for line in lines) == 14
     assert lines[-1] == "and 38 more: brokerwatch status"
+
+
+def test_warnings_about_a_key_and_the_money_stand_in_the_line_and_below_the_table() -> None:
+    one = heard(Decimal(5))
+    warning = KeyWarningData(word=KeyWarning.CAN_WITHDRAW, since_us=1, detail="it may withdraw")
+    alarm = MoneyAlarmData(word=MoneyAlarm.UNEXPLAINED, currency="USD", since_us=1)
+    key = KeyData(checked_us=1, withdraw=True, warnings=(warning,))
+    reading = msgspec.structs.replace(one.reading, key=key, money=(alarm,))
+    line = text.change_line(replace(one, reading=reading))
+    assert "[its API key: it may withdraw]" in line
+    assert "[its money: unexplained USD]" in line
+    said = io.StringIO()
+    Console(file=said, width=100).print(screenful([reading], caption="", width=100, height=20))
+    assert "a: its API key: it may withdraw" in said.getvalue()
+    assert json.loads(text.json_object(replace(one, reading=reading)))["key"]["trade"] is None

@@ -15,6 +15,7 @@ import ccxt.async_support as ccxt
 
 from brokerwatch.exchanges.account_needs import NEEDS
 from brokerwatch.exchanges.balance_forms import FORMS
+from brokerwatch.exchanges.key_forms import KEY_FORMS
 from brokerwatch.exchanges.order_request import OrderRules
 from brokerwatch.exchanges.order_traits import BY_OWN_ID, OrderTraits
 from brokerwatch.exchanges.registry import ADAPTERS
@@ -53,13 +54,13 @@ def row(exchange: str) -> tuple[str, ...]:
     adapter: Any = ADAPTERS.get(exchange, Unified)
     is_unified = issubclass(adapter, Unified)
     traits = OrderTraits.of(instance) if is_unified else None
-    asks_key = adapter.key_facts is not Unified.key_facts
+    form = KEY_FORMS.get(exchange)
     return (
         f"`{exchange}`",
         needs(exchange),
         balance(exchange) if is_unified else "adapter",
         accounts(instance) if is_unified else "spot",
-        "yes" if asks_key else "no",
+        "yes" if not is_unified or (form is not None and form.states_rights) else "no",
         "yes" if adapter.has_dry_run else "no",
         purchases(adapter.profile.order_rules if traits is None else traits.rules, traits),
         "found" if traits is None else lost_orders(exchange, traits),
