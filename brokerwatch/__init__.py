@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from brokerwatch.bus.listener import Listener
     from brokerwatch.cluster.broker import Broker
     from brokerwatch.cluster.cluster import Cluster
+    from brokerwatch.cluster.reloaded import Reloaded
     from brokerwatch.config.broker_spec import BrokerSpec
     from brokerwatch.config.cluster_settings import ClusterSettings
     from brokerwatch.config.curve_settings import CurveSettings
@@ -134,6 +135,7 @@ __all__ = [
     "Product",
     "Reading",
     "Refusal",
+    "Reloaded",
     "Router",
     "Rules",
     "Side",
@@ -160,6 +162,7 @@ _HOME = {
     "Broker": "cluster.broker",
     "BrokerSpec": "config.broker_spec",
     "Cluster": "cluster.cluster",
+    "Reloaded": "cluster.reloaded",
     "ClusterSettings": "config.cluster_settings",
     "NotifySettings": "config.notify_settings",
     "CurveSettings": "config.curve_settings",

@@ -8,7 +8,8 @@ one as long as an order is not accounted for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import replace
 from functools import partial
@@ -41,6 +42,16 @@ LOOK_S: Final = 0.02
 """How often it is looked whether the orders that are under way with the old key have ended."""
 FACTS_S: Final = 30.0
 """What a question about a key may take beyond its deadline: it waits in the queue of the key."""
+UNREACHED: Final = frozenset(
+    {
+        FaultKind.NETWORK,
+        FaultKind.EXCHANGE_DOWN,
+        FaultKind.MAINTENANCE,
+        FaultKind.RATE_LIMITED,
+        FaultKind.BLOCKED,
+    }
+)
+"""Faults after which a question about a key is asked again. After any other it counts as not stated."""
 DROPPED: Final = "its API key was replaced"
 FORCED: Final = (
     "the new API key is used, unverified, and the old one was dropped at once, as was asked for; the account "
@@ -57,6 +68,8 @@ class KeyChanges:
         self._members = members
         self._journal = journal
         self._clock = clock
+        self._changing = threading.Lock()
+        """Held by the change that is under way, but not while its new keys are verified."""
         self._rotations: dict[str, KeyRotation] = {}
         """Under the lock of the members, as all here."""
         self._ids: dict[str, str] = {}
@@ -69,26 +82,32 @@ class KeyChanges:
 
         It is waited for, for some seconds. With `force_key` it is taken over at once, unverified.
         """
+        with self._changing:
+            planned = self._members.change(lambda before: configuration(self._with_wanted(before)), by)
+            wanted = {one.after.name: one.after for one in planned.changed if one.new_key}
+            forced, started = self._begun(wanted, force_key=force_key)
+        wait(forced.values(), SETTLES_S)
+        return Reloaded.of(planned, {**dict.fromkeys(forced, FORCED), **self._awaited(started)})
+
+    def _begun(
+        self, wanted: Mapping[str, BrokerSpec], *, force_key: bool
+    ) -> tuple[dict[str, Future[None]], list[KeyRotation]]:
+        """Begin with the keys that are wanted from now on, and no others: those that were taken over at once,
+        and those that are verified first."""
         members = self._members
-        planned = members.change(lambda before: configuration(self._with_wanted(before)), by)
-        words: dict[str, str] = {}
-        forced: list[Future[None]] = []
+        forced: dict[str, Future[None]] = {}
         started: list[KeyRotation] = []
         with members.lock:
-            wanted = {one.after.name: one.after for one in planned.changed if one.new_key}
             self._cancel([name for name in self._rotations if not self._goes_on(name, wanted.get(name))])
             for name, spec in wanted.items():
-                if not members.running or name not in members.specs:
+                if not members.running or name not in members.wired.accounts:
                     continue
                 if force_key:
                     self._cancel([name])
-                    forced.append(self._forced(spec))
-                    words[name] = FORCED
+                    forced[name] = self._forced(spec)
                 else:
                     started.append(self._rotate(spec))
-        wait(forced, SETTLES_S)
-        words |= self._awaited(started)
-        return Reloaded.of(planned, words)
+        return forced, started
 
     def renew(self, broker: str) -> str:
         """Read the files of a broker's API key again, and take what has changed; in words, or nothing.
@@ -196,7 +215,8 @@ class KeyChanges:
             return access.lane.fingerprint, access.lane.fingerprint, new.trade
         fingerprint = old.access.lane.fingerprint
         known = self._ids.get(fingerprint) or members.keys.account_ids.get(fingerprint, "")
-        if not known and new.account_id:
+        refused = members.board.slot(spec.name).reading.fault is FaultKind.AUTH
+        if not known and new.account_id and not refused:  # one that is refused is not asked for this
             facts = self._facts(rotation, before, old.access)
             # An old key that was deleted says nothing any more.
             known = "" if isinstance(facts, Fault) else facts.account_id
@@ -246,7 +266,9 @@ class KeyChanges:
         except (NotAllowed, NotSupported):
             return KeyFacts()
         except CouldNotAsk as error:
-            return error.fault or Fault(FaultKind.NETWORK, str(error))
+            fault = error.fault or Fault(FaultKind.NETWORK, str(error))
+            # An exchange, or what stands before it, that has no such question is not asked for ever.
+            return fault if fault.kind in UNREACHED else KeyFacts()
         except (CancelledError, RuntimeError) as error:  # its loop was given up
             return Fault(FaultKind.NETWORK, str(error))
         return Fault(FaultKind.NETWORK, "no answer about the API key") if found is None else found

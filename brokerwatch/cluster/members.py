@@ -29,7 +29,13 @@ from brokerwatch.cluster.ledger_reading import LedgerReading
 from brokerwatch.cluster.lives import Joining, Lives
 from brokerwatch.cluster.persistence import Persistence
 from brokerwatch.cluster.restore import recall, rejoined, restored
-from brokerwatch.cluster.startup import Changed, Sockets, blank_board, broken_slot
+from brokerwatch.cluster.startup import (
+    Changed,
+    Sockets,
+    blank_board,
+    broken_slot,
+    warn_of_default_policies,
+)
 from brokerwatch.cluster.wiring import (
     Parts,
     Wired,
@@ -163,6 +169,7 @@ class Members:
             self._try_out([one.after for one in planned.changed if one.new_key], accesses)
             leaving = {name: self.board.slot(name) for name in planned.removed}
             taken, ended = self._carry_out(planned, wanted, accesses)
+        warn_of_default_policies(planned.added)
         # Not under the lock: the supervisor may need it, to replace a loop.
         if wait(taken, SETTLES_S).not_done:
             _log.warning("an actor has not taken up the new configuration within %g s", SETTLES_S)

@@ -384,3 +384,21 @@ def test_many_rotations_leave_nothing_behind() -> None:
         assert len(gateway._venues) == 1  # pyright: ignore[reportPrivateUsage] - as above
         until(lambda: threading.active_count() <= threads)
         assert found.lost == []
+
+
+def test_a_question_that_an_exchange_does_not_know_holds_up_no_key() -> None:
+    with desk(SimulatedKraken) as found:
+        found.exchange.set_answer(
+            '{"error":["EGeneral:Unknown method"]}', path="POST /0/private/GetApiKeyInfo"
+        )
+        assert "is used" in found.takes(found.exchange.add_key(), same_account=True)
+
+
+def test_a_key_that_is_refused_is_asked_nothing_for_the_comparison() -> None:
+    with desk(SimulatedOkx, policy="guarded", rules=replace(GUARDED, auth_probes_s=())) as found:
+        old, new = found.key, found.exchange.add_key()
+        found.exchange.set_fault("bad_key", account=old)
+        found.broker.get_account_balance()
+        calls = found.exchange.private_calls_of(old)
+        assert "whether it is of the same account is not known" in found.takes(new)
+        assert found.exchange.private_calls_of(old) == calls
