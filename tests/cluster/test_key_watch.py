@@ -28,7 +28,7 @@ from brokerwatch.simulator import (
 from tests.support.clusters import cluster_of, simulated_spec, until
 from tests.support.plain_exchange import Route, plain_exchange
 
-OFTEN_S: Final = 0.2
+OFTEN_S: Final = 0.1
 DAY_S: Final = 86_400.0
 QUESTIONS: Final[dict[type[SimulatedExchange], str]] = {
     SimulatedKraken: "/0/private/GetApiKeyInfo",
@@ -41,7 +41,7 @@ REFUSED_ADDRESS: Final = (
 
 
 def watched(exchange: SimulatedExchange, **values: Any) -> BrokerSpec:
-    chosen = {"poll_interval_s": 0.2, "requests_per_s": 1_000.0, "request_burst": 1_000.0, **values}
+    chosen = {"poll_interval_s": 0.1, "requests_per_s": 1_000.0, "request_burst": 1_000.0, **values}
     return simulated_spec(exchange, "a", key_watch_interval_s=OFTEN_S, **chosen)
 
 
@@ -175,7 +175,7 @@ def test_the_exchanges_own_refusal_of_our_address_is_told_at_once() -> None:
         until(lambda: words(cluster.reading("a").key) == [])
 
 
-def test_an_account_that_nobody_polls_is_not_asked_and_a_broker_has_its_own_interval() -> None:
+def test_an_account_that_is_not_polled_is_not_asked_and_a_broker_has_its_own_interval() -> None:
     settings = ClusterSettings(key_watch_interval_s=7.0)
     polled = BrokerSpec("a", exchange="kraken")
     assert interval_of(polled, settings) == 7.0

@@ -36,7 +36,7 @@ START: Final = {"USDT": ("1000", "0"), "BTC": ("1", "0")}
 
 
 def watched(exchange: SimulatedExchange, rules: MoneyRules = RULES, **values: Any) -> BrokerSpec:
-    chosen = {"poll_interval_s": 0.1, "requests_per_s": 1_000.0, "request_burst": 1_000.0, **values}
+    chosen = {"poll_interval_s": 0.05, "requests_per_s": 1_000.0, "request_burst": 1_000.0, **values}
     return simulated_spec(exchange, "a", money_watch=rules, **chosen)
 
 
@@ -47,7 +47,7 @@ def told(reading: Reading) -> list[tuple[str, str]]:
 def settles(cluster: Cluster, exchange: SimulatedExchange) -> None:
     """Wait for some more reads of the balance."""
     before = exchange.private_calls
-    until(lambda: exchange.private_calls > before + 8)
+    until(lambda: exchange.private_calls > before + 6)
     assert cluster.reading("a").available
 
 

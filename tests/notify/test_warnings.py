@@ -74,7 +74,7 @@ def test_the_end_of_a_key_reaches_a_webhook_once_also_over_a_restart(tmp_path: P
     exchange = SimulatedKraken()
     exchange.key_ends_s = time.time() + 6 * DAY_S
     with serve(exchange), web_receiver() as received:
-        spec = simulated_spec(exchange, "k", key_watch_interval_s=0.2, poll_interval_s=0.5)
+        spec = simulated_spec(exchange, "k", key_watch_interval_s=0.1, poll_interval_s=0.2)
         notify = NotifySettings(urls=(received.url(),))
         with cluster_of(spec, state=tmp_path, notify=notify):
             [said] = received.has(1)
