@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 MOST: Final = 200
@@ -17,6 +19,9 @@ REQUEST_S: Final = 30.0
 """What a whole request may take, with the reading of its answer …"""
 LONGEST_WAIT_S: Final = 60.0
 """… and what it may ask to wait beyond that."""
+SEND_BUFFER_BYTES: Final = 65_536
+"""What the system holds for one reader. Left to itself it holds megabytes, and a reader that takes nothing is
+noticed after hours."""
 FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
 )
@@ -106,6 +111,10 @@ class _Guarded(asyncio.Protocol):
             transport.close()
             return
         self._transport = transport
+        with suppress(OSError, AttributeError):  # the peer may be gone
+            transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES
+            )
         if self._tls is None:
             self._serve(transport)
         else:
