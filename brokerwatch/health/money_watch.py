@@ -207,8 +207,11 @@ class MoneyWatch(msgspec.Struct, frozen=True, kw_only=True):
                 continue
             below[code] = min(AGREEING_READS, self.below.get(code, 0) + 1)
             if below[code] == AGREEING_READS and not watch._stands(MoneyAlarm.BELOW_FLOOR, code):
-                words = f"{plain(amount)} {code}, less than the floor of {plain(floor)}"
-                watch = watch._alarm(MoneyAlarm.BELOW_FLOOR, code, floor, amount, words, now_us)
+                before = (watch.settled or {}).get(code, amount)
+                words = (
+                    f"{plain(amount)} {code}, less than the floor of {plain(floor)}; {plain(before)} before"
+                )
+                watch = watch._alarm(MoneyAlarm.BELOW_FLOOR, code, before, amount, words, now_us)
         for each in watch.alarms:
             if each.word is MoneyAlarm.BELOW_FLOOR and each.currency not in rules.floor:
                 watch = watch._without(each.word, each.currency)

@@ -267,6 +267,8 @@ def test_a_floor_is_told_after_two_reads_whatever_accounts_for_it_and_ends_when_
     assert not desk.told
     desk.read(USD="400", BTC="1.1")
     assert desk.told == [("below_floor", "USD")]
+    assert desk.words == ["400 USD, less than the floor of 500; 1000 before"]
+    assert [(each.before, each.after) for each in desk.watch.alarms] == [("1000", "400")]
     desk.read(USD="400", BTC="1.1", times=3)
     assert len(desk.told) == 1
     desk.read(USD="500", BTC="1.1")
