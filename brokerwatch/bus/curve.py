@@ -111,6 +111,10 @@ class Encryption:
         if self._handler is not None:
             self._handler.start()
 
+    def fault(self) -> str:
+        """Whether the handler hangs, in words; empty where it does not, or where there is none."""
+        return "" if self._handler is None else self._handler.fault()
+
     def stop(self, deadline_s: float) -> bool:
         """End the handler. False when that took too long. May be called twice."""
         return self._handler is None or self._handler.stop(deadline_s)

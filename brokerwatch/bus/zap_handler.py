@@ -16,6 +16,7 @@ from zmq.utils import z85
 
 from brokerwatch.bus.allow_list import AllowList, Answer
 from brokerwatch.bus.sockets import Bus, Waker
+from brokerwatch.bus.turning import TURN_S, Turning
 from brokerwatch.log import logger
 
 _log: Final = logger(__name__)
@@ -49,6 +50,7 @@ class ZapHandler:
         self._thread: threading.Thread | None = None
         self._started_s = 0.0
         self._named: set[str] = set()
+        self._turning = Turning()
         self.starts = 0
         """How often it was started."""
 
@@ -67,10 +69,16 @@ class ZapHandler:
                 _log.error("the check of keys has died and is started again; meanwhile it let nothing in")
                 self._begin()
 
+    def fault(self) -> str:
+        """Whether it hangs, in words; empty where it does not. One that has died is started again."""
+        thread = self._thread
+        return "" if thread is None or not thread.is_alive() else self._turning.fault(thread)
+
     def stop(self, deadline_s: float) -> bool:
         """End the thread. False when that took too long. May be called twice."""
         with self._lock:
             self._stopping = True
+        self._turning.end()
         self._waker.wake()
         if self._thread is not None:
             self._thread.join(deadline_s)
@@ -98,7 +106,8 @@ class ZapHandler:
             poller.register(asked, zmq.POLLIN)
             poller.register(self._waker, zmq.POLLIN)
             while not self._stopping:
-                for ready, _ in poller.poll():
+                self._turning.turn()
+                for ready, _ in poller.poll(round(TURN_S * 1_000)):
                     if ready is asked:
                         asked.send_multipart(self._answer(asked.recv_multipart()))
                     else:

@@ -281,6 +281,7 @@ class Cluster(ChangeableCluster):
             Part("the inbox of the supervisor", sockets.inbox.fault),
             Part("the supervisor", self._lives.supervisor_fault),
             Part("the health topic", sockets.health_out.fault),
+            Part("the check of keys", sockets.encryption.fault),
             Part("the recorder", self._state.recorder_fault, is_vital=False),
         )
 

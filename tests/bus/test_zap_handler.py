@@ -12,11 +12,13 @@ import zmq
 from zmq.utils import z85
 
 from brokerwatch import Listener
+from brokerwatch.bus import turning
 from brokerwatch.bus.allow_list import AllowList, Answer
 from brokerwatch.bus.curve import CurveServer
 from brokerwatch.bus.publisher import Publisher
 from brokerwatch.bus.sockets import Bus
 from brokerwatch.bus.zap_handler import ZapHandler
+from brokerwatch.cluster import part_watch
 from brokerwatch.config.broker_spec import BrokerSpec
 from tests.support.clusters import ONLY_WHEN_ASKED, PATIENCE_S, Till, cluster_of, until, wait_for_reading
 from tests.support.keys import IN, OUT, PATIENCE_MS, Keys, curve, stranger
@@ -109,6 +111,33 @@ def test_a_cluster_starts_its_handler_again_when_its_thread_was_killed(keys: Key
             with Listener(endpoint, server_key=own, key_file=keys.file("bot")) as after:
                 wait_for_reading(after, "a", lambda reading: reading.available)
             assert before.is_available("a"), "who is in stays in"
+
+
+def test_a_handler_that_hangs_is_a_broken_part_of_its_cluster(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = threading.Event()
+    ask = AllowList.ask
+
+    def hangs(self: AllowList, key: str) -> Answer:
+        if threading.current_thread().name == "brokerwatch-keys":
+            held.wait()
+        return ask(self, key)
+
+    monkeypatch.setattr(turning, "HUNG_S", 1.0)
+    monkeypatch.setattr(part_watch, "LOOK_S", 0.1)
+    spec = BrokerSpec("a", fetch=Till(), poll_interval_s=ONLY_WHEN_ASKED)
+    with cluster_of(spec, curve=keys.settings) as cluster:
+        try:
+            assert not cluster.hung
+            monkeypatch.setattr(AllowList, "ask", hangs)
+            with stranger(
+                zmq.SUB, cluster.health_endpoint, curve(keys.pairs["bot"], keys.own.public)
+            ) as peer:
+                assert peer.outcome() == OUT
+                until(lambda: "the check of keys" in cluster.hung)
+        finally:
+            held.set()
 
 
 def test_an_unknown_domain_or_another_mechanism_is_refused(keys: Keys, bus: Bus) -> None:
