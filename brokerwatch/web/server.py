@@ -181,5 +181,15 @@ def _tls(certificate: str, key: str) -> ssl.SSLContext | None:
     if not certificate:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+    try:
+        # Without a password OpenSSL asks for one at the terminal, and the thread waits there for ever.
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except ssl.SSLError as error:
+        is_other = error.reason == "KEY_VALUES_MISMATCH"
+        words = (
+            "the key is not that of the certificate"
+            if is_other
+            else "expected PEM, and a key without a password"
+        )
+        raise ssl.SSLError(error.errno, f"tls_certificate and tls_key: {words}") from error
     return context

@@ -144,8 +144,26 @@ def healthy(url: str, context: ssl.SSLContext) -> bool:
         connection.close()
 
 
-def certificate(folder: Path) -> str:
+@pytest.mark.parametrize(
+    ("password", "words"), [("secret", "a key without a password"), ("", "not that of the certificate")]
+)
+def test_a_key_that_cannot_be_used_is_said_and_asks_for_nothing_at_a_terminal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, password: str, words: str
+) -> None:
+    (tmp_path / "other").mkdir()
+    http = HttpSettings(
+        "127.0.0.1:0",
+        tls_certificate=certificate(tmp_path),
+        tls_key=certificate(tmp_path / "other", password),
+    )
+    with cluster_of(spec_of(Till()), http=http) as cluster:
+        until(lambda: words in caplog.text)
+        assert cluster.http_url == ""
+
+
+def certificate(folder: Path, password: str = "") -> str:
     """A file with a key and a certificate of its own for 127.0.0.1."""
+    sealed = serialization.BestAvailableEncryption(password.encode()) if password else None
     key, name = (
         ec.generate_private_key(ec.SECP256R1()),
         x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")]),
@@ -158,7 +176,9 @@ def certificate(folder: Path) -> str:
     path = folder / "tls.pem"
     path.write_bytes(
         key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            sealed or serialization.NoEncryption(),
         )
         + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     )
