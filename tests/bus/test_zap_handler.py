@@ -124,12 +124,11 @@ def test_a_handler_that_hangs_is_a_broken_part_of_its_cluster(
             held.wait()
         return ask(self, key)
 
-    monkeypatch.setattr(turning, "HUNG_S", 1.0)
+    monkeypatch.setattr(turning, "HUNG_S", 2.0)
     monkeypatch.setattr(part_watch, "LOOK_S", 0.1)
     spec = BrokerSpec("a", fetch=Till(), poll_interval_s=ONLY_WHEN_ASKED)
     with cluster_of(spec, curve=keys.settings) as cluster:
         try:
-            assert not cluster.hung
             monkeypatch.setattr(AllowList, "ask", hangs)
             with stranger(
                 zmq.SUB, cluster.health_endpoint, curve(keys.pairs["bot"], keys.own.public)
