@@ -80,6 +80,21 @@ class Actor(pykka.ThreadingActor):
         del exception_type, traceback
         self._end(f"{type(exception_value).__name__}: {exception_value}")
 
+    def dismiss(self, message: Any) -> None:
+        """Run after `close` for each message that was not handled: a caller may wait for an answer to it."""
+
+    def _actor_loop_teardown(self) -> None:
+        waiting: list[Any] = []
+        while not self.actor_inbox.empty():
+            envelope = self.actor_inbox.get()
+            if envelope.reply_to is None:
+                self.dismiss(envelope.message)
+            else:
+                waiting.append(envelope)
+        for envelope in waiting:
+            self.actor_inbox.put(envelope)
+        super()._actor_loop_teardown()
+
     def _end(self, why: str) -> None:
         try:
             self._close_once()

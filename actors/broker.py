@@ -185,6 +185,17 @@ class BrokerActor(Actor):
             self._fetching.cancel()
         self._answer()
 
+    def dismiss(self, message: BrokerMessage) -> None:
+        """Answer callers whose message was not handled before the end."""
+        match message:
+            case FetchNow(waiter):
+                self._waiters.append(waiter)
+                self._answer()
+            case Reconfigured(_, taken) | Rekeyed(taken=taken):
+                taken.set_result(None)  # the next life begins with it
+            case _:
+                pass
+
     def _beat(self) -> None:
         """Publish a heartbeat, unless an outcome was published within it: that proves life as well.
 

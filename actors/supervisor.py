@@ -71,7 +71,7 @@ class HealthSupervisor(Actor):
         self._context = context
         self._board = context.board
         self._journal = context.journal
-        self._restarts = {name: Restarts() for name in views}
+        self._restarts = context.restarts
         self._exempt = {name for name, view in views.items() if view.vetoes.laid.keys() & GIVEN_UP}
         """Brokers that have no running actor: given up, or waiting for their restart."""
         self._due_s = 0.0

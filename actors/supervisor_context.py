@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 
 from brokerwatch.actors.board import Board
 from brokerwatch.actors.protocol import AccountLoop, Alarms, HealthTopic, Life
 from brokerwatch.clock import Clock
+from brokerwatch.health.restarts import Restarts
 from brokerwatch.messages import Reading
 from brokerwatch.storage.journal import Journal
 
@@ -31,5 +33,7 @@ class SupervisorContext:
     clock: Clock
     heartbeat_s: float
     uniform: Callable[[float, float], float] = random.uniform
+    restarts: MutableMapping[str, Restarts] = field(default_factory=lambda: defaultdict(Restarts))
+    """The recent restarts of each broker. The next supervisor goes on with them."""
     loops: Callable[[], Sequence[AccountLoop]] = tuple
     """Gives the event loops on which the accounts are asked: another sequence when anything of it changes."""

@@ -6,6 +6,7 @@ import os
 import random
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -93,6 +94,8 @@ class Lives:
         """The lives that were there when the cluster began to stop."""
         self._supervisor: pykka.ActorRef[HealthSupervisor] | None = None
         self._supervisor_restarts = Restarts()
+        self._restarts: defaultdict[str, Restarts] = defaultdict(Restarts)
+        """Of the brokers: a supervisor that starts again allows no more of them."""
         self._supervisor_epoch = ""
         self._health: HealthPublishing | None = None
         self._gave_way = ""
@@ -311,6 +314,7 @@ class Lives:
                 clock=self._clock,
                 heartbeat_s=self._heartbeat_s,
                 uniform=random.uniform,
+                restarts=self._restarts,
                 loops=self._loops,
             ),
             self._supervisor_died,

@@ -25,6 +25,7 @@ from brokerwatch.actors.protocol import (
     LookRound,
     Observed,
     OperatorCommand,
+    Recall,
     RestartDue,
     Tick,
     Unanswered,
@@ -174,7 +175,9 @@ class Oracle:
             account.held = Reason.HELD_OUT in vetoes.laid
             old = before.get(name)
             timed = old is not None and old.held_until_s < float("inf")
-            if self.holds_kept.get(name) and not account.held and not timed:
+            if timed and not account.held:
+                self.holds_kept[name] = False
+            if self.holds_kept.get(name) and not account.held:
                 self.fail(20, "the hold on {} was confirmed as stored and is lost", name)
             if account.held:
                 self.count("a hold survived a restart")
@@ -284,6 +287,11 @@ class Oracle:
                 self._take(life, outcome, self._world.scheduler.now_s)
             case Unanswered(fault):
                 self._take(life, fault, 0.0)
+            case Recall(balance):
+                account = self.accounts[life.name]
+                if account.life is life and balance.as_of.up_s >= account.as_of_s:
+                    account.number, account.as_of_s = _number(balance.holdings), balance.as_of.up_s
+                    self.count("a balance that was read after the start")
             case AskAnew():
                 life.question = None
             case _:

@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from brokerwatch.health.restarts import RESTART_LIMIT
 from tests.simulation.oracle import Broken
 from tests.simulation.script import simulated
 from tests.simulation.world import Plan, World
@@ -106,3 +107,27 @@ def test_what_came_before_the_machine_slept_and_is_taken_after_it_proves_nothing
             actor.hangs_until_s = 40.0
         world.run(30.0)  # the oracle looks at the messages
         assert heard(world) != "ok"
+
+
+def test_a_caller_behind_the_message_that_ended_the_actor_gets_its_answer() -> None:
+    with quiet_world() as world:
+        cluster = world.cluster
+        assert cluster is not None
+        [actor] = cluster.brokers("a")
+        world.poison(actor)
+        waiter = cluster.ask("a")
+        assert waiter is not None
+        world.run(6.0)
+        assert waiter.result(timeout=0).broker == "a"
+
+
+def test_a_supervisor_that_starts_again_allows_no_more_restarts() -> None:
+    with quiet_world(Plan(brokers=1)) as world:
+        cluster = world.cluster
+        assert cluster is not None
+        while not world.oracle.counts.get("an account given up"):
+            for actor in (*cluster.brokers("a"), *cluster.supervisors()[: world.scheduler.now_s > 12.0]):
+                world.poison(actor)
+            world.run(world.scheduler.now_s + 4.0)
+            assert world.scheduler.now_s < 60.0
+        assert world.oracle.counts["a restart"] <= RESTART_LIMIT
