@@ -39,6 +39,7 @@ def curve_of(table: TomlTable, folder: Path, environment: Mapping[str, str]) -> 
     key_file = table.text("key_file", "")
     lists = {key: table.text(key, "") for key in ("subscribers", "brokers")}
     table.end(", ".join(CURVE_KEYS))
+    folder = folder.absolute()  # a reload reads the configuration by another path
     return CurveSettings(
         str(secret_path(key_file, folder, environment)) if key_file else "",
         **{key: str(folder / path) if path else "" for key, path in lists.items()},

@@ -66,8 +66,9 @@ def http_of(table: TomlTable, folder: Path, environment: Mapping[str, str]) -> H
         token=read_secret(secret_path(source, folder, environment), source, "token_file", table)
         if source
         else "",
-        tls_certificate=str(folder / certificate) if certificate else "",
-        tls_key=str(folder / key) if key else "",
+        # Absolute: a reload reads the file by another path, and what is the same has to look the same.
+        tls_certificate=str(folder.absolute() / certificate) if certificate else "",
+        tls_key=str(folder.absolute() / key) if key else "",
         hosts=table.texts("hosts", ()),
         proxies=table.texts("proxies", ()),
     )

@@ -9,7 +9,7 @@ import pytest
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.config.http_settings import HttpSettings, http_mistakes
-from brokerwatch.config.loader import load_http
+from brokerwatch.config.loader import load_cluster, load_http
 from brokerwatch.errors import ConfigError
 
 TOKEN = "a-token-made-up-for-tests"
@@ -79,6 +79,21 @@ def test_the_token_is_read_from_a_file_beside_the_configuration_and_shown_nowher
     assert http.token == TOKEN
     assert TOKEN not in repr(http)
     assert load_http(_empty(tmp_path)) is None
+
+
+def test_paths_are_the_same_by_whichever_path_the_configuration_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "b.toml"
+    for name in ("cert.pem", "key.pem", "curve.key"):
+        (tmp_path / name).touch()
+    path.write_text(
+        'version = 1\n[http]\nlisten = "127.0.0.1:0"\ntls_certificate = "cert.pem"\ntls_key = "key.pem"\n'
+        '[curve]\nkey_file = "curve.key"\nsubscribers = "listeners"\nbrokers = "brokers"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    assert load_http(Path("b.toml")) == load_http(path), "else a reload finds that it was changed"
+    assert load_cluster(Path("b.toml")) == load_cluster(path)
 
 
 def _empty(tmp_path: Path) -> Path:
