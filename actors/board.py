@@ -162,6 +162,10 @@ class Board:
     def __contains__(self, broker: str) -> bool:
         return broker in self._slots
 
+    def find(self, broker: str) -> Slot | None:
+        """The place of one broker; None: it is in this cluster no more."""
+        return self._slots.get(broker)
+
     def slot(self, broker: str) -> Slot:
         """The place of one broker. Raises UnknownBroker, which names those that exist."""
         try:

@@ -88,8 +88,7 @@ class HealthSupervisor(Actor):
         self._roster.arrange(views)
 
     def begin(self) -> None:
-        for name, view in self._views.items():
-            self._board.slot(name).write_vetoes(view.vetoes)
+        self._write(self._views)
         for life in self._lives.values():
             tell(life.ref, ReportNow())
         self._publish_all()
@@ -149,15 +148,12 @@ class HealthSupervisor(Actor):
                 self._exempt.add(name)
             else:
                 self._lives[name] = life
-        joining = {name: view for name, (view, _) in joined.items()}
-        if self._gave_way:
-            joining = {
-                name: view.vetoed(Reason.FAILED, self._gave_way, now) for name, view in joining.items()
-            }
+        joining, why = {name: view for name, (view, _) in joined.items()}, self._gave_way
+        if why:
+            joining = {name: view.vetoed(Reason.FAILED, why, now) for name, view in joining.items()}
         # Another table in place of the old one, which the publisher's thread may be reading.
         self._views = {name: joining.get(name) or before[name] for name in regroup.names}
-        for name, view in joining.items():
-            self._board.slot(name).write_vetoes(view.vetoes)
+        self._write(joining)
         self._roster.arrange(self._views)
         for reading in regroup.left:
             self._context.topic.farewell(reading)
@@ -168,6 +164,11 @@ class HealthSupervisor(Actor):
         if not self._looks:
             self._arm_loops()  # the first account that has one may have come just now
         regroup.done.set_result(None)
+
+    def _write(self, views: Mapping[str, View]) -> None:
+        for name, view in views.items():
+            if (slot := self._board.find(name)) is not None:  # else it has left again
+                slot.write_vetoes(view.vetoes)
 
     def close(self) -> None:
         """Nothing to close: sockets and timers have other owners."""
@@ -333,6 +334,8 @@ class HealthSupervisor(Actor):
 
     def _replace(self, name: str, why: str, now: Instant) -> None:
         """Schedule a restart, unless the actor has used up its restarts."""
+        if self._board.find(name) is None:
+            return  # it has left, and `Regroup` is on its way
         self._exempt.add(name)
         stop_soon(self._lives[name].ref)
         self._restarts[name], wait_s = self._restarts[name].died(now.up_s, self._context.uniform)
@@ -364,12 +367,12 @@ class HealthSupervisor(Actor):
 
     def _change(self, name: str, view: View) -> None:
         """Take the new view. Write its vetoes to the board, and publish its reading if that has changed."""
-        old = self._views[name]
-        if view is old:
-            return
+        old, slot = self._views[name], self._board.find(name)
+        if view is old or slot is None:
+            return  # where it has no place any more, it has left, and `Regroup` is on its way
         self._views[name] = view
         if view.vetoes is not old.vetoes:
-            self._board.slot(name).write_vetoes(view.vetoes)
+            slot.write_vetoes(view.vetoes)
         before, after = old.reading, view.reading
         if view.vetoes.strongest is not old.vetoes.strongest:
             self._journal.overruled(before, after, self._context.clock.now())
@@ -388,11 +391,8 @@ class HealthSupervisor(Actor):
         blind = any(Reason.BLIND in view.vetoes.laid for view in self._views.values())
         if blind is not self._blind:
             self._blind = blind
-            _log.warning(
-                "nothing is heard from any broker: no account is available (blind)"
-                if blind
-                else "the brokers are heard again"
-            )
+            words = "nothing is heard from any broker: no account is available (blind)"
+            _log.warning(words if blind else "the brokers are heard again")
 
     def _publish_all(self) -> None:
         for view in self._views.values():

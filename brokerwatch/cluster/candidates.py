@@ -19,14 +19,16 @@ def candidates(
 ) -> Iterator[Candidate]:
     """Each broker in the order of the configuration. What is not known yet is asked for meanwhile."""
     for place, (name, spec) in enumerate(specs.items()):
-        account = accounts.get(name)
+        account, slot = accounts.get(name), board.find(name)
+        if slot is None:
+            continue  # it is leaving
         markets = None if account is None else account.access.venue.known
         if account is not None and markets is None:
             watch.want_markets(account)
         if account is not None and spec.trading:
             account.entry.look_up_verification()
         yield Candidate(
-            reading=board.slot(name).reading,
+            reading=slot.reading,
             products=markets,
             listed=place,
             # Without `trading` the trader places orders by other means: there is nothing to refuse here.

@@ -215,7 +215,7 @@ class Lives:
         """
         until_s = self._clock.up_s() + within_s
         for name in tuple(self._specs) if names is None else names:
-            slot = self._board.slot(name) if name in self._board else None
+            slot = self._board.find(name)
             left_s = max(0.0, until_s - self._clock.up_s())
             if slot is not None and not slot.wait_until_lifted(Reason.NEVER_SEEN, left_s):
                 _log.warning("%s has not been heard of %g s after the start", name, within_s)
@@ -279,9 +279,9 @@ class Lives:
     def _reborn(self, name: str) -> Life | None:
         """The next life of a broker, with all that the one before knew; None: it left just now."""
         with self._lock:
-            if name not in self._specs:
+            slot = self._board.find(name)
+            if name not in self._specs or slot is None:
                 return None
-            slot = self._board.slot(name)
             epoch = self._next_epoch(slot.reading.broker_epoch)
             life = self._born(name, slot.supersede(epoch, self._clock.now()), epoch)
             self._lives[name] = life

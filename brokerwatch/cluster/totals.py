@@ -66,10 +66,13 @@ def totals(specs: Mapping[str, BrokerSpec], board: Board) -> dict[str, Total]:
     doubles: dict[str, list[str]] = {}
     seen: set[str] = set()
     for name, spec in specs.items():
+        slot = board.find(name)
+        if slot is None:
+            continue  # it is leaving
         code, account = unit(spec.cash_currencies[0]), identity(spec)
         if spec.credentials and account in seen:
             doubles.setdefault(code, []).append(name)
             continue
         seen.add(account)
-        by_unit.setdefault(code, []).append(board.slot(name).reading)
+        by_unit.setdefault(code, []).append(slot.reading)
     return {code: total_cash(parts, doubles.get(code, ())) for code, parts in by_unit.items()}

@@ -6,14 +6,15 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from brokerwatch.actors.broker import BrokerActor
-from brokerwatch.actors.protocol import LookRound
+from brokerwatch.actors.protocol import Died, LookRound, Regroup
 from brokerwatch.actors.supervisor import HealthSupervisor
 from brokerwatch.bus.listener import Listener
-from brokerwatch.cluster import wiring
+from brokerwatch.cluster import members, wiring
 from brokerwatch.cluster.cluster import STOP_S, Cluster
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.errors import BalanceUnknown
@@ -21,7 +22,7 @@ from brokerwatch.gateway.loop import LoopThread
 from brokerwatch.health.outcome import Fetching, FetchOutcome, Source
 from brokerwatch.health.restarts import RESTART_LIMIT
 from brokerwatch.messages import HealthState, Reading, Reason
-from tests.support.clusters import ONLY_WHEN_ASKED, PATIENCE_S, Till, cluster_of, wait_for_reading
+from tests.support.clusters import ONLY_WHEN_ASKED, PATIENCE_S, Till, cluster_of, until, wait_for_reading
 
 
 class Trap:
@@ -261,3 +262,36 @@ def test_when_no_exchange_can_be_reached_it_is_said_once_that_it_is_our_network(
         assert cluster.broker("one").is_available(), "at once: it is a reason and no veto"
         wait_for_reading(listener, "two", waiting(Reason.ERRORS))
     assert caplog.text.count("our own network") == 1
+
+
+def test_a_supervisor_that_looks_before_it_hears_that_a_broker_left_looks_over_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a busy machine the actor has ended, and its place on the board is gone, before `Regroup` comes."""
+    monkeypatch.setattr(members, "SETTLES_S", 0.1)
+    handle = HealthSupervisor.handle
+    left = threading.Event()
+    died = threading.Event()
+
+    def late(supervisor: HealthSupervisor, message: Any) -> None:
+        if isinstance(message, Regroup):
+            assert left.wait(PATIENCE_S)
+            life = supervisor._lives["a"]  # pyright: ignore[reportPrivateUsage] - what it knows of it
+            until(lambda: not life.ref.is_alive())
+            handle(supervisor, Died("a", life.epoch, "it was stopped"))
+            handle(supervisor, LookRound())
+            handle(supervisor, message)
+            died.set()
+        else:
+            handle(supervisor, message)
+
+    specs = [BrokerSpec(name, fetch=Till(), poll_interval_s=ONLY_WHEN_ASKED) for name in ("a", "b")]
+    with cluster_of(*specs) as cluster:
+        cluster.broker("b").get_account_balance()
+        monkeypatch.setattr(HealthSupervisor, "handle", late)
+        cluster.remove("a")
+        left.set()
+        assert died.wait(PATIENCE_S)
+        until(lambda: cluster.broker("b").is_available())
+    assert "the supervisor died" not in caplog.text
+    assert "a is restarted" not in caplog.text

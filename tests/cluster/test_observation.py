@@ -270,7 +270,7 @@ def _observed(broker: Broker, call: Callable[[], Any], capability: str | None = 
 
 
 MISTAKES: dict[str, Callable[[Any], Any]] = {
-    "refused": lambda mine: mine.create_order("BTC/USD", "limit", "buy", 0.001, 20_000),
+    "refused": lambda mine: mine.create_order("BTC/USD", "limit", "buy", 0.001, 900_000, {"postOnly": True}),
     "too much": lambda mine: mine.create_order("BTC/USD", "market", "buy", 1_000),
     "no such market": lambda mine: mine.create_order("BTC/NOWHERE", "market", "buy", 1),
     "no amount": lambda mine: mine.create_order("BTC/USD", "market", "buy", "a lot"),

@@ -84,6 +84,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+ACCOUNT_KEYS: Final = {"gemini": "account-" + "k" * 20}
+"""Exchanges whose keys have a form that says of what they are."""
+
+
 @contextmanager
 def plain_exchange(
     exchange: str, routes: Mapping[str, Route], options: Mapping[str, Any] | None = None, **values: Any
@@ -93,10 +97,15 @@ def plain_exchange(
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         chosen: dict[str, Any] = {"trading": True, "fetch_deadline_s": 2.0, **values}
+        key = ACCOUNT_KEYS.get(exchange, "k" * 32)
         spec = BrokerSpec(
             "b",
             exchange=exchange,
-            credentials={"api_key": "k" * 32, "secret": "s" * 32, "password": "p" * 8},
+            credentials={
+                "api_key": key,
+                "secret": "s" * 32,
+                "password": "p" * 8,
+            },
             simulated=True,
             poll_interval_s=ONLY_WHEN_ASKED,
             requests_per_s=1_000.0,
