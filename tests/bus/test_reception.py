@@ -489,6 +489,17 @@ def test_two_clocks_that_drift_apart_for_days_make_no_message_old(parts_per_mill
         assert found.reading.available, f"message {seq}"
 
 
+def test_one_message_that_claims_to_be_of_much_later_makes_no_other_old_for_longer_than_two_minutes() -> None:
+    clock = ManualClock()
+    receiver = Receiver(clock)
+    receiver.take(TOPIC, message(stamp(1)))
+    receiver.take(TOPIC, message(stamp(2, up_s=1e9)))
+    for seq in range(3, 130):
+        clock.advance(1.0)
+        receiver.take(TOPIC, message(stamp(seq, up_s=seq - 2.0)))
+    assert receiver.newest["supervisor/main", "a"].reading.available
+
+
 def test_a_backlog_never_makes_itself_fresh_however_long_it_takes_to_read() -> None:
     clock = ManualClock()
     receiver = Receiver(clock)

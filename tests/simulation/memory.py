@@ -114,6 +114,8 @@ class Memory:
         self.journal = Journal(self._backlog)
         self.remembered = Remembered()
         self.known = True
+        self.gave_up = False
+        """Whether the recorder died too often: nothing is stored any more."""
         try:
             self.remembered = self._database.load()
         except StoreError:
@@ -137,6 +139,7 @@ class Memory:
         def died(why: str) -> None:
             del why
             self._restarts, wait_s = self._restarts.died(self._clock.up_s(), self._uniform)
+            self.gave_up = wait_s is None
             if wait_s is not None:
                 alarms.after(wait_s, start)
 

@@ -36,6 +36,7 @@ from brokerwatch.clock import LEAP_S, Instant
 from brokerwatch.health.outcome import FetchOutcome, NotAsked
 from brokerwatch.health.reading import ttl_s
 from brokerwatch.health.restarts import RESTART_LIMIT, RESTART_WINDOW_S
+from brokerwatch.health.supervision import View
 from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reading, ReadingData, Reason
 from brokerwatch.storage.health_record import read
 from tests.simulation.scheduler import Running
@@ -101,7 +102,10 @@ class Account:
     held_until_s: float = float("inf")
     """Monotonic seconds."""
     births_s: list[float] = field(default_factory=list[float])
+    lived: bool = False
+    """Whether it has had an actor in this process."""
     failed: bool = False
+    replaced: bool = False
     checked: Reading | None = None
 
 
@@ -167,8 +171,8 @@ class Oracle:
             if stored is not None:
                 was = read(stored.document, threshold=3).health.balance
                 if was is not None:
-                    account.number = _number(was.holdings)
-                    if evidence.balance is None or _number(evidence.balance) != account.number:
+                    account.number = number_in(was.holdings)
+                    if evidence.balance is None or number_in(evidence.balance) != account.number:
                         self.fail(18, "the last known of {} was stored and is not restored", name)
                     if evidence.as_of is not None:
                         account.as_of_s = evidence.as_of.up_s
@@ -235,7 +239,7 @@ class Oracle:
         name, cluster = product._spec.name, world.cluster
         assert cluster is not None
         account = self.accounts[name]
-        again = bool(account.births_s)
+        again = account.lived
         first = (
             not again
             and not world.plan.guarded
@@ -250,6 +254,7 @@ class Oracle:
         if account.life is not None and life.epoch <= account.life.epoch:
             self.fail("18 (epoch)", "the new life of {} has no later epoch", name)
         account.life = self.lives[actor] = self._by_epoch[life.epoch] = life
+        account.lived = True
         account.births_s.append(clock.up_s())
         recent = [each for each in account.births_s[1:] if clock.up_s() - each < RESTART_WINDOW_S - 1.0]
         if len(recent) > RESTART_LIMIT:
@@ -284,13 +289,16 @@ class Oracle:
                     self._take(life, Fault(FaultKind.NETWORK), 0.0)
                     self.count("a fetch that never ended")
             case Observed(outcome):
-                self._take(life, outcome, self._world.scheduler.now_s)
+                asked_s = self._world.scheduler.now_s
+                if isinstance(outcome, Balance):
+                    asked_s -= life.cluster.clock.up_s() - outcome.as_of.up_s
+                self._take(life, outcome, asked_s)
             case Unanswered(fault):
                 self._take(life, fault, 0.0)
             case Recall(balance):
                 account = self.accounts[life.name]
                 if account.life is life and balance.as_of.up_s >= account.as_of_s:
-                    account.number, account.as_of_s = _number(balance.holdings), balance.as_of.up_s
+                    account.number, account.as_of_s = number_in(balance.holdings), balance.as_of.up_s
                     self.count("a balance that was read after the start")
             case AskAnew():
                 life.question = None
@@ -306,7 +314,7 @@ class Oracle:
                 life.errors, life.refused, life.closed = 0, False, False
                 life.success_s = max(life.success_s, asked_s)
                 if account.life is life and outcome.as_of.up_s >= account.as_of_s:
-                    account.number, account.as_of_s = _number(outcome.holdings), outcome.as_of.up_s
+                    account.number, account.as_of_s = number_in(outcome.holdings), outcome.as_of.up_s
             case Fault(kind=FaultKind.MAINTENANCE) if guarded:
                 life.closed = True
             case Fault():
@@ -344,7 +352,7 @@ class Oracle:
                 "3 and 26", "{} counts {} errors and not {}", life.name, evidence.error_count, life.errors
             )
         account.errors = life.errors
-        number = None if evidence.balance is None else _number(evidence.balance)
+        number = None if evidence.balance is None else number_in(evidence.balance)
         if number != account.number:
             self.fail(2, "the last known of {} is answer {} and not {}", life.name, number, account.number)
         plan = self._world.plan
@@ -392,10 +400,22 @@ class Oracle:
         for name, view in views.items():
             account = self.accounts.get(name)
             if account is not None:
+                self._check_replacement(account, view, now_s)
                 failed = Reason.FAILED in view.vetoes.laid
                 if failed and not account.failed:
                     self.count("an account given up")
                 account.failed = failed
+
+    def _check_replacement(self, account: Account, view: View, now_s: float) -> None:
+        """An actor is replaced only when it has ended, or was not heard for the time to live."""
+        replaced = Reason.RESTARTING in view.vetoes.laid
+        if replaced and not account.replaced and account.life is not None:
+            life, name = account.life, account.name
+            lives = [each for each in life.cluster.brokers(name) if self.lives.get(each) is life]
+            quiet_s = now_s - self._heard_s.get(name, LONG_AGO_S)
+            if lives and quiet_s <= ttl_s(life.cluster.heartbeat_s):
+                self.fail(23, "{} is replaced {:.2f} s after it was heard, and lives", name, quiet_s)
+        account.replaced = replaced
 
     def _obeyed(self, command: OperatorCommand, now_s: float) -> None:
         account, reply = self.accounts[command.broker], command.reply
@@ -410,9 +430,9 @@ class Oracle:
         elif command.verb == "release":
             account.held, self.holds_kept[name] = False, False
         elif command.verb == "reset":
-            account.births_s = account.births_s[-1:]
             account.failed = False
             if reply.done() and "started again" in reply.result():
+                account.births_s.clear()
                 self._heard_s[name] = now_s
 
     def _stored(self, name: str, reply: str, *, held: bool) -> None:
@@ -579,12 +599,12 @@ class _Words:
 def _outcome(outcome: FetchOutcome) -> str:
     match outcome:
         case Balance():
-            return f"answer {_number(outcome.holdings)}"
+            return f"answer {number_in(outcome.holdings)}"
         case Fault():
             return str(outcome.kind)
         case NotAsked():
             return "not asked"
 
 
-def _number(holdings: Mapping[str, Any]) -> int:
+def number_in(holdings: Mapping[str, Any]) -> int:
     return int(holdings["USD"].total)

@@ -10,12 +10,16 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+from brokerwatch.actors.recorder import LONGEST_WAIT_S
 from brokerwatch.bus.reception import STEADY_OVER_S, STEADY_S
 from brokerwatch.clock import Instant
+from brokerwatch.health.backoff import SLOW_S
 from brokerwatch.health.reading import ttl_s
 from brokerwatch.messages import FaultKind, Reason
+from brokerwatch.storage.health_record import read
 from tests.simulation.memory import emptied
 from tests.simulation.network import Weather
+from tests.simulation.oracle import number_in
 from tests.simulation.scheduler import NEVER_S
 from tests.simulation.world import Plan, World
 
@@ -89,6 +93,7 @@ class Script:
             self.actor_crashes,
             self.actor_raises,
             self.actor_hangs,
+            self.actor_hangs_and_dies,
             self.actor_stopped,
             self.supervisor_crashes,
             self.supervisor_hangs,
@@ -103,6 +108,7 @@ class Script:
             self.release,
             self.reset,
             self.ask,
+            self.observe,
         ]
 
     def _name(self) -> str:
@@ -124,6 +130,10 @@ class Script:
 
     def ask(self) -> None:
         self.world.ask(self._name())
+
+    def observe(self) -> None:
+        if self.world.cluster is not None:
+            self.world.cluster.observe(self._name(), self.chance.choice((0.0, 0.5, 3.0)))
 
     # The network ----------------------------------------------------------------------------------------
 
@@ -162,7 +172,9 @@ class Script:
 
     def actor_raises(self) -> None:
         error = self.chance.choice((RuntimeError("a bug"), SystemExit(1)))
-        self.world.exchanges[self._name()].raises = error
+        exchange = self.world.exchanges[self._name()]
+        exchange.raises, exchange.raises_times = error, self.chance.choice((1, 1, 2, 9))
+        self.world.note("the actor of {} raises {} times", exchange.name, exchange.raises_times)
 
     def actor_hangs(self) -> None:
         if self.world.cluster is not None:
@@ -171,6 +183,13 @@ class Script:
             for actor in self.world.cluster.brokers(name)[-1:]:
                 actor.hangs_until_s = self.scheduler.now_s + seconds
                 self.world.note("the actor of {} hangs for {} s", name, seconds)
+
+    def actor_hangs_and_dies(self) -> None:
+        """It dies of the first message that it finds when it wakes."""
+        if self.world.cluster is not None:
+            for actor in self.world.cluster.brokers(self._name())[-1:]:
+                actor.hangs_until_s = self.scheduler.now_s + self.chance.choice((4.0, 7.0, 12.0))
+                self.world.poison(actor)
 
     def actor_stopped(self) -> None:
         if self.world.cluster is not None:
@@ -205,7 +224,10 @@ class Script:
             self.scheduler.at(self.chance.choice((0.1, 2.0, 7.0)), self._start_again)
 
     def _start_again(self) -> None:
-        if self.world.cluster is None:
+        here = self.world.here
+        if here.stopped_until_s > self.scheduler.now_s:
+            self.scheduler.at(here.stopped_until_s - self.scheduler.now_s + 0.1, self._start_again)
+        elif self.world.cluster is None:
             self.world.start_cluster()
 
     def disk_fails(self) -> None:
@@ -275,11 +297,12 @@ class Script:
         world, plan = self.world, self.world.plan
         world.note("all trouble is over")
         for exchange in world.exchanges.values():
-            exchange.mode, exchange.raises = "ok", None
+            exchange.mode, exchange.raises, exchange.raises_times = "ok", None, 0
         for weather in (world.bus_weather, *world.health_weather):
             weather.drops = weather.doubles = weather.delays = weather.spoils = 0.0
             weather.cut = False
         world.disk.fails = False
+        world.run(max(self.scheduler.now_s, world.here.stopped_until_s + 0.2))
         if world.cluster is None:
             world.start_cluster()
         late = world.join()
@@ -293,7 +316,35 @@ class Script:
         found = self._unhealed()
         if found is not None:
             world.oracle.fail(27, "{} s after all trouble: {}", self.heals_within_s(), found)
+        self._look_at_the_disk()
         del late
+
+    def _look_at_the_disk(self) -> None:
+        """With no more answers, what is stored is soon what is known."""
+        for exchange in self.world.exchanges.values():
+            exchange.mode = "busy"
+        until_s = self.scheduler.now_s + LONGEST_WAIT_S + 4.0
+        missing: str | None = ""
+        while missing is not None and self.scheduler.now_s < until_s:
+            self.world.run(self.scheduler.now_s + 2.0)
+            missing = self._not_stored()
+        if missing is not None:
+            self.world.oracle.fail("2 and 20", "{}", missing)
+
+    def _not_stored(self) -> str | None:
+        """What is known and not stored; None: everything is."""
+        disk, cluster = self.world.disk, self.world.cluster
+        if cluster is None or cluster.memory.gave_up:
+            return None
+        for name, account in self.world.oracle.accounts.items():
+            stored = disk.healths.get(name)
+            balance = None if stored is None else read(stored.document, threshold=3).health.balance
+            number = None if balance is None else number_in(balance.holdings)
+            if number != account.number:
+                return f"answer {number} of {name} is stored, and not {account.number}"
+            if name in disk.holds or name in (disk.hold_file or {}):
+                return f"{name} was released, and the disk has a hold on it"
+        return None
 
     def heals_within_s(self) -> float:
         """The time within which everything heals, in seconds.
@@ -304,19 +355,37 @@ class Script:
         """
         plan = self.world.plan
         paused_s = STEADY_S + STEADY_OVER_S if self.world.oracle.counts.get("a pause") else 0.0
-        return paused_s + 9.0 + 2 * ttl_s(plan.heartbeat_s) + 30.0 + 4 * (plan.poll_s + plan.deadline_s + 5.0)
+        slow_s = SLOW_S if plan.guarded else 0.0  # during maintenance it is asked seldom
+        return (
+            slow_s
+            + paused_s
+            + 9.0
+            + 2 * ttl_s(plan.heartbeat_s)
+            + 16.0
+            + 2 * (plan.poll_s + plan.deadline_s + 4.0)
+        )
 
     def _operate(self) -> None:
         """What an operator does in the end: reset what was given up, and what was refused for good."""
         cluster = self.world.cluster
         assert cluster is not None
+        if cluster.gave_up:
+            self.world.oracle.count("a supervisor given up")
+            self.world.kill_cluster()
+            self.world.start_cluster()
+            return
         for name in self.world.specs:
             reason = cluster.board.slot(name).reading.reason
             if reason in (Reason.FAILED, Reason.AUTH):
                 cluster.command("reset", name)
-            elif reason is Reason.HELD_OUT:
+            elif reason is Reason.HELD_OUT and not self._lacks_the_hold(name):
                 self.world.oracle.count("a hold until the end")
                 cluster.command("release", name)
+
+    def _lacks_the_hold(self, name: str) -> bool:
+        """Whether the hold on an account is still to be stored."""
+        cluster = self.world.cluster
+        return cluster is not None and not cluster.memory.gave_up and name not in self.world.disk.holds
 
     def _unhealed(self) -> str | None:
         """What has not healed; None: everything has."""
@@ -324,6 +393,8 @@ class Script:
         assert cluster is not None
         for name in world.specs:
             reading = cluster.board.slot(name).reading
+            if reading.reason is Reason.HELD_OUT and self._lacks_the_hold(name):
+                return f"the hold on {name} is not stored"
             if not reading.available:
                 return f"the board says {reading.reason} of {name}"
             for number, hearing in enumerate(world.hearings):

@@ -18,7 +18,7 @@ from brokerwatch.actors.account_watches import AccountWatches
 from brokerwatch.actors.base import tell
 from brokerwatch.actors.broker import BrokerActor
 from brokerwatch.actors.broker_context import BrokerContext
-from brokerwatch.actors.protocol import FetchNow, OperatorCommand
+from brokerwatch.actors.protocol import FetchNow, Observed, OperatorCommand
 from brokerwatch.actors.supervisor import HealthSupervisor
 from brokerwatch.bus.inbox import Inbox
 from brokerwatch.bus.listener import Listener
@@ -82,14 +82,15 @@ class Exchange:
     longest_wait_s: float = 0.5
     held_since_s: float | None = None
     raises: BaseException | None = None
-    """The next call raises it, in the actor."""
+    """The next calls raise it, in the actor."""
+    raises_times: int = 0
 
     def fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object]) -> Question:
         """As a source does: start one fetch."""
         world, chance = self.world, self.world.scheduler.random
-        if self.raises is not None:
-            error, self.raises = self.raises, None
-            raise error
+        if self.raises is not None and self.raises_times > 0:
+            self.raises_times -= 1
+            raise self.raises
         running, process = world.scheduler.running, world.scheduler.process
         assert running is not None, f"{self.name} was asked by no actor"
         assert process is not None, f"{self.name} was asked by no process"
@@ -227,6 +228,11 @@ class ClusterProcess:
         found = self.world.scheduler.of(self.process, BrokerActor)
         return [each for each in found if each.actor._spec.name == name]
 
+    @property
+    def gave_up(self) -> bool:
+        """Whether the supervisor died too often: the process is to be started again."""
+        return bool(cast("Any", self.lives)._supervisor_restarts.failed)
+
     def supervisors(self) -> list[Running]:
         """The supervisors that run."""
         return list(self.world.scheduler.of(self.process, HealthSupervisor))
@@ -236,6 +242,13 @@ class ClusterProcess:
         reply: Future[str] = Future()
         command = OperatorCommand(verb, name, "an operator", "maintenance", until, reply)
         return reply if self.lives.obey(command) else None
+
+    def observe(self, name: str, age_s: float) -> None:
+        """A trader's own call has read the balance, so many seconds ago."""
+        now = self.clock.now()
+        asked = Instant(now.wall_us - round(age_s * 1e6), now.up_s - age_s)
+        found = Balance(holdings=amounts(self.world.next_number()), as_of=asked)
+        self.lives.tell(name, Observed(found, dated=True))
 
     def ask(self, name: str) -> Future[Reading] | None:
         """A trader asks for the balance; None: the account has no actor just now."""
