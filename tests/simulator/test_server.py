@@ -164,10 +164,10 @@ def test_the_status_endpoint_reports_maintenance(kind: type[SimulatedExchange]) 
 @pytest.mark.parametrize(
     ("kind", "method", "words"),
     [
-        (SimulatedKraken, "privatePostLedgers", "EGeneral:Unknown method"),
+        (SimulatedKraken, "privatePostDepositMethods", "EGeneral:Unknown method"),
         (SimulatedCoinbase, "v3PrivateGetBrokeragePortfolios", "NOT_FOUND"),
         (SimulatedCoinbase, "v2PrivateGetAccounts", "not_found"),
-        (SimulatedOkx, "privateGetAccountBills", "Not Found"),
+        (SimulatedOkx, "privateGetAccountInterestRate", "Not Found"),
     ],
 )
 def test_a_method_it_does_not_have_is_refused_in_the_exchanges_words(
