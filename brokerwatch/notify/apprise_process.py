@@ -192,7 +192,7 @@ def called(url: str, body: str, limit_s: float) -> dict[str, Any]:
     headers = {"Content-Type": "application/json", "User-Agent": "brokerwatch"}
     request = urllib.request.Request(url, body.encode(), headers, method="POST")  # noqa: S310 - checked before
     try:
-        with urllib.request.urlopen(request, timeout=limit_s, context=context) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=limit_s, context=context) as answer:  # noqa: S310 - as above
             return {"outcome": "sent", "words": f"HTTP status {answer.status}"}
     except urllib.error.HTTPError as error:
         return {"outcome": "failed", "words": f"HTTP status {error.code}"}
