@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from brokerwatch.bus.publisher import GATHER_S, Pack
 from brokerwatch.errors import CodecError
@@ -18,6 +18,7 @@ from brokerwatch.messages.codec import decode
 from tests.simulation.scheduler import Process, Scheduler
 
 USUAL_DELAY_S: Final = 0.002
+NOT_READ: Final[Any] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +107,18 @@ class _Topic:
     pack: Pack
     gap_s: float
     sent_s: float = float("-inf")
+    kept_until_s: float = float("inf")
+    on_forgotten: Callable[[str], object] | None = None
 
 
 class Publisher:
     """A publisher of one process, in place of the XPUB socket on its thread.
 
-    `looked_at` is called with each message that is sent.
+    `looked_at` is called with each message that is sent; None: what those say is not looked at.
     """
 
     def __init__(
-        self, scheduler: Scheduler, process: Process, name: str, looked_at: Callable[[Sent], object]
+        self, scheduler: Scheduler, process: Process, name: str, looked_at: Callable[[Sent], object] | None
     ) -> None:
         self.name = name
         self.bound_endpoint = name
@@ -127,13 +130,23 @@ class Publisher:
         self._pending: dict[str, None] = {}
         self._flushes_s = float("inf")
 
-    def put(self, topic: str, pack: Pack, *, gap_s: float = 0.0) -> None:
+    def put(
+        self,
+        topic: str,
+        pack: Pack,
+        *,
+        gap_s: float = 0.0,
+        kept_s: float = float("inf"),
+        on_forgotten: Callable[[str], object] | None = None,
+    ) -> None:
         """As the real one."""
         known = self._topics.get(topic)
         if known is None:
             self._topics[topic] = _Topic(pack, gap_s)
         else:
             known.pack, known.gap_s = pack, gap_s
+        known = self._topics[topic]
+        known.kept_until_s, known.on_forgotten = self._process.clock.up_s() + kept_s, on_forgotten
         self._pending[topic] = None
         self._flush_in(USUAL_DELAY_S * self._scheduler.random.random())
 
@@ -164,8 +177,15 @@ class Publisher:
             del self._pending[name]
             topic.sent_s = now_s
             body = topic.pack(name)
-            message = Sent(name, body, self._scheduler.now_s, decode(body))
-            self._looked_at(message)
+            looked_at = self._looked_at
+            message = Sent(name, body, self._scheduler.now_s, decode(body) if looked_at else NOT_READ)
+            if looked_at is not None:
+                looked_at(message)
             for link in self.links:
                 if link.to.alive:
                     link.send(message)
+        for name, topic in tuple(self._topics.items()):
+            if topic.kept_until_s <= now_s and name not in self._pending:
+                del self._topics[name]
+                if topic.on_forgotten is not None:
+                    topic.on_forgotten(name)

@@ -12,20 +12,19 @@ outcome counted once, 27 liveness, 28 and 29 the age of a proof and leaps of tim
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from brokerwatch.actors.broker import BrokerActor
 from brokerwatch.actors.protocol import (
     LATE_S,
     AskAnew,
-    Died,
     Drain,
     Fetched,
     LookRound,
     Observed,
     OperatorCommand,
     Recall,
+    Regroup,
     RestartDue,
     Tick,
     Unanswered,
@@ -33,13 +32,17 @@ from brokerwatch.actors.protocol import (
 from brokerwatch.actors.supervisor import HealthSupervisor
 from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.clock import LEAP_S, Instant
+from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.outcome import FetchOutcome, NotAsked
 from brokerwatch.health.reading import ttl_s
 from brokerwatch.health.restarts import RESTART_LIMIT, RESTART_WINDOW_S
 from brokerwatch.health.supervision import View
-from brokerwatch.messages import Balance, Fault, FaultKind, HealthState, Reading, ReadingData, Reason
+from brokerwatch.messages import Balance, Fault, FaultKind, Reading, ReadingData, Reason
 from brokerwatch.storage.health_record import read
+from tests.simulation.membership import GOOD, Membership, is_of
+from tests.simulation.record import LONG_AGO_S, Account, Life, Promise, longest_proof_s, number_in
 from tests.simulation.scheduler import Running
+from tests.simulation.words import Words
 
 if TYPE_CHECKING:
     from tests.simulation.network import Sent
@@ -47,76 +50,12 @@ if TYPE_CHECKING:
 
 TRIFLE_S: Final = 0.02
 """What rounding to milliseconds and the steps of the scheduler may add."""
-LONG_AGO_S: Final = float("-inf")
+SELDOM_S: Final = 0.1
+"""What nothing has changed is looked at so often."""
 
 
 class Broken(AssertionError):
     """An invariant does not hold. The text names it, the seed, the step, and the last events."""
-
-
-@dataclass(eq=False)
-class Life:
-    """One actor of an account, as the record knows it."""
-
-    name: str
-    epoch: str
-    cluster: ClusterProcess
-    first: bool
-    """Whether it may be available without a success: the very first life under `simple`."""
-    began_s: float
-    errors: int
-    leads: tuple[float, float]
-    questions: int = 0
-    question: Question | None = None
-    success_s: float = LONG_AGO_S
-    """When the newest success was asked for, in true time."""
-    doubted_s: float = LONG_AGO_S
-    """A success that was asked for before proves nothing."""
-    locked_until_s: float = LONG_AGO_S
-    """Monotonic seconds."""
-    refused: bool = False
-    closed: bool = False
-    """Maintenance, under `guarded`."""
-    tripped: bool = False
-
-    @property
-    def proof_s(self) -> float:
-        """When the newest proof began, in true time; long ago without one."""
-        newest_s = max(self.success_s, self.began_s if self.first else LONG_AGO_S)
-        return newest_s if newest_s >= self.doubted_s else LONG_AGO_S
-
-
-@dataclass(eq=False)
-class Account:
-    """One account in one process."""
-
-    name: str
-    life: Life | None = None
-    number: int | None = None
-    """Of the last known answer."""
-    as_of_s: float = LONG_AGO_S
-    """When that was asked for, by the monotonic clock."""
-    errors: int = 0
-    order: tuple[str, int] = ("", -1)
-    held: bool = False
-    held_until_s: float = float("inf")
-    """Monotonic seconds."""
-    births_s: list[float] = field(default_factory=list[float])
-    lived: bool = False
-    """Whether it has had an actor in this process."""
-    failed: bool = False
-    replaced: bool = False
-    checked: Reading | None = None
-
-
-@dataclass
-class Promise:
-    """What a message of the health topic may make a listener believe, in true time."""
-
-    available: bool
-    sent_s: float
-    proven_until_s: float
-    order: tuple[str, int]
 
 
 class Oracle:
@@ -124,7 +63,7 @@ class Oracle:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._scheduler: Any = None
+        self.membership = Membership(self)
         self.accounts: dict[str, Account] = {}
         self.lives: dict[Running, Life] = {}
         self._by_epoch: dict[str, Life] = {}
@@ -136,6 +75,7 @@ class Oracle:
         self._heard_s: dict[str, float] = {}
         self._round_due_s = float("inf")
         self._silent_before: set[str] = set()
+        self._looked_s = [LONG_AGO_S, LONG_AGO_S]
         self.holds_kept: dict[str, bool] = {}
         """Accounts whose hold was confirmed as stored, and not released: a restart must know of them."""
         self.counts: dict[str, int] = {}
@@ -163,33 +103,49 @@ class Oracle:
         """A process has restored what it remembers, and starts its actors now."""
         self._heard_s, self._silent_before = {}, set()
         before, self.accounts = self.accounts, {}
-        for name in cluster.specs:
-            account = self.accounts[name] = Account(name)
-            evidence, vetoes = cluster.board.slot(name).parts()
-            account.errors = evidence.error_count
-            stored = cluster.memory.remembered.healths.get(name)
-            if stored is not None:
-                was = read(stored.document, threshold=3).health.balance
-                if was is not None:
-                    account.number = number_in(was.holdings)
-                    if evidence.balance is None or number_in(evidence.balance) != account.number:
-                        self.fail(18, "the last known of {} was stored and is not restored", name)
-                    if evidence.as_of is not None:
-                        account.as_of_s = evidence.as_of.up_s
-            account.held = Reason.HELD_OUT in vetoes.laid
-            old = before.get(name)
-            timed = old is not None and old.held_until_s < float("inf")
-            if timed and not account.held:
-                self.holds_kept[name] = False
-            if self.holds_kept.get(name) and not account.held:
-                self.fail(20, "the hold on {} was confirmed as stored and is lost", name)
-            if account.held:
-                self.count("a hold survived a restart")
-                veto = vetoes.laid[Reason.HELD_OUT]
-                account.held_until_s = float("inf") if veto.until is None else veto.until.up_s
-            remembers = stored is not None or not cluster.memory.known
-            if remembers and evidence.state in (HealthState.HEALTHY, HealthState.DEGRADED):
-                self.fail(18, "{} begins {} after a restart", name, evidence.status)
+        for name, old in before.items():
+            if name not in cluster.specs:
+                gone = self.accounts[name] = Account(name, left_s=self._world.scheduler.now_s)
+                gone.held, gone.held_until_s = bool(self.holds_kept.get(name)), old.held_until_s
+        for name, spec in cluster.specs.items():
+            self._restored(cluster, spec, before.get(name))
+
+    def _restored(self, cluster: ClusterProcess, spec: BrokerSpec, old: Account | None) -> None:
+        name = spec.name
+        account = self.accounts[name] = Account(name)
+        slot = cluster.board.slot(name)
+        evidence, vetoes = slot.parts()
+        account.begin(slot, spec, joined=False)
+        account.errors = evidence.error_count
+        stored = cluster.memory.remembered.healths.get(name)
+        same = stored is not None and is_of(stored.exchange, spec)
+        if stored is not None and same:
+            was = read(stored.document, threshold=3).health.balance
+            if was is not None:
+                account.number = number_in(was.holdings)
+                if evidence.balance is None or number_in(evidence.balance) != account.number:
+                    self.fail(18, "the last known of {} was stored and is not restored", name)
+                if evidence.as_of is not None:
+                    account.as_of_s = evidence.as_of.up_s
+        account.take_hold(vetoes)
+        if old is not None and old.timed and not account.held:
+            self.holds_kept[name] = False
+        if self.holds_kept.get(name) and not account.held:
+            self.fail(20, "the hold on {} was confirmed as stored and is lost", name)
+        if account.held:
+            self.count("a hold survived a restart")
+        if (same or not cluster.memory.known) and evidence.state in GOOD:
+            self.fail(18, "{} begins {} after a restart", name, evidence.status)
+
+    @staticmethod
+    def number_of(reading: Reading) -> int | None:
+        """The number of the answer in a reading; None: it has none."""
+        return None if reading.balance is None else number_in(reading.balance)
+
+    def new_account(self, name: str) -> Account:
+        """An account of which nothing was recorded."""
+        account = self.accounts[name] = Account(name)
+        return account
 
     def killed(self, cluster: ClusterProcess) -> None:
         """A process was killed."""
@@ -197,7 +153,9 @@ class Oracle:
             account.life = None
         del cluster
 
-    def asked(self, actor: Running, now: Instant, done: Callable[[FetchOutcome], object]) -> Question:
+    def asked(
+        self, actor: Running, now: Instant, deadline_s: float, done: Callable[[FetchOutcome], object]
+    ) -> Question:
         """An actor starts a fetch."""
         from tests.simulation.world import Question
 
@@ -205,7 +163,7 @@ class Oracle:
         life.questions += 1
         if life.question is not None and not life.question.cancelled:
             self.fail(26, "{} has two fetches under way", life.name)
-        life.question = Question(life.questions, now, self._world.scheduler.now_s, done)
+        life.question = Question(life.questions, now, self._world.scheduler.now_s, done, deadline_s)
         return life.question
 
     def changed(self, before: Reading, after: Reading) -> None:
@@ -229,32 +187,47 @@ class Oracle:
                 life = self._born(actor)
             self._look_for_a_leap(life)
             if message is not None and type(message) is not Tick:
-                self._world.note("{} {}: {}", life.name, life.epoch[-8:], _Words(message))
+                self._world.note("{} {}: {}", life.name, life.epoch[-8:], Words(message))
+            self.membership.handled(life, message)
             self._count_outcome(life, message)
         elif isinstance(actor.actor, HealthSupervisor) and not isinstance(message, Drain | LookRound):
-            self._world.note("supervisor: {}", _Words(message))
+            self._world.note("supervisor: {}", Words(message))
+            self.membership.supervisor_handles(actor, message)
 
     def _born(self, actor: Running) -> Life:
         product, world = actor.actor, self._world
         name, cluster = product._spec.name, world.cluster
         assert cluster is not None
-        account = self.accounts[name]
+        account, spec = self.accounts[name], product._spec
         again = account.lived
+        stored = cluster.memory.remembered.healths.get(name)
         first = (
             not again
-            and not world.plan.guarded
+            and not account.joined
+            and spec.policy != "guarded"
             and cluster.memory.known
-            and name not in cluster.memory.remembered.healths
+            and (stored is None or not is_of(stored.exchange, spec))
         )
         clock = cluster.clock
         life = Life(
             name, product._epoch, cluster, first, world.scheduler.now_s if again else cluster.began_s,
-            account.errors, clock.leads(),
+            account.errors, clock.leads(), spec,
         )  # fmt: skip
+        life.longest_s = longest_proof_s(spec, life)
+        self.lives[actor] = life
+        if account.left_s is not None or cluster.lives.of(name).epoch != life.epoch:
+            return life  # it left before its actor came to anything
+        if spec is not cluster.specs[name]:
+            self.fail(36, "{} begins by a former configuration", name)
         if account.life is not None and life.epoch <= account.life.epoch:
             self.fail("18 (epoch)", "the new life of {} has no later epoch", name)
-        account.life = self.lives[actor] = self._by_epoch[life.epoch] = life
+        if not all(account.keys_given):
+            account.number, account.as_of_s, account.errors = None, LONG_AGO_S, 0
+            life.errors = 0
+        account.key, account.keys_given = spec.credentials, []
+        account.life = life
         account.lived = True
+        account.epochs.add(life.epoch)
         account.births_s.append(clock.up_s())
         recent = [each for each in account.births_s[1:] if clock.up_s() - each < RESTART_WINDOW_S - 1.0]
         if len(recent) > RESTART_LIMIT:
@@ -278,23 +251,23 @@ class Oracle:
             case Fetched(ticket, outcome):
                 if question is not None and not question.cancelled and question.number == ticket:
                     life.question = None
-                    self._take(life, outcome, question.asked_s)
+                    self.take(life, outcome, question.asked_s)
                 else:
                     self.count("an answer that came too late")
             case Tick() if question is not None and not question.cancelled:
-                spec, source = life.cluster.specs[life.name], self._world.exchanges[life.name]
+                source = self._world.exchanges[life.name]
                 waited_s = life.cluster.clock.up_s() - question.asked.up_s
-                if waited_s > source.queue_s + spec.fetch_deadline_s + LATE_S:
+                if waited_s > source.queue_s + question.deadline_s + LATE_S:
                     life.question = None
-                    self._take(life, Fault(FaultKind.NETWORK), 0.0)
+                    self.take(life, Fault(FaultKind.NETWORK), 0.0)
                     self.count("a fetch that never ended")
             case Observed(outcome):
                 asked_s = self._world.scheduler.now_s
                 if isinstance(outcome, Balance):
                     asked_s -= life.cluster.clock.up_s() - outcome.as_of.up_s
-                self._take(life, outcome, asked_s)
+                self.take(life, outcome, asked_s)
             case Unanswered(fault):
-                self._take(life, fault, 0.0)
+                self.take(life, fault, 0.0)
             case Recall(balance):
                 account = self.accounts[life.name]
                 if account.life is life and balance.as_of.up_s >= account.as_of_s:
@@ -305,28 +278,30 @@ class Oracle:
             case _:
                 pass
 
-    def _take(self, life: Life, outcome: FetchOutcome, asked_s: float) -> None:
+    def take(self, life: Life, outcome: FetchOutcome, asked_s: float) -> None:
+        """The actor of an account counts an outcome that was asked for at this moment of the world."""
         account = self.accounts[life.name]
-        guarded = self._world.plan.guarded
-        now_s = life.cluster.clock.up_s()
+        guarded = life.guarded
         match outcome:
             case Balance():
-                life.errors, life.refused, life.closed = 0, False, False
+                life.errors, life.refused, life.closed, life.tripped = 0, False, False, False
                 life.success_s = max(life.success_s, asked_s)
-                if account.life is life and outcome.as_of.up_s >= account.as_of_s:
+                life.longest_s = longest_proof_s(life.spec, life)
+                is_newest = account.life is life or (account.left_s is not None and account.last is life)
+                if is_newest and outcome.as_of.up_s >= account.as_of_s:
                     account.number, account.as_of_s = number_in(outcome.holdings), outcome.as_of.up_s
             case Fault(kind=FaultKind.MAINTENANCE) if guarded:
                 life.closed = True
             case Fault():
                 life.errors += 1
                 life.refused |= guarded and outcome.kind in (FaultKind.AUTH, FaultKind.PERMISSION)
+                life.tripped |= life.refused or life.errors >= life.spec.max_consecutive_errors
             case NotAsked(_, until) if until is not None:
                 life.locked_until_s = max(life.locked_until_s, until.up_s)
             case NotAsked():
                 pass
-        if life.errors >= self._world.plan.threshold:
+        if life.tripped:
             self.count("an account out after errors")
-        del now_s
 
     def after(self, actor: Running, message: object) -> None:
         """An actor has handled a message."""
@@ -337,6 +312,7 @@ class Oracle:
             if account is None or account.life is not life or not life.cluster.process.alive:
                 return
             self._check_fold(life, account)
+            self.membership.after(life, message)
             if actor.ended:
                 self._world.note("{}: its actor has ended", life.name)
         elif isinstance(product, HealthSupervisor):
@@ -355,11 +331,10 @@ class Oracle:
         number = None if evidence.balance is None else number_in(evidence.balance)
         if number != account.number:
             self.fail(2, "the last known of {} is answer {} and not {}", life.name, number, account.number)
-        plan = self._world.plan
-        recent_s = self._world.scheduler.now_s - plan.poll_s
-        proven = life.proof_s >= recent_s and life.errors < plan.threshold
+        recent_s = self._world.scheduler.now_s - life.spec.poll_interval_s
+        proven = life.proof_s >= recent_s and not life.tripped
         locked = life.cluster.clock.up_s() < life.locked_until_s + 2.0
-        if not plan.guarded and proven and not locked and not evidence.verdict.available:
+        if not life.guarded and not life.closed and proven and not locked and not evidence.verdict.available:
             self.fail(4, "{} answers, and its evidence says {}", life.name, evidence.verdict.reason)
 
     def _after_supervisor(self, actor: Running, message: object) -> None:
@@ -395,11 +370,12 @@ class Oracle:
             self._heard_s[message.broker] = now_s
         elif isinstance(message, OperatorCommand):
             self._obeyed(message, now_s)
-        elif isinstance(message, Died):
-            pass
+        elif isinstance(message, Regroup):
+            self._heard_s.update(dict.fromkeys(message.joined, now_s))
+        self.membership.supervisor_handled(actor, cluster, message)
         for name, view in views.items():
             account = self.accounts.get(name)
-            if account is not None:
+            if account is not None and self.membership.is_current(product, cluster, name):
                 self._check_replacement(account, view, now_s)
                 failed = Reason.FAILED in view.vetoes.laid
                 if failed and not account.failed:
@@ -418,9 +394,11 @@ class Oracle:
         account.replaced = replaced
 
     def _obeyed(self, command: OperatorCommand, now_s: float) -> None:
-        account, reply = self.accounts[command.broker], command.reply
+        reply = command.reply
         if reply.done() and reply.exception() is not None:
+            self.count("a command that was refused")
             return
+        account = self.accounts[command.broker]
         name = command.broker
         if command.verb == "hold":
             account.held = True
@@ -436,33 +414,52 @@ class Oracle:
                 self._heard_s[name] = now_s
 
     def _stored(self, name: str, reply: str, *, held: bool) -> None:
-        if "could not be stored" not in reply and self.accounts[name].held is held:
+        account = self.accounts.get(name)
+        if "could not be stored" not in reply and account is not None and account.held is held:
             self.holds_kept[name] = held
 
     # What is shown --------------------------------------------------------------------------------------
 
     def look(self) -> None:
         """Hold what must be true of each reading now."""
-        world = self._world
-        cluster = world.cluster
+        world, ran = self._world, self._world.scheduler.ran
         now_s = world.scheduler.now_s
+        # What is shown changes by what runs there, or with time: the board by the actors alone.
+        if ran is None or world.scheduler.acted or now_s - self._looked_s[0] > SELDOM_S:
+            self._looked_s[0] = now_s
+            self._look_at_the_board(now_s)
+        if ran is not world.here or now_s - self._looked_s[1] > SELDOM_S:
+            self._looked_s[1] = now_s
+            self._look_at_the_listeners(now_s)
+
+    def _look_at_the_board(self, now_s: float) -> None:
+        world, cluster = self._world, self._world.cluster
         if cluster is not None and not world.here.stopped_until_s > now_s:
             for account in self.accounts.values():
-                reading = cluster.board.slot(account.name).reading
+                if account.slot is None:
+                    continue
+                reading = account.slot.reading
+                if account.left_s is not None:
+                    if reading.available:
+                        self.fail(36, "a handle says that {} is available, which left", account.name)
+                    continue
                 if reading is not account.checked:
                     account.checked = reading
                     order = (reading.broker_epoch, reading.version)
                     if order < account.order:
                         self.fail(13, "the reading of {} went back", account.name)
                     account.order = order
-                if reading.available:
+                if reading.verdict.available and reading.available:
                     self._justified(account, cluster, "the board", 0.0)
+
+    def _look_at_the_listeners(self, now_s: float) -> None:
+        world = self._world
         if world.there.stopped_until_s > now_s:
             return  # no program runs there that could look
         for hearing in world.hearings:
             for name, reading in hearing.listener.readings().items():
-                if reading.available:
-                    self._believable(hearing, name, now_s)
+                if reading.verdict.available and reading.available:
+                    self._believable(hearing, name, reading, now_s)
 
     def _justified(self, account: Account, cluster: ClusterProcess, where: str, late_s: float) -> None:
         """Whether this account may be said to be available now."""
@@ -476,37 +473,33 @@ class Oracle:
             self.fail(17, "{} says that {} is available, which never lived", where, name)
             return
         if late_s == 0.0:
-            if life.errors >= world.plan.threshold or life.refused or life.closed:
+            if life.tripped or life.refused or life.closed:
                 self.fail(4, "{} says that {} is available after {} errors", where, name, life.errors)
             if up_s < life.locked_until_s:
                 self.fail(25, "{} says that {} is available in a lockout", where, name)
         if life.proof_s == LONG_AGO_S and late_s == 0.0:
             self.fail("17 and 18", "{} says that {} is available without a success in this life", where, name)
-        until_s = life.proof_s + self.longest_proof_s(cluster) + late_s + world.here.dozed_s + TRIFLE_S
+        until_s = life.proof_s + life.longest_s + late_s + world.here.dozed_s + TRIFLE_S
         if life.proof_s > LONG_AGO_S and now_s > until_s:
             self.fail(
                 28, "{} says that {} is available {:.1f} s after its proof", where, name, now_s - life.proof_s
             )
-
-    def longest_proof_s(self, cluster: ClusterProcess) -> float:
-        """For how long a success may prove an account in this world."""
-        plan, source = self._world.plan, next(iter(self._world.exchanges.values()))
-        interval_s = max(plan.poll_s, plan.longest_wait_s, plan.deadline_s)
-        return plan.threshold * (interval_s + source.longest_wait_s) + plan.deadline_s + cluster.heartbeat_s
 
     # The health topic -----------------------------------------------------------------------------------
 
     def sent(self, cluster: ClusterProcess, message: Sent) -> None:
         """A message of the health topic leaves the cluster."""
         data, stamp = message.envelope.data, message.envelope.stamp
+        self.membership.sent(message)
         if not isinstance(data, ReadingData):
             return
         account = self.accounts[data.broker]
         late_s = cluster.bus.longest_s + ttl_s(cluster.heartbeat_s)
         if data.available:
             self._justified(account, cluster, "the health topic", late_s)
-        proof_s = account.life.proof_s if account.life is not None else LONG_AGO_S
-        until_s = proof_s + self.longest_proof_s(cluster) + cluster.bus.longest_s
+        life = account.life
+        proof_s = LONG_AGO_S if life is None else life.proof_s
+        until_s = proof_s + (0.0 if life is None else life.longest_s) + cluster.bus.longest_s
         if proof_s == LONG_AGO_S:
             until_s = message.sent_s + late_s
         self._promises[stamp.epoch, message.topic, stamp.seq] = Promise(
@@ -536,9 +529,10 @@ class Oracle:
                 self.fail(14, "a doubled message of {} was taken twice", key[1])
             promise = self._promises[stamp.epoch, message.topic, stamp.seq]
             where = (place, stamp.epoch, *key)
-            if promise.order < self._shown.get(where, ("", -1)):
-                self.fail(13, "{} went back at a listener", key[1])
-            self._shown[where] = promise.order
+            if promise.order[0]:  # else the supervisor has not heard of it since it came
+                if promise.order < self._shown.get(where, ("", -1)):
+                    self.fail(13, "{} went back at a listener", key[1])
+                self._shown[where] = promise.order
             until_s = min(promise.sent_s + stamp.ttl_ms / 1_000, promise.proven_until_s) + quickest_s
             self._believed[place, *key] = (until_s, received)
         self._quickest_s[place, stamp.epoch] = quickest_s
@@ -554,13 +548,13 @@ class Oracle:
                     if merged.available:
                         self.fail(35, "a listener lost the hold on {} while it merged", name)
 
-    def _believable(self, hearing: Hearing, name: str, now_s: float) -> None:
+    def _believable(self, hearing: Hearing, name: str, shown: Reading, now_s: float) -> None:
         """Whether a listener may say that this account is available now."""
         slack_s = self._world.here.dozed_s + self._world.there.dozed_s + TRIFLE_S
         longest_s = LONG_AGO_S
         for station in hearing.stations:
             for key, received in station.receiver.newest.items():
-                if key[1] == name and received.reading.available:
+                if key[1] == name and (received.reading is shown or received.reading.available):
                     until_s, believed = self._believed.get((id(station), *key), (LONG_AGO_S, None))
                     if believed is received:
                         longest_s = max(longest_s, until_s)
@@ -571,40 +565,3 @@ class Oracle:
                 name,
                 now_s - longest_s,
             )
-
-
-class _Words:
-    """A message as it is shown in a trace; its text is made only when it is shown."""
-
-    def __init__(self, message: object) -> None:
-        self._message = message
-
-    def __str__(self) -> str:
-        match self._message:
-            case Fetched(ticket, outcome):
-                return f"fetch {ticket} ended: {_outcome(outcome)}"
-            case OperatorCommand(verb, broker):
-                return f"{verb} {broker}"
-            case Died(broker, epoch, why):
-                return f"{broker} {epoch[-8:]} died: {why[:60]}"
-            case None:
-                return "begins"
-            case message:
-                return str(message)[:80]
-
-    def __format__(self, how: str) -> str:
-        return format(str(self), how)
-
-
-def _outcome(outcome: FetchOutcome) -> str:
-    match outcome:
-        case Balance():
-            return f"answer {number_in(outcome.holdings)}"
-        case Fault():
-            return str(outcome.kind)
-        case NotAsked():
-            return "not asked"
-
-
-def number_in(holdings: Mapping[str, Any]) -> int:
-    return int(holdings["USD"].total)

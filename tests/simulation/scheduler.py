@@ -19,7 +19,7 @@ from typing import Any, Final
 import pykka
 import pytest
 
-from brokerwatch.actors.base import Actor
+from brokerwatch.actors.base import Actor, SharingActor
 from brokerwatch.clock import ManualClock
 from brokerwatch.cluster import lives
 
@@ -151,6 +151,10 @@ class Scheduler:
         self.running: Running | None = None
         self.process: Process | None = None
         """The process whose code runs now."""
+        self.ran: Machine | None = None
+        """The machine on which something ran in this step; None: the world itself has changed."""
+        self.acted = False
+        """Whether an actor came to a message in this step."""
         self.before: Callable[[Running, object], object] = lambda _actor, _message: None
         self.after: Callable[[Running, object], object] = lambda _actor, _message: None
         self._world: list[tuple[float, int, Call]] = []
@@ -176,6 +180,7 @@ class Scheduler:
     def within(self, process: Process, call: Call) -> None:
         """Call it at once, as code of this process."""
         before, self.process = self.process, process
+        self.ran = process.machine
         try:
             call()
         finally:
@@ -207,7 +212,7 @@ class Scheduler:
                 actor.scheduled = True
                 self.at(actor.hangs_until_s - self.now_s, lambda: self._goes_on(actor))
             return
-        self.running = actor
+        self.running, self.acted = actor, True
         try:
             if not actor.begun:
                 actor.begun = True
@@ -241,14 +246,6 @@ class Scheduler:
         actor.scheduled = False
         self._wake(actor)
 
-    def next_s(self) -> float:
-        """When the next thing happens, in true time."""
-        soonest_s = self._world[0][0] if self._world else NEVER_S
-        for machine in self.machines:
-            if machine.due:
-                soonest_s = min(soonest_s, self._true_s(machine))
-        return soonest_s
-
     def _true_s(self, machine: Machine) -> float:
         due_s = machine.due[0][0] - machine.clock.up_s()
         if machine.stopped_until_s <= self.now_s:
@@ -267,22 +264,23 @@ class Scheduler:
 
     def step(self, until_s: float) -> bool:
         """Let the next thing happen. False, and the time is `until_s`, when there is none before."""
-        soonest_s = self.next_s()
+        soonest_s, where = self._world[0][0] if self._world else NEVER_S, None
+        for machine in self.machines:
+            if machine.due and (due_s := self._true_s(machine)) < soonest_s:
+                soonest_s, where = due_s, machine
         if soonest_s > until_s:
             self.pass_time(until_s)
             return False
         self.pass_time(soonest_s)
         self.steps += 1
-        if self._world and self._world[0][0] <= soonest_s:
+        self.ran, self.acted = None, False
+        if where is None:
             heapq.heappop(self._world)[2]()
             return True
-        for machine in self.machines:
-            if machine.due and machine.stopped_until_s <= self.now_s and self._true_s(machine) <= self.now_s:
-                _, _, process, call = heapq.heappop(machine.due)
-                if process.alive:
-                    self.within(process, call)
-                return True
-        raise AssertionError("what was due is due no more")
+        _, _, process, call = heapq.heappop(where.due)
+        if process.alive:
+            self.within(process, call)
+        return True
 
     def stop_machine(
         self, machine: Machine, seconds: float, *, sleeps: bool = False, pauses: bool = False
@@ -311,8 +309,9 @@ class Scheduler:
         """From here on actors start in this scheduler, chance comes from its seed, and no log is written."""
         level = logging.root.manager.disable
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Actor, "_create_actor_inbox", staticmethod(Inbox))
-            patch.setattr(Actor, "_start_actor_loop", self.adopt_self())
+            for kind in (Actor, SharingActor):
+                patch.setattr(kind, "_create_actor_inbox", staticmethod(Inbox))
+                patch.setattr(kind, "_start_actor_loop", self.adopt_self())
             patch.setattr(lives, "random", self.random)
             logging.disable(logging.CRITICAL)
             try:

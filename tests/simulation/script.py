@@ -19,13 +19,15 @@ from brokerwatch.messages import FaultKind, Reason
 from brokerwatch.storage.health_record import read
 from tests.simulation.memory import emptied
 from tests.simulation.network import Weather
-from tests.simulation.oracle import number_in
+from tests.simulation.record import number_in
+from tests.simulation.reloads import LONGEST_DEADLINE_S, LONGEST_POLL_S, Reloads
 from tests.simulation.scheduler import NEVER_S
 from tests.simulation.world import Plan, World
 
 CHAOS_S: Final = 14.0
 FEWEST, MOST = 5, 12
 """Events in a history."""
+MODES: Final = ("error", "error", "hangs", "lost", "slow", "locked", "busy", "refused")
 KINDS: Final = (
     FaultKind.NETWORK,
     FaultKind.EXCHANGE_DOWN,
@@ -54,12 +56,9 @@ def simulated(seed: int, *, shows: bool = False) -> World:
     """Let the whole history of a seed happen. Raises Broken where an invariant does not hold."""
     world = World(seed, planned(seed), shows)
     with world.scheduler.in_force():
-        try:
-            world.join()
-            world.start_cluster()
-            Script(world).play()
-        finally:
-            world.close()
+        world.join()
+        world.start_cluster()
+        Script(world).play()
     return world
 
 
@@ -70,6 +69,7 @@ class Script:
         self.world = world
         self.scheduler = world.scheduler
         self.chance = world.scheduler.random
+        self.reloads = Reloads(world)
 
     def play(self) -> None:
         """Trouble, then none; then everything must heal."""
@@ -109,6 +109,12 @@ class Script:
             self.reset,
             self.ask,
             self.observe,
+            self.reloads.account_comes,
+            self.reloads.account_leaves,
+            self.reloads.account_comes_back,
+            self.reloads.another_configuration,
+            self.reloads.another_key,
+            self.reloads.another_order,
         ]
 
     def _name(self) -> str:
@@ -118,8 +124,7 @@ class Script:
 
     def exchange_fails(self) -> None:
         exchange = self.world.exchanges[self._name()]
-        modes = ["error", "error", "hangs", "lost", "slow", "locked", "busy"]
-        exchange.mode = self.chance.choice([*modes, "refused"] if self.world.plan.guarded else modes)
+        exchange.mode = self.chance.choice(MODES)
         exchange.kind = self.chance.choice(KINDS)
         self.world.note("exchange {}: {} {}", exchange.name, exchange.mode, exchange.kind)
 
@@ -180,7 +185,11 @@ class Script:
         if self.world.cluster is not None:
             seconds = self.chance.choice((1.0, 4.0, 7.0, 12.0, NEVER_S))
             name = self._name()
+            if any(actor.hangs_until_s == NEVER_S for actor in self.scheduler.actors):
+                seconds = min(seconds, 12.0)  # when all hang, the supervisor takes itself for deaf
             for actor in self.world.cluster.brokers(name)[-1:]:
+                if actor.hangs_until_s == NEVER_S:
+                    continue
                 actor.hangs_until_s = self.scheduler.now_s + seconds
                 self.world.note("the actor of {} hangs for {} s", name, seconds)
 
@@ -188,7 +197,9 @@ class Script:
         """It dies of the first message that it finds when it wakes."""
         if self.world.cluster is not None:
             for actor in self.world.cluster.brokers(self._name())[-1:]:
-                actor.hangs_until_s = self.scheduler.now_s + self.chance.choice((4.0, 7.0, 12.0))
+                seconds = self.chance.choice((4.0, 7.0, 12.0))
+                if actor.hangs_until_s < NEVER_S:
+                    actor.hangs_until_s = self.scheduler.now_s + seconds
                 self.world.poison(actor)
 
     def actor_stopped(self) -> None:
@@ -280,15 +291,13 @@ class Script:
             if self.chance.random() < 0.3:
                 now, seconds = self.world.cluster.clock.now(), self.chance.choice((0.5, 4.0, 60.0))
                 until = Instant(now.wall_us + round(seconds * 1e6), now.up_s + seconds)
-            self.world.cluster.command("hold", self._name(), until)
+            self.world.command("hold", self._name(), until)
 
     def release(self) -> None:
-        if self.world.cluster is not None:
-            self.world.cluster.command("release", self._name())
+        self.world.command("release", self._name())
 
     def reset(self) -> None:
-        if self.world.cluster is not None:
-            self.world.cluster.command("reset", self._name())
+        self.world.command("reset", self._name())
 
     # The end --------------------------------------------------------------------------------------------
 
@@ -336,7 +345,8 @@ class Script:
         disk, cluster = self.world.disk, self.world.cluster
         if cluster is None or cluster.memory.gave_up:
             return None
-        for name, account in self.world.oracle.accounts.items():
+        for name in self.world.specs:
+            account = self.world.oracle.accounts[name]
             stored = disk.healths.get(name)
             balance = None if stored is None else read(stored.document, threshold=3).health.balance
             number = None if balance is None else number_in(balance.holdings)
@@ -353,16 +363,16 @@ class Script:
         restart, and the fetches that its policy asks for. After a pause that only a listener's own clock
         shows, it finds within a run of messages how the clocks differ now.
         """
-        plan = self.world.plan
+        plan, world = self.world.plan, self.world
         paused_s = STEADY_S + STEADY_OVER_S if self.world.oracle.counts.get("a pause") else 0.0
-        slow_s = SLOW_S if plan.guarded else 0.0  # during maintenance it is asked seldom
+        slow_s = SLOW_S if world.was_guarded else 0.0  # during maintenance it is asked seldom
         return (
             slow_s
             + paused_s
             + 9.0
             + 2 * ttl_s(plan.heartbeat_s)
             + 16.0
-            + 2 * (plan.poll_s + plan.deadline_s + 4.0)
+            + 2 * (LONGEST_POLL_S + LONGEST_DEADLINE_S + 4.0)
         )
 
     def _operate(self) -> None:
@@ -375,12 +385,13 @@ class Script:
             self.world.start_cluster()
             return
         for name in self.world.specs:
-            reason = cluster.board.slot(name).reading.reason
-            if reason in (Reason.FAILED, Reason.AUTH):
-                cluster.command("reset", name)
+            reading = cluster.board.slot(name).reading
+            reason, refused = reading.reason, reading.fault is FaultKind.AUTH and not reading.available
+            if reason in (Reason.FAILED, Reason.AUTH) or refused:  # it is asked ever more seldom
+                self.world.command("reset", name)
             elif reason is Reason.HELD_OUT and not self._lacks_the_hold(name):
                 self.world.oracle.count("a hold until the end")
-                cluster.command("release", name)
+                self.world.command("release", name)
 
     def _lacks_the_hold(self, name: str) -> bool:
         """Whether the hold on an account is still to be stored."""
@@ -405,6 +416,13 @@ class Script:
                     return f"listener {number} shows another life of {name}"
                 if heard.cash is None or reading.cash is None or heard.cash > reading.cash:
                     return f"listener {number} shows cash {heard.cash} and not {reading.cash}"
+        for number, hearing in enumerate(world.hearings):
+            gone = hearing.listener.readings().keys() - world.specs.keys()
+            if gone:
+                return f"listener {number} still shows {gone}, which left"
+        for order in world.orders:
+            if order.is_forgotten:
+                return f"{order.what} has waited since {order.since_s:.3f}"
         for actor, since_s, waiter in world.waiters:
             if not waiter.done() and actor.process.alive and actor.hangs_until_s < NEVER_S:
                 return f"a caller has waited since {since_s:.3f}"

@@ -14,32 +14,27 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final, cast
 
-from brokerwatch.actors.account_watches import AccountWatches
 from brokerwatch.actors.base import tell
 from brokerwatch.actors.broker import BrokerActor
-from brokerwatch.actors.broker_context import BrokerContext
 from brokerwatch.actors.protocol import FetchNow, Observed, OperatorCommand
 from brokerwatch.actors.supervisor import HealthSupervisor
 from brokerwatch.bus.inbox import Inbox
 from brokerwatch.bus.listener import Listener
 from brokerwatch.bus.station import WAIT_S
 from brokerwatch.clock import Instant
-from brokerwatch.cluster.lives import Lives
-from brokerwatch.cluster.restore import recall, restored
-from brokerwatch.cluster.startup import Sockets, blank_board
+from brokerwatch.cluster.restore import restored
+from brokerwatch.cluster.startup import Sockets
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.config.cluster_settings import ClusterSettings
-from brokerwatch.config.policy import GUARDED
 from brokerwatch.health.outcome import FetchOutcome, NotAsked
 from brokerwatch.health.reading import ttl_s
-from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Reading, next_epoch
+from brokerwatch.messages import Balance, Fault, FaultKind, Holding, Reading
+from tests.simulation.members import Configured, SimulatedMembers
 from tests.simulation.memory import Disk, Memory
 from tests.simulation.network import Link, Publisher, Sent, Weather
 from tests.simulation.oracle import Oracle
 from tests.simulation.scheduler import NEVER_S, Call, Machine, Process, Running, Scheduler
-from tests.support.clusters import Till
 
-NAMES: Final = ("a", "b", "c")
+NAMES: Final[tuple[str, ...]] = ("a", "b", "c", "d")
 NO_BUS: Final[Any] = None
 UNENCRYPTED: Final[Any] = None
 NOTHING: Final = Decimal(0)
@@ -61,6 +56,7 @@ class Question:
     asked_s: float
     """True time."""
     done: Callable[[FetchOutcome], object]
+    deadline_s: float
     cancelled: bool = False
 
     def cancel(self) -> None:
@@ -85,8 +81,15 @@ class Exchange:
     """The next calls raise it, in the actor."""
     raises_times: int = 0
 
-    def fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object]) -> Question:
+    def spare_wait_s(self) -> float:
+        """The budget always has room."""
+        return 0.0
+
+    def fetch(
+        self, deadline_s: float, done: Callable[[FetchOutcome], object], *, spare: bool = False
+    ) -> Question:
         """As a source does: start one fetch."""
+        del spare
         world, chance = self.world, self.world.scheduler.random
         if self.raises is not None and self.raises_times > 0:
             self.raises_times -= 1
@@ -94,7 +97,7 @@ class Exchange:
         running, process = world.scheduler.running, world.scheduler.process
         assert running is not None, f"{self.name} was asked by no actor"
         assert process is not None, f"{self.name} was asked by no process"
-        question = world.oracle.asked(running, process.clock.now(), done)
+        question = world.oracle.asked(running, process.clock.now(), deadline_s, done)
         mode = self.mode
         outcome: FetchOutcome
         match mode:
@@ -136,15 +139,6 @@ class Alarms:
             self._scheduler.on(self._process, delay_s + late_s * self._scheduler.random.random(), function)
 
 
-class SimulatedLives(Lives):
-    """The lives of a cluster, with epochs from the seed."""
-
-    chance: Any
-
-    def _next_epoch(self, predecessor: str) -> str:
-        return next_epoch(self._clock.now().wall_us, predecessor, f"{self.chance.getrandbits(32):08x}")
-
-
 @dataclass
 class Plan:
     """What a world is like; drawn from its seed by `script.py`."""
@@ -172,51 +166,33 @@ class ClusterProcess:
         self.clock = clock = process.clock
         self.heartbeat_s = heartbeat_s = world.plan.heartbeat_s
         self.began_s = scheduler.now_s
-        settings = ClusterSettings(heartbeat_s=heartbeat_s, remember=False)
         self.memory = Memory(world.disk, clock, scheduler.random.uniform)
-        self.specs = dict(world.specs)
-        self.board = blank_board(self.specs.values(), {}, clock, heartbeat_s, world.oracle.changed)
-        journal = self.memory.journal
-        self.lives = SimulatedLives(self.specs, self.board, journal, settings, clock, heartbeat_s)
-        self.lives.chance = scheduler.random
+        self.alarms = Alarms(scheduler, process)
+        self.members = SimulatedMembers(self, world.specs, self.memory)
+        self.board, self.lives = self.members.board, self.members.lives
         self.health_out = Publisher(scheduler, process, "health", lambda sent: world.oracle.sent(self, sent))
-        self.broker_out = Publisher(scheduler, process, "brokers", lambda sent: None)
+        self.broker_out = Publisher(scheduler, process, "brokers", None)
         self.inbox = Inbox(NO_BUS, "inproc://brokers", clock, ttl_s(heartbeat_s))
         self.bus = Link(scheduler, "bus", process, self._to_the_inbox, world.bus_weather)
         self.broker_out.subscribe(self.bus)
-        self.alarms = Alarms(scheduler, process)
+
+    @property
+    def specs(self) -> Mapping[str, BrokerSpec]:
+        """The configuration of each account that belongs to it now."""
+        return self.members.specs
 
     def start(self) -> None:
         """Start the actors, as `Members.go_up` does."""
-        world, memory = self.world, self.memory
-        contexts: dict[str, BrokerContext] = {}
-        for name, spec in self.specs.items():
-            slot = self.board.slot(name)
-            stored = memory.remembered.healths.get(name)
-            contexts[name] = BrokerContext(
-                source=world.exchanges[name],
-                slot=slot,
-                alarms=self.alarms,
-                clock=self.clock,
-                heartbeat_s=self.heartbeat_s,
-                journal=memory.journal,
-                uniform=world.scheduler.random.uniform,
-                watches=AccountWatches(spec, slot, memory.journal, memory.journal.watched(spec, stored)),
-            )
-        state = cast("Any", memory)
-        healths = restored(self.specs, self.board, state, self.clock, self.heartbeat_s)
-        world.oracle.started(self)
+        memory, members = self.memory, self.members
+        healths = restored(self.specs, self.board, cast("Any", memory), self.clock, self.heartbeat_s)
+        members.wire()
+        self.world.oracle.started(self)
         epochs = {name: health.epoch for name, health in memory.remembered.healths.items()}
         sockets = Sockets(
             NO_BUS, self.inbox, cast("Any", self.health_out), cast("Any", self.broker_out), UNENCRYPTED
         )
-        self.lives.start(sockets, contexts, healths, epochs, self.alarms, tuple)
-        memory.record(
-            self.alarms,
-            lambda remembered: recall(
-                self.specs, self.board, remembered, state, self.lives, self.clock.now()
-            ),
-        )
+        self.lives.start(sockets, members.wired.contexts, healths, epochs, self.alarms, tuple)
+        memory.record(self.alarms, members.recall)
 
     def _to_the_inbox(self, message: Sent) -> None:
         inbox = cast("Any", self.inbox)
@@ -238,26 +214,20 @@ class ClusterProcess:
         return list(self.world.scheduler.of(self.process, HealthSupervisor))
 
     def command(self, verb: str, name: str, until: Instant | None = None) -> Future[str] | None:
-        """An operator commands; None: there is no supervisor just now."""
+        """An operator commands; None: the command was not taken, which the operator is answered at once."""
         reply: Future[str] = Future()
         command = OperatorCommand(verb, name, "an operator", "maintenance", until, reply)
         return reply if self.lives.obey(command) else None
 
     def observe(self, name: str, age_s: float) -> None:
         """A trader's own call has read the balance, so many seconds ago."""
-        now = self.clock.now()
-        asked = Instant(now.wall_us - round(age_s * 1e6), now.up_s - age_s)
-        found = Balance(holdings=amounts(self.world.next_number()), as_of=asked)
+        found = self.world.answer(self, age_s)
         self.lives.tell(name, Observed(found, dated=True))
 
     def ask(self, name: str) -> Future[Reading] | None:
         """A trader asks for the balance; None: the account has no actor just now."""
         waiter: Future[Reading] = Future()
         return waiter if self.lives.tell(name, FetchNow(waiter)) else None
-
-    def close(self) -> None:
-        """Let go of what the simulation itself holds."""
-        cast("Any", self.inbox)._waker.close()
 
 
 class Hearing:
@@ -306,6 +276,24 @@ class Hearing:
         self.world.oracle.delivered(self, station, sent, known, changed)
 
 
+@dataclass(frozen=True)
+class Order:
+    """Something that an operator has ordered and waits for."""
+
+    process: Process
+    since_s: float
+    what: str
+    done: Future[Any]
+    actors: tuple[Running, ...] = ()
+    """The actors that have to take it up."""
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether it waits although all that could answer it runs."""
+        hangs = any(actor.hangs_until_s == NEVER_S for actor in self.actors)
+        return not self.done.done() and self.process.alive and not hangs
+
+
 @dataclass(eq=False)
 class World:
     """One simulated world."""
@@ -319,6 +307,8 @@ class World:
     waiters: list[tuple[Running, float, Future[Reading]]] = field(
         default_factory=list["tuple[Running, float, Future[Reading]]"]
     )
+    orders: list[Order] = field(default_factory=list["Order"])
+    """What operators wait for."""
 
     def __post_init__(self) -> None:
         plan = self.plan
@@ -327,20 +317,12 @@ class World:
         self.oracle = Oracle(self)
         self.scheduler.before, self.scheduler.after = self.oracle.before, self.oracle.after
         self.here, self.there = self.scheduler.machine("here"), self.scheduler.machine("there")
-        rules = replace(GUARDED, backoff_s=(1.0, 4.0), auth_probes_s=(1.0, 4.0))
-        policy: dict[str, Any] = {"policy": "guarded", "rules": rules} if plan.guarded else {}
-        self.specs = {
-            name: BrokerSpec(
-                name,
-                fetch=Till(),
-                poll_interval_s=plan.poll_s,
-                fetch_deadline_s=plan.deadline_s,
-                max_consecutive_errors=plan.threshold,
-                **policy,
-            )
-            for name in NAMES[: plan.brokers]
-        }
-        self.exchanges = {name: Exchange(self, name) for name in self.specs}
+        same = Configured(plan.poll_s, plan.deadline_s, plan.threshold, plan.guarded)
+        self.configured: dict[str, Configured] = dict.fromkeys(NAMES[: plan.brokers], same)
+        self.specs = {name: each.spec(name) for name, each in self.configured.items()}
+        """What the configuration says, which a process that starts reads."""
+        self.exchanges = {name: Exchange(self, name) for name in NAMES}
+        self.was_guarded = plan.guarded
         self.bus_weather = Weather()
         self.health_weather = [Weather() for _ in range(plan.endpoints)]
         self.clusters: list[ClusterProcess] = []
@@ -377,6 +359,51 @@ class World:
             self.cluster.process.alive = False
             self.cluster = None
 
+    def reload(self, wanted: Mapping[str, Configured]) -> None:
+        """The configuration is changed, and a process that runs goes on by it."""
+        self.configured = dict(wanted)
+        self.specs = {name: each.spec(name) for name, each in wanted.items()}
+        self.was_guarded = self.was_guarded or any(each.guarded for each in wanted.values())
+        cluster = self.cluster
+        if cluster is not None:
+            self.scheduler.within(cluster.process, lambda: self._carry_out(cluster))
+
+    def _carry_out(self, cluster: ClusterProcess) -> None:
+        before = self.oracle.membership.before(cluster)
+        changes, done = cluster.members.carry_out(self.specs)
+        self.oracle.membership.reloaded(cluster, before, changes)
+        actors = tuple(actor for one in changes.changed for actor in cluster.brokers(one.after.name))
+        now_s = self.scheduler.now_s
+        self.orders += [Order(cluster.process, now_s, "a reload", each, actors) for each in done]
+
+    def rekey(self, name: str, *, same_account: bool, found_ago_s: float | None) -> None:
+        """An account gets another API key; `found_ago_s`: when it was verified, if it was."""
+        key = self.next_number()
+        self.configured[name] = replace(self.configured[name], key=key, same_account=same_account)
+        spec = self.specs[name] = self.configured[name].spec(name)
+        cluster = self.cluster
+        if cluster is None:
+            return
+        found = None if found_ago_s is None else self.answer(cluster, found_ago_s)
+        self.oracle.accounts[name].keys_given.append(same_account)
+        actors, taken = tuple(cluster.brokers(name)), cluster.members.rekey(spec, found)
+        self.orders.append(Order(cluster.process, self.scheduler.now_s, "another key", taken, actors))
+
+    def command(self, verb: str, name: str, until: Instant | None = None) -> None:
+        """An operator gives a command, and waits for the answer."""
+        if self.cluster is not None:
+            reply = self.cluster.command(verb, name, until)
+            if reply is None:
+                self.oracle.count("a command that was not taken")
+            else:
+                self.orders.append(Order(self.cluster.process, self.scheduler.now_s, verb, reply))
+
+    def answer(self, cluster: ClusterProcess, age_s: float) -> Balance:
+        """A balance that was read by other ways, so many seconds ago."""
+        now = cluster.clock.now()
+        asked = Instant(now.wall_us - round(age_s * 1e6), now.up_s - age_s)
+        return Balance(holdings=amounts(self.next_number()), as_of=asked)
+
     def join(self) -> Hearing:
         """Another listener, elsewhere."""
         hearing = Hearing(self, self.there, self.plan.endpoints)
@@ -404,8 +431,3 @@ class World:
         step, look = self.scheduler.step, self.oracle.look
         while step(until_s):
             look()
-
-    def close(self) -> None:
-        """Let go of what the simulation itself holds."""
-        for cluster in self.clusters:
-            cluster.close()
