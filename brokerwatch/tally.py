@@ -31,6 +31,11 @@ ORDER_ENDS: Final = (
 out. `forgotten` was looked for no more, because the operator asked for that."""
 
 
+PUSH_WORDS: Final = ("connected", "lost", "refused", "amounts", "reads", "struck")
+"""What can happen to a stream: it was accepted, lost or refused; it stated amounts; a read followed a frame;
+it was wrong."""
+
+
 class Counts:
     """How often each of some words was counted.
 
@@ -100,6 +105,8 @@ class AccountTally:
         """Fetches that were not made: no turn came, or the key is locked out."""
         self.fetches: Final = Histogram()
         """How long the exchange took over each fetch, whatever its end; without the wait for a turn."""
+        self.pushes: Final = Counts(PUSH_WORDS)
+        """What its stream did: by the words of `PUSH_WORDS`."""
         self.trades = False
         """Whether its configuration lets orders go out."""
         self.sent: Final = Counts()

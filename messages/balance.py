@@ -141,6 +141,9 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     unstated_since_us: int | None = None
     """In doubt: wall clock, µs, since when the answers of the exchange leave this currency out. Its total is
     as last known. None when the newest answer states it."""
+    pushed_us: int | None = None
+    """Wall clock, µs: when the exchange pushed this amount over its stream, and no read has confirmed it yet.
+    What is used is that of the newest read where the stream does not state it. None: a read stated it."""
 
     def __post_init__(self) -> None:
         if self.total is None and self.free is None and self.used is None:

@@ -19,7 +19,8 @@ import msgpack
 import msgspec
 
 from brokerwatch.errors import CodecError
-from brokerwatch.messages.envelope import WIRE_VERSION, Envelope, MessageType, Stamp
+from brokerwatch.messages.commands import CommandData, CommandDoneData, SupervisorAliveData
+from brokerwatch.messages.envelope import WIRE_VERSION, AnyData, Envelope, MessageType, Stamp
 from brokerwatch.messages.wire import ReadingData, RosterData
 
 _msgpack: Final[Any] = msgpack  # it has no annotations
@@ -41,13 +42,17 @@ MAX_TEXT_BYTES: Final = 4_096
 MAX_BODY_BYTES: Final = 1 << 20
 """One message. Nested empty maps amplify memory 71 times, so this bounds a hostile one."""
 
-_DATA: Final[Mapping[MessageType, type[ReadingData | RosterData]]] = {
+DATA: Final[Mapping[MessageType, type[AnyData]]] = {
     MessageType.READING: ReadingData,
     MessageType.ROSTER: RosterData,
     MessageType.BALANCE_SEEN: ReadingData,
     MessageType.FETCH_FAILED: ReadingData,
     MessageType.BROKER_ALIVE: ReadingData,
+    MessageType.COMMAND: CommandData,
+    MessageType.COMMAND_DONE: CommandDoneData,
+    MessageType.SUPERVISOR_ALIVE: SupervisorAliveData,
 }
+"""What each message carries."""
 
 
 def words(envelope: Envelope) -> dict[str, Any]:
@@ -89,7 +94,7 @@ def _reading(body: bytes) -> Envelope | None:
         found = _decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    if found.type is MessageType.ROSTER or _encoder.encode(found) != body:
+    if DATA[found.type] is not ReadingData or _encoder.encode(found) != body:
         return None
     stamp = Stamp(
         src=found.src,
@@ -129,7 +134,7 @@ def _unpacked(body: bytes) -> Envelope:
         return Envelope(
             type=kind,
             stamp=msgspec.convert(message, Stamp),
-            data=msgspec.convert(message.get("data"), _DATA[kind]),
+            data=msgspec.convert(message.get("data"), DATA[kind]),
         )
     except (msgspec.ValidationError, RecursionError) as error:
         raise CodecError(f"not a message of ours: {error}") from error

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from brokerwatch.messages.commands import CommandData, CommandDoneData, SupervisorAliveData
 from brokerwatch.messages.wire import ReadingData, RosterData
 
 WIRE_VERSION: Final = 1
@@ -25,13 +26,16 @@ class MessageType(StrEnum):
     BALANCE_SEEN = "balance_seen"
     FETCH_FAILED = "fetch_failed"
     BROKER_ALIVE = "broker_alive"
+    COMMAND = "command"
+    COMMAND_DONE = "command_done"
+    SUPERVISOR_ALIVE = "supervisor_alive"
 
 
 class Stamp(msgspec.Struct, frozen=True, kw_only=True):
     """The part of an envelope that identifies the sender and its times."""
 
     src: Annotated[str, Meta(min_length=1, max_length=128)]
-    """`supervisor/<cluster>` or `broker/<exchange>/<broker>`."""
+    """`supervisor/<cluster>`, `broker/<exchange>/<broker>` or `operators/<cluster>`."""
     epoch: Annotated[str, Meta(pattern=EPOCH_PATTERN)]
     """The sender's incarnation; a later one compares greater as text."""
     seq: Annotated[int, Meta(ge=1)]
@@ -44,12 +48,16 @@ class Stamp(msgspec.Struct, frozen=True, kw_only=True):
     """Valid this long after receipt; 0 is a farewell."""
 
 
+AnyData = ReadingData | RosterData | CommandData | CommandDoneData | SupervisorAliveData
+"""What a message can carry."""
+
+
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """One whole message."""
 
     type: MessageType
     stamp: Stamp
-    data: ReadingData | RosterData
+    data: AnyData
 
 
 def next_epoch(start_us: int, predecessor: str, entropy: str) -> str:

@@ -83,6 +83,8 @@ class Reason(StrEnum):
     """The evidence is good, and too old: no success stands behind it."""
     LOOP = "loop"
     """The event loop that asks the exchange hangs."""
+    CLAIM = "claim"
+    """In a pool: this process does not hold the claim of its API key."""
     OTHER = "other"
     """A reason that this version does not know. brokerwatch itself never gives it."""
 

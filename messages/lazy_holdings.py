@@ -63,6 +63,7 @@ def holding_data(held: Holding) -> HoldingData:
         used_unknown=held.used is None,
         unstated_since_us=held.unstated_since_us,
         total_unknown=held.total is None,
+        pushed_us=held.pushed_us,
     )
 
 
@@ -74,4 +75,5 @@ def holding(data: HoldingData) -> Holding:
         staked=amount(data.staked),
         earning=amount(data.earning),
         unstated_since_us=data.unstated_since_us,
+        pushed_us=data.pushed_us,
     )

@@ -20,6 +20,7 @@ from brokerwatch.messages.health import FaultKind, HealthState, Reason, Verdict
 from brokerwatch.messages.key import KeyData
 from brokerwatch.messages.lazy_holdings import LazyHoldings, holdings_data
 from brokerwatch.messages.money import MoneyAlarmData
+from brokerwatch.messages.stream import StreamData
 from brokerwatch.messages.trading import Capability, ClosedMarket
 from brokerwatch.messages.wire import (
     MAX_CLOSED,
@@ -128,6 +129,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     money: tuple[MoneyAlarmData, ...] = ()
     """Alarms of the money watch that stand. They are no evidence."""
+    stream: StreamData | None = None
+    """The state of the exchange's private stream; None: there is none. It is no evidence."""
+    vouched_s: float | None = None
+    """The monotonic second at which the live stream last said that the balance stands; None: it does not."""
 
     def closed(self, symbol: str) -> ClosedMarket | None:
         """Why a market is closed for this account alone, and until when; None when it is not.
@@ -191,6 +196,19 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         return max(0, round((self.clock.up_s() - self.as_of.up_s) * 1_000))
 
     @property
+    def known_s(self) -> float:
+        """The monotonic second at which the balance was last known to stand: when it was asked for, or later
+        while a live stream vouches for it; minus infinity without one."""
+        if self.as_of is None:
+            return float("-inf")
+        return self.as_of.up_s if self.vouched_s is None else max(self.as_of.up_s, self.vouched_s)
+
+    @property
+    def known_ms(self) -> float:
+        """How long ago that was, in ms; infinite without a balance."""
+        return (self.clock.up_s() - self.known_s) * 1_000
+
+    @property
     def stale(self) -> bool:
         """Whether the last known balance is not the newest truth.
 
@@ -201,7 +219,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             return True
         if self.expired or self.unproven:
             return True
-        if self.max_age_s is not None and self.clock.up_s() - self.as_of.up_s > self.max_age_s:
+        if self.max_age_s is not None and self.clock.up_s() - self.known_s > self.max_age_s:
             return True
         return self.verdict.reason not in _VOUCHED
 
@@ -254,6 +272,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             outcome_ms=self._outcome_ms(),
             key=self.key if self.key is None or with_cash else self.key.without_details(),
             money=self.money if with_cash else tuple(each.without_amounts() for each in self.money),
+            stream=self.stream if self.stream is None or with_cash else self.stream.without_details(),
+            vouched_ms=self._vouched_ms(),
         )
 
     def _closed_data(self, *, with_detail: bool) -> dict[str, ClosedMarketData]:
@@ -271,6 +291,11 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             for symbol in longest[:MAX_CLOSED]
             if len(symbol) <= 64
         }
+
+    def _vouched_ms(self) -> int | None:
+        if self.vouched_s is None:
+            return None
+        return max(0, round((self.clock.up_s() - self.vouched_s) * 1_000))
 
     def _outcome_ms(self) -> int | None:
         if self.outcome_until_s == float("inf"):
@@ -353,6 +378,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             outcome_until_s=float("inf") if data.outcome_ms is None else sent_up_s + data.outcome_ms / 1_000,
             key=data.key,
             money=data.money,
+            stream=data.stream,
+            vouched_s=None if data.vouched_ms is None else sent_up_s - data.vouched_ms / 1_000,
         )
 
 
@@ -363,14 +390,19 @@ class Roster(msgspec.Struct, frozen=True):
     part: int = 1
     parts: int = 1
 
-    def data(self, *, with_cash: bool = True) -> RosterData:
-        """The roster on the wire: without balances, and on request without cash."""
+    def data(self, *, with_cash: bool = True, shard: tuple[int, int] = (1, 1)) -> RosterData:
+        """The roster on the wire: without balances, and on request without cash.
+
+        `shard`: which of several supervisors sends it, from 1, and how many there are.
+        """
         return RosterData(
             readings=tuple(
                 reading.data(with_balance=False, with_cash=with_cash) for reading in self.readings
             ),
             part=self.part,
             parts=self.parts,
+            shard=shard[0],
+            shards=shard[1],
         )
 
 

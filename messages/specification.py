@@ -15,17 +15,20 @@ from typing import Any, Final
 
 import msgspec
 
-from brokerwatch.messages import health, key, trading
+from brokerwatch.messages import health, key, money, stream, trading
+from brokerwatch.messages.codec import DATA
 from brokerwatch.messages.envelope import WIRE_VERSION, MessageType, Stamp
 from brokerwatch.messages.health import MAX_WORD, NAME_PATTERN
-from brokerwatch.messages.wire import ReadingData, RosterData
 
 _SUMMARY: Final[Mapping[MessageType, str]] = {
     MessageType.READING: "One account, whole.",
     MessageType.ROSTER: "All accounts without balances, or a part of them; also the supervisor's heartbeat.",
     MessageType.BALANCE_SEEN: "A broker to the supervisor: a fetch succeeded.",
     MessageType.FETCH_FAILED: "A broker to the supervisor: a fetch failed.",
-    MessageType.BROKER_ALIVE: "A broker to the supervisor: nothing happened, and it is alive.",
+    MessageType.BROKER_ALIVE: "A broker to the supervisor: it is alive; a node reports each change so.",
+    MessageType.COMMAND: "A supervisor to the node that has the account: an operator's command.",
+    MessageType.COMMAND_DONE: "A node to the supervisor: what became of a command.",
+    MessageType.SUPERVISOR_ALIVE: "A supervisor to its nodes: commands would come from here.",
 }
 _CHANNELS: Final[Mapping[str, tuple[str, MessageType]]] = {
     "state": ("health/1/state/{exchange}/{broker}/", MessageType.READING),
@@ -34,11 +37,15 @@ _CHANNELS: Final[Mapping[str, tuple[str, MessageType]]] = {
     "balance": ("broker/1/{exchange}/{broker}/balance/", MessageType.BALANCE_SEEN),
     "error": ("broker/1/{exchange}/{broker}/error/", MessageType.FETCH_FAILED),
     "alive": ("broker/1/{exchange}/{broker}/alive/", MessageType.BROKER_ALIVE),
+    "command": ("command/1/to/{exchange}/{broker}/{id}/", MessageType.COMMAND),
+    "commandDone": ("broker/1/{exchange}/{broker}/done/{id}/", MessageType.COMMAND_DONE),
+    "supervisorAlive": ("command/1/alive/", MessageType.SUPERVISOR_ALIVE),
 }
 _PARAMETERS: Final[Mapping[str, str]] = {
     "exchange": "The ccxt id of the exchange, or `custom`.",
     "broker": "The configured name of the account.",
     "part": "Which part of the roster, from 2.",
+    "id": "Which command it is.",
 }
 
 
@@ -108,8 +115,7 @@ def documents() -> dict[str, bytes]:
 
 def _message(kind: MessageType, reference: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The schema of one message, and those that it refers to."""
-    data = RosterData if kind is MessageType.ROSTER else ReadingData
-    (stamp, payload), components = msgspec.json.schema_components((Stamp, data), ref_template=reference)
+    (stamp, payload), components = msgspec.json.schema_components((Stamp, DATA[kind]), ref_template=reference)
     surrounding = components.pop(Stamp.__name__)
     del stamp
     message = {
@@ -128,7 +134,8 @@ def _message(kind: MessageType, reference: str) -> tuple[dict[str, Any], dict[st
 
 def _open(name: str, found: dict[str, Any]) -> dict[str, Any]:
     """A list of words that may grow is no closed one for a receiver: it takes what it does not know too."""
-    known = next((getattr(each, name) for each in (health, trading, key) if hasattr(each, name)), None)
+    modules = (health, trading, key, money, stream)
+    known = next((getattr(each, name) for each in modules if hasattr(each, name)), None)
     if not (isinstance(known, type) and issubclass(known, Enum) and "_missing_" in vars(known)):
         return found
     values = found.pop("enum")
@@ -143,7 +150,7 @@ def _channel(address: str, kind: MessageType) -> dict[str, Any]:
         "address": address,
         "messages": {str(kind): {"$ref": f"#/components/messages/{kind}"}},
     }
-    if address.startswith("health/"):
+    if address.startswith(("health/", "command/")):
         channel["servers"] = [{"$ref": "#/servers/health"}]
     if names:
         channel["parameters"] = {name: {"description": _described(name)} for name in names}
@@ -151,7 +158,7 @@ def _channel(address: str, kind: MessageType) -> dict[str, Any]:
 
 
 def _described(name: str) -> str:
-    return _PARAMETERS[name] if name == "part" else f"{_PARAMETERS[name]} It matches {NAME_PATTERN}."
+    return _PARAMETERS[name] if name in ("part", "id") else f"{_PARAMETERS[name]} It matches {NAME_PATTERN}."
 
 
 def main(folder: Path) -> None:

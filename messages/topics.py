@@ -22,6 +22,12 @@ ROSTER: Final = "health/1/all/"
 """All readings in one message; also the supervisor's heartbeat."""
 
 
+ALL_COMMANDS: Final = "command/1/"
+"""The prefix of all that operators say to nodes."""
+SUPERVISOR_ALIVE: Final = "command/1/alive/"
+"""A sign of life of who would send commands."""
+
+
 def is_name(text: str) -> bool:
     """Whether `text` may name a broker, an exchange or a cluster."""
     return _NAME.match(text) is not None
@@ -45,3 +51,13 @@ def error(exchange: str, broker: str) -> str:
 def alive(exchange: str, broker: str) -> str:
     """A broker to the supervisor: still here."""
     return f"{ALL_BROKERS}{exchange}/{broker}/alive/"
+
+
+def command(exchange: str, broker: str, command_id: str) -> str:
+    """A supervisor to the node that has this broker: one command."""
+    return f"{ALL_COMMANDS}to/{exchange}/{broker}/{command_id}/"
+
+
+def command_done(exchange: str, broker: str, command_id: str) -> str:
+    """A node to the supervisor: what became of a command."""
+    return f"{ALL_BROKERS}{exchange}/{broker}/done/{command_id}/"

@@ -11,10 +11,13 @@ from brokerwatch.messages.balance import AMOUNT_PATTERN, MAX_CODE_BYTES, MAX_CUR
 from brokerwatch.messages.health import MAX_DETAIL, NAME_PATTERN, FaultKind, HealthState, Reason
 from brokerwatch.messages.key import KeyData
 from brokerwatch.messages.money import MAX_ALARMS, MoneyAlarmData
+from brokerwatch.messages.stream import StreamData
 from brokerwatch.messages.trading import CapabilityState
 
 MAX_PARTS: Final = 1_000
 """The most parts that a roster may have: a receiver waits for all of them."""
+MAX_SHARDS: Final = 64
+"""Supervisors that share the accounts of one cluster. A listener has a connection to each."""
 
 
 MAX_CLOSED: Final = 64
@@ -39,6 +42,7 @@ class HoldingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     used_unknown: bool = False
     unstated_since_us: Annotated[int, Meta(ge=0)] | None = None
     total_unknown: bool = False
+    pushed_us: Annotated[int, Meta(ge=0)] | None = None
 
     def __post_init__(self) -> None:
         if self.total_unknown and self.free_unknown and self.used_unknown:
@@ -144,6 +148,11 @@ class ReadingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What the exchange states about the account's API key; null: nothing is known of it."""
     money: Annotated[tuple[MoneyAlarmData, ...], Meta(max_length=MAX_ALARMS)] = ()
     """What an operator has to know of the money in the account; empty: nothing."""
+    stream: StreamData | None = None
+    """The state of the exchange's private stream; null: there is none."""
+    vouched_ms: Annotated[int, Meta(ge=0)] | None = None
+    """How long ago, when this was sent, the live stream last said that the balance stands; null: it does
+    not."""
 
 
 class RosterData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -154,3 +163,7 @@ class RosterData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which part this is, from 1."""
     parts: Annotated[int, Meta(ge=1, le=MAX_PARTS)] = 1
     """How many there are: together they name every broker."""
+    shard: Annotated[int, Meta(ge=1, le=MAX_SHARDS)] = 1
+    """Which of several supervisors this is, from 1, that share the accounts of one cluster."""
+    shards: Annotated[int, Meta(ge=1, le=MAX_SHARDS)] = 1
+    """How many of these there are: their rosters together name every broker of the cluster."""

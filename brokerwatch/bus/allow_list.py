@@ -16,12 +16,16 @@ from typing import Final
 
 from brokerwatch.config.curve_keys import ListedKey, read_list
 from brokerwatch.log import logger
+from brokerwatch.messages import topics
 
 _log: Final = logger(__name__)
 
 LOOK_S: Final = 0.1
 """Between two looks at the file. What it says counts at the second look that finds it unchanged, since an
 editor may be writing it at the first."""
+
+MOST_NAMED: Final = 100
+"""So many keys and brokers that do not belong together are named in the log, until the list changes."""
 
 _Signature = tuple[int, ...]
 
@@ -51,6 +55,9 @@ class AllowList:
         """Public key to what is known of it."""
         self._admitted: set[str] = set()
         """The listed keys that were let in since the last revocation: there may be connections of them."""
+        self._where = Path(path).name or "no list of brokers"
+        self._named: set[tuple[str, str]] = set()
+        """Each key and the broker that it was refused for, as the log has it already."""
         self._readable = True
         self._seen: _Signature | None = None
         self._applied: _Signature | None = None
@@ -75,7 +82,20 @@ class AllowList:
         with self._lock:
             self._look()
             listed = self._keys.get(key)
-            return key == self._own or (listed is not None and broker in listed.brokers)
+            may = key == self._own or (listed is not None and broker in listed.brokers)
+            if not may:
+                self._name(key, listed, broker)
+            return may
+
+    def _name(self, key: str, listed: ListedKey | None, broker: str) -> None:
+        """Write once, until the list changes, that this key does not speak for this broker."""
+        if not topics.is_name(broker) or (key, broker) in self._named or len(self._named) >= MOST_NAMED:
+            return
+        self._named.add((key, broker))
+        who = (
+            f"{listed.name} stands there without it" if listed is not None else f"{key} does not stand there"
+        )
+        _log.warning("%s: what a key says of %s is refused: %s", self._where, broker, who)
 
     def revoked(self) -> bool:
         """Whether a key that was let in is listed no more. It is said once: all connections are to end."""
@@ -110,11 +130,12 @@ class AllowList:
         else:
             self._readable = True
         self._keys = {key.public: key for key in keys}
+        self._named.clear()
         for mistake in mistakes:
             _log.error("%s: %s", self._path, mistake)
         gone = [key.name for public, key in before.items() if public not in self._keys]
         if gone:
-            _log.warning("%s: no more let in: %s", Path(self._path).name, ", ".join(sorted(gone)))
+            _log.warning("%s: no more let in: %s", self._where, ", ".join(sorted(gone)))
 
 
 def _signature(path: str) -> _Signature | None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Final
 
+from brokerwatch.bus.revival import Revival
+from brokerwatch.bus.turning import HUNG_S
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.errors import ClusterStopped
 from brokerwatch.health.changes import NEVER_S, Change, PendingChanges
@@ -15,11 +19,13 @@ from brokerwatch.messages import Reading
 
 _log: Final = logger(__name__)
 
+NAME: Final = "brokerwatch-changes"
+
 
 class _Subscription:
     """One subscription. It is compared by identity, since the same function may be subscribed twice."""
 
-    __slots__ = ("active", "callback", "ended", "failure", "renewals")
+    __slots__ = ("active", "callback", "ended", "failure", "late", "renewals")
 
     def __init__(
         self, callback: Callable[[Change], object], ended: Callable[[], object], *, renewals: bool
@@ -29,6 +35,8 @@ class _Subscription:
         self.renewals = renewals
         self.active = True
         self.failure = ""
+        self.late: PendingChanges | None = None
+        """The changes that came while its callback hung; None: it does not."""
 
     def tell(self, change: Change) -> None:
         try:
@@ -59,6 +67,13 @@ class ChangeDispatcher:
         self._listening = False
         self._closed = False
         self._pending = PendingChanges()
+        self._calls: deque[tuple[_Subscription, Change]] = deque()
+        """Which subscriptions have yet to get the newest change."""
+        self._called: tuple[_Subscription, float] | None = None
+        """Whose callback runs, and since which monotonic second; None: none does."""
+        self._left: list[threading.Thread] = []
+        """Threads whose callback hung, and whose place another one has taken."""
+        self._revival = Revival(NAME)
         self._thread: threading.Thread | None = None
 
     def put(self, before: Reading, after: Reading) -> None:
@@ -157,13 +172,37 @@ class ChangeDispatcher:
             self._closed = True
             self._listening = False
             self._changed.notify()
+            self._revival.end()
             thread = self._thread
         if thread is threading.current_thread():
             return False
         if thread is not None:
             thread.join(deadline_s)
         self._end()
-        return thread is None or not thread.is_alive()
+        return thread is None or not any(each.is_alive() for each in (thread, *self._left))
+
+    def fault(self) -> str:
+        """What is wrong with its thread; empty where nothing is. Any thread."""
+        thread, called = self._thread, self._called
+        if thread is None or self._closed:
+            return ""
+        if not thread.is_alive():
+            return f"{NAME} has ended by an error"
+        if called is None or time.monotonic() - called[1] <= HUNG_S:
+            return ""
+        name = getattr(called[0].callback, "__qualname__", repr(called[0].callback))
+        return f"a callback has not returned for {HUNG_S:g} s: {name}"
+
+    def replace(self) -> None:
+        """Have another thread call the other callbacks. The one that hangs catches up when it returns."""
+        with self._changed:
+            if self._closed or self._thread is None or self._called is None:
+                return
+            subscription = self._called[0]
+            subscription.late = PendingChanges(renewals=subscription.renewals)
+            self._left = [*(each for each in self._left if each.is_alive()), self._thread]
+            self._called = None
+            self._begin()
 
     def _subscribe(
         self, callback: Callable[[Change], object], ended: Callable[[], object], *, renewals: bool
@@ -173,9 +212,7 @@ class ChangeDispatcher:
             if self._closed:
                 raise ClusterStopped("there are no more changes: the cluster or the listener has stopped")
             if self._thread is None:
-                thread = threading.Thread(target=self._run, name="brokerwatch-changes", daemon=True)
-                thread.start()
-                self._thread = thread
+                self._begin()
             if not self._listening:
                 # First listen, then read: a `put` that comes meanwhile waits at the lock and comes after.
                 self._listening = True
@@ -197,21 +234,69 @@ class ChangeDispatcher:
             else:
                 self._pending.renewals = any(one.renewals for one in self._subscriptions)
 
+    def _begin(self) -> None:
+        """Start the thread. Under the lock, at which it waits first."""
+        thread = threading.Thread(target=self._run, name=NAME, daemon=True)
+        self._thread = thread
+        thread.start()
+
     def _run(self) -> None:
         try:
-            while (following := self._next()) is not None:
-                change, subscriptions = following
-                renewal = change.renewal  # it waited for those that asked for renewals
-                for subscription in subscriptions:
-                    if subscription.active and (subscription.renewals or not renewal):
-                        subscription.tell(change)
+            self._revival.run(self._work)
         finally:
-            self._end()
+            if self._has_place():
+                self._end()
+
+    def _has_place(self) -> bool:
+        """Whether no other thread has taken the place of this one."""
+        return self._thread is threading.current_thread()
+
+    def _work(self) -> None:
+        while (call := self._next_call()) is not None:
+            subscription, change = call
+            subscription.tell(change)
+            with self._changed:
+                if self._has_place():
+                    self._called = None
+                    continue
+            self._catch_up(subscription)
+
+    def _catch_up(self, subscription: _Subscription) -> None:
+        """Hand out what came while the callback hung, on the thread that was left behind with it."""
+        while True:
+            with self._changed:
+                change = None if subscription.late is None else subscription.late.take()
+                if change is None or not subscription.active:
+                    subscription.late = None
+                    return
+            subscription.tell(change)
+
+    def _next_call(self) -> tuple[_Subscription, Change] | None:
+        """Wait for the next call of a callback; None at the end, or where another thread has the place."""
+        while True:
+            with self._changed:
+                if not self._has_place():
+                    return None
+                while self._calls:
+                    subscription, change = self._calls.popleft()
+                    # It may have waited for a subscription that asked for renewals.
+                    if not subscription.active or (change.renewal and not subscription.renewals):
+                        continue
+                    if subscription.late is not None:
+                        subscription.late.change(change.before, change.after)
+                        continue
+                    self._called = subscription, time.monotonic()
+                    return subscription, change
+            following = self._next()
+            if following is None:
+                return None
+            change, subscriptions = following
+            self._calls.extend((each, change) for each in subscriptions)
 
     def _next(self) -> tuple[Change, tuple[_Subscription, ...]] | None:
         """Wait for the next change, and the subscriptions at that moment; None at the end."""
         with self._changed:
-            while True:
+            while self._has_place():
                 now = self._clock.now()
                 self._pending.expire(now)
                 change = self._pending.take()
@@ -221,6 +306,7 @@ class ChangeDispatcher:
                     return None
                 wait_s = self._pending.next_expiry_s - now.up_s
                 self._changed.wait(None if wait_s == NEVER_S else min(wait_s, threading.TIMEOUT_MAX))
+            return None
 
     def _end(self) -> None:
         with self._changed:

@@ -12,19 +12,21 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from brokerwatch.bus.curve import CurveServer
-from brokerwatch.bus.sockets import Bus, Waker
+from brokerwatch.bus.socket_thread import SocketThread
+from brokerwatch.bus.sockets import Bus
 from brokerwatch.bus.subscriber import Subscriber
-from brokerwatch.bus.turning import Turning
-from brokerwatch.clock import Clock, Leads
+from brokerwatch.clock import LEAP_S, Clock, Leads
 from brokerwatch.errors import CodecError, EndpointUnavailable
 from brokerwatch.log import logger
-from brokerwatch.messages import Reading, ReadingData, topics
+from brokerwatch.messages import Envelope, Reading, ReadingData, Stamp, topics
 from brokerwatch.messages.codec import decode
 
 _log: Final = logger(__name__)
 
 WAIT_S: Final = 1.0
 """The longest wait; a message or the waker ends it sooner."""
+REOPEN_S: Final = 0.01
+"""Between two attempts to bind again."""
 
 
 class Inbox:
@@ -37,27 +39,32 @@ class Inbox:
     """
 
     def __init__(
-        self, bus: Bus, endpoint: str, clock: Clock, ttl_s: float, curve: CurveServer | None = None
+        self,
+        bus: Bus,
+        endpoint: str,
+        clock: Clock,
+        ttl_s: float,
+        curve: CurveServer | None = None,
+        *,
+        token: bytes = b"",
     ) -> None:
         self._bus = bus
         self._endpoint = endpoint
         self._clock = clock
         self._ttl_s = ttl_s
         self._curve = curve
+        self._token = token
         self._newest: dict[str, tuple[ReadingData, float, Leads]] = {}
-        """Broker to its newest state, and what the clocks said when it came. `take` makes the reading: the
-        machine may have slept since, and then the state proves nothing."""
+        """Broker to its newest state, when it came, and what the other clocks said when it was sent. `take`
+        makes the reading: the machine may have slept since, and then the state proves nothing."""
         self._notified = False
         """Whether the owner was notified of what waits."""
         self._lock = threading.Lock()
         self._notify: Callable[[], object] = lambda: None
-        self._stopping = threading.Event()
-        self._waker = Waker()
-        self._turning = Turning()
-        self._failure: EndpointUnavailable | None = None
+        self.on_reopened: Callable[[], object] = lambda: None
+        """Called when another socket has taken the place of the first, on the thread of the inbox."""
         self.name = "brokerwatch-inbox"
-        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-        self._ready = threading.Event()
+        self._thread = SocketThread(self.name, self._opened, self._work)
         self.refused = 0
         """Messages that are none of brokerwatch's, or that their sender may not send."""
         self.superseded = 0
@@ -66,16 +73,12 @@ class Inbox:
     def start(self) -> None:
         """Bind, and begin to read. Raises EndpointUnavailable."""
         self._thread.start()
-        self._ready.wait()
-        if self._failure is not None:
-            self._thread.join()
-            raise self._failure
 
     def call(self, notify: Callable[[], object]) -> None:
         """From now on call `notify` when a state waits: once, and again after each `take`."""
         with self._lock:
             self._notify = notify
-            self._notified = bool(self._newest)
+            self._notified = self._waits()
         if self._notified:
             notify()
 
@@ -96,32 +99,48 @@ class Inbox:
 
     def fault(self) -> str:
         """What is wrong with its thread; empty where nothing is. Any thread."""
-        return self._turning.fault(self._thread)
+        return self._thread.fault()
 
     def stop(self, deadline_s: float) -> bool:
         """Close the socket and end the thread. False when that took too long."""
-        self._turning.end()
-        self._stopping.set()
-        self._waker.wake()
-        self._thread.join(deadline_s)
-        return not self._thread.is_alive()
+        return self._thread.stop(deadline_s)
 
-    def _run(self) -> None:
-        try:
-            incoming = Subscriber(
-                self._bus, [self._endpoint], [topics.ALL_BROKERS], self._waker, bind=True, curve=self._curve
-            )
-        except EndpointUnavailable as error:
-            self._failure = error
-            self._waker.close()
+    def _opened(self) -> Subscriber:
+        """The bound socket. Raises EndpointUnavailable."""
+        return Subscriber(
+            self._bus,
+            [self._endpoint],
+            [topics.ALL_BROKERS],
+            self._thread.waker,
+            bind=True,
+            curve=self._curve,
+            token=self._token,
+        )
+
+    def _opened_again(self) -> Subscriber | None:
+        """The socket at the same place after the one before was closed; None: it is to end."""
+        while not self._thread.is_ending:
+            try:
+                incoming = self._opened()
+            except EndpointUnavailable:  # libzmq lets go of the place a moment after its socket was closed
+                self._thread.wait(REOPEN_S)
+            else:
+                self.on_reopened()
+                return incoming
+        return None
+
+    def _work(self, first: list[Subscriber]) -> None:
+        """Read until it is to end: from the first socket, or a fresh one in its place."""
+        incoming = first.pop() if first else self._opened_again()
+        if incoming is None:
             return
-        finally:
-            self._ready.set()
         try:
-            while not self._stopping.is_set():
-                self._turning.turn()
+            while not self._thread.is_ending:
+                self._thread.turn()
                 forged = incoming.forged
-                for topic, bodies in incoming.take(WAIT_S).items():
+                taken = incoming.take(WAIT_S)
+                self.turn()
+                for topic, bodies in taken.items():
                     # Of one topic only the last can be the newest, so the others are not decoded.
                     self.superseded += len(bodies) - 1
                     self._keep(topic, bodies[-1])
@@ -131,20 +150,27 @@ class Inbox:
                     self._curve.handler.tend()
         finally:
             incoming.close()
-            self._waker.close()
+
+    def turn(self) -> None:
+        """What has come is taken now. Inside of one process it is of now."""
 
     def _keep(self, topic: str, body: bytes) -> None:
+        """Take in one message."""
         try:
             envelope = decode(body)
         except CodecError as error:
             self.refused += 1
             _log.debug("refused on the brokers' bus: %s", error)
-            return
+        else:
+            self._accept(topic, envelope)
+
+    def _accept(self, topic: str, envelope: Envelope) -> None:
+        """Take in one message that was decoded."""
         state = envelope.data
-        if not isinstance(state, ReadingData) or not _is_of(state, topic, envelope.stamp.src):
+        if not isinstance(state, ReadingData) or not is_of_its_topic(state, topic, envelope.stamp.src):
             self.refused += 1
             return
-        came_s, leads = self._clock.up_s(), self._clock.leads()
+        came_s, leads = self._clock.up_s(), self._leads_when_sent(envelope.stamp)
         with self._lock:
             known = self._newest.get(state.broker)
             if known is None or _order(known[0]) < _order(state):
@@ -152,16 +178,29 @@ class Inbox:
             if known is not None:
                 self.superseded += 1
 
+    def _leads_when_sent(self, stamp: Stamp) -> Leads:
+        """What the clocks said when a state was sent; its sender has the same ones.
+
+        A state that was under way while the machine slept proves no more than one that had come before.
+        """
+        wall_s, asleep_s = self._clock.leads()
+        late_s = (self._clock.now().wall_us - stamp.ts_us) / 1_000_000
+        return (wall_s - late_s, asleep_s - late_s) if late_s > LEAP_S else (wall_s, asleep_s)
+
+    def _waits(self) -> bool:
+        """Whether a state waits to be taken. Under the lock."""
+        return bool(self._newest)
+
     def _tell(self) -> None:
         with self._lock:
-            tell = bool(self._newest) and not self._notified
+            tell = self._waits() and not self._notified
             self._notified = self._notified or tell
             notify = self._notify
         if tell:
             notify()
 
 
-def _is_of(state: ReadingData, topic: str, src: str) -> bool:
+def is_of_its_topic(state: ReadingData, topic: str, src: str) -> bool:
     """Whether topic and sender are those of the broker that a state is of: a key is checked against these."""
     broker = f"{state.exchange}/{state.broker}/"
     return topic.startswith(topics.ALL_BROKERS + broker) and src == f"broker/{broker[:-1]}"

@@ -15,17 +15,19 @@ from types import TracebackType
 from typing import Final, Self, TypeAlias, overload
 
 from brokerwatch.bus.change_dispatcher import ChangeDispatcher
+from brokerwatch.bus.completeness import is_complete
 from brokerwatch.bus.curve import ServerKey, clients_of
+from brokerwatch.bus.descriptors import require
 from brokerwatch.bus.reception import ReceivedReading
-from brokerwatch.bus.sockets import Bus
-from brokerwatch.bus.station import Station
+from brokerwatch.bus.sockets import CONTEXT_FILES, MARGIN_FILES, Bus
+from brokerwatch.bus.station import NEEDS_FILES, Station
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.config.cluster_settings import DEFAULT_HEALTH_ENDPOINT, endpoint_mistake
 from brokerwatch.config.curve_keys import KeyPair
 from brokerwatch.config.green_threads import refuse_green_threads
 from brokerwatch.errors import ConfigError, ListenerStopped, Problem, UnknownBroker
 from brokerwatch.health.changes import Change
-from brokerwatch.health.merging import merged
+from brokerwatch.health.merging import Published, by_owner, merged, remembering
 from brokerwatch.messages import Reading
 from brokerwatch.routing.objections import Candidate
 from brokerwatch.routing.router import Router
@@ -96,7 +98,8 @@ class Listener:
         self._started = False
         self._stopped = False
         self.complete = threading.Event()
-        """Set once every endpoint has sent a roster, and then every broker that it names."""
+        """Set once every endpoint has sent a roster, and then every broker that it names; and where several
+        supervisors share a cluster, each of them."""
         self._stations = [
             Station(
                 endpoint,
@@ -129,10 +132,13 @@ class Listener:
 
         Raises:
             EndpointUnavailable: an endpoint cannot be used.
+            TooFewDescriptors: this process may not open so many files. Nothing was opened, and it may be
+                started again.
             ListenerStopped: the listener was started or stopped before.
         """
         if self._stopped or self._started:
             raise ListenerStopped("a listener can be started once; make a new one")
+        require(CONTEXT_FILES + MARGIN_FILES + NEEDS_FILES * len(self._stations), "a listener")
         self._started = True
         try:
             for station in self._stations:
@@ -262,21 +268,20 @@ class Listener:
             yield Candidate(reading=reading, listed=place)
 
     def _note_completeness(self) -> None:
-        if all(station.complete for station in self._stations):
+        if is_complete(self._stations):
             self.complete.set()
 
     def _merged(self, known: Mapping[tuple[str, str], ReceivedReading]) -> Reading:
         """What the readings of one broker amount to, which came over several endpoints or from several
         clusters."""
-        names: dict[tuple[str, str, str], str] = {}
-        owners: dict[str, list[Reading]] = {}
+        now = self._clock.now()
+        published: list[Published] = []
         for (endpoint, source), received in known.items():
-            # Two clusters may share their name. Two lives of a supervisor share no epoch, and no cluster has
-            # the key of another: what one says in the name of another is not taken for the other's.
+            # No cluster has the key of another: what one says in the name of another is not taken for it.
             key = self._curves[endpoint].server_key if endpoint in self._curves else ""
-            name = names.setdefault((key, source, received.stamp.epoch), f"{source} at {endpoint}")
-            owners.setdefault(name, []).append(received.reading)
-        return merged(owners, self._clock.now())
+            sender, where = f"{key} {source}", f"{source} at {endpoint}"
+            published.append(Published(sender, received.stamp.epoch, where, received.reading))
+        return merged(by_owner(published, now), now)
 
     def _receive(self, endpoint: str, received: ReceivedReading, *, changed: bool) -> None:
         """Take a reading from a station, on the station's thread."""
@@ -284,6 +289,10 @@ class Listener:
         key = (endpoint, received.stamp.src, reading.broker)
         with self._lock:
             known = self._known.setdefault(reading.broker, {})
+            previous = known.get((endpoint, received.stamp.src))
+            if previous is not None and reading.as_of is None:
+                reading = remembering(reading, previous.reading)
+                received = ReceivedReading(reading, received.stamp)
             known[endpoint, received.stamp.src] = received
             if len(known) > 1:
                 reading = self._merged(known)
@@ -294,7 +303,6 @@ class Listener:
             else:
                 # A new key in a dict that another thread iterates over would raise in that thread.
                 self._readings = {**self._readings, reading.broker: reading}
-            previous = self._newest.get(key)
             self._newest[key] = received
             for reader in self._readers:
                 reader.put(key, previous, received, changed=changed)

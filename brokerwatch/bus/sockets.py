@@ -9,33 +9,54 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 from pathlib import Path
 from typing import Final
 
 import zmq
 
+from brokerwatch.bus.descriptors import require
+from brokerwatch.errors import TooFewDescriptors
 from brokerwatch.log import logger
 
 _log: Final = logger(__name__)
 
 HIGH_WATER_MARK: Final = 10_000
-"""Messages that a socket holds for a peer that does not keep up; then it drops."""
+"""Messages that a subscriber holds inside of its own process."""
 DRAIN_LIMIT: Final = 20_000
 """Messages taken in one go, so that a flood cannot keep a reader from its other work."""
+
+
+CONTEXT_FILES: Final = 5
+"""Descriptors of a context: its own, and those of its two threads, which begin with the first socket."""
+SOCKET_FILES: Final = 6
+"""Descriptors of a socket: its mailbox, what it binds or connects, what reads an address meanwhile, and what
+its connections are watched with."""
+WAKER_FILES: Final = 2
+MARGIN_FILES: Final = 4
+"""So many more are to be free before a socket is made: other threads open files at the same moment."""
 
 
 class Bus:
     """One ZeroMQ context, shared by the sockets of one cluster or one listener."""
 
     def __init__(self) -> None:
+        require(CONTEXT_FILES, "a ZeroMQ context")
         self._context = zmq.Context()
+        self._lock = threading.Lock()
+        self._first_files = CONTEXT_FILES
+        """What the first socket opens beside its own."""
         # The default is for ever: a process that ends would hang on a peer that is gone.
         self._context.linger = 0
         self._context.max_sockets = min(65_535, self._context.get(zmq.SOCKET_LIMIT))
 
     def socket(self, kind: int) -> zmq.Socket[bytes]:
-        """Make a socket for the calling thread."""
-        return self._context.socket(kind)
+        """Make a socket for the calling thread. Raises TooFewDescriptors; libzmq would end the process."""
+        with self._lock:  # two threads must not count the same free descriptors
+            require(self._first_files + SOCKET_FILES + MARGIN_FILES, "a ZeroMQ socket")
+            made = self._context.socket(kind)
+            self._first_files = 0
+            return made
 
     def close(self) -> None:
         """End the context. Every socket must have been closed by its own thread before."""
@@ -46,6 +67,7 @@ class Waker:
     """Wakes a thread that waits in a poller. `wake` may be called from any thread, also after `close`."""
 
     def __init__(self) -> None:
+        require(WAKER_FILES, "a thread that waits")
         self._receiving, self._sending = socket.socketpair()
         self._receiving.setblocking(False)
         self._sending.setblocking(False)
@@ -111,6 +133,8 @@ def is_ipv6(endpoint: str) -> int:
 
 def unavailable(endpoint: str, error: Exception) -> str:
     """Why an endpoint cannot be used, and what to do, as a sentence for the user."""
+    if isinstance(error, TooFewDescriptors):
+        return str(error)
     if isinstance(error, zmq.ZMQError) and error.errno == zmq.EADDRINUSE:
         return (
             f"{endpoint} is in use: another cluster runs here, or another program has the port; "

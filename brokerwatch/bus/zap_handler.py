@@ -17,6 +17,7 @@ from zmq.utils import z85
 from brokerwatch.bus.allow_list import AllowList, Answer
 from brokerwatch.bus.sockets import Bus, Waker
 from brokerwatch.bus.turning import TURN_S, Turning
+from brokerwatch.errors import EndpointUnavailable
 from brokerwatch.log import logger
 
 _log: Final = logger(__name__)
@@ -25,7 +26,7 @@ ENDPOINT: Final = "inproc://zeromq.zap.01"
 AGAIN_S: Final = 0.5
 """The shortest time between two starts."""
 MOST_NAMED: Final = 100
-"""Keys that were refused are named in the log: each once, and no more than so many."""
+"""Keys that were refused are named in the log: each once at each endpoint, and no more than so many."""
 _VERSION: Final = b"1.0"
 _CODES: Final = {Answer.YES: b"200", Answer.LATER: b"300", Answer.NO: b"400"}
 """To 300 libzmq only ends the connection, and the peer comes again. After 400 it does not come by itself."""
@@ -49,14 +50,18 @@ class ZapHandler:
         self._waker = Waker()
         self._thread: threading.Thread | None = None
         self._started_s = 0.0
-        self._named: set[str] = set()
+        self._named: set[tuple[str, bytes]] = set()
         self._turning = Turning()
+        self._failure = ""
+        """Why the newest start failed; empty: it answers, or did."""
         self.starts = 0
         """How often it was started."""
 
     def start(self) -> None:
-        """Begin to answer. When this returns, handshakes are answered."""
+        """Begin to answer. When this returns, handshakes are answered. Raises EndpointUnavailable."""
         self._begin().wait()
+        if self._failure:
+            raise EndpointUnavailable(self._failure)
 
     def tend(self) -> None:
         """Start it again if it has died. Never waits for it."""
@@ -97,10 +102,12 @@ class ZapHandler:
         return answers
 
     def _run(self, answers: threading.Event) -> None:
-        asked = self._bus.socket(zmq.ROUTER)
+        asked: zmq.Socket[bytes] | None = None
         try:
+            asked = self._bus.socket(zmq.ROUTER)
             asked.linger = 0
             asked.bind(ENDPOINT)
+            self._failure = ""
             answers.set()
             poller = zmq.Poller()
             poller.register(asked, zmq.POLLIN)
@@ -112,11 +119,13 @@ class ZapHandler:
                         asked.send_multipart(self._answer(asked.recv_multipart()))
                     else:
                         self._waker.clear()
-        except Exception:  # noqa: BLE001 - said in the log here, and `tend` starts another
+        except Exception as error:  # noqa: BLE001 - said in the log here, and `tend` starts another
+            self._failure = f"the check of keys has failed: {error}"
             _log.exception("the check of keys has failed")
         finally:
             answers.set()
-            asked.close()
+            if asked is not None:
+                asked.close()
 
     def _answer(self, request: list[bytes]) -> list[bytes]:
         """What is said to one request; libzmq has made it, and not the peer."""
@@ -133,7 +142,7 @@ class ZapHandler:
         return [routing, empty, _VERSION, number, _CODES[answer], answer.value.encode(), user, b""]
 
     def _name(self, key: str, domain: bytes, address: bytes) -> None:
-        if key not in self._named and len(self._named) < MOST_NAMED:
-            self._named.add(key)
+        if (key, domain) not in self._named and len(self._named) < MOST_NAMED:
+            self._named.add((key, domain))
             where = address.decode("ascii", "replace")
             _log.warning("%s: the key %r was refused, from %s", domain.decode("ascii", "replace"), key, where)

@@ -1,28 +1,89 @@
 """What several receivers' readings of one account amount to: endpoints of one cluster, or several clusters.
 
-The owner of a reading is the life of the supervisor that published it. The readings of one owner differ by
-what has arrived: one endpoint may be behind another. Their evidence has an order, (broker epoch, version),
-and the newest counts. The vetoes of the supervisor have none, so those that are fresh are united. A hold that
-one endpoint has published is not lost because the other one has not published it yet.
+The owner of a reading is the process that has the account. Readings belong to one owner when one supervisor
+published them, or when they are of one life of the broker and came from supervisors of one cluster, which
+hear the same node. The readings of one owner differ by what has arrived: one endpoint may be behind another.
+Their evidence has an order, (broker epoch, version), and the newest counts. The vetoes have none, so those
+that are fresh are united. A hold that one endpoint has published is not lost because the other one has not
+published it yet. One kind of veto is no word about the account: that a supervisor hears nothing of it. That
+is refuted where another one of the same cluster has heard something newer since.
 
 Between owners nothing can be ordered: each counts its own events. So the account is available only if every
-owner that is still heard says so. The amounts are those that were asked for last, and the detail says where
-the owners disagree.
+owner that is still heard says so. The detail says where the owners disagree.
+
+The merged reading has the amounts that were asked for last, also those of a reading that is over. So an
+endpoint that is behind, or a supervisor that has begun anew, takes no last known balance away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import msgspec
 
 from brokerwatch.clock import Instant
 from brokerwatch.health.state_machine import OWN_VETOES, PRECEDENCE
-from brokerwatch.messages import Reading, clipped
+from brokerwatch.messages import Reading, Reason, clipped
 from brokerwatch.messages.balance import amount_text
 
 _VETOES = frozenset(PRECEDENCE) - OWN_VETOES
 """The reasons that a supervisor lays over the evidence of a broker."""
+_UNHEARD = frozenset({Reason.SILENT, Reason.NEVER_SEEN, Reason.BLIND})
+"""Those of them by which it only says that it hears nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A reading, and by whom it was published."""
+
+    cluster: str
+    """What proves which cluster it is, and its name. Two that differ in this are two clusters."""
+    life: str
+    """The epoch of the supervisor."""
+    name: str
+    """The supervisor, for people."""
+    reading: Reading
+
+
+def by_owner(published: Iterable[Published], now: Instant) -> dict[str, list[Reading]]:
+    """The readings of one account by their owner, for `merged`.
+
+    Args:
+        published: what came, over each endpoint.
+        now: the time at which the readings are looked at.
+    """
+    groups: list[list[Published]] = []
+    for one in published:
+        same = [group for group in groups if any(_is_of_one_owner(one, other) for other in group)]
+        groups = [group for group in groups if group not in same]
+        groups.append([one, *(other for group in same for other in group)])
+    owners: dict[str, list[Reading]] = {}
+    for group in groups:
+        if not _is_refuted(group, groups, now):
+            owners.setdefault(group[-1].name, []).extend(one.reading for one in group)
+    return owners
+
+
+def _is_of_one_owner(one: Published, other: Published) -> bool:
+    if one.cluster != other.cluster:
+        return False
+    epoch = one.reading.broker_epoch
+    return one.life == other.life or (epoch != "" and epoch == other.reading.broker_epoch)
+
+
+def _is_refuted(group: list[Published], groups: list[list[Published]], now: Instant) -> bool:
+    """Whether a supervisor only says that it hears nothing, and another one has heard a later life."""
+    if any(one.reading.verdict.reason not in _UNHEARD for one in group):
+        return False
+    newest = max(one.reading.broker_epoch for one in group)
+    return any(
+        one.cluster == group[0].cluster
+        and one.reading.broker_epoch > newest
+        and now.up_s < one.reading.valid_until_s
+        for other in groups
+        for one in other
+    )
 
 
 def merged(owners: Mapping[str, Iterable[Reading]], now: Instant) -> Reading:
@@ -35,22 +96,72 @@ def merged(owners: Mapping[str, Iterable[Reading]], now: Instant) -> Reading:
     told = {source: _of_one_owner(tuple(readings), now) for source, readings in owners.items()}
     fresh = {source: reading for source, reading in told.items() if now.up_s < reading.valid_until_s}
     if not fresh:
-        return max(told.values(), key=lambda reading: reading.valid_until_s)
-    if len(fresh) == 1:
-        return next(iter(fresh.values()))
-    return _of_several_owners(fresh, now)
+        decided = max(told.values(), key=lambda reading: reading.valid_until_s)
+    elif len(fresh) == 1:
+        decided = next(iter(fresh.values()))
+    else:
+        decided = _of_several_owners(fresh, now)
+    for reading in told.values():
+        if _asked_s(reading) > _asked_s(decided):
+            decided = _with_balance_of(reading, decided)
+    return decided
+
+
+def remembering(reading: Reading, before: Reading) -> Reading:
+    """A reading with the last known balance of the one before, where it has none itself.
+
+    Args:
+        reading: what holds now, such as the word of a supervisor that has begun anew.
+        before: the one that the same sender had published of the account.
+    """
+    return (
+        _with_balance_of(before, reading) if reading.as_of is None and before.as_of is not None else reading
+    )
+
+
+def _with_balance_of(before: Reading, reading: Reading) -> Reading:
+    return msgspec.structs.replace(
+        reading,
+        as_of=before.as_of,
+        cash=before.cash,
+        cash_unit=before.cash_unit,
+        cash_parts=before.cash_parts,
+        balance=before.balance,
+        unread=before.unread,
+        answer_ms=before.answer_ms,
+        overtaken=before.overtaken,
+        max_age_s=before.max_age_s,
+        vouched_s=before.vouched_s,
+    )
 
 
 def _of_one_owner(readings: tuple[Reading, ...], now: Instant) -> Reading:
     fresh = tuple(reading for reading in readings if now.up_s < reading.valid_until_s) or readings
-    newest = max(fresh, key=lambda reading: (reading.broker_epoch, reading.version, reading.valid_until_s))
-    vetoed = [reading for reading in fresh if reading.verdict.reason in _VETOES]
+    newest = max(fresh, key=lambda reading: (*_order(reading), reading.valid_until_s))
+    # By their order, because the moments at which they were asked for are only as exact as the wire is quick.
+    known = max((one for one in readings if one.as_of is not None), key=_order, default=newest)
+    if newest.as_of is None or _order(known) > _order(newest):
+        newest = _with_balance_of(known, newest)
+    vetoed = [
+        reading
+        for reading in fresh
+        if reading.verdict.reason in _VETOES
+        and not (reading.verdict.reason in _UNHEARD and _order(reading) < _order(newest))
+    ]
     if not vetoed:
         return newest
     strongest = min(vetoed, key=lambda reading: PRECEDENCE.index(reading.verdict.reason))
     return msgspec.structs.replace(
         newest, verdict=strongest.verdict, since_us=strongest.since_us, detail=strongest.detail
     )
+
+
+def _order(reading: Reading) -> tuple[str, int]:
+    return reading.broker_epoch, reading.version
+
+
+def _asked_s(reading: Reading) -> float:
+    return float("-inf") if reading.as_of is None else reading.as_of.up_s
 
 
 def _of_several_owners(fresh: Mapping[str, Reading], now: Instant) -> Reading:
@@ -61,22 +172,14 @@ def _of_several_owners(fresh: Mapping[str, Reading], now: Instant) -> Reading:
 
     readings = tuple(fresh.values())
     decides = min(readings, key=rank)
-    newest = max(readings, key=lambda one: float("-inf") if one.as_of is None else one.as_of.up_s)
+    newest = max(readings, key=_asked_s)
     return msgspec.structs.replace(
-        decides,
+        _with_balance_of(newest, decides),
         detail=_detail(decides, fresh, now),
-        as_of=newest.as_of,
-        cash=newest.cash,
-        cash_unit=newest.cash_unit,
-        cash_parts=newest.cash_parts,
-        balance=newest.balance,
-        unread=newest.unread,
-        answer_ms=newest.answer_ms,
         money=next((one.money for one in readings if one.money), ()),
         key=max((one.key for one in readings if one.key), key=lambda key: key.checked_us, default=None),
         closed_markets={name: shut for one in readings for name, shut in one.closed_markets.items()},
-        overtaken=newest.overtaken,
-        max_age_s=newest.max_age_s,
+        stream=newest.stream,
         # One that is heard no longer has no say, and a proof that ends counts while its owner is heard.
         valid_until_s=max(reading.valid_until_s for reading in readings),
         outcome_until_s=min(reading.outcome_until_s for reading in readings),

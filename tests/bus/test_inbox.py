@@ -12,7 +12,7 @@ from brokerwatch.bus.curve import Encryption
 from brokerwatch.bus.inbox import Inbox
 from brokerwatch.bus.sockets import Bus
 from brokerwatch.clock import ManualClock
-from brokerwatch.messages import Envelope, MessageType, Reading, Stamp, topics
+from brokerwatch.messages import Envelope, MessageType, Reading, Reason, Stamp, topics
 from brokerwatch.messages.codec import encode
 from tests.support.clusters import PATIENCE_S, until
 from tests.support.keys import IN, PATIENCE_MS, Keys, curve, stranger
@@ -46,11 +46,11 @@ def inbox(keys: Keys, endpoint: str) -> Iterator[Inbox]:
     bus.close()
 
 
-def event(broker: str, src: str = "", version: int = 1) -> bytes:
+def event(broker: str, src: str = "", version: int = 1, ts_us: int = 1) -> bytes:
     """What says of itself that it is of that broker."""
     data = reading(broker=broker, version=version).data()
     sender = src or f"broker/kraken/{broker}"
-    stamp = Stamp(src=sender, epoch=EPOCH, seq=1, ts_us=1, up_us=1, ttl_ms=5_000)
+    stamp = Stamp(src=sender, epoch=EPOCH, seq=1, ts_us=ts_us, up_us=1, ttl_ms=5_000)
     return encode(Envelope(type=MessageType.BALANCE_SEEN, stamp=stamp, data=data))
 
 
@@ -143,6 +143,40 @@ def test_without_encryption_topic_and_sender_must_still_be_those_of_the_broker()
         until(lambda: inbox.refused == 1)
         out.send_multipart([topics.balance("kraken", "b").encode(), event("b")])
         until(inbox.take)
+    finally:
+        out.close(linger=0)
+        assert inbox.stop(PATIENCE_S)
+        bus.close()
+
+
+@pytest.mark.parametrize(
+    ("slept_s", "wall_s", "is_proven"),
+    [(6.0, 0.0, False), (4.0, 0.0, True), (0.0, -3_600.0, True), (0.0, 0.0, True)],
+    ids=["the machine slept", "for less than a leap", "the wall clock was set back", "at once"],
+)
+def test_a_state_that_was_under_way_while_the_machine_slept_proves_nothing(
+    slept_s: float, wall_s: float, *, is_proven: bool
+) -> None:
+    bus, clock = Bus(), ManualClock()
+    inbox = Inbox(bus, "inproc://brokers", clock, 60.0)
+    inbox.start()
+    out = bus.socket(zmq.XPUB)
+    try:
+        out.connect("inproc://brokers")
+        assert out.poll(PATIENCE_MS)
+        body = event("b", ts_us=clock.now().wall_us)
+        clock.sleep(slept_s)
+        clock.jump_wall(wall_s)
+        out.send_multipart([topics.balance("kraken", "b").encode(), body])
+        taken: dict[str, Reading] = {}
+
+        def is_taken() -> bool:
+            taken.update(inbox.take())
+            return "b" in taken
+
+        until(is_taken)
+        assert taken["b"].available is is_proven
+        assert is_proven or taken["b"].reason is Reason.UNPROVEN
     finally:
         out.close(linger=0)
         assert inbox.stop(PATIENCE_S)

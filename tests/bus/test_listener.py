@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import secrets
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Final
 
 import msgspec
 import pytest
+import zmq
 
 from brokerwatch import BalanceUnknown, ConfigError, Listener, ListenerStopped, UnknownBroker
 from brokerwatch.bus.publisher import Publisher
@@ -21,6 +24,7 @@ from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.bus.sockets import Bus
 from brokerwatch.clock import ManualClock
 from brokerwatch.cluster.cluster import Cluster
+from brokerwatch.cluster.startup import TOKEN_BYTES
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.health.changes import Change
@@ -215,6 +219,54 @@ def test_on_an_open_brokers_bus_a_stranger_cannot_speak_for_a_broker() -> None:
     bus.close()
 
 
+@pytest.mark.parametrize("kind", ["tcp", "ipc"])
+def test_what_the_health_topic_says_of_a_broker_is_not_enough_to_speak_for_it(
+    kind: str, tmp_path: Path
+) -> None:
+    endpoint = free_endpoint() if kind == "tcp" else f"ipc://{tmp_path}/brokers"
+    till = Till()
+    spec = BrokerSpec("a", fetch=till, poll_interval_s=ONLY_WHEN_ASKED)
+    bus = Bus()
+    out = bus.socket(zmq.PUB)
+    out.connect(endpoint)
+    with cluster_of(spec, broker_endpoint=endpoint) as cluster, Listener(cluster.health_endpoint) as listener:
+        broker, inbox = cluster.broker("a"), cluster._sockets.inbox  # pyright: ignore[reportPrivateUsage]
+        broker.get_account_balance()
+        known = wait_for_reading(listener, "a", with_cash)
+        till.failure = ConnectionError("down")
+        for _ in range(3):
+            broker.get_account_balance()
+        wait_for_reading(listener, "a", lambda reading: reading.reason is Reason.ERRORS)
+        forged = msgspec.structs.replace(known.data(), cash="1000000", version=2**62)
+        said = Stamp(
+            src="broker/custom/a", epoch=known.broker_epoch, seq=2**62, ts_us=1, up_us=1, ttl_ms=9_000
+        )
+        topic = topics.balance("custom", "a").encode()
+        body = encode(Envelope(type=MessageType.BALANCE_SEEN, stamp=said, data=forged))
+
+        def is_refused(*more: bytes) -> bool:
+            before = inbox.refused
+            out.send_multipart([topic, body, *more])
+            until(lambda: inbox.refused > before)
+            return True
+
+        until(lambda: out.send_multipart([topic, body]) or inbox.refused > 0)  # it connects a moment later
+        assert is_refused()
+        assert is_refused(b"")
+        assert is_refused(bytes(TOKEN_BYTES))
+        assert is_refused(secrets.token_bytes(TOKEN_BYTES), b"more")
+        till.failure = None
+        for _ in range(2):  # what the broker itself says is heard beside all of this
+            out.send_multipart([topic, body])
+            broker.get_account_balance()
+        since = broker.reading().as_of_us
+        heard = wait_for_reading(listener, "a", lambda reading: reading.as_of_us == since)
+        assert heard.cash == Decimal(100)
+        assert heard.version < 2**62
+    out.close(linger=0)
+    bus.close()
+
+
 def test_a_listener_is_started_once_and_says_so() -> None:
     listener = Listener(free_endpoint())
     listener.start()
@@ -246,6 +298,7 @@ def test_a_cluster_forgets_the_listeners_that_were_left() -> None:
 
 # The order in which a subscriber is told --------------------------------------------------------------
 
+UNSEEN: Final = Verdict(available=False, reason=Reason.NEVER_SEEN)
 HELD: Final = Verdict(available=False, reason=Reason.HELD_OUT)
 
 
@@ -299,6 +352,30 @@ def test_who_saw_a_hold_is_never_told_of_the_time_before_it(fed: Listener) -> No
     assert told is not None
     assert told.reading.verdict == HELD
     assert next(changes) is None
+
+
+def test_a_supervisor_that_begins_anew_takes_no_last_known_balance_away() -> None:
+    clock = ManualClock()
+    listener = Listener(free_endpoint(), clock=clock)
+    knows, begins = heard(clock, Verdict(available=True, reason=Reason.OK), 7), heard(clock, UNSEEN, 0)
+    balance = {"as_of": clock.now(), "cash": Decimal(7), "cash_unit": "USD"}
+    feed(
+        listener,
+        "e",
+        ReceivedReading(msgspec.structs.replace(knows.reading, **balance), knows.stamp),
+        changed=True,
+    )
+    clock.advance(3.0)
+    for _ in range(2):
+        feed(listener, "e", begins, changed=True)
+        found = listener.reading("a")
+        assert (found.available, found.reason, found.cash, found.age_ms) == (
+            False,
+            Reason.NEVER_SEEN,
+            Decimal(7),
+            3_000,
+        )
+    listener.stop()
 
 
 def test_who_takes_changes_slowly_is_told_the_newest_of_each_cluster_as_it_was_renewed(
@@ -390,6 +467,7 @@ def test_a_listener_gives_the_changes_that_a_cluster_gives_and_renewals_to_those
     assert next(known) is None
     assert next(every) == Change(first.reading, again.reading, again.stamp)
     out = heard(clock, HELD, 2)
+    out = replace(out, reading=msgspec.structs.replace(out.reading, as_of=again.reading.as_of))
     feed(fed, "tcp://one", out, changed=True)
     for changes in (known, plain, every):
         change = next(changes)

@@ -52,8 +52,7 @@ class Sent:
     def __init__(self) -> None:
         self.bodies: dict[str, bytes] = {}
 
-    def put(self, topic: str, pack: Any, *, gap_s: float = 0.0) -> None:
-        del gap_s
+    def put(self, topic: str, pack: Any, **_: Any) -> None:
         self.bodies[topic] = pack(topic)
 
 

@@ -30,7 +30,7 @@ from brokerwatch.messages.codec import decode, encode
 from tests.support import strategies as our
 
 TOPIC: Final = topics.state("kraken", "a")
-OTHER_TOPIC: Final = topics.state("okx", "b")
+OTHER_TOPIC: Final = topics.state("kraken", "b")
 TTL_MS: Final = 5_000
 OLD, KNOWN, NEW = (f"000000000000000{number}-00000000" for number in (1, 2, 3))
 
@@ -570,9 +570,8 @@ def test_after_a_farewell_a_message_that_was_late_is_no_news() -> None:
     assert sender.accept(TOPIC, stamp(8, up_s=0.9), 1.1) is None
 
 
-def test_only_so_many_senders_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reception, "MOST_SENDERS", 2)
-    receiver = Receiver(ManualClock())
+def test_only_so_many_senders_are_remembered() -> None:
+    receiver = Receiver(ManualClock(), most_senders=2)
     for name in ("a", "b", "c"):
         receiver.take(TOPIC, message(stamp(1, src=f"supervisor/{name}")))
     assert {source for source, _ in receiver.newest} == {"supervisor/a", "supervisor/b"}
@@ -697,3 +696,102 @@ def test_only_a_whole_roster_says_who_has_left() -> None:
     assert known(receiver) == ["a"]
     receiver.take(f"{topics.ROSTER}2/", roster(1, "c", part=2, parts=2))
     assert known(receiver) == []
+
+
+@pytest.mark.parametrize("ttl_ms", [TTL_MS, 2**53])
+def test_a_made_up_number_and_clock_hide_no_later_message_for_longer_than_the_longest_time_to_live(
+    ttl_ms: int,
+) -> None:
+    clock = ManualClock()
+    receiver = Receiver(clock)
+    receiver.take(TOPIC, message(stamp(1)))
+    receiver.take(TOPIC, message(stamp(2**40, up_s=1e9, ttl_ms=ttl_ms)))
+    for seq in range(2, 125):
+        clock.advance(10.0)
+        receiver.take(TOPIC, message(stamp(seq, up_s=10.0 * seq)))
+    assert clock.up_s() - 1_000.0 > LONGEST_TTL_MS / 1_000
+    assert receiver.newest["supervisor/main", "a"].reading.available
+
+
+# A receiver that was held up ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("held_up_s", "valid_s"), [(1.9, 5.0), (2.1, 2.9), (4.9, 0.1), (60.0, 0.0)])
+def test_what_waited_for_a_receiver_that_was_held_up_is_as_old_as_that_where_its_epoch_is_new(
+    held_up_s: float, valid_s: float
+) -> None:
+    clock = ManualClock()
+    receiver = Receiver(clock)
+    receiver.turn()
+    assert receiver.take(TOPIC, message(stamp(1))) is not None
+    clock.advance(held_up_s)
+    receiver.turn()
+    taken = receiver.take(TOPIC, message(stamp(1, epoch=NEW)))
+    assert taken is not None
+    assert max(0.0, taken.reading.valid_until_s - clock.up_s()) == pytest.approx(valid_s)
+
+
+def test_it_learns_how_the_clocks_differ_from_what_it_reads_on_time() -> None:
+    clock = ManualClock()
+    receiver = Receiver(clock)
+    receiver.turn()
+    clock.advance(30.0)
+    receiver.turn()
+    taken = receiver.take(TOPIC, message(stamp(1, epoch=NEW, up_s=3.0)))
+    for number in range(2, 12):
+        clock.advance(0.5)
+        receiver.turn()
+        taken = receiver.take(TOPIC, message(stamp(number, epoch=NEW, up_s=20.0 + 0.5 * number)))
+    assert taken is not None
+    assert taken.reading.valid_until_s - clock.up_s() == pytest.approx(TTL_MS / 1_000)
+
+
+def test_what_is_known_of_an_epoch_dates_its_backlog_as_before() -> None:
+    clock = ManualClock()
+    receiver = Receiver(clock)
+    receiver.turn()
+    receiver.take(TOPIC, message(stamp(1, up_s=10.0)))
+    clock.advance(4.0)
+    receiver.turn()
+    taken = receiver.take(TOPIC, message(stamp(2, up_s=13.0)))
+    assert taken is not None
+    assert taken.reading.valid_until_s - clock.up_s() == pytest.approx(4.0), "it waited for one second"
+
+
+# A sender that makes up all it can ------------------------------------------------------------------
+
+
+def test_senders_that_are_over_make_room_for_one_that_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "MOST_BROKERS", 5)
+    clock = ManualClock()
+    receiver = Receiver(clock, most_senders=5)
+    for number in range(10):
+        receiver.take(TOPIC, message(stamp(src=f"supervisor/made-up-{number}", ttl_ms=2**63)))
+    assert receiver.take(TOPIC, message(stamp())) is None
+    assert len(receiver.newest) == 5
+    clock.advance(LONGEST_TTL_MS / 1_000)
+    assert receiver.take(TOPIC, message(stamp(2))) is not None
+    assert set(receiver.newest) == {("supervisor/main", "a")}
+    assert len(receiver.take_gone()) == 5
+
+
+def test_brokers_of_senders_that_are_over_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "MOST_BROKERS", 5)
+    clock = ManualClock()
+    receiver = Receiver(clock)
+    for number in range(10):
+        made_up = message(stamp(src="supervisor/made-up"), broker=f"b{number}")
+        receiver.take(topics.state("kraken", f"b{number}"), made_up)
+    assert receiver.take(TOPIC, message(stamp())) is None
+    clock.advance(TTL_MS / 1_000)
+    assert receiver.take(TOPIC, message(stamp(2))) is not None
+    assert set(receiver.newest) == {("supervisor/main", "a")}
+
+
+@pytest.mark.parametrize("topic", ["", "health/1/state/", OTHER_TOPIC, TOPIC + "x/", topics.ROSTER])
+def test_on_another_topic_than_its_own_a_message_counts_nowhere(topic: str) -> None:
+    """Of each topic a number is remembered, so topics that are made up must not add up."""
+    receiver = Receiver(ManualClock())
+    assert receiver.take(topic, message(stamp(7))) is None
+    assert (receiver.dropped, receiver.newest) == (1, {})
+    assert receiver.take(TOPIC, message(stamp())) is not None

@@ -55,7 +55,7 @@ def test_the_reasons_are_those_of_the_protocol() -> None:
     assert {reason.value for reason in Reason} == {
         *("ok", "errors", "never_seen", "silent", "restarting", "failed", "held_out", "locked_out", "auth"),
         *("maintenance", "recovering", "blind", "local_network", "shutdown", "nothing_heard", "config"),
-        *("unproven", "loop", "other"),
+        *("unproven", "loop", "claim", "other"),
     }
 
 

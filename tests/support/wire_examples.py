@@ -18,6 +18,8 @@ from brokerwatch.messages import (
     Stamp,
     Verdict,
 )
+from brokerwatch.messages.commands import CommandData, CommandDoneData, SupervisorAliveData
+from brokerwatch.messages.envelope import AnyData
 
 NOW: Final = Instant(wall_us=1_800_000_000_000_000, up_s=1_000.0)
 LONGEST: Final = "9" * 30 + "." + "9" * 18
@@ -71,6 +73,35 @@ def stamp(**values: Any) -> Stamp:
     return Stamp(**{**usual, **values})
 
 
+_ID: Final = "00112233445566778899aabbccddeeff"
+_COMMANDS: Final[dict[MessageType, tuple[str, AnyData]]] = {
+    MessageType.COMMAND: (
+        "operators/main",
+        CommandData(
+            id=_ID,
+            verb="hold",
+            exchange="kraken",
+            broker="kraken-main",
+            by="anna",
+            why="a test",
+            until_us=1_800_000_600_000_000,
+        ),
+    ),
+    MessageType.COMMAND_DONE: (
+        "broker/kraken/kraken-main",
+        CommandDoneData(
+            id=_ID,
+            exchange="kraken",
+            broker="kraken-main",
+            refused=False,
+            said="kraken-main is held out by anna: a test",
+        ),
+    ),
+    MessageType.SUPERVISOR_ALIVE: ("operators/main", SupervisorAliveData(brokers=2)),
+}
+"""Who sends each of these, and what."""
+
+
 def example(kind: MessageType) -> Envelope:
     """One message of each type, for ever the same."""
     if kind is MessageType.ROSTER:
@@ -90,6 +121,8 @@ def example(kind: MessageType) -> Envelope:
             version=0,
         )
         return Envelope(type=kind, stamp=stamp(), data=Roster((reading(), quiet)).data())
+    if kind in _COMMANDS:
+        return Envelope(type=kind, stamp=stamp(src=_COMMANDS[kind][0]), data=_COMMANDS[kind][1])
     if kind is MessageType.READING:
         return Envelope(type=kind, stamp=stamp(), data=reading().data())
     own: dict[MessageType, dict[str, Any]] = {

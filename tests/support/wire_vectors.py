@@ -135,12 +135,22 @@ class Story:
         self._until(at_ms)
         up_ms = changes.pop("up_ms", at_ms)
         data = reading(version=len(self._steps) + 1, detail="").data()
+        data = msgspec.structs.replace(data, proof_ms=changes.pop("proof_ms", None))
         sent = Envelope(
             type=MessageType.READING, stamp=stamp(up_us=5_000_000 + up_ms * 1_000, **changes), data=data
         )
         body = encode(sent)
         taken = self._receiver.take(TOPIC, decode(body)) is not None
+        self._receiver.expire()
         self._note(at_ms, topic=TOPIC, body=body.hex(), taken=taken)
+        return self
+
+    def wakes(self, at_ms: int) -> Story:
+        """It read nothing since the step before, and reads now what has come."""
+        self._receiver.turn()
+        self._until(at_ms)
+        self._receiver.turn()
+        self._note(at_ms, held_up=True)
         return self
 
     def waits(self, at_ms: int) -> Story:
@@ -163,6 +173,29 @@ class Story:
             for received in self._receiver.newest.values()
         }
         self._steps.append({"at_ms": at_ms, **what, "believed": believed, "lost": self._receiver.lost})
+
+
+def paused() -> Story:
+    """Messages of a sender whose clock has lost ten seconds, one every seven seconds."""
+    story = Story(
+        "paused", "ten messages over a minute that came equally late show how the clocks differ by now"
+    )
+    story.hears(0)
+    for number in range(11):
+        at_ms = 10_000 + 7_000 * number
+        story.hears(at_ms, seq=2 + number, up_ms=at_ms - 10_000)
+    return story
+
+
+def made_up_clock() -> Story:
+    """One message of a high number and much later, and then the true ones, one every seven seconds."""
+    story = Story(
+        "made_up_clock", "a number and a clock that are far too high hide later messages for a minute or so"
+    )
+    story.hears(0).hears(1_000, seq=2**40, up_ms=10**12)
+    for number in range(11):
+        story.hears(7_000 * (number + 1), seq=2 + number)
+    return story
 
 
 def stories() -> list[dict[str, Any]]:
@@ -198,6 +231,47 @@ def stories() -> list[dict[str, Any]]:
             Story("farewell", "a time to live of 0 ends the validity at once")
             .hears(0)
             .hears(1_000, seq=2, ttl_ms=0),
+            Story("after_farewell", "after it nothing older follows, and any other epoch does")
+            .hears(0, epoch=LATER)
+            .hears(1_000, epoch=LATER, seq=3, ttl_ms=0)
+            .hears(1_100, epoch=LATER, seq=2, up_ms=900)
+            .hears(1_200),
+            Story(
+                "clock_set_back",
+                "an earlier epoch is believed when nothing of the later one is valid any more",
+            )
+            .hears(0, epoch=LATER)
+            .hears(4_990)
+            .hears(5_010),
+            Story(
+                "proof",
+                "without a new success an account is unproven when `proof_ms` has passed since it was sent",
+            )
+            .hears(0, proof_ms=3_000)
+            .waits(2_990)
+            .waits(3_010)
+            .hears(4_000, seq=2, up_ms=3_500, proof_ms=1_000)
+            .waits(4_490)
+            .waits(4_510),
+            Story(
+                "held_up",
+                "what waited for a receiver that was held up is no news, though its epoch is new",
+            )
+            .hears(0)
+            .wakes(60_000)
+            .hears(60_001, epoch=LATER, seq=1, up_ms=0)
+            .hears(60_002, epoch=LATER, seq=2, up_ms=1_000)
+            .waits(61_001)
+            .hears(61_002, epoch=LATER, seq=3, up_ms=3_000)
+            .waits(65_900),
+            Story("held_up_a_little", "a message of a new epoch is as old as the receiver was held up")
+            .hears(0)
+            .wakes(3_000)
+            .hears(3_001, epoch=LATER, seq=1, up_ms=0)
+            .waits(4_990)
+            .waits(5_010),
+            paused(),
+            made_up_clock(),
             Story("late", "the time that a message was under way shortens its validity")
             .hears(0)
             .hears(4_000, seq=2, up_ms=1_000)
