@@ -8,10 +8,10 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check in
 COMPILE := $(BIN)/python -m compileall -q -j 0 -x '/(pip|setuptools|pygments|ccxt/(pro|test|static_dependencies))/' $(VENV)/lib
 INPUTS := setup.cfg pyproject.toml constraints.txt
 # Most tests wait more than they compute, so there are more workers than a small machine has cores.
-WORKERS ?= 4
+WORKERS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check check-mypy check-basedpyright check-deploy fuzz simulate mutants exchanges bench dist clean
+.PHONY: help setup run test storm soak node ray check check-mypy check-basedpyright check-deploy fuzz hostile simulate chaos partitions mutants exchanges bench dist clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ ##/' | awk -F ' ## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,21 @@ test: $(VENV)/.tests  ## all tests; some, without workers: make test ARGS="-k fa
 	@# The programs that tests start compile themselves once, also where the environment forbids the files.
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(or $(ARGS),-n $(WORKERS) --dist loadgroup)
 
+# npm writes this file at the end. Both modules work without scripts of their own, so none is run.
+NODE_MODULES := examples/node/node_modules/.package-lock.json
+node: $(NODE_MODULES)  ## install what the example for Node needs, with which its tests run
+
+$(NODE_MODULES): examples/node/package.json examples/node/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing (Debian and Ubuntu: apt install nodejs npm)" >&2; exit 1; }
+	@cd examples/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(VENV)/.ray: $(VENV)/.tests
+	@$(PIP) --no-build-isolation --editable '.[ray]'
+	@touch $@
+
+ray: $(VENV)/.ray  ## install Ray, with which the tests of its nodes run (200 MB)
+
 storm: $(VENV)/.tests  ## 200 reloads of the configuration while orders run; another number: make storm RELOADS=1000
 	@BROKERWATCH_STORM=$(or $(RELOADS),200) $(BIN)/python -m pytest tests/cluster/test_reload_storm.py
 
@@ -71,10 +86,15 @@ check-deploy: $(VENV)/.deployers  ## the files in deploy/ against the schemas of
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
 	@$(BIN)/kubernetes-validate --strict deploy/kubernetes/*.yaml
 	@command -v systemd-analyze >/dev/null || { echo "systemd-analyze is missing (Debian and Ubuntu: apt install systemd)" >&2; exit 1; }
-	@unit=$$(mktemp -d) || exit 1; trap 'rm -rf "$$unit"' EXIT; \
-	sed 's#/opt/brokerwatch/bin/#$(abspath $(BIN))/#' deploy/systemd/brokerwatch.service > "$$unit/brokerwatch.service" && \
-	systemd-analyze verify --man=no "$$unit/brokerwatch.service" && \
-	systemd-analyze security --no-pager --offline=true --threshold=20 "$$unit/brokerwatch.service" | tail -1
+	@units=$$(mktemp -d) || exit 1; trap 'rm -rf "$$units"' EXIT; \
+	for unit in deploy/systemd/*.service; do \
+	  sed 's#/opt/brokerwatch/bin/#$(abspath $(BIN))/#' "$$unit" > "$$units/$$(basename "$$unit" | sed 's/@/@a/')" || exit 1; \
+	done; \
+	for unit in "$$units"/*.service; do \
+	  systemd-analyze verify --man=no "$$unit" && \
+	  systemd-analyze security --no-pager --offline=true --threshold=20 "$$unit" > "$$units/said" || { cat "$$units/said"; exit 1; }; \
+	  tail -1 "$$units/said"; \
+	done
 
 $(VENV)/.builders: $(VENV)/.ready
 	@$(PIP) --no-build-isolation --editable '.[dist]'
@@ -93,9 +113,21 @@ $(VENV)/.fuzzers: $(VENV)/.tests
 fuzz: $(VENV)/.fuzzers  ## search for bytes that break the codec (two minutes); ARGS="-max_total_time=3600"
 	@$(BIN)/python -m tests.fuzz.codec $(ARGS)
 
+hostile: $(VENV)/.tests  ## attack a cluster and a listener (a quarter of an hour); ARGS="--seconds 60 churn"
+	@$(BIN)/python -m tests.hostile $(ARGS)
+
 SEEDS ?= 100000
 simulate: $(VENV)/.tests  ## simulated histories (SEEDS=100000); one with its trace: make simulate ARGS="--seed 4711"
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+# Its programs compile themselves once, also where the environment forbids the files.
+CHAOS_S ?= 480
+chaos: $(VENV)/.tests  ## kill and cut off real processes and check what was shown (ten minutes); CHAOS_S=60 SEED=4711
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.chaos --seconds $(CHAOS_S) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+PARTITIONS ?= 1000
+partitions: $(VENV)/.tests  ## cut nodes of a pool off from their database (half an hour); PARTITIONS=50 SEED=4711
+	@$(BIN)/python -W ignore -m tests.pool.partitions --partitions $(PARTITIONS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 $(VENV)/.mutators: $(VENV)/.tests
 	@$(PIP) --no-build-isolation --editable '.[mutants]'
@@ -118,8 +150,16 @@ $(VENV)/.benchers: $(VENV)/.ready
 exchanges: $(VENV)/.tests  ## write the table in docs/exchanges.md from the code
 	@$(BIN)/python -m tests.support.exchange_table
 
+$(VENV)/.soakers: $(VENV)/.ready
+	@$(PIP) --no-build-isolation --editable '.[soak]'
+	@touch $@
+
+SOAK_S ?= 600
+soak: $(VENV)/.soakers  ## a cluster under random trouble for ten minutes, and whether it holds; SOAK_S=60
+	@$(BIN)/python -m benchmarks.soak --seconds $(SOAK_S) $(ARGS)
+
 bench: $(VENV)/.benchers  ## what it costs, into docs/benchmarks.md (half an hour); one: make bench ARGS="reading"
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## remove .venv and what tools left behind
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) examples/node/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
