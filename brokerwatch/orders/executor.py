@@ -40,6 +40,7 @@ from brokerwatch.messages import Fault, Order, Position, Product, Side
 from brokerwatch.orders.following import OrderFollower
 from brokerwatch.orders.in_flight import InFlightOrders
 from brokerwatch.orders.lookup import Lookup, NotLookedUp
+from brokerwatch.orders.not_sent import not_sent
 from brokerwatch.orders.records import Followed, Sent
 from brokerwatch.orders.sending import OrderSender, Reporter
 from brokerwatch.orders.succession import HandedOver, Succession
@@ -184,7 +185,7 @@ class OrderExecutor:
                 raise OrderNotSent(str(error)) from error.__cause__
             return None  # the exchange itself places nothing under an id that it has seen
         except Refrained as refrained:
-            raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
+            raise not_sent(self._spec.name, refrained) from None
 
     def recorded(self, client_order_id: object) -> OrderRequest | None:
         """What this id was used for, as our own records have it; None: they have no such order.
@@ -356,7 +357,7 @@ class OrderExecutor:
             recorded = self._lookup.recorded(request.client_order_id, refrained) if repeated else None
             if recorded is not None:
                 return recorded
-            raise OrderNotSent(f"{self._spec.name}: {refrained.outcome.why}") from None
+            raise not_sent(self._spec.name, refrained) from None
 
     async def _placed(self, request: OrderRequest, unsure: str, *, leaving: bool) -> Order:
         """The order that is sent now. `unsure`: why it is not known whether its id was used before."""

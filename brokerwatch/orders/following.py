@@ -89,8 +89,8 @@ class OrderFollower:
 
     def _orders(self) -> dict[str, Followed | Sent]:
         """What is to be looked at: by the exchange's id what it took, and by ours what was lost."""
-        if self._access.lane.lease.revoked:
-            return {}  # the loop that took the place of this one has them
+        if self._access.lane.lease.replaced or self._is_given_away:
+            return {}  # the loop that took the place of this one has them, or another node
         found: dict[str, Followed | Sent] = {
             order.order_id: order for order in self._in_flight.followed(self._spec.name)
         }
@@ -114,8 +114,15 @@ class OrderFollower:
         self._done = done
         self.wake()
 
+    @property
+    def _is_given_away(self) -> bool:
+        """Whether the account leaves, and another node has its key: that one follows its orders."""
+        term = self._access.lane.lease.term
+        return self._done is not None and term is not None and bool(term.ended)
+
     def _leave_when_done(self) -> None:
-        goes_on = self._in_flight.under_way(self._spec.name) or self._access.lane.lease.revoked
+        under_way = self._in_flight.under_way(self._spec.name) and not self._is_given_away
+        goes_on = under_way or self._access.lane.lease.replaced
         if self._done is not None and not goes_on:
             done, self._done = self._done, None
             self.stop()
@@ -149,6 +156,9 @@ class OrderFollower:
         try:
             is_over = await (self._end_of(order) if isinstance(order, Followed) else self._found(order))
         except Refrained as refrained:
+            if refrained.by_claim:
+                pace.next_s = self._clock.up_s() + FIRST_LOOK_S  # nothing was asked, and it may come back
+                return
             until = refrained.outcome.locked_until
             pace.slower(self._clock.up_s(), float("-inf") if until is None else until.up_s)
         except CouldNotAsk as error:

@@ -128,7 +128,7 @@ class Gate:
         if silent_s > SILENT_S:
             why = f"for {_span(silent_s)} the disk has not said whether there is one"
             return self._refusal(fingerprint, broker, why)
-        why = self._doubt(self._words[fingerprint], elsewhere=elsewhere)
+        why = self._doubt(self._words.get(fingerprint, _Word()), elsewhere=elsewhere)
         return self._refusal(fingerprint, broker, f"{why}; run: brokerwatch verify {broker}") if why else ""
 
     def _doubt(self, word: _Word, *, elsewhere: bool) -> str:
@@ -217,6 +217,8 @@ class Gate:
             if not closed and self._max_age_s is not None:
                 for fingerprint in self._keys:
                     self.look(fingerprint)
+                for left in [each for each in self._looked_s if each not in self._keys]:
+                    del self._looked_s[left], self._words[left]
             if asked is not None:
                 asked.set_result(None)
             if closed:

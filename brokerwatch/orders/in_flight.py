@@ -10,7 +10,6 @@ as they did before it. Brokers on one key share its orders.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -26,6 +25,7 @@ from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.log import logger
 from brokerwatch.money import plain
 from brokerwatch.orders.records import Followed, Note, Placed, Sent
+from brokerwatch.orders.written_down import written_down
 from brokerwatch.storage.journal import Journal, boot_id
 from brokerwatch.storage.records import OrderEvent, SentOrder
 from brokerwatch.tally import Tally
@@ -36,8 +36,6 @@ KEPT_ORDERS: Final = 10_000
 """Of so many placed orders it is known what their ids were used for."""
 FOLLOWED_S: Final = 86_400.0
 """So long an order is followed at the most."""
-MARK_WAIT_S: Final = 2.0
-"""How long an order waits until it is written down: a disk that is full must not stop an exit."""
 CUT_OFF: Final = "it was under way when the program that sent it ended"
 LEFT_BEHIND: Final = "it was under way on an event loop that hung and was replaced"
 
@@ -52,8 +50,12 @@ class InFlightOrders:
         journal: Journal,
         exchange: str = "",
         tally: Tally | None = None,
+        *,
+        durable: bool = False,
     ) -> None:
-        """`tally` counts the orders of each account by their end."""
+        """`tally` counts the orders of each account by their end. `durable`: an order goes out only once the
+        database has confirmed that it is written down: in a pool another node may have to look it up."""
+        self._durable = durable
         self.tally = Tally() if tally is None else tally
         self.exchange = exchange
         """The exchange of the key, as ccxt names it; empty: not known."""
@@ -176,7 +178,10 @@ class InFlightOrders:
             )
 
     async def send(self, request: OrderRequest, broker: str = "") -> None:
-        """Write it down; it goes out as soon as this returns. Sent again, it keeps its first moment."""
+        """Write it down; it goes out as soon as this returns. Sent again, it keeps its first moment.
+
+        Raises OrderNotSent where it is to be durable, and the database did not confirm it in time.
+        """
         before = self.sent(request.client_order_id)
         sent_us = self._clock.now().wall_us if before is None else before.sent_us
         sent = Sent(request, sent_us, broker=broker)
@@ -184,7 +189,7 @@ class InFlightOrders:
         if before is None:
             self.tally.of(broker).sent.add()
         self._tell(sent, "sent", detail="" if before is None else "again, with its own id")
-        await asyncio.wait({asyncio.wrap_future(self._write_down(sent))}, timeout=MARK_WAIT_S)
+        await written_down(self._write_down(sent), request.client_order_id, durable=self._durable)
 
     def _write_down(self, sent: Sent) -> Future[bool]:
         certain_s = None if sent.certain_s == float("inf") else sent.certain_s
@@ -205,12 +210,15 @@ class InFlightOrders:
             self._write_down(sent)  # it does not wait: what is not written has its minute
 
     async def unbound(self, client_order_id: str) -> None:
-        """It is about to be sent once more: until when it may be taken then is not known yet."""
+        """It is about to be sent once more: until when it may be taken then is not known yet.
+
+        Raises OrderNotSent as `send` does.
+        """
         sent = self.sent(client_order_id)
         if sent is None or sent.certain_s == float("inf") or self._handed_over:
             return
         self._sent[canonical_id(client_order_id)] = sent = replace(sent, certain_s=float("inf"))
-        await asyncio.wait({asyncio.wrap_future(self._write_down(sent))}, timeout=MARK_WAIT_S)
+        await written_down(self._write_down(sent), client_order_id, durable=self._durable)
 
     def put_back(self, sent: Sent) -> None:
         """It is as unknown as before: what was sent again since proves nothing about it."""

@@ -17,6 +17,7 @@ from typing import Final, Protocol, TypeVar
 from brokerwatch.clock import Clock
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.errors import (
+    ClaimLost,
     CouldNotAsk,
     NotSupported,
     OrderError,
@@ -41,6 +42,7 @@ from brokerwatch.exchanges.refusals import (
 from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.call_thread import BUSY
 from brokerwatch.gateway.gateway import Access
+from brokerwatch.gateway.lease import ClaimOver, Revoked
 from brokerwatch.health.capabilities import TRADE
 from brokerwatch.health.stated import Fill
 from brokerwatch.log import logger
@@ -120,6 +122,8 @@ class OrderSender:
             await self._attempt(request, self._adapter.validate)
         except (Refrained, OrderError):
             raise
+        except ClaimOver as error:
+            raise ClaimLost(f"{self._spec.name}: {error}; nothing was sent") from None
         except PlacedAfterAll as error:
             raise OrderStateUnknown(
                 f"{self._spec.name}: only a dry run was asked for, and {error}: look at the account, and ask "
@@ -164,6 +168,10 @@ class OrderSender:
                 self._in_flight.lose(name, CUT_OFF)
             else:
                 self._not_sent(sending)
+            raise
+        except OrderNotSent as error:
+            if not out:
+                self._not_sent(sending, why=str(error))
             raise
         finally:
             self._lane.ordered_s = self._clock.up_s()
@@ -229,8 +237,12 @@ class OrderSender:
             found = await self._lookup.found(request.product, request.client_order_id)
             if found is not None and not another_order(found, request.product, request.side, request):
                 return self._was_placed(request, found)
-        await self._lane.another(urgent=True)
-        await self._in_flight.unbound(request.client_order_id)
+        try:
+            await self._lane.another(urgent=True)
+            await self._in_flight.unbound(request.client_order_id)
+        except (Refrained, OrderNotSent):
+            self._not_sent(sending)
+            raise
         return await self._sent(sending, None)
 
     async def _attempt(self, request: OrderRequest, send: Callable[[OrderRequest], Awaitable[T]]) -> T:
@@ -272,6 +284,8 @@ class OrderSender:
             raise OrderRefused(f"{name} refused: {fault.detail}", str(fault.kind)) from None
         if judgement.by_us:
             # It is no fault of the exchange, so it is not noted.
+            if isinstance(error, ClaimOver):
+                raise ClaimLost(f"{name}: {error}; nothing was sent") from None
             why = BUSY if isinstance(error, TimeoutError) else fault.detail
             raise OrderNotSent(f"{name}: nothing was sent: {why}") from None
         await self._noted(sending.request, error)
@@ -311,9 +325,15 @@ class OrderSender:
             request.client_order_id,
         )
         lost = self._in_flight.sent(request.client_order_id)
-        await self._lane.another(urgent=True)
-        await self._in_flight.send(request, self._spec.name)
-        return await self._sent(_Sending(request, leaving=True, before=lost), EXIT_S)
+        try:
+            await self._lane.another(urgent=True)
+            await self._in_flight.send(request, self._spec.name)
+            return await self._sent(_Sending(request, leaving=True, before=lost), EXIT_S)
+        except (Refrained, OrderNotSent) as trouble:
+            # It says nothing about the first sending, which may have arrived.
+            if lost is not None:
+                self._in_flight.put_back(lost)
+            raise self._unknown(request, about, f"it was not sent again: {trouble}") from None
 
     def _was_placed(self, request: OrderRequest, found: FoundOrder) -> Order:
         order_id = request.client_order_id
@@ -331,6 +351,8 @@ class OrderSender:
         )
 
     def _judged(self, error: Exception) -> Refused | NotSent | Unknown:
+        if isinstance(error, Revoked) and self._connection.changed_something:
+            return Unknown()  # a later request of the same call was refused by us
         sent_nothing = not isinstance(error, TimeoutError) and self._connection.sent_nothing
         return judged(self._connection.failure(error), self._refusals, sent_nothing=sent_nothing)
 

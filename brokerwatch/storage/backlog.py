@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
@@ -68,6 +68,9 @@ class Backlog:
         self._batch = Batch()
         self._known = Batch()
         """The newest of what outlives a restart, written or not. A released hold stays here as None."""
+        self._unwritten: dict[str, Hold | None] = {}
+        """The newest hold or release of each broker that is not in the store yet, also where another node has
+        the broker by now."""
         self._wake: Callable[[bool], object] | None = None
         self._deserted = False
         self._surrendered = False
@@ -112,16 +115,40 @@ class Backlog:
                 known.healths.setdefault(broker, stored)
             for broker, hold in remembered.holds.items():
                 known.holds.setdefault(broker, hold)
+            known.holds.update(self._unwritten)
             for fingerprint, state in remembered.keys.items():
                 known.keys[fingerprint] = _later(known.keys.get(fingerprint), state)
             for orders in remembered.orders.values():
                 for order in orders:
                     known.orders.setdefault((order.fingerprint, order.client_order_id), order)
 
+    def forget(self, brokers: Collection[str], fingerprints: Collection[str]) -> None:
+        """Another process has these accounts from now on: what is known of them here is not written again."""
+        with self._lock:
+            known = self._known
+            for broker in brokers:
+                known.healths.pop(broker, None)
+                known.holds.pop(broker, None)
+            for fingerprint in fingerprints:
+                known.keys.pop(fingerprint, None)
+            for key in [key for key in known.orders if key[0] in fingerprints]:
+                del known.orders[key]
+
+    def settled(self) -> Future[bool]:
+        """Whether all that waits now has been written; the future is as for `key`."""
+        done: Future[bool] = Future()
+        self._add(lambda _: None, urgent=True, lasts=False, waiter=done)
+        return done
+
     def known_holds(self) -> dict[str, Hold | None]:
         """The holds and releases that a restart would need, written or not."""
         with self._lock:
             return dict(self._known.holds)
+
+    def known_hold(self, broker: str) -> Hold | None:
+        """The hold on a broker that a restart would need, written or not; None: there is none."""
+        with self._lock:
+            return self._known.holds.get(broker)
 
     def known_health(self, broker: str) -> Stored | None:
         """The newest health of a broker, written or not."""
@@ -195,7 +222,7 @@ class Backlog:
             return done
 
         def add(batch: Batch) -> None:
-            batch.holds[broker] = hold
+            batch.holds[broker] = self._unwritten[broker] = hold
 
         self._add(add, urgent=True, waiter=done)
         return done
@@ -235,6 +262,13 @@ class Backlog:
         with self._lock:
             batch, self._batch = self._batch, Batch()
             return batch
+
+    def written(self, batch: Batch) -> None:
+        """This is in the store."""
+        with self._lock:
+            for broker, hold in batch.holds.items():
+                if broker in self._unwritten and self._unwritten[broker] is hold:
+                    del self._unwritten[broker]
 
     def waiting_holds(self) -> dict[str, Hold | None]:
         """The holds and releases that wait."""

@@ -85,6 +85,8 @@ class Schema:
     """The tables of a SQLite file in which damage is looked for when it is opened."""
     name: str = "brokerwatch_schema"
     """Of the table with the version: several schemas may share a PostgreSQL."""
+    serves_from: int | None = None
+    """The oldest version that may use these tables, noted beside the newest. None: only the newest may."""
 
     @property
     def checked(self) -> tuple[str, ...]:
@@ -94,7 +96,16 @@ class Schema:
     @cached_property
     def versions(self) -> Table:
         """The table with the version."""
-        return Table(self.name, MetaData(), Column("version", Integer, primary_key=True))
+        columns = [Column("version", Integer, primary_key=True)]
+        if self.serves_from is not None:
+            columns.append(Column("serves_from", Integer, nullable=False))
+        return Table(self.name, MetaData(), *columns)
+
+    @property
+    def row(self) -> Mapping[str, int]:
+        """What is noted in it."""
+        oldest = {} if self.serves_from is None else {"serves_from": self.serves_from}
+        return {"version": self.version, **oldest}
 
 
 _ONE: Final[Any] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "hide_parameters": True}
@@ -147,8 +158,11 @@ class Database:
                 self._engine = self._checked()
 
     @contextlib.contextmanager
-    def transaction(self, *, writes: bool = False) -> Generator[Connection]:
-        """Durable as a whole when its block ends. StoreError: nothing was written. Say if it `writes`."""
+    def transaction(self, *, writes: bool = False, limit_s: float | None = None) -> Generator[Connection]:
+        """Durable as a whole when its block ends. StoreError: nothing was written. Say if it `writes`.
+
+        `limit_s`: how long a PostgreSQL has for all of it; None: `TRANSACTION_S`.
+        """
         with self._lock, self._explained():
             if self._engine is not None and self._file is not None and not self._file.is_the_prepared_one():
                 _log.error("%s was taken away while it was in use: what is there now is opened", self.where)
@@ -156,7 +170,7 @@ class Database:
             if self._engine is None:
                 self._open_for(writes=writes)
             assert self._engine is not None  # noqa: S101 - `open` made it or raised
-            with self._begun(self._engine, writes=writes) as connection:
+            with self._begun(self._engine, writes=writes, limit_s=limit_s) as connection:
                 yield connection
             if self._only_read:
                 self._drop()
@@ -279,12 +293,20 @@ class Database:
                 f"{self.where} says that its schema is {found!r}, which no brokerwatch wrote; restore it "
                 "from a copy, or name another database"
             )
-        if found > self._schema.version:
+        if found > self._schema.version and not self._still_serves(connection):
             raise StoreError(
                 f"{self.where} was made by a newer brokerwatch (its schema is {found}, this version knows "
                 f"{self._schema.version}); use that one, or name another database"
             )
         return found
+
+    def _still_serves(self, connection: Connection) -> bool:
+        """Whether the tables of a newer version may be used by this one."""
+        if self._schema.serves_from is None:
+            return False
+        table = self._schema.versions
+        oldest = connection.execute(select(table.c.serves_from).order_by(table.c.version.desc()).limit(1))
+        return int(oldest.scalar_one()) <= self._schema.version
 
     def _migrate(self, connection: Connection) -> None:
         schema = self._schema
@@ -299,19 +321,19 @@ class Database:
             for version in range(found, schema.version):
                 schema.migrations[version](connection)
         if found < schema.version:
-            connection.execute(insert(self._schema.versions).values(version=schema.version))
+            connection.execute(insert(self._schema.versions).values(**schema.row))
 
     # --- every call -----------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _begun(self, engine: Engine, *, writes: bool) -> Generator[Connection]:
+    def _begun(self, engine: Engine, *, writes: bool, limit_s: float | None = None) -> Generator[Connection]:
         if self._file is not None:
             with engine.begin() as connection:
                 # Only a transaction that is a writer's from the start can wait for another writer.
                 connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
                 yield connection
             return
-        limit = threading.Timer(TRANSACTION_S, self._hang_up)
+        limit = threading.Timer(TRANSACTION_S if limit_s is None else limit_s, self._hang_up)
         limit.daemon = True
         limit.start()
         try:

@@ -26,6 +26,7 @@ class HeldFolder:
         self.taken_by = ""
         """Another process that has the folder by now, in words; empty: none has. Any thread may look."""
         self._held = held
+        self._released = False
         self._logged = ""
 
     def mark(self) -> None:
@@ -37,9 +38,9 @@ class HeldFolder:
         """Make anew what is gone of the folder, the lock and the mark. Whether anything was gone.
 
         What cannot be made is logged once and tried again with the next call. Where another process has the
-        lock, nothing is made, and `taken_by` says so.
+        lock, nothing is made, and `taken_by` says so; nor once the folder was let go of.
         """
-        if self.taken_by:
+        if self.taken_by or self._released:
             return False
         is_ours = self._held.is_at(self.path / CLAIM_NAME)
         if is_ours and (self.path / LIVED_NAME).exists():
@@ -72,4 +73,5 @@ class HeldFolder:
 
     def release(self) -> None:
         """Let go of the folder."""
+        self._released = True
         self._held.release()

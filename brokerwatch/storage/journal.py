@@ -96,6 +96,11 @@ class Journal:
         """A warning that is no matter of health has begun or ended; `event` says about what it is."""
         self._note(event, before, after, reading, now, detail)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether anything outlives the process."""
+        return self._backlog is not None
+
     def held(self, broker: str, hold: Hold | None) -> Future[bool] | None:
         """A hold begins, or with None ends.
 
@@ -121,13 +126,17 @@ class Journal:
         if self._backlog is not None:
             self._backlog.order_ended(fingerprint, client_order_id)
 
+    def settled(self) -> Future[bool]:
+        """Whether all that was said until now is in the store, once that is known."""
+        return _never() if self._backlog is None else self._backlog.settled()
+
     def newest(self, broker: str) -> Stored | None:
         """The newest health of a broker, also of one that is not in the cluster now; None: none is known."""
         return None if self._backlog is None else self._backlog.known_health(broker)
 
     def hold_of(self, broker: str) -> Hold | None:
         """The hold on a broker, also on one that is not in the cluster now."""
-        return None if self._backlog is None else self._backlog.known_holds().get(broker)
+        return None if self._backlog is None else self._backlog.known_hold(broker)
 
     def restored(self, spec: BrokerSpec, stored: Stored | None, now: Instant, *, known: bool) -> Health:
         """The health that a broker starts with: its first life, or what is left of the one before.

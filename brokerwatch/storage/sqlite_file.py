@@ -23,6 +23,10 @@ _log: Final = logger(__name__)
 
 LOCKED_S: Final = 2.0
 """So long we wait for another program that holds the file."""
+CACHE_KIB: Final = 256
+"""What a connection keeps of the file in memory. SQLite's own limit is 2 MB, which a history fills row by
+row: 0.3 kB more with each line, for 6,000 lines, which looks like a leak for hours. What is read is read at
+the start, or for a person who looks, and the system's own cache has it."""
 
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _UNWRITABLE: Final = (
@@ -129,7 +133,8 @@ class SqliteFile:
         # Half a character in one row must not hide all the others.
         connection.text_factory = _decoded
         try:
-            for pragma in pragmas:
+            # The limit last: it reads the file, which has to be locked by then as it is to be.
+            for pragma in (*pragmas, f"cache_size = -{CACHE_KIB}"):
                 connection.execute(f"PRAGMA {pragma}")
         except BaseException:
             connection.close()

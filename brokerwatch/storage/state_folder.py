@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings
+from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings, is_in_a_file
 from brokerwatch.errors import ConfigError, Problem, StoreError
 from brokerwatch.storage.locks import holder, state_root
 from brokerwatch.storage.records import KeyState, OrderEvent, Remembered, Transition
@@ -51,12 +51,9 @@ def folder_of(settings: ClusterSettings) -> Path:
 def store_of(settings: ClusterSettings) -> Store:
     """The store that these settings mean; not opened yet."""
     url = settings.store or f"{SQLITE}{folder_of(settings).absolute() / DATABASE_NAME}"
-    return Store(url, settings.name, follows_link=bool(settings.store))
-
-
-def is_in_a_file(settings: ClusterSettings) -> bool:
-    """Whether what these settings' cluster stores is in a file, and not on a server."""
-    return not settings.store or settings.store.startswith(SQLITE)
+    # All nodes of a pool have one memory: that of the cluster.
+    name = settings.name if settings.pool is None else settings.pool.stored_as or settings.name
+    return Store(url, name, follows_link=bool(settings.store))
 
 
 def loaded_store(store: Store) -> Remembered:

@@ -15,7 +15,7 @@ fails, is in `database`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import fields
 from operator import itemgetter
 from typing import Any, Final, TypeVar
@@ -51,6 +51,7 @@ from brokerwatch.storage.tables import (
     ORDER,
     ORDER_EVENT,
     SENT_ORDER,
+    SERVES_FROM,
     TABLES,
     VERSION,
     grown_keys,
@@ -74,7 +75,8 @@ class Store:
     def __init__(self, url: str, cluster: str, *, follows_link: bool = True) -> None:
         """No I/O yet. `follows_link`: the file may be one. Raises StoreError for a URL that cannot work."""
         # The history may be long, and is not looked through.
-        schema = Schema(TABLES, VERSION, MIGRATIONS, looked_through=(HEALTH, HOLD, KEY, ORDER))
+        looked_through = (HEALTH, HOLD, KEY, ORDER)
+        schema = Schema(TABLES, VERSION, MIGRATIONS, looked_through, serves_from=SERVES_FROM)
         self._database = Database(url, schema, follows_link=follows_link)
         self._cluster = cluster
 
@@ -102,13 +104,30 @@ class Store:
 
     def load(self) -> Remembered:
         """The healths and holds of this cluster, and all keys with their orders."""
+        return self._loaded(None, None)
+
+    def load_accounts(self, brokers: Collection[str], fingerprints: Collection[str]) -> Remembered:
+        """The same for these brokers, and for these keys with their orders."""
+        return self._loaded(brokers, fingerprints)
+
+    def _loaded(self, brokers: Collection[str] | None, fingerprints: Collection[str] | None) -> Remembered:
+        """None: all of them."""
+
+        def wanted(words: type[_Words], table: Table, column: str, names: Collection[str] | None) -> Any:
+            found = _columns(words, table)
+            if "cluster" in table.c:
+                found = found.where(table.c.cluster == self._cluster)
+            return found if names is None else found.where(table.c[column].in_(sorted(names)))
+
         with self._database.transaction() as connection:
-            healths = connection.execute(_columns(Stored, HEALTH).where(HEALTH.c.cluster == self._cluster))
-            holds = connection.execute(_columns(Hold, HOLD).where(HOLD.c.cluster == self._cluster))
-            keys = connection.execute(_columns(KeyState, KEY))
+            healths = connection.execute(wanted(Stored, HEALTH, "broker", brokers))
+            holds = connection.execute(wanted(Hold, HOLD, "broker", brokers))
+            keys = connection.execute(wanted(KeyState, KEY, "fingerprint", fingerprints))
             orders: dict[str, tuple[SentOrder, ...]] = {}
             sent = connection.execute(
-                _columns(SentOrder, ORDER).order_by(ORDER.c.sent_us, ORDER.c.client_order_id)
+                wanted(SentOrder, ORDER, "fingerprint", fingerprints).order_by(
+                    ORDER.c.sent_us, ORDER.c.client_order_id
+                )
             )
             for one in self._read(SentOrder, ORDER, sent.mappings()):
                 orders[one.fingerprint] = (*orders.get(one.fingerprint, ()), one)

@@ -131,13 +131,27 @@ ORDER_EVENT: Final = Table(
 )
 
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Of the tables above; who changes one raises it, and adds the migration."""
+SERVES_FROM: Final = 4
+"""The oldest version that may use these tables. Nodes of two versions share a database while one is replaced
+by the other. So a version *expands*: it adds tables, and columns that have a default, and leaves this number.
+A later one *contracts*: it removes what no version in use needs any more, and raises it. Statements name
+their columns, and no column changes its meaning."""
+
+
+def _note_what_is_served(connection: Connection) -> None:
+    # The versions until here are served by none but themselves.
+    connection.exec_driver_sql(
+        "ALTER TABLE brokerwatch_schema ADD COLUMN serves_from INTEGER NOT NULL DEFAULT 0"
+    )
+    connection.exec_driver_sql("UPDATE brokerwatch_schema SET serves_from = version")
 
 
 MIGRATIONS: Final[dict[int, Callable[[Connection], None]]] = {
     1: lambda connection: ORDER.create(connection, checkfirst=True),
     2: lambda connection: ORDER_EVENT.create(connection, checkfirst=True),
+    3: _note_what_is_served,
 }
 """From each older version to the next one."""
 

@@ -103,7 +103,7 @@ def test_an_order_that_was_not_placed_has_not_used_its_id(clock: ManualClock) ->
 def test_a_disk_that_does_not_answer_stops_no_order(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brokerwatch.orders.in_flight.MARK_WAIT_S", 0.01)
+    monkeypatch.setattr("brokerwatch.orders.written_down.MARK_WAIT_S", 0.01)
     ledger = InFlightOrders("key", clock, Paper(slow=True))
     asyncio.run(ledger.send(request()))
     assert ledger.sent("one") is not None

@@ -243,11 +243,32 @@ def test_a_database_of_a_newer_brokerwatch_is_refused_and_left_alone(
 ) -> None:
     with monkeypatch.context() as newer:
         newer.setattr(store_module, "VERSION", VERSION + 6)
+        newer.setattr(store_module, "SERVES_FROM", VERSION + 1)
         opened(url).open()
     store = opened(url)
     for ask in (store.open, store.load, lambda: store.write(batch(health()))):
         with pytest.raises(StoreError, match=rf"made by a newer brokerwatch \(its schema is {VERSION + 6}"):
             ask()
+
+
+def test_a_database_that_a_newer_brokerwatch_has_expanded_is_used_by_both(
+    url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def expand(connection: Any) -> None:
+        connection.exec_driver_sql("ALTER TABLE brokerwatch_health ADD COLUMN made_up TEXT DEFAULT 'x'")
+
+    old = opened(url)
+    old.write(batch(health(document="old")))
+    with monkeypatch.context() as newer:
+        newer.setattr(store_module, "VERSION", VERSION + 1)
+        newer.setattr(store_module, "MIGRATIONS", {VERSION: expand})
+        new = opened(url)
+        assert new.load().healths["a"].document == "old"
+    old.write(batch(health(epoch=life(2), document="older one goes on")))
+    old.close()
+    assert opened(url).load().healths["a"].document == "older one goes on", "opened anew"
+    new.write(batch(health(epoch=life(3), document="new")))
+    assert old.load().healths["a"].document == "new"
 
 
 def test_an_older_database_is_migrated_once_and_keeps_what_it_holds(
@@ -323,12 +344,20 @@ def set_back(url: str, request: pytest.FixtureRequest, *statements: str) -> None
             request.getfixturevalue("postgresql").execute(statement)
 
 
+def versioned(version: int) -> tuple[str, ...]:
+    """The table with the version as it was before the fourth one."""
+    return (
+        "DROP TABLE brokerwatch_schema",
+        "CREATE TABLE brokerwatch_schema (version INTEGER PRIMARY KEY)",
+        f"INSERT INTO brokerwatch_schema (version) VALUES ({version})",
+    )
+
+
 def test_a_database_of_the_second_version_gets_a_place_for_the_lives_of_orders(
     url: str, opened: Opener, request: pytest.FixtureRequest
 ) -> None:
     opened(url).write(batch(lines=(line(1),)))
-    back = ("DROP TABLE brokerwatch_order_event", "UPDATE brokerwatch_schema SET version = 2")
-    set_back(url, request, *back)
+    set_back(url, request, "DROP TABLE brokerwatch_order_event", *versioned(2))
     store = opened(url)
     assert (list(store.order_events()), list(store.history())) == ([], [line(1)])
 
@@ -337,12 +366,7 @@ def test_a_database_of_the_first_version_gets_a_place_for_orders_and_keeps_the_r
     url: str, opened: Opener, request: pytest.FixtureRequest
 ) -> None:
     opened(url).write(batch(health(), keys=(KeyState("k", 5, 6),)))
-    back = (
-        "DROP TABLE brokerwatch_order",
-        "DELETE FROM brokerwatch_schema",
-        "INSERT INTO brokerwatch_schema (version) VALUES (1)",
-    )
-    set_back(url, request, *back)
+    set_back(url, request, "DROP TABLE brokerwatch_order", *versioned(1))
     store = opened(url)
     found = store.load()
     assert (set(found.healths), set(found.keys), found.orders) == ({"a"}, {"k"}, {})

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -192,6 +192,13 @@ def postgresql(request: pytest.FixtureRequest) -> Iterator[PostgreSQL]:
         if not request.config.pluginmanager.has_plugin("brokerwatch-not-tested"):
             request.config.pluginmanager.register(_Aloud(), "brokerwatch-not-tested")
         pytest.skip(MISSING)
+    with started(programs) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def started(programs: Path) -> Generator[PostgreSQL]:
+    """A server of these programs that runs, with an empty database."""
     server = PostgreSQL(programs)
     try:
         server.start()

@@ -1,0 +1,1 @@
+"""Whatever starts the nodes of a pool, the same must hold."""
