@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
 from brokerwatch.clock import Instant
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.dropin.errors import Doubted, LockedOut, NotConfirmed, raised
+from brokerwatch.dropin.errors import Doubted, LockedOut, NotConfirmed, unproven
 from brokerwatch.dropin.last_known import Watch
 from brokerwatch.dropin.lent_instance import is_ccxts, lend
 from brokerwatch.dropin.proof import Proof
@@ -34,6 +35,8 @@ class BalanceCall:
         family = FAMILIES.get(spec.exchange, "")
         self._profile = profile_of(family)
         self._connection = Connection(spec, family, lambda: lend(watch.owner), watch.clock)
+        self.fault: Fault | None = None
+        """Why it failed; None: it did not."""
         why = watch.locked_out()
         self._locked_out = LockedOut(why) if why else None
 
@@ -43,6 +46,17 @@ class BalanceCall:
         if self._locked_out is not None:
             raise self._locked_out
         return self._connection.instance
+
+    async def asked(self, deadline_s: float | None) -> object:
+        """What an asynchronous instance answers. Raises whatever ccxt raises."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                if self.needs_markets():
+                    await self.lent.load_markets()
+                    self.keep_markets()
+                return await self.lent.fetch_balance(self.params)
+        except TimeoutError as error:
+            raise TimeoutError(str(error) or f"no answer within {deadline_s} s") from None
 
     def needs_markets(self) -> bool:
         """Whether the list of markets has to be loaded first; takes those that are there already.
@@ -70,7 +84,12 @@ class BalanceCall:
         self._watch.markets = kept
 
     def proven(self, structure: object) -> dict[str, Any]:
-        """The balance, when the answers prove it; raises UnprovenAnswer."""
+        """The balance, when the answers prove it, with its mark. Raises UnprovenAnswer."""
+        balance, found = self.taken(structure)
+        return self._watch.shown(found, balance)
+
+    def taken(self, structure: object) -> tuple[Balance, dict[str, Any]]:
+        """The same as the rules read it, and without a mark; raises UnprovenAnswer."""
         if not isinstance(structure, dict):
             raise UnprovenAnswer(f"fetch_balance gave {type(structure).__name__}, not a balance")
         found = cast("dict[str, Any]", structure)
@@ -98,7 +117,7 @@ class BalanceCall:
             )
         except ValueError as error:
             raise UnprovenAnswer(str(error)) from error
-        return self._watch.succeeded(self._account, balance, found)
+        return self._watch.succeeded(self._account, balance, found), found
 
     def failed(self, error: Exception) -> dict[str, Any]:
         """The last known where it may be given; raises an Unproven otherwise."""
@@ -111,12 +130,12 @@ class BalanceCall:
         else:
             fault = self._connection.fault(error)
             self._watch.failed(self._account, fault, doubted=isinstance(error, Doubted))
+        self.fault = fault
         kept = None if self._fresh else self._watch.kept(self._account, fault)
         if kept is not None:
             return kept
-        text = f"{self._watch.owner.id}: {fault.kind}: {fault.detail}"
         # Without ccxt's own exception behind it: that one's text may have a secret in it.
-        raise raised(error, fault.kind)(text, str(fault.kind), fault) from None
+        raise unproven(self._watch.owner.id, error, fault) from None
 
 
 def _leave_unproven_out(

@@ -2,14 +2,14 @@
 
 `safe` stands where the instance stood. Its `fetch_balance` asks through a strict copy
 (lent_instance.py), compares the raw answers with the exchange's own envelope (proof.py), and then gives what
-ccxt makes of them, to the last float. Every other call goes to the instance itself, which is never changed
-and never closed here. What is raised is one of ccxt's exceptions too (errors.py).
+ccxt makes of them, to the last float. `watch_balance` and `watch_orders` of an asynchronous one return what
+was read after each change that is pushed (feed.py). Every other call goes to the instance itself, which is
+never changed and never closed here. What is raised is one of ccxt's exceptions too (errors.py).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from functools import partialmethod
 from types import MappingProxyType, TracebackType
 from typing import Any, NoReturn
@@ -18,7 +18,9 @@ from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.dropin.balance_call import SPEC_NAME, BalanceCall
 from brokerwatch.dropin.errors import Unproven
+from brokerwatch.dropin.feeds import Feeds
 from brokerwatch.dropin.last_known import MARK, Watch
+from brokerwatch.dropin.readers import Wanted, calling_task
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.health.state_machine import BROKER_MAX_CONSECUTIVE_ERRORS
 
@@ -39,8 +41,9 @@ def guard(
     `fetch_balance` raises when the answer proves nothing. With `last_known` it gives the last proven balance
     of the same `params` instead, where there is one that is young enough. Every balance then has the key
     "brokerwatch" with `stale`, `age_ms`, `as_of`, `fault`, `detail` and `error_count`. So that no balance
-    loses its mark, `fetch_free_balance` and its like never give a last known. Every other call goes to
-    `instance`.
+    loses its mark, `fetch_free_balance` and its like never give a last known. `watch_balance` returns and
+    raises the same, after each change that the exchange pushes, and `watch_orders` returns whole orders.
+    Every other call goes to `instance`.
 
     Three methods are added, and none of them asks the exchange. `is_available()` is false after
     `max_consecutive_errors` in a row and true after one success. `get_error_count()` is their number.
@@ -139,9 +142,12 @@ class _Guarded:
 
 
 class _AsyncGuarded(_Guarded):
+    _feeds: Feeds
+
     def __init__(self, watch: Watch, deadline_s: float | None) -> None:
         super().__init__(watch)
         object.__setattr__(self, "_deadline_s", deadline_s)
+        object.__setattr__(self, "_feeds", Feeds(watch, deadline_s))
 
     async def fetch_balance(self, params: dict[str, Any] = {}) -> dict[str, Any]:  # noqa: B006 - ccxt's own signature, and never changed
         """See `guard`."""
@@ -163,16 +169,32 @@ class _AsyncGuarded(_Guarded):
     async def _ask(self, params: dict[str, Any], *, fresh: bool = False) -> dict[str, Any]:
         question = BalanceCall(self._watch, params, fresh=fresh)
         try:
-            async with asyncio.timeout(self._deadline_s):
-                if question.needs_markets():
-                    await question.lent.load_markets()
-                    question.keep_markets()
-                structure = await question.lent.fetch_balance(question.params)
-            return question.proven(structure)
-        except TimeoutError as error:
-            return question.failed(TimeoutError(str(error) or f"no answer within {self._deadline_s} s"))
+            return question.proven(await question.asked(self._deadline_s))
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing was proven
             return question.failed(error)
+
+    # Not `async`: the caller is the task in which the call is written down. See readers.py.
+    def watch_balance(self, params: dict[str, Any] = {}) -> Coroutine[Any, Any, dict[str, Any]]:  # noqa: B006 - as above
+        """See `guard`."""
+        return self._feeds.balance(params, calling_task())
+
+    def watch_orders(
+        self,
+        symbol: str | None = None,
+        since: int | None = None,
+        limit: int | None = None,
+        params: dict[str, Any] = {},  # noqa: B006 - as above
+    ) -> Coroutine[Any, Any, list[dict[str, Any]]]:
+        """See `guard`."""
+        return self._feeds.orders(Wanted(symbol, since, limit), params, calling_task())
+
+    watchBalance = watch_balance  # noqa: N815 - ccxt's other names
+    watchOrders = watch_orders  # noqa: N815
+
+    async def close(self, *arguments: Any, **named: Any) -> Any:
+        """Close what is watched, and the owner's instance."""
+        await self._feeds.close()
+        return await self._watch.owner.close(*arguments, **named)
 
     async def __aenter__(self) -> _AsyncGuarded:
         await self._watch.owner.__aenter__()
@@ -181,6 +203,7 @@ class _AsyncGuarded(_Guarded):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> object:
+        await self._feeds.close()
         return await self._watch.owner.__aexit__(kind, error, trace)
 
 

@@ -56,7 +56,7 @@ class Watch:
         self.clock = clock
         self.markets: Any = None
         """A copy of the instance that has loaded them; None while none was needed."""
-        self._max_age_s = max_age_s
+        self.max_age_s = max_age_s
         self._lock = threading.Lock()
         self._health = Health.begin(clock.now(), threshold=threshold)
         self._accounts: OrderedDict[str, Known] = OrderedDict()
@@ -73,18 +73,17 @@ class Watch:
 
     def last_known(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
         with self._lock:
-            known = self._accounts.get(self._name(params))
+            known = self._accounts.get(self.name_of(params))
             if known is None or known.balance is None:
                 return None
-            too_old = self._max_age_s is not None and self._age_s(known.balance) > self._max_age_s
+            too_old = self.max_age_s is not None and self._age_s(known.balance) > self.max_age_s
             return self._marked(copy.deepcopy(known.structure), known.balance, known.fault, stale=too_old)
 
-    def succeeded(
-        self, params: Mapping[str, Any], balance: Balance, structure: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Fold a proven answer; raises UnprovenAnswer for an empty one that is not to be believed yet.
+    def succeeded(self, params: Mapping[str, Any], balance: Balance, structure: dict[str, Any]) -> Balance:
+        """Fold a proven answer. Returns the balance as the rules read it.
 
-        Where it leaves out a currency, its total as last known is put in, and nothing of it is free.
+        Where it leaves out a currency, its total as last known is put into the structure, and nothing of it
+        is free. Raises UnprovenAnswer for an empty answer that is not to be believed yet.
         """
         with self._lock:
             known = self._account(params)
@@ -101,7 +100,14 @@ class Watch:
             # Who was asked earlier and answers later says nothing newer.
             if known.balance is None or balance.as_of.up_s >= known.balance.as_of.up_s:
                 known.balance, known.structure, known.fault = balance, copy.deepcopy(structure), None
-            return self._marked(structure, balance, None) if self.serves_last_known else structure
+            return balance
+
+    def shown(self, structure: dict[str, Any], balance: Balance) -> dict[str, Any]:
+        """A proven structure as a call returns it: with its mark where balances have one."""
+        if not self.serves_last_known:
+            return structure
+        with self._lock:
+            return self._marked(structure, balance, None)
 
     def failed(self, params: Mapping[str, Any], fault: Fault, *, doubted: bool) -> None:
         with self._lock:
@@ -124,12 +130,12 @@ class Watch:
             known = self._account(params)
             if known.balance is None:
                 return None
-            if self._max_age_s is not None and self._age_s(known.balance) > self._max_age_s:
+            if self.max_age_s is not None and self._age_s(known.balance) > self.max_age_s:
                 return None
             return self._marked(copy.deepcopy(known.structure), known.balance, fault)
 
     def _account(self, params: Mapping[str, Any]) -> Known:
-        name = self._name(params)
+        name = self.name_of(params)
         if name not in self._accounts:
             self._accounts[name] = Known()
             if len(self._accounts) > MAX_ACCOUNTS:
@@ -137,7 +143,8 @@ class Watch:
         self._accounts.move_to_end(name)
         return self._accounts[name]
 
-    def _name(self, params: Mapping[str, Any]) -> str:
+    def name_of(self, params: Mapping[str, Any]) -> str:
+        """The account that is meant: its key, and the parameters of the call."""
         # Another key is another account: its answers say nothing of what this one holds.
         given = {name: getattr(self.owner, CCXT_NAMES.get(name, name), None) for name in CREDENTIALS}
         key = key_fingerprint("", {name: str(value) for name, value in given.items() if value})

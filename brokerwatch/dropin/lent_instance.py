@@ -13,7 +13,7 @@ from brokerwatch.exchanges import json_text
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.gateway import strict_ccxt
 from brokerwatch.gateway.http_sessions import Unredirected
-from brokerwatch.gateway.owner_instance import opened
+from brokerwatch.gateway.owner_instance import SessionClosed, opened
 
 MAX_REQUESTS: Final = 500
 """Requests of one call; pages that never end are a broken answer."""
@@ -88,6 +88,38 @@ def lend(owner: Any) -> Any:
     found.enableRateLimit = owner.enableRateLimit
     found.session = Unredirected(owner.session)
     found.markets_loading, found.reloading_markets = None, False
+    return found
+
+
+class _LentForLong:
+    """Mixed in before a lent copy that outlives a call: its session is the one that the owner has now."""
+
+    brokerwatch_owner: Any
+    brokerwatch_answers: list[tuple[str, str]]
+    brokerwatch_requests: int
+
+    def fetch(self, *request: Any, **named: Any) -> Any:
+        # What it asks for, such as a token, is asked for again with each connection, and is no balance.
+        self.brokerwatch_answers, self.brokerwatch_requests = [], 0
+        return cast("Any", super()).fetch(*request, **named)
+
+    @property
+    def session(self) -> Any:
+        session = self.brokerwatch_owner.session
+        if session is None or session.closed:
+            raise SessionClosed("the owner of this ccxt instance has closed its session")
+        return Unredirected(session)
+
+    @session.setter
+    def session(self, ignored: object) -> None:
+        """Ignored: the session is the owner's."""
+
+
+def lend_for_long(owner: Any) -> Any:
+    """The same as `lend` for a stream: the owner may close its session, or replace it."""
+    found = lend(owner)
+    found.__dict__.pop("session")  # the class has a property of that name
+    found.__class__ = strict_ccxt.mixed(_LentForLong, found.__class__)
     return found
 
 

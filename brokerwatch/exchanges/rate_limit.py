@@ -45,7 +45,15 @@ class RateLimiter:
 
     def has_half_left(self, now_s: float) -> bool:
         """Whether a call that can wait leaves enough for those that cannot."""
-        return self.wait_s(now_s) <= 0 and self.used_at(now_s) <= max(0.0, self.budget.burst - 1.0) / 2
+        return self.used_at(now_s) <= max(0.0, self.budget.burst - 1.0) / 2
+
+    def spare_wait_s(self, now_s: float, reserve: float, calls: int = 1) -> float:
+        """Seconds until so many calls leave the reserve to others; of a small burst what is left."""
+        burst = max(1.0, self.budget.burst)
+        needed = min(burst, float(calls))
+        left = min(reserve, burst - needed)
+        over = self.used_at(now_s) + needed + left - burst
+        return max(0.0, over / self.budget.per_s, self.not_before_s - now_s)
 
     def taken(self, now_s: float) -> RateLimiter:
         """One call goes out."""

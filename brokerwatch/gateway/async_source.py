@@ -13,14 +13,16 @@ import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.exchanges.balances import FetchedBalance, own_balance
 from brokerwatch.exchanges.envelope import UnprovenAnswer
 from brokerwatch.exchanges.faults import Failure, classify
+from brokerwatch.gateway.lease import ClaimOver
 from brokerwatch.gateway.loop import Loop
 from brokerwatch.health.backoff import LONGEST_WAIT_S
+from brokerwatch.health.claim import UNCLAIMED, Claim, Claimed, unclaimed
 from brokerwatch.health.outcome import Fetching, FetchOutcome, NotAsked, Source
 from brokerwatch.messages import Balance, Fault, FaultKind, Wallet
 from brokerwatch.tally import AccountTally
@@ -29,9 +31,11 @@ from brokerwatch.tally import AccountTally
 class Refrained(Exception):
     """Raised by a turn that did not come."""
 
-    def __init__(self, outcome: NotAsked) -> None:
+    def __init__(self, outcome: NotAsked, *, by_claim: bool = False) -> None:
+        """`by_claim`: the term of the API key is over, or ends too soon."""
         super().__init__(outcome.why)
         self.outcome = outcome
+        self.by_claim = by_claim
 
 
 HELD_UP_SHARE: Final = 0.25
@@ -40,6 +44,19 @@ HELD_UP_SHARE: Final = 0.25
 
 EXCUSES: Final = 3
 """So many time-outs in a row are excused by a loop of ours that was held up."""
+
+
+class Turn(Protocol):
+    """Gives a fetch its turn. `spare`: only where it leaves the reserve of the budget to exits."""
+
+    def __call__(self, *, spare: bool) -> AbstractAsyncContextManager[None]:
+        """A turn, to be entered once. It may raise Refrained then."""
+        ...
+
+
+def _no_turn(*, spare: bool) -> AbstractAsyncContextManager[None]:
+    del spare
+    return contextlib.nullcontext()
 
 
 class AsyncSource:
@@ -57,13 +74,16 @@ class AsyncSource:
         explain: Callable[[BaseException], Awaitable[Fault]],
         clock: Clock,
         *,
-        turn: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext,
+        turn: Turn = _no_turn,
         queue_s: float = 0.0,
         longest_wait_s: Callable[[], float] = lambda: 0.0,
         held_since_s: Callable[[], float | None] = lambda: None,
+        spare_wait_s: Callable[[], float] = lambda: 0.0,
         tally: AccountTally | None = None,
+        claimed: Claimed = unclaimed,
     ) -> None:
-        """`tally` counts the fetches of the account."""
+        """`tally` counts the fetches of the account. `claimed`: as `BrokerContext` has it; any thread."""
+        self.claimed = claimed
         self._loop = loop
         self._read = read
         self._explain = explain
@@ -72,6 +92,7 @@ class AsyncSource:
         self.queue_s = queue_s
         self._longest_wait_s = longest_wait_s
         self._held_since_s = held_since_s
+        self._spare_wait_s = spare_wait_s
         self._tally = AccountTally() if tally is None else tally
         self._excused = 0
 
@@ -85,10 +106,16 @@ class AsyncSource:
         """Since when, in monotonic seconds, code of the trader's has had the account's lane."""
         return self._held_since_s()
 
-    def fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object]) -> Fetching:
+    def spare_wait_s(self) -> float:
+        """Seconds until a fetch leaves the reserve of the key's budget to exits. Any thread."""
+        return self._spare_wait_s()
+
+    def fetch(
+        self, deadline_s: float, done: Callable[[FetchOutcome], object], *, spare: bool = False
+    ) -> Fetching:
         """Start one fetch; see `Source`."""
         try:
-            return self._loop.hand_over(self._fetch(deadline_s, done))
+            return self._loop.hand_over(self._fetch(deadline_s, done, spare=spare))
         except RuntimeError:
             # Only a trader's own loop can end before we do; one of ours may have been given up.
             why = self._loop.lost or "the event loop that this account is asked on has been closed"
@@ -96,10 +123,10 @@ class AsyncSource:
             ended: concurrent.futures.Future[None] = concurrent.futures.Future()
             return ended
 
-    async def _fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object]) -> None:
+    async def _fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object], *, spare: bool) -> None:
         until_s = self._loop.asyncio_loop.time() + self.queue_s
         try:
-            async with self._turn():
+            async with self._turn(spare=spare):
                 outcome = await self._in_place(until_s, deadline_s)
         except Refrained as refrained:
             outcome = refrained.outcome
@@ -162,6 +189,8 @@ class AsyncSource:
                 raise  # it was cancelled, so no caller waits for an outcome
             if isinstance(error, Refrained):
                 return error.outcome, False
+            if isinstance(error, ClaimOver):
+                return NotAsked(str(error)), False
             self._took(as_of)
             if deadline.expired():  # whatever the cancelled call made of it
                 return Fault(FaultKind.NETWORK, f"no answer within {deadline_s:g} s"), True
@@ -205,9 +234,20 @@ class MovableSource:
         """As `Source` has it."""
         return self._source.held_since_s
 
-    def fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object]) -> Fetching:
+    def spare_wait_s(self) -> float:
+        """As `Source` has it."""
+        return self._source.spare_wait_s()
+
+    def fetch(
+        self, deadline_s: float, done: Callable[[FetchOutcome], object], *, spare: bool = False
+    ) -> Fetching:
         """Start one fetch; see `Source`."""
-        return self._source.fetch(deadline_s, done)
+        return self._source.fetch(deadline_s, done, spare=spare)
+
+    def claimed(self, now_s: float) -> Claim:
+        """What the claim of the account's API key says now."""
+        source = self._source
+        return source.claimed(now_s) if isinstance(source, AsyncSource) else UNCLAIMED
 
     def move_to(self, source: Source) -> None:
         """Fetch by this one from here on."""

@@ -17,6 +17,7 @@ from brokerwatch.config.balance_params import thawed
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.exchanges.balances import Code, FetchedBalance
 from brokerwatch.exchanges.registry import adapter_for
+from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.gateway.lane import Lane
 from brokerwatch.messages import Fault, FaultKind, Holding, Wallet
@@ -48,6 +49,8 @@ class BalanceReader:
         self._clock = clock
         self._aside_from_s = float("-inf")
         self._aside_trouble = ""
+        self._calls = 1
+        """So many calls the newest reading took."""
         self._body = ""
         """The newest answer that was proof, as it was written."""
         self._proven: Mapping[str, Holding] = MappingProxyType({})
@@ -55,9 +58,13 @@ class BalanceReader:
         self._adapter = adapter_for(connection)
         self._asks = asks
 
-    def turn(self) -> AbstractAsyncContextManager[None]:
-        """This account's turn in its lane."""
-        return self._lane.turn()
+    def turn(self, *, spare: bool = False) -> AbstractAsyncContextManager[None]:
+        """This account's turn in its lane. `spare`: only where a reading leaves the reserve of the key."""
+        return self._lane.turn(spare=spare, calls=self._calls)
+
+    def spare_wait_s(self) -> float:
+        """Seconds until a reading, as long as the newest was, leaves the reserve of the key. Any thread."""
+        return self._lane.spare_wait_s(self._calls)
 
     async def read(self, deadline_s: float) -> FetchedBalance:
         """What the account holds. Raises UnprovenAnswer or whatever ccxt raises."""
@@ -76,7 +83,11 @@ class BalanceReader:
         return await self._ask(until_s)
 
     async def _ask(self, until_s: float) -> FetchedBalance:
-        return await self._adapter.balance(_Turn(self, until_s, self._spec))
+        turn = _Turn(self, until_s, self._spec)
+        try:
+            return await self._adapter.balance(turn)
+        finally:
+            self._calls = turn.calls
 
     async def explain(self, error: BaseException) -> Fault:
         """The fault that `error` is, in the exchange's own words, without secrets."""
@@ -124,6 +135,8 @@ class BalanceReader:
                 await self._lane.another()
                 answer = await self._connection.call(method)
             return Wallet(holdings=prove(answer, self._connection.code), as_of=now)
+        except Refrained as refrained:
+            return Wallet(holdings=None, as_of=None, trouble=refrained.outcome.why)
         except TimeoutError:
             return Wallet(holdings=None, as_of=None, trouble=f"network: no answer within {allowed_s:.1f} s")
         except Exception as error:  # noqa: BLE001 - whatever it is, the main balance was read
@@ -147,11 +160,16 @@ class _Turn:
         self._until_s = until_s
         self.holdings = reader.holdings
         self.keep = reader.keep
-        self.another = reader.another
+        self.calls = 1
 
     @property
     def known(self) -> Mapping[str, Holding] | None:
         return self._reader.known
 
+    async def another(self) -> None:
+        self.calls += 1
+        await self._reader.another()
+
     async def aside(self, method: str, prove: Callable[[object, Code], Mapping[str, Holding]]) -> Wallet:
+        self.calls += 1
         return await self._reader.aside(self._until_s, method, prove)

@@ -11,6 +11,7 @@ import ccxt.async_support as ccxt
 from brokerwatch.config.balance_params import account_choice
 from brokerwatch.config.broker_spec import CCXT_NAMES, BrokerSpec
 from brokerwatch.config.fingerprint import key_fingerprint
+from brokerwatch.config.nonce_fence import counting_mistakes
 from brokerwatch.exchanges.account_needs import NEEDS, account_mistakes
 from brokerwatch.exchanges.order_request import ANY_RULES, OrderRules
 from brokerwatch.exchanges.order_traits import OrderTraits
@@ -41,6 +42,11 @@ class Catalogue:
         return "" if need is None else need.credential
 
     @staticmethod
+    def counts_nonces(exchange: str) -> bool:
+        """Whether an exchange refuses a call whose number is not greater than those before."""
+        return profile_of(FAMILIES.get(exchange, "")).rising_nonces
+
+    @staticmethod
     def account_mistakes(
         exchange: str, credentials: Mapping[str, str], options: object, params: Mapping[str, object]
     ) -> tuple[tuple[str, str], ...]:
@@ -58,9 +64,11 @@ def account_mistakes_of(spec: BrokerSpec) -> tuple[tuple[str, str], ...]:
     """The same of a broker, whose ccxt options may have a credential under ccxt's own name."""
     options = spec.ccxt.get("options") if spec.instance is None else spec.instance.options
     theirs = {ours: str(spec.ccxt[name]) for name, ours in _SNAKE.items() if spec.ccxt.get(name)}
-    return Catalogue.account_mistakes(
+    found = Catalogue.account_mistakes(
         spec.exchange, {**theirs, **spec.credentials}, options, spec.balance_params
     )
+    counts = Catalogue.counts_nonces(spec.exchange)
+    return (*found, *counting_mistakes(spec.exchange, fence=spec.nonce_fence, counts=counts))
 
 
 def order_traits(spec: BrokerSpec) -> OrderTraits | None:
@@ -99,6 +107,11 @@ def key_of(spec: BrokerSpec) -> str:
     Ids of ccxt for one exchange are one here: a key is the same key under each of them.
     """
     return key_fingerprint(FAMILIES.get(spec.exchange, "") or spec.exchange, spec.credentials)
+
+
+def lane_name(spec: BrokerSpec) -> str:
+    """The name of a broker's lane: the fingerprint of its key, or where it has none its own name."""
+    return key_of(spec) or f"broker {spec.name}"
 
 
 def report_key(spec: BrokerSpec) -> str:

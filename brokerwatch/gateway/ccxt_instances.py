@@ -7,6 +7,7 @@ or of the instance that its trader brought.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -58,7 +59,7 @@ class Instances:
                 instance.timeout = min(instance.timeout, round(spec.fetch_deadline_s * 1_000))
             if lane.counts_nonces:
                 # The trader's own calls and ours take their numbers from one place, which ccxt allows for.
-                spec.instance.nonce = lane.nonces.next
+                spec.instance.nonce = lane.nonces.next if lane.lease.term is None else lane.next_nonce
         else:
             instance = clone(self._prototype(spec, loop, large=not profile_of(family).own_envelope))
             for name, value in spec.credentials.items():
@@ -69,6 +70,8 @@ class Instances:
         if lane.counts_nonces:
             instance.nonces = lane.nonces
         instance.lease = lane.lease
+        if (term := lane.lease.term) is not None:
+            instance.timeout = min(instance.timeout, math.floor(term.call_s * 1_000))
         return instance
 
     def of_venue(self, blank: BrokerSpec, own: Any, loop: Loop) -> Any:

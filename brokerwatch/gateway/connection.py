@@ -102,6 +102,11 @@ class Connection:
         """
         return self._run is None and not self.instance.asked
 
+    @property
+    def changed_something(self) -> bool:
+        """Whether a request of the newest call that may change something was answered without an error."""
+        return self._newest is not None and bool(self._newest.wrote)
+
     def starts_with_markets_of(self, other: Connection) -> None:
         """Have the markets of another connection, which is used no more. Called before the first call."""
         self._markets_of = other._made

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import weakref
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,6 +46,7 @@ from brokerwatch.gateway.connection import Connection
 from brokerwatch.gateway.http_sessions import Sessions
 from brokerwatch.gateway.lane import LANE_WAIT_S, Lane
 from brokerwatch.gateway.lanes import Lanes
+from brokerwatch.gateway.lease import TermOf, no_term
 from brokerwatch.gateway.loop import Loop
 from brokerwatch.gateway.owner_instance import is_async
 from brokerwatch.gateway.venue import Venue
@@ -55,6 +57,8 @@ from brokerwatch.tally import Tally
 
 _log: Final = logger(__name__)
 
+KEPT_ADDRESSES: Final = 100
+"""So many addresses are kept that no account leaves by now: a ban holds when one of them is used again."""
 RETIRED_S: Final = 120.0
 """How long a connection that is not used any more is kept open: no call of it is under way by then."""
 
@@ -95,17 +99,20 @@ class Gateway:
         claims: Path | None,
         home: asyncio.AbstractEventLoop | None = None,
         tally: Tally | None = None,
+        term_of: TermOf = no_term,
     ) -> None:
         self._loop = loop
         self._home = home
         self._tally = Tally() if tally is None else tally
         self._clock = clock
-        self._lanes = Lanes(clock, journal, known, claims, self._tally)
+        self._lanes = Lanes(clock, journal, known, claims, self._tally, term_of)
         self._instances = Instances(loop, partial(getattr, ccxt))
         self._owners: dict[asyncio.AbstractEventLoop, Loop] = {}
         self._connections: dict[Connection, None] = {}
         """Those that we made, in their order."""
-        self._addresses: dict[str, Address] = {}
+        self._addresses: weakref.WeakValueDictionary[str, Address] = weakref.WeakValueDictionary()
+        self._kept_addresses: dict[str, Address] = {}
+        """Those that were asked for last, in this order."""
         self._venues: dict[str, tuple[Loop, Venue]] = {}
         self._venue_users: Counter[Venue] = Counter()
         self._former_venues: dict[str, Venue] = {}
@@ -161,7 +168,9 @@ class Gateway:
             queue_s=LANE_WAIT_S,
             longest_wait_s=partial(lane.longest_wait_s, spec.fetch_deadline_s),
             held_since_s=lambda: lane.in_use_since_s,
+            spare_wait_s=account.spare_wait_s,
             tally=self._tally.account(spec.name),
+            claimed=lane.lease.claimed,
         )
         return Access(connection, venue, source, lane, loop, is_elsewhere(spec), report_key(spec))
 
@@ -170,6 +179,7 @@ class Gateway:
         if self._lanes.leave(access.lane, broker) and access.lane.fingerprint in self._threads:
             self._threads.pop(access.lane.fingerprint).close()
         self._retire(access.connection, access.loop)
+        access.loop.call(self._instances.forget)
         self._venue_users[access.venue] -= 1
         if self._venue_users[access.venue] > 0:
             return
@@ -178,7 +188,8 @@ class Gateway:
             if venue is access.venue:
                 del self._venues[name]
                 self._retire(venue.connection, access.loop)
-        access.loop.call(self._instances.forget)
+                if (public := self._threads.pop(_public(name), None)) is not None:
+                    public.close()
 
     def _retire(self, connection: Connection, loop: Loop) -> None:
         """Close a connection once no call of it can be under way any more."""
@@ -243,7 +254,7 @@ class Gateway:
                 family,
                 lambda: self._instances.of_venue(blank, own, loop),
                 self._clock,
-                self._thread(f"{spec.name} public").run if blocks else None,
+                self._thread(_public(name)).run if blocks else None,
             )
             if own is None:
                 self._connections[connection] = None
@@ -257,7 +268,11 @@ class Gateway:
     def _address(self, spec: BrokerSpec, family: str) -> Address:
         """Where the calls of this broker leave from; accounts at one exchange may share it."""
         key = address_key(spec, family, Catalogue.urls(spec.exchange))
-        return self._addresses.setdefault(key, Address(self._clock))
+        found = self._kept_addresses.pop(key, None) or self._addresses.get(key) or Address(self._clock)
+        self._addresses[key] = self._kept_addresses[key] = found
+        if len(self._kept_addresses) > KEPT_ADDRESSES:
+            del self._kept_addresses[next(iter(self._kept_addresses))]
+        return found
 
     def _thread(self, name: str) -> CallThread:
         """Where the calls of a synchronous instance block."""
@@ -268,6 +283,10 @@ class Gateway:
     def recall(self, known: Remembered) -> None:
         """What is remembered of the keys could be read only now."""
         self._lanes.recall(known)
+
+    def forget_keys(self, keys: Collection[str], known: Remembered) -> None:
+        """Lanes of these keys, when they are made again, begin with what is stored of them."""
+        self._lanes.forget(keys, known)
 
     def close(self, deadline_s: float) -> bool:
         """Close the sessions, each on its own loop. False when ours does not answer in time."""
@@ -304,6 +323,11 @@ class Gateway:
             for connection in tuple(self._connections):
                 await connection.close()
         await sessions.close()
+
+
+def _public(venue: str) -> str:
+    """The name of the thread on which a venue is asked where calls block."""
+    return f"{venue} public"
 
 
 def _nothing() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import socket
 import ssl
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
 from typing import Any, Final, NamedTuple, cast
@@ -17,8 +18,9 @@ import aiohttp
 import certifi
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from brokerwatch.gateway.lease import Lease
+from brokerwatch.gateway.lease import UNDER, Lease
 from brokerwatch.gateway.name_lookup import NameLookup
+from brokerwatch.gateway.undelivered import drop_undelivered
 
 CERTIFICATES: Final = certifi.where()
 """Whose signatures on certificates are believed; ccxt's own choice too."""
@@ -79,7 +81,7 @@ class Sessions:
             connector = _Connector(
                 ssl=self._context, limit=0, keepalive_timeout=KEEPALIVE_S, resolver=_Resolver(self._names)
             )
-            connector.lease = self._lease
+            connector.lease, connector.of_terms = self._lease, weakref.WeakSet()
             self._made[large, trust_env] = aiohttp.ClientSession(
                 connector=connector,
                 request_class=cast("Any", partial(_Request, self._lease)),
@@ -133,7 +135,12 @@ class Unredirected:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._session, name)
-        return partial(found, allow_redirects=False) if name in _METHODS else found
+        if name not in _METHODS:
+            return found
+        if UNDER.get() is None or not _HAS_MIDDLEWARES:
+            return partial(found, allow_redirects=False)
+        own = getattr(self._session, "_middlewares", ())
+        return partial(found, allow_redirects=False, middlewares=(*own, _looked_at))
 
 
 def unredirected(session: Any) -> Any:
@@ -152,7 +159,65 @@ def _once(adapter: Any) -> Any:
     retries = getattr(adapter, "max_retries", None)
     if retries is not None:
         found.max_retries = type(retries)(0, read=False)
+    for name in ("get_connection_with_tls_context", "get_connection"):  # the second one before requests 2.32
+        if (pool_for := getattr(found, name, None)) is not None:
+            setattr(found, name, partial(_looked_at_pool, pool_for))
     return found
+
+
+def _looked_at_pool(pool_for: Callable[..., Any], *request: Any, **named: Any) -> Any:
+    """The connections of a trader's own `requests` session, which look at the term before they write."""
+    pool = pool_for(*request, **named)
+    if UNDER.get() is None:
+        return pool
+    found = copy.copy(pool)  # with the same connections
+    found._make_request = partial(_made, pool._make_request)
+    return found
+
+
+def _made(make: Callable[..., Any], connection: Any, *request: Any, **named: Any) -> Any:
+    if connection.sock is None:
+        connection.connect()  # first, or it would lie between the look and the write
+    if (lease := UNDER.get()) is not None:
+        lease.check_write()
+        drop_undelivered(connection.sock, lease.term.call_s)
+    return make(connection, *request, **named)
+
+
+_HAS_MIDDLEWARES: Final = hasattr(aiohttp, "ClientMiddlewareType")
+"""From aiohttp 3.12 on. Before, a session of the trader's own cannot be looked at."""
+
+
+async def _looked_at(request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
+    """A request through a trader's own session, which looks at the term before it is written."""
+    send, write = request.send, request.write_bytes
+
+    async def sent(connection: Any) -> Any:
+        _check_write(connection)
+        return await send(connection)
+
+    async def written(writer: Any, connection: Any, *rest: Any, **named: Any) -> None:
+        lease = UNDER.get()
+        if lease is not None and lease.too_late:
+            connection.close()
+            return
+        await write(writer, connection, *rest, **named)
+
+    request.send, request.write_bytes = sent, written
+    return await handler(request)
+
+
+def _check_write(connection: Any) -> None:
+    """Look at the term of the key that is asked with, if it has one. Raises ClaimOver; nothing is written."""
+    lease = UNDER.get()
+    if lease is None:
+        return
+    if lease.too_late:
+        connection.close()
+        lease.check_write()
+    transport = connection.transport
+    if transport is not None:
+        drop_undelivered(transport.get_extra_info("socket"), lease.term.call_s)
 
 
 _METHODS: Final = frozenset({"request", "get", "post", "put", "delete", "patch"})
@@ -235,7 +300,7 @@ class _LargeAnswer(_Answer):
 
 
 class _Request(aiohttp.ClientRequest):
-    """A request that is not written once the lease of its loop is revoked.
+    """A request that is not written once the lease of its loop is revoked, or too late in its key's term.
 
     aiohttp writes a body in a task of its own (before Python 3.12 one turn of the loop later). A loop that
     hangs just then would write an order when it wakes.
@@ -248,7 +313,7 @@ class _Request(aiohttp.ClientRequest):
     async def write_bytes(
         self, writer: Any, conn: aiohttp.connector.Connection, *rest: Any, **named: Any
     ) -> None:
-        if self._lease.revoked:
+        if (UNDER.get() or self._lease).too_late:
             conn.close()  # which also ends the wait for an answer
             return
         await super().write_bytes(writer, conn, *rest, **named)
@@ -263,6 +328,17 @@ class _Connector(aiohttp.TCPConnector):
     lease: Lease
     """The lease of the loop; set where the connector is made."""
 
+    of_terms: weakref.WeakSet[Any]
+    """Connections that were used for a key with a term; set there too."""
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        if (should_close or protocol.should_close) and protocol in self.of_terms:
+            # Closing takes its time under TLS, and what was not delivered would be sent again meanwhile.
+            transport = protocol.transport
+            if transport is not None:
+                transport.abort()
+        super()._release(key, protocol, should_close=should_close)
+
     async def connect(self, *request: Any, **named: Any) -> aiohttp.connector.Connection:
         while True:
             connection = await super().connect(*request, **named)
@@ -270,7 +346,11 @@ class _Connector(aiohttp.TCPConnector):
                 # The loop hung while the connection was made, and was replaced. Nothing is written yet.
                 connection.close()
                 self.lease.check()
+            # The same where that took so long that another node may have the key before this call has ended.
+            _check_write(connection)
             protocol = connection.protocol
+            if protocol is not None and UNDER.get() is not None:
+                self.of_terms.add(protocol)
             if protocol is None or not protocol.should_close:
                 return connection
             connection.close()

@@ -18,10 +18,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from brokerwatch.clock import Clock, Instant
+from brokerwatch.errors import CouldNotAsk
 from brokerwatch.exchanges.rate_limit import Budget, RateLimiter
 from brokerwatch.gateway.address import Address
 from brokerwatch.gateway.async_source import Refrained
-from brokerwatch.gateway.lease import Lease
+from brokerwatch.gateway.lease import LaneLease, Lease
 from brokerwatch.gateway.nonces import Nonces
 from brokerwatch.health.backoff import LONGEST_WAIT_S
 from brokerwatch.health.outcome import NotAsked
@@ -39,6 +40,7 @@ URGENT_IN_A_ROW: Final = 3
 must not hide that the exchange does."""
 MOST_GIVEN_WAY: Final = 2
 """A poll that gave way so often in a row does so no more: it must be seen whether the exchange answers."""
+FOR_EXITS: Final = "not asked: what is left of the budget of its API key is for exits"
 GAVE_WAY: Final = "not asked: it gave way to an order"
 HOLDER_LOOK_S: Final = 0.05
 """How often a lane that goes on on another loop looks whether the trader's own turn has ended."""
@@ -63,14 +65,15 @@ class Lane:
         journal: Journal,
         known: KeyState,
         address: Address | None = None,
-        lease: Lease | None = None,
+        lease: LaneLease | None = None,
         tally: KeyTally | None = None,
     ) -> None:
-        """`lease` of the loop that it is on; None: it has one of its own. `tally` counts what it does."""
+        """`lease` of the loop that it is on, and of its key; None: it has one of its own. `tally` counts what
+        it does."""
         self.fingerprint = fingerprint
         self.address = Address(clock) if address is None else address
         """Where its calls leave from; other keys may share it."""
-        self.lease = Lease() if lease is None else lease
+        self.lease: LaneLease = Lease() if lease is None else lease
         """Whether its requests may go out."""
         self.nonces = Nonces(fingerprint, clock, journal)
         self.ordered_s = float("-inf")
@@ -80,8 +83,11 @@ class Lane:
         """Which code of the trader's has the lane now, by `broker.lane()`; None: none has. Any thread."""
         self.held_since_s: float | None = None
         """Since when it has it, in monotonic seconds. Any thread."""
-        self._users: Mapping[str, tuple[float, Budget]] = {}
-        """The deadline in seconds of each account that uses the lane, and the budget that it allows."""
+        self._users: Mapping[str, tuple[float, Budget, float]] = {}
+        """For each account that uses the lane: its deadline in seconds, the budget that it allows, and how
+        much of that it reserves for exits."""
+        self._reserve = 0.0
+        """The largest of these reserves: what can wait leaves it to others."""
         self._budget = budget
         """The smallest of these budgets."""
         self.counts_nonces = False
@@ -97,6 +103,8 @@ class Lane:
         self._last: deque[asyncio.Future[None]] = deque()
         self._is_last = False
         """Whether the call that has the lane goes after all others."""
+        self._spares = False
+        """Whether it leaves the reserve to others."""
         self._in_a_row = 0
         """So many urgent calls had the lane one after the other while an ordinary one waited."""
         self._given_way = 0
@@ -136,6 +144,11 @@ class Lane:
         self._before = before
 
     @property
+    def is_taken(self) -> bool:
+        """Whether a call has its turn now. Any thread may look."""
+        return self._taken
+
+    @property
     def in_use_by(self) -> Holder | None:
         """Which code of the trader's has the turn, here or in the lane whose place this one took."""
         if self.holder is None and self._before is not None:
@@ -149,33 +162,43 @@ class Lane:
             return self._before.in_use_since_s
         return self.held_since_s
 
-    def join(self, broker: str, deadline_s: float, budget: Budget, address: Address) -> None:
+    def join(
+        self, broker: str, deadline_s: float, budget: Budget, address: Address, reserve: float = 0.0
+    ) -> None:
         """An account uses the lane, or goes on using it by another configuration. Any thread, one at a time.
 
-        Of several budgets for one key the smallest holds.
+        Of several budgets for one key the smallest holds, and of several reserves the largest.
         """
-        self._users = {**self._users, broker: (deadline_s, budget)}
+        self._users = {**self._users, broker: (deadline_s, budget, reserve)}
         self.address = address
-        self._budget = self._smallest()
+        self._take_limits()
 
     def leave(self, broker: str) -> None:
         """An account does not use the lane any more. Any thread, one at a time."""
         self._users = {name: each for name, each in self._users.items() if name != broker}
         if self._users:
-            self._budget = self._smallest()
+            self._take_limits()
 
-    def _smallest(self) -> Budget:
-        budgets = [budget for _, budget in self._users.values()]
-        return Budget(min(each.burst for each in budgets), min(each.per_s for each in budgets))
+    def _take_limits(self) -> None:
+        budgets = [budget for _, budget, _ in self._users.values()]
+        self._budget = Budget(min(each.burst for each in budgets), min(each.per_s for each in budgets))
+        self._reserve = max(reserve for _, _, reserve in self._users.values())
 
     @asynccontextmanager
     async def turn(
-        self, *, urgent: bool = False, first: bool = False, last: bool = False
+        self,
+        *,
+        urgent: bool = False,
+        first: bool = False,
+        last: bool = False,
+        spare: bool = False,
+        calls: int = 1,
     ) -> AsyncGenerator[None]:
         """Wait for this call's turn, hold the lane meanwhile, and pass it on. Raises Refrained.
 
         `first`: it goes before the other urgent ones that wait. `last`: it goes after all others, only while
-        half of the budget is left, and gives way to each of them.
+        half of the budget is left, and gives way to each of them. `spare`, and `last` too: it goes only where
+        so many `calls` leave the reserve of the key.
 
         An ordinary turn is ended, also by Refrained, when an urgent call has waited for it too long.
         """
@@ -193,7 +216,7 @@ class Lane:
         leash = asyncio.timeout(None)
         try:
             async with leash:
-                self._is_last = last
+                self._is_last, self._spares = last, spare or last
                 if not urgent:
                     self._leash = leash
                     if self._urgent:
@@ -201,7 +224,7 @@ class Lane:
                 if last and not self._pace.has_half_left(self._clock.up_s()):
                     raise Refrained(NotAsked("not asked: the budget of its API key is for polls and orders"))
                 await self._wait_for_the_trader(until_s)
-                await self._admit(until_s, urgent=urgent)
+                await self._admit(until_s, urgent=urgent, calls=calls)
                 self._tally.waits.observe(self._clock.up_s() - began_s)
                 self._asking, self._faulty = True, False
                 if self.counts_nonces:
@@ -217,7 +240,7 @@ class Lane:
                 raise Refrained(NotAsked(GAVE_WAY)) from None
             raise
         finally:
-            self._leash, self._asking, self._is_last = None, False, False
+            self._leash, self._asking, self._is_last, self._spares = None, False, False, False
             self._pass_on()
 
     async def _take(self, *, urgent: bool, first: bool, last: bool) -> None:
@@ -270,6 +293,15 @@ class Lane:
         self._taken = False
         self._in_a_row = 0
 
+    def next_nonce(self) -> int:
+        """The key's next number, for a call of the trader's own. Any thread.
+
+        Raises CouldNotAsk where the key has a term that is over, or ends too soon.
+        """
+        if why := self.lease.claim_over:
+            raise CouldNotAsk(why)
+        return self.nonces.next()
+
     def held_by(self, holder: Holder | None) -> None:
         """Note which code of the trader's has the lane from now on. Any thread."""
         self.holder, self.held_since_s = holder, None if holder is None else self._clock.up_s()
@@ -282,7 +314,7 @@ class Lane:
             deadline_s: the deadline of the account that waits; it does not wait for itself.
         """
         users = self._users
-        others_s = sum(each_s for each_s, _ in users.values()) - deadline_s
+        others_s = sum(each_s for each_s, _, _ in users.values()) - deadline_s
         return min(LANE_WAIT_S, max(0.0, others_s) + len(users) / self._budget.per_s)
 
     def _budget_use(self) -> BudgetUse:
@@ -290,23 +322,35 @@ class Lane:
         pace = self._pace
         return BudgetUse(pace.budget.per_s, pace.budget.burst, pace.used_at(self._clock.up_s()))
 
+    def spare_wait_s(self, calls: int = 1) -> float:
+        """Seconds until so many calls could go out that leave the reserve to others. Any thread."""
+        now_s = self._clock.up_s()
+        pace = replace(self._pace, budget=self._budget)
+        return max(pace.spare_wait_s(now_s, self._reserve, calls), self.address.ban.until_s - now_s)
+
     @property
     def free(self) -> bool:
         """Whether one more call of this turn could go out without a wait."""
-        return self._pace.wait_s(self._clock.up_s()) <= 0
+        return (self.spare_wait_s() if self._spares else self._pace.wait_s(self._clock.up_s())) <= 0
 
     async def another(self, *, urgent: bool = False) -> None:
-        """Wait until one more call of the same turn is within the budget, and count it."""
+        """Wait until one more call of the same turn is within the budget, and count it.
+
+        Raises Refrained, also where the turn leaves the reserve to others and this call would not.
+        """
         await self._admit(self._clock.up_s() + LANE_WAIT_S, urgent=urgent)
 
-    async def _admit(self, until_s: float, *, urgent: bool) -> None:
+    async def _admit(self, until_s: float, *, urgent: bool, calls: int = 1) -> None:
         if self._pace.budget != self._budget:
             self._pace = replace(self._pace, budget=self._budget)
         while True:
             self.refrain_when_barred()
             now_s, ban = self._clock.up_s(), self.address.ban
             not_before_s = max(self._pace.not_before_s, ban.until_s)
-            wait_s = max(not_before_s - now_s, 0.0 if urgent else self._pace.wait_s(now_s))
+            paused_s = max(0.0, not_before_s - now_s)
+            if self._spares and self._pace.spare_wait_s(now_s, self._reserve, calls) > paused_s:
+                raise Refrained(NotAsked(FOR_EXITS))
+            wait_s = max(paused_s, 0.0 if urgent else self._pace.wait_s(now_s))
             if wait_s <= 0:
                 break
             if not_before_s > until_s:
@@ -349,8 +393,10 @@ class Lane:
 
     def refrain_when_barred(self) -> None:
         """Raise Refrained where no call of this key may go out from here now."""
-        if self.lease.revoked:
-            raise Refrained(NotAsked(f"not asked: {self.lease.revoked}"))
+        if self.lease.replaced:
+            raise Refrained(NotAsked(f"not asked: {self.lease.replaced}"))
+        if why := self.lease.claim_over:
+            raise Refrained(NotAsked(why), by_claim=True)
         until = self._locked_until
         if until is None:
             return

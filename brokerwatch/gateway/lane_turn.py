@@ -60,8 +60,11 @@ class LaneTurn:
         self._held: Future[None] | None = None
 
     def nonce(self) -> int:
-        """The key's next nonce, for a client that counts none by itself. Inside the turn only."""
-        return self._lane.nonces.next()
+        """The key's next nonce, for a client that counts none by itself. Inside the turn only.
+
+        Raises CouldNotAsk where the pool's claim of the key is over meanwhile.
+        """
+        return self._lane.next_nonce()
 
     def __enter__(self) -> Self:
         if running_loop() is not None:
@@ -77,7 +80,7 @@ class LaneTurn:
         except BaseException:
             self._loop.call(self._leave.set)
             raise
-        self._lane.held_by(_here())
+        self._has_entered()
         return self
 
     def __exit__(
@@ -96,13 +99,20 @@ class LaneTurn:
         except asyncio.CancelledError:
             self._loop.call(self._leave.set)
             raise
-        self._lane.held_by(_here())
+        self._has_entered()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
+
+    def _has_entered(self) -> None:
+        """The turn came, and this thread has noticed it only now: a claim may be over meanwhile."""
+        if why := self._lane.lease.claim_over:
+            self._loop.call(self._leave.set)
+            raise CouldNotAsk(why)
+        self._lane.held_by(_here())
 
     def _end(self) -> None:
         # First: the next turn writes its own holder there.

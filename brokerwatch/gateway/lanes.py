@@ -6,6 +6,7 @@ A key is claimed while it is used here, so that another process on this machine 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,8 +17,9 @@ from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.exchanges.rate_limit import Budget
 from brokerwatch.exchanges.registry import profile_of
 from brokerwatch.gateway.address import Address
-from brokerwatch.gateway.catalogue import key_of
+from brokerwatch.gateway.catalogue import lane_name
 from brokerwatch.gateway.lane import Lane
+from brokerwatch.gateway.lease import KeyLease, LaneLease, TermOf, no_term
 from brokerwatch.gateway.loop import Loop
 from brokerwatch.log import logger
 from brokerwatch.storage.journal import Journal
@@ -35,12 +37,20 @@ of these keys comes back."""
 class Lanes:
     """Makes the lanes, and lets go of them. One thread at a time may call it.
 
-    `claims`: the folder in which all processes of this user claim their keys; None: there is none.
+    `claims`: the folder in which all processes of this user claim their keys; None: there is none. `term_of`
+    gives the term of a key by its fingerprint, in a pool.
     """
 
     def __init__(
-        self, clock: Clock, journal: Journal, known: Remembered, claims: Path | None, tally: Tally
+        self,
+        clock: Clock,
+        journal: Journal,
+        known: Remembered,
+        claims: Path | None,
+        tally: Tally,
+        term_of: TermOf = no_term,
     ) -> None:
+        self._term_of = term_of
         self._clock = clock
         self._journal = journal
         self._known = known
@@ -58,7 +68,7 @@ class Lanes:
 
         Raises ConfigError.
         """
-        name = key_of(spec) or f"broker {spec.name}"
+        name = lane_name(spec)
         if name in self._lanes:
             lanes_loop, lane = self._lanes[name]
             if lanes_loop is not loop:
@@ -74,18 +84,32 @@ class Lanes:
             self._tally.key(name, spec.name)
         else:
             known, tally = self._known.keys.get(name, KeyState(name)), self._tally.key(name, spec.name)
-            lane = Lane(name, budget, self._clock, self._journal, known, address, loop.lease, tally)
-            lane.counts_nonces = profile_of(family).rising_nonces
             former = self._former.pop(name, None)
+            lease = self._lease(name, loop, former)
+            lane = Lane(name, budget, self._clock, self._journal, known, address, lease, tally)
+            lane.counts_nonces = profile_of(family).rising_nonces
             if former is not None:
                 lane.go_on_from(former)
             self._lanes[name] = (loop, lane)
             self._users[name] = Counter()
             if name not in self._claims and spec.credentials and not spec.simulated:
                 self._claim(name, spec)
-        lane.join(spec.name, spec.fetch_deadline_s, budget, address)
+        if spec.nonce_fence:
+            self._fence(lane, spec.name)
+        lane.join(spec.name, spec.fetch_deadline_s, budget, address, spec.reserved_requests)
         self._users[name][spec.name] += 1
         return lane
+
+    def _fence(self, lane: Lane, broker: str) -> None:
+        """Let the numbers of this key carry the epoch of its claim, if it has one."""
+        if lane.lease.term is None:
+            _log.warning("%s: nonce_fence is ignored, because this process is in no pool", broker)
+        elif lane.counts_nonces:
+            lane.nonces.fence = lane.lease.term
+
+    def _lease(self, name: str, loop: Loop, former: Lane | None) -> LaneLease:
+        term = self._term_of(name) or (None if former is None else former.lease.term)
+        return loop.lease if term is None else KeyLease(loop.lease, term, self._clock)
 
     def leave(self, lane: Lane, broker: str) -> bool:
         """One connection of this broker uses the lane no more. Whether none does, of any broker."""
@@ -115,6 +139,15 @@ class Lanes:
             if loop is old:
                 del self._lanes[name], self._users[name]
                 self._former[name] = lane
+
+    def forget(self, keys: Collection[str], known: Remembered) -> None:
+        """The lanes of these keys, which are not in use, begin anew when they are made again.
+
+        `known`: what is remembered of all keys from now on.
+        """
+        self._known = known
+        for key in keys:
+            self._former.pop(key, None)
 
     def recall(self, known: Remembered) -> None:
         """What is remembered of the keys could be read only now."""

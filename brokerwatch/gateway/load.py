@@ -16,7 +16,17 @@ SHORT_S: Final = 0.05
 
 
 LONG_S: Final = 0.5
-"""… or, if the loop is busy, after this long, whatever it waits for: exchanges that hang hold up no other."""
+"""… or, if the loop is busy, after this long at least, whatever it waits for: exchanges that hang hold up no
+other …"""
+
+
+TURNS: Final = 50
+"""… and after so many times of what the loop is late: a call needs about ten turns of the loop for itself.
+Where this process gets little of a busy machine, it would begin more and more, and end none in time."""
+
+
+LONGEST_S: Final = 4.0
+"""Half of the usual deadline. After this long a place is taken in any case."""
 
 
 BUSY_S: Final = 0.02
@@ -47,6 +57,8 @@ class CallLimiter:
         self._waiting: deque[asyncio.Future[int]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
         """Armed as long as a call waits."""
+        self._late_s = 0.0
+        """By how much the loop is late: the most of now and of half of what it was at the last look."""
 
     async def take(self, wait_s: float) -> int:
         """Take a place: a ticket, to be given back. Raises TimeoutError when none is free for `wait_s`."""
@@ -91,9 +103,11 @@ class CallLimiter:
         """Let in waiting calls, in the places of those that have had theirs for long enough."""
         self._alarm = None
         now_s = self._loop.time()
-        busy = now_s - due_s > BUSY_S
+        self._late_s = max(now_s - due_s, self._late_s / 2)
+        busy = self._late_s > BUSY_S
+        held_s = min(LONGEST_S, max(LONG_S, TURNS * self._late_s)) if busy else SHORT_S
         # A timer may come a trifle too early.
-        before_s = now_s + TRIFLE_S - (LONG_S if busy else SHORT_S)
+        before_s = now_s + TRIFLE_S - held_s
         ends = [ticket for ticket, since_s in self._taken.items() if since_s <= before_s]
         for ticket in ends:
             del self._taken[ticket]

@@ -7,6 +7,7 @@ import threading
 from typing import Final
 
 from brokerwatch.clock import Clock
+from brokerwatch.gateway.lease import Term
 from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.records import KeyState
 
@@ -26,12 +27,26 @@ RENEW_AHEAD: Final = 100
 starts that follow each other quickly do not carry the nonces minutes ahead of the clock."""
 
 
+EPOCH_STEP: Final = 10**13
+"""So many numbers are of one epoch of a claim: milliseconds since 1970 have 13 digits until the year 2286."""
+
+
+LAST_EPOCH: Final = 2**63 // EPOCH_STEP - 1
+"""The last one whose numbers fit into 63 bits, as exchanges and the store take them. Later ones share it."""
+
+
 RESERVE_WAIT_S: Final = 2.0
 """How long a call waits for its reservation: a disk that is full must not blind the watcher."""
 
 
 class Nonces:
-    """Strictly rising numbers, milliseconds where the clock allows, below a ceiling that is durable."""
+    """Strictly rising numbers, milliseconds where the clock allows, below a ceiling that is durable.
+
+    With a `fence` they are above all numbers of the epochs before: epoch × `EPOCH_STEP` + milliseconds. An
+    owner of an earlier epoch that wakes is then refused by the exchange itself, as soon as the new one has
+    asked once. Numbers of a higher epoch, which only another owner can have used, do not carry it beyond its
+    own. Each epoch has one owner, so no ceiling has to hold it back.
+    """
 
     def __init__(self, fingerprint: str, clock: Clock, journal: Journal) -> None:
         self._fingerprint = fingerprint
@@ -39,6 +54,8 @@ class Nonces:
         self._journal = journal
         self._last = 0
         self._ceiling = 0
+        self.fence: Term | None = None
+        """The term whose epoch the numbers carry; None: they carry none. Set before the first number."""
         # A trader's own instance takes its numbers here too, on whatever thread it is used.
         self._lock = threading.Lock()
 
@@ -54,10 +71,10 @@ class Nonces:
 
     async def reserve(self) -> None:
         """Make sure that the next nonces are below a ceiling which outlives us. Called before each call."""
-        now_ms = self._now_ms()
-        ahead = self._last >= now_ms
+        now_ms, last = self._now_ms(), self._used()
+        ahead = last >= now_ms
         begin, renew, reserved = (
-            (self._last, RENEW_AHEAD, RESERVED_AHEAD) if ahead else (now_ms, RENEW_MS, RESERVED_MS)
+            (last, RENEW_AHEAD, RESERVED_AHEAD) if ahead else (now_ms, RENEW_MS, RESERVED_MS)
         )
         if begin + renew <= self._ceiling:
             return
@@ -70,9 +87,20 @@ class Nonces:
     def next(self) -> int:
         """The next nonce. A wall clock that jumps ahead in one call does not carry it past the ceiling."""
         with self._lock:
-            rising = max(self._now_ms(), self._last + 1)
-            self._last = rising if rising <= self._ceiling else max(self._last + 1, self._ceiling)
+            last = self._used()
+            rising = max(self._now_ms(), last + 1)
+            is_reserved = rising <= self._ceiling or self.fence is not None
+            self._last = rising if is_reserved else max(last + 1, self._ceiling)
             return self._last
 
+    def _used(self) -> int:
+        """The highest number that may have been used before ours; with a fence, in our own epoch."""
+        return self._last if self.fence is None or self._last < self._low() + EPOCH_STEP else self._low()
+
+    def _low(self) -> int:
+        """What is below every number of our epoch, and above all of those before."""
+        return 0 if self.fence is None else min(self.fence.epoch, LAST_EPOCH) * EPOCH_STEP
+
     def _now_ms(self) -> int:
-        return self._clock.now().wall_us // 1_000
+        now_ms = self._clock.now().wall_us // 1_000
+        return now_ms if self.fence is None else self._low() + min(now_ms, EPOCH_STEP // 2)

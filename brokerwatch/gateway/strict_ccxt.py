@@ -36,14 +36,16 @@ one of them moves, these tests fail:
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import functools
+import inspect
 import json
 import logging
 import re
 import socket
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from collections.abc import Awaitable, Generator, Mapping
+from typing import Any, Final, TypeVar, cast
 
 from ccxt.base import exchange as base
 from ccxt.base.errors import BadResponse, ExchangeError, ExchangeNotAvailable, RequestTimeout
@@ -52,8 +54,10 @@ from brokerwatch.exchanges import json_text
 from brokerwatch.exchanges.faults import NO_HEADERS
 from brokerwatch.exchanges.pauses import RETRY_AFTER, kept
 from brokerwatch.gateway.http_sessions import CLIENT_ERROR, CONNECTION_ERROR, Ask, Unredirected
-from brokerwatch.gateway.lease import Lease
+from brokerwatch.gateway.lease import UNDER, KeyLease, LaneLease
 from brokerwatch.gateway.nonces import Nonces
+
+T = TypeVar("T")
 
 MAX_SHOWN: Final = 20_000
 """Characters of a broken answer that are looked through for secrets; far more than a fault's text keeps."""
@@ -108,8 +112,8 @@ class Strict:
     nonces: Nonces | None = None
     """Where the exchange wants them to rise: the key's own, which outlive the process."""
 
-    lease: Lease | None = None
-    """The lease of the loop that this instance is used on."""
+    lease: LaneLease | None = None
+    """The lease of the loop that this instance is used on, and of its API key."""
 
     _signs: tuple[bytes, Any] | None = None
     """A secret and the key made of it; None for the key when it is not of the kind that ES256 needs."""
@@ -138,7 +142,11 @@ class Strict:
         if self.rehearses:
             raise Rehearsed(*_signed(*request, **named))
         self.asked = True
-        return cast("Any", super()).fetch(*request, **named)
+        if not isinstance(self.lease, KeyLease):
+            return cast("Any", super()).fetch(*request, **named)
+        with _under(self.lease):
+            answer = cast("Any", super()).fetch(*request, **named)
+        return _awaited_under(self.lease, answer) if inspect.isawaitable(answer) else answer
 
     def get_socks_proxy_session(self, proxy: Any) -> Any:
         return Unredirected(cast("Any", super()).get_socks_proxy_session(proxy))
@@ -171,7 +179,10 @@ class Strict:
             raise Rehearsed(url, method, headers, body)
         self.asked = True
         try:
-            code, reason, received, text = await ask(method, url, body, headers, ccxt.timeout / 1_000)
+            sent = ask(method, url, body, headers, ccxt.timeout / 1_000)
+            if isinstance(self.lease, KeyLease):
+                sent = _awaited_under(self.lease, sent)
+            code, reason, received, text = await sent
         except TimeoutError as error:
             raise RequestTimeout(f"{ccxt.id} {method} {url}") from error
         except (socket.gaierror, CONNECTION_ERROR) as error:
@@ -270,6 +281,21 @@ class Strict:
 
     def on_rest_response(self, *answer: Any) -> str:
         return _whole(answer[5])
+
+
+@contextlib.contextmanager
+def _under(lease: KeyLease) -> Generator[None]:
+    """Let the connections know under which lease the request in this block is made."""
+    before = UNDER.set(lease)
+    try:
+        yield
+    finally:
+        UNDER.reset(before)
+
+
+async def _awaited_under(lease: KeyLease, answer: Awaitable[T]) -> T:
+    with _under(lease):
+        return await answer
 
 
 def _signed(

@@ -25,6 +25,8 @@ from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.gateway.exchange_clock import ExchangeClock
 from brokerwatch.gateway.lane import Lane
+from brokerwatch.gateway.lease import ClaimOver
+from brokerwatch.health.outcome import NotAsked
 from brokerwatch.log import logger
 from brokerwatch.messages import Candle, Fault, FaultKind, Product
 from brokerwatch.messages.trading import Status
@@ -216,13 +218,18 @@ async def _last_price(connection: Connection, product: Product) -> Decimal:
 
 
 async def answered(connection: Connection, call: Awaitable[T], deadline_s: float) -> T:
-    """What a call answers. Raises CouldNotAsk, NotAllowed, NotSupported: never an answer that is none."""
+    """What a call answers. Raises CouldNotAsk, NotAllowed, NotSupported: never an answer that is none.
+
+    In the lane of a key with a term it raises Refrained when a request of it would go out too late.
+    """
     deadline = asyncio.timeout(deadline_s)
     try:
         async with deadline:
             return await call
-    except NotSupported:
+    except (NotSupported, Refrained):
         raise
+    except ClaimOver as error:
+        raise Refrained(NotAsked(str(error)), by_claim=True) from None
     except Exception as error:  # noqa: BLE001 - whatever it is, there is no answer
         if isinstance(error, TimeoutError) and deadline.expired():
             raise unanswered(Fault(FaultKind.NETWORK, f"no answer within {deadline_s:g} s")) from None

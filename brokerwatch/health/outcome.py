@@ -51,6 +51,15 @@ class Source(Protocol):
         not."""
         ...
 
-    def fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object]) -> Fetching:
-        """Start one fetch and return without waiting. `done` is called once, on any thread."""
+    def spare_wait_s(self) -> float:
+        """Seconds until a fetch leaves the reserve of the key's budget to exits; 0: now."""
+        ...
+
+    def fetch(
+        self, deadline_s: float, done: Callable[[FetchOutcome], object], *, spare: bool = False
+    ) -> Fetching:
+        """Start one fetch and return without waiting. `done` is called once, on any thread.
+
+        `spare`: the outcome is `NotAsked` where the fetch would take from that reserve.
+        """
         ...

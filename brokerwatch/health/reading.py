@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
 from brokerwatch.clock import Clock, Instant, Leads
 from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.health.claim import UNCLAIMED, Claim
 from brokerwatch.health.proof import Proof
-from brokerwatch.health.state_machine import AVAILABLE, OWN_VETOES, PRECEDENCE, Health, Vetoes, verdict
+from brokerwatch.health.state_machine import AVAILABLE, PRECEDENCE, Health, Vetoes, verdict
 from brokerwatch.health.stated import confirming
 from brokerwatch.messages import Capability, HealthState, Holding, Reading, Reason, clipped
 from brokerwatch.messages.key import KeyData
 from brokerwatch.messages.money import MoneyAlarmData
+from brokerwatch.messages.stream import StreamData
 from brokerwatch.messages.trading import ClosedMarket
 from brokerwatch.money import is_money, unit
+
+CLAIM_WORDS: Final = "claim: "
+"""What the words of a claim begin with, which beside the reason say nothing new."""
 
 _COUNTING = frozenset({HealthState.UNKNOWN, HealthState.HEALTHY, HealthState.DEGRADED})
 """The states in which one more error leads on to another state."""
@@ -41,6 +48,9 @@ def evidence(
     outcome_until_s: float = float("inf"),
     key: KeyData | None = None,
     money: tuple[MoneyAlarmData, ...] = (),
+    stream: StreamData | None = None,
+    vouched_s: float | None = None,
+    claim: Claim = UNCLAIMED,
 ) -> Reading:
     """A broker's evidence about itself, with its own vetoes and without the supervisor's.
 
@@ -60,11 +70,19 @@ def evidence(
         outcome_until_s: the monotonic second by which the next outcome is due.
         key: what the exchange states about the API key.
         money: alarms about the money in the account.
+        stream: the state of the exchange's stream.
+        vouched_s: the monotonic second at which the live stream last said that the balance stands.
+        claim: of the API key, in a pool: the reading lasts no longer, and its end is a veto.
     """
     balance = health.balance
     proven_until_s = float("inf")
     if proof is not None and health.state in AVAILABLE:
         proven_until_s = proof.until_s(longest_age_s)
+    vetoes = health.vetoes
+    if claim.over:
+        vetoes = vetoes.lay(Reason.CLAIM, claim.over.removeprefix(CLAIM_WORDS), claim.since or now)
+    if proof is not None and now.up_s >= proven_until_s:
+        vetoes = vetoes.lay(Reason.UNPROVEN, *_unproven(proof, proven_until_s, now))
     reading = Reading(
         broker=spec.name,
         exchange=spec.exchange,
@@ -90,16 +108,16 @@ def evidence(
         overtaken=balance is not None and balance.as_of.up_s < ordered_s,
         capabilities=capabilities,
         closed_markets=closed_markets,
-        proven_until_s=proven_until_s,
+        proven_until_s=min(proven_until_s, claim.until_s) if health.state in AVAILABLE else proven_until_s,
         leads=leads,
         answer_ms=answer_ms,
         outcome_until_s=outcome_until_s,
         key=key,
         money=money,
+        stream=stream,
+        vouched_s=vouched_s,
     )
-    if proof is None or now.up_s < proven_until_s:
-        return composed(reading, health.vetoes)
-    return composed(reading, health.vetoes.lay(Reason.UNPROVEN, *_unproven(proof, proven_until_s, now)))
+    return composed(reading, vetoes)
 
 
 def _unproven(proof: Proof, proven_until_s: float, now: Instant) -> tuple[str, Instant]:
@@ -134,6 +152,11 @@ def _detail(spec: BrokerSpec, health: Health) -> str:
         notes.insert(0, f"how much there is in all of {_known_parts(no_total, held_of)} is not stated")
     if unknown:
         notes.insert(0, f"how much is free of {_known_parts(unknown, held_of)} is unknown")
+    pushed = [
+        f"{_grouped(held.least_total)} {code}" for code, held in held_of.items() if held.pushed_us is not None
+    ]
+    if pushed:
+        notes.insert(0, f"pushed, and not confirmed by a read yet: {', '.join(pushed)}")
     unstated = [
         f"{_grouped(held_of[code].least_total)} {code}" for code in sorted(doubted) if code in held_of
     ]
@@ -176,13 +199,23 @@ def heartbeat_s(ttl_s: float) -> float:
 
 
 def composed(evidence: Reading, vetoes: Vetoes) -> Reading:
-    """The evidence of a broker under the vetoes of the supervisor: the reading that is published."""
+    """The evidence of a broker under the vetoes of the supervisor: the reading that is published.
+
+    The evidence may have vetoes of its own: those of the broker, and where it comes from a node, those that
+    were laid there.
+    """
     strongest = vetoes.strongest
-    own = evidence.verdict.reason if evidence.verdict.reason in OWN_VETOES else None
+    said = evidence.verdict.reason
+    # What the state itself says, such as `never_seen`, is no veto.
+    own = said if said in PRECEDENCE and said is not verdict(evidence.state).reason else None
     if own is not None and (strongest is None or PRECEDENCE.index(own) < PRECEDENCE.index(strongest)):
         return evidence
+    if evidence.verdict.reason is Reason.LOCAL_NETWORK:  # a node has found that out
+        vetoes = replace(vetoes, cut_off=True)
     decided = verdict(evidence.state, vetoes)
     if strongest is None:
+        if decided.available and said is Reason.OTHER and not evidence.verdict.available:
+            return evidence  # a later version gave a reason that this one does not know
         return msgspec.structs.replace(
             evidence, verdict=decided, since_us=max(evidence.since_us, vetoes.lifted_us)
         )
@@ -210,6 +243,7 @@ def comparison_key(reading: Reading) -> tuple[object, ...]:
         tuple((symbol, each.since_us) for symbol, each in reading.closed_markets.items()),
         reading.key,
         reading.money,
+        reading.stream,
     )
 
 
@@ -235,4 +269,5 @@ def change_key(reading: Reading) -> tuple[object, ...]:
         tuple((symbol, each.since_us) for symbol, each in reading.closed_markets.items()),
         None if reading.key is None else msgspec.structs.replace(reading.key, checked_us=0),
         reading.money,
+        reading.stream,
     )

@@ -26,6 +26,7 @@ MEANING: Final[Mapping[Reason, str]] = {
     Reason.CONFIG: "its configuration is wrong",
     Reason.UNPROVEN: "its last success is too old to prove anything",
     Reason.LOOP: "the event loop that asks it hangs",
+    Reason.CLAIM: "this node does not hold the pool's claim of its key",
     Reason.OTHER: "for a reason that this version does not know",
 }
 """The reason as the end of a sentence about an account."""
@@ -40,6 +41,7 @@ HELPS: Final[Mapping[Reason, str]] = {
     Reason.SILENT: "its actor is started again",
     Reason.RESTARTING: "its actor is started again",
     Reason.LOOP: "what blocks the event loop? another one takes its place",
+    Reason.CLAIM: "the node that holds the claim asks it; does the pool's database answer?",
     Reason.LOCKED_OUT: "it ends by itself",
     Reason.AUTH: "check the key, then: brokerwatch reset {broker}",
     Reason.ERRORS: "it is asked again",

@@ -27,8 +27,7 @@ def ruled(health: Health, spec: BrokerSpec, now: Instant) -> Health:
         return changed
     if changed.error_count >= threshold or _is_refused(changed):
         return _moved(changed, Happening.TRIP, now, recent=())
-    unasked = changed.balance is None and changed.fault is None
-    if rules.start_unknown and not before.start_unknown and unasked:
+    if rules.start_unknown and not before.start_unknown and changed.balance is None:
         # It was available by its very first start alone, which these rules do not allow.
         return _moved(changed, Happening.RESTART, now)
     return changed

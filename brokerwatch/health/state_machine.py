@@ -105,6 +105,7 @@ PRECEDENCE: Final = (
     Reason.SILENT,
     Reason.RESTARTING,
     Reason.LOOP,
+    Reason.CLAIM,
     Reason.LOCKED_OUT,
     Reason.AUTH,
     Reason.UNPROVEN,
@@ -114,9 +115,10 @@ PRECEDENCE: Final = (
 BARS: Final = frozenset({Reason.LOCKED_OUT, Reason.AUTH})
 """The vetoes under which private calls have stopped. A broker lays them on itself."""
 
-OWN_VETOES: Final = BARS | {Reason.UNPROVEN}
+OWN_VETOES: Final = BARS | {Reason.CLAIM, Reason.UNPROVEN}
 """The vetoes that a broker lays on itself. The others are the supervisor's. `UNPROVEN` is laid only where the
-evidence is good, so it ranks below every reason of the evidence that is not (`brokerwatch.health.proof`)."""
+evidence is good, so it ranks below every reason of the evidence that is not (`brokerwatch.health.proof`).
+`CLAIM` and `UNPROVEN` are made anew with each evidence, and are not stored."""
 
 
 @dataclass(frozen=True, slots=True)

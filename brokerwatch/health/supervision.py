@@ -31,6 +31,8 @@ class View:
     heard_s: float
     """Monotonic seconds: when the newest evidence arrived, or when the supervisor started."""
     vetoes: Vetoes = NO_VETOES
+    lasts_s: float | None = None
+    """For how long the newest evidence counts after it arrived; None: for as long as the cluster's own."""
     _reading: Reading | None = field(default=None, init=False, repr=False, compare=False)
     """The result of `reading`, which is read many times between two changes."""
 
@@ -58,8 +60,8 @@ class View:
         return View(newest=evidence, heard_s=now.up_s, vetoes=vetoes)
 
     def silent(self, now: Instant, limit_s: float) -> bool:
-        """Whether no new evidence arrived for longer than `limit_s`."""
-        return now.up_s - self.heard_s > limit_s
+        """Whether no new evidence arrived for longer than `limit_s`, or than the evidence itself says."""
+        return now.up_s - self.heard_s > (limit_s if self.lasts_s is None else self.lasts_s)
 
     def vetoed(self, reason: Reason, detail: str, now: Instant) -> View:
         """With a veto laid; the same object when it was laid already."""

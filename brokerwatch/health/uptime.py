@@ -41,6 +41,7 @@ _KINDS: Final[Mapping[Reason, Kind]] = {
     Reason.RESTARTING: Kind.BLIND,
     Reason.FAILED: Kind.BLIND,
     Reason.LOOP: Kind.BLIND,
+    Reason.CLAIM: Kind.BLIND,
     Reason.NEVER_SEEN: Kind.UNHEARD,
     Reason.NOTHING_HEARD: Kind.UNHEARD,
     Reason.SHUTDOWN: Kind.UNHEARD,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
-from typing import Self
+from typing import Final, Self
 
 from brokerwatch.simulator.amounts import EXACT
 from brokerwatch.simulator.placed_order import PlacedOrder
@@ -39,6 +39,21 @@ class Row:
     free: str | None
     held: str | None
     total: str | None
+
+
+CALLER_HEADER: Final = "X-Caller"
+"""By this header a test tells apart the processes that use one key."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateCall:
+    """One private call as it arrived."""
+
+    at_s: float
+    # Monotonic seconds of the machine, when all of the request had arrived.
+    key: str
+    path: str
+    caller: str
 
 
 @dataclass(slots=True)

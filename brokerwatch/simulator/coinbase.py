@@ -27,9 +27,11 @@ from brokerwatch.simulator.coinbase_orders import (
     product_in_path,
 )
 from brokerwatch.simulator.coinbase_rows import iso, product_id
+from brokerwatch.simulator.coinbase_streams import CoinbaseConnection
 from brokerwatch.simulator.exchange import Call, Json, PublicHandler
 from brokerwatch.simulator.faults import Answer, Refused, html_answer, json_answer
 from brokerwatch.simulator.markets import ASSETS, FIAT, Market
+from brokerwatch.simulator.streams import Streams
 from brokerwatch.simulator.tokens import (
     base64url_decoded,
     key_name,
@@ -107,6 +109,7 @@ class SimulatedCoinbase(CoinbaseOrders):
     def __init__(self) -> None:
         super().__init__()
         self.page_size = MAX_PAGE
+        self.streams = Streams(self._lock, self._accounts.get, CoinbaseConnection)
         self.public_routes = {
             ("GET", "/v2/time"): self._time,
             ("GET", "/api/v3/brokerage/time"): self._time_v3,
@@ -148,6 +151,9 @@ class SimulatedCoinbase(CoinbaseOrders):
             return 1
         except ValueError:
             return 2
+
+    def stream_urls(self) -> dict[str, object]:
+        return {"ws": self.url.replace("http", "ws", 1)}
 
     def verify(self, call: Call, account: Account | None) -> None:
         token = _token_of(call)

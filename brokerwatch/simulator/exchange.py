@@ -8,6 +8,7 @@ nothing, unless the fault says that it is executed. Every public method may be c
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import ClassVar
 
-from brokerwatch.simulator.account import Account
+from brokerwatch.simulator.account import CALLER_HEADER, Account, PrivateCall
 from brokerwatch.simulator.connections import BROKEN, Broken
 from brokerwatch.simulator.faults import (
     FAULTS,
@@ -29,6 +30,7 @@ from brokerwatch.simulator.faults import (
 )
 from brokerwatch.simulator.order_desk import OrderDesk
 from brokerwatch.simulator.routes import Route, find_route
+from brokerwatch.simulator.streams import Streams
 from brokerwatch.simulator.trouble import NO_TROUBLE, Scope, Setting, Trouble
 
 __all__ = ["Call", "Json", "SimulatedExchange", "Trouble"]
@@ -83,6 +85,8 @@ class SimulatedExchange(OrderDesk):
         self._url: str | None = None
         self.public_routes: dict[Route, PublicHandler] = {}
         self.private_routes: dict[Route, PrivateHandler] = {}
+        self.streams: Streams | None = None
+        """Its private websockets; None: it has none."""
 
     # --- what a test arranges -----------------------------------------------------------------------
 
@@ -96,7 +100,11 @@ class SimulatedExchange(OrderDesk):
 
     def ccxt_options(self) -> dict[str, object]:
         """The arguments with which a ccxt instance calls this server instead of the real exchange."""
-        return {"urls": {"api": dict.fromkeys(self.url_names, self.url)}}
+        return {"urls": {"api": {**dict.fromkeys(self.url_names, self.url), **self.stream_urls()}}}
+
+    def stream_urls(self) -> dict[str, object]:
+        """Where ccxt.pro finds the websockets, as it stands beside the addresses of the requests."""
+        return {}
 
     def set_fault(
         self,
@@ -219,6 +227,9 @@ class SimulatedExchange(OrderDesk):
             self._calls.update(paths)
             if private:
                 self._private_calls += 1
+                if self.private_log is not None:
+                    caller = call.headers.get(CALLER_HEADER, "")
+                    self.private_log.append(PrivateCall(time.monotonic(), key or "", call.path, caller))
                 if key in self._accounts:
                     self._accounts[key].private_calls += 1
             met = [scope for scope in self._settings if scope.covers(key, paths, page)]

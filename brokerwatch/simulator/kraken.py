@@ -32,8 +32,10 @@ from brokerwatch.simulator.kraken_pairs import (
     asset_id,
     find_pair,
 )
+from brokerwatch.simulator.kraken_streams import PATH, TOKEN_LIFE_S, KrakenConnection
 from brokerwatch.simulator.markets import Market
 from brokerwatch.simulator.routes import Route
+from brokerwatch.simulator.streams import Streams
 from brokerwatch.simulator.trading import Limits, json_body
 
 MAX_NONCE = 2**64 - 1
@@ -104,6 +106,9 @@ class SimulatedKraken(KrakenOrders):
         self._counters: dict[str, _Counter] = {}
         self._locked_until_s: dict[str, float] = {}
         self._status = "online"
+        self._tokens: dict[str, tuple[str, float]] = {}
+        """Of the websockets: whose key it was given to, and until when."""
+        self.streams = Streams(self._lock, self._of_token, KrakenConnection)
         self.public_routes = {
             ("GET", "/0/public/Time"): self._time,
             ("GET", "/0/public/SystemStatus"): self._system_status,
@@ -118,6 +123,7 @@ class SimulatedKraken(KrakenOrders):
             ("POST", PRIVATE + "GetApiKeyInfo"): self._key_info,
             ("POST", PRIVATE + "BalanceEx"): self._balance,
             ("POST", PRIVATE + "Ledgers"): self._ledgers,
+            ("POST", PRIVATE + "GetWebSocketsToken"): self._new_token,
             ("POST", PRIVATE + "TradeBalance"): self._trade_balance,
             ("POST", PRIVATE + "WithdrawInfo"): self._withdraw_info,
             **self.order_routes(),
@@ -158,6 +164,18 @@ class SimulatedKraken(KrakenOrders):
         """
         with self._lock:
             self._locked_until_s[self._account(account).api_key] = self.now_s() + seconds
+
+    def stream_urls(self) -> dict[str, object]:
+        return {"ws": {"privateV2": self.url.replace("http", "ws", 1) + PATH, "private": self.url}}
+
+    def _new_token(self, _call: Call, account: Account, fault: str) -> Json:
+        token = secrets.token_urlsafe(32)
+        self._tokens[token] = account.api_key, self.now_s() + TOKEN_LIFE_S
+        return self.with_warning(result({"token": token, "expires": TOKEN_LIFE_S}), fault)
+
+    def _of_token(self, token: str) -> Account | None:
+        api_key, until_s = self._tokens.get(token, ("", 0.0))
+        return self._accounts.get(api_key) if self.now_s() < until_s else None
 
     def limits(self, market: Market) -> Limits:  # noqa: ARG002 - the same for all of them here
         return Limits(Decimal(1).scaleb(-COST_DECIMALS), Decimal(COST_MINIMUM))

@@ -16,6 +16,7 @@ from brokerwatch.simulator.account import (
     HOLDS,
     Account,
     BalanceSpec,
+    PrivateCall,
     Row,
     as_told,
     checked_balance,
@@ -46,6 +47,8 @@ class Ledger(Listings, ABC):
         self._left_out: frozenset[str] = frozenset()
         self._accounts: dict[str, Account] = {}
         self._private_calls = 0
+        # A list to which each private call is added as it arrives; None: they are only counted.
+        self.private_log: list[PrivateCall] | None = None
         self.credentials = self.add_account()
 
     # --- what a test arranges -----------------------------------------------------------------------

@@ -30,6 +30,8 @@ from brokerwatch.simulator.okx_orders import (
     error,
     parameter_error,
 )
+from brokerwatch.simulator.okx_streams import PATH, OkxConnection
+from brokerwatch.simulator.streams import Streams
 
 # https://www.okx.com/docs-v5/en/#overview-rest-authentication-making-requests
 TIMESTAMP_WINDOW_S = 30.0
@@ -116,6 +118,7 @@ class SimulatedOkx(OkxOrders):
     def __init__(self) -> None:
         super().__init__()
         self.margin_mode = False
+        self.streams = Streams(self._lock, self._accounts.get, OkxConnection)
         self._maintenance: Json | None = None
         self.public_routes = {
             ("GET", "/api/v5/public/time"): lambda _call: data({"ts": self.now_ms()}),
@@ -179,6 +182,9 @@ class SimulatedOkx(OkxOrders):
         checked = checked_balance(balance)
         with self._lock:
             self._account(account).funding = checked
+
+    def stream_urls(self) -> dict[str, object]:
+        return {"ws": self.url.replace("http", "ws", 1) + PATH}
 
     def new_credentials(self) -> dict[str, str]:
         return {

@@ -163,6 +163,8 @@ async def _handle(exchange: SimulatedExchange, ears: _Ears, request: web.BaseReq
     if ears.operator is not None and (request.method, request.path) == ("POST", OPERATOR_PATH):
         told = (await request.read()).decode(errors="replace")
         return _response(exchange, ears.operator(exchange, told))
+    if exchange.streams is not None and request.headers.get("Upgrade", "").lower() == "websocket":
+        return await exchange.streams.serve(request)
     call = Call(
         method=request.method,
         path=request.path,

@@ -42,6 +42,7 @@ from tests.support.guarded_bots import (
     every_kind,
     stranger,
 )
+from tests.support.pro_bots import guarded
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "ccxt-bot.md"
 IMPATIENT_MS: Final = 100
@@ -487,7 +488,7 @@ def block_with(word: str) -> dict[str, Any]:
 
 
 def test_every_block_of_the_page_is_run_here() -> None:
-    tested = ("def build_bot", "def cash", "def with_memory", "def show")
+    tested = ("def build_bot", "def cash", "def with_memory", "def watch", "def follow", "def show")
     assert [next(word for word in tested if word in block) for block in blocks()] == list(tested)
 
 
@@ -534,6 +535,49 @@ def test_the_page_s_loop_survives_an_outage(capsys: pytest.CaptureFixture[str]) 
             f"exchange_down, {count} in a row" for count in (1, 2, 3)
         ]
         assert said[3:] == ["no new orders on okx"]
+
+
+def test_the_page_s_watching_bot_goes_on_through_an_outage() -> None:
+    exchange = SimulatedKraken()
+    exchange.set_balance({"USD": ("100", "0")})
+    watch = block_with("def watch")["watch"]
+
+    async def story() -> list[float]:
+        seen: list[float] = []
+
+        async def act(balance: dict[str, Any]) -> None:
+            seen.append(balance["total"]["USD"])
+            exchange.set_fault("html_200", 1, path="/0/private/BalanceEx")
+            exchange.set_balance({"USD": ("60", "0")})
+
+        async with guarded(exchange) as safe:
+            await watch(safe, act, 3)
+        return seen
+
+    with serve(exchange):
+        assert asyncio.run(story()) == [100.0, 60.0]
+
+
+def test_the_page_s_bot_for_orders_follows_one_through_an_outage() -> None:
+    exchange = SimulatedKraken()
+    exchange.set_balance({"USD": ("1000", "0")})
+    follow = block_with("def follow")["follow"]
+
+    async def story() -> list[str]:
+        seen: list[str] = []
+
+        async def act(order: dict[str, Any]) -> None:
+            seen.append(order["status"])
+            exchange.set_fault("html_200", 1, path="/0/private/QueryOrders")
+            exchange.fill_open_orders()
+
+        exchange.rest("BTC/USD", "buy", "0.01", "1000")
+        async with guarded(exchange) as safe:
+            await follow(safe, act, 3)
+        return seen
+
+    with serve(exchange):
+        assert asyncio.run(story()) == ["open", "closed"]
 
 
 def test_the_page_s_example_prints_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:

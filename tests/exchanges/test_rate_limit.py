@@ -178,3 +178,25 @@ def test_a_pace_knows_no_clock() -> None:
     assert "dataclasses" in imported
     assert imported.isdisjoint({"time", "datetime", "random", "threading"})
     assert all("wall" not in name for name in RateLimiter.__dataclass_fields__)
+
+
+def test_what_can_wait_leaves_the_reserve_to_exits() -> None:
+    pace = RateLimiter(Budget(14.0, 0.33))
+    for _ in range(9):
+        assert pace.spare_wait_s(0.0, 4.0) == 0.0
+        pace = pace.taken(0.0)
+    assert pace.spare_wait_s(0.0, 4.0) == 0.0, "the tenth leaves four"
+    pace = pace.taken(0.0)
+    assert pace.spare_wait_s(0.0, 4.0) == pytest.approx(1.0 / 0.33)
+    assert pace.wait_s(0.0) == 0.0, "an exit needs no wait"
+    assert RateLimiter(Budget(1.0, 1.0)).spare_wait_s(0.0, 4.0) == 0.0, "of a burst of one nothing is left"
+    assert pace.refused(0.0, 7.0).spare_wait_s(0.0, 0.0) >= 7.0
+
+
+def test_several_calls_leave_the_reserve_together() -> None:
+    pace = RateLimiter(Budget(6.0, 0.5))
+    assert pace.spare_wait_s(0.0, 4.0, 2) == 0.0
+    assert pace.taken(0.0).spare_wait_s(0.0, 4.0, 2) == pytest.approx(2.0)
+    assert pace.spare_wait_s(0.0, 5.0, 2) == 0.0, "of a small burst the reserve is what is left beside them"
+    assert pace.spare_wait_s(0.0, 4.0, 9) == 0.0, "and more calls than the burst wait for all of it"
+    assert pace.taken(0.0).spare_wait_s(0.0, 4.0, 9) == pytest.approx(2.0)

@@ -22,6 +22,7 @@ from brokerwatch.exchanges.rate_limit import STAND_IN, Budget
 from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.lane import HOLDER_LOOK_S, LANE_WAIT_S, Lane
 from brokerwatch.gateway.lane import PATIENCE_S as LANE_PATIENCE_S
+from brokerwatch.gateway.lease import Lease
 from brokerwatch.gateway.nonces import RESERVED_AHEAD, RESERVED_MS, Nonces
 from brokerwatch.messages import Fault, FaultKind, Reason
 from brokerwatch.simulator import SimulatedKraken, SimulatedOkx, serve
@@ -628,6 +629,7 @@ def test_the_lane_in_its_place_goes_on_above_its_numbers_and_within_its_limits()
         old.ordered_s = float("inf")  # an order is under way
 
     asyncio.run(ordering())
+    assert isinstance(old.lease, Lease)
     old.lease.revoked = "it hung"
     new = Lane("k", STAND_IN, clock, book, KeyState("k"))
     new.go_on_from(old)

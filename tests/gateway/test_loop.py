@@ -171,6 +171,47 @@ def test_more_accounts_than_the_loop_can_serve_at_once_are_served_one_after_the_
     assert most <= 2 * AT_ONCE
 
 
+def test_a_process_that_gets_little_of_a_busy_machine_begins_no_more_than_it_can_end() -> None:
+    """It gets each answer late. If it began others meanwhile, all would be over after their deadline."""
+    under_way, most = 0, 0
+    outcomes: list[FetchOutcome] = []
+
+    async def work(loop: PushedLoop) -> None:
+        async def read(deadline_s: float) -> FetchedBalance:
+            nonlocal under_way, most
+            del deadline_s
+            under_way += 1
+            most = max(most, under_way)
+            try:
+                for _ in range(4):
+                    loop.now_s += 0.01  # what one costs where others have most of the cores
+                    await asyncio.sleep(0.05)
+            finally:
+                under_way -= 1
+            return FOUND
+
+        outcomes.extend(await outcomes_of(source_of(loop, read, queue_s=60.0), 1_000))
+
+    on_a_pushed_loop(work)
+    assert {type(outcome) for outcome in outcomes} == {Balance}
+    assert most <= 2 * AT_ONCE
+
+
+def test_exchanges_that_hang_hold_up_no_other_while_the_loop_is_on_time() -> None:
+    begun: list[float] = []
+
+    async def work(loop: PushedLoop) -> None:
+        async def read(deadline_s: float) -> FetchedBalance:
+            begun.append(loop.time())
+            await asyncio.sleep(2 * deadline_s)
+            return FOUND
+
+        await outcomes_of(source_of(loop, read), 10 * AT_ONCE)
+
+    on_a_pushed_loop(work)
+    assert max(begun) - min(begun) < 10 * 2 * SHORT_S
+
+
 def test_who_finds_no_place_has_not_asked_and_that_is_no_fault() -> None:
     outcomes: list[FetchOutcome] = []
 

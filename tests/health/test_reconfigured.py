@@ -80,6 +80,12 @@ def test_a_first_life_that_nothing_proved_is_not_available_under_rules_that_want
     assert ruled(after(BALANCE), spec(rules=GUARDED), LATER).state is HealthState.HEALTHY
 
 
+def test_a_first_life_that_met_an_error_only_is_not_available_under_rules_that_want_a_proof() -> None:
+    found = ruled(after(fault()), spec(rules=GUARDED), LATER)
+    assert (found.state, found.error_count) == (HealthState.UNKNOWN, 1)
+    assert ruled(after(fault(), BALANCE, fault()), spec(rules=GUARDED), LATER).state is HealthState.DEGRADED
+
+
 def test_a_smaller_window_keeps_the_newest_outcomes() -> None:
     health = after(BALANCE, fault(), BALANCE, rules=GUARDED)
     smaller = ruled(health, spec(rules=replace(GUARDED, window_fetches=2, window_minimum=2)), LATER)

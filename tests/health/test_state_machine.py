@@ -538,7 +538,7 @@ SPECIFIED_ORDER: Final = (
 def test_the_precedence_is_the_contracts() -> None:
     assert tuple(reason for reason in PRECEDENCE if reason in SPECIFIED_ORDER) == SPECIFIED_ORDER
     assert set(PRECEDENCE) - set(SPECIFIED_ORDER) == {
-        *(Reason.CONFIG, Reason.SHUTDOWN, Reason.BLIND, Reason.LOOP, Reason.UNPROVEN)
+        *(Reason.CONFIG, Reason.SHUTDOWN, Reason.BLIND, Reason.LOOP, Reason.CLAIM, Reason.UNPROVEN)
     }
     assert PRECEDENCE[-1] is Reason.UNPROVEN, "it says only that good evidence is too old"
 
