@@ -9,15 +9,17 @@ says when to fetch again. Orders and other calls are folded apart (`health.capab
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, assert_never
 
 from brokerwatch.actors.account_watches import AccountWatches
-from brokerwatch.actors.base import Actor, tell
+from brokerwatch.actors.base import SharingActor, tell
 from brokerwatch.actors.broker_context import BrokerContext
 from brokerwatch.actors.broker_log import BrokerLog
+from brokerwatch.actors.claim_watch import ClaimWatch
 from brokerwatch.actors.poll_schedule import PollSchedule
 from brokerwatch.actors.proof_watch import ProofWatch
 from brokerwatch.actors.protocol import (
@@ -29,6 +31,7 @@ from brokerwatch.actors.protocol import (
     FetchNow,
     KeyStated,
     LedgerRead,
+    LookAtPush,
     Observed,
     Ordered,
     Poll,
@@ -38,9 +41,13 @@ from brokerwatch.actors.protocol import (
     ReportNow,
     Reset,
     Stated,
+    Streamed,
     Tick,
     Unanswered,
+    Unstreamed,
 )
+from brokerwatch.actors.push_desk import PushDesk
+from brokerwatch.actors.push_inbox import PushInbox
 from brokerwatch.clock import Instant
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.capabilities import READ, Capabilities, is_open, states_of
@@ -62,8 +69,8 @@ from brokerwatch.messages import (
 )
 
 
-class BrokerActor(Actor):
-    """The actor of one account. All of its methods run on its own thread; other threads send it messages."""
+class BrokerActor(SharingActor):
+    """The actor of one account. Its methods run on one thread at a time; other threads send it messages."""
 
     def __init__(
         self,
@@ -85,6 +92,10 @@ class BrokerActor(Actor):
         self._schedule = PollSchedule(spec, context.uniform)
         self._ticket = 0
         self._fetching: Fetching | None = None
+        self._is_spare = False
+        """Whether the fetch under way leaves the reserve of the budget to exits."""
+        self._is_shared = False
+        """Whether a caller, a poll or an order wants its outcome too."""
         self._started = health.since
         """When the fetch under way was started."""
         self._deadline_s = spec.fetch_deadline_s  # of the fetch under way: the configuration may change
@@ -97,15 +108,19 @@ class BrokerActor(Actor):
         """When the newest order ended, in monotonic seconds; infinite while one is under way."""
         self._answer_ms: int | None = None
         self._beside = context.watches or AccountWatches(spec, context.slot, context.journal)
+        self._push = context.push or PushDesk(spec, context.source, context.tally)
+        self._claim = ClaimWatch(context.claimed)
         self._watch = ProofWatch(spec, context.source, context.clock, context.heartbeat_s, health)
 
     def begin(self) -> None:
         now, before = self._now(), self._context.slot.reading
+        self._beside.rules = self._spec.money_watch  # the life before may have missed a change
         self._learn(Capabilities.resumed(before.capabilities, now, before.closed_markets))
         if before.overtaken:
             self._ordered_s = now.up_s
         self._keep(self._health.ignored(now))  # once a health is stored, the next start is no first life
         self._later(self._context.heartbeat_s, Tick())
+        self._push.began()
         if self._spec.poll_interval_s < float("inf"):
             self._fetch()
 
@@ -122,13 +137,15 @@ class BrokerActor(Actor):
                 self._fetch()
             case Fetched(ticket, outcome):
                 if ticket == self._ticket and self._fetching is not None:
-                    self._fold(outcome)
+                    self._take_outcome(outcome)
             case Tick():
                 self._later(self._context.heartbeat_s, Tick())
                 self._give_up_a_lost_fetch()
                 if self._watch.hung_call(self._now(), None if self._fetching is None else self._started):
                     self._report()
                 self._beside_health(changed=self._beside.look(self._now()))
+                self._push.looked(self._now())
+                self._look_at_the_claim()
                 self._beat()
             case ReportNow():
                 self._report()
@@ -150,6 +167,13 @@ class BrokerActor(Actor):
             case KeyStated(said, egress_address):
                 changed = self._beside.key_stated(said, egress_address, self._now())
                 self._beside_health(changed=changed)
+            case Streamed(inbox):
+                self._take_pushed(inbox)
+            case LookAtPush(look):
+                self._look_at_push(look)
+            case Unstreamed():
+                self._push.forget(self._now())
+                self._take_pushed()
             case LedgerRead(entries, why):
                 self._beside_health(changed=self._beside.ledger_read(entries, why, self._now()))
             case Stated(status):
@@ -186,13 +210,18 @@ class BrokerActor(Actor):
         self._answer()
 
     def dismiss(self, message: BrokerMessage) -> None:
-        """Answer callers whose message was not handled before the end."""
+        """Answer callers whose message was not handled before the end, or not to its end."""
         match message:
             case FetchNow(waiter):
-                self._waiters.append(waiter)
+                if waiter not in self._waiters and not waiter.done():
+                    self._waiters.append(waiter)
                 self._answer()
-            case Reconfigured(_, taken) | Rekeyed(taken=taken):
+            case Reconfigured(_, taken) if not taken.done():
                 taken.set_result(None)  # the next life begins with it
+            case Rekeyed(taken=taken) if not taken.done():
+                taken.set_result(False)  # so it does with this
+            case Ordered(shown=shown) if not shown.done() and shown.set_running_or_notify_cancel():
+                shown.set_result(None)
             case _:
                 pass
 
@@ -207,6 +236,7 @@ class BrokerActor(Actor):
             # Before it ends: the wait since the last fault may have made the bound longer.
             and published.proven_until_s > now.up_s + 2 * self._context.heartbeat_s
             and published.capabilities is self._capabilities
+            and published.vouched_s is None  # else each heartbeat passes on that the stream lives
             and self._health.woken(now) is self._health
             and now.up_s - self._counted_s < self._context.heartbeat_s
         )
@@ -226,15 +256,19 @@ class BrokerActor(Actor):
         watched, journal = self._beside.watched, self._context.journal
         journal.health(self._spec, self._epoch, self._health, now, news=news, watched=watched)
 
-    def _fetch(self) -> None:
-        """Start a fetch, unless one is under way: all waiters share its outcome."""
+    def _fetch(self, *, spare: bool = False) -> None:
+        """Start a fetch, unless one is under way: all waiters share its outcome.
+
+        `spare`: it may wait, and leaves the reserve of the budget to exits.
+        """
         if self._fetching is not None:
+            self._is_shared = self._is_shared or not spare
             return
         now = self._now()
         awake = self._health.woken(now)
         if awake is not self._health:
             self._show(BrokerAlive, awake)
-        if self._health.barred(now):
+        if self._health.barred(now) or self._claim.at(now).over:
             # No private call goes out. The waiters get the last known balance.
             self._plan(now)
             self._answer()
@@ -242,9 +276,22 @@ class BrokerActor(Actor):
         self._ticket += 1
         ticket, me = self._ticket, self.actor_ref
         self._started, self._deadline_s = now, self._spec.fetch_deadline_s
+        self._is_spare, self._is_shared = spare, not spare
         self._fetching = self._context.source.fetch(
-            self._deadline_s, lambda outcome: tell(me, Fetched(ticket, outcome))
+            self._deadline_s, lambda outcome: tell(me, Fetched(ticket, outcome)), spare=spare
         )
+
+    def _take_outcome(self, outcome: FetchOutcome) -> None:
+        """The fetch under way has ended."""
+        if not self._is_spare or not isinstance(outcome, NotAsked) or outcome.locked_until is not None:
+            self._fold(outcome)
+            return
+        # It was only for what was pushed, and the budget went to another account of the key meanwhile.
+        self._fetching = None
+        if self._is_shared:
+            self._fetch()
+        else:
+            self._plan_push(max(self._push.spare_wait_s(), LATE_S))
 
     def _give_up_a_lost_fetch(self) -> None:
         waited_s = self._now().up_s - self._started.up_s
@@ -259,6 +306,19 @@ class BrokerActor(Actor):
             return
         self._report()
         self._drop_the_fetch()  # it was asked before, on a connection from before
+        self._fetch()
+
+    def _look_at_the_claim(self) -> None:
+        """When the claim of the key has ended, say so. When it is back, nothing from before counts."""
+        now = self._now()
+        if not self._claim.turned(now):
+            return
+        if self._claim.at(now).over:
+            self._report()
+            return
+        self._watch.proof = self._watch.proof.doubt(self._claim.doubt(), now)
+        self._report()
+        self._drop_the_fetch()
         self._fetch()
 
     def _order(self, order: Ordered) -> None:
@@ -292,8 +352,9 @@ class BrokerActor(Actor):
     def _fold(self, outcome: FetchOutcome) -> None:
         self._fetching = None
         self._count(outcome)
-        self._plan(self._now())
+        self._plan(self._now(), unasked=isinstance(outcome, NotAsked))
         self._answer()
+        self._plan_push(None if isinstance(outcome, Balance) else LATE_S)
 
     def _count(self, outcome: FetchOutcome, *, dated: bool = True) -> None:
         """Fold an outcome, and publish and record the new health.
@@ -308,7 +369,11 @@ class BrokerActor(Actor):
             doubts, found = judged(before.doubts, outcome, last, funded=funded, allow_empty=allowed)
             before = replace(before, doubts=doubts)
         warned = self._beside.met(outcome, now)
+        if dated and isinstance(outcome, Balance) and not isinstance(found, Balance):
+            self._push.answered(outcome.as_of)
         if dated and isinstance(found, Balance):
+            self._push.read(found, now)
+            self._schedule.sweeps = self._push.watch.live
             warned = self._beside.read(found, before.doubts.missing, now) or warned
         match found:
             case Balance():
@@ -342,10 +407,15 @@ class BrokerActor(Actor):
             self._store(now, news=warned or not (isinstance(found, Balance) and self._schedule.unchanged))
         self._log.folded(before, self._health, self._context.slot.reading)
 
-    def _plan(self, now: Instant, *, since: Instant | None = None) -> None:
-        """Schedule the next poll, in place of an earlier one. `since`: when the account was last asked."""
-        wait_s = self._schedule.wait_s(self._health, now)
+    def _plan(self, now: Instant, *, since: Instant | None = None, unasked: bool = False) -> None:
+        """Schedule the next poll, in place of an earlier one.
+
+        `since`: when the account was last asked. `unasked`: a poll that was due did not go out.
+        """
+        schedule = self._schedule
+        wait_s = schedule.wait_s(self._health, now)
         self._watch.planned(wait_s)
+        wait_s = schedule.unasked_wait_s(self._health, now) if unasked else wait_s
         wait_s = self._schedule.plan(wait_s, self._health, now, self._started if since is None else since)
         self._later(wait_s, Poll(self._schedule.number))
 
@@ -353,7 +423,7 @@ class BrokerActor(Actor):
         """Go on by another configuration. It makes no account available, and puts no poll off."""
         now = self._now()
         asks = self._watch.reconfigured(spec, now)
-        self._spec = self._schedule.spec = spec
+        self._spec = self._schedule.spec = self._push.spec = spec
         self._beside.rules = spec.money_watch
         self._keep(ruled(self._health, spec, now))
         if asks:
@@ -367,7 +437,9 @@ class BrokerActor(Actor):
         self._drop_the_fetch()
         self._beside.rekeyed(same_account=same)
         self._watch.reconfigured(rekeyed.spec, now)
-        self._spec = self._schedule.spec = rekeyed.spec
+        self._spec = self._schedule.spec = self._push.spec = rekeyed.spec
+        self._push.forget(now)
+        self._schedule.sweeps = False
         if not same:
             self._watch.forget()
             self._learn(Capabilities.begin(now))
@@ -378,7 +450,38 @@ class BrokerActor(Actor):
         else:
             self._started = rekeyed.found.as_of
             self._fold(rekeyed.found)
-        rekeyed.taken.set_result(None)
+            if self._watch.proof.doubted is not None:
+                self._fetch()  # it was asked before the doubt
+        rekeyed.taken.set_result(True)
+
+    def _take_pushed(self, inbox: PushInbox | None = None) -> None:
+        """Show what the exchange pushed, and have a read follow it. The health stays as it is."""
+        asks, now, sweeps = False, self._now(), self._schedule.sweeps
+        for event in () if inbox is None else inbox.take():
+            asks = self._push.heard(event, now) or asks
+        self._schedule.sweeps = self._push.watch.live
+        self._report()
+        if asks:
+            self._fetch()
+        elif sweeps and not self._schedule.sweeps and self._fetching is None:
+            self._plan(now, since=self._started)
+        self._plan_push()
+
+    def _plan_push(self, wait_s: float | None = None) -> None:
+        """Look soon whether the read that a frame asked for may go out. After a fault polls decide."""
+        planned = None if self._health.fault is not None else self._push.planned(wait_s)
+        if planned is not None:
+            self._later(planned[0], LookAtPush(planned[1]))
+
+    def _look_at_push(self, look: int) -> None:
+        if not self._push.is_due(look) or self._fetching is not None:
+            return  # the end of the fetch under way looks again
+        wait_s = self._push.spare_wait_s()
+        if wait_s > 0:
+            self._plan_push(wait_s)
+        else:
+            self._push.reads()
+            self._fetch(spare=True)
 
     def _drop_the_fetch(self) -> None:
         """Give up the fetch under way. Its callers get the outcome of the next one."""
@@ -390,15 +493,19 @@ class BrokerActor(Actor):
         """Take this health: first on the board, then on the bus."""
         self._health = health
         now, before = self._now(), self._published
+        shown = self._push.watch.shown(health.balance)
+        ordered_s = self._ordered_s
+        if health.balance is not None:
+            ordered_s = max(ordered_s, math.nextafter(self._push.watch.overtaken_s(health.balance), math.inf))
         reading = evidence(
             self._spec,
             self._epoch,
-            health,
+            health if shown is health.balance else replace(health, balance=shown),
             now,
             self._context.clock,
             self._context.heartbeat_s,
             capabilities=self._capabilities,
-            ordered_s=self._ordered_s,
+            ordered_s=ordered_s,
             closed_markets=self._calls.closed,
             proof=self._watch.proof,
             longest_age_s=self._watch.longest_age_s(),
@@ -407,9 +514,12 @@ class BrokerActor(Actor):
             outcome_until_s=self._watch.outcome_until_s(health, now),
             key=self._beside.watched.key.data,
             money=self._beside.watched.money.alarms,
+            stream=self._push.watch.data(),
+            vouched_s=self._push.vouched_s(),
+            claim=self._claim.at(now),
         )
         self._published = reading
-        if self._context.slot.write_evidence(reading, health):
+        if self._context.slot.write_evidence(reading, health, shown):
             self._publish(kind(reading))
             board = self._context.slot.reading
             self._log.shown(before, reading, board)

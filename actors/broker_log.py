@@ -11,6 +11,8 @@ from brokerwatch.messages import FaultKind, HealthState, Reading, Reason
 
 _log: Final = logger("brokerwatch.actors.broker")
 
+_WITHOUT_A_FAULT: Final = frozenset({Reason.CLAIM, Reason.UNPROVEN})
+"""Reasons for which an account is out although its newest calls did not fail."""
 _OUT: Final = frozenset({HealthState.UNAVAILABLE, HealthState.RECOVERING, HealthState.MAINTENANCE})
 
 
@@ -63,9 +65,10 @@ class BrokerLog:
             self._again(board)
 
     def shown(self, before: Reading | None, after: Reading, board: Reading) -> None:
-        """A reading was published: write when its proof has ended, and when there is one again."""
-        was = before is not None and before.verdict.reason is Reason.UNPROVEN
-        if after.verdict.reason is Reason.UNPROVEN and not was:
+        """A reading was published: write when its proof or its claim has ended, and when it counts again."""
+        reason, told = after.verdict.reason, None if before is None else before.verdict.reason
+        was = told in _WITHOUT_A_FAULT
+        if reason in _WITHOUT_A_FAULT and reason is not told:
             said = self._about(board, available=False, reason=str(after.reason), detail=after.detail)
             _log.warning("%s is not available: %s", self._name, plain_detail(after.detail), extra=said)
         elif was and after.verdict.available:

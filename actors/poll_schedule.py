@@ -11,11 +11,18 @@ from typing import Final
 
 from brokerwatch.clock import Instant
 from brokerwatch.config.broker_spec import BrokerSpec
+from brokerwatch.config.push_settings import SWEEP_S
 from brokerwatch.health import backoff
 from brokerwatch.health.state_machine import Health
+from brokerwatch.messages import HealthState
 
 SPREAD_FROM_S: Final = 2.0
 """Accounts with a longer poll interval than this are spread over the interval after their first poll."""
+
+UNASKED_AGAIN_S: Final = 10.0
+"""So soon an account is asked again at the latest that was not asked when it was due, because this process or
+the lane of its key was too busy. With thousands that start together, those left over would be unknown for a
+whole interval."""
 
 
 class PollSchedule:
@@ -27,7 +34,11 @@ class PollSchedule:
         """Which schedule is in force: a newer one replaces the older."""
         self.unchanged = 0
         """How many reads in a row found the same holdings."""
+        self.sweeps = False
+        """Whether a live stream says what changes, so that polls may be seldom."""
         self._uniform = uniform
+        self._is_spread = False
+        """Whether a usual poll was planned in this life."""
         self._due_s = float("inf")
         """Monotonic seconds: when the next poll comes."""
 
@@ -39,11 +50,21 @@ class PollSchedule:
         """Seconds between two polls of an account that is healthy."""
         spec = self.spec
         eased_s = backoff.eased_s(spec.poll_interval_s, spec.quiet_poll_interval_s, self.unchanged)
+        if self.sweeps and health.fault is None and health.state is HealthState.HEALTHY:
+            # After a fault it is asked as often as ever.
+            eased_s = max(eased_s, SWEEP_S)
         return backoff.confirming_s(eased_s, health)
 
     def wait_s(self, health: Health, now: Instant) -> float:
         """Seconds from an outcome to the next poll."""
         return backoff.wait_s(health, self.interval_s(health), now, self._uniform)
+
+    def unasked_wait_s(self, health: Health, now: Instant) -> float:
+        """Seconds to the next poll from one that did not go out. The wait after a fault stays as it is."""
+        wait_s = self.wait_s(health, now)
+        if health.fault is not None or not UNASKED_AGAIN_S < wait_s < float("inf"):
+            return wait_s
+        return self._uniform(UNASKED_AGAIN_S / 2, UNASKED_AGAIN_S)
 
     def plan(self, wait_s: float, health: Health, now: Instant, asked: Instant) -> float:
         """Take a wait into the schedule, and give how long it is from now on.
@@ -53,9 +74,10 @@ class PollSchedule:
         if wait_s == self.interval_s(health):
             # The usual poll keeps its interval, however long the fetch took.
             wait_s -= now.up_s - asked.up_s
-            if not self.number and SPREAD_FROM_S < wait_s < float("inf"):
+            if not self._is_spread and SPREAD_FROM_S < wait_s < float("inf"):
                 # A thousand accounts that start together must not be polled together for ever.
                 wait_s = self._uniform(wait_s / 10, wait_s)
+            self._is_spread = True
         self.number += 1
         self._due_s = now.up_s + wait_s
         return wait_s

@@ -33,6 +33,8 @@ class ProofWatch:
         self.proof = Proof(health.since if health.state in AVAILABLE else None)
         self.leads = clock.leads()
         """How far the other clocks were ahead at the newest look."""
+        self._leap: tuple[str, Instant] | None = None
+        """The newest leap of the clocks in words, and when it was noticed; None: there was none."""
         self._interval_s = spec.poll_interval_s
         """The longest wait between two polls since the newest success."""
         self._confirming = False
@@ -70,8 +72,12 @@ class ProofWatch:
         return True
 
     def forget(self) -> None:
-        """It is another account: no success of before is one of it."""
-        self.proof, self._interval_s, self._confirming = Proof(), self._spec.poll_interval_s, False
+        """It is another account: no success of before is one of it.
+
+        What it answered before the newest leap of the clocks proves nothing, whichever key asked.
+        """
+        self.proof = Proof() if self._leap is None else Proof().doubt(*self._leap)
+        self._interval_s, self._confirming = self._spec.poll_interval_s, False
 
     def longest_age_s(self) -> float:
         """For how many seconds a success proves the account now."""
@@ -112,6 +118,7 @@ class ProofWatch:
         self.leads = leads
         if gone_s:
             words = f"{gone_s:.0f} s passed that the monotonic clock did not count: the machine slept"
+            self._leap = words, now
             self.proof = self.proof.doubt(words, now)
         return gone_s > 0
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import pykka
 
+from brokerwatch.actors.push_inbox import PushInbox
 from brokerwatch.clock import Instant
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.outcome import FetchOutcome
@@ -112,6 +113,25 @@ class Stated:
 
 
 @dataclass(frozen=True, slots=True)
+class Streamed:
+    """The exchange's private stream said something, which waits in `inbox`. It is no evidence."""
+
+    inbox: PushInbox
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtPush:
+    """The read that a frame asked for may be due. `look` numbers the looks: only the newest counts."""
+
+    look: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unstreamed:
+    """The account has no stream any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeyStated:
     """The exchange stated something about the API key. It is no evidence about the account.
 
@@ -188,13 +208,13 @@ class Rekeyed:
 
     `found`: what it answered to that key, which is evidence like any other; None: it was not asked yet.
     `same_account`: whether the key is known to be of the same account. `taken` is resolved once the reading
-    is made by it.
+    is made by it, and is False where the actor ended before: the next one begins with the key.
     """
 
     spec: BrokerSpec
     found: Balance | None
     same_account: bool
-    taken: Future[None]
+    taken: Future[bool]
 
 
 BrokerMessage = (
@@ -208,6 +228,9 @@ BrokerMessage = (
     | Called
     | Stated
     | KeyStated
+    | Streamed
+    | LookAtPush
+    | Unstreamed
     | LedgerRead
     | Ordered
     | Observed
@@ -247,6 +270,15 @@ class Regroup:
     left: tuple[Reading, ...]
     """The last readings of those that belong to it no more."""
     done: Future[None]
+    arrangement: int
+    """Of the board, which has these brokers already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The supervisor is about to be stopped, for this reason: publish the last word, and no other."""
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +367,10 @@ class HealthTopic(Protocol):
 
     def farewell(self, reading: Reading) -> None:
         """The last word about a broker, which belongs to the cluster no more."""
+        ...
+
+    def leave(self, readings: Iterable[Reading]) -> None:
+        """The last word on every topic: the publisher ends. Their verdict says why."""
         ...
 
     def publish_part(self, part: int, roster: Callable[[], Roster]) -> None:

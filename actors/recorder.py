@@ -259,6 +259,7 @@ class Recorder(Actor):
             # Any exception, also one of a mistake in the code: the next recorder goes on with the batch.
             self._put_back(batch)
             raise
+        self._backlog.written(batch)
         answer(batch.waiters, durable=True)
         return len(batch)
 

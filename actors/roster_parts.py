@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from brokerwatch.actors.protocol import HealthTopic
 from brokerwatch.health.supervision import View
@@ -13,12 +13,13 @@ from brokerwatch.messages.reading import ROSTER_PART
 class RosterParts:
     """The parts of the roster. Used on the supervisor's thread.
 
-    `views` gives what is known of each broker. It is called on the publisher's thread too.
+    `view` gives what is known of a broker; None: it belongs to the cluster no more. It is called on the
+    publisher's thread too.
     """
 
-    def __init__(self, topic: HealthTopic, views: Callable[[], Mapping[str, View]]) -> None:
+    def __init__(self, topic: HealthTopic, view: Callable[[str], View | None]) -> None:
         self._topic = topic
-        self._views = views
+        self._view = view
         self._parts: tuple[tuple[str, ...], ...] = ((),)
         """The names in each part."""
         self._part: dict[str, int] = {}
@@ -44,7 +45,7 @@ class RosterParts:
 
     def _roster(self, number: int) -> Roster:
         """One part. It is made when it is sent: then there may be fewer parts than when it was due."""
-        parts, views = self._parts, self._views()
+        parts = self._parts
         names = parts[number - 1] if number <= len(parts) else ()
-        found = tuple(view.reading for name in names if (view := views.get(name)) is not None)
+        found = tuple(view.reading for name in names if (view := self._view(name)) is not None)
         return Roster(found, min(number, len(parts)), len(parts))

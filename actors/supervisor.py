@@ -31,16 +31,16 @@ from brokerwatch.actors.protocol import (
     RestartDue,
     held_words,
 )
-from brokerwatch.actors.roster_parts import RosterParts
+from brokerwatch.actors.published_views import PublishedViews
 from brokerwatch.actors.supervisor_context import SupervisorContext
-from brokerwatch.clock import Instant
+from brokerwatch.clock import Instant, moment
 from brokerwatch.errors import ControlError
 from brokerwatch.health.loops import Finding, is_settled, look_interval_s
-from brokerwatch.health.reading import comparison_key, ttl_s
+from brokerwatch.health.reading import ttl_s
 from brokerwatch.health.restarts import Restarts
-from brokerwatch.health.supervision import View, cut_off, look_round
+from brokerwatch.health.supervision import View, look_round
 from brokerwatch.log import about, logger
-from brokerwatch.messages import Reason
+from brokerwatch.messages import Reason, clipped
 from brokerwatch.storage.records import Hold
 
 _log: Final = logger(__name__)
@@ -66,11 +66,11 @@ class HealthSupervisor(Actor):
         on_death: Callable[[str], None],
     ) -> None:
         super().__init__(on_death)
-        self._views = dict(views)
         self._lives = lives
         self._context = context
         self._board = context.board
         self._journal = context.journal
+        self._views = PublishedViews(views, context.topic, context.journal, context.board, context.clock)
         self._restarts = context.restarts
         self._exempt = {name for name, view in views.items() if view.vetoes.laid.keys() & GIVEN_UP}
         """Brokers that have no running actor: given up, or waiting for their restart."""
@@ -78,21 +78,20 @@ class HealthSupervisor(Actor):
         """When the next round is due, in monotonic seconds."""
         self._gave_way = ""
         """Why no exchange is asked any more, for good."""
-        self._cut_off = False
-        self._blind = False
         self._looks = False
         """Whether a look at the event loops is due."""
         hanging = {name for name, view in views.items() if Reason.LOOP in view.vetoes.laid}
         self._loops = LoopWatch(context.loops, context.heartbeat_s, context.clock.now(), hanging)
-        self._roster = RosterParts(context.topic, lambda: self._views)
-        self._roster.arrange(views)
 
     def begin(self) -> None:
-        self._write(self._views)
+        now = self._context.clock.now()
+        for name, view in self._views.items():
+            self._views.put(name, self._held_as_known(name, view, now))
+        self._views.begin()
         for life in self._lives.values():
             tell(life.ref, ReportNow())
-        self._publish_all()
-        self._arm(self._context.clock.now())
+        self._views.publish_all()
+        self._arm(now)
         self._arm_loops()
 
     def handle(self, message: Any) -> None:
@@ -107,12 +106,14 @@ class HealthSupervisor(Actor):
                     # Only the life that was started here: on a tcp bus any process may publish.
                     if life is not None and life.epoch == evidence.broker_epoch:
                         moved = moved or self._views[name].newest.fault is not evidence.fault
-                        self._change(name, self._settled(name, self._views[name].heard(evidence, now), now))
+                        self._views.change(
+                            name, self._settled(name, self._views[name].heard(evidence, now), now)
+                        )
                 if moved:
-                    self._suspect_ourselves()
+                    self._views.suspect_ourselves(self._exempt)
             case LookRound():
                 self._look_round(now)
-                self._suspect_ourselves()
+                self._views.suspect_ourselves(self._exempt)
                 self._arm(now)
             case LookAtLoops():
                 self._look_at_loops(now)
@@ -122,7 +123,8 @@ class HealthSupervisor(Actor):
                 if life is not None and life.epoch == epoch and broker not in self._exempt:
                     self._replace(broker, f"its actor died: {why}", now)
             case RestartDue(broker):
-                if broker in self._exempt:  # an operator may have been quicker
+                # An operator may have been quicker, and it may have been given up since then.
+                if broker in self._exempt and Reason.FAILED not in self._views[broker].vetoes.laid:
                     self._start(broker, now)
             case OperatorCommand():
                 self._obey(known, now)
@@ -131,13 +133,13 @@ class HealthSupervisor(Actor):
             case GiveWay(why):
                 self._gave_way = why
                 for name, view in self._views.items():
-                    self._change(name, view.vetoed(Reason.FAILED, why, now))
+                    self._views.change(name, view.vetoed(Reason.FAILED, why, now))
             case _:
                 assert_never(known)
 
     def _regroup(self, regroup: Regroup, now: Instant) -> None:
         """Have other brokers from now on. Those that stay are not touched."""
-        before, joined = self._views, regroup.joined
+        before, joined = dict(self._views), regroup.joined
         for name in before:
             if name in joined or name not in regroup.names:
                 self._lives.pop(name, None)
@@ -148,16 +150,21 @@ class HealthSupervisor(Actor):
                 self._exempt.add(name)
             else:
                 self._lives[name] = life
-        joining, why = {name: view for name, (view, _) in joined.items()}, self._gave_way
+        why = self._gave_way
+        # Each is as old as the reload: a hold may be newer, and only from here on it can be heard.
+        joining = {
+            name: self._held_as_known(name, replace(view, heard_s=now.up_s), now)
+            for name, (view, _) in joined.items()
+        }
         if why:
             joining = {name: view.vetoed(Reason.FAILED, why, now) for name, view in joining.items()}
-        # Another table in place of the old one, which the publisher's thread may be reading.
-        self._views = {name: joining.get(name) or before[name] for name in regroup.names}
-        self._write(joining)
-        self._roster.arrange(self._views)
-        for reading in regroup.left:
-            self._context.topic.farewell(reading)
-        self._publish_all()
+        known = {name: joining.get(name) or before[name] for name in regroup.names}
+        self._views.regroup(known, joining, regroup.arrangement)
+        if regroup.arrangement == self._board.arrangement:
+            # Once more, for what was being published just when they left. After another reload it may be old.
+            for reading in regroup.left:
+                self._context.topic.farewell(reading)
+        self._views.publish_all()
         for _, life in joined.values():
             if life is not None:
                 tell(life.ref, ReportNow())
@@ -165,13 +172,16 @@ class HealthSupervisor(Actor):
             self._arm_loops()  # the first account that has one may have come just now
         regroup.done.set_result(None)
 
-    def _write(self, views: Mapping[str, View]) -> None:
-        for name, view in views.items():
-            if (slot := self._board.find(name)) is not None:  # else it has left again
-                slot.write_vetoes(view.vetoes)
-
     def close(self) -> None:
         """Nothing to close: sockets and timers have other owners."""
+
+    def dismiss(self, message: SupervisorMessage) -> None:
+        """Answer a reload that was not carried out. The next supervisor begins with what the board has.
+
+        It is given the commands as well (`cluster.waiting_commands`).
+        """
+        if isinstance(message, Regroup) and not message.done.done():
+            message.done.set_result(None)
 
     def _arm(self, now: Instant) -> None:
         self._due_s = now.up_s + self._context.heartbeat_s
@@ -185,8 +195,8 @@ class HealthSupervisor(Actor):
         if not found.on_time:
             _log.warning("the supervisor was held up for %.1f s and judges no broker", now.up_s - self._due_s)
         for name, view in found.views.items():
-            self._change(name, view)
-        self._log_blindness()
+            self._views.change(name, view)
+        self._views.log_blindness()
         for name in found.to_ask:
             tell(self._lives[name].ref, ReportNow())
         for name in found.to_replace:
@@ -196,7 +206,7 @@ class HealthSupervisor(Actor):
             if name not in self._exempt and not life.ref.is_alive():
                 self._replace(name, "its actor is gone", now)
         self._end_holds(now)
-        self._publish_all()
+        self._views.publish_all()
 
     def _arm_loops(self) -> None:
         me = self.actor_ref
@@ -210,16 +220,16 @@ class HealthSupervisor(Actor):
             for name in filter(self._views.__contains__, news.brokers):
                 match news.finding:
                     case Finding.HANGS:
-                        self._change(name, self._views[name].vetoed(Reason.LOOP, news.detail, now))
+                        self._views.change(name, self._views[name].vetoed(Reason.LOOP, news.detail, now))
                         continue
                     case Finding.GIVE_UP:
-                        self._change(name, self._views[name].vetoed(Reason.FAILED, news.detail, now))
+                        self._views.change(name, self._views[name].vetoed(Reason.FAILED, news.detail, now))
                     case _:
                         pass
                 # Also where it was given up: then its callers are answered at once.
                 tell(self._lives[name].ref, AskAnew(news.detail))
         for name, view in self._views.items():
-            self._change(name, self._settled(name, view, now))
+            self._views.change(name, self._settled(name, view, now))
 
     def _settled(self, name: str, view: View, now: Instant) -> View:
         """Without the veto of a loop that hung, once the account has answered on one that turns."""
@@ -230,36 +240,40 @@ class HealthSupervisor(Actor):
     def _end_holds(self, now: Instant) -> None:
         for name, view in self._views.items():
             vetoes = view.vetoes.lift_ended(now)
-            if vetoes is not view.vetoes:
+            if vetoes is not view.vetoes and self._views.is_current(name):
                 words = view.vetoes.laid[Reason.HELD_OUT].detail
                 self._journal.held(name, None)
                 self._journal.commanded("release", ITS_END, view.reading, words, now)
                 _log.warning("%s is no longer held out %s", name, words, extra=about(name))
-                self._change(name, replace(view, vetoes=vetoes))
+                self._views.change(name, replace(view, vetoes=vetoes))
+
+    def _held_as_known(self, name: str, view: View, now: Instant) -> View:
+        """The view with the hold that the journal knows, where it knows of any: the board may be behind."""
+        if not self._journal.remembers:
+            return view
+        hold, laid = self._journal.hold_of(name), view.vetoes.laid.get(Reason.HELD_OUT)
+        free = view.released(now, Reason.HELD_OUT)
+        until = None if hold is None else moment(hold.until_us, now)
+        if hold is None or (until is not None and until.up_s <= now.up_s and laid is None):
+            return free
+        words = held_words(hold)
+        if laid is not None and laid.detail == clipped(words):
+            return view
+        return replace(free, vetoes=free.vetoes.lay(Reason.HELD_OUT, words, now, until=until))
 
     def _obey(self, command: OperatorCommand, now: Instant) -> None:
         name = command.broker
         if not command.reply.set_running_or_notify_cancel():
             return  # the operator cancelled the command
         try:
-            if self._gave_way:
-                raise ControlError(self._gave_way)
-            if name not in self._views:
-                known = ", ".join(sorted(self._views)) or "none"
-                raise ControlError(f"no broker named {name!r} in this cluster; there are: {known}")
-            durable: Future[bool] | None = None
-            match command.verb:
-                case "hold":
-                    reply, durable = self._hold(command, now)
-                case "release":
-                    reply, durable = self._release(name, now)
-                case "reset":
-                    reply = self._reset(name, now)
-                case _:
-                    raise ControlError(f"no such command: {command.verb[:40]!r}")
+            reply, durable = self._obeyed(command, now)
         except ControlError as error:
             command.reply.set_exception(error)
             return
+        except BaseException as error:
+            words = f"the supervisor failed over this command: {type(error).__name__}: {error}"
+            command.reply.set_exception(ControlError(words))
+            raise
         self._journal.commanded(command.verb, command.by, self._views[name].reading, reply, now)
         _log.warning("%s (%s)", reply, command.by, extra=about(name))
         if durable is None:
@@ -269,6 +283,29 @@ class HealthSupervisor(Actor):
             durable.add_done_callback(
                 lambda done: command.reply.set_result(reply if done.result() else f"{reply}; {NOT_STORED}")
             )
+
+    def _obeyed(self, command: OperatorCommand, now: Instant) -> tuple[str, Future[bool] | None]:
+        """Carry out a command: the answer, and what is done when the store has it. Raises ControlError."""
+        name = command.broker
+        if self._gave_way:
+            raise ControlError(self._gave_way)
+        if name not in self._views and name in self._board:
+            raise ControlError(f"{name} is just coming into the cluster; try again")
+        if name not in self._views or name not in self._board:
+            known = ", ".join(sorted(self._views)) or "none"
+            raise ControlError(f"no broker named {name!r} in this cluster; there are: {known}")
+        by_journal = self._journal.remembers and command.verb != "reset"
+        if not self._views.is_current(name) and not by_journal:
+            raise ControlError(f"{name} is just coming back into the cluster; try again")
+        match command.verb:
+            case "hold":
+                return self._hold(command, now)
+            case "release":
+                return self._release(name, now)
+            case "reset":
+                return self._reset(name, now), None
+            case _:
+                raise ControlError(f"no such command: {command.verb[:40]!r}")
 
     def _hold(self, command: OperatorCommand, now: Instant) -> tuple[str, Future[bool] | None]:
         name, until = command.broker, command.until
@@ -281,7 +318,9 @@ class HealthSupervisor(Actor):
         words = held_words(hold)
         view = self._views[name].released(now, Reason.HELD_OUT)
         durable = self._journal.held(name, hold)
-        self._change(name, replace(view, vetoes=view.vetoes.lay(Reason.HELD_OUT, words, now, until=until)))
+        self._views.change(
+            name, replace(view, vetoes=view.vetoes.lay(Reason.HELD_OUT, words, now, until=until))
+        )
         return f"{name} is held out {words}", durable
 
     def _release(self, name: str, now: Instant) -> tuple[str, Future[bool] | None]:
@@ -289,7 +328,7 @@ class HealthSupervisor(Actor):
         if view is self._views[name]:
             raise ControlError(f"{name} is not held out")
         durable = self._journal.held(name, None)
-        self._change(name, view)
+        self._views.change(name, view)
         reading = view.reading
         answer = "available" if reading.available else f"not available: {reading.reason}"
         return f"{name} is released and is {answer}", durable
@@ -302,12 +341,14 @@ class HealthSupervisor(Actor):
         for each in filter(self._views.__contains__, revived):
             # The veto of the loop stays until the account has answered.
             looped = self._views[each].released(now, Reason.FAILED).vetoed(Reason.LOOP, "reset", now)
-            self._change(each, looped)
+            self._views.change(each, looped)
         if revived:
             return f"{', '.join(revived)}: asked again on another event loop"
         if Reason.FAILED in view.vetoes.laid or not self._lives[name].ref.is_alive():
             self._restarts[name] = Restarts()
-            self._change(name, view.released(now, Reason.FAILED).vetoed(Reason.RESTARTING, "reset", now))
+            self._views.change(
+                name, view.released(now, Reason.FAILED).vetoed(Reason.RESTARTING, "reset", now)
+            )
             self._start(name, now)
             return f"{name} is started again"
         tell(self._lives[name].ref, Reset())
@@ -316,25 +357,14 @@ class HealthSupervisor(Actor):
                 return f"{name} may ask its exchange again"
             case Reason.LOCKED_OUT:
                 return f"{name} is still locked out by its exchange, which cannot be ended from here"
+            case Reason.CLAIM:
+                return f"{name} is not asked here: the claim of its key is another node's, or not confirmed"
             case _:
                 return f"nothing was final for {name}; it asks its exchange now"
 
-    def _suspect_ourselves(self) -> None:
-        """When no exchange can be reached, report our own network once, and not an outage of each broker."""
-        watched = {name: view for name, view in self._views.items() if name not in self._exempt}
-        found = cut_off(watched)
-        if found != self._cut_off:
-            self._cut_off = found
-            _log.warning(
-                "no exchange can be reached: our own network?" if found else "exchanges answer again"
-            )
-        for name, view in self._views.items():
-            if view.vetoes.cut_off != found:
-                self._change(name, replace(view, vetoes=replace(view.vetoes, cut_off=found)))
-
     def _replace(self, name: str, why: str, now: Instant) -> None:
         """Schedule a restart, unless the actor has used up its restarts."""
-        if self._board.find(name) is None:
+        if not self._views.is_current(name):
             return  # it has left, and `Regroup` is on its way
         self._exempt.add(name)
         stop_soon(self._lives[name].ref)
@@ -343,16 +373,18 @@ class HealthSupervisor(Actor):
             limit = self._restarts[name]
             text = f"gave up after {limit.limit} restarts within {limit.window_s:g} s; the last: {why}"
             _log.error("%s has failed: %s", name, text, extra=about(name, reason="failed"))
-            self._change(name, self._views[name].vetoed(Reason.FAILED, text, now))
+            self._views.change(name, self._views[name].vetoed(Reason.FAILED, text, now))
             return
         _log.warning(
             "%s is restarted in %.1f s: %s", name, wait_s, why, extra=about(name, reason="restarting")
         )
-        self._change(name, self._views[name].vetoed(Reason.RESTARTING, why, now))
+        self._views.change(name, self._views[name].vetoed(Reason.RESTARTING, why, now))
         me = self.actor_ref
         self._context.alarms.after(wait_s, lambda: tell(me, RestartDue(name)))
 
     def _start(self, name: str, now: Instant) -> None:
+        if not self._views.is_current(name):
+            return  # it left, and may have come back with an actor: it stays exempt until `Regroup` says so
         try:
             life = self._context.start_broker(name)
         except RuntimeError as error:  # the system gives no thread just now
@@ -360,41 +392,7 @@ class HealthSupervisor(Actor):
             self._replace(name, f"could not be started: {error}", now)
             return
         if life is None:
-            return  # it stays exempt until `Regroup` says so
+            return  # as above, just now
         self._lives[name] = life
         self._exempt.discard(name)
-        self._views[name] = replace(self._views[name], heard_s=now.up_s)
-
-    def _change(self, name: str, view: View) -> None:
-        """Take the new view. Write its vetoes to the board, and publish its reading if that has changed."""
-        old, slot = self._views[name], self._board.find(name)
-        if view is old or slot is None:
-            return  # where it has no place any more, it has left, and `Regroup` is on its way
-        self._views[name] = view
-        if view.vetoes is not old.vetoes:
-            slot.write_vetoes(view.vetoes)
-        before, after = old.reading, view.reading
-        if view.vetoes.strongest is not old.vetoes.strongest:
-            self._journal.overruled(before, after, self._context.clock.now())
-            if view.vetoes.strongest is Reason.SILENT:
-                said = about(name, available=False, reason="silent", detail=after.detail)
-                _log.warning("%s is not available: silent: %s", name, after.detail, extra=said)
-            elif old.vetoes.strongest is Reason.SILENT and after.available:
-                _log.warning("%s is available again", name, extra=about(name, available=True))
-        if comparison_key(before) != comparison_key(after):
-            self._context.topic.publish(after)
-            if (before.state, before.verdict) != (after.state, after.verdict):
-                self._roster.publish_of(name)
-
-    def _log_blindness(self) -> None:
-        """Write once that no broker is heard, and once that they are again: there may be thousands."""
-        blind = any(Reason.BLIND in view.vetoes.laid for view in self._views.values())
-        if blind is not self._blind:
-            self._blind = blind
-            words = "nothing is heard from any broker: no account is available (blind)"
-            _log.warning(words if blind else "the brokers are heard again")
-
-    def _publish_all(self) -> None:
-        for view in self._views.values():
-            self._context.topic.publish(view.reading)
-        self._roster.publish_all()
+        self._views.put(name, replace(self._views[name], heard_s=now.up_s))

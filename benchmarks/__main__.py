@@ -18,18 +18,18 @@ import statistics
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib import metadata
-from pathlib import Path
 from typing import Final
 
-from benchmarks.measure import CORES, NAMES, ROOT, Numbers, Row, say
+from benchmarks.machine import load, processor, revision, version
+from benchmarks.measure import BY_NAME_ALONE, CORES, NAMES, ROOT, Numbers, Row, say
 
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 BEGIN: Final = "<!-- the table begins: written by make bench -->"
 END: Final = "<!-- the table ends -->"
 ROUNDS: Final = 5
-FEWER: Final = {"accounts": 3, "detection": 3}
+FEWER: Final = {"accounts": 3, "detection": 3, "push": 3, "scale": 1, "push_accounts": 1, "push_day": 1}
 """Rounds of what takes minutes."""
+KNOWN: Final = ", ".join((*NAMES, *BY_NAME_ALONE))
 LIBRARIES: Final = (
     "aiohttp", "ccxt", "msgpack", "msgspec", "pykka", "pyzmq", "sqlalchemy",
     "pybreaker", "purgatory", "circuitbreaker", "interlock-cb",
@@ -41,14 +41,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure what brokerwatch costs."
     )
-    parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"of {', '.join(NAMES)}; all by default")
+    parser.add_argument(
+        "benches",
+        nargs="*",
+        metavar="BENCH",
+        help=f"of {KNOWN}; by default the table's",
+    )
     parser.add_argument("--quick", action="store_true", help="once, with the least counts")
     parser.add_argument("--rounds", type=int, default=None, help=f"repetitions; {ROUNDS} by default")
     parser.add_argument("--profile", metavar="BENCH", help="where the CPU of this bench goes, all threads")
     chosen = parser.parse_args()
     benches: list[str] = [chosen.profile] if chosen.profile else chosen.benches or list(NAMES)
-    if unknown := set(benches) - set(NAMES):
-        parser.error(f"no bench is called {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}")
+    if unknown := set(benches) - {*NAMES, *BY_NAME_ALONE}:
+        parser.error(f"no bench is called {', '.join(sorted(unknown))}; there are: {KNOWN}")
     try:
         if chosen.profile:
             return run_once(chosen.profile, "--profile", *(["--quick"] if chosen.quick else []))[0]
@@ -60,7 +65,7 @@ def main() -> int:
 
 def bench(benches: list[str], rounds: int | None, *, quick: bool) -> int:
     """Measure, and print or write the table."""
-    began, load = datetime.now(UTC), _load()
+    began, before = datetime.now(UTC), load()
     found: dict[str, list[Numbers]] = {name: [] for name in benches}
     most = rounds or (1 if quick else ROUNDS)
     for turn in range(most):
@@ -73,7 +78,7 @@ def bench(benches: list[str], rounds: int | None, *, quick: bool) -> int:
                 say(f"brokerwatch: {name} failed with status {status}; nothing was written")
                 return status
             found[name].append(numbers)
-    text = "\n".join((*_circumstances(began, load, quick=quick), "", *_table(found)))
+    text = "\n".join((*_circumstances(began, before, quick=quick), "", *_table(found)))
     if quick or set(benches) < set(NAMES):
         print(text)
         return 0
@@ -148,15 +153,15 @@ def _number(value: float) -> str:
     return f"{float(f'{value:.3g}'):,.{digits}f}"
 
 
-def _circumstances(began: datetime, load: str, *, quick: bool) -> list[str]:
+def _circumstances(began: datetime, before: str, *, quick: bool) -> list[str]:
     return [
         f"- {'a quick run, whose numbers mean nothing; ' if quick else ''}begun {began:%Y-%m-%d %H:%M} UTC, "
-        f"ended {datetime.now(UTC):%H:%M}; revision {_revision()}",
-        f"- {_processor()}, {len(CORES) or os.cpu_count()} cores, {platform.system()} {platform.release()}; "
-        f"load average {load} before, {_load()} after",
+        f"ended {datetime.now(UTC):%H:%M}; revision {revision()}",
+        f"- {processor()}, {len(CORES) or os.cpu_count()} cores, {platform.system()} {platform.release()}; "
+        f"load average {before} before, {load()} after",
         f"- placement: {_placement()}",
         f"- {platform.python_implementation()} {platform.python_version()}; "
-        + ", ".join(f"{name} {_version(name)}" for name in LIBRARIES),
+        + ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     ]
 
 
@@ -167,39 +172,6 @@ def _placement() -> str:
         f"the process that is measured on core {CORES[0]}, all its threads; exchanges, subscribers and "
         f"publishers, each a process of its own, on core {CORES[-1]}"
     )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
-
-
-def _load() -> str:
-    return " ".join(f"{value:.2f}" for value in os.getloadavg())
-
-
-def _version(library: str) -> str:
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return "(missing)"
-
-
-def _revision() -> str:
-    def git(*arguments: str) -> str:
-        done = subprocess.run(("git", *arguments), cwd=ROOT, capture_output=True, text=True, check=False)
-        return done.stdout.strip()
-
-    try:
-        known = git("rev-parse", "--short", "HEAD")
-        changed = git("status", "--porcelain", "--", "actors", "brokerwatch", "messages", "benchmarks")
-    except OSError:
-        return "unknown"
-    return f"{known or 'unknown'}{' with changes' if changed else ''}"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 Each number of accounts has a process of its own, with a cluster and its store in SQLite. The accounts are at
 the three simulated exchanges in turn, which run in another process. Plain ccxt stands beside it: instances of
 Kraken, each with the markets that it loads (made up, as many as the real exchange lists). A few instances are
-measured, and the numbers for a thousand are computed from them.
+measured, and the numbers for a thousand are computed from them. Their CPU is measured twice: with one
+`fetch_balance` after the other, and with as many evenly spread calls a second as a thousand accounts make.
 """
 
 from __future__ import annotations
@@ -47,9 +48,15 @@ def _rows() -> tuple[Row, ...]:
         Row("further_most", "each further account, from 1,000 to 5,000", "MB", over="further"),
         Row("plain_memory", "one instance of plain ccxt with its markets", "MB"),
         Row("plain_started", "one instance of plain ccxt: made, and its markets loaded", "s"),
-        Row("plain_cpu", "a thousand of them at one `fetch_balance` in 10 s, CPU of one core", "%"),
+        Row(
+            "plain_cpu",
+            "a thousand of them at one `fetch_balance` in 10 s, back to back, CPU of one core",
+            "%",
+        ),
+        Row("plain_paced", "the same, 100 evenly spread calls a second", "%", over="plain_cpu"),
         Row("further", "each further account against plain ccxt", "MB", over="plain_memory"),
-        Row("cpu_1000", "1,000: CPU against plain ccxt", "%", over="plain_cpu"),
+        Row("cpu_1000", "1,000: CPU against plain ccxt back to back", "%", over="plain_cpu"),
+        Row("cpu_1000", "1,000: CPU against plain ccxt, evenly spread", "%", over="plain_paced"),
     )
 
 
@@ -114,10 +121,10 @@ def plain(arguments: list[str]) -> None:
     """The process with plain ccxt."""
     del arguments
     for words in heard():
-        answer(asyncio.run(instances(words["place"], words["count"], words["rounds"])))
+        answer(asyncio.run(instances(words["place"], words["count"], words["rounds"], words["window_s"])))
 
 
-async def instances(place: Mapping[str, Any], count: int, rounds: int) -> dict[str, float]:
+async def instances(place: Mapping[str, Any], count: int, rounds: int, window_s: float) -> dict[str, float]:
     """So many instances, as a bot makes them: each with its markets, each with its session."""
     import ccxt.async_support as ccxt
 
@@ -138,11 +145,27 @@ async def instances(place: Mapping[str, Any], count: int, rounds: int) -> dict[s
     for _ in range(rounds):
         await asyncio.gather(*(one.fetch_balance() for one in made))
     used_s = (time.process_time() - used_s) / rounds / count
+
+    async def poll(one: Any, number: int) -> None:
+        await asyncio.sleep(number * POLL_S / 1_000)
+        while True:
+            began_s = time.monotonic()
+            await one.fetch_balance()
+            await asyncio.sleep(max(0.0, count * POLL_S / 1_000 - (time.monotonic() - began_s)))
+
+    before_s = time.process_time()
+    polls = [asyncio.create_task(poll(one, number)) for number, one in enumerate(made)]
+    await asyncio.sleep(window_s)
+    paced_s = time.process_time() - before_s
+    for each in polls:
+        each.cancel()
+    await asyncio.gather(*polls, return_exceptions=True)
     await asyncio.gather(*(one.close() for one in made))
     return {
         "memory": memory / count,
         "started": started_s / count,
         "cpu": used_s * 1_000 / POLL_S * 100,
+        "paced": paced_s / window_s * 100,
     }
 
 
@@ -163,7 +186,7 @@ def measure(quick: bool) -> Numbers:  # noqa: FBT001 - see `measure.run`
     with Elsewhere("exchanges", "serve") as served, Elsewhere("accounts", "plain", core=0) as theirs:
         place = served.ask(accounts={"kraken": count})["kraken"]
         served.ask(many_pairs=True)
-        seen = theirs.ask(place=place, count=count, rounds=rounds)
+        seen = theirs.ask(place=place, count=count, rounds=rounds, window_s=window_s)
     found |= {f"plain_{name}": value for name, value in seen.items()}
     for name, few, many in (("further", 100, 1_000), ("further_most", 1_000, 5_000)):
         if f"memory_{many}" in found:

@@ -1,8 +1,9 @@
 """The simulated exchanges in a process of their own, so that their work is not counted as brokerwatch's.
 
 The first request, `{"accounts": {"kraken": 10, ...}}`, is answered with the addresses and the credentials.
-Each later one is answered with the CPU seconds used so far and the number of private calls. `fixed` replaces
-what an exchange answers to a path. Signatures and nonces are checked as always.
+Each later one is answered with the CPU seconds used so far, the number of private calls, and the moment in
+monotonic seconds, which are those of all processes. `fixed` replaces what an exchange answers to a path, and
+`do` calls a method of an exchange, or of its websockets. Signatures and nonces are checked as always.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from typing import Any, Final
 from benchmarks.elsewhere import answer, heard
 from benchmarks.measure import run
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
+from brokerwatch.simulator import (
+    SimulatedCoinbase,
+    SimulatedExchange,
+    SimulatedKraken,
+    SimulatedOkx,
+    serve,
+    streams,
+)
 
 KINDS: Final[Mapping[str, type[SimulatedExchange]]] = {
     "kraken": SimulatedKraken,
@@ -62,10 +70,18 @@ def serve_here(arguments: list[str]) -> None:
                 exchanges[words["fixed"]].set_answer(words["body"], path=words["path"], public=True)
             if "many_pairs" in words:
                 list_many_pairs(exchanges["kraken"])
+            if "look_s" in words:
+                # A thousand connections that are each looked at a hundred times a second fill a core.
+                streams.LOOK_S = words["look_s"]  # type: ignore[misc] # pyright: ignore[reportConstantRedefinition, reportAttributeAccessIssue] - for this process
+            if "do" in words:
+                place: Any = exchanges[words["exchange"]]
+                place = place.streams if words.get("streams") else place
+                getattr(place, words["do"])(*words.get("values", ()), **words.get("named", {}))
             answer(
                 {
                     "cpu_s": time.process_time(),
                     "calls": sum(exchange.private_calls for exchange in exchanges.values()),
+                    "at_s": time.monotonic(),
                 }
             )
 

@@ -5,7 +5,9 @@ process on another core. Plain ccxt is its asynchronous `fetch_balance`, with th
 aiohttp sends ccxt's last request again, to an address that always gives ccxt's last answer, and reads the
 JSON. brokerwatch is measured in layers: the read alone (lane, gateway, strict parse); the same asked by the
 account's actor, which folds it; and a whole running cluster with board, bus, supervisor and health topic,
-without a store and with the default store in SQLite.
+without a store and with the default store in SQLite. A cluster waits between two polls, and a process that
+wakes from a wait costs more than one that goes on. So plain ccxt is measured back to back, and paced by the
+same wait.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import ccxt.async_support as ccxt
 from benchmarks.elsewhere import Elsewhere
 from benchmarks.exchanges import spec
 from benchmarks.measure import Numbers, Row, run
+from brokerwatch.actors.base import wait_for_end
 from brokerwatch.actors.board import Slot
 from brokerwatch.actors.broker import BrokerActor
 from brokerwatch.actors.broker_context import BrokerContext
@@ -60,8 +63,11 @@ def _rows() -> tuple[Row, ...]:
                 f"{name}_actor", f"{name}: the same and its actor", "µs", over=f"{name}_plain", at_most=target
             ),
             Row(f"{name}_actor", f"{name}: that against bare aiohttp", "µs", over=f"{name}_bare"),
+            Row(f"{name}_paced", f"{name}: plain ccxt, paced as the cluster is", "µs", over=f"{name}_plain"),
             Row(f"{name}_cluster", f"{name}: in a cluster, without a store", "µs", over=f"{name}_plain"),
+            Row(f"{name}_cluster", f"{name}: that against plain ccxt, paced", "µs", over=f"{name}_paced"),
             Row(f"{name}_stored", f"{name}: in a cluster, with its store", "µs", over=f"{name}_plain"),
+            Row(f"{name}_stored", f"{name}: that against plain ccxt, paced", "µs", over=f"{name}_paced"),
             Row(f"{name}_asked", f"{name}: that, by `get_account_balance()`", "µs", over=f"{name}_plain"),
         ]
     return tuple(found)
@@ -159,7 +165,7 @@ def acted(account: BrokerSpec, times: int) -> float:
         try:
             return cpu_between(times, one)
         finally:
-            actor.stop()
+            wait_for_end(actor, 5.0)
 
 
 def clustered(account: BrokerSpec, times: int, folder: str, *, asked: bool) -> float:
@@ -231,6 +237,12 @@ def plain(
             path = last[0].removeprefix(place["url"])
             fixed.ask(fixed=name, path=path.partition("?")[0], body=exchange.last_http_response)
             costs = {"plain": await cpu_of(exchange.fetch_balance, times)}
+
+            async def paced() -> None:
+                await exchange.fetch_balance()
+                await asyncio.sleep(POLL_S)
+
+            costs["paced"] = await cpu_of(paced, times)
         finally:
             await exchange.close()
         method = "GET" if last[1] is None else "POST"

@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-NAMES: Final = ("reading", "event", "throughput", "fetch", "accounts", "detection", "metrics")
+NAMES: Final = ("reading", "event", "throughput", "fetch", "accounts", "detection", "push", "metrics")
+BY_NAME_ALONE: Final = ("scale", "push_accounts", "push_day")
+"""Benches that take long and are in no table: they run when they are named."""
 PROFILE_LINES: Final = 25
 
 Numbers = dict[str, float]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ import zmq
 
 from benchmarks.elsewhere import Elsewhere, answer, heard
 from benchmarks.measure import Numbers, Row, run
+from brokerwatch.actors.base import wait_for_end
 from brokerwatch.actors.board import Board, Slot
 from brokerwatch.actors.protocol import Drain, Life
 from brokerwatch.actors.supervisor import HealthSupervisor
@@ -157,6 +158,9 @@ class Counted:
     def farewell(self, reading: Reading) -> None:
         """No broker leaves."""
 
+    def leave(self, readings: Iterable[Reading]) -> None:
+        """Nor does the supervisor."""
+
     def publish_part(self, part: int, roster: Callable[[], Roster]) -> None:
         """Publish it."""
         self._inner.publish_part(part, roster)
@@ -202,11 +206,11 @@ def supervised(other: Elsewhere, endpoint: str, events: int, *, flips: bool) -> 
         raise RuntimeError("the last states never came out")
     other.hear()
     decoded = events - inbox.superseded
-    supervisor.stop()
+    wait_for_end(supervisor, 5.0)
     for part in (inbox, out, loop):
         part.stop(5.0)
     bus.close()
-    stand_in.stop()
+    wait_for_end(stand_in, 5.0)
     return events / ((topic.ended_ns - began_ns) / 1e9), decoded / events, topic.told / events
 
 

@@ -203,3 +203,9 @@ class ManualClock:
     def jump_wall(self, seconds: float) -> None:
         """Move the wall reading alone, in either direction."""
         self._wall_us += round(seconds * 1_000_000)
+
+
+def with_sleep_s(clock: Clock) -> float:
+    """Monotonic seconds that go on while the machine sleeps. Else a receiver elsewhere would take every
+    message after the sleep for as old as the sleep was long."""
+    return clock.up_s() + clock.leads()[1]

@@ -21,11 +21,14 @@
     │   ├── EntryRefused      the account is not available, or its balance too old; nothing was sent
     │   │   └── VerificationRequired  its key was not verified, or too long ago
     │   ├── OrderNotSent      its turn did not come, or the connection was never made; nothing was sent
+    │   │   ├── ClaimLost     in a pool, another node may use the API key by now; nothing was sent
     │   │   └── EarlierOrderUnknown  the outcome of an earlier order is not known
     │   ├── OrderRefused      the exchange refused it; nothing was placed
     │   └── OrderStateUnknown it was sent, and its outcome is not known: look it up, do not send it again
     ├── EndpointUnavailable   a ZeroMQ endpoint could not be bound
+    │   └── TooFewDescriptors this process may not open as many files as it needs
     ├── StoreError            the database that remembers cannot be read or written
+    ├── NodeNameTaken         another live node of the pool has this name
     ├── StateFolderTaken      another running cluster has the state folder
     ├── ControlError          an operator's command could not be carried out
     └── CodecError            bytes that are not a message of the protocol (also a ValueError)
@@ -191,6 +194,14 @@ class OrderNotSent(OrderError):
     """The order's turn did not come, or no connection was made. Nothing was sent; it may be tried again."""
 
 
+class ClaimLost(OrderNotSent):
+    """In a pool, this process may not use the API key any more: another node may have it. Nothing was sent.
+
+    It is raised for exits too. Ask the node that has the account, with the same id where you chose one: this
+    process cannot look up what was placed with it before.
+    """
+
+
 class InsideLane(CouldNotAsk, OrderNotSent):
     """A call that needs the lane was made inside `broker.lane()`, and would have waited for itself.
 
@@ -244,6 +255,24 @@ class OrderStateUnknown(OrderError):
 
 class EndpointUnavailable(BrokerwatchError):
     """A ZeroMQ endpoint cannot be used: another process has it, or it cannot exist on this machine."""
+
+
+class TooFewDescriptors(EndpointUnavailable):
+    """This process may not open as many files as it needs. Raise its limit (`ulimit -n`), and start it again.
+
+    Nothing was opened. A cluster that raised it in `start` may be started later.
+    """
+
+
+class NodeNameTaken(BrokerwatchError):
+    """Another live process of the pool runs as a node of this name. Give each node a name of its own.
+
+    After a crash the name is free when the time of the process that is gone is over; the text says when.
+    """
+
+
+class KeyInUse(BrokerwatchError):
+    """A node of a pool, or another verification, has the claim on the API key. Nothing was asked with it."""
 
 
 class StateFolderTaken(BrokerwatchError):

@@ -91,7 +91,7 @@ def configured_http(config: Path | None) -> HttpSettings | None:
     path = _found(config)
     if path is None:
         return None
-    from brokerwatch.config.loader import load_http
+    from brokerwatch.config.single_tables import load_http
 
     return load_http(path)
 

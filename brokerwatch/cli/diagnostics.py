@@ -8,7 +8,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, TextIO
@@ -19,7 +19,7 @@ from brokerwatch.cli.fitting import wrapped
 from brokerwatch.cli.output import LOOK_UP_S
 from brokerwatch.cli.output import LineWriter as Out
 from brokerwatch.cli.signals import Stop, stop_signals
-from brokerwatch.config.loader import examine
+from brokerwatch.config.loader import examine, examine_supervised
 from brokerwatch.gateway.catalogue import Catalogue
 from brokerwatch.preflight.diagnosis import Line, count, written, written_json
 from brokerwatch.preflight.doctor import Diagnostics
@@ -28,12 +28,26 @@ _INDENT: Final = 6
 """As far as the word that says how a look ended."""
 
 
-def run(config: Path | None, *, as_json: bool, environment: Mapping[str, str] | None = None) -> int:
-    """Look at all of it and say so. The exit status. Raises ConfigError where there is nothing to look at."""
+def run(
+    config: Path | None,
+    *,
+    as_json: bool,
+    only: Collection[str] = (),
+    supervises: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Look at all of it and say so. The exit status. Raises ConfigError where there is nothing to look at.
+
+    `only`: the accounts that a node runs; none named: all. `supervises`: it is a supervisor alone,
+    whose accounts run elsewhere.
+    """
     path = config_path(config)
     logging.getLogger("brokerwatch").propagate = False  # what the parts would log stands in the lines
     with stop_signals() as stopped, ExitStack() as stack:
-        examined = examine(path, Catalogue(), environment=environment)
+        if supervises:
+            examined = examine_supervised(path, environment=environment)
+        else:
+            examined = examine(path, Catalogue(), environment=environment, only=only)
         if sys.stdout.isatty():
             emit = _to_terminal if as_json else _in_words_of_a_terminal
         else:

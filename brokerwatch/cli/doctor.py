@@ -15,8 +15,10 @@ _CONFIG_HELP: Final = "TOML file; default: $BROKERWATCH_CONFIG, else ./brokerwat
 
 @click.command(epilog=exits.DOCTOR_STATUSES)
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=_CONFIG_HELP)
+@click.option("--only", metavar="A,B", default="", help="The accounts of a node: as for `node`.")
+@click.option("--supervisor", "supervises", is_flag=True, help="For `supervise`: the accounts run elsewhere.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def doctor(*, config: Path | None, as_json: bool) -> None:
+def doctor(*, config: Path | None, only: str, supervises: bool, as_json: bool) -> None:
     """Look at a whole configuration, and change nothing.
 
     Keys and who may read them, the state folder, the store, the endpoints, this machine's clock, and
@@ -24,4 +26,7 @@ def doctor(*, config: Path | None, as_json: bool) -> None:
     """
     from brokerwatch.cli import diagnostics
 
-    sys.exit(diagnostics.run(config, as_json=as_json))
+    if only and supervises:
+        exits.fail("--only names accounts that run here, and with --supervisor none does; give one of them")
+    names = tuple(dict.fromkeys(part.strip() for part in only.split(",") if part.strip()))
+    sys.exit(diagnostics.run(config, as_json=as_json, only=names, supervises=supervises))

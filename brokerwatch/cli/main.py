@@ -20,11 +20,12 @@ from brokerwatch.cli.doctor import doctor
 from brokerwatch.cli.keys import keys
 from brokerwatch.cli.notify import notify, silence
 from brokerwatch.cli.operate import history, hold, release, reload, reset
+from brokerwatch.cli.pool import pool
 from brokerwatch.cli.serve import serve
 from brokerwatch.cli.simulate import simulate
 from brokerwatch.cli.streams import settle_streams
 from brokerwatch.cli.verify import verify, verify_kraken
-from brokerwatch.cli.watch import init, listen, run, status, top
+from brokerwatch.cli.watch import init, listen, node, run, status, supervise, top
 from brokerwatch.errors import BrokerwatchError, ReaderGone
 
 
@@ -35,10 +36,10 @@ def app() -> None:
 
 
 for _command in (
-    *(run, listen, top, status, serve, init),
+    *(run, node, supervise, listen, top, status, serve, init),
     *(history, hold, release, reset, reload),
     *(notify, silence),
-    *(simulate, verify, doctor, keys),
+    *(simulate, verify, doctor, keys, pool),
 ):
     app.add_command(_command)
 

@@ -65,7 +65,7 @@ def notify(
     elsewhere: it needs no API key. Status 1 of --test: a channel did not take the message.
     """
     from brokerwatch.cli.config_lookup import config_path
-    from brokerwatch.config.loader import load_notify
+    from brokerwatch.config.single_tables import load_notify
 
     if is_test == bool(endpoints):
         exits.fail("expected either --test or --connect ENDPOINT; `brokerwatch run` sends messages by itself")

@@ -5,46 +5,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import threading
-from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from brokerwatch.bus.listener import Listener
-from brokerwatch.cli import exits
 from brokerwatch.cli.config_lookup import config_path
 from brokerwatch.cli.demo import simulated_settings
-from brokerwatch.cli.log_output import LogChoice, logging_to
-from brokerwatch.cli.screen import Screen
-from brokerwatch.cli.service import ServiceManager, accounts_line
-from brokerwatch.cli.signals import Stop, on_hangup, stop_signals
-from brokerwatch.cli.streams import can_draw
-from brokerwatch.clock import SystemClock
+from brokerwatch.cli.log_output import LogChoice
+from brokerwatch.cli.showing import ASK_AGAIN_S, Watching, accounts, logged, reload, show
+from brokerwatch.cli.signals import Stop, on_hangup
+from brokerwatch.cluster.changeable import ReadAgain
 from brokerwatch.cluster.cluster import Cluster
-from brokerwatch.cluster.outlets import watcher_fault
-from brokerwatch.config.cluster_settings import Settings, reachable
+from brokerwatch.config.cluster_settings import Settings
 from brokerwatch.config.loader import load
 from brokerwatch.errors import (
     BalanceUnknown,
     ConfigError,
-    ControlError,
     EndpointUnavailable,
     Problem,
     StateFolderTaken,
 )
-from brokerwatch.health.reading import ttl_s
 from brokerwatch.log import logger
 
 _log: Final = logger(__name__)
-
-ASK_AGAIN_S: Final = 0.1
-MOST_LINES: Final = 200
-"""Of the log, that wait for the table to be drawn; the newest ones count."""
 
 
 def run(
@@ -69,65 +56,43 @@ def run(
         expected = "expected without --demo: the demo runs on simulated exchanges and reads no configuration"
         if beside:
             raise ConfigError(tuple(Problem("", option, expected) for option in beside))
-    in_lines = as_json or not can_draw()
-    above = deque[str](maxlen=MOST_LINES)
-    # Where there is a live table, a line on standard error would tear it.
-    with stop_signals() as stopped, logging_to(log, None if in_lines else above), ExitStack() as stack:
-        story = [""]
+    with logged(log, as_json=as_json) as showing, ExitStack() as stack:
 
         def tell(sentence: str) -> None:
-            story[0] = sentence
-            if in_lines:
+            showing.story = sentence
+            if showing.in_lines:
                 sys.stderr.write(f"simulation: {sentence}\n")
 
         begin: Callable[[], None] | None = None
+        read: ReadAgain | None = None
         if demo:
             settings, begin = stack.enter_context(simulated_settings(tell))
         else:
-            settings = _load(config_path(config), keep_going=keep_going)
-        running: list[Cluster] = []
-        stack.enter_context(on_hangup(lambda: _reload(running, stopped, demo=demo)))
-        path = None if demo else config_path(config)
-        cluster = stack.enter_context(_started(settings, path, beside_others=demo))
-        running.append(cluster)
-        listener = stack.enter_context(cluster.listener())
-        if duration_s is not None:
-            # A thread of its own, so that the time ends however quiet the brokers are.
-            timer = threading.Timer(duration_s, stopped.set)
-            timer.daemon = True
-            timer.start()
-            stack.callback(timer.cancel)
+            path = config_path(config)
+            settings = _load(path, keep_going)
+            read = partial(_load, path.absolute())
         title = _title(settings, demo=demo)
-        if in_lines:  # a table has the endpoint below it
-            title = f"{title}\nhealth topic {cluster.health_endpoint}"
-            title += f"\npage {cluster.http_url}" if cluster.http_url else ""
-        if as_json:
+        if demo and showing.as_json:
+            # Before anything that a start may log: the first line says that it is a demo.
             sys.stderr.write(f"{title}\n")
-        stack.enter_context(
-            ServiceManager().watched(_fault_of(cluster, settings, listener), lambda: accounts_line(listener))
-        )
-        # Not before every account has answered: a slow machine would start with the first outage.
-        if begin is not None and _every_account_has_answered(cluster, settings, stopped):
-            begin()
-        Screen(
-            listener,
-            lambda: stopped.is_set() or bool(cluster.hung),
-            SystemClock().up_s,
-            as_json=as_json,
-            title=title,
-            caption=lambda: _caption(cluster, story[0]),
-            above=above,
-        ).show()
-        hung = cluster.hung
-    if hung:
-        exits.say(f"ended, because some accounts can be asked no more, or not be heard: {hung}")
-        sys.exit(exits.HUNG)
+            title = "brokerwatch: the simulated accounts run"
+        running: list[Watching] = []
+        stack.enter_context(on_hangup(lambda: reload(running, showing.stopped, demo=demo)))
+        cluster = stack.enter_context(_started(settings, read, beside_others=demo))
+        running.append(cluster)
+
+        def begin_the_story() -> None:
+            # Not before every account has answered: a slow machine would start with the first outage.
+            if begin is not None and _every_account_has_answered(cluster, settings, showing.stopped):
+                begin()
+
+        show(cluster, settings, showing, title, duration_s, then=begin_the_story)
 
 
 @contextmanager
-def _started(settings: Settings, path: Path | None, *, beside_others: bool) -> Generator[Cluster]:
+def _started(settings: Settings, read: ReadAgain | None, *, beside_others: bool) -> Generator[Cluster]:
     """The running cluster. A demo makes do when another one has the usual port or the state folder."""
-    cluster = Cluster.from_settings(settings, path)
+    cluster = Cluster.from_settings(settings, read)
     try:
         cluster.start()
     except (EndpointUnavailable, StateFolderTaken):
@@ -140,18 +105,6 @@ def _started(settings: Settings, path: Path | None, *, beside_others: bool) -> G
         yield cluster
     finally:
         cluster.stop()
-
-
-def _reload(running: list[Cluster], stopped: Stop, *, demo: bool) -> None:
-    """Carry out a SIGHUP: read the configuration again. What has changed, or is wrong, stands in the log."""
-    if demo:
-        _log.warning("SIGHUP: the demo reads no configuration, so there is none to read again")
-        return
-    while not running:  # it is still starting, and has read the file already
-        if stopped.wait(ASK_AGAIN_S):
-            return
-    with contextlib.suppress(ControlError):  # logged already
-        running[0].reload_for("SIGHUP")
 
 
 def _every_account_has_answered(cluster: Cluster, settings: Settings, stopped: Stop) -> bool:
@@ -169,28 +122,14 @@ def _every_account_has_answered(cluster: Cluster, settings: Settings, stopped: S
     return True
 
 
-def _load(path: Path, *, keep_going: bool) -> Settings:
+def _load(path: Path, keep_going: bool) -> Settings:  # noqa: FBT001 - as a reload calls it
     from brokerwatch.gateway.catalogue import Catalogue
 
     return load(path, Catalogue(), keep_going=keep_going)
-
-
-def _fault_of(cluster: Cluster, settings: Settings, listener: Listener) -> Callable[[], str]:
-    up_s = SystemClock().up_s
-    began_s = up_s()
-    lasts_s = ttl_s(settings.cluster.heartbeat_of(len(settings.brokers)))
-    return lambda: watcher_fault(cluster.hung, listener.heard_ago_s(), up_s() - began_s, lasts_s)
 
 
 def _title(settings: Settings, *, demo: bool) -> str:
     count = len(settings.brokers) + len(settings.broken)
     if demo:
         return f"brokerwatch: {count} SIMULATED accounts; no real exchange is asked"
-    return f"brokerwatch: cluster {settings.cluster.name}, {count} account{'s' if count != 1 else ''}"
-
-
-def _caption(cluster: Cluster, story: str) -> str:
-    lines = [f"in another terminal: brokerwatch listen {reachable(cluster.health_endpoint)}   Ctrl-C ends"]
-    if cluster.http_url:
-        lines.insert(0, f"page: {cluster.http_url}")
-    return "\n".join([f"simulation: {story}", *lines] if story else lines)
+    return f"brokerwatch: cluster {settings.cluster.name}, {accounts(count)}"

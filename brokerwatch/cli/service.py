@@ -1,7 +1,7 @@
-"""What systemd is told about a program that it runs: ready, alive, and what state it is in.
+"""What is told about a program to what runs it: ready, alive, and what state it is in.
 
-A datagram to the socket in `$NOTIFY_SOCKET`, as sd_notify(3) describes it. Without that variable nothing is
-sent.
+For systemd a datagram to the socket in `$NOTIFY_SOCKET`, as sd_notify(3) describes it. Without that variable
+nothing is sent. For a probe that only looks, such as one of Kubernetes, a file that is touched meanwhile.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -26,7 +27,15 @@ STATUS_S: Final = 5.0
 class ServiceManager:
     """The service manager of this process, where there is one. Any thread may tell it something."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, environment: Mapping[str, str] | None = None, *, alive_file: Path | None = None
+    ) -> None:
+        """
+        Args:
+            environment: that of a service; None: this process's own.
+            alive_file: is touched with each sign of life, and removed at the end. None: there is none.
+        """
+        self._alive_file = alive_file
         known = os.environ if environment is None else environment
         address = known.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
@@ -45,6 +54,12 @@ class ServiceManager:
             out.setblocking(False)
             out.sendto("\n".join(states).encode(), self._address)
 
+    def _touch(self) -> None:
+        # What cannot be touched is a sign of life that is missing, and no reason to stop.
+        if self._alive_file is not None:
+            with contextlib.suppress(OSError):
+                self._alive_file.touch(0o644)
+
     @contextmanager
     def watched(self, fault: Callable[[], str], status: Callable[[], str]) -> Generator[None]:
         """Say that the program is ready, and give signs of life while `fault` finds nothing.
@@ -54,7 +69,7 @@ class ServiceManager:
                 sign of life is given, and systemd starts the service again.
             status: one line for `systemctl status`.
         """
-        if not self._address:
+        if not self._address and self._alive_file is None:
             yield
             return
         over = threading.Event()
@@ -63,9 +78,12 @@ class ServiceManager:
             while not over.wait(self.interval_s):
                 why = fault()
                 self.say(f"STATUS={why or status()}", *(() if why else ("WATCHDOG=1",)))
+                if not why:
+                    self._touch()
 
         thread = threading.Thread(target=live, name="brokerwatch-service", daemon=True)
         self.say("READY=1", f"STATUS={status()}", "WATCHDOG=1")
+        self._touch()
         thread.start()
         try:
             yield
@@ -73,6 +91,9 @@ class ServiceManager:
             over.set()
             self.say("STOPPING=1", "STATUS=it is being stopped")
             thread.join()
+            if self._alive_file is not None:
+                with contextlib.suppress(OSError):
+                    self._alive_file.unlink(missing_ok=True)
 
 
 def accounts_line(listener: Listener) -> str:

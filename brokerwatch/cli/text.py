@@ -15,6 +15,7 @@ from brokerwatch.health.plain_words import plain_detail, rounded
 from brokerwatch.health.reason_words import what_helps
 from brokerwatch.log import escaped
 from brokerwatch.messages import HealthState, Reading, Reason
+from brokerwatch.messages.stream import StreamState
 from brokerwatch.storage.records import OrderEvent, Transition
 
 
@@ -114,6 +115,9 @@ def warnings_of(reading: Reading) -> list[str]:
     """What an operator has to know of the account's API key and of its money: a text for each warning."""
     warnings = () if reading.key is None else reading.key.warnings
     found = [f"its API key: {plain_detail(each.detail) or each.word}" for each in warnings]
+    stream = reading.stream
+    if stream is not None and stream.state in (StreamState.REFUSED, StreamState.ABSENT):
+        found.append(f"its stream is {stream.state}: {plain_detail(stream.detail)}")
     return found + [f"its money: {each.detail or f'{each.word} {each.currency}'}" for each in reading.money]
 
 

@@ -26,14 +26,17 @@ from brokerwatch.cli.output import LineWriter as Out
 from brokerwatch.cli.scorecard import LineScorecard, Scorecard, Terminal
 from brokerwatch.cli.signals import Stop, stop_signals
 from brokerwatch.config.broker_spec import BrokerSpec, Origin
-from brokerwatch.config.cluster_settings import ClusterSettings
+from brokerwatch.config.cluster_settings import ClusterSettings, is_in_a_file
 from brokerwatch.config.loader import load, load_cluster
-from brokerwatch.errors import ConfigError, Problem, ReaderGone, StoreError
-from brokerwatch.gateway.catalogue import Catalogue
+from brokerwatch.config.pool_settings import lease_of
+from brokerwatch.errors import ConfigError, KeyInUse, Problem, ReaderGone, StoreError
+from brokerwatch.gateway.catalogue import Catalogue, lane_name
 from brokerwatch.log import logger
 from brokerwatch.orders.gate import keep
+from brokerwatch.pool.visit import OWNER, Visit
 from brokerwatch.preflight.verify import Stopped, Verification
 from brokerwatch.storage.atomic import write_whole
+from brokerwatch.storage.claims import PoolStore
 from brokerwatch.storage.records import KeyState
 from brokerwatch.storage.state_folder import folder_of, running, stored_keys
 from brokerwatch.verification.report import Report, encoded
@@ -148,8 +151,11 @@ def run(subject: Subject, json_file: Path | None, *, settle_s: float = SETTLE_S)
     logging.getLogger("brokerwatch").propagate = False  # a flip that is provoked is no news
     to_stdout = json_file == Path("-")
     with stop_signals() as stopped, ExitStack() as stack:
+        visit = _visit(subject)
+        if visit is not None:
+            stack.enter_context(visit)
         card = _scorecard(stack, stopped, aside=to_stdout)
-        report = _verified(subject, card, stopped, settle_s)
+        report = _verified(subject, card, stopped, settle_s, visit)
         if report is None:
             sys.stderr.write("brokerwatch: stopped before the end; there is no report\n")
             return exits.INTERRUPTED
@@ -202,8 +208,19 @@ def _patient(emit: Callable[[str], None]) -> Callable[[str], None]:
     return emit_if_read
 
 
-def _verified(subject: Subject, card: Scorecard, stopped: Stop, settle_s: float) -> Report | None:
-    """The report; None when it was stopped. Raises whatever the verification raises."""
+def _visit(subject: Subject) -> Visit | None:
+    """The claim on the API key, which a verification needs as a node does; None: there is no pool."""
+    pool = subject.cluster.pool
+    if pool is None or is_in_a_file(subject.cluster) or not subject.kept:
+        return None
+    store = PoolStore(subject.cluster.store, pool.name or OWNER)
+    return Visit(store, lane_name(subject.spec), subject.spec.name, lease_of(pool, (subject.spec,)))
+
+
+def _verified(
+    subject: Subject, card: Scorecard, stopped: Stop, settle_s: float, visit: Visit | None
+) -> Report | None:
+    """The report; None when it was stopped. Raises KeyInUse, and whatever the verification raises."""
     verification = Verification(
         subject.spec,
         card,
@@ -223,6 +240,9 @@ def _verified(subject: Subject, card: Scorecard, stopped: Stop, settle_s: float)
     worker.start()
     while worker.is_alive() and not stopped.is_set():
         worker.join(LOOK_UP_S)
+        if visit is not None and visit.lost:
+            verification.stop()
+            raise KeyInUse(f"{subject.spec.name}: stopped before the end: {visit.lost}; there is no report")
     if stopped.is_set() and not ended:
         verification.stop()
         return None

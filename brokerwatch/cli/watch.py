@@ -8,33 +8,41 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from brokerwatch.cli import exits
 from brokerwatch.cli.key_options import KeyChoice, key_options, listening
 from brokerwatch.cli.log_output import LogChoice, log_options
+from brokerwatch.cli.pool_options import PoolOptions, pool_options
+
+if TYPE_CHECKING:
+    from brokerwatch.config.shard import Shard
 
 STATUS_PATIENCE_S: Final = 5.0
 
 _JSON_HELP: Final = "One JSON object a line for every change."
 _WHY_NOTHING: Final = "is a cluster running there? One that is encrypted lets in only keys on its list"
+_RUN_CONFIG_HELP: Final = "TOML file; default: $BROKERWATCH_CONFIG, else ./brokerwatch.toml."
 _CONFIG_HELP: Final = "TOML file that says where the cluster publishes; default: as for run."
 
 
 @click.command()
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="TOML file; default: $BROKERWATCH_CONFIG, else ./brokerwatch.toml.",
-)
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=_RUN_CONFIG_HELP)
 @click.option("--demo", is_flag=True, help="Run on simulated exchanges that break and recover.")
 @click.option("--duration", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop after so long.")
 @click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
 @click.option(
     "--keep-going", is_flag=True, help="Start the sound brokers although others are configured wrongly."
+)
+@click.option("--engine", type=click.Choice(["ray"]), help="Start nodes of a pool by this engine instead.")
+@click.option("--pool", metavar="NAME", help="With --engine: the pool of the nodes.")
+@click.option("--nodes", type=click.IntRange(1, 64), metavar="N", help="With --engine: how many. Default: 2.")
+@click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="With --engine: of a Ray cluster that runs. Default: one of its own on this host.",
 )
 @log_options
 def run(
@@ -44,9 +52,35 @@ def run(
     duration: float | None,
     as_json: bool,
     keep_going: bool,
+    engine: str | None,
+    pool: str | None,
+    nodes: int | None,
+    address: str | None,
     log: LogChoice,
 ) -> None:
-    """Watch the accounts of a configuration, and publish their health."""
+    """Watch the accounts of a configuration, and publish their health.
+
+    With --engine ray this starts nodes of a pool, as `node --pool` does, as actors of Ray, which starts them
+    again when they die. They share the accounts, and report them to supervisors.
+    """
+    if engine is not None:
+        if demo or pool is None:
+            raise click.UsageError("--engine starts nodes of a pool: expected --pool NAME and no --demo")
+        from brokerwatch.cli.engine import EngineChoice, run_nodes
+
+        run_nodes(
+            config=config,
+            choice=EngineChoice(pool, address or "", nodes or 2),
+            duration_s=duration,
+            as_json=as_json,
+            keep_going=keep_going,
+            log=log,
+        )
+        return
+    if pool is not None or nodes is not None or address is not None:
+        raise click.UsageError(
+            "--pool, --nodes and --address are for --engine; `brokerwatch node --pool NAME` is one node"
+        )
     from brokerwatch.cli import run as program
 
     program.run(
@@ -57,6 +91,102 @@ def run(
         keep_going=keep_going,
         log=log,
     )
+
+
+def _read_shard(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Shard:
+    from brokerwatch.config.shard import WHOLE, shard_of
+
+    try:
+        return WHOLE if value is None else shard_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command()
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=_RUN_CONFIG_HELP)
+@click.option(
+    "--only", metavar="A,B", default="", help="The accounts that this node runs; default: all of the file."
+)
+@click.option(
+    "--name",
+    metavar="NAME",
+    default="",
+    help="The node's name; two on one host need two, since each has a state folder of its own. Default: "
+    "node; in a pool the host's name, with a number where that is taken.",
+)
+@pool_options
+@click.option("--duration", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop after so long.")
+@click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
+@click.option(
+    "--keep-going", is_flag=True, help="Start the sound brokers although others are configured wrongly."
+)
+@click.option(
+    "--alive-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Touch this file every 5 s while the watcher itself works; for a probe, such as one of Kubernetes.",
+)
+@log_options
+def node(
+    *,
+    config: Path | None,
+    only: str,
+    name: str,
+    pool: PoolOptions,
+    duration: float | None,
+    as_json: bool,
+    keep_going: bool,
+    alive_file: Path | None,
+    log: LogChoice,
+) -> None:
+    """Run some accounts, and report them to a supervisor.
+
+    The supervisor may be started before or later, and end and come again. The accounts are watched all the
+    time. Where it is stand the [[supervisors]] tables of the file; without one it is on this host, where the
+    file's own endpoints are.
+
+    With --pool, nodes that were started with the same file share its accounts: each API key is with one node
+    at a time, by a claim in the PostgreSQL under `store`, and goes on at another one when its node ends.
+    """
+    from brokerwatch.cli import node as program
+
+    names = tuple(dict.fromkeys(part.strip() for part in only.split(",") if part.strip()))
+    program.run_node(
+        config=config,
+        choice=pool.choice(name, names),
+        duration_s=duration,
+        as_json=as_json,
+        keep_going=keep_going,
+        alive_file=alive_file,
+        log=log,
+    )
+
+
+@click.command()
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=_RUN_CONFIG_HELP)
+@click.option(
+    "--shard",
+    metavar="K/N",
+    default=None,
+    callback=_read_shard,
+    help="The K-th of N supervisors, which share the accounts of the file.",
+)
+@click.option("--duration", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop after so long.")
+@click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
+@log_options
+def supervise(
+    *, config: Path | None, shard: Shard, duration: float | None, as_json: bool, log: LogChoice
+) -> None:
+    """Run a supervisor alone, which hears nodes.
+
+    It publishes the health of the accounts that nodes report. It needs no API key and asks no exchange. There
+    may be two or more, each heard by every listener that names both. With --shard each of them has a part of
+    the accounts, for more of them than one supervisor can carry. Page and messages to people are here,
+    and operators' commands reach the node that has the account.
+    """
+    from brokerwatch.cli import node as program
+
+    program.run_supervisor(config=config, shard=shard, duration_s=duration, as_json=as_json, log=log)
 
 
 @click.command()

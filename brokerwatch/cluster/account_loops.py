@@ -6,7 +6,7 @@ sockets are touched by no other thread, and it sends nothing when it wakes. A lo
 watched and never replaced, because the trader's own code runs on it.
 
 The loop of the timers runs the supervisor's own rounds. If it ever hangs, each reading expires by itself, and
-`brokerwatch.cluster.part_watch` says so.
+`brokerwatch.cluster.part_watch` has another one take its place (`brokerwatch.cluster.timer_loop`).
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ class AccountLoops:
         return iter(tuple(self._running))
 
     def started(self, name: str) -> LoopThread:
-        """Start a loop on a thread of this name. Raises RuntimeError when the system gives no thread."""
+        """Start a loop on a thread of this name. Raises RuntimeError when the system gives no thread, and
+        OSError when it gives no descriptor."""
         loop = _started(name)
         self._running.append(loop)
         return loop
@@ -108,6 +109,16 @@ class AccountLoops:
     def named(self, name: str) -> LoopThread:
         """The loop that runs on a thread of this name; started where none does. Raises as `started`."""
         return next((loop for loop in self._running if loop.name == name), None) or self.started(name)
+
+    def again(self, old: LoopThread) -> LoopThread:
+        """Have another loop of ours take the place of one on which no account is asked. Raises as `started`.
+
+        The caller leaves the old one behind.
+        """
+        new = _started(old.name)
+        self._running[self._running.index(old)] = new
+        self._left.append(old)
+        return new
 
     def watch(
         self,
@@ -154,8 +165,8 @@ class AccountLoops:
                 return False
             try:
                 new = _started(place.name)
-            except RuntimeError as error:
-                _log.error("no thread could be started: %s", error)
+            except (RuntimeError, OSError) as error:  # no thread, or no descriptor
+                _log.error("no event loop could be started in place of the one that hangs: %s", error)
                 return False
             # First, so that nothing goes out of both.
             old.lease.revoked = why

@@ -10,6 +10,7 @@ import asyncio
 import os
 import weakref
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -18,27 +19,33 @@ from typing import TYPE_CHECKING, Final, Self
 from brokerwatch.actors.base import wait_for_end
 from brokerwatch.actors.board import Board
 from brokerwatch.bus.change_dispatcher import ChangeDispatcher
+from brokerwatch.bus.descriptors import require
 from brokerwatch.bus.listener import Listener
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.cluster.broker import Broker
 from brokerwatch.cluster.candidates import candidates
-from brokerwatch.cluster.changeable import ChangeableCluster
+from brokerwatch.cluster.changeable import ChangeableCluster, ReadAgain
+from brokerwatch.cluster.handover import Handover
 from brokerwatch.cluster.key_changes import KeyChanges
 from brokerwatch.cluster.members import Members
+from brokerwatch.cluster.open_files import needed
 from brokerwatch.cluster.operators import Operators
 from brokerwatch.cluster.outlets import Outlets
-from brokerwatch.cluster.part_watch import LoopTurns, Part, PartWatch
+from brokerwatch.cluster.part_watch import Part, PartWatch
 from brokerwatch.cluster.persistence import Persistence
+from brokerwatch.cluster.pooling import pooling_of
+from brokerwatch.cluster.remote_commands import Obedience
 from brokerwatch.cluster.requests import Requests
 from brokerwatch.cluster.shutdown import SHORTEST_SHARE_S, Stop, at_once, ended, unreported
 from brokerwatch.cluster.startup import Sockets, check, opened_sockets, warn_of_default_policies
-from brokerwatch.cluster.timers import Timers
+from brokerwatch.cluster.timer_loop import TimerLoop
 from brokerwatch.cluster.totals import Total, totals
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings, Settings
 from brokerwatch.config.green_threads import refuse_green_threads
 from brokerwatch.config.loader import load
 from brokerwatch.errors import ClusterStopped, UnknownBroker
+from brokerwatch.gateway.lease import TermOf, no_term
 from brokerwatch.gateway.loop import running_loop
 from brokerwatch.health.changes import Change
 from brokerwatch.health.reading import ttl_s
@@ -73,6 +80,7 @@ class Cluster(ChangeableCluster):
         settings: Name, endpoints, store and the rest; the defaults where none are given.
         broken: Brokers that cannot be used because of their configuration: name to exchange and reason.
         clock: Where the time comes from; a test passes its own.
+        term_of: The term of an API key by its fingerprint, in a pool.
 
     Raises:
         ConfigError: Two brokers have one name, or the settings contradict each other.
@@ -85,17 +93,25 @@ class Cluster(ChangeableCluster):
         *,
         broken: Mapping[str, tuple[str, str]] = MappingProxyType({}),
         clock: Clock | None = None,
+        term_of: TermOf = no_term,
     ) -> None:
         refuse_green_threads()
         self._settings = ClusterSettings() if settings is None else settings
         specs = tuple(brokers)
         self._clock = SystemClock() if clock is None else clock
         check(specs, self._settings)
+        self._pooling = pooling_of(self._settings, specs, self._clock)
+        if self._pooling is not None:
+            # One heartbeat, however many accounts are here just now.
+            beat_s = min(self._settings.heartbeat_of(len(specs)), self._pooling.heartbeat_s)
+            self._settings = replace(self._settings, heartbeat_s=beat_s)
+            specs, term_of = (), self._pooling.terms.of
         self._state = Persistence(self._settings, self._clock)
         self._changes = ChangeDispatcher(self._clock, readings=self.readings)
-        members = Members(specs, broken, self._settings, self._state, self._clock, self._changes.put)
+        members = Members(specs, broken, self._settings, self._state, self._clock, self._changes.put, term_of)
         keys = KeyChanges(members, self._state.journal, self._clock)
         operators = Operators(members.lives.obey, self._clock)
+        self._obedience = Obedience(operators, lambda name: name in members.board, self._clock)
         outlets = Outlets(
             self._settings,
             self._clock,
@@ -104,14 +120,14 @@ class Cluster(ChangeableCluster):
             members.heartbeat_s,
             lambda: members.settings,
         )
-        super().__init__(members, keys, operators, outlets)
+        super().__init__(members, keys, operators, outlets, self._pooling)
         self._board, self._lives, self._loops = members.board, members.lives, members.loops
         self._lock = members.lock
         self._used = False
         self._home: asyncio.AbstractEventLoop | None = None
         """The trader's own event loop, where there is one."""
         self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
-        self._parts = PartWatch()
+        self._parts = PartWatch(on_broken=lambda why: self._board.fail(why, self._clock.now()))
         self._router = Router(
             lambda: candidates(members.specs, members.board, members.wired.accounts, members.watch),
             self._changes.subscribe,
@@ -125,13 +141,22 @@ class Cluster(ChangeableCluster):
         """
         from brokerwatch.gateway.catalogue import Catalogue
 
-        return cls.from_settings(load(Path(path), Catalogue(), keep_going=keep_going), path)
+        source = Path(path).absolute()  # the program may change its folder before a reload
+        settings = load(Path(path), Catalogue(), keep_going=keep_going)
+        return cls.from_settings(
+            settings, lambda keep_going: load(source, Catalogue(), keep_going=keep_going)
+        )
 
     @classmethod
-    def from_settings(cls, settings: Settings, path: str | os.PathLike[str] | None = None) -> Cluster:
-        """Make the cluster of settings that were loaded, from this file if any. Raises ConfigError."""
-        cluster = cls(settings.brokers, settings.cluster, broken=settings.broken)
-        cluster._path = None if path is None else Path(path).absolute()
+    def from_settings(
+        cls, settings: Settings, read: ReadAgain | None = None, term_of: TermOf = no_term
+    ) -> Cluster:
+        """Make the cluster of settings that were loaded. Raises ConfigError.
+
+        `read` loads them again for a reload; None: they come from no file. `term_of` as for the constructor.
+        """
+        cluster = cls(settings.brokers, settings.cluster, broken=settings.broken, term_of=term_of)
+        cluster._read = read
         return cluster
 
     def __enter__(self) -> Self:
@@ -192,6 +217,8 @@ class Cluster(ChangeableCluster):
 
     def broker(self, name: str) -> Broker:
         """The handle of one broker. Raises UnknownBroker, which names the brokers that exist."""
+        if self._pooling is not None and name in self._pooling.accounts and name not in self._board:
+            raise UnknownBroker(f"{name} is not with this node of the pool now; another one may have it")
         members, slot = self._members, self._board.slot(name)
         if name in members.broken:
             raise UnknownBroker(f"{name} cannot be used: {members.broken[name][1]}")
@@ -243,6 +270,8 @@ class Cluster(ChangeableCluster):
             ClusterStopped: It was started before.
             StateFolderTaken: Another cluster has the state folder.
             EndpointUnavailable: An endpoint is taken.
+            TooFewDescriptors: This process may not open so many files. Nothing was opened, and it may be
+                started again.
             ConfigError: An account cannot be set up as it is configured, or gevent or eventlet has replaced
                 the threads of this process.
         """
@@ -250,12 +279,16 @@ class Cluster(ChangeableCluster):
         with self._lock:
             if self._used:
                 raise ClusterStopped("a cluster can be started once; make a new one")
+            accounts = self._members.specs if self._pooling is None else self._pooling.accounts
+            require(needed(self._settings, accounts.values()), "the cluster")
             self._used = True
             warn_of_default_policies(self._members.specs.values())
             self._home = self._home or running_loop()
             try:
                 self._state.open()
-                self._sockets = opened_sockets(self._settings, self._clock, ttl_s(self._members.heartbeat_s))
+                self._sockets = opened_sockets(
+                    self._settings, self._clock, ttl_s(self._members.heartbeat_s), self._obedience.obey
+                )
             except BaseException:
                 self._state.close(SHORTEST_SHARE_S)
                 raise
@@ -268,21 +301,29 @@ class Cluster(ChangeableCluster):
         self._lives.wait_until_heard(START_S)
 
     def _go_up(self, sockets: Sockets) -> None:
-        timers = self._loops.started("brokerwatch-timers")
-        alarms = Timers(timers)
+        timers = TimerLoop(self._loops, self._operators)
+        alarms = timers.alarms
         self._members.go_up(sockets, alarms, self._outlets.tally, self._home)
         # Last, because what it reads only now it hands to all of these.
         self._state.record(alarms, self._members.recall, self._operators.listen_again, self._lives.give_way)
-        self._operators.listen(timers, self._state.folder)
+        timers.listen(self._state.folder)
         self._outlets.start(self.listener)
+        if self._pooling is not None:
+            self._pooling.start(Handover(self._members, self._state, self._clock))
         self._parts.start(
-            Part("the timers", LoopTurns(timers).fault),
+            Part("the timers", timers.fault, mend=timers.replace),
             Part("the bus of the brokers", sockets.broker_out.fault),
             Part("the inbox of the supervisor", sockets.inbox.fault),
             Part("the supervisor", self._lives.supervisor_fault),
             Part("the health topic", sockets.health_out.fault),
             Part("the check of keys", sockets.encryption.fault),
+            *(Part(f"the way to a supervisor ({out.endpoint})", out.fault) for out in sockets.outward),
+            *(Part(f"the ear for operators at {one.endpoint}", one.fault) for one in sockets.commands),
+            *(() if self._pooling is None else (Part("the pool", self._pooling.fault),)),
             Part("the recorder", self._state.recorder_fault, is_vital=False),
+            Part(
+                "the callbacks of on_change", self._changes.fault, is_vital=False, mend=self._changes.replace
+            ),
         )
 
     def stop(self) -> None:
@@ -299,6 +340,9 @@ class Cluster(ChangeableCluster):
         """Every part that ends, in the order in which it does, by the name that the log gives it."""
         # It would take parts that end for broken ones.
         yield "the watch of the parts", self._parts.stop
+        if self._pooling is not None:
+            # No account comes any more. The claims are kept until the last call has ended.
+            yield "the moves of the pool", self._pooling.stop_moving
         # Before all others, because from here on an order could not be written down.
         yield "the orders", at_once(self._members.refuse_orders)
         # They would take over a key of an account that ends.
@@ -306,6 +350,7 @@ class Cluster(ChangeableCluster):
         # They ask exchanges that are about to be let go.
         yield "the watch of the exchanges", at_once(self._members.watch.stop)
         yield "the watch of the API keys", at_once(self._members.keys.stop)
+        yield "the streams of the exchanges", at_once(self._members.streams.stop)
         yield "a look at a ledger", at_once(self._members.ledgers.stop)
         # It only reads files, and nothing needs it any more.
         yield "a look at a verification", self._members.gate.close
@@ -329,7 +374,12 @@ class Cluster(ChangeableCluster):
         if self._members.gateway is not None:
             # On its loop, which therefore ends after it.
             yield "the exchange sessions", self._members.gateway.close
-        yield from self._loops.ending()
+        loops = tuple(self._loops.ending())
+        yield from loops
+        if self._pooling is not None:
+            # Another node begins with these keys at once.
+            is_quiet = all(stop(0.0) for _, stop in loops)
+            yield "the claims", partial(self._pooling.leave, is_quiet=is_quiet)
         yield from self._outlets.stopping()
         for listener in tuple(self._listeners):
             # They use the bus of this cluster.

@@ -89,8 +89,9 @@ class ControlServer:
         self._loop.submit(self._start()).result(PATIENCE_S)
 
     def is_there(self) -> bool:
-        """Whether the socket that was bound is at its place. Any thread; it touches the disk."""
-        return _inode(self._path) == self._inode
+        """Whether the socket that was bound is at its place, and serves. Any thread; it touches the disk."""
+        server = self._server
+        return server is not None and server.is_serving() and _inode(self._path) == self._inode
 
     def stop(self, deadline_s: float) -> bool:
         """Close it. False when the loop does not answer in time."""
@@ -99,6 +100,15 @@ class ControlServer:
         except (TimeoutError, RuntimeError):
             return False
         return True
+
+    def give_up(self) -> None:
+        """Bind the socket no more: another server takes the path. Any thread."""
+        self._stopped = True
+
+    async def leave(self) -> None:
+        """Serve no more, after `give_up`. On its loop, or when that is closed."""
+        if self._server is not None:
+            self._server.close()
 
     async def _start(self) -> None:
         if self._stopped:
@@ -113,7 +123,9 @@ class ControlServer:
     async def _stop(self) -> None:
         self._stopped = True
         if self._server is not None:
-            if self.is_there():  # after a removal another process may have put its own there
+            if (
+                _inode(self._path) == self._inode
+            ):  # after a removal another process may have put its own there
                 self._path.unlink(missing_ok=True)
             for _ in range(5):  # a new connection gets as far as `_serve`: asyncio would lose it
                 await asyncio.sleep(0)

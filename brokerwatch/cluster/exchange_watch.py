@@ -88,9 +88,8 @@ class ExchangeWatch:
     def _ask(self, venue: Venue, names: tuple[str, ...], loop: Loop) -> None:
         watched = self._watched.get(venue)
         if watched is not None:
-            for name in names:
-                if name not in watched.names:
-                    self._send(name, Stated(watched.said))
+            for name in frozenset(names).difference(watched.names):
+                self._send(name, Stated(watched.said))
             watched.names = names
             return
 

@@ -91,11 +91,11 @@ class KeyChanges:
 
     def _begun(
         self, wanted: Mapping[str, BrokerSpec], *, force_key: bool
-    ) -> tuple[dict[str, Future[None]], list[KeyRotation]]:
+    ) -> tuple[dict[str, Future[bool]], list[KeyRotation]]:
         """Begin with the keys that are wanted from now on, and no others: those that were taken over at once,
         and those that are verified first."""
         members = self._members
-        forced: dict[str, Future[None]] = {}
+        forced: dict[str, Future[bool]] = {}
         started: list[KeyRotation] = []
         with members.lock:
             self._cancel([name for name in self._rotations if not self._goes_on(name, wanted.get(name))])
@@ -175,7 +175,7 @@ class KeyChanges:
             reading = board.slot(rotation.name).reading
             self._journal.commanded("reload", BY, reading, words, self._clock.now())
 
-    def _forced(self, wanted: BrokerSpec) -> Future[None]:
+    def _forced(self, wanted: BrokerSpec) -> Future[bool]:
         members = self._members
         spec = with_key_of(members.specs[wanted.name], wanted)
         access = access_of(spec, members.gateway)
@@ -237,6 +237,8 @@ class KeyChanges:
                 same_account=verified.same_account,
                 is_other=verified.is_other,
             )
+            used = {account.access.lane.fingerprint for account in members.wired.accounts.values()}
+            self._ids = {key: account_id for key, account_id in self._ids.items() if key in used}
             self._ids[verified.access.lane.fingerprint] = verified.account_id
         wait([taken], SETTLES_S)
         # Only then the old key may be deleted: an order that is under way with it would be refused.
@@ -284,7 +286,7 @@ class KeyChanges:
         same_account: bool,
         is_other: bool = False,
         drops_old: bool = False,
-    ) -> Future[None]:
+    ) -> Future[bool]:
         """Go on with another API key, under the lock; done when the account's actor does.
 
         Args:

@@ -32,6 +32,8 @@ _log: Final = logger(__name__)
 
 FIRST_S: Final = 30.0
 """A key is looked at so soon after a start at the latest: whether the accounts answer comes first."""
+FIRST_PER_S: Final = 5.0
+"""Where very many keys come at once, so many a second: their questions would delay the first balances."""
 AGAIN_S: Final = 300.0
 """So soon it is asked again at the latest after a question that was not answered …"""
 WITHDRAWN_S: Final = 30.0
@@ -79,16 +81,24 @@ class KeyWatching:
             for name, account in accounts.items()
             if name in specs
         }
+        used = {account.access.lane.fingerprint for account in accounts.values()}
+        for fingerprint in tuple(self.account_ids):
+            if fingerprint not in used:
+                self.account_ids.pop(fingerprint, None)
         for name in tuple(self._watched):
             if wanted.get(name) != self._watched[name][0]:
                 self._watched.pop(name)[1].cancel()
-        for name, asked in wanted.items():
-            if name not in self._watched and math.isfinite(asked.interval_s):
-                watching = self._watch(name, asked)
-                try:
-                    self._watched[name] = asked, asked.access.loop.submit(watching)
-                except RuntimeError:  # its loop is given up
-                    watching.close()
+        new = {
+            name: asked
+            for name, asked in wanted.items()
+            if name not in self._watched and math.isfinite(asked.interval_s)
+        }
+        for name, asked in new.items():
+            watching = self._watch(name, asked, first_s(asked.interval_s, len(new)))
+            try:
+                self._watched[name] = asked, asked.access.loop.submit(watching)
+            except RuntimeError:  # its loop is given up
+                watching.close()
 
     def stop(self) -> None:
         """Watch no key any more. A question that is under way is cancelled."""
@@ -96,12 +106,12 @@ class KeyWatching:
             watching.cancel()
         self._watched.clear()
 
-    async def _watch(self, name: str, asked: _Asked) -> None:
+    async def _watch(self, name: str, asked: _Asked, within_s: float) -> None:
         from brokerwatch.exchanges.key_info import statement
         from brokerwatch.exchanges.registry import adapter_for
 
         access, interval_s = asked.access, asked.interval_s
-        wait_s = min(interval_s, FIRST_S) * self._uniform(0.5, 1.0)
+        wait_s = within_s * self._uniform(0.5, 1.0)
         while True:
             # Not all keys in the world at the same second.
             await asyncio.sleep(wait_s)
@@ -122,6 +132,11 @@ class KeyWatching:
                     self.account_ids[access.lane.fingerprint] = facts.account_id
                 said = statement(facts, access.lane.fingerprint)
                 self._send(name, KeyStated(said, asked.egress_address))
+
+
+def first_s(interval_s: float, keys: int) -> float:
+    """Within which time a key is looked at first, in seconds. `keys`: how many come with it."""
+    return min(interval_s, max(FIRST_S, 2 * keys / FIRST_PER_S))  # they are asked in the second half of it
 
 
 def address_of(spec: BrokerSpec, settings: ClusterSettings) -> str:

@@ -43,15 +43,15 @@ class Leavers:
     def __init__(self, lock: threading.RLock, let_go: Callable[[str, Access], object]) -> None:
         self._lock = lock
         self._let_go = let_go
-        self._leaving: list[Leaving] = []
+        self._leaving: dict[Leaving, None] = {}
+        """In the order in which they left."""
 
     def __iter__(self) -> Iterator[Leaving]:
         return iter(tuple(self._leaving))
 
     def see_off(self, leaving: Leaving, alarms: Alarms) -> None:
         """Follow the orders of an account to their end, and let go of it then."""
-        if leaving not in self._leaving:
-            self._leaving.append(leaving)
+        self._leaving.setdefault(leaving)
         leaving.account.reporter.muted = True
         # Not on the account's loop, which is not to be held up.
         leaving.account.executor.see_off(
@@ -70,7 +70,7 @@ class Leavers:
     def release(self, leaving: Leaving) -> None:
         """Let go of an account, whatever became of its orders."""
         if leaving in self._leaving:
-            self._leaving.remove(leaving)
+            del self._leaving[leaving]
             self._let_go(leaving.spec.name, leaving.account.access)
 
     def stop(self) -> None:

@@ -40,6 +40,8 @@ class LedgerReading:
         if account is None:
             self._send(name, LedgerRead(None, "the account is read by a callable of your own"))
             return
+        for done in [each for each, reading in tuple(self._reading.items()) if reading.done()]:
+            self._reading.pop(done, None)
         reading = self._read(name, account, since_us, currencies)
         try:
             self._reading[name] = account.access.loop.submit(reading)

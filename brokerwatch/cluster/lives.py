@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -16,7 +15,7 @@ import msgspec
 import pykka
 
 from brokerwatch.actors.base import stop_soon, tell, wait_for_end
-from brokerwatch.actors.board import Board
+from brokerwatch.actors.board import Board, Slot
 from brokerwatch.actors.broker import BrokerActor
 from brokerwatch.actors.broker_context import BrokerContext
 from brokerwatch.actors.protocol import (
@@ -38,15 +37,17 @@ from brokerwatch.bus.publishing import BrokerPublishing, HealthPublishing, Publi
 from brokerwatch.bus.turning import HUNG_S
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.cluster.startup import Sockets
+from brokerwatch.cluster.waiting_commands import WaitingCommands
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.errors import ClusterStopped
 from brokerwatch.health.reading import ttl_s
+from brokerwatch.health.reconfigured import ruled, with_another_key
 from brokerwatch.health.restarts import Restarts
 from brokerwatch.health.state_machine import NO_VETOES, Health, Vetoes
 from brokerwatch.health.supervision import View
 from brokerwatch.log import logger
-from brokerwatch.messages import Balance, HealthState, Reading, Reason, Roster, next_epoch
+from brokerwatch.messages import Balance, Reading, Reason, next_epoch
 from brokerwatch.storage.journal import Journal
 
 _log: Final = logger(__name__)
@@ -96,6 +97,10 @@ class Lives:
         self._supervisor_restarts = Restarts()
         self._restarts: defaultdict[str, Restarts] = defaultdict(Restarts)
         """Of the brokers: a supervisor that starts again allows no more of them."""
+        self._commands = WaitingCommands()
+        self._keys: defaultdict[str, list[tuple[Future[bool], bool]]] = defaultdict(list)
+        """By the broker, the API keys that it was given in its present life: whether that took each up, and
+        whether it is of the same account."""
         self._supervisor_epoch = ""
         self._health: HealthPublishing | None = None
         self._gave_way = ""
@@ -142,14 +147,23 @@ class Lives:
             for name in tuple(self._specs):
                 if name not in names:
                     del self._specs[name], self._contexts[name]
+                    self._keys.pop(name, None)
+            for name in tuple(self._restarts):
+                if name not in names:
+                    self._restarts.pop(name, None)
             joined: dict[str, tuple[View, Life | None]] = {}
             for name, new in joining.items():
+                self._restarts[name] = Restarts()  # also where the supervisor dies before it comes to it
                 if new.spec is not None and new.context is not None and new.health is not None:
                     self._specs[name], self._contexts[name] = new.spec, new.context
                     self._lives[name] = self._born(name, new.health, self._next_epoch(new.epoch))
                 view = unheard(*self._board.slot(name).parts(), self._clock.now())
                 joined[name] = view, self._lives.get(name)
-            regroup = Regroup(names, joined, left, done)
+            # At once, and not only by the supervisor: that may be dead, or hang.
+            for reading in left:
+                if self._health is not None:
+                    self._health.farewell(reading)
+            regroup = Regroup(names, joined, left, done, self._board.arrangement)
             if self._supervisor is None or not tell(self._supervisor, regroup):
                 done.set_result(None)  # the next supervisor begins with them
             for life in gone.values():
@@ -165,13 +179,14 @@ class Lives:
                 taken.set_result(None)  # its next life begins with it
         return taken
 
-    def rekey(self, spec: BrokerSpec, found: Balance | None, *, same_account: bool) -> Future[None]:
+    def rekey(self, spec: BrokerSpec, found: Balance | None, *, same_account: bool) -> Future[bool]:
         """Have a broker go on with another API key, as `Rekeyed` says; done as for `reconfigure`."""
-        taken: Future[None] = Future()
+        taken: Future[bool] = Future()
         with self._lock:
             self._specs[spec.name] = spec
+            self._keys[spec.name] = [*self._missed_keys(spec.name), (taken, same_account)]
             if not self.tell(spec.name, Rekeyed(spec, found, same_account, taken)):
-                taken.set_result(None)
+                taken.set_result(False)
         return taken
 
     @property
@@ -196,8 +211,16 @@ class Lives:
         return life is not None and tell(life.ref, message)
 
     def obey(self, command: OperatorCommand) -> bool:
-        """Hand a command to the supervisor. False when there is none just now."""
-        return self._supervisor is not None and tell(self._supervisor, command)
+        """Hand a command to the supervisor, or to the next one if it dies before it comes to it.
+
+        False when there will be none: the cluster is stopped, or its supervisor has failed for good.
+        """
+        with self._lock:
+            if not self._running or self._supervisor_restarts.failed or not self._commands.add(command):
+                return False
+            if self._supervisor is not None:
+                tell(self._supervisor, command)
+        return True
 
     def give_way(self, why: str) -> None:
         """Send nothing any more, and make every account unavailable: another process has the state folder."""
@@ -231,12 +254,14 @@ class Lives:
         health = self._health
         if not self._running or health is None:
             return ""
-        for_s, bound_s = time.monotonic() - health.spoke_s, self._ttl_s + HUNG_S
-        return f"it has said nothing for {bound_s:.0f} s" if for_s > bound_s else ""
+        bound_s = self._ttl_s + HUNG_S
+        return f"it has said nothing for {bound_s:.0f} s" if health.silent_s() > bound_s else ""
 
     def end_supervisor(self, deadline_s: float) -> bool:
         """End the supervisor. False when it does not end in time."""
-        return self._supervisor is None or wait_for_end(self._supervisor, deadline_s)
+        ended = self._supervisor is None or wait_for_end(self._supervisor, deadline_s)
+        self._commands.refuse("the cluster was stopped before it came to this command")
+        return ended
 
     def stop_brokers_soon(self) -> None:
         """Ask every broker's actor to stop, without waiting for any."""
@@ -249,16 +274,13 @@ class Lives:
 
     def farewell(self) -> None:
         """Publish the last word on every topic: unknown, because the cluster is stopped."""
-        vetoes = NO_VETOES.lay(Reason.SHUTDOWN, "the cluster was stopped", self._clock.now())
+        is_node = self._health is not None and self._sockets.uplink is not None
+        why = "its node was stopped" if is_node else "the cluster was stopped"
+        vetoes = NO_VETOES.lay(Reason.SHUTDOWN, why, self._clock.now())
         for reading in self._board.readings():
             self._board.slot(reading.broker).write_vetoes(vetoes)
-        gone = tuple(
-            msgspec.structs.replace(reading, state=HealthState.UNKNOWN) for reading in self._board.readings()
-        )
         if self._health is not None:
-            for reading in gone:
-                self._health.publish(reading, ttl_ms=0)
-            self._health.publish_roster(Roster(gone), ttl_ms=0)
+            self._health.leave(self._board.readings())
 
     def _born(self, name: str, health: Health, epoch: str) -> Life:
         """Start an actor for this broker, with this health and a publisher of its own."""
@@ -283,11 +305,31 @@ class Lives:
             if name not in self._specs or slot is None:
                 return None
             epoch = self._next_epoch(slot.reading.broker_epoch)
-            life = self._born(name, slot.supersede(epoch, self._clock.now()), epoch)
+            life = self._born(name, self._handed_on(name, slot, epoch), epoch)
             self._lives[name] = life
             if not self._running:
                 stop_soon(life.ref)
         return life
+
+    def _handed_on(self, name: str, slot: Slot, epoch: str) -> Health:
+        """The health with which the next life of a broker begins: that of the last one, by the configuration
+        that holds now. The last one may have died, or hung, before it took that up."""
+        now, spec = self._clock.now(), self._specs[name]
+        health, watches = slot.supersede(epoch, now), self._contexts[name].watches
+        # From here on what the last life does counts no more.
+        missed = [same for _, same in self._missed_keys(name)]
+        self._keys.pop(name, None)
+        if missed:
+            health = with_another_key(health, now, same_account=all(missed))
+            if watches is not None:
+                watches.rekeyed(same_account=all(missed))
+        if (health.threshold, health.rules) != (spec.max_consecutive_errors, spec.rules):
+            health = ruled(health, spec, now)
+        return health
+
+    def _missed_keys(self, name: str) -> list[tuple[Future[bool], bool]]:
+        """The API keys that the present life of a broker was given and has not taken up."""
+        return [each for each in self._keys[name] if not (each[0].done() and each[0].result())]
 
     def _next_epoch(self, predecessor: str) -> str:
         return next_epoch(self._clock.now().wall_us, predecessor, os.urandom(4).hex())
@@ -299,7 +341,9 @@ class Lives:
         publishing = Publishing(
             self._sockets.health_out, src, self._supervisor_epoch, self._clock, self._ttl_s
         )
-        health = HealthPublishing(publishing, publish_balances=self._publishes_balances)
+        health = HealthPublishing(
+            publishing, publish_balances=self._publishes_balances, uplink=self._sockets.uplink
+        )
         self._health = health
         self._supervisor = HealthSupervisor.start(
             {name: unheard(*parts, now) for name, parts in self._board.parts().items()},
@@ -322,6 +366,8 @@ class Lives:
         supervisor = self._supervisor
         if self._gave_way:
             tell(supervisor, GiveWay(self._gave_way))
+        for command in self._commands.untouched():
+            tell(supervisor, command)
         self._sockets.inbox.call(lambda: tell(supervisor, Drain()))
 
     def _supervisor_died(self, why: str) -> None:
@@ -334,6 +380,7 @@ class Lives:
             )
         if wait_s is None:
             _log.error("the supervisor has failed for good: %s; every reading will expire", why)
+            self._commands.refuse("the supervisor has failed for good: start this program again")
             return
         _log.error("the supervisor died and is restarted in %.1f s: %s", wait_s, why)
         self._alarms.after(wait_s, self._restart_supervisor)

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from brokerwatch.actors.base import wait_for_end
@@ -34,8 +33,10 @@ from brokerwatch.cluster.startup import (
     Sockets,
     blank_board,
     broken_slot,
+    gate_folder,
     warn_of_default_policies,
 )
+from brokerwatch.cluster.streaming import Streaming
 from brokerwatch.cluster.wiring import (
     Parts,
     Wired,
@@ -53,13 +54,13 @@ from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings, Settings
 from brokerwatch.config.reload_plan import Plan, plan
 from brokerwatch.errors import ClusterStopped, ConfigError
+from brokerwatch.gateway.lease import TermOf, no_term
 from brokerwatch.gateway.loop import Loop, LoopThread
 from brokerwatch.health.state_machine import NO_VETOES, Health
 from brokerwatch.log import logger
 from brokerwatch.messages import Reason
 from brokerwatch.orders.gate import Gate
 from brokerwatch.storage.records import Remembered
-from brokerwatch.storage.state_folder import folder_of
 from brokerwatch.tally import Tally
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ class Members:
         state: Persistence,
         clock: Clock,
         changed: Changed,
+        term_of: TermOf = no_term,
     ) -> None:
+        self._term_of = term_of
         self.specs: Mapping[str, BrokerSpec] = {spec.name: spec for spec in specs}
         self.broken = broken
         self.settings = settings
@@ -106,8 +109,9 @@ class Members:
         self.lives = Lives(self.specs, self.board, state.journal, settings, clock, self.heartbeat_s)
         self.watch = ExchangeWatch(clock, settings.status_interval_s, self.lives.tell)
         self.keys = KeyWatching(self.lives.tell)
+        self.streams = Streaming(self.lives.tell, clock)
         self.ledgers = LedgerReading(self.lives.tell)
-        self.gate = Gate(_gate_folder(settings), settings.require_verification_max_age_s, clock)
+        self.gate = Gate(gate_folder(settings), settings.require_verification_max_age_s, clock)
         self._state = state
         self._clock = clock
         self._changed = changed
@@ -135,6 +139,7 @@ class Members:
             ask_ledger=self._ask_ledger,
             hold=self._hold,
             started_loop=self.loops.named,
+            term_of=self._term_of,
         )
         self.gateway = gateway_of(self.specs.values(), self.parts, home)
         self.wired = wired(self.specs.values(), self.parts, self.gateway)
@@ -153,11 +158,12 @@ class Members:
 
     # --- changes ---------------------------------------------------------------------------------------
 
-    def change(self, configuration: Callable[[Settings], Settings], by: str) -> Plan:
+    def change(self, configuration: Callable[[Settings], Settings], by: str, *, gone: str = REMOVED) -> Plan:
         """Go on by another configuration; what has changed. All of it, or nothing.
 
-        `configuration` makes it of the one that holds now; `by` whom it is wanted, for the history. Raises
-        what `configuration` raises, ConfigError with every mistake, and ClusterStopped.
+        `configuration` makes it of the one that holds now; `by` whom it is wanted, for the history; `gone`
+        says why an account leaves. Raises what `configuration` raises, ConfigError with every mistake, and
+        ClusterStopped.
         """
         with self.lock:
             self.refuse_when_stopped()
@@ -168,7 +174,7 @@ class Members:
             accesses = self._prepared(planned)
             self._try_out([one.after for one in planned.changed if one.new_key], accesses)
             leaving = {name: self.board.slot(name) for name in planned.removed}
-            taken, ended = self._carry_out(planned, wanted, accesses)
+            taken, ended = self._carry_out(planned, wanted, accesses, gone)
         warn_of_default_policies(planned.added)
         # Not under the lock: the supervisor may need it, to replace a loop.
         if wait(taken, SETTLES_S).not_done:
@@ -221,7 +227,7 @@ class Members:
             raise ConfigError(tuple(problem for error in problems for problem in error.problems))
 
     def _carry_out(
-        self, planned: Plan, wanted: Settings, accesses: Mapping[str, Access]
+        self, planned: Plan, wanted: Settings, accesses: Mapping[str, Access], why: str = REMOVED
     ) -> tuple[list[Future[None]], Mapping[str, Life]]:
         """Carry out what was prepared. Nothing here may fail.
 
@@ -231,7 +237,7 @@ class Members:
         at_once = {one.after.name: one.at_once for one in planned.changed}
         known = {**self.specs, **at_once, **{spec.name: spec for spec in planned.added}}
         self.specs = {name: known[name] for name in self.specs if name in planned.order}
-        gone = NO_VETOES.lay(Reason.SHUTDOWN, REMOVED, self._clock.now())
+        gone = NO_VETOES.lay(Reason.SHUTDOWN, why, self._clock.now())
         slots = {name: self.board.slot(name) for name in planned.removed}
         left = tuple(slot.close(gone) for slot in slots.values())
         begins = self._seated(planned, wanted)
@@ -250,7 +256,7 @@ class Members:
         self._part_with(planned, before)
         for name, slot in slots.items():
             if name in before:
-                self.leavers.see_off(Leaving(were[name], slot, before[name], REMOVED), self.parts.alarms)
+                self.leavers.see_off(Leaving(were[name], slot, before[name], why), self.parts.alarms)
             else:
                 self.parts.tally.forget(name)
         return [*taken, done], ended
@@ -301,6 +307,7 @@ class Members:
 
     def _watch_keys(self) -> None:
         self.keys.follow(self.specs, self.wired.accounts, self.settings)
+        self.streams.follow(self.specs, self.wired.accounts)
 
     def follow_all(self) -> None:
         """Have the parts that look at all accounts look at those that there are now."""
@@ -384,16 +391,3 @@ class Members:
 
 async def _nothing() -> None:
     """Nothing belongs to a loop on which only callables of the trader's run."""
-
-
-def _gate_folder(settings: ClusterSettings) -> Path:
-    """The folder of the verifications; none where this user has no home for one, and none are needed.
-
-    Raises ConfigError where they are needed.
-    """
-    try:
-        return folder_of(settings)
-    except ConfigError:
-        if settings.remember or settings.require_verification_max_age_s is not None:
-            raise
-        return Path()

@@ -52,6 +52,8 @@ class Operators:
         ConfigError and UnknownBroker."""
         self._clock = clock
         self._control: ControlServer | None = None
+        self._folder: Path | None = None
+        """Where commands are heard; None: they are not."""
         self._logged = ""
 
     def hold(self, broker: str, why: str, until: datetime | None) -> str:
@@ -78,15 +80,12 @@ class Operators:
 
     def listen(self, loop: LoopThread, folder: Path | None) -> None:
         """Hear commands from outside, through a socket in this folder. Without one none is heard."""
-        if folder is None:
-            return
+        if folder is not None:
+            self._listen(loop, folder)
 
+    def _listen(self, loop: LoopThread, folder: Path) -> None:
         async def obey(command: Command, by: str) -> str:
-            return await asyncio.wrap_future(
-                self._aside(partial(self._carried_out, command, by))
-                if command.verb in READS_FILES
-                else self._asked(command, by)
-            )
+            return await asyncio.wrap_future(self.ask(command, by))
 
         control = ControlServer(loop, folder / SOCKET_NAME, obey)
         try:
@@ -94,7 +93,19 @@ class Operators:
         except OSError as error:
             _log.error("operators' commands are not heard: %s: %s", folder / SOCKET_NAME, error)
             return
-        self._control = control
+        self._control, self._folder = control, folder
+
+    def move_to(self, loop: LoopThread) -> ControlServer | None:
+        """Hear commands on another loop, in place of one that hangs or has ended, where they were heard.
+
+        Returns what is left on the old one.
+        """
+        before = self._control
+        if before is not None:
+            before.give_up()
+        if self._folder is not None:
+            self._listen(loop, self._folder)
+        return before
 
     def listen_again(self) -> None:
         """Make the socket anew where it is gone, as long as commands are heard. It touches the disk."""
@@ -120,6 +131,12 @@ class Operators:
         if known.verb in READS_FILES:
             return self._carried_out(known, by)
         return self._waited_for(self._asked(known, by), known)
+
+    def ask(self, command: Command, by: str) -> Future[str]:
+        """Have a command carried out that was checked. Never waits; the future is what became of it."""
+        if command.verb in READS_FILES:
+            return self._aside(partial(self._carried_out, command, by))
+        return self._asked(command, by)
 
     @staticmethod
     def _waited_for(asked: Future[str], command: Command) -> str:

@@ -30,6 +30,7 @@ from brokerwatch.exchanges.order_request import OrderRequest
 from brokerwatch.exchanges.unlisted_market import unlisted
 from brokerwatch.log import logger
 from brokerwatch.messages import Order, Product, Side
+from brokerwatch.orders.not_sent import refuse_outside_term
 from brokerwatch.orders.ticket import Ticket
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class OrderEntry:
         ):
             raise VerificationRequired(unknown)
         for attempt in range(1, ENTRY_ATTEMPTS + 1):
-            if self._overtaken():
+            if self._overtaken() or self._is_vouched_for():
                 await self._queries.read_again()
             self._admit_entry(request)
             try:
@@ -229,6 +230,7 @@ class OrderEntry:
         for shortcoming in self._executor.shortcomings:
             if shortcoming.forbids:
                 raise OrderNotSent(f"{self._spec.name}: {shortcoming.text}; nothing was sent")
+        refuse_outside_term(self._spec.name, self._access.lane)
         try:
             products = await self._queries.products()
         except CouldNotAsk as error:
@@ -259,11 +261,18 @@ class OrderEntry:
         asked_s = float("inf") if reading.as_of is None else reading.as_of.up_s
         return reading.overtaken or asked_s < self._access.lane.ordered_s
 
+    def _is_vouched_for(self) -> bool:
+        """Whether the newest read is too old for an entry, and only a live stream says that it stands."""
+        reading = self._slot.reading
+        too_old = reading.age_ms is not None and reading.age_ms > self._spec.entry_age_s * 1_000
+        return too_old and reading.vouched_s is not None
+
     def _admit_entry(self, request: OrderRequest) -> None:
         """Raise EntryRefused unless the account can be trusted with an entry this very moment."""
         reading, name = self._slot.reading, self._spec.name
         if unverified := self.unverified:
             raise VerificationRequired(unverified)
+        refuse_outside_term(name, self._access.lane)
         if not reading.available:
             raise EntryRefused(f"{name} is not available: {reading.reason}: {reading.detail}".rstrip(": "))
         if not self._remembers():
@@ -274,10 +283,10 @@ class OrderEntry:
             raise EntryRefused(f"{name} has never answered with a balance")
         if self._overtaken():
             raise EntryRefused(f"{name}: an order was sent after its balance was read; read it again first")
-        if reading.age_ms > self._spec.entry_age_s * 1_000:
+        if reading.known_ms > self._spec.entry_age_s * 1_000:
             raise EntryRefused(
-                f"{name}: its balance is {reading.age_ms / 1_000:.0f} s old, and entries need one of at most "
-                f"{self._spec.entry_age_s:g} s; read it again with get_account_balance()"
+                f"{name}: its balance is {reading.known_ms / 1_000:.0f} s old, and entries need one of at "
+                f"most {self._spec.entry_age_s:g} s; read it again with get_account_balance()"
             )
         spent = request.product.quote if request.side is Side.BUY else request.product.base
         held = None if reading.balance is None else reading.balance.get(spent)

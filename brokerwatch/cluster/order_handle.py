@@ -49,7 +49,7 @@ class OrderHandle:
             OrderStateUnknown: The order was sent, and it is not known whether it was taken. This is the only
                 error that leaves that open: look it up with `find_order`, and do not send it again.
             OrderRefused: The exchange refused it.
-            OrderNotSent: Nothing was sent. EarlierOrderUnknown and InsideLane are kinds of it.
+            OrderNotSent: Nothing was sent. ClaimLost, EarlierOrderUnknown and InsideLane are kinds of it.
             EntryRefused: Nothing was sent, with this id neither now nor before: the account cannot be trusted
                 with an entry now. VerificationRequired, for a key that is not verified, is a kind of it.
             TradingDisabled: Nothing was sent: the configuration does not say `trading = true`.

@@ -11,14 +11,15 @@ from brokerwatch.bus.listener import Listener
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.control import Command
 from brokerwatch.cluster.operators import Operators
-from brokerwatch.cluster.shutdown import Stop
-from brokerwatch.config.cluster_settings import ClusterSettings
+from brokerwatch.cluster.shutdown import Stop, at_once
+from brokerwatch.config.cluster_settings import ClusterSettings, is_in_a_file
 from brokerwatch.config.http_settings import HttpSettings
 from brokerwatch.errors import ConfigError, StateFolderTaken, StoreError
 from brokerwatch.health.reading import ttl_s
 from brokerwatch.log import logger
+from brokerwatch.storage.claims import PoolStore, pool_store
 from brokerwatch.storage.records import Transition
-from brokerwatch.storage.state_folder import folder_of, is_in_a_file, stored_history
+from brokerwatch.storage.state_folder import folder_of, stored_history
 from brokerwatch.tally import Tally
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Outlets:
         self._http: HttpServer | None = None
         self._notifier: Notifier | None = None
         self._chronicle: Chronicle | None = None
+        self._pool: PoolStore | None = None
         self.tally: Final = Tally()
         """Where the parts of the cluster count what its metrics show."""
         self._began_s = 0.0
@@ -124,7 +126,7 @@ class Outlets:
         from brokerwatch.web.server import HttpServer
         from brokerwatch.web.view import View
 
-        self._chronicle = self._begun_chronicle(listener)
+        self._chronicle, self._pool = self._begun_chronicle(listener), pool_store(self._settings)
         view = View(
             settings=http,
             listener=listener,
@@ -134,6 +136,7 @@ class Outlets:
             chronicle=self._chronicle,
             transitions=self._transitions if self._settings.remember else None,
             tally=self.tally,
+            pool=None if self._pool is None else self._pool.view,
         )
         self._http = HttpServer(view)
         self._http.start(insists=False)
@@ -146,6 +149,8 @@ class Outlets:
             yield "the page", self._http.stop
         if self._chronicle is not None:
             yield "the chronicle", self._chronicle.stop
+        if self._pool is not None:
+            yield "the look at the pool", at_once(self._pool.close)
         if self._notifier is not None:
             yield "the messages to people", self._notifier.stop
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -49,10 +49,15 @@ DISK_S: Final = 30.0
 
 
 class Persistence:
-    """One cluster's memory: `open`, then `record`, then `close`, on the cluster's own thread."""
+    """One cluster's memory: `open`, then `record`, then `close`, on the cluster's own thread.
 
-    def __init__(self, settings: ClusterSettings, clock: Clock) -> None:
+    `has_accounts` is False for a supervisor alone, which stores no balance.
+    """
+
+    def __init__(self, settings: ClusterSettings, clock: Clock, *, has_accounts: bool = True) -> None:
+        self._has_accounts = has_accounts
         self._settings = settings
+        self._in_pool = settings.pool is not None and settings.pool.node is not None
         self.history_days = settings.history_days
         """Days. Lines of the history that are older are deleted. Any thread may change it."""
         self._clock = clock
@@ -83,7 +88,7 @@ class Persistence:
     @property
     def keys_folder(self) -> Path | None:
         """Where all clusters of this user claim the API keys that they use; None where they cannot."""
-        if not self._settings.remember:
+        if not self._settings.remember or self._in_pool:  # there the database says whose a key is
             return None
         try:
             return state_root() / KEYS_NAME
@@ -92,13 +97,16 @@ class Persistence:
             return None
 
     def open(self) -> None:
-        """Claim the folder and read what is stored.
+        """Claim the folder and read what is stored; in a pool only when an account comes.
 
         Raises StateFolderTaken, ConfigError where others may write in the folder, and nothing else.
         """
         if not self._settings.remember:
             return
         self._take_folder()
+        if self._in_pool:
+            self._store = store_of(self._settings)
+            return
         try:
             self._store = store_of(self._settings)
             self.remembered = loaded_store(self._store)
@@ -113,7 +121,7 @@ class Persistence:
                 "nothing is remembered of the time before this start; every account starts unknown"
             )
         else:
-            if self._used_before and not self.remembered.healths:
+            if self._has_accounts and self._used_before and not self.remembered.healths:
                 self.known = False
                 _log.error(
                     "a cluster has used the state folder %s, and nothing is stored of it any more: "
@@ -227,12 +235,38 @@ class Persistence:
                     loaded=self.journal.loaded,
                     on_opened=opened,
                     on_death=died,
-                    holds=None if held is None else HoldFile(held.path / HOLDS_NAME),
+                    # Another node may have changed a hold that the file of this one has.
+                    holds=None if held is None or self._in_pool else HoldFile(held.path / HOLDS_NAME),
                     look=None if held is None else look,
                     forget_before=oldest_us,
                 )
 
         start()
+
+    def take_over(self, brokers: Collection[str], keys: Collection[str]) -> None:
+        """Read what is stored of accounts that come from another process. Raises StoreError."""
+        if self._store is None or self._backlog is None:
+            return
+        found, before = self._store.load_accounts(brokers, keys), self.remembered
+        self.remembered = Remembered(
+            before.healths | found.healths,
+            before.holds | found.holds,
+            before.keys | found.keys,
+            before.orders | found.orders,
+        )
+        self._backlog.know(found)
+
+    def forget(self, brokers: Collection[str], keys: Collection[str]) -> None:
+        """Another process has these accounts from now on, and remembers them."""
+        if self._backlog is not None:
+            self._backlog.forget(brokers, keys)
+        before = self.remembered
+        self.remembered = Remembered(
+            {name: each for name, each in before.healths.items() if name not in brokers},
+            {name: each for name, each in before.holds.items() if name not in brokers},
+            {key: each for key, each in before.keys.items() if key not in keys},
+            {key: each for key, each in before.orders.items() if key not in keys},
+        )
 
     def recorder_fault(self) -> str:
         """What is wrong with the recorder; empty where nothing is. Any thread; never waits."""

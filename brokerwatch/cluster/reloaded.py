@@ -14,7 +14,7 @@ class Reloaded:
     """What a reload has changed. Its text says it in words, a line for each account."""
 
     added: tuple[str, ...] = ()
-    """The accounts that are new. Each is available after its first success."""
+    """The accounts that are new, in a pool at whichever node. Each is available after its first success."""
     removed: tuple[str, ...] = ()
     changed: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """By the account, the keys that have changed, but for those of its API key."""

@@ -49,7 +49,10 @@ def rejoined(
     configuration makes an account available.
     """
     now, name = clock.now(), spec.name
-    health = state.journal.restored(spec, state.journal.newest(name), now, known=state.known).restarted(now)
+    stored = state.journal.newest(name)
+    # What was stored before the start may be lost, and what is known of it since then is not.
+    known = state.known or stored is not None
+    health = state.journal.restored(spec, stored, now, known=known).restarted(now)
     vetoes = NO_VETOES.lay(Reason.NEVER_SEEN, "not started yet", now)
     hold = state.journal.hold_of(name)
     if hold is not None:

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from brokerwatch.actors.board import Board, Slot
-from brokerwatch.bus.curve import BROKERS_DOMAIN, HEALTH_DOMAIN, Encryption, pair_mistake
+from brokerwatch.bus.command_listener import CommandListener
+from brokerwatch.bus.curve import BROKERS_DOMAIN, HEALTH_DOMAIN, CurveClient, Encryption, pair_mistake
 from brokerwatch.bus.inbox import Inbox
 from brokerwatch.bus.listener import Listener
 from brokerwatch.bus.publisher import Publisher
 from brokerwatch.bus.sockets import Bus
+from brokerwatch.bus.uplink import Uplink
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.shutdown import SHORTEST_SHARE_S
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings, cluster_mistakes, reachable
-from brokerwatch.config.curve_keys import read_pair
+from brokerwatch.config.curve_keys import public_key, read_pair
 from brokerwatch.config.curve_settings import CurveSettings, curve_mistakes
+from brokerwatch.config.supervisor_settings import SupervisorSettings
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.health.reading import evidence
 from brokerwatch.health.state_machine import NO_VETOES, Health
 from brokerwatch.log import logger
-from brokerwatch.messages import HealthState, Reading, Reason
+from brokerwatch.messages import HealthState, Reading, Reason, next_epoch
+from brokerwatch.messages.commands import CommandData
+from brokerwatch.storage.state_folder import folder_of
 
 _log: Final = logger(__name__)
+
+TOKEN_BYTES: Final = 32
+"""Too many to be guessed."""
+
+
+Socketed = Publisher | Inbox | Encryption | CommandListener
+"""A part with a socket on a thread of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +57,34 @@ class Sockets:
     """What the brokers publish."""
     encryption: Encryption
     """Whom the sockets that are bound let in."""
+    outward: tuple[Publisher, ...] = ()
+    """One to each supervisor elsewhere."""
+    commands: tuple[CommandListener, ...] = ()
+    """What operators of these supervisors say."""
+    uplink: Uplink | None = None
+    """Says over these what is known of each account; None: there are none."""
 
-    def ending(self) -> tuple[Publisher | Inbox | Encryption, ...]:
+    def starting(self) -> tuple[Socketed, ...]:
+        """What is to be started, in this order."""
+        # The encryption first: a socket that is bound before it lets nothing in.
+        return self.encryption, self.inbox, self.health_out, self.broker_out, *self.outward, *self.commands
+
+    def ending(self) -> tuple[Socketed, ...]:
         """What is to be stopped, in this order, before the bus is closed."""
-        return self.broker_out, self.health_out, self.inbox, self.encryption
+        return *self.commands, self.broker_out, *self.outward, self.health_out, self.inbox, self.encryption
 
     def listener(self) -> Listener:
         """A subscriber to the health topic, in this process."""
-        endpoint = reachable(self.health_out.bound_endpoint)
-        curve = self.encryption.client(endpoint)
-        if curve is None:
-            return Listener(endpoint, bus=self.bus)
-        return Listener(endpoint, server_key=curve.server_key, key_file=curve.pair, bus=self.bus)
+        return listener_of(self.bus, self.health_out, self.encryption)
+
+
+def listener_of(bus: Bus, health_out: Publisher, encryption: Encryption) -> Listener:
+    """A subscriber to this health topic, in this process."""
+    endpoint = reachable(health_out.bound_endpoint)
+    curve = encryption.client(endpoint)
+    if curve is None:
+        return Listener(endpoint, bus=bus)
+    return Listener(endpoint, server_key=curve.server_key, key_file=curve.pair, bus=bus)
 
 
 def check(specs: tuple[BrokerSpec, ...], settings: ClusterSettings) -> None:
@@ -102,11 +133,23 @@ def blank_slot(spec: BrokerSpec, clock: Clock, heartbeat_s: float, changed: Chan
 
 def broken_slot(name: str, exchange: str, why: str, clock: Clock, heartbeat_s: float) -> Slot:
     """The place of a broker that cannot be used because of its configuration."""
+    return _unknown_slot(name, exchange, Reason.CONFIG, why, clock, heartbeat_s)
+
+
+def unreported_slot(spec: BrokerSpec, clock: Clock, heartbeat_s: float) -> Slot:
+    """The place of a broker that runs in another process."""
+    why = "no node has reported it yet"
+    return _unknown_slot(spec.name, spec.exchange, Reason.NEVER_SEEN, why, clock, heartbeat_s)
+
+
+def _unknown_slot(
+    name: str, exchange: str, reason: Reason, why: str, clock: Clock, heartbeat_s: float
+) -> Slot:
     now = clock.now()
     health = replace(Health.begin(now), state=HealthState.UNKNOWN)
     blank = evidence(BrokerSpec(name, exchange=exchange), "", health, now, clock, heartbeat_s)
     for_ever = msgspec.structs.replace(blank, valid_until_s=float("inf"))
-    return Slot(for_ever, health, NO_VETOES.lay(Reason.CONFIG, why, now))
+    return Slot(for_ever, health, NO_VETOES.lay(reason, why, now))
 
 
 def blank_board(
@@ -125,14 +168,39 @@ def blank_board(
     return Board(slots)
 
 
-def opened_sockets(settings: ClusterSettings, clock: Clock, ttl_s: float) -> Sockets:
+def _token(settings: ClusterSettings) -> bytes:
+    """What proves to the supervisor that an event is of its own process; empty where that is certain.
+
+    All that an event says stands on the health topic too, its epoch and its version with it. So a program
+    that reads the one could send the other.
+    """
+    if settings.curve is not None or settings.broker_endpoint.startswith("inproc://"):
+        return b""
+    return secrets.token_bytes(TOKEN_BYTES)
+
+
+def client_of(settings: ClusterSettings, supervisor: SupervisorSettings) -> CurveClient | None:
+    """What connects to a supervisor elsewhere; None: without encryption. The settings were checked."""
+    if not supervisor.server_key or settings.curve is None:
+        return None
+    return CurveClient(read_pair(settings.curve.key_file), public_key(supervisor.server_key))
+
+
+def opened_sockets(
+    settings: ClusterSettings,
+    clock: Clock,
+    ttl_s: float,
+    on_command: Callable[[CommandData, Publisher], object],
+) -> Sockets:
     """Open and start the sockets. Raises EndpointUnavailable or ConfigError, with nothing left open."""
     health, brokers = settings.health_endpoint, settings.broker_endpoint
     if settings.curve is None and brokers.startswith("tcp://"):
         _log.warning(
-            "every program of this machine can send events of brokers to %s; [curve] or inproc:// ends that",
+            "every program of this machine can send to %s: its events are refused, but refusing them takes "
+            "time; [curve] or inproc:// keeps it out",
             brokers,
         )
+    token = _token(settings)
     bus = Bus()
     try:
         encryption = Encryption(bus, settings.curve)
@@ -140,19 +208,53 @@ def opened_sockets(settings: ClusterSettings, clock: Clock, ttl_s: float) -> Soc
         bus.close()
         raise
     to_brokers = encryption.client(brokers)
+    outward = tuple(
+        Publisher(
+            bus,
+            reachable(each.broker_endpoint),
+            f"brokerwatch-uplink-{number}",
+            bind=False,
+            curve=client_of(settings, each),
+        )
+        for number, each in enumerate(settings.supervisors, start=1)
+    )
+    epoch = next_epoch(clock.now().wall_us, "", os.urandom(4).hex())
     sockets = Sockets(
         bus,
-        Inbox(bus, brokers, clock, ttl_s, encryption.server(BROKERS_DOMAIN, brokers)),
+        Inbox(bus, brokers, clock, ttl_s, encryption.server(BROKERS_DOMAIN, brokers), token=token),
         Publisher(
             bus, health, "brokerwatch-health", bind=True, curve=encryption.server(HEALTH_DOMAIN, health)
         ),
-        Publisher(bus, reachable(brokers), "brokerwatch-brokers", bind=False, gather_s=0.0, curve=to_brokers),
+        Publisher(
+            bus,
+            reachable(brokers),
+            "brokerwatch-brokers",
+            bind=False,
+            gather_s=0.0,
+            curve=to_brokers,
+            token=token,
+        ),
         encryption,
+        outward,
+        tuple(
+            CommandListener(
+                f"brokerwatch-commands-{number}",
+                reachable(each.health_endpoint),
+                bus,
+                clock,
+                client_of(settings, each),
+                publisher,
+                on_command,
+            )
+            for number, (each, publisher) in enumerate(
+                zip(settings.supervisors, outward, strict=True), start=1
+            )
+        ),
+        Uplink(outward, clock, ttl_s, epoch) if outward else None,
     )
-    started: list[Inbox | Publisher | Encryption] = []
+    started: list[Socketed] = []
     try:
-        # The encryption first: a socket that is bound before it lets nothing in.
-        for part in (encryption, sockets.inbox, sockets.health_out, sockets.broker_out):
+        for part in sockets.starting():
             part.start()
             started.append(part)
     except BaseException:
@@ -160,4 +262,18 @@ def opened_sockets(settings: ClusterSettings, clock: Clock, ttl_s: float) -> Soc
             part.stop(SHORTEST_SHARE_S)
         bus.close()
         raise
+    sockets.inbox.on_reopened = sockets.broker_out.reopen
     return sockets
+
+
+def gate_folder(settings: ClusterSettings) -> Path:
+    """The folder of the verifications; none where this user has no home for one, and none are needed.
+
+    Raises ConfigError where they are needed.
+    """
+    try:
+        return folder_of(settings)
+    except ConfigError:
+        if settings.remember or settings.require_verification_max_age_s is not None:
+            raise
+        return Path()

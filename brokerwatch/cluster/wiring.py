@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -18,6 +19,7 @@ from brokerwatch.actors.account_watches import AccountWatches
 from brokerwatch.actors.board import Board, Slot
 from brokerwatch.actors.broker_context import BrokerContext
 from brokerwatch.actors.protocol import Alarms, BrokerMessage, Ordered
+from brokerwatch.actors.push_desk import PushDesk
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.observation import CallReporter
 from brokerwatch.cluster.order_entry import OrderEntry
@@ -26,6 +28,7 @@ from brokerwatch.cluster.queries import Queries
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.errors import ConfigError, Problem
 from brokerwatch.gateway.async_source import MovableSource, callable_source
+from brokerwatch.gateway.lease import TermOf, no_term
 from brokerwatch.gateway.loop import Loop, LoopThread
 from brokerwatch.health.outcome import Source
 from brokerwatch.log import logger
@@ -69,6 +72,8 @@ class Parts:
     """Counts what happens to each account and in each lane."""
     ask_ledger: Callable[[str, int, tuple[str, ...]], object] = _never
     """Asks for the ledger of a broker, since a moment (wall clock, µs), of some currencies. Never waits."""
+    term_of: TermOf = no_term
+    """The term of an API key by its fingerprint, in a pool."""
     hold: Callable[[str, str], object] = _never
     """Holds a broker out, for this reason. Never waits."""
 
@@ -144,6 +149,7 @@ def gateway_of(
         parts.state.keys_folder,
         home,
         parts.tally,
+        parts.term_of,
     )
 
 
@@ -184,6 +190,8 @@ def extended(
             journal=parts.state.journal,
             tally=parts.tally.account(name),
             watches=watches_of(spec, parts),
+            push=PushDesk(spec, sources[name], parts.tally.account(name)),
+            claimed=sources[name].claimed,
         )
     return Wired(contexts, accounts, in_flight, sources, loops)
 
@@ -286,7 +294,8 @@ def _orders_of(
     if before is not None and before.loop is access.loop:
         return before.orders
     journal, tally = parts.state.journal, parts.tally
-    orders = InFlightOrders(fingerprint, parts.clock, journal, str(spec.exchange), tally)
+    in_pool = access.lane.lease.term is not None
+    orders = InFlightOrders(fingerprint, parts.clock, journal, str(spec.exchange), tally, durable=in_pool)
     if before is None:
         remembered = parts.state.remembered
         orders.recall(remembered.orders.get(fingerprint, ()))
@@ -308,6 +317,11 @@ def account_of(
     send = partial(parts.send, spec.name)
     reporter, orders = CallReporter(send), _orders_of(spec, access, parts, in_flight)
     executor = OrderExecutor(spec, access, orders, parts.clock, reporter)
+    if access.lane.lease.term is not None and executor.lost():
+        # Another process may have sent it a moment ago. This is in the queue of the key before the first
+        # question for the balance, which would miss what the order did.
+        with suppress(RuntimeError):  # a trader's own loop may have ended
+            access.loop.hand_over(executor.look_round())
     queries = Queries(spec, slot, access, executor, send)
     known_from_s = parts.clock.up_s() + LOST_AFTER_S
 

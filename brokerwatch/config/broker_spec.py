@@ -24,7 +24,9 @@ from brokerwatch.config.key_readers import (
     read_words_or_none,
 )
 from brokerwatch.config.key_watch_settings import egress_mistakes, key_watch_mistakes
+from brokerwatch.config.label_texts import labels_rule
 from brokerwatch.config.money_watch_settings import MoneyRules, money_mistakes, money_rules
+from brokerwatch.config.nonce_fence import confirmation_mistakes, fence_mistakes
 from brokerwatch.config.policy import (
     POLICIES,
     POLLS_UNTIL_STALE,
@@ -35,6 +37,7 @@ from brokerwatch.config.policy import (
     rule_mistakes,
 )
 from brokerwatch.config.proxy_settings import proxy_mistakes
+from brokerwatch.config.push_settings import push_mistakes, reserve_mistakes, slowest_s
 from brokerwatch.config.spec_types import type_mistakes
 from brokerwatch.config.suggestions import did_you_mean, nearest
 from brokerwatch.config.toml_table import TomlTable
@@ -69,7 +72,6 @@ MARKETS_DEADLINE_S: Final = 60.0
 ENTRY_AGE_S: Final = 30.0
 """How old a balance may be that sizes an entry, where polls are quicker than that."""
 MOST_REQUESTS: Final = 10_000.0
-MAX_LABELS, MAX_LABEL_CHARACTERS = 32, 256  # they are sent with every reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,17 @@ class BrokerSpec:
     """Parameters of ccxt's `fetch_balance`: which account of the key it is, such as `{"type": "swap"}`."""
     same_account: bool = False
     """Whether another API key here is of the same account, where the exchange itself does not say it."""
+    pin: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    """Labels, by name, that the node must have which runs it in a pool, such as `{"region": "tokyo"}`."""
+    push: bool = False
+    """Whether the exchange's private stream is used. What it pushes is shown at once, and read again."""
+    reserved_requests: float = 4.0
+    """So many requests of the key's budget are never spent on reads after a push, on the watch of the key or
+    on following orders: they are for exits."""
+    nonce_fence: bool = False
+    """In a pool, where the exchange wants rising numbers: whether they carry the epoch of the key's claim."""
+    nonce_fence_confirmed: str = ""
+    """That the key is of no use without the fence afterwards: `this key cannot go back`."""
 
     def __post_init__(self) -> None:
         self._refuse(type_mistakes(self))  # the rules below compare numbers and search texts
@@ -213,11 +226,6 @@ class BrokerSpec:
             return self.entry_max_age_s
         polled_s = self.poll_interval_s if math.isfinite(self.poll_interval_s) else 0.0
         return max(ENTRY_AGE_S, POLLS_UNTIL_STALE * polled_s)
-
-
-def _is_label(text: object) -> bool:
-    # The loader checks labels of a file. Labels from Python come unchecked.
-    return isinstance(text, str) and len(text) <= MAX_LABEL_CHARACTERS and text.isprintable()
 
 
 def _spec_mistakes(spec: BrokerSpec) -> list[tuple[str, str]]:
@@ -306,13 +314,35 @@ def _proof_age_rule(spec: BrokerSpec) -> Iterator[str]:
     age_s = spec.max_proof_age_s
     if age_s is None:
         return
-    polled_s = spec.slowest_poll_s if math.isfinite(spec.slowest_poll_s) else 0.0
+    polled_s = slowest_s(spec.slowest_poll_s, push=spec.push) if math.isfinite(spec.slowest_poll_s) else 0.0
     shortest_s = polled_s + spec.fetch_deadline_s
     if not age_s > shortest_s:
         yield (
             f"expected more than {shortest_s:g} s, a poll interval and the deadline of a fetch, or inf for "
             f"no limit, not {age_s:g}: the account would be unproven between two polls"
         )
+
+
+def _push_rule(spec: BrokerSpec) -> Iterator[str]:
+    yield from push_mistakes(
+        push=spec.push,
+        callable_of_its_own=spec.fetch is not None,
+        instance_of_its_own=spec.instance is not None,
+    )
+
+
+def _fence_rule(spec: BrokerSpec) -> Iterator[str]:
+    yield from fence_mistakes(
+        fence=spec.nonce_fence, confirmed=spec.nonce_fence_confirmed, of_its_own=spec.fetch is not None
+    )
+
+
+def _fence_words_rule(spec: BrokerSpec) -> Iterator[str]:
+    yield from confirmation_mistakes(spec.nonce_fence_confirmed)
+
+
+def _reserve_rule(spec: BrokerSpec) -> Iterator[str]:
+    yield from reserve_mistakes(spec.reserved_requests)
 
 
 def _key_watch_rule(spec: BrokerSpec) -> Iterator[str]:
@@ -323,11 +353,6 @@ def _key_watch_rule(spec: BrokerSpec) -> Iterator[str]:
 def _egress_rule(spec: BrokerSpec) -> Iterator[str]:
     if spec.egress_address is not None:
         yield from egress_mistakes(spec.egress_address)
-
-
-def _labels_rule(spec: BrokerSpec) -> Iterator[str]:
-    if len(spec.labels) > MAX_LABELS or not all(map(_is_label, (*spec.labels.keys(), *spec.labels.values()))):
-        yield f"expected up to {MAX_LABELS} printable texts of up to {MAX_LABEL_CHARACTERS} characters"
 
 
 def _ccxt_rule(spec: BrokerSpec) -> Iterator[str]:
@@ -382,6 +407,10 @@ KEYS: Final = (
     Key("allow_empty", read_switch),
     Key("balance_params", read_table, _balance_params_rule),
     Key("same_account", read_switch),
+    Key("push", read_switch, _push_rule),
+    Key("reserved_requests", TomlTable.number, _reserve_rule),
+    Key("nonce_fence", read_switch, _fence_rule),
+    Key("nonce_fence_confirmed", TomlTable.text, _fence_words_rule),
     Key("trading", read_switch),
     Key("entry_max_age_s", read_limit, _entry_age_rule),
     Key("repeat_exits", read_switch),
@@ -389,7 +418,8 @@ KEYS: Final = (
     Key("key_watch_interval_s", read_limit, _key_watch_rule),
     Key("egress_address", read_words_or_none, _egress_rule),
     Key("money_watch", money_rules),
-    Key("labels", read_texts_by_name, _labels_rule),
+    Key("labels", read_texts_by_name, labels_rule("labels")),
+    Key("pin", read_texts_by_name, labels_rule("pin")),
     Key("ccxt", read_table, _ccxt_rule),
     Key("credentials", None, _credentials_rule),
     Key("origins"),

@@ -17,6 +17,8 @@ from brokerwatch.config.curve_settings import CurveSettings
 from brokerwatch.config.http_settings import HttpSettings, http_mistakes
 from brokerwatch.config.key_watch_settings import KEY_WATCH_INTERVAL_S, egress_mistakes, key_watch_mistakes
 from brokerwatch.config.notify_settings import NotifySettings, notify_mistakes
+from brokerwatch.config.pool_settings import PoolSettings, pool_mistakes
+from brokerwatch.config.supervisor_settings import MOST_SUPERVISORS, SupervisorSettings, server_key_mistake
 from brokerwatch.messages import topics
 
 DEFAULT_HEALTH_ENDPOINT: Final = "tcp://127.0.0.1:5571"
@@ -90,6 +92,10 @@ class ClusterSettings:
     """Messages to people, and the dead man's switch."""
     curve: CurveSettings | None = None
     """The keys with which both endpoints are encrypted, unless they are inproc; None: they are not."""
+    supervisors: tuple[SupervisorSettings, ...] = ()
+    """The supervisors in other processes that hear these accounts too, and whose operators command them."""
+    pool: PoolSettings | None = None
+    """The pool of nodes that share these accounts; None: there is none."""
 
     def __post_init__(self) -> None:
         if isinstance(self.state, os.PathLike):
@@ -146,6 +152,11 @@ _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 def reachable(endpoint: str) -> str:
     """Where a program of this machine connects to what is bound at `endpoint`."""
     return endpoint.replace("tcp://0.0.0.0:", "tcp://127.0.0.1:", 1).replace("tcp://[::]:", "tcp://[::1]:", 1)
+
+
+def is_in_a_file(settings: ClusterSettings) -> bool:
+    """Whether what these settings' cluster stores is in a file, and not on a server."""
+    return not settings.store or settings.store.startswith(SQLITE)
 
 
 _POSTGRESQL: Final = re.compile(
@@ -251,4 +262,33 @@ def cluster_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
         found += [(f"http.{key}", expected) for key, expected in http_mistakes(settings.http)]
     if settings.health_endpoint == settings.broker_endpoint:
         found.append(("broker_endpoint", "expected another endpoint than health_endpoint"))
+    found += _supervisor_mistakes(settings)
+    if settings.pool is not None:
+        found += [(f"pool.{key}", expected) for key, expected in pool_mistakes(settings.pool)]
     return [*found, *((f"notify.{key}", expected) for key, expected in notify_mistakes(settings.notify))]
+
+
+def _supervisor_mistakes(settings: ClusterSettings) -> list[tuple[str, str]]:
+    """(key, what was expected) for each value of the [[supervisors]] tables that cannot be."""
+    found: list[tuple[str, str]] = []
+    if len(settings.supervisors) > MOST_SUPERVISORS:
+        expected = f"expected up to {MOST_SUPERVISORS} tables, not {len(settings.supervisors)}"
+        found.append(("supervisors", expected))
+    for number, each in enumerate(settings.supervisors, start=1):
+        for key in ("broker_endpoint", "health_endpoint"):
+            endpoint: str = getattr(each, key)
+            mistake = endpoint_mistake(endpoint, encrypted=bool(each.server_key), connects=True)
+            if re.search(r":(\*|0+)$", endpoint):
+                mistake = "expected the port that the supervisor has"
+            elif endpoint.startswith("inproc://"):
+                mistake = "expected tcp:// or ipc://: inproc:// does not leave this process"
+            if mistake:
+                found.append((f"supervisors #{number}.{key}", mistake))
+        if not each.server_key:
+            continue
+        if mistake := server_key_mistake(each.server_key):
+            found.append((f"supervisors #{number}.server_key", mistake))
+        if settings.curve is None:
+            expected = "expected a [curve] table with the key_file of this program's own key pair beside it"
+            found.append((f"supervisors #{number}.server_key", expected))
+    return found

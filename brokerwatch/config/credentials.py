@@ -23,6 +23,9 @@ from brokerwatch.log import logger
 
 _log = logger(__name__)
 
+FOLDER_OF_CREDENTIALS: Final = "credentials"
+"""What the units in deploy/systemd call the folder that they load: LoadCredential=credentials:FOLDER."""
+
 
 def downloaded_key(value: str) -> dict[str, str] | None:
     """The credentials in a key file as Coinbase's portal gives it; None when it is not one."""
@@ -89,6 +92,10 @@ class Catalogue(Protocol):
 
     def account_credential(self, exchange: str) -> str:
         """The credential, in snake_case, that may say which account it is; empty: none besides."""
+        ...
+
+    def counts_nonces(self, exchange: str) -> bool:
+        """Whether an exchange refuses a call whose number is not greater than those before."""
         ...
 
     def account_mistakes(
@@ -248,10 +255,16 @@ def _usual_variable(name: str, credential: str) -> str:
 
 
 def secret_path(source: str, folder: Path, environment: Mapping[str, str]) -> Path:
-    """Where a secret's file is: beside the configuration, else where systemd puts a service's credentials."""
+    """Where a secret's file is: beside the configuration, else where systemd puts a service's credentials.
+
+    What systemd loads of a folder, it names after the folder's own name in the unit too.
+    """
     path = folder / source
     given = environment.get("CREDENTIALS_DIRECTORY")
-    return Path(given) / source if given and not path.exists() else path
+    if not given or path.exists():
+        return path
+    of_folder = Path(given) / f"{FOLDER_OF_CREDENTIALS}_{source}"
+    return of_folder if of_folder.exists() else Path(given) / source
 
 
 def read_secret(path: Path, source: str, key: str, table: TomlTable) -> str:

@@ -11,7 +11,7 @@ import math
 import os
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,10 +21,14 @@ from brokerwatch.config.broker_spec import CREDENTIALS, KEYS, BrokerSpec
 from brokerwatch.config.cluster_settings import SQLITE, ClusterSettings, Settings, cluster_mistakes
 from brokerwatch.config.credentials import NOT_FOR_CCXT, Catalogue, credentials_of, writable_by_others
 from brokerwatch.config.curve_settings import CurveSettings, curve_mistakes, curve_of
-from brokerwatch.config.http_settings import HttpSettings, http_of
-from brokerwatch.config.notify_settings import NotifySettings, notify_settings
+from brokerwatch.config.http_settings import http_of
+from brokerwatch.config.nonce_fence import counting_mistakes
+from brokerwatch.config.notify_settings import notify_settings
 from brokerwatch.config.policy import POLICIES, Rules, default_policy, default_rules
+from brokerwatch.config.pool_settings import pool_of
+from brokerwatch.config.shard import WHOLE, Shard
 from brokerwatch.config.suggestions import exchanges_like, nearest, unknown_exchange
+from brokerwatch.config.supervisor_settings import SupervisorSettings, supervisors_of
 from brokerwatch.config.toml_lines import TomlLines, key_path
 from brokerwatch.config.toml_table import TomlTable, typed
 from brokerwatch.errors import ConfigError, Problem
@@ -37,8 +41,10 @@ _log: Final = logger(__name__)
 _CLUSTER: Final = ClusterSettings()
 _BROKER: Final = BrokerSpec("default")
 """What a key says that the file leaves out: the settings' own defaults."""
-_TABLES: Final = ("curve", "http", "notify")
+_TABLES: Final = ("curve", "http", "notify", "pool", "supervisors")
 """Fields of the cluster's settings that are tables of their own beside [cluster]."""
+TOP_KEYS: Final = "version, cluster, curve, http, brokers, notify, pool, supervisors"
+"""The tables of a file, and the version."""
 _BROKER_KEYS: Final = tuple(key.name for key in KEYS if key.read)
 """The keys of a broker's table, but for those of its credentials."""
 
@@ -49,13 +55,14 @@ def load(
     *,
     environment: Mapping[str, str] | None = None,
     keep_going: bool = False,
+    only: Collection[str] = (),
 ) -> Settings:
-    """The settings that a TOML file says.
+    """The settings that a TOML file says. `only`: the brokers that are looked at; none named: all.
 
     Raises ConfigError with every problem. With `keep_going` the problems of a single broker only
     put that broker under `broken`; those of the file or the cluster still raise.
     """
-    found = examine(path, catalogue, environment=environment)
+    found = examine(path, catalogue, environment=environment, only=only)
     problems = list(found.problems)
     broken: dict[str, tuple[str, str]] = {}
     for name, (exchange, mistakes) in found.broken.items():
@@ -80,39 +87,43 @@ class Examined:
     """The others: name to (exchange, what is wrong)."""
     problems: tuple[Problem, ...]
     """What is wrong with the file or the cluster."""
+    reported: int = 0
+    """Accounts that nodes report, of which nothing was looked at."""
 
 
-def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] | None = None) -> Examined:
-    """Everything that can be had of a TOML file, and every problem. ConfigError: it is no TOML at all."""
+def examine(
+    path: Path,
+    catalogue: Catalogue,
+    *,
+    environment: Mapping[str, str] | None = None,
+    only: Collection[str] = (),
+) -> Examined:
+    """Everything that can be had of a TOML file, and every problem. ConfigError: it is no TOML at all.
+
+    `only`: the brokers that are looked at; none named: all.
+    """
     environment = os.environ if environment is None else environment
     where = str(path)
     problems: list[Problem] = []
-    content, lines = _content(path, problems)
+    content, lines = content_of(path, problems)
     top = TomlTable(where, "", content, problems, lines)
-    version = top.take("version")
-    if type(version) is not int or version != 1:
-        top.wrong("version", "expected version = 1 at the top of the file")
     before = len(problems)
-    curve_table = TomlTable(where, "curve", top.table("curve"), problems, lines)
-    curve = curve_of(curve_table, path.parent, environment) if "curve" in content else None
-    if curve is not None and len(problems) == before:
-        for key, expected in curve_mistakes(curve):
-            curve_table.wrong(key, expected)
-    cluster = _cluster(TomlTable(where, "cluster", top.table("cluster"), problems, lines), path.parent, curve)
-    if served := top.table("http"):
-        http = http_of(TomlTable(where, "http", served, problems, lines), path.parent, environment)
-        cluster = replace(cluster, http=http)
-    notify = TomlTable(where, "notify", top.table("notify"), problems, lines)
-    cluster = replace(cluster, notify=notify_settings(notify, path.parent, environment))
+    cluster = _cluster_of(top, path.parent, environment)
     is_sound = len(problems) == before
     before = len(problems)
     sections = top.table("brokers")
     if not sections and len(problems) == before:
         top.wrong("brokers", "expected at least one [brokers.NAME] table")
-    top.end("version, cluster, curve, http, brokers, notify")
+    top.end(TOP_KEYS)
     specs: list[BrokerSpec] = []
     broken: dict[str, tuple[str, tuple[Problem, ...]]] = {}
+    for name in only:
+        if name not in sections:
+            known = ", ".join(sections) or "none"
+            problems.append(Problem(where, "", f"there is no broker named {name!r} here; there are: {known}"))
     for name, section in sections.items():
+        if only and name not in only:
+            continue
         mistakes: list[Problem] = []
         if isinstance(section, dict):
             said = cast("dict[str, Any]", section)
@@ -129,48 +140,94 @@ def examine(path: Path, catalogue: Catalogue, *, environment: Mapping[str, str] 
     return Examined(cluster if is_sound else None, tuple(specs), MappingProxyType(broken), tuple(problems))
 
 
+def _cluster_of(top: TomlTable, folder: Path, environment: Mapping[str, str]) -> ClusterSettings:
+    """What the tables say that are for the whole cluster, all but the [brokers]."""
+    where, problems, lines = top.where, top.problems, top.lines
+    version = top.take("version")
+    if type(version) is not int or version != 1:
+        top.wrong("version", "expected version = 1 at the top of the file")
+    before = len(problems)
+    said = top.table_or_none("curve")
+    curve_table = TomlTable(where, "curve", said or {}, problems, lines)
+    curve = None if said is None else curve_of(curve_table, folder, environment)
+    if curve is not None and len(problems) == before:
+        for key, expected in curve_mistakes(curve):
+            curve_table.wrong(key, expected)
+    supervisors = supervisors_of(top.take("supervisors"), where, folder, problems, lines)
+    table = TomlTable(where, "cluster", top.table("cluster"), problems, lines)
+    cluster = _cluster(table, folder, curve, supervisors)
+    if served := top.table("http"):
+        http = http_of(TomlTable(where, "http", served, problems, lines), folder, environment)
+        cluster = replace(cluster, http=http)
+    cluster = replace(cluster, pool=pool_of(top, cluster.name))
+    notify = TomlTable(where, "notify", top.table("notify"), problems, lines)
+    return replace(cluster, notify=notify_settings(notify, folder, environment))
+
+
+def load_supervised(
+    path: Path, *, environment: Mapping[str, str] | None = None, shard: Shard = WHOLE
+) -> Settings:
+    """What a supervisor without accounts of its own needs: the cluster, and which accounts there are.
+
+    Of each account it reads the exchange, and neither its credentials nor anything else: those are for the
+    node that runs it. `shard`: of several supervisors that share the accounts, the one that is meant. Raises
+    ConfigError with every problem.
+    """
+    problems: list[Problem] = []
+    content, lines = content_of(path, problems)
+    top = TomlTable(str(path), "", content, problems, lines)
+    cluster = _cluster_of(top, path.parent, os.environ if environment is None else environment)
+    specs: list[BrokerSpec] = []
+    for name, section in top.table("brokers").items():
+        key = key_path("brokers", name)
+        if not topics.is_name(name):
+            top.wrong(key, f"expected a name of {topics.NAME_RULE}")
+        elif not isinstance(section, dict):
+            top.wrong(key, f"expected a table, not {typed(section)}")
+        else:
+            said = TomlTable(str(path), key, cast("dict[str, Any]", section), problems, lines)
+            exchange = said.text("exchange", CUSTOM)
+            if not topics.is_name(exchange):
+                said.wrong("exchange", f"expected the ccxt id of an exchange, not {exchange!r}")
+            else:
+                specs.append(BrokerSpec(name, exchange=exchange))
+    if not specs and not problems:
+        top.wrong("brokers", "expected a [brokers.NAME] table for each account that a node reports")
+    top.end(TOP_KEYS)
+    if problems:
+        raise ConfigError(tuple(problems))
+    return Settings(cluster, tuple(spec for spec in specs if shard.has(spec.name)))
+
+
+def examine_supervised(path: Path, *, environment: Mapping[str, str] | None = None) -> Examined:
+    """The same as `examine` for a supervisor without accounts of its own."""
+    try:
+        found = load_supervised(path, environment=environment)
+    except ConfigError as error:
+        return Examined(None, (), MappingProxyType({}), error.problems)
+    return Examined(found.cluster, (), MappingProxyType({}), (), len(found.brokers))
+
+
 def load_cluster(path: Path) -> ClusterSettings:
-    """The [cluster] table alone: what an operator's command needs, without any credentials.
+    """The [cluster] and [pool] tables alone: what an operator's command needs, without any credentials.
 
     Of [curve] it says which files there are, and reads none.
     """
     problems: list[Problem] = []
-    content, lines = _content(path, problems)
+    content, lines = content_of(path, problems)
     top = TomlTable(str(path), "", content, problems, lines)
     table = TomlTable(str(path), "curve", top.table("curve"), problems, lines)
     curve = curve_of(table, path.parent, os.environ) if "curve" in content else None
     table = TomlTable(str(path), "cluster", top.table("cluster"), problems, lines)
-    settings = _cluster(table, path.parent, curve)
+    settings = _cluster(table, path.parent, curve, ())
+    settings = replace(settings, pool=pool_of(top, settings.name))
     if problems:
         raise ConfigError(tuple(problems))
     return settings
 
 
-def load_http(path: Path, environment: Mapping[str, str] | None = None) -> HttpSettings | None:
-    """The [http] table alone, for a program that serves and has no accounts; None where there is none."""
-    problems: list[Problem] = []
-    content, lines = _content(path, problems)
-    served = TomlTable(str(path), "", content, problems, lines).table("http")
-    table = TomlTable(str(path), "http", served, problems, lines)
-    http = http_of(table, path.parent, os.environ if environment is None else environment) if served else None
-    if problems:
-        raise ConfigError(tuple(problems))
-    return http
-
-
-def load_notify(path: Path, *, environment: Mapping[str, str] | None = None) -> NotifySettings:
-    """The [notify] table alone: what a watcher from outside needs, without any credentials."""
-    problems: list[Problem] = []
-    content, lines = _content(path, problems)
-    top = TomlTable(str(path), "", content, problems, lines)
-    table = TomlTable(str(path), "notify", top.table("notify"), problems, lines)
-    settings = notify_settings(table, path.parent, os.environ if environment is None else environment)
-    if problems:
-        raise ConfigError(tuple(problems))
-    return settings
-
-
-def _content(path: Path, problems: list[Problem]) -> tuple[dict[str, Any], TomlLines]:
+def content_of(path: Path, problems: list[Problem]) -> tuple[dict[str, Any], TomlLines]:
+    """What a file says, and where each key stands. Raises ConfigError where it is no TOML."""
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
         if stat.S_ISREG(path.stat().st_mode) and writable_by_others(path):
@@ -205,7 +262,12 @@ def _store(folder: Path, url: str) -> str:
     return url if path in (url, "", ":memory:") else SQLITE + _beside(folder, path)
 
 
-def _cluster(table: TomlTable, folder: Path, curve: CurveSettings | None) -> ClusterSettings:
+def _cluster(
+    table: TomlTable,
+    folder: Path,
+    curve: CurveSettings | None,
+    supervisors: tuple[SupervisorSettings, ...],
+) -> ClusterSettings:
     settings = ClusterSettings(
         name=table.text("name", _CLUSTER.name),
         health_endpoint=table.text("health_endpoint", _CLUSTER.health_endpoint),
@@ -221,10 +283,16 @@ def _cluster(table: TomlTable, folder: Path, curve: CurveSettings | None) -> Clu
         history_days=table.number("history_days", _CLUSTER.history_days),
         remember=table.switch("remember", default=_CLUSTER.remember),
         curve=curve,
+        supervisors=supervisors,
     )
     table.end(", ".join(field.name for field in fields(ClusterSettings) if field.name not in _TABLES))
     for key, expected in cluster_mistakes(settings):
-        table.wrong(key, expected)
+        if any(problem.key == key for problem in table.problems):
+            continue  # it was named when it was read
+        if key.startswith("supervisors"):
+            table.problems.append(Problem(table.where, key, expected, table.lines.nearest(key)))
+        else:
+            table.wrong(key, expected)
     return settings
 
 
@@ -256,6 +324,9 @@ def _broker(
     credentials, origins = credentials_of(name, likely, table, folder, catalogue, environment)
     options, params = values["ccxt"].get("options"), values["balance_params"]
     for key, expected in catalogue.account_mistakes(likely, credentials, options, params):
+        table.wrong(key, expected)
+    counts = catalogue.counts_nonces(likely)
+    for key, expected in counting_mistakes(likely, fence=values["nonce_fence"] is True, counts=counts):
         table.wrong(key, expected)
     table.end(
         f"{', '.join(_BROKER_KEYS)}, and a credential as <name>_env or <name>_file, such as api_key_env",

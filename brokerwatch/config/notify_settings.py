@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from brokerwatch.config.credential_text import bare, decoded
-from brokerwatch.config.credentials import secret_file_remark, writable_by_others
+from brokerwatch.config.credentials import secret_file_remark, secret_path, writable_by_others
 from brokerwatch.config.redaction import looks_secret
 from brokerwatch.config.toml_table import TomlTable
 from brokerwatch.log import logger
@@ -200,9 +200,7 @@ def _read(table: TomlTable, key: str, source: str, folder: Path, environment: Ma
     if "://" in source:
         table.wrong(key, "expected the name of a file (not shown: it is an address)")
         return ""
-    path = folder / source
-    given = environment.get("CREDENTIALS_DIRECTORY")
-    path = Path(given) / source if given and not path.exists() else path
+    path = secret_path(source, folder, environment)
     shown = _HIDDEN if looks_secret(source) else str(path)
     try:
         text = bare(decoded(path.read_bytes()))

@@ -66,6 +66,11 @@ BROKER_KEYS: Final[Mapping[str, Takes]] = MappingProxyType(
         "allow_empty": Takes.ACTOR,
         "balance_params": Takes.RESTART,  # they say which account of the key it is
         "same_account": Takes.NOTHING,  # it is read when the key changes
+        "pin": Takes.NOTHING,  # the pool reads it
+        "push": Takes.ACTOR,
+        "reserved_requests": Takes.ACCOUNT,
+        "nonce_fence": Takes.RESTART,
+        "nonce_fence_confirmed": Takes.NOTHING,  # it is read where the fence is
     }
 )
 """Each field of a `BrokerSpec`."""
@@ -88,6 +93,8 @@ CLUSTER_KEYS: Final[Mapping[str, Takes]] = MappingProxyType(
         "http": Takes.RESTART,
         "curve": Takes.RESTART,  # what its lists say counts without a reload
         "notify": Takes.ACTOR,
+        "supervisors": Takes.RESTART,
+        "pool": Takes.RESTART,
     }
 )
 """Each field of the `ClusterSettings`."""
@@ -97,7 +104,7 @@ SETTINGS_KEYS: Final[Mapping[str, Takes]] = MappingProxyType(
 )
 """Each field of the `Settings`: the tables of a file. The three here are compared key by key."""
 
-_SECRET: Final = frozenset({"store", "http", "notify", "curve"})
+_SECRET: Final = frozenset({"store", "http", "notify", "curve", "supervisors", "pool"})
 """Keys whose value may hold a password, or is a whole table."""
 
 

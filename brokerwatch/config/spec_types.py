@@ -29,15 +29,18 @@ def _or_none(fits: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or fits(value)
 
 
-_NUMBERS: Final = ("poll_interval_s", "fetch_deadline_s")
+_NUMBERS: Final = ("poll_interval_s", "fetch_deadline_s", "reserved_requests")
 _NUMBERS_OR_NONE: Final = (
     *("quiet_poll_interval_s", "requests_per_s", "request_burst", "entry_max_age_s", "max_proof_age_s"),
     "key_watch_interval_s",
 )
-_SWITCHES: Final = ("read_funding", "simulated", "trading", "repeat_exits", "allow_empty", "same_account")
-_MAPS: Final = ("labels", "credentials", "origins", "ccxt", "balance_params")
+_MAPS: Final = ("labels", "pin", "credentials", "origins", "ccxt", "balance_params")
+_SWITCHES: Final = (
+    *("read_funding", "simulated", "trading", "repeat_exits", "allow_empty", "same_account"),
+    *("push", "nonce_fence"),
+)
 _TYPES: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
-    **dict.fromkeys(("name", "policy"), (_is_text, "text")),
+    **dict.fromkeys(("name", "policy", "nonce_fence_confirmed"), (_is_text, "text")),
     **dict.fromkeys(_NUMBERS, (_is_number, "a number")),
     **dict.fromkeys(_NUMBERS_OR_NONE, (_or_none(_is_number), "a number, or None")),
     **dict.fromkeys(_SWITCHES, (_is_switch, "True or False")),

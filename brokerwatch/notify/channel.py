@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from brokerwatch.bus.revival import Revival
 from brokerwatch.clock import Clock
 from brokerwatch.log import logger
 from brokerwatch.notify import wording
@@ -43,6 +44,7 @@ class Channel:
         self._ledger = ledger
         self._clock = clock
         self._sender = Sender() if sender is None else sender
+        self._revival = Revival(name)
         self._thread = threading.Thread(target=self._run, name=f"brokerwatch-{name}", daemon=True)
 
     def start(self) -> None:
@@ -51,6 +53,7 @@ class Channel:
 
     def kill(self) -> None:
         """End what is being sent."""
+        self._revival.end()
         self._sender.stop()
 
     def ended(self, within_s: float) -> bool:
@@ -59,10 +62,13 @@ class Channel:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        known = fingerprint(self._url)
         checked = self._sender.check(self._url)
         if checked.final:
             _log.error("%s: %s; nothing can be sent over it", self._name, checked.words)
+        self._revival.run(self._work)
+
+    def _work(self) -> None:
+        known = fingerprint(self._url)
         while waiting := self._ledger.next(known):
             try:
                 notice = self._dated(waiting[0]) if len(waiting) == 1 else self._together(waiting)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
+from brokerwatch.bus.revival import Revival
 from brokerwatch.clock import Clock
 from brokerwatch.log import logger
 from brokerwatch.notify.deliveries import Outcome
@@ -49,6 +50,7 @@ class Heartbeat:
         self._quiet_until_s = clock.up_s() + BEGINNING_S
         """Until then no account needs to have an outcome; the first call ends it."""
         self._failing = False
+        self._revival = Revival("brokerwatch-heartbeat")
         self._thread = threading.Thread(target=self._run, name="brokerwatch-heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -62,6 +64,7 @@ class Heartbeat:
     def kill(self) -> None:
         """End the thread soon, and what is being sent at once."""
         self._stopping.set()
+        self._revival.end()
         self._sender.stop()
 
     def ended(self, within_s: float) -> bool:
@@ -70,6 +73,9 @@ class Heartbeat:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        self._revival.run(self._work)
+
+    def _work(self) -> None:
         due_s = self._clock.up_s()
         while not self._stopping.wait(GLANCE_S):
             now_s, newest = self._clock.up_s(), self._newest

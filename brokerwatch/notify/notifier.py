@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from brokerwatch.bus.listener import Listener
+from brokerwatch.bus.revival import Revival
 from brokerwatch.clock import Clock, SystemClock
 from brokerwatch.config.notify_settings import NotifySettings
 from brokerwatch.errors import StateFolderTaken
@@ -85,6 +86,7 @@ class Notifier:
             if settings.heartbeat_url
             else None
         )
+        self._revival = Revival("brokerwatch-notifier")
         self._thread = threading.Thread(target=self._run, name="brokerwatch-notifier", daemon=True)
 
     def start(self) -> None:
@@ -122,6 +124,7 @@ class Notifier:
     def stop(self, deadline_s: float = 2.0) -> bool:
         """End the threads. What waits is kept for the next start. False when one does not end in time."""
         self._stopping.set()
+        self._revival.end()
         ended = True
         if self._ledger is not None:
             self._ledger.close()
@@ -162,6 +165,9 @@ class Notifier:
         self._claim = found
 
     def _run(self) -> None:
+        self._revival.run(self._work)
+
+    def _work(self) -> None:
         pending: dict[str, Reading] = {}
         looked_s = float("-inf")
         for change in self._listener.changes(wait_s=GLANCE_S, known=True):

@@ -53,6 +53,7 @@ class Rules:
                 Reason.SILENT: 5.0,
                 Reason.BLIND: 5.0,
                 Reason.LOOP: 5.0,
+                Reason.CLAIM: 10.0,
                 Reason.CONFIG: 3.0,
                 Reason.AUTH: 3.0,
             }

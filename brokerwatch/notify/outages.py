@@ -46,7 +46,9 @@ from brokerwatch.notify.outage_state import (
 )
 from brokerwatch.notify.silences import Silence, muted
 
-_NOT_MUTED: Final = frozenset({Reason.AUTH, Reason.FAILED, Reason.CONFIG, Reason.LOCKED_OUT, Reason.LOOP})
+_NOT_MUTED: Final = frozenset(
+    {Reason.AUTH, Reason.FAILED, Reason.CONFIG, Reason.LOCKED_OUT, Reason.LOOP, Reason.CLAIM}
+)
 """Reasons that no maintenance of an exchange explains."""
 DEFAULT_RULES: Final = Rules()
 _UNDECIDED: Final = frozenset({Reason.NEVER_SEEN, Reason.RESTARTING, Reason.UNPROVEN, Reason.RECOVERING})

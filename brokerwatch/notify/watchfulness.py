@@ -27,7 +27,7 @@ _BY_DESIGN: Final = frozenset(
 _UNWATCHED: Final = frozenset(
     {
         *(Reason.SILENT, Reason.RESTARTING, Reason.FAILED, Reason.LOOP, Reason.BLIND),
-        *(Reason.NOTHING_HEARD, Reason.SHUTDOWN),
+        *(Reason.NOTHING_HEARD, Reason.SHUTDOWN, Reason.CLAIM),
     }
 )
 """Under these reasons it is brokerwatch that does not ask."""
@@ -80,7 +80,7 @@ def watchfulness(
     asked, gaps = 0, ["our own line is down"] if line_down else []
     not_asked: dict[str, int] = {}
     not_available: dict[str, str] = {}
-    seen_accounts = sorted(accounts, key=lambda each: each.broker)
+    seen_accounts = _stayed(sorted(accounts, key=lambda each: each.broker))
     for seen in seen_accounts:
         if not seen.available:
             not_available[seen.broker] = str(seen.reason)
@@ -102,6 +102,14 @@ def watchfulness(
         "not_available": dict(list(not_available.items())[:MAX_NAMES]),
     }
     return Watchfulness(tuple(gaps), json.dumps(body))
+
+
+def _stayed(accounts: list[Observation]) -> list[Observation]:
+    """Those that have not left the cluster; all of them where the whole cluster has stopped.
+
+    A cluster takes leave account by account. The first of these words are no gap yet.
+    """
+    return [each for each in accounts if each.reason is not Reason.SHUTDOWN] or accounts
 
 
 def _by_design(seen: Observation) -> str:

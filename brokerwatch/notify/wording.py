@@ -49,6 +49,7 @@ _WHY: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.CONFIG: "its configuration cannot be used",
         Reason.UNPROVEN: "its newest success is too old to prove anything",
         Reason.LOOP: "the event loop that asks the exchange hangs",
+        Reason.CLAIM: "this node does not hold the pool's claim of its key",
         Reason.OTHER: "for a reason that this version does not know",
     }
 )
@@ -83,6 +84,7 @@ _HELPS: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.CONFIG: "brokerwatch doctor says what is wrong",
         Reason.UNPROVEN: "it is asked again by itself",
         Reason.LOOP: "another event loop takes its place by itself",
+        Reason.CLAIM: "another node takes it over; if none does, look whether the pool's database answers",
     }
 )
 _FAULT_HELPS: Final[Mapping[FaultKind, str]] = MappingProxyType(

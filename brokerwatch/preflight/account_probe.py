@@ -134,7 +134,8 @@ class AccountProbe:
         if self._known.nonce_ceiling <= now_ms:
             return False
         # Above what was reserved, and above what a verification a moment ago took of that.
-        self.access.loop.call(partial(self.access.lane.nonces.above, now_ms + RESERVED_MS))
+        above = max(now_ms + RESERVED_MS, self._known.nonce_ceiling)  # far above it where they are fenced
+        self.access.loop.call(partial(self.access.lane.nonces.above, above))
         return True
 
     def patiently(self, ask: Callable[[], T]) -> T:
@@ -184,6 +185,11 @@ class AccountProbe:
             return self.ask_again(self.exchange.key)
 
         return self.once("key_facts", ask)
+
+    def stream_right(self) -> str:
+        """The right for the exchange's stream that the key has not, in words; empty: it has it, or none is
+        needed. Raises CouldNotAsk."""
+        return self.once("stream_right", lambda: self.ask_again(self.exchange.stream_right))
 
     def fetched(self) -> Decimal | None:
         """The cash as a trader is given it; only if the exchange has just answered. Raises CouldNotAsk.

@@ -56,6 +56,7 @@ class Checks:
     ) -> None:
         self._probe = probe
         self._trading = configured.trading
+        self._push = configured.push
         self._policy = policy_words(configured)
         self._used_by = used_by
         self._own_cluster = own_cluster
@@ -352,6 +353,8 @@ class Checks:
                 return failed(f"the key may not read {what}: {denied}")
         if self._trading and self.dry_run.look_up_denied:
             return warned(f"the key may not look orders up: {self.dry_run.look_up_denied}")
+        if self._push and (lacking := self._probe.stream_right()):
+            return failed(f"push is on, and the key has no right {lacking}")
         return account_findings.rights(
             facts,
             trading=self._trading,

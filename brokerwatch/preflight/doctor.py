@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from brokerwatch.config.cluster_settings import ClusterSettings
+from brokerwatch.config.cluster_settings import ClusterSettings, is_in_a_file
 from brokerwatch.config.loader import Examined
 from brokerwatch.config.redaction import (
     SHORTEST_SECRET,
@@ -51,8 +51,11 @@ from brokerwatch.preflight.host_checks import (
 )
 from brokerwatch.preflight.http_checks import http_lines
 from brokerwatch.preflight.notify_checks import notify_lines
+from brokerwatch.preflight.pool_checks import pool_lines
+from brokerwatch.preflight.push_checks import push_lines
+from brokerwatch.preflight.supervisor_checks import supervisor_lines
 from brokerwatch.storage.database_url import secrets_of
-from brokerwatch.storage.state_folder import is_in_a_file, running, store_of
+from brokerwatch.storage.state_folder import running, store_of
 
 HEARD_S: Final = 5.0
 """So long at the most a running cluster is listened for."""
@@ -105,6 +108,7 @@ class Diagnostics:
             traits = order_traits(spec)
             shortcomings = () if traits is None else traits.shortcomings()
             yield trading(spec, verified=gate, shortcomings=shortcomings)
+            yield from push_lines(spec)
         if cluster is None:
             for subject in ("state folder", "store", "endpoints"):
                 yield skip(subject, "cluster", "[cluster] is wrong", "correct it first")
@@ -124,6 +128,12 @@ class Diagnostics:
             yield from map(problem, problems)
             return
         number, name = len(examined.brokers), examined.cluster.name if examined.cluster else ""
+        if examined.reported:
+            said = (
+                f"cluster {name}, {examined.reported} account{'' if examined.reported == 1 else 's'} of nodes"
+            )
+            yield ok("configuration", "file", f"{self._path} is read: {said}")
+            return
         yield ok(
             "configuration", "file",
             f"{self._path} is read: cluster {name}, {number} broker{'' if number == 1 else 's'}",
@@ -143,6 +153,9 @@ class Diagnostics:
         yield endpoint_line("health_endpoint", health, own_cluster, lambda: is_heard(cluster, patience_s))
         # It has no publisher that could be listened to.
         yield endpoint_line("broker_endpoint", brokers, own_cluster, lambda: True)
+        yield from supervisor_lines(cluster, HEARD_S)
+        self.waits_for = "the pool"
+        yield from pool_lines(cluster, self._examined.brokers)
         yield from http_lines(cluster.http, own_cluster)
         self.waits_for = "the messages to people"
         yield from notify_lines(cluster.notify)

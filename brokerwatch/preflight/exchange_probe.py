@@ -15,11 +15,12 @@ from typing import TypeVar
 from brokerwatch.clock import Clock
 from brokerwatch.config.balance_params import thawed
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.errors import CouldNotAsk, NotSupported
+from brokerwatch.errors import CouldNotAsk, NotAllowed, NotSupported
 from brokerwatch.exchanges.envelope import exact, mapping, positive
 from brokerwatch.exchanges.key_info import KeyFacts
 from brokerwatch.exchanges.open_orders import Market, OpenOrder
 from brokerwatch.exchanges.registry import adapter_for
+from brokerwatch.exchanges.streams import STREAMS
 from brokerwatch.gateway.async_source import Refrained
 from brokerwatch.gateway.connection import Connection
 from brokerwatch.gateway.gateway import Access
@@ -159,6 +160,20 @@ class ExchangeProbe:
     async def key(self) -> KeyFacts:
         """What the exchange says of the key. Raises CouldNotAsk, NotAllowed, NotSupported."""
         return await self._adapter.key_facts(self._private)
+
+    async def stream_right(self) -> str:
+        """The right that the key has not and that its exchange's stream needs, in words; empty: it has it.
+
+        Raises CouldNotAsk.
+        """
+        fold = STREAMS.get(self._connection.family)
+        if fold is None or fold.ticket is None:
+            return ""
+        try:
+            await self._private(fold.ticket.read, fold.ticket.method)
+        except NotAllowed as error:
+            return f"{fold.ticket.right!r} ({error})"
+        return ""
 
     async def open_orders(self, market: Market) -> tuple[OpenOrder, ...]:
         """Every open order. Raises CouldNotAsk, NotAllowed, NotSupported."""

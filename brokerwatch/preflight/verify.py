@@ -74,6 +74,7 @@ def verification_spec(spec: BrokerSpec) -> BrokerSpec:
         entry_max_age_s=spec.entry_age_s,
         max_consecutive_errors=min(spec.max_consecutive_errors, MOST_PROVOKED),
         trading=True,
+        push=False,
         # Its report warns of an account without money, and no order is sized by it.
         allow_empty=True,
     )

@@ -38,6 +38,8 @@ class HoldingAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Why a part is null; null where none is."""
     in_doubt_since_us: int | None
     """Wall clock, µs: since when the exchange leaves this currency out; null: it states it."""
+    pushed_us: int | None
+    """Wall clock, µs: when the exchange pushed this amount, which no read has confirmed; null: a read did."""
 
 
 class BrokerAnswer(ReadingData, frozen=True, kw_only=True, omit_defaults=False):
@@ -166,6 +168,7 @@ def _holding(holding: Holding) -> HoldingAnswer:
         earning=amount_text(holding.earning),
         unknown=f"the exchange does not state what is {' and '.join(missing)}" if missing else None,
         in_doubt_since_us=holding.unstated_since_us,
+        pushed_us=holding.pushed_us,
     )
 
 

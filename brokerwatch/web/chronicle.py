@@ -17,6 +17,7 @@ from typing import Final
 
 from brokerwatch.bus.listener import Listener
 from brokerwatch.bus.reception import LONGEST_TTL_MS
+from brokerwatch.bus.revival import Revival
 from brokerwatch.clock import Clock, Instant
 from brokerwatch.errors import StoreError
 from brokerwatch.health.timeline import OpenSpan, Span, extended, heard, in_order
@@ -85,9 +86,11 @@ class Chronicle:
         self._said = ""
         """What was logged of an outage of the store that lasts."""
         self._pruned_s = float("-inf")
+        works = {"brokerwatch-chronicle": self._follow, "brokerwatch-chronicle-writer": self._write_on}
+        self._revivals = {name: Revival(name) for name in works}
         self._threads = [
-            threading.Thread(target=self._follow, name="brokerwatch-chronicle", daemon=True),
-            threading.Thread(target=self._write_on, name="brokerwatch-chronicle-writer", daemon=True),
+            threading.Thread(target=self._revivals[name].run, args=(work,), name=name, daemon=True)
+            for name, work in works.items()
         ]
 
     def start(self) -> None:
@@ -98,6 +101,8 @@ class Chronicle:
     def stop(self, deadline_s: float = 2.0) -> bool:
         """Write what waits, and end. False when that took too long."""
         self._stopping.set()
+        for revival in self._revivals.values():
+            revival.end()
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(deadline_s)

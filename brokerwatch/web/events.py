@@ -75,6 +75,7 @@ class Events:
     async def stream(self) -> AsyncGenerator[bytes]:
         """What one reader is sent: all accounts first, then each change, and a tick each second."""
         reader = _Reader(frozenset(self._view.listener.readings()))
+        self._forget(reader.shown)
         self._readers.add(reader)
         try:
             yield _event("accounts", all_accounts(self._view))
@@ -87,10 +88,15 @@ class Events:
                 if not changed:
                     if reader.shown != (shown := frozenset(self._view.listener.readings())):
                         reader.shown = shown  # an account was added or removed while the cluster ran
+                        self._forget(shown)
                         yield _event("accounts", all_accounts(self._view))
                     yield _event("tick", self._tick())
         finally:
             self._readers.discard(reader)
+
+    def _forget(self, shown: frozenset[str]) -> None:
+        """Keep no event of an account that left."""
+        self._made = {name: made for name, made in self._made.items() if name in shown}
 
     def _account(self, name: str) -> bytes:
         """The newest reading of an account as an event, made once for all readers; empty where it is gone."""

@@ -193,6 +193,13 @@ MONEY_ALARMS: Final = MetricRow(
     ("alarm",),
 )
 
+STREAM: Final = MetricRow(
+    "brokerwatch_stream_state",
+    Kind.GAUGE,
+    "1 for the state of the exchange's private stream, 0 for each other one. Missing where there is none.",
+    ("state",),
+)
+
 FAULTS: Final = _own(
     "brokerwatch_faults_total",
     Kind.COUNTER,
@@ -203,6 +210,13 @@ NOT_MADE: Final = _own(
     "brokerwatch_fetches_not_made_total",
     Kind.COUNTER,
     "Fetches that were not made after all, mostly because no turn came in time. They are no faults.",
+)
+PUSHES: Final = _own(
+    "brokerwatch_stream_events_total",
+    Kind.COUNTER,
+    "What the private stream did: `connected`, `lost`, `refused`, `amounts` that it stated, `reads` that "
+    "followed, and `struck`, how often it was wrong.",
+    "event",
 )
 FETCHES: Final = _own(
     "brokerwatch_fetch_duration_seconds",
@@ -244,8 +258,8 @@ METRICS: Final = (
     BUILD, ACCOUNTS, HEARD, LOST, HEALED, UNDECODABLE,
     ACCOUNT, AVAILABLE, STATE, REASON, SINCE, ERRORS,
     AS_OF, STALE, CASH, BALANCE, FREE, DOUBT, LEFT_OUT, CLOSED,
-    KEY_CHECKED, KEY_EXPIRES, KEY_RIGHT, KEY_WARNING, MONEY_ALARMS,
-    FAULTS, NOT_MADE, FETCHES, WAITS, REQUESTS, PER_SECOND, BURST, USED, SENT, ENDED, UNKNOWN,
+    KEY_CHECKED, KEY_EXPIRES, KEY_RIGHT, KEY_WARNING, MONEY_ALARMS, STREAM,
+    FAULTS, NOT_MADE, PUSHES, FETCHES, WAITS, REQUESTS, PER_SECOND, BURST, USED, SENT, ENDED, UNKNOWN,
 )  # fmt: skip
 """All of them, in the order in which they are shown."""
 

@@ -28,6 +28,7 @@ from prometheus_client.samples import Sample
 from brokerwatch.messages import FaultKind, HealthState, Holding, Reading, Reason
 from brokerwatch.messages.key import KeyData, KeyWarning
 from brokerwatch.messages.money import MoneyAlarm
+from brokerwatch.messages.stream import StreamState
 from brokerwatch.tally import BUCKETS_S, AccountTally, Durations, KeyTally
 from brokerwatch.web import metric_table as table
 from brokerwatch.web.metric_table import METRICS, Kind, MetricRow, Origin
@@ -202,6 +203,9 @@ def _of_reading(found: _Families, reading: Reading, limit: int) -> None:
     for alarm in MoneyAlarm:
         stand = sum(each.word is alarm for each in reading.money)
         found.add(table.MONEY_ALARMS, (*name, alarm.value), stand)
+    if reading.stream is not None:
+        for kind in StreamState:
+            found.add(table.STREAM, (*name, kind.value), reading.stream.state is kind)
     balance = reading.balance
     if balance is None:
         return
@@ -249,6 +253,8 @@ def _of_account(found: _Families, name: Labels, account: AccountTally) -> None:
     for kind in _KINDS:
         found.add(table.FAULTS, (*name, kind.value), faults.get(kind, 0))
     found.add(table.NOT_MADE, name, account.not_made.total)
+    for event, count in account.pushes.counts().items():
+        found.add(table.PUSHES, (*name, event), count)
     found.add_durations(table.FETCHES, name, account.fetches.durations())
     if account.trades:
         found.add(table.SENT, name, account.sent.total)

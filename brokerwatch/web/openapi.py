@@ -18,6 +18,7 @@ from brokerwatch.web.answers import (
 )
 from brokerwatch.web.events import Tick
 from brokerwatch.web.past import MOST_LINES, USUAL_LINES, WINDOWS, HistoryAnswer, TimelinesAnswer
+from brokerwatch.web.pool_routes import PoolAnswer
 
 _CLASSES: Final = (
     BrokerAnswer,
@@ -26,6 +27,7 @@ _CLASSES: Final = (
     HistoryAnswer,
     HoldRequest,
     LoginRequest,
+    PoolAnswer,
     ProbeAnswer,
     ProblemAnswer,
     Tick,
@@ -210,6 +212,16 @@ def _paths() -> Mapping[str, Any]:
                 _ONE_BROKER,
                 _SINCE,
                 _LIMIT,
+            )
+        },
+        "/v1/pool": {
+            "get": _call(
+                "The nodes of the pool, and which of them has which account.",
+                {
+                    **problem,
+                    "200": _said("They.", PoolAnswer),
+                    "503": _said("The database cannot be asked.", ProblemAnswer),
+                },
             )
         },
         "/v1/login": {

@@ -14,6 +14,7 @@ FILES: Final = {
     "/": ("index.html", "text/html"),
     "/static/page.css": ("page.css", "text/css"),
     "/static/page.js": ("page.js", "text/javascript"),
+    "/static/pool.js": ("pool.js", "text/javascript"),
     "/static/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 """Path to file and type. Nothing else of the disk is ever served."""

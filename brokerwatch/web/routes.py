@@ -29,6 +29,7 @@ from brokerwatch.web.metrics import Metrics
 from brokerwatch.web.openapi import document
 from brokerwatch.web.page import FILES, Page
 from brokerwatch.web.past_routes import PastRoutes
+from brokerwatch.web.pool_routes import PoolRoutes
 from brokerwatch.web.view import View
 
 _log: Final = logger(__name__)
@@ -94,6 +95,7 @@ class Routes:
                 web.post("/v1/login", self._login),
                 web.post("/v1/logout", self._logout),
                 *PastRoutes(self._view).routes(),
+                *PoolRoutes(self._view).routes(),
                 *Page().routes(),
             ]
         )

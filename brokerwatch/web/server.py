@@ -12,6 +12,7 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from brokerwatch.bus.revival import Revival
 from brokerwatch.errors import EndpointUnavailable
 from brokerwatch.log import logger
 from brokerwatch.web.connections import HEAD_S, Connections
@@ -52,11 +53,17 @@ class HttpServer:
         self._view = view
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end = asyncio.Event()
+        """Of the loop that runs."""
+        self._stopping = False
+        self._revival = Revival("the page and the API")
         self._thread = threading.Thread(target=self._run, name="brokerwatch-http", daemon=True)
         self._begun = threading.Event()
         self._failure = ""
         self._insists = True
+        """Whether what cannot be served ends the thread. Once it has listened, it goes on trying."""
         self._port = 0
+        self._had_port = 0
+        """Where it listens again after an error, when the system picked the port."""
         self._complained_s: dict[str, float] = {}
 
     @property
@@ -87,25 +94,36 @@ class HttpServer:
 
     def stop(self, deadline_s: float = 2.0) -> bool:
         """End it, with every connection. False when that took too long."""
+        self._stopping = True
+        self._revival.end()
         loop = self._loop
         if loop is not None and not loop.is_closed():
             with suppress(RuntimeError):  # it ended at this moment
-                loop.call_soon_threadsafe(self._end.set)
+                loop.call_soon_threadsafe(lambda: self._end.set())
         self._thread.join(deadline_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
+            self._revival.run(self._work)
+        finally:
+            self._begun.set()
+
+    def _work(self) -> None:
+        """Serve on a loop of its own until the end."""
+        try:
             with asyncio.Runner() as runner:
-                self._loop = runner.get_loop()
+                self._loop, self._end = runner.get_loop(), asyncio.Event()
                 self._loop.set_exception_handler(self._complain)
-                runner.run(self._serve())
-        except Exception as error:  # noqa: BLE001 - the host's process goes on without a page
-            _log.exception("the page and the API are not served any more")
+                if not self._stopping:  # else the loop came too late to be told
+                    runner.run(self._serve())
+        except Exception as error:
+            if not self._insists:
+                raise
+            _log.exception("the page and the API cannot be served")
             self._failure = f"HTTP cannot be served: {error}"
         finally:
             self._port = 0
-            self._begun.set()
 
     def _complain(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what the loop could not do, such as to accept a connection without a descriptor."""
@@ -154,7 +172,7 @@ class HttpServer:
                 server = await asyncio.get_running_loop().create_server(
                     connections.guarded(made, _tls(settings.tls_certificate, settings.tls_key)),
                     settings.host,
-                    settings.port,
+                    settings.port or self._had_port,
                 )
             except (OSError, ssl.SSLError) as error:
                 failure = f"HTTP cannot be served at {settings.listen}: {error.strerror or error}"
@@ -170,8 +188,8 @@ class HttpServer:
                 except TimeoutError:
                     continue
             else:
-                self._port = server.sockets[0].getsockname()[1]
-                self._failure = ""
+                self._port = self._had_port = server.sockets[0].getsockname()[1]
+                self._failure, self._insists = "", False
                 self._begun.set()
                 return server
         return None

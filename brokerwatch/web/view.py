@@ -10,6 +10,7 @@ from brokerwatch.bus.listener import Listener
 from brokerwatch.bus.reception import ReceivedReading
 from brokerwatch.clock import Clock
 from brokerwatch.config.http_settings import HttpSettings
+from brokerwatch.storage.claims import PoolView
 from brokerwatch.tally import Tally
 from brokerwatch.web.chronicle import Chronicle
 from brokerwatch.web.past import Transitions
@@ -53,6 +54,8 @@ class View:
     """What was heard before now; None: nothing is written down."""
     transitions: Transitions | None = None
     """The history in the cluster's own store; None: it cannot be read from here."""
+    pool: Callable[[], PoolView] | None = None
+    """Asks the database what the pool has; it may wait, and raises StoreError. None: there is no pool."""
     tally: Tally | None = None
     """What the cluster's parts counted; None where the cluster is in another process."""
 

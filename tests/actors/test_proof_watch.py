@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from brokerwatch import Cluster, ClusterSettings, Listener
-from brokerwatch.actors.protocol import Fetched, Observed, Poll, ReportNow, Tick
+from brokerwatch.actors.protocol import Fetched, Observed, Poll, Rekeyed, ReportNow, Tick
 from brokerwatch.clock import ManualClock
 from brokerwatch.health.outcome import NotAsked
 from brokerwatch.messages import Balance, BrokerAlive, Fault, FaultKind, HealthState, Reading, Reason
@@ -24,7 +25,8 @@ DOWN = Fault(FaultKind.NETWORK, "down")
 
 def polled(policy: str = "simple", **values: Any) -> Driven:
     """An account that is polled, and has just been read."""
-    driven = Driven(policy=policy, **{"poll_interval_s": 2.0, "fetch_deadline_s": 3.0, **values})
+    chosen: dict[str, Any] = {"poll_interval_s": 2.0, "fetch_deadline_s": 3.0, **values}
+    driven = Driven(policy=policy, **chosen)
     driven.actor.handle(driven.seen())
     driven.actor.handle(driven.seen())
     assert driven.reading.available
@@ -282,6 +284,20 @@ def test_no_other_jump_of_the_wall_clock_changes_anything(seconds: float) -> Non
     driven.hear(Tick(), 1.0)
     assert len(driven.questions) == asked
     assert driven.reading.available
+
+
+@pytest.mark.parametrize("same_account", [True, False])
+def test_what_another_key_answered_before_a_leap_proves_nothing(same_account: bool) -> None:
+    driven = polled("simple")
+    driven.hear(driven.seen())
+    verified = driven.balance()
+    driven.clock.sleep(60.0)
+    driven.clock.advance(0.1)
+    asked = len(driven.questions)
+    spec = driven.actor._spec  # pyright: ignore[reportPrivateUsage] - but for its key it stays
+    driven.hear(Rekeyed(spec, verified, same_account, Future()))
+    assert (driven.reading.available, driven.reading.reason) == (False, Reason.UNPROVEN)
+    assert len(driven.questions) > asked, "it is asked again at once"
 
 
 def test_an_account_that_was_not_available_is_asked_at_once_too() -> None:

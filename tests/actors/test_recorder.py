@@ -12,6 +12,7 @@ from typing import Any
 import pykka
 import pytest
 
+from brokerwatch.actors.base import wait_for_end
 from brokerwatch.actors.recorder import GATHER_S, LOOK_S, Recorder, Retry
 from brokerwatch.messages import Reason
 from brokerwatch.storage import store as store_module
@@ -288,6 +289,7 @@ def test_what_was_dropped_in_an_outage_is_counted_when_it_ends(
     desk.mend()
     desk.alarms.fire()
     assert_recorded_soon(desk)
+    until(lambda: said(caplog, "transitions were dropped"))  # it is said after the last write
     (lost,) = said(caplog, "transitions were dropped")
     assert lost.startswith("2 transitions")
     _, lines = desk.stored()
@@ -391,7 +393,7 @@ def test_stopping_in_an_outage_ends_answers_everybody_and_says_what_is_lost(
 def test_a_retry_without_anything_to_write_does_nothing(desk: Desk) -> None:
     ref = desk.start()
     ref.tell(Retry())
-    ref.stop(timeout=PATIENCE_S)
+    assert wait_for_end(ref, PATIENCE_S)
     assert not desk.path.exists()
     assert desk.deaths == []
 

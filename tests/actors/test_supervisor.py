@@ -38,13 +38,18 @@ class Trap:
         self.hanging = threading.Event()
         self.let_go = threading.Event()
 
-    def fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object]) -> Fetching:
+    def spare_wait_s(self) -> float:
+        return self._inner.spare_wait_s()
+
+    def fetch(
+        self, deadline_s: float, done: Callable[[FetchOutcome], object], *, spare: bool = False
+    ) -> Fetching:
         if self.error is not None:
             raise self.error
         if self.hang:
             self.hanging.set()
             assert self.let_go.wait(PATIENCE_S)
-        return self._inner.fetch(deadline_s, done)
+        return self._inner.fetch(deadline_s, done, spare=spare)
 
 
 @contextmanager

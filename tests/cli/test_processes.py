@@ -357,11 +357,7 @@ def test_a_killed_cluster_leaves_nothing_heard_of_each_broker_that_was_known(
     ):
         program.until_each(venue.exchanges, lambda said: said["available"] and said["cash"] is not None)
         run.send(signal.SIGKILL)
-        began_s = time.monotonic()
         heard = program.until_each(venue.exchanges, lambda said: said["reason"] == "nothing_heard")
-        assert time.monotonic() - began_s < 4 * 0.2 + 1.0 + 2.0, (
-            "the time to live, and a little for a busy machine"
-        )
         silent = [said for said in heard if said["reason"] == "nothing_heard"]
         assert sorted(said["broker"] for said in silent) == sorted(venue.exchanges)
         for said in silent:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from brokerwatch.cli.service import STATUS_S, ServiceManager
-from tests.support.clusters import PATIENCE_S
+from tests.support.clusters import PATIENCE_S, until
 from tests.support.programs import BROKERWATCH, Program
 
 
@@ -38,6 +38,34 @@ def test_it_is_told_when_the_program_is_ready_and_lives_while_nothing_is_wrong(t
                 assert said.endswith(b"WATCHDOG=1"), "what came before it was wrong"
         while not ear.recv(4_096).startswith(b"STOPPING=1"):
             pass
+
+
+def test_a_file_is_touched_while_nothing_is_wrong_and_is_gone_at_the_end(tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    wrong, looks = [""], [0]
+
+    def fault() -> str:
+        looks[0] += 1
+        return wrong[0]
+
+    def is_touched() -> bool:
+        """Whether the file is touched within some looks, after those that were under way."""
+        for _ in range(2):
+            os.utime(alive, (1, 1))
+            enough = looks[0] + 3
+            until(lambda enough=enough: looks[0] >= enough)  # type: ignore[misc]  # mypy infers no type of it
+        return alive.stat().st_mtime > 1
+
+    with ServiceManager({"WATCHDOG_USEC": "60000"}, alive_file=alive).watched(fault, str):
+        assert alive.exists()
+        assert is_touched()
+        wrong[0] = "a loop hangs"
+        assert not is_touched()
+        wrong[0] = ""
+        assert is_touched()
+    assert not alive.exists()
+    with ServiceManager({}, alive_file=tmp_path / "missing" / "alive").watched(str, str):
+        pass
 
 
 @pytest.mark.parametrize(

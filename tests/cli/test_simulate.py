@@ -212,7 +212,10 @@ def test_the_words_are_python_toml_and_a_shell_to_copy_and_all_of_them_work(
             spec.ccxt["urls"]["api"]
             == tomllib.loads(config.read_text())["brokers"][spec.name]["ccxt"]["urls"]["api"]
         )
-        assert set(spec.ccxt["urls"]["api"].values()) == {re.findall(r"http://[0-9.:]+[0-9]", lines[0])[0]}
+        url = re.findall(r"http://[0-9.:]+[0-9]", lines[0])[0]
+        addresses = spec.ccxt["urls"]["api"]
+        assert {each for each in addresses.values() if str(each).startswith("http")} == {url}
+        assert url.replace("http", "ws", 1) in str(addresses["ws"]), "its websockets are there too"
         assert program.stopped_by(signal.SIGTERM) == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import threading
 import time
@@ -359,11 +360,12 @@ def test_a_blocking_instance_of_the_traders_own_is_asked_on_another_loop_too() -
             assert broker.get_account_balance() > 0
 
 
+@pytest.mark.parametrize("missing", ["thread", "descriptor"])
 def test_where_it_cannot_be_replaced_the_accounts_have_failed_and_their_calls_raise_at_once(
-    monkeypatch: pytest.MonkeyPatch,
+    missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exchange = SimulatedKraken()
-    begin = threading.Thread.start
+    begin, made = threading.Thread.start, asyncio.new_event_loop
     with trading(exchange) as (cluster, broker), ThreadPoolExecutor(1) as caller:
         known, old = broker.get_account_balance(), loop_of(cluster)
 
@@ -372,8 +374,16 @@ def test_where_it_cannot_be_replaced_the_accounts_have_failed_and_their_calls_ra
                 raise RuntimeError("can't start new thread")
             begin(thread)
 
+        def no_loop() -> asyncio.AbstractEventLoop:
+            if threading.current_thread() is not threading.main_thread():
+                raise OSError(errno.EMFILE, "Too many open files")
+            return made()
+
         with Block(old.asyncio_loop) as block, monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", no_thread)
+            if missing == "thread":
+                patch.setattr(threading.Thread, "start", no_thread)
+            else:
+                patch.setattr(asyncio, "new_event_loop", no_loop)
             block.hang()
             waiting = caller.submit(broker.get_candles, "BTC/USD")
             until(lambda: broker.reading().reason is Reason.FAILED)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from brokerwatch.cluster.cluster import Cluster
-from brokerwatch.cluster.key_watch import interval_of
+from brokerwatch.cluster.key_watch import FIRST_PER_S, FIRST_S, first_s, interval_of
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.errors import ConfigError
@@ -277,3 +277,9 @@ def test_an_exchange_that_only_ccxt_knows_is_asked_by_its_own_question(exchange:
         assert words(key) == warnings
         assert server.sent(path)
         assert cluster.reading("b").error_count == 0
+
+
+def test_keys_that_come_together_are_asked_a_few_each_second() -> None:
+    assert first_s(3_600.0, 1) == first_s(3_600.0, 50) == FIRST_S
+    assert first_s(math.inf, 10_000) / 2 * FIRST_PER_S == 10_000, "in the second half of the time"
+    assert first_s(OFTEN_S, 10_000) == OFTEN_S, "who wants it more often has it more often"

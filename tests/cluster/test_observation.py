@@ -32,11 +32,11 @@ def test_what_the_trader_read_himself_counts_and_nobody_asks_again() -> None:
     exchange = SimulatedKraken()
     with serve(exchange):
         mine = own(exchange)
-        with cluster_on(mine, poll_interval_s=0.4) as cluster:
+        with cluster_on(mine, poll_interval_s=1.0) as cluster:
             broker = cluster.broker("mine")
             broker.get_account_balance()
             asked = exchange.private_calls
-            until_s = time.monotonic() + 1.5
+            until_s = time.monotonic() + 2.5
             observed = 0
             while time.monotonic() < until_s:
                 with broker.lane():

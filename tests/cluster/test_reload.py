@@ -345,6 +345,8 @@ IN_PLACE: Final[dict[str, Any]] = {
     "key_watch_interval_s": 600.0,
     "egress_address": "127.0.0.1",
     "money_watch": MoneyRules(),
+    "push": True,
+    "reserved_requests": 2.0,
 }
 """Another value for each key that changes in place; `fetch` is in the tests above."""
 

@@ -113,6 +113,19 @@ def test_a_secret_may_lie_where_systemd_puts_it(loaded: Loader, tmp_path: Path) 
     assert spec.credentials["secret"] == "nearer", "what lies beside the configuration comes first"
 
 
+def test_a_secret_of_a_folder_that_systemd_loads_is_found_by_its_own_name(
+    loaded: Loader, tmp_path: Path
+) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    # As LoadCredential=credentials:/etc/brokerwatch/credentials names each file (systemd.exec(5)).
+    (given / "credentials_kraken.key").write_text(SECRET)
+    (given / "credentials_kraken.key").chmod(0o400)
+    environment = {**ENVIRONMENT, "CREDENTIALS_DIRECTORY": str(given)}
+    (spec,) = loaded(SMALLEST + 'secret_file = "kraken.key"\n', environment).brokers
+    assert spec.credentials["secret"] == SECRET
+
+
 def test_each_credential_knows_where_it_was_found(loaded: Loader, tmp_path: Path) -> None:
     (tmp_path / "kraken.key").write_text(SECRET)
     (tmp_path / "kraken.key").chmod(0o600)

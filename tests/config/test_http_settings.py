@@ -9,7 +9,8 @@ import pytest
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.config.http_settings import HttpSettings, http_mistakes
-from brokerwatch.config.loader import load_cluster, load_http
+from brokerwatch.config.loader import load_cluster
+from brokerwatch.config.single_tables import load_http
 from brokerwatch.errors import ConfigError
 
 TOKEN = "a-token-made-up-for-tests"

@@ -8,8 +8,8 @@ from typing import Final
 import pytest
 
 from brokerwatch.config.cluster_settings import ClusterSettings, cluster_mistakes
-from brokerwatch.config.loader import load_notify
 from brokerwatch.config.notify_settings import KEYS, NotifySettings, notify_mistakes
+from brokerwatch.config.single_tables import load_notify
 from brokerwatch.errors import ConfigError
 from tests.support.configurations import ENVIRONMENT, SMALLEST, Loader, Mistakes
 

@@ -15,8 +15,10 @@ from brokerwatch.config.cluster_settings import ClusterSettings, Settings
 from brokerwatch.config.curve_settings import CurveSettings
 from brokerwatch.config.http_settings import HttpSettings
 from brokerwatch.config.money_watch_settings import MoneyRules
+from brokerwatch.config.nonce_fence import CONFIRMED
 from brokerwatch.config.notify_settings import NotifySettings
 from brokerwatch.config.policy import GUARDED
+from brokerwatch.config.pool_settings import PoolSettings
 from brokerwatch.config.reload_plan import (
     BROKER_KEYS,
     CLUSTER_KEYS,
@@ -29,6 +31,7 @@ from brokerwatch.config.reload_plan import (
     with_removed,
     with_replaced,
 )
+from brokerwatch.config.supervisor_settings import SupervisorSettings
 from brokerwatch.errors import ConfigError
 from tests.support.clusters import Till
 
@@ -57,6 +60,7 @@ OTHER: Final[dict[str, Any]] = {
     "read_funding": False,
     "cash_currencies": ("EUR",),
     "labels": {"desk": "b"},
+    "pin": {"region": "tokyo"},
     "credentials": MappingProxyType({"api_key": "other", "secret": "c2VjcmV0"}),
     "ccxt": MappingProxyType({"timeout": 5_000}),
     "simulated": True,
@@ -70,6 +74,10 @@ OTHER: Final[dict[str, Any]] = {
     "allow_empty": True,
     "balance_params": MappingProxyType({"type": "swap"}),
     "same_account": True,
+    "push": True,
+    "reserved_requests": 2.0,
+    "nonce_fence": True,
+    "nonce_fence_confirmed": CONFIRMED,
     "origins": MappingProxyType({"secret": Origin("file", "/run/secret")}),
 }
 """Another value for each key that can be changed by itself."""
@@ -85,12 +93,14 @@ OTHER_OF_THE_CLUSTER: Final[dict[str, Any]] = {
     "publish_balances": False,
     "state": "/somewhere",
     "store": "postgresql://user:password@host/there",
+    "pool": PoolSettings("desk"),
     "require_verification_max_age_s": 3_600.0,
     "history_days": 30.0,
     "remember": False,
     "curve": CurveSettings("own.key"),
     "http": HttpSettings("127.0.0.1:5572", "a token that no log shows"),
     "notify": NotifySettings(urls=("json://password@host",)),
+    "supervisors": (SupervisorSettings("tcp://127.0.0.1:5572", "tcp://127.0.0.1:5571"),),
 }
 
 
@@ -104,7 +114,8 @@ def test_every_key_has_a_decision() -> None:
 
 @pytest.mark.parametrize("key", sorted(OTHER))
 def test_a_change_of_one_key_of_an_account_is_carried_out_as_decided_or_refused(key: str) -> None:
-    before, other = settings(spec(), spec("b")), spec(**{key: OTHER[key]})
+    needed = {"nonce_fence_confirmed": CONFIRMED} if key == "nonce_fence" else {}
+    before, other = settings(spec(), spec("b")), spec(**{key: OTHER[key], **needed})
     found = plan(before, settings(other, spec("b")))
     also = {"policy": "rules", "trading": "policy"}.get(key)  # a default that goes with it
     match BROKER_KEYS[key]:

@@ -61,7 +61,9 @@ BALANCE_PATHS: Final[Mapping[str, str]] = {
 }
 NEVER: Final = 1_000
 """Errors in a row that no test reaches, so that a cluster can live through the whole table."""
-IMPATIENT_S: Final = 0.5
+IMPATIENT_S: Final = 1.0
+SELDOM_S: Final = 5.0
+"""A heartbeat with which no stall of the machine that runs the tests looks like a broker that hangs."""
 TRIP: Final = 3
 
 Digits = tuple[str, ...]
@@ -123,7 +125,7 @@ def staged(*exchanges: str, **values: Any) -> Generator[dict[str, Stage]]:
         stages: dict[str, Stage] = {}
         for exchange in simulated:
             spec = simulated_spec(exchange, **values)
-            cluster = clusters.enter_context(cluster_of(spec))
+            cluster = clusters.enter_context(cluster_of(spec, heartbeat_s=SELDOM_S))
             stages[exchange.ccxt_id] = Stage(exchange, cluster.broker(spec.name))
             stages[exchange.ccxt_id].succeed()
         yield stages

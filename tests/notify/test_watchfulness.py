@@ -79,7 +79,7 @@ def test_an_account_that_is_not_asked_by_design_is_counted_in_the_body(seen: Obs
     "reason",
     [
         *(Reason.SILENT, Reason.RESTARTING, Reason.FAILED, Reason.LOOP, Reason.BLIND),
-        *(Reason.NOTHING_HEARD, Reason.SHUTDOWN),
+        Reason.NOTHING_HEARD,
     ],
 )
 def test_an_account_that_brokerwatch_does_not_ask_is_a_gap_also_where_it_is_not_polled(
@@ -87,6 +87,14 @@ def test_an_account_that_brokerwatch_does_not_ask_is_a_gap_also_where_it_is_not_
 ) -> None:
     assert gaps(out(reason), OTHER) == (f"k: {reason}",)
     assert gaps(out(reason, polled=False), OTHER) == (f"k: {reason}",)
+
+
+def test_an_account_that_left_is_no_gap_until_the_whole_cluster_has_stopped() -> None:
+    left = out(Reason.SHUTDOWN)
+    assert gaps(left, OTHER) == ()
+    found = watchfulness([left, OTHER], Heard(900.0).after([left, OTHER]), NOW, line_down=False)
+    assert json.loads(found.body)["accounts"] == 1
+    assert gaps(left, replace(left, broker="c")) == ("c: shutdown", "k: shutdown")
 
 
 def test_while_our_own_line_is_down_it_is_the_switch_that_speaks() -> None:

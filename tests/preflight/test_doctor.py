@@ -875,6 +875,27 @@ def test_secrets_from_variables_are_named_by_their_variable_and_never_shown(worl
         assert not any(secret in done.out + done.err for secret in secrets.values())
 
 
+def test_the_file_of_a_supervisor_and_of_a_node_needs_no_credentials_of_accounts_that_run_elsewhere(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "brokerwatch.toml").write_text(
+        'version = 1\n[cluster]\nstate = "state"\n'
+        '[brokers.a]\nexchange = "kraken"\n[brokers.b]\nexchange = "okx"\npol_interval_s = 5\n'
+    )
+    done = doctor(tmp_path, "--supervisor")
+    assert (done.status, done.err) == (0, "")
+    assert "brokerwatch.toml is read: cluster main, 2 accounts of nodes" in done.out
+    of_a_node = doctor(tmp_path, "--only", "a")
+    assert of_a_node.status == 1
+    assert "brokers.a.api_key" in of_a_node.out
+    assert "brokers.b" not in of_a_node.out
+    assert "there is no broker named 'z' here; there are: a, b" in doctor(tmp_path, "--only", "z").out
+    both = doctor(tmp_path, "--only", "a", "--supervisor")
+    assert (both.status, both.out) == (exits.USAGE, "")
+    (tmp_path / "brokerwatch.toml").write_text("version = 1\n[cluster]\nhearbeat_s = 1\n")
+    assert "cluster.hearbeat_s" in doctor(tmp_path, "--supervisor").out
+
+
 def test_a_secret_that_an_exchange_repeats_is_not_shown(world: World) -> None:
     secret = world.kraken.credentials["api_key"]
     world.kraken.set_answer(

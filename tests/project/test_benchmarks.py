@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measure import NAMES, ROOT, Row
+from benchmarks.measure import BY_NAME_ALONE, NAMES, ROOT, Row
 from benchmarks.reading import GUARDS
 
 LEFT_OUT_WHEN_QUICK = ("_100", "_1000", "_5000", "further", "further_most")
@@ -20,7 +20,7 @@ def rows_of(name: str) -> tuple[Row, ...]:
     return tuple(importlib.import_module(f"benchmarks.{name}").ROWS)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "push_day"])
 def test_a_bench_has_a_number_for_each_of_its_rows(name: str) -> None:
     done = subprocess.run(
         (sys.executable, "-m", f"benchmarks.{name}", "--quick"),
@@ -37,7 +37,7 @@ def test_a_bench_has_a_number_for_each_of_its_rows(name: str) -> None:
     assert all(number >= 0 for number in numbers.values())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *BY_NAME_ALONE])
 def test_each_ratio_is_taken_to_another_row_of_the_same_bench(name: str) -> None:
     rows = rows_of(name)
     assert {row.over for row in rows if row.over} <= {row.key for row in rows}

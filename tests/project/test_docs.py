@@ -380,6 +380,8 @@ def test_the_bot_does_not_buy_again_when_the_answer_to_its_order_is_lost(
         looked = kraken.calls_to("/0/public/OHLC")
         until(lambda: kraken.calls_to("/0/public/OHLC") >= looked + 5)
         assert [order.side for order in kraken.orders_of()] == ["buy"]
+        # Else the bot would rightly buy at the other exchange when it has sold here.
+        exchanges["coinbase-main"].set_candles("BTC/USD", prices(step=-1))
         kraken.set_candles("BTC/USD", prices(step=-1))
         program.says("kraken-main: sell", line)
         program.interrupt()

@@ -47,7 +47,8 @@ def test_whatever_the_product_imports_is_installed_with_it() -> None:
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
     # What only an extra needs is imported where it is missed in a sentence.
-    lines = config["options"]["install_requires"] + config["options.extras_require"]["notify"]
+    extras = config["options.extras_require"]
+    lines = config["options"]["install_requires"] + extras["notify"] + extras["ray"]
     wanted = {re.split(r"[ ><=\[]", line)[0] for line in lines.split("\n")}
     installed = {{"pyzmq": "zmq"}.get(name, name).replace("-", "_") for name in wanted}
     outside = {name for path in sources() for name in imported(path)} - set(sys.stdlib_module_names)

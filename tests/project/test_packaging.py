@@ -19,7 +19,7 @@ from brokerwatch import errors
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PATIENCE_S: Final = 120.0
-LEFT_BEHIND: Final = (".*", "build", "dist", "*.egg-info", "__pycache__", "tests")
+LEFT_BEHIND: Final = (".*", "build", "dist", "*.egg-info", "__pycache__", "node_modules", "tests")
 """What a build does not need, and what an earlier one may have left."""
 
 

@@ -13,6 +13,7 @@ from brokerwatch.clock import Clock
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
+from brokerwatch.gateway.lease import TermOf, no_term
 from brokerwatch.messages import Reading
 from brokerwatch.simulator import SimulatedExchange
 
@@ -38,12 +39,16 @@ def simulated_spec(exchange: SimulatedExchange, name: str = "", **values: Any) -
 
 
 def cluster_of(
-    *specs: BrokerSpec, heartbeat_s: float = HEARTBEAT_S, clock: Clock | None = None, **values: Any
+    *specs: BrokerSpec,
+    heartbeat_s: float = HEARTBEAT_S,
+    clock: Clock | None = None,
+    term_of: TermOf = no_term,
+    **values: Any,
 ) -> Cluster:
     """A cluster on a port of its own. It remembers only where a test gives it a `state` folder."""
     chosen: dict[str, Any] = {"remember": "state" in values, **values}
     settings = ClusterSettings(heartbeat_s=heartbeat_s, health_endpoint="tcp://127.0.0.1:*", **chosen)
-    return Cluster(specs, settings, clock=clock)
+    return Cluster(specs, settings, clock=clock, term_of=term_of)
 
 
 def until(true: Callable[[], object], patience_s: float = PATIENCE_S) -> None:

@@ -38,6 +38,9 @@ class Known:
         del exchange
         return ""
 
+    def counts_nonces(self, exchange: str) -> bool:
+        return exchange == "kraken"
+
     def account_mistakes(
         self, exchange: str, credentials: Mapping[str, str], options: object, params: Mapping[str, object]
     ) -> tuple[tuple[str, str], ...]:

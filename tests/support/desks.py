@@ -10,6 +10,7 @@ from brokerwatch.clock import Clock
 from brokerwatch.cluster.broker import Broker
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.errors import BalanceUnknown
+from brokerwatch.gateway.lease import TermOf, no_term
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from tests.support.clusters import cluster_of, simulated_spec, until
 
@@ -65,9 +66,14 @@ class Opened:
     """A desk on this exchange, from start to stop."""
 
     def __init__(
-        self, exchange: SimulatedExchange, clock: Clock | None = None, state: str = "", **values: Any
+        self,
+        exchange: SimulatedExchange,
+        clock: Clock | None = None,
+        state: str = "",
+        term_of: TermOf = no_term,
+        **values: Any,
     ) -> None:
-        self.exchange, self.clock = exchange, clock
+        self.exchange, self.clock, self.term_of = exchange, clock, term_of
         self.settings: dict[str, Any] = {"state": state} if state else {}
         self.values: dict[str, Any] = {"trading": True, "fetch_deadline_s": 1.0, **values}
 
@@ -78,6 +84,7 @@ class Opened:
             simulated_spec(self.exchange, **self.values),
             status_interval_s=float("inf"),
             clock=self.clock,
+            term_of=self.term_of,
             **self.settings,
         )
         self.cluster.start()

@@ -12,7 +12,8 @@ from brokerwatch.actors.broker_context import BrokerContext
 from brokerwatch.actors.protocol import Observed
 from brokerwatch.clock import Instant, ManualClock
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.health.outcome import FetchOutcome
+from brokerwatch.health.claim import Claimed, unclaimed
+from brokerwatch.health.outcome import Fetching, FetchOutcome
 from brokerwatch.health.reading import evidence
 from brokerwatch.health.state_machine import NO_VETOES, Health
 from brokerwatch.messages import Balance, BrokerEvent, Holding, Reading
@@ -36,8 +37,8 @@ class Question:
 class Driven:
     """The actor, its place on the board, and the questions that it asked."""
 
-    def __init__(self, heartbeat_s: float = 1.0, **values: Any) -> None:
-        self.clock = ManualClock()
+    def __init__(self, heartbeat_s: float = 1.0, *, clock: ManualClock | None = None, **values: Any) -> None:
+        self.clock = ManualClock() if clock is None else clock
         self.tally = AccountTally()
         self.said: list[type[BrokerEvent]] = []
         self.questions: list[Question] = []
@@ -45,6 +46,8 @@ class Driven:
         """How long from now each message comes that the actor sends to itself."""
         self.queue_s = self.longest_wait_s = 0.0
         self.held_since_s: float | None = None
+        self.claim: Claimed = unclaimed
+        """What the claim of its key says; a test changes it."""
         now = self.clock.now()
         chosen: dict[str, Any] = {"poll_interval_s": ONLY_WHEN_ASKED, **values}
         spec = BrokerSpec("a", fetch=Till(), **chosen)
@@ -58,6 +61,7 @@ class Driven:
             clock=self.clock,
             heartbeat_s=heartbeat_s,
             tally=self.tally,
+            claimed=lambda now_s: self.claim(now_s),
             journal=Forgetful(),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - it keeps nothing
         )
         epoch = "1800000000000000-0123abcd"
@@ -91,9 +95,15 @@ class Driven:
 
     # The source and the timer ------------------------------------------------------------------------
 
-    def fetch(self, deadline_s: float, done: Callable[[FetchOutcome], object]) -> Question:
+    def spare_wait_s(self) -> float:
+        """The budget has room for every read."""
+        return 0.0
+
+    def fetch(
+        self, deadline_s: float, done: Callable[[FetchOutcome], object], *, spare: bool = False
+    ) -> Fetching:
         """Ask; the test answers."""
-        del deadline_s
+        del deadline_s, spare
         self.questions.append(Question(self.clock.now(), done))
         return self.questions[-1]
 

@@ -9,6 +9,7 @@ import ccxt
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
+from brokerwatch.gateway.lease import TermOf, no_term
 from brokerwatch.simulator import SimulatedExchange
 from tests.support.clusters import ONLY_WHEN_ASKED
 
@@ -35,7 +36,7 @@ def own(exchange: SimulatedExchange, library: Any = ccxt) -> Any:
     return getattr(library, exchange.ccxt_id)(options(exchange))
 
 
-def cluster_on(instance: Any, **values: Any) -> Cluster:
+def cluster_on(instance: Any, *, term_of: TermOf = no_term, **values: Any) -> Cluster:
     chosen: dict[str, Any] = {"poll_interval_s": ONLY_WHEN_ASKED, "fetch_deadline_s": 1.0, **values}
     settings = ClusterSettings(
         heartbeat_s=0.1,
@@ -43,4 +44,5 @@ def cluster_on(instance: Any, **values: Any) -> Cluster:
         remember=False,
         status_interval_s=float("inf"),
     )
-    return Cluster([BrokerSpec("mine", exchange=instance, simulated=True, **chosen)], settings)
+    spec = BrokerSpec("mine", exchange=instance, simulated=True, **chosen)
+    return Cluster([spec], settings, term_of=term_of)

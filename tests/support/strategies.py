@@ -34,6 +34,8 @@ from brokerwatch.messages import (
     topics,
 )
 from brokerwatch.messages.balance import FRACTION_DIGITS, WHOLE_DIGITS, amount_text
+from brokerwatch.messages.commands import CommandData, CommandDoneData, SupervisorAliveData
+from brokerwatch.messages.envelope import AnyData
 from brokerwatch.messages.health import MAX_DETAIL
 from brokerwatch.messages.key import KeyData, KeyWarning, KeyWarningData
 from brokerwatch.messages.wire import HoldingData
@@ -247,14 +249,38 @@ def stamps(draw: DrawFn) -> Stamp:
     )
 
 
+def command_ids() -> SearchStrategy[str]:
+    """Ids of commands."""
+    return st.text("0123456789abcdef", min_size=32, max_size=32)
+
+
 @st.composite
 def envelopes(draw: DrawFn) -> Envelope:
-    """One message of any of the five types."""
+    """One message of any type."""
     kind = draw(st.sampled_from(MessageType))
-    if kind is MessageType.ROSTER:
-        data: ReadingData | RosterData = RosterData(
-            readings=tuple(draw(st.lists(reading_datas(), max_size=2)))
+    data: AnyData
+    if kind is MessageType.COMMAND:
+        data = CommandData(
+            id=draw(command_ids()),
+            verb=draw(names()),
+            exchange=draw(names()),
+            broker=draw(names()),
+            by=draw(st.text(min_size=1, max_size=128)),
+            why=draw(st.text(max_size=160)),
+            until_us=draw(st.none() | st.integers(0, LARGEST_INT)),
         )
+    elif kind is MessageType.COMMAND_DONE:
+        data = CommandDoneData(
+            id=draw(command_ids()),
+            exchange=draw(names()),
+            broker=draw(names()),
+            refused=draw(st.booleans()),
+            said=draw(st.text(max_size=1_000)),
+        )
+    elif kind is MessageType.SUPERVISOR_ALIVE:
+        data = SupervisorAliveData(brokers=draw(st.integers(0, LARGEST_INT)))
+    elif kind is MessageType.ROSTER:
+        data = RosterData(readings=tuple(draw(st.lists(reading_datas(), max_size=2))))
     else:
         data = draw(reading_datas())
     return Envelope(type=kind, stamp=draw(stamps()), data=data)
