@@ -60,11 +60,11 @@ class View:
     """What the cluster's parts counted; None where the cluster is in another process."""
 
     def heard(self) -> tuple[ReceivedReading, ...]:
-        """The newest reading of each account by its name, with the newest stamp behind it.
+        """The newest reading of each account with the newest stamp behind it, in the order of their names.
 
         Readings of several endpoints or clusters under one name are merged, as the listener merges them.
         """
-        found = map(self.listener.received, self.listener.readings())
+        found = map(self.listener.received, sorted(self.listener.readings()))
         return tuple(each for each in found if each is not None)
 
     def of(self, broker: str) -> ReceivedReading | None:

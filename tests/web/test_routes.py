@@ -83,11 +83,11 @@ def test_amounts_stay_inside_when_they_are_not_to_be_published() -> None:
         assert "does not publish" in of(cluster, "a").json["unknown"]
 
 
-def test_all_accounts_come_in_one_answer() -> None:
-    with served(spec_of(name="a"), spec_of(name="b")) as cluster:
-        until(lambda: len(asked(cluster.http_url, "/v1/brokers").json["brokers"]) == 2)
+def test_all_accounts_come_in_one_answer_in_the_order_of_their_names() -> None:
+    with served(spec_of(name="b"), spec_of(name="a"), spec_of(name="c")) as cluster:
+        until(lambda: len(asked(cluster.http_url, "/v1/brokers").json["brokers"]) == 3)
         found = asked(cluster.http_url, "/v1/brokers").json
-        assert {each["broker"] for each in found["brokers"]} == {"a", "b"}
+        assert [each["broker"] for each in found["brokers"]] == ["a", "b", "c"]
         assert found["complete"] is True
         assert found["heard_ms"] >= 0
 
