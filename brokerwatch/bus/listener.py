@@ -11,6 +11,7 @@ import queue
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, TypeAlias, overload
 
@@ -27,7 +28,7 @@ from brokerwatch.config.curve_keys import KeyPair
 from brokerwatch.config.green_threads import refuse_green_threads
 from brokerwatch.errors import ConfigError, ListenerStopped, Problem, UnknownBroker
 from brokerwatch.health.changes import Change
-from brokerwatch.health.merging import Published, by_owner, merged, remembering
+from brokerwatch.health.merging import Published, merged, remembering
 from brokerwatch.messages import Reading
 from brokerwatch.routing.objections import Candidate
 from brokerwatch.routing.router import Router
@@ -92,7 +93,7 @@ class Listener:
         self._newest: dict[_Key, ReceivedReading] = {}
         self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
         """The iterators that the program still holds: one that was dropped gets no more changes."""
-        self._known: dict[str, dict[tuple[str, str], ReceivedReading]] = {}
+        self._known: dict[str, dict[tuple[str, str], _Latest]] = {}
         """Broker to the newest reading that came from each sender over each endpoint."""
         self._readings: dict[str, Reading] = {}
         self._started = False
@@ -179,7 +180,9 @@ class Listener:
             known, reading = self._known.get(broker), self._readings.get(broker)
             if not known or reading is None:
                 return None
-            return ReceivedReading(reading, max(known.values(), key=lambda each: each.stamp.ts_us).stamp)
+            return ReceivedReading(
+                reading, max((each.received.stamp for each in known.values()), key=lambda each: each.ts_us)
+            )
 
     def reading(self, broker: str) -> Reading:
         """The newest reading of one broker.
@@ -271,17 +274,17 @@ class Listener:
         if is_complete(self._stations):
             self.complete.set()
 
-    def _merged(self, known: Mapping[tuple[str, str], ReceivedReading]) -> Reading:
+    def _merged(self, known: Mapping[tuple[str, str], _Latest]) -> Reading:
         """What the readings of one broker amount to, which came over several endpoints or from several
         clusters."""
-        now = self._clock.now()
         published: list[Published] = []
-        for (endpoint, source), received in known.items():
+        for (endpoint, source), latest in known.items():
             # No cluster has the key of another: what one says in the name of another is not taken for it.
             key = self._curves[endpoint].server_key if endpoint in self._curves else ""
             sender, where = f"{key} {source}", f"{source} at {endpoint}"
-            published.append(Published(sender, received.stamp.epoch, where, received.reading))
-        return merged(by_owner(published, now), now)
+            life, reading = latest.received.stamp.epoch, latest.received.reading
+            published.append(Published(sender, life, where, reading, latest.known))
+        return merged(published, self._clock.now())
 
     def _receive(self, endpoint: str, received: ReceivedReading, *, changed: bool) -> None:
         """Take a reading from a station, on the station's thread."""
@@ -289,11 +292,15 @@ class Listener:
         key = (endpoint, received.stamp.src, reading.broker)
         with self._lock:
             known = self._known.setdefault(reading.broker, {})
-            previous = known.get((endpoint, received.stamp.src))
-            if previous is not None and reading.as_of is None:
-                reading = remembering(reading, previous.reading)
+            latest = known.get((endpoint, received.stamp.src))
+            previous = None if latest is None else latest.received
+            balance = None if latest is None else latest.known
+            if reading.as_of is not None:
+                balance = reading
+            elif balance is not None:
+                reading = remembering(reading, balance)
                 received = ReceivedReading(reading, received.stamp)
-            known[endpoint, received.stamp.src] = received
+            known[endpoint, received.stamp.src] = _Latest(received, balance)
             if len(known) > 1:
                 reading = self._merged(known)
             before = self._readings.get(reading.broker)
@@ -320,6 +327,15 @@ class Listener:
             before, after = self._readings[broker], self._merged(known)
             self._readings[broker] = after
             self._dispatcher.put(before, after)
+
+
+@dataclass(frozen=True, slots=True)
+class _Latest:
+    """What one sender published last of an account."""
+
+    received: ReceivedReading
+    known: Reading | None
+    """Its newest reading with a balance, which may be of a life before."""
 
 
 class _Reader(Iterator["Change | None"]):

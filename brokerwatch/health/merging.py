@@ -11,13 +11,13 @@ is refuted where another one of the same cluster has heard something newer since
 Between owners nothing can be ordered: each counts its own events. So the account is available only if every
 owner that is still heard says so. The detail says where the owners disagree.
 
-The merged reading has the amounts that were asked for last, also those of a reading that is over. So an
-endpoint that is behind, or a supervisor that has begun anew, takes no last known balance away.
+The merged reading has the amounts that were asked for last, also those of a reading that is over, and those
+that a supervisor knew before it began anew. So none that is behind takes a last known balance away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -44,25 +44,56 @@ class Published:
     name: str
     """The supervisor, for people."""
     reading: Reading
+    known: Reading | None
+    """The newest reading with a balance that it published, in this life or before."""
 
 
-def by_owner(published: Iterable[Published], now: Instant) -> dict[str, list[Reading]]:
-    """The readings of one account by their owner, for `merged`.
+def merged(published: Sequence[Published], now: Instant) -> Reading:
+    """The one reading of an account that several were heard of.
 
     Args:
-        published: what came, over each endpoint.
+        published: the newest that came, over each endpoint. At least one.
         now: the time at which the readings are looked at.
     """
+    known = _known(published)
+    told: dict[str, Reading] = {}
+    for group in _by_owner(published, now):
+        reading = _of_one_owner(tuple(one.reading for one in group), now)
+        balance = known.get(group[0].cluster)
+        told[group[-1].name] = reading if balance is None else _with_balance_of(balance, reading)
+    fresh = {source: reading for source, reading in told.items() if now.up_s < reading.valid_until_s}
+    if not fresh:
+        decided = max(told.values(), key=lambda reading: reading.valid_until_s)
+    elif len(fresh) == 1:
+        decided = next(iter(fresh.values()))
+    else:
+        decided = _of_several_owners(fresh, now)
+    for reading in told.values():
+        if _asked_s(reading) > _asked_s(decided):
+            decided = _with_balance_of(reading, decided)
+    return decided
+
+
+def _known(published: Iterable[Published]) -> dict[str, Reading]:
+    """By its cluster, the newest reading with a balance.
+
+    By their order, because the moments at which they were asked for are only as exact as the wire is quick.
+    """
+    newest: dict[str, Reading] = {}
+    for one in published:
+        known, before = one.known, newest.get(one.cluster)
+        if known is not None and (before is None or _rank(known) > _rank(before)):
+            newest[one.cluster] = known
+    return newest
+
+
+def _by_owner(published: Iterable[Published], now: Instant) -> list[list[Published]]:
     groups: list[list[Published]] = []
     for one in published:
         same = [group for group in groups if any(_is_of_one_owner(one, other) for other in group)]
         groups = [group for group in groups if group not in same]
         groups.append([one, *(other for group in same for other in group)])
-    owners: dict[str, list[Reading]] = {}
-    for group in groups:
-        if not _is_refuted(group, groups, now):
-            owners.setdefault(group[-1].name, []).extend(one.reading for one in group)
-    return owners
+    return [group for group in groups if not _is_refuted(group, groups, now)]
 
 
 def _is_of_one_owner(one: Published, other: Published) -> bool:
@@ -84,27 +115,6 @@ def _is_refuted(group: list[Published], groups: list[list[Published]], now: Inst
         for other in groups
         for one in other
     )
-
-
-def merged(owners: Mapping[str, Iterable[Reading]], now: Instant) -> Reading:
-    """The one reading of an account that several were heard of.
-
-    Args:
-        owners: each owner's name to the newest readings that came from it, over each endpoint. At least one.
-        now: the time at which the readings are looked at.
-    """
-    told = {source: _of_one_owner(tuple(readings), now) for source, readings in owners.items()}
-    fresh = {source: reading for source, reading in told.items() if now.up_s < reading.valid_until_s}
-    if not fresh:
-        decided = max(told.values(), key=lambda reading: reading.valid_until_s)
-    elif len(fresh) == 1:
-        decided = next(iter(fresh.values()))
-    else:
-        decided = _of_several_owners(fresh, now)
-    for reading in told.values():
-        if _asked_s(reading) > _asked_s(decided):
-            decided = _with_balance_of(reading, decided)
-    return decided
 
 
 def remembering(reading: Reading, before: Reading) -> Reading:
@@ -137,11 +147,7 @@ def _with_balance_of(before: Reading, reading: Reading) -> Reading:
 
 def _of_one_owner(readings: tuple[Reading, ...], now: Instant) -> Reading:
     fresh = tuple(reading for reading in readings if now.up_s < reading.valid_until_s) or readings
-    newest = max(fresh, key=lambda reading: (*_order(reading), reading.valid_until_s))
-    # By their order, because the moments at which they were asked for are only as exact as the wire is quick.
-    known = max((one for one in readings if one.as_of is not None), key=_order, default=newest)
-    if newest.as_of is None or _order(known) > _order(newest):
-        newest = _with_balance_of(known, newest)
+    newest = max(fresh, key=_rank)
     vetoed = [
         reading
         for reading in fresh
@@ -158,6 +164,10 @@ def _of_one_owner(readings: tuple[Reading, ...], now: Instant) -> Reading:
 
 def _order(reading: Reading) -> tuple[str, int]:
     return reading.broker_epoch, reading.version
+
+
+def _rank(reading: Reading) -> tuple[str, int, float]:
+    return *_order(reading), reading.valid_until_s
 
 
 def _asked_s(reading: Reading) -> float:

@@ -378,6 +378,29 @@ def test_a_supervisor_that_begins_anew_takes_no_last_known_balance_away() -> Non
     listener.stop()
 
 
+def test_of_two_supervisors_the_one_that_knew_the_newest_may_begin_anew() -> None:
+    """The other one is behind and hears nothing of the account any more."""
+    clock = ManualClock()
+    listener = Listener(free_endpoint(), clock=clock)
+    silent = Verdict(available=False, reason=Reason.SILENT)
+    for endpoint, version, verdict in (
+        ("one", 9, Verdict(available=True, reason=Reason.OK)),
+        ("two", 7, silent),
+    ):
+        found = heard(clock, verdict, version)
+        cash = {"as_of": clock.now(), "cash": Decimal(version), "cash_unit": "USD"}
+        reading = msgspec.structs.replace(found.reading, **cash)
+        feed(listener, endpoint, ReceivedReading(reading, found.stamp), changed=True)
+    begins = heard(clock, UNSEEN, 0)
+    reading = msgspec.structs.replace(begins.reading, broker_epoch="", as_of=None, cash=None, balance=None)
+    stamp = msgspec.structs.replace(begins.stamp, epoch="0000000000000002-00000000")
+    for _ in range(2):
+        feed(listener, "one", ReceivedReading(reading, stamp), changed=True)
+        shown = listener.reading("a")
+        assert (shown.available, shown.cash) == (False, Decimal(9))
+    listener.stop()
+
+
 def test_who_takes_changes_slowly_is_told_the_newest_of_each_cluster_as_it_was_renewed(
     fed: Listener,
 ) -> None:

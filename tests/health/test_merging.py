@@ -11,7 +11,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from brokerwatch.clock import Instant, ManualClock
-from brokerwatch.health.merging import Published, by_owner, merged, remembering
+from brokerwatch.health.merging import Published, merged, remembering
 from brokerwatch.health.state_machine import OWN_VETOES, PRECEDENCE
 from brokerwatch.messages import HealthState, Reading, Reason, Verdict
 from tests.support import strategies as our
@@ -34,8 +34,17 @@ def like(reason: Reason = Reason.OK, **values: object) -> Reading:
     return msgspec.structs.replace(GOOD, verdict=verdict, detail=str(reason), **values)
 
 
+def clusters(**heard: list[Reading]) -> list[Published]:
+    """Readings of clusters that have nothing to do with each other, by the name of each."""
+    return [
+        Published(name, name, name, one, None if one.as_of is None else one)
+        for name, readings in heard.items()
+        for one in readings
+    ]
+
+
 def one_owner(*readings: Reading, now: Instant = NOW) -> Reading:
-    first, *others = [merged({"a": order}, now) for order in permutations(readings)]
+    first, *others = [merged(clusters(a=list(order)), now) for order in permutations(readings)]
     assert all(other == first for other in others), "the order in which they stand changes nothing"
     return first
 
@@ -66,12 +75,15 @@ def test_a_supervisor_that_hears_nothing_is_refuted_by_one_that_heard_something_
     assert one_owner(like(reason, version=8, cash=Decimal(2)), hears).reason is reason
 
 
-def published(reading: Reading, life: str, cluster: str = "supervisor/main") -> Published:
-    return Published(cluster, life, f"{cluster} {life}", reading)
+def published(
+    reading: Reading, life: str, cluster: str = "supervisor/main", known: Reading | None = None
+) -> Published:
+    known = reading if known is None and reading.as_of is not None else known
+    return Published(cluster, life, f"{cluster} {life}", reading, known)
 
 
 def told(*all_published: Published) -> Reading:
-    found = [merged(by_owner(order, NOW), NOW) for order in permutations(all_published)]
+    found = [merged(order, NOW) for order in permutations(all_published)]
     assert len({(one.verdict, one.cash) for one in found}) == 1, (
         "the order in which they stand changes nothing"
     )
@@ -120,7 +132,7 @@ def test_evidence_that_is_overtaken_is_no_veto(reason: Reason) -> None:
 def test_between_clusters_no_epoch_is_compared_and_all_must_agree() -> None:
     here = like(broker_epoch=OLD, version=1, cash=Decimal(1), as_of=moved(NOW, -1.0))
     there = like(Reason.ERRORS, broker_epoch=NEW, version=99, cash=Decimal(2), as_of=moved(NOW, -3.0))
-    for owners in ({"a": [here], "b": [there]}, {"b": [there], "a": [here]}):
+    for owners in (clusters(a=[here], b=[there]), clusters(b=[there], a=[here])):
         found = merged(owners, NOW)
         assert (found.available, found.reason, found.cash) == (False, Reason.ERRORS, Decimal(1))
         assert found.age_ms == 1_000
@@ -130,22 +142,22 @@ def test_between_clusters_no_epoch_is_compared_and_all_must_agree() -> None:
 
 
 def test_clusters_that_agree_are_not_said_to_disagree() -> None:
-    found = merged({"a": [like()], "b": [like(as_of=moved(NOW, -1.0))]}, NOW)
+    found = merged(clusters(a=[like()], b=[like(as_of=moved(NOW, -1.0))]), NOW)
     assert (found.available, found.detail) == (True, "ok")
 
 
 def test_two_available_clusters_with_different_cash_are_shown_to_disagree() -> None:
     newest = like(cash=Decimal(7), as_of=NOW)
-    found = merged({"a": [newest], "b": [like(cash=Decimal(5), as_of=moved(NOW, -9.0))]}, NOW)
+    found = merged(clusters(a=[newest], b=[like(cash=Decimal(5), as_of=moved(NOW, -9.0))]), NOW)
     assert (found.available, found.cash) == (True, Decimal(7))
     assert "b: available, cash 5 9 s ago" in found.detail
 
 
 def test_a_cluster_that_is_heard_no_longer_has_no_say() -> None:
     gone = like(Reason.ERRORS, valid_until_s=NOW.up_s, cash=Decimal(9))
-    assert merged({"a": [gone], "b": [GOOD]}, NOW) == GOOD
+    assert merged(clusters(a=[gone], b=[GOOD]), NOW) == GOOD
     later = like(valid_until_s=NOW.up_s - 1.0)
-    assert merged({"a": [gone], "b": [later]}, NOW) == gone, "of those that were, the one heard of last"
+    assert merged(clusters(a=[gone], b=[later]), NOW) == gone, "of those that were, the one heard of last"
 
 
 def test_an_endpoint_that_is_behind_takes_no_last_known_balance_away() -> None:
@@ -166,6 +178,10 @@ def test_a_supervisor_that_has_heard_of_no_balance_takes_none_away(reason: Reaso
     begins = like(reason, broker_epoch="", version=0, cash=None, as_of=None, balance=None)
     found = told(published(knows, "a"), published(begins, "b"))
     assert (found.available, found.reason, found.cash, found.age_ms) == (False, reason, Decimal(40), 5_000)
+    # The one that knew it has begun anew, and the other one has heard a later life than the new one has.
+    behind = like(Reason.SILENT, version=35, cash=Decimal(35))
+    found = told(published(begins, "c", known=knows), published(behind, "b"))
+    assert (found.reason, found.cash) == (Reason.SILENT, Decimal(40))
     assert remembering(begins, knows).cash == Decimal(40)
     assert remembering(knows, like(cash=Decimal(9))) == knows
 
@@ -191,7 +207,7 @@ def readings(draw: st.DrawFn) -> Reading:
 def test_whatever_is_heard_an_available_account_is_one_that_every_fresh_owner_calls_so(
     owners: dict[str, list[Reading]],
 ) -> None:
-    found = merged(owners, NOW)
+    found = merged(clusters(**owners), NOW)
     fresh = {name: [one for one in heard if one.valid_until_s > NOW.up_s] for name, heard in owners.items()}
     fresh = {name: heard for name, heard in fresh.items() if heard}
     if found.available:

@@ -28,7 +28,7 @@ from brokerwatch.clock import Instant, Leads, Limits, ManualClock
 from brokerwatch.cluster.lives import unheard
 from brokerwatch.cluster.startup import unreported_slot
 from brokerwatch.config.broker_spec import BrokerSpec
-from brokerwatch.health.merging import Published, by_owner, merged
+from brokerwatch.health.merging import Published, merged
 from brokerwatch.health.reading import ttl_s
 from brokerwatch.messages import HealthState, Reading, Reason, Verdict, next_epoch
 from brokerwatch.messages.codec import decode
@@ -41,6 +41,8 @@ TTL_S: Final = ttl_s(HEARTBEAT_S)
 LONGEST_DELAY_S: Final = 0.5
 LASTS_S: Final = 60.0
 NAME: Final = "a"
+SENT: Final = ("supervisor/desk", NAME)
+"""Who speaks of it at the health topic, and of whom."""
 
 
 class Broken(AssertionError):
@@ -192,6 +194,7 @@ class World:
         self.inboxes = (0, 1)
         self._listener = Skewed(self.base, self.chance.uniform(0, 1_000), self.chance.uniform(-30, 30))
         self._receivers = [Receiver(self._listener), Receiver(self._listener)]
+        self._known: list[Reading | None] = [None, None]
         self.supervisors = [Supervisor(self, place, "") for place in self.inboxes]
         self.node: Node | None = None
         self._last_epoch = ""
@@ -214,7 +217,11 @@ class World:
         return [lambda topic, body: self.supervisors[place].receive(topic, body)]
 
     def heard(self, place: int, topic: str, body: bytes) -> None:
-        self._receivers[place].take(topic, decode(body))
+        receiver = self._receivers[place]
+        receiver.take(topic, decode(body))
+        newest = receiver.newest.get(SENT)
+        if newest is not None and newest.reading.as_of is not None:
+            self._known[place] = newest.reading
 
     # --- what happens ----------------------------------------------------------------------------------
 
@@ -313,14 +320,14 @@ class World:
 
     def shown(self) -> Mapping[str, Reading | None]:
         """What a listener on the first supervisor, on the second, and on both shows."""
-        found = [receiver.newest.get(("supervisor/desk", NAME)) for receiver in self._receivers]
+        found = [receiver.newest.get(SENT) for receiver in self._receivers]
         published = [
-            Published("supervisor/desk", each.stamp.epoch, f"supervisor {place}", each.reading)
-            for place, each in enumerate(found)
+            Published(SENT[0], each.stamp.epoch, f"supervisor {place}", each.reading, known)
+            for place, (each, known) in enumerate(zip(found, self._known, strict=True))
             if each is not None
         ]
         now = self._listener.now()
-        both = merged(by_owner(published, now), now) if published else None
+        both = merged(published, now) if published else None
         first, second = (None if each is None else each.reading for each in found)
         return {"the first": first, "the second": second, "both": both}
 
