@@ -134,7 +134,7 @@ class Membership:
                     self._another_account(life)
                 life.take(spec)
                 account = self._oracle.accounts[life.name]
-                if account.life is life:
+                if account.life is life and not self._oracle.is_over(life):
                     account.key = spec.credentials
                     del account.keys_given[:1]
                 self._oracle.count("another key")
@@ -148,7 +148,7 @@ class Membership:
     def _another_account(self, life: Life) -> None:
         life.forget()
         account = self._oracle.accounts[life.name]
-        if account.life is life:
+        if account.life is life and not self._oracle.is_over(life):
             account.number, account.as_of_s = None, float("-inf")
 
     def after(self, life: Life, message: object) -> None:

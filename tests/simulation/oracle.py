@@ -238,6 +238,13 @@ class Oracle:
             self.count("a restart")
         return life
 
+    def is_over(self, life: Life) -> bool:
+        """Whether an account that belongs to the cluster has another life, whose actor may not have begun."""
+        return (
+            self.accounts[life.name].left_s is None
+            and life.cluster.lives.of(life.name).epoch != life.epoch
+        )
+
     def _look_for_a_leap(self, life: Life) -> None:
         leads = life.cluster.clock.leads()
         if max(leads[0] - life.leads[0], leads[1] - life.leads[1]) > LEAP_S:
@@ -270,7 +277,8 @@ class Oracle:
                 self.take(life, fault, 0.0)
             case Recall(balance):
                 account = self.accounts[life.name]
-                if account.life is life and balance.as_of.up_s >= account.as_of_s:
+                is_newest = account.life is life and not self.is_over(life)
+                if is_newest and balance.as_of.up_s >= account.as_of_s:
                     account.number, account.as_of_s = number_in(balance.holdings), balance.as_of.up_s
                     self.count("a balance that was read after the start")
             case AskAnew():
@@ -287,8 +295,8 @@ class Oracle:
                 life.errors, life.refused, life.closed, life.tripped = 0, False, False, False
                 life.success_s = max(life.success_s, asked_s)
                 life.longest_s = longest_proof_s(life.spec, life)
-                is_newest = account.life is life or (account.left_s is not None and account.last is life)
-                if is_newest and outcome.as_of.up_s >= account.as_of_s:
+                last = account.life if account.left_s is None else account.last
+                if last is life and not self.is_over(life) and outcome.as_of.up_s >= account.as_of_s:
                     account.number, account.as_of_s = number_in(outcome.holdings), outcome.as_of.up_s
             case Fault(kind=FaultKind.MAINTENANCE) if guarded:
                 life.closed = True
@@ -311,18 +319,22 @@ class Oracle:
             account = self.accounts.get(life.name)
             if account is None or account.life is not life or not life.cluster.process.alive:
                 return
-            self._check_fold(life, account)
-            self.membership.after(life, message)
+            self._check_epoch(life)
+            if not self.is_over(life):
+                self._check_fold(life, account)
+                self.membership.after(life, message)
             if actor.ended:
                 self._world.note("{}: its actor has ended", life.name)
         elif isinstance(product, HealthSupervisor):
             self._after_supervisor(actor, message)
 
-    def _check_fold(self, life: Life, account: Account) -> None:
-        slot = life.cluster.board.slot(life.name)
-        evidence = slot.parts()[0]
-        if evidence.broker_epoch != life.epoch:
+    def _check_epoch(self, life: Life) -> None:
+        shown = life.cluster.board.slot(life.name).parts()[0]
+        if shown.broker_epoch != life.cluster.lives.of(life.name).epoch:
             self.fail(18, "a life of {} that is over was written over the new one", life.name)
+
+    def _check_fold(self, life: Life, account: Account) -> None:
+        evidence = life.cluster.board.slot(life.name).parts()[0]
         if evidence.error_count != life.errors:
             self.fail(
                 "3 and 26", "{} counts {} errors and not {}", life.name, evidence.error_count, life.errors

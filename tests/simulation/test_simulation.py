@@ -132,3 +132,20 @@ def test_a_supervisor_that_starts_again_allows_no_more_restarts() -> None:
             world.run(world.scheduler.now_s + 4.0)
             assert world.scheduler.now_s < 60.0
         assert world.oracle.counts["a restart"] <= RESTART_LIMIT
+
+
+def test_a_life_that_is_over_may_go_on_until_it_notices_and_writes_nothing() -> None:
+    with quiet_world() as world:
+        cluster = world.cluster
+        assert cluster is not None
+        [former] = cluster.brokers("a")
+        former.hangs_until_s = world.scheduler.now_s + 9.0
+        while cluster.lives.of("a").epoch == former.actor._epoch:
+            assert world.scheduler.step(20.0)
+        [_, successor] = cluster.brokers("a")
+        successor.hangs_until_s = former.hangs_until_s + 0.5  # it has not begun
+        world.run(former.hangs_until_s + 0.4)  # the oracle looks at what the former one does
+        assert former.ended
+        assert heard(world) != "ok"
+        world.run(world.scheduler.now_s + 1.0)
+        assert heard(world) == "ok"
