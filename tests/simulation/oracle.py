@@ -24,7 +24,9 @@ from brokerwatch.actors.protocol import (
     Observed,
     OperatorCommand,
     Recall,
+    Reconfigured,
     Regroup,
+    Rekeyed,
     RestartDue,
     Tick,
     Unanswered,
@@ -217,14 +219,18 @@ class Oracle:
         self.lives[actor] = life
         if account.left_s is not None or cluster.lives.of(name).epoch != life.epoch:
             return life  # it left before its actor came to anything
-        if spec is not cluster.specs[name]:
+        waiting = [each.message for each in actor.inbox.waiting]
+        changes = [each for each in waiting if isinstance(each, Reconfigured | Rekeyed)]
+        if (changes[-1].spec if changes else spec) is not cluster.specs[name]:
             self.fail(36, "{} begins by a former configuration", name)
         if account.life is not None and life.epoch <= account.life.epoch:
             self.fail("18 (epoch)", "the new life of {} has no later epoch", name)
-        if not all(account.keys_given):
+        # A key that was given after its actor was made waits for it. The others it begins with.
+        begun = len(account.keys_given) - sum(isinstance(each, Rekeyed) for each in changes)
+        if not all(account.keys_given[:begun]):
             account.number, account.as_of_s, account.errors = None, LONG_AGO_S, 0
             life.errors = 0
-        account.key, account.keys_given = spec.credentials, []
+        account.key, account.keys_given = spec.credentials, account.keys_given[begun:]
         account.life = life
         account.lived = True
         account.epochs.add(life.epoch)

@@ -278,6 +278,22 @@ def test_the_next_life_after_another_account_behind_the_key_knows_nothing_of_the
         assert cluster.board.slot("a").known()[1] is None
 
 
+@pytest.mark.parametrize("what", ["another configuration", "another key"])
+def test_a_change_right_after_the_start_is_taken_up_by_an_actor_that_was_made_before_it(what: str) -> None:
+    with quiet_world() as world:
+        world.kill_cluster()
+        world.start_cluster()
+        if what == "another key":
+            world.rekey("a", same_account=False, found_ago_s=0.1)
+        else:
+            world.reload({**world.configured, "a": replace(world.configured["a"], threshold=1)})
+        world.run(8.0)
+        assert all(each.done.done() for each in world.orders)
+        [actor] = running(world).brokers("a")
+        assert actor.actor._spec is running(world).specs["a"]
+        assert heard(world) == "ok"
+
+
 def test_an_account_keeps_its_last_known_balance_when_it_comes_back_although_the_store_was_lost() -> None:
     with quiet_world() as world:
         world.kill_cluster()
