@@ -33,7 +33,7 @@ from brokerwatch.actors.protocol import (
 )
 from brokerwatch.actors.supervisor import HealthSupervisor
 from brokerwatch.bus.reception import ReceivedReading
-from brokerwatch.clock import LEAP_S, Instant
+from brokerwatch.clock import Instant
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.outcome import FetchOutcome, NotAsked
 from brokerwatch.health.reading import ttl_s
@@ -213,7 +213,7 @@ class Oracle:
         clock = cluster.clock
         life = Life(
             name, product._epoch, cluster, first, world.scheduler.now_s if again else cluster.began_s,
-            account.errors, clock.leads(), spec,
+            account.errors, clock.leads(), spec, looked_s=world.scheduler.now_s, looked_up_s=clock.up_s(),
         )  # fmt: skip
         life.longest_s = longest_proof_s(spec, life)
         self.lives[actor] = life
@@ -252,11 +252,14 @@ class Oracle:
         )
 
     def _look_for_a_leap(self, life: Life) -> None:
-        leads = life.cluster.clock.leads()
-        if max(leads[0] - life.leads[0], leads[1] - life.leads[1]) > LEAP_S:
-            life.doubted_s, life.question = self._world.scheduler.now_s, None
+        now_s, clock = self._world.scheduler.now_s, life.cluster.clock
+        hidden_s = life.hidden_since_its_look_s(now_s)
+        if hidden_s is None:
+            life.doubted_s, life.question = now_s, None
             self.count("a leap")
-        life.leads = leads
+        elif hidden_s > TRIFLE_S:
+            life.hidden.append((now_s, hidden_s))
+        life.looked_s, life.looked_up_s, life.leads = now_s, clock.up_s(), clock.leads()
 
     def _count_outcome(self, life: Life, message: object) -> None:
         question = life.question
@@ -497,7 +500,7 @@ class Oracle:
                 self.fail(25, "{} says that {} is available in a lockout", where, name)
         if life.proof_s == LONG_AGO_S and late_s == 0.0:
             self.fail("17 and 18", "{} says that {} is available without a success in this life", where, name)
-        until_s = life.proof_s + life.longest_s + late_s + world.here.dozed_s + TRIFLE_S
+        until_s = life.proof_s + life.longest_s + late_s + life.hidden_s(now_s) + TRIFLE_S
         if life.proof_s > LONG_AGO_S and now_s > until_s:
             self.fail(
                 28, "{} says that {} is available {:.1f} s after its proof", where, name, now_s - life.proof_s
@@ -517,7 +520,8 @@ class Oracle:
             self._justified(account, cluster, "the health topic", late_s)
         life = account.life
         proof_s = LONG_AGO_S if life is None else life.proof_s
-        until_s = proof_s + (0.0 if life is None else life.longest_s) + cluster.bus.longest_s
+        longest_s = 0.0 if life is None else life.longest_s + life.hidden_s(message.sent_s)
+        until_s = proof_s + longest_s + cluster.bus.longest_s
         if proof_s == LONG_AGO_S:
             until_s = message.sent_s + late_s
         self._promises[stamp.epoch, message.topic, stamp.seq] = Promise(
@@ -568,7 +572,7 @@ class Oracle:
 
     def _believable(self, hearing: Hearing, name: str, shown: Reading, now_s: float) -> None:
         """Whether a listener may say that this account is available now."""
-        slack_s = self._world.here.dozed_s + self._world.there.dozed_s + TRIFLE_S
+        slack_s = self._world.there.dozed_s + TRIFLE_S
         longest_s = LONG_AGO_S
         for station in hearing.stations:
             for key, received in station.receiver.newest.items():

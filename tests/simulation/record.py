@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from brokerwatch.actors.board import Slot
+from brokerwatch.clock import LEAP_S
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.health.state_machine import Vetoes
 from brokerwatch.messages import Reading, Reason
@@ -31,6 +32,13 @@ class Life:
     leads: tuple[float, float]
     spec: BrokerSpec
     """The configuration that it goes by."""
+    looked_s: float
+    """When its actor last looked at the clocks, in true time."""
+    looked_up_s: float
+    """The same in monotonic seconds."""
+    hidden: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    """Seconds that passed between two looks and that no clock of its machine shows as a leap, with the moment
+    of the second look, in true time."""
     longest_s: float = 0.0
     """For how long its newest success may prove it."""
     questions: int = 0
@@ -57,6 +65,23 @@ class Life:
     def guarded(self) -> bool:
         """Whether it goes by the stricter rules."""
         return self.spec.policy == "guarded"
+
+    def hidden_since_its_look_s(self, now_s: float) -> float | None:
+        """Seconds since its actor's last look that the monotonic clock did not count; None: a leap shows them.
+
+        A leap is what a lead shows that has grown. A short sleep is none. Of a pause the wall clock alone can
+        tell, and it does not where it was set back since the last look.
+        """
+        clock = self.cluster.clock
+        wall_s, asleep_s = clock.leads()
+        if max(wall_s - self.leads[0], asleep_s - self.leads[1]) > LEAP_S:
+            return None
+        return max(0.0, now_s - self.looked_s - (clock.up_s() - self.looked_up_s))
+
+    def hidden_s(self, now_s: float) -> float:
+        """Seconds since its newest proof that passed by no clock that its actor can read."""
+        shown = sum(seconds for at_s, seconds in self.hidden if at_s >= self.proof_s)
+        return shown + (self.hidden_since_its_look_s(now_s) or 0.0)
 
     def take(self, spec: BrokerSpec) -> None:
         """Go on by another configuration."""

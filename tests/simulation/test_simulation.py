@@ -61,6 +61,12 @@ def quiet_world(plan: Plan | None = None, seed: int = 1) -> Generator[World]:
         yield world
 
 
+def shown_reason(world: World) -> str:
+    """What the board says of the first account."""
+    assert world.cluster is not None
+    return world.cluster.board.slot("a").reading.reason
+
+
 def heard(world: World, name: str = "a") -> str:
     """What the first listener says of an account."""
     return world.hearings[0].listener.readings()[name].reason
@@ -108,6 +114,18 @@ def test_what_came_before_the_machine_slept_and_is_taken_after_it_proves_nothing
             actor.hangs_until_s = 40.0
         world.run(30.0)  # the oracle looks at the messages
         assert heard(world) != "ok"
+
+
+@pytest.mark.parametrize("set_back_s", [0.0, 4.0, 30.0])
+def test_a_pause_proves_nothing_unless_the_wall_clock_was_set_back_in_it(set_back_s: float) -> None:
+    with quiet_world() as world:
+        world.exchanges["a"].mode = "busy"
+        world.scheduler.stop_machine(world.here, 20.0, pauses=True)
+        world.run(24.0)
+        world.here.clock.jump_wall(-set_back_s)
+        world.run(45.0)  # the oracle looks at the board and at the messages
+        assert world.oracle.counts.get("a leap", 0) == (0 if set_back_s > 15.0 else 2)
+        assert shown_reason(world) == "unproven"
 
 
 def test_a_caller_behind_the_message_that_ended_the_actor_gets_its_answer() -> None:
