@@ -23,6 +23,8 @@ class Reloads:
         self._chance = world.scheduler.random
         self._left: dict[str, Configured] = {}
         """How the accounts that left were configured."""
+        self.all_back_s = 0.0
+        """When the last account that is to come back has come, in true time."""
 
     def account_comes(self) -> None:
         """One that is new, or that was there before."""
@@ -43,6 +45,7 @@ class Reloads:
             self._leave(name)
             again_s = self._chance.choice(AGAIN_S)
             if again_s:
+                self.all_back_s = max(self.all_back_s, self._world.scheduler.now_s + again_s)
                 self._world.scheduler.at(again_s, lambda: self._come(name))
             else:
                 self._come(name)

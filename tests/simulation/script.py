@@ -311,7 +311,7 @@ class Script:
             weather.drops = weather.doubles = weather.delays = weather.spoils = 0.0
             weather.cut = False
         world.disk.fails = False
-        world.run(max(self.scheduler.now_s, world.here.stopped_until_s + 0.2))
+        world.run(max(self.scheduler.now_s, world.here.stopped_until_s + 0.2, self.reloads.all_back_s + 0.2))
         if world.cluster is None:
             world.start_cluster()
         late = world.join()
