@@ -129,11 +129,15 @@ class Persistence:
                     self._folder,
                 )
 
+        in_both = self.remembered.holds
         if self._held is not None:
-            holds = both(HoldFile(self._folder / HOLDS_NAME).read(), self.remembered.holds)
-            self.remembered = replace(self.remembered, holds=holds)
+            file, stored = HoldFile(self._folder / HOLDS_NAME).read(), self.remembered.holds
+            self.remembered = replace(self.remembered, holds=both(file, stored))
+            in_both = {name: hold for name, hold in stored.items() if file.get(name) == hold}
         if self._backlog is not None:
             self._backlog.know(self.remembered)
+            if self.journal.loaded:
+                self._backlog.write_missing_holds(in_both)
 
     def _take_folder(self) -> None:
         try:
@@ -193,6 +197,7 @@ class Persistence:
 
         def opened(remembered: Remembered) -> None:
             backlog.know(remembered)
+            backlog.write_missing_holds(remembered.holds)
             on_opened(remembered)
             self.journal.loaded = True
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
@@ -121,6 +121,19 @@ class Backlog:
             for orders in remembered.orders.values():
                 for order in orders:
                     known.orders.setdefault((order.fingerprint, order.client_order_id), order)
+
+    def write_missing_holds(self, stored: Mapping[str, Hold]) -> None:
+        """Let the holds wait that are known and not stored, or only an older one. No thread is woken.
+
+        A hold is kept in two places, and a process may have been killed between the two.
+        """
+        with self._lock:
+            for broker, hold in self._known.holds.items():
+                if hold is None or broker in self._batch.holds:
+                    continue
+                have = stored.get(broker)
+                if have is None or have.since_us < hold.since_us:
+                    self._batch.holds[broker] = self._unwritten[broker] = hold
 
     def forget(self, brokers: Collection[str], fingerprints: Collection[str]) -> None:
         """Another process has these accounts from now on: what is known of them here is not written again."""

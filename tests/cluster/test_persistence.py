@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,24 @@ def test_what_is_removed_from_the_state_folder_comes_back_with_what_is_known(
     with cluster_of(own("k", till), state=str(folder)) as cluster:
         assert cluster.reading("k").reason is Reason.HELD_OUT
         assert cluster.reading("k").cash is not None
+
+
+@pytest.mark.parametrize("lacks_it", ["the database", "the file"])
+def test_a_hold_that_only_one_of_its_two_places_has_is_written_to_the_other_at_the_start(
+    tmp_path: Path, lacks_it: str
+) -> None:
+    folder = tmp_path / "state"
+    with cluster_of(own("k", Till()), own("l", Till()), state=str(folder)) as cluster:
+        cluster.hold("k", "must not be used")
+        cluster.hold("l", "nor this one")
+        if lacks_it == "the database":
+            cluster.release("k")
+    file, stored = HoldFile(folder / HOLDS_NAME), loaded_store(store_of(settings_of(folder))).holds
+    file.update({"k": replace(stored["l"], broker="k") if lacks_it == "the database" else None})
+    with cluster_of(own("k", Till()), own("l", Till()), state=str(folder)) as cluster:
+        assert cluster.reading("k").reason is Reason.HELD_OUT
+        until(lambda: loaded_store(store_of(settings_of(folder))).holds.keys() == {"k", "l"})
+        until(lambda: file.read() == loaded_store(store_of(settings_of(folder))).holds)
 
 
 def test_a_release_is_written_again_too(tmp_path: Path) -> None:

@@ -123,9 +123,12 @@ class Memory:
         else:
             if disk.lived and not self.remembered.healths:
                 self.known = False
-        holds = both(disk.hold_file or {}, self.remembered.holds)
-        self.remembered = Remembered(healths=self.remembered.healths, holds=holds)
+        file, stored = disk.hold_file or {}, self.remembered.holds
+        self.remembered = Remembered(healths=self.remembered.healths, holds=both(file, stored))
         self._backlog.know(self.remembered)
+        if self.journal.loaded:
+            in_both = {name: hold for name, hold in stored.items() if file.get(name) == hold}
+            self._backlog.write_missing_holds(in_both)
 
     def record(self, alarms: Any, on_opened: Callable[[Remembered], object]) -> None:
         """Start the recorder, and another one when it dies."""
@@ -133,6 +136,7 @@ class Memory:
 
         def opened(remembered: Remembered) -> None:
             self._backlog.know(remembered)
+            self._backlog.write_missing_holds(remembered.holds)
             on_opened(remembered)
             self.journal.loaded = True
 

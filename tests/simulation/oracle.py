@@ -247,8 +247,7 @@ class Oracle:
     def is_over(self, life: Life) -> bool:
         """Whether an account that belongs to the cluster has another life, whose actor may not have begun."""
         return (
-            self.accounts[life.name].left_s is None
-            and life.cluster.lives.of(life.name).epoch != life.epoch
+            self.accounts[life.name].left_s is None and life.cluster.lives.of(life.name).epoch != life.epoch
         )
 
     def _look_for_a_leap(self, life: Life) -> None:

@@ -219,6 +219,18 @@ def test_a_release_that_waits_behind_a_supervisor_that_hangs_counts_when_its_acc
         assert heard(world, "b") == "ok"
 
 
+def test_a_hold_that_only_its_own_file_has_is_stored_by_the_next_process() -> None:
+    with quiet_world() as world:
+        world.command("hold", "b")
+        world.run(6.0)
+        world.kill_cluster()
+        [hold] = world.disk.holds.values()
+        world.disk.holds.clear()
+        world.start_cluster()
+        world.run(8.0)
+        assert world.disk.holds == {"b": hold}
+
+
 def test_a_command_for_an_account_that_left_is_refused() -> None:
     with quiet_world() as world:
         [supervisor] = running(world).supervisors()

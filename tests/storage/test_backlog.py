@@ -11,7 +11,7 @@ import pytest
 
 from brokerwatch.messages import Reason
 from brokerwatch.storage.backlog import MAX_TRANSITIONS, Backlog, answer
-from brokerwatch.storage.records import MAX_NONCE, Hold, KeyState, SentOrder, Stored, Transition
+from brokerwatch.storage.records import MAX_NONCE, Hold, KeyState, Remembered, SentOrder, Stored, Transition
 
 
 def stored(broker: str = "a", epoch: str = "1", version: int = 1, document: str = "{}") -> Stored:
@@ -215,3 +215,17 @@ def test_whoever_sends_an_order_waits_until_it_is_durable_and_nobody_waits_for_i
     backlog.order_ended("k", "one")
     assert (woken.times, woken.urgent) == (2, 1)
     assert (bool(backlog.take()), backlog.waiting()) == (True, 0)
+
+
+def test_a_hold_that_the_store_lacks_waits_and_a_newer_word_about_it_is_kept() -> None:
+    older, newer = Hold("a", "ops", "x", 1), Hold("a", "ops", "y", 2)
+    for known, have, waits in ((newer, None, True), (newer, older, True), (older, newer, False)):
+        backlog = Backlog()
+        backlog.know(Remembered(holds={"a": known}))
+        backlog.write_missing_holds({} if have is None else {"a": have})
+        assert backlog.waiting_holds() == ({"a": known} if waits else {})
+    backlog = Backlog()
+    backlog.know(Remembered(holds={"a": newer}))
+    backlog.hold("a", None)
+    backlog.write_missing_holds({})
+    assert backlog.waiting_holds() == {"a": None}
