@@ -80,6 +80,8 @@ class Oracle:
         self._looked_s = [LONG_AGO_S, LONG_AGO_S]
         self.holds_kept: dict[str, bool] = {}
         """Accounts whose hold was confirmed as stored, and not released: a restart must know of them."""
+        self._kept_until_s: dict[str, float] = {}
+        """When these end by themselves, in monotonic seconds. A newer hold may not be stored."""
         self.counts: dict[str, int] = {}
         """How often what was reached, so that a walk that proves nothing is seen."""
 
@@ -108,7 +110,7 @@ class Oracle:
         for name, old in before.items():
             if name not in cluster.specs:
                 gone = self.accounts[name] = Account(name, left_s=self._world.scheduler.now_s)
-                gone.held, gone.held_until_s = bool(self.holds_kept.get(name)), old.held_until_s
+                gone.held, gone.held_until_s = bool(self.holds_kept.get(name)), self._kept_until(name)
         for name, spec in cluster.specs.items():
             self._restored(cluster, spec, before.get(name))
 
@@ -130,8 +132,8 @@ class Oracle:
                 if evidence.as_of is not None:
                     account.as_of_s = evidence.as_of.up_s
         account.take_hold(vetoes)
-        if old is not None and old.timed and not account.held:
-            self.holds_kept[name] = False
+        if not account.held and self._kept_until(name) < float("inf"):
+            self.holds_kept[name] = False  # it ended by itself
         if self.holds_kept.get(name) and not account.held:
             self.fail(20, "the hold on {} was confirmed as stored and is lost", name)
         if account.held:
@@ -422,8 +424,8 @@ class Oracle:
         name = command.broker
         if command.verb == "hold":
             account.held = True
-            account.held_until_s = float("inf") if command.until is None else command.until.up_s
-            reply.add_done_callback(lambda done: self._stored(name, done.result(), held=True))
+            until_s = account.held_until_s = float("inf") if command.until is None else command.until.up_s
+            reply.add_done_callback(lambda done: self._stored(name, done.result(), until_s))
             self.count("a hold")
         elif command.verb == "release":
             account.held, self.holds_kept[name] = False, False
@@ -433,10 +435,14 @@ class Oracle:
                 account.births_s.clear()
                 self._heard_s[name] = now_s
 
-    def _stored(self, name: str, reply: str, *, held: bool) -> None:
+    def _stored(self, name: str, reply: str, until_s: float) -> None:
         account = self.accounts.get(name)
-        if "could not be stored" not in reply and account is not None and account.held is held:
-            self.holds_kept[name] = held
+        if "could not be stored" not in reply and account is not None and account.held:
+            self.holds_kept[name], self._kept_until_s[name] = True, until_s
+
+    def _kept_until(self, name: str) -> float:
+        """When the hold that is stored ends by itself, in monotonic seconds; never: infinite."""
+        return self._kept_until_s.get(name, float("inf"))
 
     # What is shown --------------------------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ class Life:
         return self.spec.policy == "guarded"
 
     def hidden_since_its_look_s(self, now_s: float) -> float | None:
-        """Seconds since its actor's last look that the monotonic clock did not count; None: a leap shows them.
+        """Seconds since its actor's last look that the monotonic clock missed; None: a leap shows them.
 
         A leap is what a lead shows that has grown. A short sleep is none. Of a pause the wall clock alone can
         tell, and it does not where it was set back since the last look.

@@ -11,6 +11,7 @@ import pytest
 
 from brokerwatch.actors.base import tell
 from brokerwatch.actors.protocol import LookRound, OperatorCommand, Ordered, RestartDue
+from brokerwatch.clock import Instant
 from brokerwatch.config.money_watch_settings import MoneyRules
 from brokerwatch.errors import ControlError
 from tests.simulation.memory import emptied
@@ -229,6 +230,22 @@ def test_a_hold_that_only_its_own_file_has_is_stored_by_the_next_process() -> No
         world.start_cluster()
         world.run(8.0)
         assert world.disk.holds == {"b": hold}
+
+
+def test_a_hold_that_was_not_stored_may_be_lost_although_one_before_it_was_and_has_ended() -> None:
+    with quiet_world() as world:
+        now = running(world).clock.now()
+        world.command("hold", "b", Instant(now.wall_us + 1_000_000, now.up_s + 1.0))
+        world.run(8.0)
+        world.disk.fails = True
+        world.command("hold", "b")
+        world.run(9.0)
+        assert "could not be stored" in world.orders[1].done.result(timeout=0)
+        world.kill_cluster()
+        world.disk.fails = False
+        world.start_cluster()  # the oracle looks at the holds
+        world.run(12.0)
+        assert heard(world, "b") == "ok"
 
 
 def test_a_command_for_an_account_that_left_is_refused() -> None:
