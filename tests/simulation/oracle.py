@@ -82,6 +82,8 @@ class Oracle:
         """Accounts whose hold was confirmed as stored, and not released: a restart must know of them."""
         self._kept_until_s: dict[str, float] = {}
         """When these end by themselves, in monotonic seconds. A newer hold may not be stored."""
+        self._unhandled: Callable[[], None] | None = None
+        """What puts the record back where the message that an actor comes to now is lost."""
         self.counts: dict[str, int] = {}
         """How often what was reached, so that a walk that proves nothing is seen."""
 
@@ -107,7 +109,7 @@ class Oracle:
         """A process has restored what it remembers, and starts its actors now."""
         self._heard_s, self._silent_before = {}, set()
         before, self.accounts = self.accounts, {}
-        for name, old in before.items():
+        for name in before:
             if name not in cluster.specs:
                 gone = self.accounts[name] = Account(name, left_s=self._world.scheduler.now_s)
                 gone.held, gone.held_until_s = bool(self.holds_kept.get(name)), self._kept_until(name)
@@ -189,7 +191,8 @@ class Oracle:
             life = self.lives.get(actor)
             if life is None:
                 life = self._born(actor)
-            self._look_for_a_leap(life)
+            leaps = self._look_for_a_leap(life)
+            self._unhandled = self._saved(life) if leaps else None
             if message is not None and type(message) is not Tick:
                 self._world.note("{} {}: {}", life.name, life.epoch[-8:], Words(message))
             self.membership.handled(life, message)
@@ -252,7 +255,26 @@ class Oracle:
             self.accounts[life.name].left_s is None and life.cluster.lives.of(life.name).epoch != life.epoch
         )
 
-    def _look_for_a_leap(self, life: Life) -> None:
+    def _saved(self, life: Life) -> Callable[[], None]:
+        """What puts the record back to this moment: of a life, and of its account."""
+        account = self.accounts[life.name]
+        known = [(each, {**vars(each)}) for each in (life, account)]
+        known[1][1]["keys_given"] = [*account.keys_given]
+
+        def put_back() -> None:
+            for each, was in known:
+                vars(each).update(was)
+
+        return put_back
+
+    def died_of_the_leap(self) -> None:
+        """An actor dies while it asks its exchange after a leap: it does not come to its message."""
+        if self._unhandled is not None:
+            self._unhandled()
+            self.count("a message that was lost after a leap")
+
+    def _look_for_a_leap(self, life: Life) -> bool:
+        """Whether the actor notices a leap of the clocks, before it looks at its message."""
         now_s, clock = self._world.scheduler.now_s, life.cluster.clock
         hidden_s = life.hidden_since_its_look_s(now_s)
         if hidden_s is None:
@@ -261,6 +283,7 @@ class Oracle:
         elif hidden_s > TRIFLE_S:
             life.hidden.append((now_s, hidden_s))
         life.looked_s, life.looked_up_s, life.leads = now_s, clock.up_s(), clock.leads()
+        return hidden_s is None
 
     def _count_outcome(self, life: Life, message: object) -> None:
         question = life.question

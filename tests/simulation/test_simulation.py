@@ -167,3 +167,21 @@ def test_a_life_that_is_over_may_go_on_until_it_notices_and_writes_nothing() -> 
         assert heard(world) != "ok"
         world.run(world.scheduler.now_s + 1.0)
         assert heard(world) == "ok"
+
+
+@pytest.mark.parametrize("what", ["an answer of another call", "another key"])
+def test_a_message_is_lost_with_an_actor_that_dies_while_it_asks_after_a_leap(what: str) -> None:
+    with quiet_world() as world:
+        cluster, exchange = world.cluster, world.exchanges["a"]
+        assert cluster is not None
+        exchange.raises, exchange.raises_times = RuntimeError("a bug"), 1
+        cluster.clock.sleep(8.0)
+        if what == "another key":
+            world.rekey("a", same_account=False, found_ago_s=0.1)
+        else:
+            cluster.observe("a", 0.0)
+        exchange.mode = "error"
+        world.run(8.0)  # the oracle looks at the last known
+        assert world.oracle.counts["a message that was lost after a leap"]
+        assert world.oracle.counts["a restart"]
+        assert (cluster.board.slot("a").known()[1] is None) is (what == "another key")

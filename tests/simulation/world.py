@@ -7,11 +7,13 @@ for something else: the exchange (`Exchange`), the timers (`Alarms`), the socket
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
+from types import FunctionType
 from typing import Any, Final, cast
 
 from brokerwatch.actors.base import tell
@@ -38,6 +40,8 @@ NAMES: Final[tuple[str, ...]] = ("a", "b", "c", "d")
 NO_BUS: Final[Any] = None
 UNENCRYPTED: Final[Any] = None
 NOTHING: Final = Decimal(0)
+LOOKS_FOR_A_LEAP: Final[FunctionType] = cast("Any", BrokerActor)._look_for_a_leap
+"""What an actor runs before it looks at a message."""
 
 
 def amounts(number: int) -> Mapping[str, Holding]:
@@ -93,6 +97,8 @@ class Exchange:
         world, chance = self.world, self.world.scheduler.random
         if self.raises is not None and self.raises_times > 0:
             self.raises_times -= 1
+            if sys._getframe(2).f_code is LOOKS_FOR_A_LEAP.__code__:
+                world.oracle.died_of_the_leap()
             raise self.raises
         running, process = world.scheduler.running, world.scheduler.process
         assert running is not None, f"{self.name} was asked by no actor"
