@@ -17,6 +17,7 @@ from brokerwatch.config.reload_plan import Plan as Changes
 from brokerwatch.health.supervision import View
 from brokerwatch.messages import HealthState, Reading, ReadingData, Reason, RosterData
 from brokerwatch.storage.journal import identity
+from tests.simulation.record import LONG_AGO_S
 from tests.simulation.scheduler import Running
 
 if TYPE_CHECKING:
@@ -122,17 +123,24 @@ class Membership:
     def handled(self, life: Life, message: object) -> None:
         """The actor of an account is about to handle a message."""
         slot = self._oracle.accounts[life.name].slot
-        self._was_good = slot is not None and slot.parts()[0].verdict.available
+        was = None if slot is None else slot.parts()[0]
+        good = was is not None and was.state in GOOD
+        # The end of a lockout needs no answer, and the actor finds it with whatever comes first.
+        ended = LONG_AGO_S < life.locked_until_s <= life.cluster.clock.up_s()
+        self._was_good = was is not None and (
+            was.verdict.available
+            or (ended and was.verdict.reason is Reason.LOCKED_OUT and good)
+        )
         match message:
             case Reconfigured(spec):
-                life.take(spec)
+                life.take(spec, good=good)
                 self._oracle.count("another configuration")
             case Rekeyed(spec, found, same):
                 life.question = None
                 life.refused = False
                 if not same:
                     self._another_account(life)
-                life.take(spec)
+                life.take(spec, good=good)
                 account = self._oracle.accounts[life.name]
                 if account.life is life and not self._oracle.is_over(life):
                     account.key = spec.credentials

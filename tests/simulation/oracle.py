@@ -326,6 +326,7 @@ class Oracle:
         match outcome:
             case Balance():
                 life.errors, life.refused, life.closed, life.tripped = 0, False, False, False
+                life.recovers = False
                 life.success_s = max(life.success_s, asked_s)
                 life.longest_s = longest_proof_s(life.spec, life)
                 last = account.life if account.left_s is None else account.last
@@ -379,7 +380,8 @@ class Oracle:
         recent_s = self._world.scheduler.now_s - life.spec.poll_interval_s
         proven = life.proof_s >= recent_s and not life.tripped
         locked = life.cluster.clock.up_s() < life.locked_until_s + 2.0
-        if not life.guarded and not life.closed and proven and not locked and not evidence.verdict.available:
+        ruled = not life.guarded and not life.closed and not life.recovers
+        if ruled and proven and not locked and not evidence.verdict.available:
             self.fail(4, "{} answers, and its evidence says {}", life.name, evidence.verdict.reason)
 
     def _after_supervisor(self, actor: Running, message: object) -> None:

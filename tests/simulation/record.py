@@ -54,6 +54,8 @@ class Life:
     """Maintenance, under `guarded`."""
     tripped: bool = False
     """Whether its errors, or a refusal, made it unavailable since its newest success."""
+    recovers: bool = False
+    """Whether it was not available when it left the stricter rules, and has not answered since."""
 
     @property
     def proof_s(self) -> float:
@@ -83,9 +85,10 @@ class Life:
         shown = sum(seconds for at_s, seconds in self.hidden if at_s >= self.proof_s)
         return shown + (self.hidden_since_its_look_s(now_s) or 0.0)
 
-    def take(self, spec: BrokerSpec) -> None:
-        """Go on by another configuration."""
+    def take(self, spec: BrokerSpec, *, good: bool) -> None:
+        """Go on by another configuration. `good`: it was healthy, or degraded, until now."""
         before, self.spec = self.spec, spec
+        self.recovers |= before.policy == "guarded" and not self.guarded and not good
         self.longest_s = max(self.longest_s, longest_proof_s(before, self), longest_proof_s(spec, self))
         self.tripped |= self.errors >= spec.max_consecutive_errors
         self.first &= not self.guarded

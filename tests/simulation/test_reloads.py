@@ -323,6 +323,40 @@ def test_a_change_right_after_the_start_is_taken_up_by_an_actor_that_was_made_be
         assert heard(world) == "ok"
 
 
+def test_an_account_that_leaves_the_stricter_rules_while_it_recovers_waits_for_an_answer() -> None:
+    with quiet_world(Plan(guarded=True)) as world:
+        board = running(world).board
+        world.exchanges["a"].mode = "error"
+        while board.slot("a").reading.reason != "errors":
+            world.run(world.scheduler.now_s + 0.1)
+        world.exchanges["a"].mode = "ok"
+        while board.slot("a").reading.reason != "recovering":
+            world.run(world.scheduler.now_s + 0.1)
+        world.reload({**world.configured, "a": replace(world.configured["a"], guarded=False)})
+        world.run(world.scheduler.now_s + 0.1)
+        assert board.slot("a").reading.reason == "recovering"
+        world.run(world.scheduler.now_s + 4.0)
+        assert heard(world) == "ok"
+
+
+def test_a_key_that_is_given_when_a_lockout_has_ended_finds_its_end() -> None:
+    with quiet_world() as world:
+        exchange, board = world.exchanges["a"], running(world).board
+        exchange.mode = "locked"
+        while board.slot("a").reading.reason != "locked_out":
+            world.scheduler.step(9.0)
+        exchange.mode = "busy"
+        until_s = running(world).clock.up_s() + exchange.lockout_s
+        [actor] = running(world).brokers("a")
+        actor.hangs_until_s = world.scheduler.now_s + exchange.lockout_s + 0.1
+        world.run(actor.hangs_until_s - 0.2)
+        actor.inbox.waiting.clear()
+        world.rekey("a", same_account=True, found_ago_s=None)
+        world.run(actor.hangs_until_s + 0.5)
+        assert running(world).clock.up_s() > until_s
+        assert board.slot("a").reading.available
+
+
 def test_an_account_keeps_its_last_known_balance_when_it_comes_back_although_the_store_was_lost() -> None:
     with quiet_world() as world:
         world.kill_cluster()
