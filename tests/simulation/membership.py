@@ -128,8 +128,7 @@ class Membership:
         # The end of a lockout needs no answer, and the actor finds it with whatever comes first.
         ended = LONG_AGO_S < life.locked_until_s <= life.cluster.clock.up_s()
         self._was_good = was is not None and (
-            was.verdict.available
-            or (ended and was.verdict.reason is Reason.LOCKED_OUT and good)
+            was.verdict.available or (ended and was.verdict.reason is Reason.LOCKED_OUT and good)
         )
         match message:
             case Reconfigured(spec):

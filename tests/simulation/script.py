@@ -13,7 +13,7 @@ from typing import Final
 from brokerwatch.actors.recorder import LONGEST_WAIT_S
 from brokerwatch.bus.reception import STEADY_OVER_S, STEADY_S
 from brokerwatch.clock import Instant
-from brokerwatch.health.backoff import SLOW_S
+from brokerwatch.health.backoff import LIMITED_LONGEST_S, SLOW_S
 from brokerwatch.health.reading import ttl_s
 from brokerwatch.messages import FaultKind, Reason
 from brokerwatch.storage.health_record import read
@@ -70,6 +70,8 @@ class Script:
         self.scheduler = world.scheduler
         self.chance = world.scheduler.random
         self.reloads = Reloads(world)
+        self._was_limited = False
+        """Whether an exchange has said that it is asked too often."""
 
     def play(self) -> None:
         """Trouble, then none; then everything must heal."""
@@ -126,6 +128,7 @@ class Script:
         exchange = self.world.exchanges[self._name()]
         exchange.mode = self.chance.choice(MODES)
         exchange.kind = self.chance.choice(KINDS)
+        self._was_limited |= exchange.mode == "error" and exchange.kind is FaultKind.RATE_LIMITED
         self.world.note("exchange {}: {} {}", exchange.name, exchange.mode, exchange.kind)
 
     def exchange_answers(self) -> None:
@@ -360,12 +363,15 @@ class Script:
         """The time within which everything heals, in seconds.
 
         It is a machine that sleeps, the detection of an actor that hangs, the longest wait before its
-        restart, and the fetches that its policy asks for. After a pause that only a listener's own clock
-        shows, it finds within a run of messages how the clocks differ now.
+        restart, and the fetches that its policy asks for. During maintenance, and after it was asked too
+        often, an account is asked seldom. After a pause that only a listener's own clock shows, it finds
+        within a run of messages how the clocks differ now.
         """
         plan, world = self.world.plan, self.world
         paused_s = STEADY_S + STEADY_OVER_S if self.world.oracle.counts.get("a pause") else 0.0
-        slow_s = SLOW_S if world.was_guarded else 0.0  # during maintenance it is asked seldom
+        slow_s = SLOW_S if world.was_guarded else 0.0  # in maintenance
+        if self._was_limited:
+            slow_s = max(slow_s, LIMITED_LONGEST_S)
         return (
             slow_s
             + paused_s
