@@ -75,7 +75,7 @@ def recall(
     """Hand what could be read only after the start to the actors that run."""
     for name, found in recalls(specs, remembered, state, now).items():
         lives.tell(name, found)
-    for hold in missed_holds(board, remembered, now):
+    for hold in missed_holds(board, remembered, state, now):
         lives.obey(hold)
 
 
@@ -92,11 +92,18 @@ def recalls(
     return found
 
 
-def missed_holds(board: Board, remembered: Remembered, now: Instant) -> Iterator[OperatorCommand]:
-    """The holds of before that could be read only after the start, as commands without a waiting caller."""
+def missed_holds(
+    board: Board, remembered: Remembered, state: Persistence, now: Instant
+) -> Iterator[OperatorCommand]:
+    """The holds of before that could be read only after the start, as commands without a waiting caller.
+
+    One that was known from its own file, and released since the start, is not among them.
+    """
     for name, hold in remembered.holds.items():
         until = moment(hold.until_us, now)
         if name not in board or (until is not None and until.up_s <= now.up_s):
             continue
-        if Reason.HELD_OUT not in board.slot(name).parts()[1].laid:
+        laid = Reason.HELD_OUT in board.slot(name).parts()[1].laid
+        # In this order: a release is in the journal before it is on the board.
+        if not laid and state.journal.hold_of(name) is not None:
             yield OperatorCommand("hold", name, hold.by, hold.why, until, Future())

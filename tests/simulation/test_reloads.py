@@ -248,6 +248,29 @@ def test_a_hold_that_was_not_stored_may_be_lost_although_one_before_it_was_and_h
         assert heard(world, "b") == "ok"
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["released", "released and held anew"])
+def test_a_hold_that_was_released_before_the_store_could_be_read_is_not_back(*, again: bool) -> None:
+    with quiet_world() as world:
+        world.command("hold", "b")
+        world.run(6.0)
+        world.kill_cluster()
+        world.disk.fails = True
+        world.start_cluster()
+        world.run(8.0)
+        assert heard(world, "b") == "held_out"
+        world.command("release", "b")
+        if again:
+            world.command("hold", "b")
+        world.run(9.0)
+        world.disk.fails = False
+        while not running(world).memory.journal.loaded:
+            world.run(world.scheduler.now_s + 1.0)
+            assert world.scheduler.now_s < 60.0
+        world.run(world.scheduler.now_s + 2.0)
+        assert heard(world, "b") == ("held_out" if again else "ok")
+        assert ("b" in world.disk.holds, "b" in (world.disk.hold_file or {})) == (again, again)
+
+
 def test_a_command_for_an_account_that_left_is_refused() -> None:
     with quiet_world() as world:
         [supervisor] = running(world).supervisors()
