@@ -196,8 +196,7 @@ class Persistence:
                 held.mark()
 
         def opened(remembered: Remembered) -> None:
-            backlog.know(remembered)
-            backlog.write_missing_holds(remembered.holds)
+            backlog.know_late(remembered)
             on_opened(remembered)
             self.journal.loaded = True
 

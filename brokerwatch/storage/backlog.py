@@ -15,9 +15,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from brokerwatch.messages import next_epoch
 from brokerwatch.storage.records import (
     Hold,
     KeyState,
@@ -71,6 +72,8 @@ class Backlog:
         self._unwritten: dict[str, Hold | None] = {}
         """The newest hold or release of each broker that is not in the store yet, also where another node has
         the broker by now."""
+        self._later: dict[str, tuple[str, str]] = {}
+        """By the broker, the epoch of its newest life, and the one under which the store has to have it."""
         self._wake: Callable[[bool], object] | None = None
         self._deserted = False
         self._surrendered = False
@@ -101,11 +104,25 @@ class Backlog:
             return
 
         def add(batch: Batch) -> None:
-            have = batch.healths.get(stored.broker)
-            if have is None or have.order < stored.order:
-                batch.healths[stored.broker] = stored
+            have, new = batch.healths.get(stored.broker), self._succeeding(stored)
+            if have is None or have.order < new.order:
+                batch.healths[stored.broker] = new
 
         self._add(add, urgent=urgent)
+
+    def _succeeding(self, stored: Stored) -> Stored:
+        """This health under an epoch that is later than what the store had.
+
+        A life that began while the store could not be read does not know its predecessor. Where the wall
+        clock was set back, its own epoch is the earlier one, and the store would refuse all of it.
+        """
+        own, later = self._later.get(stored.broker, ("", ""))
+        if not later or stored.epoch < own:
+            return stored
+        if stored.epoch != own:
+            later = next_epoch(int(stored.epoch[:16]), later, stored.epoch[17:])
+            self._later[stored.broker] = stored.epoch, later
+        return replace(stored, epoch=later)
 
     def know(self, remembered: Remembered) -> None:
         """What was read from the store is known too, where nothing newer came meanwhile."""
@@ -121,6 +138,22 @@ class Backlog:
             for orders in remembered.orders.values():
                 for order in orders:
                     known.orders.setdefault((order.fingerprint, order.client_order_id), order)
+
+    def know_late(self, remembered: Remembered) -> None:
+        """As `know`, of a store that could be read only after the start. What it has is the predecessor.
+
+        The healths that wait, and those that come, are made to succeed it. No thread is woken.
+        """
+        with self._lock:
+            for broker, stored in remembered.healths.items():
+                if stored.epoch <= self._later.get(broker, ("", ""))[1]:
+                    continue
+                self._later[broker] = "", stored.epoch
+                for batch in (self._known, self._batch):
+                    if broker in batch.healths:
+                        batch.healths[broker] = self._succeeding(batch.healths[broker])
+        self.know(remembered)
+        self.write_missing_holds(remembered.holds)
 
     def write_missing_holds(self, stored: Mapping[str, Hold]) -> None:
         """Let the holds wait that are known and not stored, or only an older one. No thread is woken.

@@ -135,8 +135,7 @@ class Memory:
         self._disk.lived = True
 
         def opened(remembered: Remembered) -> None:
-            self._backlog.know(remembered)
-            self._backlog.write_missing_holds(remembered.holds)
+            self._backlog.know_late(remembered)
             on_opened(remembered)
             self.journal.loaded = True
 

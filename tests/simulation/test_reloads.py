@@ -14,7 +14,9 @@ from brokerwatch.actors.protocol import LookRound, OperatorCommand, Ordered, Res
 from brokerwatch.clock import Instant
 from brokerwatch.config.money_watch_settings import MoneyRules
 from brokerwatch.errors import ControlError
+from brokerwatch.storage.health_record import read
 from tests.simulation.memory import emptied
+from tests.simulation.record import number_in
 from tests.simulation.scheduler import NEVER_S
 from tests.simulation.test_simulation import heard, quiet_world
 from tests.simulation.world import ClusterProcess, Plan, World
@@ -393,6 +395,32 @@ def test_an_account_keeps_its_last_known_balance_when_it_comes_back_although_the
         world.run(10.0)
         balance = running(world).board.slot("b").known()[1]
         assert balance is not None
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["one life", "two lives"])
+def test_what_is_known_is_stored_although_the_clock_was_set_back_before_a_start_without_the_store(
+    *, dies: bool
+) -> None:
+    with quiet_world() as world:
+        world.kill_cluster()
+        world.here.clock.jump_wall(-3_600.0)
+        world.disk.fails = True
+        world.start_cluster()
+        world.run(8.0)
+        if dies:
+            world.poison(running(world).brokers("a")[0])
+        world.disk.fails = False
+        world.run(24.0)
+        stored, balance = world.disk.healths["a"], running(world).board.slot("a").known()[1]
+        found = read(stored.document, threshold=3).health.balance
+        assert balance is not None
+        assert found is not None
+        assert number_in(found.holdings) > number_in(balance.holdings) - 8, "an answer of the last seconds"
+        world.kill_cluster()
+        world.start_cluster()
+        world.run(28.0)
+        assert world.disk.healths["a"].order > stored.order
+        assert heard(world) == "ok"
 
 
 def test_a_caller_whose_message_the_actor_dies_of_before_it_comes_to_it_gets_its_answer() -> None:

@@ -229,3 +229,32 @@ def test_a_hold_that_the_store_lacks_waits_and_a_newer_word_about_it_is_kept() -
     backlog.hold("a", None)
     backlog.write_missing_holds({})
     assert backlog.waiting_holds() == {"a": None}
+
+
+def epoch_of(us: int, entropy: str = "00000000") -> str:
+    return f"{us:016d}-{entropy}"
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
+def test_healths_of_before_the_store_could_be_read_succeed_what_it_has(*, again: bool) -> None:
+    backlog, before = Backlog(), Remembered(healths={"a": stored(epoch=epoch_of(1_000, "ffffffff"))})
+    backlog.health(stored(epoch=epoch_of(10), version=3))
+    for _ in range(2 if again else 1):
+        backlog.know_late(before)
+    written = [backlog.take().healths["a"]]
+    for epoch, version in ((epoch_of(10), 4), (epoch_of(11), 4), (epoch_of(2_000), 4)):
+        backlog.health(stored(epoch=epoch, version=version))
+        written.append(backlog.take().healths["a"])
+    orders = [before.healths["a"].order, *(each.order for each in written)]
+    assert orders == sorted(set(orders))
+    assert written[-1].epoch == epoch_of(2_000), "from here on its own is the later one"
+    backlog.health(stored(epoch=epoch_of(11), version=9))
+    assert backlog.take().healths["a"].order < written[-1].order, "a life that is over"
+    assert backlog.known_health("a") == written[-1]
+
+
+def test_healths_under_a_later_epoch_than_the_store_has_keep_theirs() -> None:
+    backlog = Backlog()
+    backlog.health(stored(epoch=epoch_of(1_001)))
+    backlog.know_late(Remembered(healths={"a": stored(epoch=epoch_of(1_000))}))
+    assert backlog.take().healths["a"].epoch == epoch_of(1_001)
