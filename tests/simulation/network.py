@@ -75,10 +75,10 @@ class Link:
         wait_s = USUAL_DELAY_S * chance.random()
         if weather.delays and chance.random() < weather.delays:
             wait_s += weather.longest_s * chance.random()
-        wait_s = max(wait_s, self.stalled_until_s - self.scheduler.now_s)
         if weather.spoils and chance.random() < weather.spoils:
             message = self._spoiled(message)
-        self.scheduler.at(wait_s, lambda: self._arrive(message))
+        moment_s = max(self.scheduler.now_s + wait_s, self.stalled_until_s)
+        self.scheduler.at_moment(moment_s, lambda: self._arrive(message))
 
     def _spoiled(self, message: Sent) -> Sent:
         chance, body = self.scheduler.random, bytearray(message.body)
@@ -94,8 +94,8 @@ class Link:
     def _arrive(self, message: Sent) -> None:
         machine = self.to.machine
         if machine.stopped_until_s > self.scheduler.now_s:
-            # It waits in the socket of a program that does not run.
-            self.scheduler.at(machine.stopped_until_s - self.scheduler.now_s, lambda: self._arrive(message))
+            # It waits in the socket of a program that does not run, behind what came before it.
+            self.scheduler.at_moment(machine.stopped_until_s, lambda: self._arrive(message))
             return
         if self.to.alive:
             self.longest_s = max(self.longest_s, self.scheduler.now_s - message.sent_s)

@@ -168,8 +168,12 @@ class Scheduler:
 
     def at(self, seconds: float, call: Call) -> None:
         """Call it so many seconds from now, by the true time."""
+        self.at_moment(self.now_s + seconds, call)
+
+    def at_moment(self, moment_s: float, call: Call) -> None:
+        """Call it at this true time. What was asked for one moment comes in the order of asking."""
         self._number += 1
-        heapq.heappush(self._world, (self.now_s + seconds, self._number, call))
+        heapq.heappush(self._world, (moment_s, self._number, call))
 
     def on(self, process: Process, seconds: float, call: Call) -> None:
         """Call it in a process so many seconds from now, by the monotonic clock of its machine."""

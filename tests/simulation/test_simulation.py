@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from brokerwatch.health.restarts import RESTART_LIMIT
+from tests.simulation.network import Sent
 from tests.simulation.oracle import Broken
 from tests.simulation.script import simulated
 from tests.simulation.world import Plan, World
@@ -185,3 +186,20 @@ def test_a_message_is_lost_with_an_actor_that_dies_while_it_asks_after_a_leap(wh
         assert world.oracle.counts["a message that was lost after a leap"]
         assert world.oracle.counts["a restart"]
         assert (cluster.board.slot("a").known()[1] is None) is (what == "another key")
+
+
+def test_what_waits_in_the_socket_of_a_machine_that_stopped_comes_in_its_order() -> None:
+    with quiet_world() as world:
+        came, link = list[float](), world.hearings[0].links[0]
+        deliver = link.deliver
+
+        def noted(sent: Sent) -> None:
+            came.append(sent.sent_s)
+            deliver(sent)
+
+        link.deliver = noted
+        world.run(5.7)
+        world.scheduler.stop_machine(world.there, 20.1)  # a sum of these seconds differs in its last bit
+        world.run(28.0)
+        assert len(came) > 10
+        assert came == sorted(came)
