@@ -82,6 +82,8 @@ class Oracle:
         """Accounts whose hold was confirmed as stored, and not released: a restart must know of them."""
         self._kept_until_s: dict[str, float] = {}
         """When these end by themselves, in monotonic seconds. A newer hold may not be stored."""
+        self._epoch_before = ""
+        """Of the account whose restart the supervisor comes to now."""
         self._unhandled: Callable[[], None] | None = None
         """What puts the record back where the message that an actor comes to now is lost."""
         self.counts: dict[str, int] = {}
@@ -199,6 +201,8 @@ class Oracle:
             self._count_outcome(life, message)
         elif isinstance(actor.actor, HealthSupervisor) and not isinstance(message, Drain | LookRound):
             self._world.note("supervisor: {}", Words(message))
+            if isinstance(message, RestartDue):
+                self._epoch_before = self._epoch_of(message.broker)
             self.membership.supervisor_handles(actor, message)
 
     def _born(self, actor: Running) -> Life:
@@ -414,7 +418,8 @@ class Oracle:
                 if view.heard_s == now_s and life is not None:
                     self._heard_s[name] = now_s
         elif isinstance(message, RestartDue):
-            self._heard_s[message.broker] = now_s
+            if self._epoch_of(message.broker) != self._epoch_before:  # else it was due no more
+                self._heard_s[message.broker] = now_s
         elif isinstance(message, OperatorCommand):
             self._obeyed(message, now_s)
         elif isinstance(message, Regroup):
@@ -428,6 +433,11 @@ class Oracle:
                 if failed and not account.failed:
                     self.count("an account given up")
                 account.failed = failed
+
+    def _epoch_of(self, name: str) -> str:
+        """The epoch of the newest life of an account, which may not have begun; empty: it has left."""
+        cluster = self._world.cluster
+        return "" if cluster is None or name not in cluster.specs else cluster.lives.of(name).epoch
 
     def _check_replacement(self, account: Account, view: View, now_s: float) -> None:
         """An actor is replaced only when it has ended, or was not heard for the time to live."""

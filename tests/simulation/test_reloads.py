@@ -494,3 +494,16 @@ def test_a_restart_that_was_due_before_a_reset_starts_no_actor_that_was_given_up
         world.run(world.scheduler.now_s + 2.0)
         assert len([each for each in world.oracle.lives.values() if each.name == "b"]) == lives
         assert heard(world, "b") == "failed"
+
+
+def test_a_restart_that_is_due_no_more_is_no_word_of_an_account() -> None:
+    with quiet_world() as world:
+        cluster = running(world)
+        [supervisor] = cluster.supervisors()
+        [actor] = cluster.brokers("a")
+        actor.hangs_until_s = NEVER_S
+        world.run(8.0)
+        tell(supervisor.actor.actor_ref, RestartDue("a"))
+        world.run(14.0)  # the oracle looks at when it is called silent
+        assert world.oracle.counts["a silence"]
+        assert heard(world) == "ok"
