@@ -427,6 +427,9 @@ class BrokerActor(SharingActor):
         self._beside.rules = spec.money_watch
         self._keep(ruled(self._health, spec, now))
         if asks:
+            doubted = self._watch.proof.doubted
+            if doubted is not None and self._started.up_s < doubted.up_s:
+                self._drop_the_fetch()  # its answer would prove nothing
             self._fetch()
         elif self._fetching is None and self._schedule.is_sooner(self._health, now, self._started):
             self._plan(now)

@@ -61,14 +61,17 @@ class ProofWatch:
         """Go on by another configuration. Whether the account has to be asked for it now.
 
         An account that is unproven stays so until its next success, although another bound may allow more.
+        That is one that was asked for after the proof had ended.
         """
-        lasts = now.up_s < self.proof.until_s(self.longest_age_s())
+        until_s = self.proof.until_s(self.longest_age_s())
+        lasts = now.up_s < until_s
         self._spec = spec
         # Until the next success it is proven for as long as the longest wait of both.
         self._interval_s = max(self._interval_s, spec.poll_interval_s)
         if lasts or now.up_s >= self.proof.until_s(self.longest_age_s()):
             return False
-        self.proof = self.proof.doubt("it was unproven before the configuration changed", now)
+        ended = Instant(now.wall_us - round((now.up_s - until_s) * 1_000_000), until_s)
+        self.proof = self.proof.doubt("it was unproven before the configuration changed", ended)
         return True
 
     def forget(self) -> None:

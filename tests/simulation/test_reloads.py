@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from brokerwatch.actors.base import tell
-from brokerwatch.actors.protocol import LookRound, OperatorCommand, Ordered, RestartDue
+from brokerwatch.actors.protocol import FetchNow, LookRound, OperatorCommand, Ordered, RestartDue
 from brokerwatch.clock import Instant
 from brokerwatch.config.money_watch_settings import MoneyRules
 from brokerwatch.errors import ControlError
@@ -362,6 +362,32 @@ def test_an_account_that_leaves_the_stricter_rules_while_it_recovers_waits_for_a
         assert board.slot("a").reading.reason == "recovering"
         world.run(world.scheduler.now_s + 4.0)
         assert heard(world) == "ok"
+
+
+@pytest.mark.parametrize("asked", ["after its proof had ended", "just before its proof ended"])
+def test_an_account_that_is_asked_while_a_reload_finds_it_unproven_is_proven_by_the_next_answer(
+    asked: str,
+) -> None:
+    with quiet_world(Plan(brokers=1, poll_s=3.0, threshold=1)) as world:
+        cluster, exchange = running(world), world.exchanges["a"]
+        reading = cluster.board.slot("a").reading
+        [actor] = cluster.brokers("a")
+        actor.hangs_until_s = NEVER_S
+        if asked != "after its proof had ended":
+            exchange.mode = "slow"
+            world.run(world.scheduler.now_s + reading.proven_until_s - cluster.clock.up_s() - 0.1)
+            tell(actor.actor.actor_ref, FetchNow(Future()))
+            actor.hangs_until_s = 0.0
+            cast("Any", world.scheduler)._goes_on(actor)
+            world.run(world.scheduler.now_s + 0.3)
+        else:
+            world.run(world.scheduler.now_s + reading.proven_until_s - cluster.clock.up_s() + 0.1)
+            actor.hangs_until_s = 0.0
+            cast("Any", world.scheduler)._goes_on(actor)
+        world.reload({"a": replace(world.configured["a"], threshold=4)})
+        assert not cluster.board.slot("a").reading.available
+        world.run(world.scheduler.now_s + 2.0)
+        assert cluster.board.slot("a").reading.available
 
 
 def test_a_key_that_is_given_when_a_lockout_has_ended_finds_its_end() -> None:
