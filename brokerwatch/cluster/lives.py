@@ -27,6 +27,7 @@ from brokerwatch.actors.protocol import (
     GiveWay,
     Life,
     OperatorCommand,
+    Recall,
     Reconfigured,
     Regroup,
     Rekeyed,
@@ -101,6 +102,8 @@ class Lives:
         self._keys: defaultdict[str, list[tuple[Future[bool], bool]]] = defaultdict(list)
         """By the broker, the API keys that it was given in its present life: whether that took each up, and
         whether it is of the same account."""
+        self._recalled: dict[str, Recall] = {}
+        """By the broker, the balance of before that could be read only after the start."""
         self._supervisor_epoch = ""
         self._health: HealthPublishing | None = None
         self._gave_way = ""
@@ -148,6 +151,7 @@ class Lives:
                 if name not in names:
                     del self._specs[name], self._contexts[name]
                     self._keys.pop(name, None)
+                    self._recalled.pop(name, None)
             for name in tuple(self._restarts):
                 if name not in names:
                     self._restarts.pop(name, None)
@@ -184,10 +188,18 @@ class Lives:
         taken: Future[bool] = Future()
         with self._lock:
             self._specs[spec.name] = spec
+            if not same_account:
+                self._recalled.pop(spec.name, None)
             self._keys[spec.name] = [*self._missed_keys(spec.name), (taken, same_account)]
             if not self.tell(spec.name, Rekeyed(spec, found, same_account, taken)):
                 taken.set_result(False)
         return taken
+
+    def recall(self, broker: str, found: Recall) -> None:
+        """Tell a broker's actor what could be read only now; and the next one, where this one misses it."""
+        with self._lock:
+            self._recalled[broker] = found
+            self.tell(broker, found)
 
     @property
     def gave_way(self) -> str:
@@ -305,8 +317,11 @@ class Lives:
             if name not in self._specs or slot is None:
                 return None
             epoch = self._next_epoch(slot.reading.broker_epoch)
-            life = self._born(name, self._handed_on(name, slot, epoch), epoch)
+            health = self._handed_on(name, slot, epoch)
+            life = self._born(name, health, epoch)
             self._lives[name] = life
+            if health.balance is None and name in self._recalled:
+                tell(life.ref, self._recalled[name])
             if not self._running:
                 stop_soon(life.ref)
         return life

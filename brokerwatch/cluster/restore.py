@@ -74,7 +74,7 @@ def recall(
 ) -> None:
     """Hand what could be read only after the start to the actors that run."""
     for name, found in recalls(specs, remembered, state, now).items():
-        lives.tell(name, found)
+        lives.recall(name, found)
     for hold in missed_holds(board, remembered, state, now):
         lives.obey(hold)
 

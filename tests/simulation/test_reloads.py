@@ -423,6 +423,30 @@ def test_an_account_keeps_its_last_known_balance_when_it_comes_back_although_the
         assert balance is not None
 
 
+@pytest.mark.parametrize("ends", ["dies", "hangs"])
+def test_a_balance_that_was_read_late_reaches_the_next_life_of_an_actor_that_missed_it(ends: str) -> None:
+    with quiet_world() as world:
+        world.kill_cluster()
+        world.disk.fails, world.exchanges["a"].mode = True, "error"
+        world.start_cluster()
+        world.run(8.0)
+        cluster = running(world)
+        [actor] = cluster.brokers("a")
+        actor.hangs_until_s = NEVER_S
+        world.disk.fails = False
+        while not cluster.memory.journal.loaded:
+            assert world.scheduler.step(40.0)
+        if ends == "dies":
+            actor.actor.actor_ref.stop(block=False)
+            actor.inbox.waiting.rotate(1)
+            actor.hangs_until_s = 0.0
+            cast("Any", world.scheduler)._goes_on(actor)
+        world.run(world.scheduler.now_s + 12.0)
+        assert cluster.brokers("a") != [actor]
+        assert cluster.board.slot("a").known()[1] is not None
+        assert read(world.disk.healths["a"].document, threshold=3).health.balance is not None
+
+
 @pytest.mark.parametrize("dies", [False, True], ids=["one life", "two lives"])
 def test_what_is_known_is_stored_although_the_clock_was_set_back_before_a_start_without_the_store(
     *, dies: bool
