@@ -50,6 +50,9 @@ MOVED: Final = 30
 WINDOW_S: Final = 30.0
 PATIENCE_S: Final = 900.0
 LOOK_S: Final = 0.02
+LARGE: Final = 1_000
+LARGE_LOOK_S: Final = 0.5
+"""Of so many accounts looking costs the machine too much to be done more often."""
 
 
 def _rows() -> tuple[Row, ...]:
@@ -140,7 +143,7 @@ class World:
             if time.monotonic() - began_s > PATIENCE_S:
                 missing = len(self.names - self.available())
                 raise RuntimeError(f"{missing} accounts were not available within {PATIENCE_S:g} s")
-            time.sleep(LOOK_S)
+            time.sleep(LOOK_S if len(self.names) < LARGE else LARGE_LOOK_S)
         return time.monotonic() - began_s
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ import zmq
 from brokerwatch.bus.allow_list import LOOK_S
 from brokerwatch.bus.curve import HANDSHAKE_MS, CurveClient, CurveServer
 from brokerwatch.bus.socket_thread import SocketThread
-from brokerwatch.bus.sockets import Bus, PathLock, is_ipv6, unavailable
+from brokerwatch.bus.sockets import HIGH_WATER_MARK, Bus, PathLock, is_ipv6, unavailable
 from brokerwatch.bus.turning import TURN_S
 from brokerwatch.bus.upstream import MAX_FRAME_BYTES, RECEIVE_BYTES, RECEIVE_MESSAGES, Upstream
 from brokerwatch.errors import EndpointUnavailable, TooFewDescriptors
@@ -96,6 +96,11 @@ class Publisher:
 
     def __post_init__(self) -> None:
         self._place: PathLock | None = None
+        self._limit = 0
+        """The messages that the socket of the moment holds for one subscriber. A bound socket makes each
+        connection with the limit that it had when it was bound, and to change that of connections that there
+        are may end the process (libzmq 4.3.5). So a socket that the topics have outgrown is replaced, but for
+        one inside the process, to which nobody would connect again."""
         self._thread = SocketThread(self.name, self._opened_first, self._work, self._leave)
 
     def start(self) -> None:
@@ -193,7 +198,9 @@ class Publisher:
         out = self.bus.socket(zmq.XPUB)
         try:
             out.linger = HEALTH_LINGER_MS
-            out.sndhwm = self._most_waiting()
+            is_inside = endpoint.startswith("inproc://")
+            self._limit = max(HIGH_WATER_MARK if is_inside else LEAST_WAITING, 4 * len(self._topics))
+            out.sndhwm = self._limit
             out.setsockopt(zmq.XPUB_VERBOSE, 1)  # or a second subscriber to a topic gets no replay
             out.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
             out.setsockopt(zmq.IPV6, is_ipv6(endpoint))
@@ -209,7 +216,7 @@ class Publisher:
                 out,
                 self.name,
                 self._is_topic_below,
-                is_watched=self.bind and not endpoint.startswith("inproc://"),
+                is_watched=self.bind and not is_inside,
                 is_encrypted=self.curve is not None,
             )
             if self.bind:
@@ -267,6 +274,8 @@ class Publisher:
                         answer_at_s = min(answer_at_s, time.monotonic() + self.gather_s)
                 else:  # the poller gives the descriptor of the waker, and not the waker
                     self._thread.waker.clear()
+            if 2 * len(self._topics) > self._limit and not self.endpoint.startswith("inproc://"):
+                self._reopens = True  # one message of a topic may be sent while the one before is under way
             if self._reopens or (server is not None and server.ends_connections()):
                 return True
             stopping = self._thread.is_ending
@@ -296,11 +305,6 @@ class Publisher:
                     if not name.startswith(prefix):
                         break
                     self._pending[name.decode()] = None
-
-    def _most_waiting(self) -> int:
-        """The messages that libzmq holds for one subscriber: two of each topic, since one may be sent while
-        the one before is under way."""
-        return max(LEAST_WAITING, 2 * len(self._topics))
 
     def _forget(self, name: str) -> _Topic:
         """Forget a topic. Under the lock."""
@@ -339,8 +343,6 @@ class Publisher:
                         self._forget(name)
                 else:
                     next_s = min(next_s, free_s)
-        if due and out.sndhwm < self._most_waiting():
-            out.sndhwm = self._most_waiting()
         token = (self.token,) if self.token else ()
         for name, pack in due:
             encoded = name.encode()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import zmq
 
 from brokerwatch.bus.listener import Listener
 from brokerwatch.bus.publisher import Publisher
@@ -17,7 +19,7 @@ from brokerwatch.health.state_machine import verdict
 from brokerwatch.messages import HealthState, Reading, Roster, RosterData, topics
 from brokerwatch.messages.codec import MAX_BODY_BYTES, decode
 from brokerwatch.messages.reading import ROSTER_PART
-from tests.support.clusters import PATIENCE_S
+from tests.support.clusters import PATIENCE_S, until
 
 EPOCH = "1800000000000000-0123abcd"
 MANY = 2 * ROSTER_PART + 1
@@ -128,3 +130,41 @@ def test_the_time_of_a_sender_goes_on_while_its_machine_sleeps() -> None:
     voice.publish(reading("a"))
     [body] = sent.bodies.values()
     assert decode(body).stamp.up_us == 42_000_000
+
+
+def test_a_subscriber_that_joins_gets_every_topic_however_many_came_after_the_start(
+    bus: Bus, tmp_path: Path
+) -> None:
+    """It reads nothing until all are sent, which is more than libzmq holds for one subscriber by itself."""
+    topics_made = 12_000
+    publisher = Publisher(bus, f"ipc://{tmp_path}/h", "health", bind=True)
+    publisher.start()
+    sent: set[str] = set()
+
+    def pack(topic: str) -> bytes:
+        sent.add(topic)
+        return topic.encode().ljust(200, b".")
+
+    for number in range(topics_made):
+        publisher.put(f"health/1/state/kraken/a{number}/", pack)
+    # Not on a context of ours, whose other end libzmq would know.
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    reader = context.socket(zmq.SUB)
+    try:
+        reader.rcvhwm = 1
+        reader.setsockopt(zmq.SUBSCRIBE, b"health/")
+        reader.connect(publisher.bound_endpoint)
+
+        def all_are_sent() -> bool:
+            reader.poll(0)  # takes nothing, and subscribes again where the socket was replaced meanwhile
+            return len(sent) == topics_made
+
+        until(all_are_sent)
+        found: set[bytes] = set()
+        while len(found) < topics_made and reader.poll(round(1_000 * PATIENCE_S)):
+            found.add(reader.recv_multipart()[0])
+        assert len(found) == topics_made
+    finally:
+        reader.close(linger=0)
+        context.term()
+        publisher.stop(PATIENCE_S)
