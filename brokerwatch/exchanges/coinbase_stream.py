@@ -65,9 +65,12 @@ class CoinbaseStream:
 
     def _numbered(self, message: Mapping[str, Any]) -> Step:
         sequence = int(number(message.get("sequence_num"), "sequence_num"))
-        if sequence <= self.sequence:
+        if sequence < self.sequence:
+            # The numbers have begun anew, and would say nothing until they are as high as before.
             anew = f"the frame {sequence} came after {self.sequence}"
-            return Step(self, asks=anew if sequence < self.sequence else "")
+            return Step(self, asks=anew, ended=anew)
+        if sequence == self.sequence:
+            return Step(self)
         missed, after = sequence - self.sequence - 1, replace(self, sequence=sequence)
         gap = f"{missed} frames are missing" if missed and self.sequence >= 0 else ""
         events = [mapping(event, "an event") for event in listing(message.get("events"), "events")]

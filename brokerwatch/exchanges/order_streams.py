@@ -71,15 +71,18 @@ class KrakenOrderStream:
         sequence, before = int(told), self.sequence
         if sequence != told or sequence < 0:
             raise UnprovenAnswer(f"sequence is {short(message.get('sequence'))}")
-        if before is not None and sequence <= before:
-            return Step(self)
+        if before is not None and sequence < before:
+            # The numbers have begun anew, and what came in between may be missing: all orders are listed.
+            older = f"the frame {sequence} came after {before}"
+            return Step(self, asks=older, ended=older)
+        # One of the same number names its orders again: it may be the first of numbers that began anew.
         after = replace(self, sequence=sequence)
         found = tuple(
             _order(mapping(row, "a row"), "order_id", "symbol", "order_status", "cum_qty")
             for row in listing(message.get("data"), "data")
         )
         missed = 0 if before is None else sequence - before - 1
-        if missed:
+        if missed > 0:
             gap = f"{missed} frames are missing"
             return Step(after, orders=found, asks=gap, ended=gap)
         return Step(after, orders=found, asks=CHANGED if found else "")

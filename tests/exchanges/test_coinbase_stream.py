@@ -53,6 +53,11 @@ def test_a_gap_asks_for_a_read_and_what_comes_twice_does_not() -> None:
     assert after(update, beat).asks, "numbers that begin anew may hide what was missed"
 
 
+def test_numbers_that_begin_anew_end_the_connection_so_that_not_each_frame_asks() -> None:
+    beats = [frame("heartbeats", number, heartbeat_counter=number) for number in range(3)]
+    assert after(*beats, beats[0]).ended == "the frame 0 came after 2"
+
+
 @pytest.mark.parametrize(
     ("words", "refused"), [("authentication failure", True), ("failure to subscribe", False)]
 )

@@ -72,10 +72,25 @@ def test_a_delta_at_kraken_that_says_little_names_its_order() -> None:
     assert step.orders == (NamedOrder(id="O1"),)
 
 
-def test_a_frame_of_kraken_that_comes_twice_says_nothing_and_a_gap_ends_the_connection() -> None:
+def test_a_gap_in_the_frames_of_kraken_ends_the_connection_and_one_that_comes_twice_does_not() -> None:
     fold = heard(opened(KrakenOrderStream).fold, executions(1), executions(2, FILL)).fold
-    assert heard(fold, executions(2, FILL)) == Step(fold)
+    assert not heard(fold, executions(2, FILL)).ended
+    assert heard(fold, executions(2, FILL)).fold == fold
     assert heard(fold, executions(4, FILL)).ended == "1 frames are missing"
+
+
+def test_numbers_of_kraken_that_begin_anew_hide_no_order() -> None:
+    fold = heard(opened(KrakenOrderStream).fold, executions(1), executions(2), executions(3)).fold
+    step = heard(fold, executions(1, FILL))
+    assert (step.asks, step.ended, step.orders) == (step.ended, "the frame 1 came after 3", ())
+    first = heard(opened(KrakenOrderStream).fold, executions(1)).fold
+    assert [each.id for each in heard(first, executions(1, FILL)).orders] == ["O1"]
+
+
+def test_numbers_of_coinbase_that_begin_anew_end_the_connection() -> None:
+    fold = heard(opened(CoinbaseOrderStream).fold, user(0, kind="snapshot"), user(1), user(2)).fold
+    step = heard(fold, user(0, {"order_id": "o", "status": "OPEN"}))
+    assert (step.asks, step.ended, step.orders) == (step.ended, "the frame 0 came after 2", ())
 
 
 @pytest.mark.parametrize(
