@@ -192,28 +192,35 @@ def holdings(answer: object, code: Code) -> dict[str, Holding]:
         credit = NOTHING
         if "credit" in row or "credit_used" in row:
             credit = less(stated_hold(row, "credit", asset), stated_hold(row, "credit_used", asset))
+        currency = code_of(asset, code)
         if suffix in BOUND:
-            term = TERM.fullmatch(base)
-            staked = code(base if term is None else term["code"])
-            add(found, staked, free=NOTHING, used=total, total=total, staked=total)
+            add(found, currency, free=NOTHING, used=total, total=total, staked=total)
         else:
-            known = base if suffix in {"", "F"} else asset  # a suffix we do not know stays apart
             free = less(total, held)
             if credit is not NOTHING:
                 free = summed((free, credit))
             earning = free if suffix == "F" else NOTHING
-            add(found, code(known), free=free, used=held, total=total, earning=earning)
+            add(found, currency, free=free, used=held, total=total, earning=earning)
     return found
+
+
+def code_of(asset: str, code: Code) -> str:
+    """The common code of the currency that an asset belongs to; one with a suffix that we do not know stays
+    apart, under its own name."""
+    base, _, suffix = asset.partition(".")
+    term = TERM.fullmatch(base) if suffix in BOUND else None
+    if term is not None:
+        return code(term["code"])
+    return code(base if suffix in {"", "F", PENDING, *BOUND} else asset)
 
 
 def pending(answer: object, code: Code) -> dict[str, dict[str, Holding]]:
     """The wallet of what a BalanceEx answer states as pending, which no order can spend; none: nothing is."""
     found: dict[str, Holding] = {}
     for asset, entry in result_of(answer).items():
-        base, _, suffix = asset.partition(".")
-        if suffix == PENDING:
+        if asset.partition(".")[2] == PENDING:
             total = stated_hold(mapping(entry, f"result.{asset}"), "balance", asset)
-            add(found, code(base), free=NOTHING, used=total, total=total)
+            add(found, code_of(asset, code), free=NOTHING, used=total, total=total)
     return {PENDING.lower(): found} if found else {}
 
 

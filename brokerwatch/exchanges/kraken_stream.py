@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Final
 from brokerwatch.exchanges import json_text
 from brokerwatch.exchanges.balances import Code
 from brokerwatch.exchanges.envelope import UnprovenAnswer, listing, mapping, named, number, short, text
-from brokerwatch.exchanges.kraken import FAMILY, FEE_CREDITS, result_of
+from brokerwatch.exchanges.kraken import FAMILY, FEE_CREDITS, code_of, result_of
 from brokerwatch.exchanges.stream import Opening, Step, Ticket, bounded, unreadable
 from brokerwatch.messages import Holding
 from brokerwatch.messages.stream import PushedAmounts
@@ -180,8 +180,7 @@ class KrakenStream:
     def _named(self, row: Mapping[str, Any]) -> tuple[str, bool]:
         """The code of an asset, empty for one that is no money; and whether its name is that alone."""
         asset = named(row.get("asset"), "asset")
-        base, point, _ = asset.partition(".")
-        return ("" if asset == FEE_CREDITS else self.code(base)), not point
+        return ("" if asset == FEE_CREDITS else code_of(asset, self.code)), "." not in asset
 
 
 def _wallet(row: Mapping[str, Any], kind: str, name: str) -> tuple[str, str]:

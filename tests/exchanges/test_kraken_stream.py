@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerwatch.clock import Instant
+from brokerwatch.exchanges.kraken import holdings, pending
 from brokerwatch.exchanges.kraken_stream import KrakenStream
 from brokerwatch.exchanges.stream import Opening, Step, StreamFold, url_of
 from brokerwatch.messages.balance import MAX_CURRENCIES
@@ -101,6 +102,15 @@ def test_a_snapshot_states_all_and_leaves_an_asset_in_other_wallets_to_a_read() 
     assert step.amounts.unset == {"ETH", "DOT"}
     (held,) = step.amounts.holdings.values()
     assert (held.free, held.used) == (None, None), "P8: the channel does not state what orders hold"
+
+
+def test_an_asset_with_a_suffix_is_of_the_currency_that_a_read_counts_it_to() -> None:
+    names = ("DOT28.S", "ADA.M", "XBT.F", "ZUSD.HOLD", "TSLA.T", "ETH2.S")
+    answer: Any = {"error": [], "result": {name: {"balance": "1", "hold_trade": "0"} for name in names}}
+    step = after(snapshot(*(row(name, 1) for name in names)))
+    assert step.amounts is not None
+    read = {*holdings(answer, OPENING.code), *pending(answer, OPENING.code)["hold"]}
+    assert step.amounts.unset == read
 
 
 def test_an_update_sets_the_balance_after_the_entry_digit_for_digit() -> None:
