@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 from brokerwatch.exchanges import json_text
-from brokerwatch.exchanges.balances import Code
+from brokerwatch.exchanges.balances import Code, stated_amount
 from brokerwatch.exchanges.envelope import UnprovenAnswer, listing, mapping, named, number, short, text
 from brokerwatch.exchanges.kraken import FAMILY, FEE_CREDITS, code_of, result_of
 from brokerwatch.exchanges.stream import Opening, Step, Ticket, bounded, unreadable
@@ -131,7 +131,7 @@ class KrakenStream:
                 continue
             wallets = listing(row.get("wallets"), "wallets")
             ids = {_wallet(mapping(wallet, "a wallet"), "type", "id") for wallet in wallets}
-            total = number(row.get("balance"), f"the balance of {code}")
+            total = stated_amount(row, "balance", code)
             if not is_bare or ids != {SPOT} or code in stated or total < 0:
                 apart.add(code)
             stated[code] = Holding(free=None, used=None, total=total)
@@ -158,7 +158,7 @@ class KrakenStream:
             if not is_bare or _wallet(row, "wallet_type", "wallet_id") != SPOT:
                 apart.add(code)
             try:
-                total = number(row.get("balance"), f"the balance of {code}")
+                total = stated_amount(row, "balance", code)
             except UnprovenAnswer as error:
                 unset.add(code)
                 stated.pop(code, None)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerwatch.clock import Instant
+from brokerwatch.exchanges.balances import MOST_DIGITS
 from brokerwatch.exchanges.kraken import holdings, pending
 from brokerwatch.exchanges.kraken_stream import KrakenStream
 from brokerwatch.exchanges.stream import Opening, Step, StreamFold, url_of
@@ -170,6 +171,17 @@ def test_a_frame_that_does_not_prove_an_amount_sets_none_and_asks_for_a_read(fra
     step = after(snapshot(row("USD", 100)), frame)
     assert totals(step) == {}
     assert step.asks
+
+
+def test_an_amount_too_large_for_the_wire_is_set_no_more_than_it_is_read() -> None:
+    # Two of 30 digits add up to more than a message carries, and subscribers would keep the amount of before.
+    step = after(snapshot(row("USD", 100)), update(entry("USD", 10**MOST_DIGITS, 1), sequence=2))
+    assert step.amounts is not None
+    assert not totals(step)
+    assert step.amounts.unset == {"USD"}
+    assert step.asks
+    assert after(snapshot(row("USD", 10**MOST_DIGITS))).ended
+    assert totals(after(snapshot(row("USD", 10**MOST_DIGITS - 1))))
 
 
 def test_an_update_before_the_snapshot_sets_nothing() -> None:
