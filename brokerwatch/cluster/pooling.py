@@ -120,6 +120,7 @@ class Pooling:
     def start(self, handover: Handover) -> None:
         """Begin to take accounts. It asks the database on threads of its own alone."""
         self._thread = threading.Thread(target=self._run, args=(handover,), name=NAME, daemon=True)
+        self._state()
         self._keeper.start()
         self._thread.start()
 
@@ -196,10 +197,15 @@ class Pooling:
             self._placed, self._unfit = None, {}
             known = self._fingerprints
             self._fingerprints = {name: known[name] for name in self._specs if name in known}
+        self._state()
         self.terms.call_within(longest_call_s(wanted.brokers))
         self._wake()
 
     # --- the thread that moves accounts -----------------------------------------------------------------
+
+    def _state(self) -> None:
+        """Have the pool know which accounts this node can watch."""
+        self._keeper.state(frozenset((self._claimed_by(spec), name) for name, spec in self._specs.items()))
 
     def _wake(self) -> None:
         self._event.set()
@@ -261,9 +267,12 @@ class Pooling:
         accounts = placed_accounts(
             {name: self._claimed_by(spec) for name, spec in specs.items()}, specs.values()
         )
-        where = placement_of(accounts, nodes)
-        found = share_of(self._node, accounts, nodes, where)
-        self._say_left_out(left_out(accounts, nodes, where) if nodes else {})
+        stated = frozenset((each.key, each.name) for each in accounts)
+        # The pool knows what has just come here only after the next round of the keeper.
+        live = [replace(each, accounts=stated) if each.owner == self._node.owner else each for each in nodes]
+        where = placement_of(accounts, live)
+        found = share_of(self._node, accounts, live, where)
+        self._say_left_out(left_out(accounts, live, where) if live else {})
         with self._lock:
             if specs is self._specs:
                 self._placed = nodes, found

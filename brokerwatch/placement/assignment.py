@@ -5,7 +5,8 @@ the claims of the pool (`storage/claims.py`) and never on this.
 
 The accounts of one API key go together. What such a group needs is looked for in three steps:
 
-1. A node *may* run it if its capacity is above 0 and it has every label that one of the accounts pins.
+1. A node *may* run it if its capacity is above 0, it has every label that one of the accounts pins, and its
+   file has the accounts. Where files differ, those nodes may whose files have the most of the group.
 2. Among these the group prefers the node with the highest score (`rendezvous`).
 3. The calls of all groups behind one egress address stay within that address's budget. A group that finds no
    room takes the next node of its preference.
@@ -13,6 +14,11 @@ The accounts of one API key go together. What such a group needs is looked for i
 The groups choose one after the other, in an order that depends on nothing but the group: those with more pins
 first, because they have the fewest nodes to choose from; then those with more calls, because they fit in the
 fewest; then by hash. So the order of the inputs changes nothing.
+
+Files differ while an account or a key is added at one node after the other. Each node knows what all of them
+have, and forms the groups from that: accounts belong together that share a key in any of the files. So nodes
+with different files agree on each account that they have, also while they have different keys for it. Budgets
+are an exception: each node adds up the calls of its own accounts.
 
 While budgets suffice, a node that leaves moves only its own accounts, and one that joins takes only what it
 wins. Where addresses are full, a group that moves may take the place of one that chooses later, which moves
@@ -69,6 +75,9 @@ class PlacedNode:
     """The address that exchanges see. Nodes behind one address share its budget. Empty: one of its own."""
     calls_per_s: float = math.inf
     """The budget of that address. Where the nodes behind it differ, the smallest counts."""
+    accounts: frozenset[tuple[str, str]] | None = None
+    """The accounts in its file, each as its key and its name. None: it does not say, and counts as having
+    all."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.capacity) and self.capacity >= 0):
@@ -105,11 +114,13 @@ def placed(accounts: Iterable[PlacedAccount], nodes: Iterable[PlacedNode]) -> Ma
     live = _by_name(nodes, "nodes")
     room = _budgets(live.values())
     found: dict[str, str] = {}
-    for group in sorted(_groups(_by_name(accounts, "accounts").values()), key=attrgetter("turn")):
-        for node in group.best_first([node for node in live.values() if group.may_run_on(node)]):
+    files = _Files(live.values())
+    for group in sorted(files.groups(_by_name(accounts, "accounts").values()), key=attrgetter("turn")):
+        for node in group.best_first(files.having(group, filter(group.may_run_on, live.values()))):
             if group.calls <= room[node.address]:
                 room[node.address] -= group.calls
-                found.update((account.name, node.name) for account in group.accounts)
+                here = (account.name for account in group.accounts if files.has(node, account.name))
+                found.update((name, node.name) for name in here)
                 break
     return found
 
@@ -122,10 +133,12 @@ def why_not(account: PlacedAccount, nodes: Iterable[PlacedNode], others: Iterabl
         nodes: the nodes that `placed` was given.
         others: the accounts that `placed` was given. Without them the accounts of the same key are not known.
     """
-    mates = [one for one in others if one.key and one.key == account.key and one.name != account.name]
-    group = _Group([account, *mates])
-    together = f" with {', '.join(sorted(one.name for one in mates))} of the same key" if mates else ""
     live = list(nodes)
+    files = _Files(live)
+    among = {one.name: one for one in (*others, account)}
+    group = next(group for group in files.groups(among.values()) if account in group.accounts)
+    mates = [one.name for one in group.accounts if one.name != account.name]
+    together = f" with {', '.join(mates)} of the same key" if mates else ""
     if not live:
         return "the pool has no live node; start one"
     for label, values in group.contradictions:
@@ -140,6 +153,18 @@ def why_not(account: PlacedAccount, nodes: Iterable[PlacedNode], others: Iterabl
     names = ", ".join(node.name for node in ready or fitting)
     if not ready:
         return f"the nodes that it may run on take no accounts, because their capacity is 0: {names}"
+    if not any(files.has(node, account.name) for node in ready):
+        return (
+            f"the files of the nodes that it may run on ({names}) do not have it; add it to them, and reload "
+            "these nodes"
+        )
+    ready = list(files.having(group, ready))
+    names = ", ".join(node.name for node in ready)
+    if not all(files.has(node, name) for node in ready for name in group.names):
+        return (
+            f"accounts of one key go to one node, and no node has all of {', '.join(sorted(group.names))} in "
+            "its file; give all nodes the same accounts, and reload them"
+        )
     needed = f"{group.calls / _PARTS:g} calls a second{together}"
     room = _budgets(live)
     largest = max(room[node.address] for node in ready)
@@ -155,12 +180,13 @@ def why_not(account: PlacedAccount, nodes: Iterable[PlacedNode], others: Iterabl
 
 
 class _Group:
-    """The accounts of one API key."""
+    """Accounts that go to one node: those of one API key."""
 
-    def __init__(self, accounts: Iterable[PlacedAccount]) -> None:
+    def __init__(self, accounts: Iterable[PlacedAccount], subject: str, names: frozenset[str]) -> None:
         self.accounts = sorted(accounts, key=attrgetter("name"))
-        first = self.accounts[0]
-        self._subject = f"key:{first.key}".encode() if first.key else f"account:{first.name}".encode()
+        self.names = names
+        """Of its accounts in the files of all nodes."""
+        self._subject = subject.encode()
         self._pins = {(label, value) for one in self.accounts for label, value in one.pins.items()}
         self.calls: int = sum(_parts(one.calls_per_s) for one in self.accounts)
 
@@ -207,11 +233,75 @@ def _rank(drawn: tuple[int, PlacedNode]) -> tuple[float, str]:
     return score(drawn[0], drawn[1].capacity), drawn[1].name
 
 
-def _groups(accounts: Iterable[PlacedAccount]) -> Iterator[_Group]:
-    groups: dict[tuple[str, str], list[PlacedAccount]] = {}
-    for one in accounts:
-        groups.setdefault((one.key, "" if one.key else one.name), []).append(one)
-    return map(_Group, groups.values())
+class _Files:
+    """What the live nodes say of the accounts in their files."""
+
+    def __init__(self, nodes: Iterable[PlacedNode]) -> None:
+        said = {node.accounts for node in nodes if node.accounts is not None}
+        self._names = {accounts: frozenset(name for _, name in accounts) for accounts in said}
+        self._pairs: frozenset[tuple[str, str]] = frozenset().union(*said)
+
+    def groups(self, accounts: Iterable[PlacedAccount]) -> Iterator[_Group]:
+        """These accounts, those together that share a key in any file."""
+        here = list(accounts)
+        pairs = self._pairs.union((one.key, one.name) for one in here)
+        names = _Together(name for _, name in pairs)
+        keys: dict[str, list[str]] = {}
+        for key, name in pairs:
+            if key:
+                keys.setdefault(key, []).append(name)
+        for same in keys.values():
+            names.join(same)
+        keys_of: dict[str, set[str]] = {}
+        for key, name in pairs:
+            keys_of.setdefault(names.first(name), set()).add(key)
+        members = names.members()
+        mine: dict[str, list[PlacedAccount]] = {}
+        for one in here:
+            mine.setdefault(names.first(one.name), []).append(one)
+        for first, group in mine.items():
+            (key, *others) = keys_of[first]
+            # The nodes know different keys of one account: they agree on its name alone.
+            subject = f"account:{first}" if others or not key else f"key:{key}"
+            yield _Group(group, subject, members[first])
+
+    def has(self, node: PlacedNode, name: str) -> bool:
+        """Whether the file of a node has an account, as far as that is known."""
+        return node.accounts is None or name in self._names[node.accounts]
+
+    def having(self, group: _Group, nodes: Iterable[PlacedNode]) -> Iterator[PlacedNode]:
+        """Those of these nodes whose files have the most accounts of the group, and those that do not say."""
+        among = list(nodes)
+        said = {node.accounts for node in among if node.accounts is not None}
+        if not said:
+            return iter(among)
+        count = {accounts: len(group.names & self._names[accounts]) for accounts in said}
+        most = max(1, max(count.values(), default=0))
+        return (node for node in among if node.accounts is None or count[node.accounts] == most)
+
+
+class _Together:
+    """Names of which some belong together. The smallest one stands for all of them."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._above = {name: name for name in names}
+
+    def first(self, name: str) -> str:
+        above = self._above
+        while above[name] != name:
+            above[name] = name = above[above[name]]
+        return name
+
+    def join(self, names: Iterable[str]) -> None:
+        firsts = sorted({self.first(name) for name in names})
+        for other in firsts[1:]:
+            self._above[other] = firsts[0]
+
+    def members(self) -> dict[str, frozenset[str]]:
+        found: dict[str, list[str]] = {}
+        for name in self._above:
+            found.setdefault(self.first(name), []).append(name)
+        return {first: frozenset(names) for first, names in found.items()}
 
 
 def _by_name(these: Iterable[_Named], what: str) -> dict[str, _Named]:

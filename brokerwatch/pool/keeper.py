@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from brokerwatch.clock import Clock
@@ -88,6 +89,10 @@ class ClaimKeeper:
         if began_s is not None and self._clock.up_s() - began_s > HUNG_S:
             return f"the database has not answered for {HUNG_S:g} s, nor refused: no claim is renewed"
         return ""
+
+    def state(self, accounts: frozenset[tuple[str, str]]) -> None:
+        """These are the accounts in the file of this node. The pool knows it after the next round."""
+        self._node = replace(self._node, accounts=accounts)
 
     def settle(self, keys: frozenset[str]) -> None:
         """The accounts of these lost keys are not here any more."""

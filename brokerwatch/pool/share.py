@@ -29,7 +29,8 @@ def placed_accounts(keys: Mapping[str, str], specs: Iterable[BrokerSpec]) -> lis
 def placed_nodes(nodes: Iterable[PoolNode]) -> list[PlacedNode]:
     """The live nodes as the placement takes them."""
     return [
-        PlacedNode(node.name, node.capacity, node.labels, node.egress, node.calls_per_s) for node in nodes
+        PlacedNode(node.name, node.capacity, node.labels, node.egress, node.calls_per_s, node.accounts)
+        for node in nodes
     ]
 
 

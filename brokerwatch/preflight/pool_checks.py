@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from brokerwatch.config.broker_spec import BrokerSpec
@@ -86,6 +86,7 @@ def _accounts(view: PoolView, specs: Sequence[BrokerSpec]) -> Iterator[Line]:
     keys = {spec.name: lane_name(spec) for spec in specs}
     held = {row.key for row in view.claims if row.is_held}
     without = [name for name, key in keys.items() if key not in held]
+    yield from _files(view, keys)
     accounts = placed_accounts(keys, specs)
     reasons = left_out(accounts, view.nodes, placement_of(accounts, view.nodes))
     for name, why in list(reasons.items())[:SHOWN]:
@@ -101,3 +102,27 @@ def _accounts(view: PoolView, specs: Sequence[BrokerSpec]) -> Iterator[Line]:
         )
     elif not without:
         yield ok(SUBJECT, "claims", f"each of the {len(specs)} accounts is with a node")
+
+
+def _files(view: PoolView, keys: Mapping[str, str]) -> Iterator[Line]:
+    """Which nodes have not the accounts of this file, or have them with other keys."""
+    for node in view.nodes:
+        if node.accounts is None:
+            continue
+        names = {name for _, name in node.accounts}
+        missing = [name for name in keys if name not in names]
+        if missing:
+            yield _differs(f"node {node.name} has not all accounts of this file", missing)
+        others = [name for name, key in keys.items() if name in names and (key, name) not in node.accounts]
+        if others:
+            yield _differs(f"node {node.name} knows another API key of accounts of this file", others)
+
+
+def _differs(what: str, names: Sequence[str]) -> Line:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return warn(
+        SUBJECT,
+        "files",
+        f"{what}: {', '.join(names[:SHOWN])}{more}",
+        "give all nodes the same accounts, and reload them; until then fewer nodes can watch these",
+    )

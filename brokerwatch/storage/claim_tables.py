@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     DateTime,
     Double,
     Index,
@@ -62,9 +63,29 @@ NODE: Final = Table(
     Column("calls_per_s", Double, nullable=False),
     Column("since_us", BigInteger, nullable=False),
     Column("until", DateTime(timezone=True), nullable=False),
+    # `incarnation/digest`: the list of the accounts in its file. A process of an older version leaves it as
+    # it is, so it counts only for the process that wrote it. Empty: that one did not say.
+    Column("accounts", Text, nullable=False, server_default=""),
 )
 
-SCHEMA: Final = Schema(_TABLES, 1, {}, looked_through=(), name="brokerwatch_pool", serves_from=1)
+ACCOUNTS: Final = Table(
+    "brokerwatch_pool_accounts",
+    _TABLES,
+    # Nodes with the same accounts share one row.
+    Column("pool", Text, primary_key=True),
+    Column("digest", Text(collation="C"), primary_key=True),
+    Column("accounts", Text, nullable=False),
+)
+
+
+def _lists_accounts(connection: Connection) -> None:
+    ACCOUNTS.create(connection)
+    connection.execute(text("ALTER TABLE brokerwatch_pool_node ADD COLUMN accounts text NOT NULL DEFAULT ''"))
+
+
+SCHEMA: Final = Schema(
+    _TABLES, 2, {1: _lists_accounts}, looked_through=(), name="brokerwatch_pool", serves_from=1
+)
 
 _BEGINNING: Final = (
     # Under a stricter level two nodes that want one key would fail, where one has only to wait.
@@ -161,14 +182,18 @@ CLAIMS: Final = text(f"""
 
 BEAT: Final = text(f"""
     INSERT INTO brokerwatch_pool_node AS n
-        (pool, name, incarnation, capacity, labels, egress, calls_per_s, since_us, until)
-    VALUES (:pool, :name, :incarnation, :capacity, :labels, :egress, :calls_per_s, :since_us, {_END})
+        (pool, name, incarnation, capacity, labels, egress, calls_per_s, since_us, until, accounts)
+    VALUES (
+        :pool, :name, :incarnation, :capacity, :labels, :egress, :calls_per_s, :since_us, {_END}, :accounts
+    )
     ON CONFLICT (pool, name) DO UPDATE SET
         incarnation = excluded.incarnation, capacity = excluded.capacity, labels = excluded.labels,
         egress = excluded.egress, calls_per_s = excluded.calls_per_s, since_us = excluded.since_us,
-        until = {_END}
+        until = {_END}, accounts = excluded.accounts
     WHERE n.incarnation = excluded.incarnation OR n.until < {_NOW}
-    RETURNING n.name
+    RETURNING EXISTS (
+        SELECT FROM brokerwatch_pool_accounts AS a WHERE a.pool = :pool AND a.digest = :digest
+    ) AS is_listed
 """)  # noqa: S608 - made of constants alone
 
 LIFE_LEFT: Final = text(f"""
@@ -176,7 +201,10 @@ LIFE_LEFT: Final = text(f"""
 """)  # noqa: S608 - made of constants alone
 
 LIVE_NODES: Final = text(f"""
-    SELECT name, incarnation, capacity, labels, egress, calls_per_s, since_us FROM brokerwatch_pool_node
+    SELECT name, incarnation, capacity, labels, egress, calls_per_s, since_us,
+        CASE WHEN split_part(accounts, '/', 1) = incarnation THEN split_part(accounts, '/', 2) ELSE '' END
+            AS digest
+    FROM brokerwatch_pool_node
     WHERE pool = :pool AND until >= {_NOW} ORDER BY name
 """)  # noqa: S608 - made of constants alone
 
@@ -187,3 +215,24 @@ FORGET_NODE: Final = text(
 FORGET_NODES: Final = text(
     f"DELETE FROM brokerwatch_pool_node WHERE pool = :pool AND until < {_NOW} - interval '1 day'"  # noqa: S608
 )
+
+# --- the accounts in the files of the nodes ---------------------------------------------------------------
+
+LIST_ACCOUNTS: Final = text("""
+    INSERT INTO brokerwatch_pool_accounts (pool, digest, accounts) VALUES (:pool, :digest, :listed)
+    ON CONFLICT DO NOTHING
+""")
+
+LISTED_ACCOUNTS: Final = text("""
+    SELECT digest, accounts FROM brokerwatch_pool_accounts
+    WHERE pool = :pool AND digest = ANY(CAST(:digests AS text[]))
+""")
+
+# Where a node has just come to a list that is removed here, its next beat writes it again.
+FORGET_ACCOUNTS: Final = text("""
+    DELETE FROM brokerwatch_pool_accounts AS a
+    WHERE a.pool = :pool AND NOT EXISTS (
+        SELECT FROM brokerwatch_pool_node AS n
+        WHERE n.pool = a.pool AND split_part(n.accounts, '/', 2) = a.digest
+    )
+""")

@@ -28,6 +28,7 @@ import contextlib
 import math
 from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ from brokerwatch.storage.database_url import understood
 
 _log: Final = logger(__name__)
 _LABELS: Final = msgspec.json.Decoder(dict[str, str])
+_LISTED: Final = msgspec.json.Decoder(dict[str, list[str]])
 
 SHORTEST_LIMIT_S: Final = 1.0
 """A call for a short lease may take this long all the same: less, and a busy machine never gets through."""
@@ -69,6 +71,9 @@ class PoolNode:
     """How many polls a second may leave from that address."""
     since_us: int = 0
     """Wall clock of the node, µs: when the process started. For people; nothing is decided by it."""
+    accounts: frozenset[tuple[str, str]] | None = None
+    """The accounts in its file, each with the fingerprint of its API key before its name. None: it does not
+    say, as a node of an older version, and counts as having all."""
 
     def __post_init__(self) -> None:
         if not topics.is_name(self.name):
@@ -149,6 +154,10 @@ class PoolStore:
             )
         self._database = Database(url, claim_tables.SCHEMA)
         self._pool = pool
+        self._stated: _Stated | None = None
+        """The accounts that were stated last."""
+        self._listed: dict[str, frozenset[tuple[str, str]]] = {}
+        """The accounts of the live nodes by digest: a list is read once."""
 
     @property
     def where(self) -> str:
@@ -159,6 +168,7 @@ class PoolStore:
         """Connect, create or migrate the tables, and forget nodes that ended over a day ago."""
         self._database.open()
         self._rows(claim_tables.FORGET_NODES, {})
+        self._rows(claim_tables.FORGET_ACCOUNTS, {})
 
     def close(self) -> None:
         """Let go of the database, without a goodbye: `leave` says it. A later call opens it again."""
@@ -172,6 +182,7 @@ class PoolStore:
         Raises:
             NodeNameTaken: Another process of the pool has this name, and its time is not over.
         """
+        stated = self._statement(node.accounts)
         values = {
             "name": node.name,
             "incarnation": node.incarnation,
@@ -181,9 +192,14 @@ class PoolStore:
             "calls_per_s": node.calls_per_s,
             "since_us": node.since_us,
             "lease_s": lease_s,
+            "accounts": f"{node.incarnation}/{stated.digest}" if stated else "",
+            "digest": stated.digest if stated else "",
         }
         with self._transaction(lease_s) as connection:
-            if self._executed(connection, claim_tables.BEAT, values):
+            if done := self._executed(connection, claim_tables.BEAT, values):
+                if stated is not None and not done[0].is_listed:
+                    listed = {"digest": stated.digest, "listed": stated.text}
+                    self._executed(connection, claim_tables.LIST_ACCOUNTS, listed)
                 return
             other = self._executed(connection, claim_tables.LIFE_LEFT, {"name": node.name})
         left_s = max(0.0, other[0].left_s) if other else 0.0
@@ -194,9 +210,8 @@ class PoolStore:
 
     def live_nodes(self) -> tuple[PoolNode, ...]:
         """The nodes of the pool whose time is not over, by name."""
-        return tuple(
-            node for row in self._rows(claim_tables.LIVE_NODES, {}) if (node := self._node(row)) is not None
-        )
+        with self._transaction() as connection:
+            return self._nodes(connection)
 
     # --- claims ---------------------------------------------------------------------------------------
 
@@ -258,10 +273,9 @@ class PoolStore:
     def view(self) -> PoolView:
         """The live nodes and the claims of the pool, of one moment."""
         with self._transaction() as connection:
-            nodes = self._executed(connection, claim_tables.LIVE_NODES, {})
+            nodes = self._nodes(connection)
             claims = self._executed(connection, claim_tables.CLAIMS, {"everywhere": False})
-        found = (node for row in nodes if (node := self._node(row)) is not None)
-        return PoolView(self._pool, tuple(found), tuple(map(_claim, claims)))
+        return PoolView(self._pool, nodes, tuple(map(_claim, claims)))
 
     # --- every call -----------------------------------------------------------------------------------
 
@@ -284,6 +298,34 @@ class PoolStore:
         done = connection.execute(statement, {"pool": self._pool, **values})
         return list(done.all()) if done.returns_rows else []
 
+    def _nodes(self, connection: Connection) -> tuple[PoolNode, ...]:
+        rows = self._executed(connection, claim_tables.LIVE_NODES, {})
+        known = {digest: self._listed[digest] for row in rows if (digest := row.digest) in self._listed}
+        if self._stated is not None:
+            known[self._stated.digest] = self._stated.accounts
+        if missing := sorted({row.digest for row in rows if row.digest} - known.keys()):
+            for found in self._executed(connection, claim_tables.LISTED_ACCOUNTS, {"digests": missing}):
+                known |= self._accounts(found)
+        self._listed = known
+        return tuple(node for row in rows if (node := self._node(row)) is not None)
+
+    def _accounts(self, row: Row[Any]) -> dict[str, frozenset[tuple[str, str]]]:
+        try:
+            listed = _LISTED.decode(row.accounts)
+        except msgspec.DecodeError as error:
+            _log.warning(
+                "%s: a list of accounts of pool %r cannot be read: %s", self.where, self._pool, error
+            )
+            return {}
+        return {row.digest: frozenset((key, name) for key, names in listed.items() for name in names)}
+
+    def _statement(self, accounts: frozenset[tuple[str, str]] | None) -> _Stated | None:
+        if accounts is None:
+            return None
+        if self._stated is None or self._stated.accounts is not accounts:
+            self._stated = _Stated(accounts)
+        return self._stated
+
     def _node(self, row: Row[Any]) -> PoolNode | None:
         try:
             labels = _LABELS.decode(row.labels)
@@ -295,11 +337,24 @@ class PoolStore:
                 row.egress,
                 row.calls_per_s,
                 row.since_us,
+                self._listed.get(row.digest),
             )
         except (msgspec.DecodeError, ValueError) as error:
             # A row that was spoilt hides no other.
             _log.warning("%s: node %r of pool %r cannot be read: %s", self.where, row.name, self._pool, error)
             return None
+
+
+class _Stated:
+    """The accounts of a node as they are written down."""
+
+    def __init__(self, accounts: frozenset[tuple[str, str]]) -> None:
+        self.accounts = accounts
+        listed: dict[str, list[str]] = {}
+        for key, name in sorted(accounts):
+            listed.setdefault(key, []).append(name)
+        self.text: str = msgspec.json.encode(listed).decode()
+        self.digest: str = blake2b(self.text.encode(), digest_size=16).hexdigest()
 
 
 def _claim(row: Row[Any]) -> ClaimRow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Final
@@ -196,6 +196,67 @@ def allowed(count: int, share: float) -> float:
     return log / 3 + math.sqrt((log / 3) ** 2 + 2 * log * count * share * (1 - share))
 
 
+# --- nodes whose files differ -----------------------------------------------------------------------------
+
+Files = dict[str, dict[str, str]]
+"""By node: the accounts in its file, by name, with the key of each."""
+
+
+def files(keys: Callable[[str], st.SearchStrategy[str]]) -> st.SearchStrategy[Files]:
+    names = [f"a{number}" for number in range(6)]
+    file = st.fixed_dictionaries({}, optional={name: keys(name) for name in names})
+    return st.dictionaries(st.sampled_from(["n1", "n2", "n3", "n4"]), file, min_size=1)
+
+
+def taken(these: Files, *, silent: str = "") -> list[tuple[str, str]]:
+    """Which node takes which account, as each of them computes it. `silent`: it does not say what it has."""
+    nodes = [
+        PlacedNode(
+            name, accounts=None if name == silent else frozenset((key, one) for one, key in file.items())
+        )
+        for name, file in these.items()
+    ]
+    return sorted(
+        (account, name)
+        for name, file in these.items()
+        for account, node in placed([PlacedAccount(one, key) for one, key in file.items()], nodes).items()
+        if node == name
+    )
+
+
+@given(these=files(lambda name: st.sampled_from([f"old-{name}", f"new-{name}"])))
+def test_each_account_is_with_one_of_the_nodes_that_have_it_whatever_key_they_know(these: Files) -> None:
+    assert [account for account, _ in taken(these)] == sorted(
+        {one for file in these.values() for one in file}
+    )
+
+
+@given(these=files(lambda _name: st.sampled_from(["k1", "k2", "k3"])))
+def test_no_account_and_no_key_is_with_two_nodes_whose_files_differ(these: Files) -> None:
+    found = taken(these)
+    assert len({account for account, _ in found}) == len(found)
+    owners = {(these[node][account], node) for account, node in found}
+    assert len({key for key, _ in owners}) == len(owners)
+    assert bool(found) == any(these.values())
+
+
+def test_a_key_goes_to_a_node_that_has_the_most_of_its_accounts() -> None:
+    assert taken({"n1": {"a": "k"}, "n2": {"a": "k", "b": "k"}, "n3": {}}) == [("a", "n2"), ("b", "n2")]
+
+
+def test_a_node_that_takes_none_takes_no_account_from_those_whose_files_have_less() -> None:
+    drained = PlacedNode("n1", 0.0, accounts=frozenset({("k", "a"), ("k", "b")}))
+    other = PlacedNode("n2", accounts=frozenset({("k", "a")}))
+    assert placed([PlacedAccount("a", "k")], [drained, other]) == {"a": "n2"}
+
+
+def test_a_node_that_does_not_say_what_it_has_counts_as_having_all() -> None:
+    nodes = [PlacedNode("n1", accounts=frozenset()), PlacedNode("n2")]
+    assert set(placed(numbered(9), nodes).values()) == {"n2"}
+    nodes[0] = replace(nodes[0], accounts=frozenset((one.key, one.name) for one in numbered(9)))
+    assert placed(numbered(9), nodes) == placed(numbered(9), [PlacedNode("n1"), PlacedNode("n2")])
+
+
 # --- words ------------------------------------------------------------------------------------------------
 
 TOKYO: Final = PlacedNode("t", labels={"region": "tokyo"}, egress="192.0.2.1", calls_per_s=1.0)
@@ -221,6 +282,21 @@ PINNED: Final[Mapping[str, str]] = {"region": "tokyo"}
         (
             PlacedAccount("a"), [IDLE], [],
             "the nodes that it may run on take no accounts, because their capacity is 0: i",
+        ),
+        (
+            PlacedAccount("a", "k"), [PlacedNode("n", accounts=frozenset({("k", "b")})), IDLE], [],
+            "the files of the nodes that it may run on (n) do not have it; add it to them, and reload these "
+            "nodes",
+        ),
+        (
+            PlacedAccount("a", "k"),
+            [
+                PlacedNode("n", accounts=frozenset({("k", "b"), ("k", "c")})),
+                PlacedNode("m", accounts=frozenset({("k", "a")})),
+            ],
+            [],
+            "accounts of one key go to one node, and no node has all of a, b, c in its file; give all nodes "
+            "the same accounts, and reload them",
         ),
         (
             PlacedAccount("a", "k", PINNED), [TOKYO, DUBLIN], [PlacedAccount("b", "k", {"region": "dublin"})],

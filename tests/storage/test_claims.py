@@ -293,6 +293,48 @@ def test_the_live_nodes_are_those_whose_time_is_not_over(server: PostgreSQL, poo
     assert server.execute("SELECT pool FROM brokerwatch_pool_node") == [("other",)]
 
 
+def test_nodes_state_the_accounts_of_their_files_and_share_one_list_of_them(
+    server: PostgreSQL, pool: Maker
+) -> None:
+    one, two = pool(), pool()
+    both = frozenset({("k", "x"), ("k", "y"), ("l", "Ω")})
+    a, b = PoolNode("a", "1", accounts=both), PoolNode("b", "1", accounts=frozenset(both))
+    one.beat(a, LONG_S)
+    two.beat(b, LONG_S)
+    assert one.live_nodes() == two.live_nodes() == (a, b)
+    assert server.execute("SELECT count(*) FROM brokerwatch_pool_accounts") == [(1,)]
+    none = replace(b, accounts=frozenset())
+    two.beat(none, LONG_S)
+    assert one.live_nodes() == two.live_nodes() == one.view().nodes == (a, none)
+    one.beat(replace(a, accounts=None), LONG_S)
+    assert two.live_nodes() == (replace(a, accounts=None), none)
+    two.open()
+    assert server.execute("SELECT accounts FROM brokerwatch_pool_accounts") == [("{}",)]
+
+
+@pytest.mark.parametrize("damage", ["DELETE FROM {}", "UPDATE {} SET accounts = 'spoilt'"])
+def test_a_list_of_accounts_that_cannot_be_read_counts_as_all(
+    server: PostgreSQL, pool: Maker, damage: str
+) -> None:
+    one = pool()
+    a = PoolNode("a", "1", accounts=frozenset({("k", "x")}))
+    one.beat(a, LONG_S)
+    server.execute(damage.format("brokerwatch_pool_accounts"))
+    assert pool().live_nodes() == (replace(a, accounts=None),)
+    if damage.startswith("DELETE"):
+        one.beat(a, LONG_S)
+        assert pool().live_nodes() == (a,), "it was not written again"
+
+
+def test_what_one_process_stated_does_not_count_for_an_older_version_that_follows_it(
+    server: PostgreSQL, pool: Maker
+) -> None:
+    one = pool()
+    one.beat(PoolNode("a", "1", accounts=frozenset()), LONG_S)
+    server.execute("UPDATE brokerwatch_pool_node SET incarnation = '2'")  # and leaves the new column alone
+    assert one.live_nodes() == (PoolNode("a", "2"),)
+
+
 def test_a_second_process_of_one_name_is_refused_until_the_first_ones_time_is_over(pool: Maker) -> None:
     one, two = pool(), pool()
     first, second = PoolNode("a", "1"), PoolNode("a", "2")
@@ -433,16 +475,18 @@ def contracts(connection: Connection) -> None:
 def test_two_versions_use_one_pool_until_the_newer_one_contracts(
     pool: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    newest = claim_tables.SCHEMA.version
+
     def version(number: int, serves_from: int) -> PoolStore:
-        steps: dict[int, Any] = {1: expands, 2: contracts}
         base = claim_tables.SCHEMA
+        steps: dict[int, Any] = {newest: expands, newest + 1: contracts}
         schema = Schema(base.tables, number, steps, (), base.name, serves_from)
         monkeypatch.setattr(claim_tables, "SCHEMA", schema)
         return pool()
 
     old = pool()
     held = old.take(["k"], A, LONG_S)
-    new = version(2, serves_from=1)
+    new = version(newest + 1, serves_from=newest)
     assert new.take(["k", "k2"], B, LONG_S) == {"k2": 1}
     assert old.renew(held, A, LONG_S) == {"k"}
     old.close()
@@ -451,10 +495,49 @@ def test_two_versions_use_one_pool_until_the_newer_one_contracts(
     assert new.live_nodes() == (PoolNode("a", "1"),)
     old.leave(A)
     assert new.take(["k"], B, LONG_S) == {"k": 2}
-    last = version(3, serves_from=2)
+    last = version(newest + 2, serves_from=newest + 1)
     assert [row.key for row in last.claims()] == ["k", "k2"]
     assert [row.key for row in new.claims()] == ["k", "k2"]
     with pytest.raises(StoreError):
         old.beat(PoolNode("a", "1"), LONG_S)
-    with pytest.raises(StoreError, match=r"made by a newer .* \(its schema is 3, this version knows 1\)"):
+    said = rf"made by a newer .* \(its schema is {newest + 2}, this version knows {newest}\)"
+    with pytest.raises(StoreError, match=said):
         old.claims()
+
+
+def test_tables_of_the_first_version_are_expanded_under_nodes_that_go_on_using_them(
+    server: PostgreSQL, pool: Maker
+) -> None:
+    server.execute(FIRST_VERSION)
+    beat = (
+        "INSERT INTO brokerwatch_pool_node AS n "
+        "(pool, name, incarnation, capacity, labels, egress, calls_per_s, since_us, until) "
+        "VALUES ('main', 'old', '1', 1, '{}', '', 'Infinity', 0, now() + interval '1 hour') "
+        "ON CONFLICT (pool, name) DO UPDATE SET until = excluded.until"
+    )
+    server.execute(beat)
+    old, new = PoolNode("old", "1"), PoolNode("new", "1", accounts=frozenset({("k", "x")}))
+    one = pool()
+    one.beat(new, LONG_S)
+    server.execute(beat)
+    assert one.live_nodes() == (new, old)
+    assert server.execute("SELECT version, serves_from FROM brokerwatch_pool ORDER BY version") == [
+        (1, 1),
+        (2, 1),
+    ]
+
+
+FIRST_VERSION: Final = """
+    CREATE TABLE brokerwatch_pool (version integer PRIMARY KEY, serves_from integer NOT NULL);
+    INSERT INTO brokerwatch_pool VALUES (1, 1);
+    CREATE TABLE brokerwatch_claim (
+        key text COLLATE "C" PRIMARY KEY, pool text NOT NULL, owner text NOT NULL, epoch bigint NOT NULL,
+        accounts text NOT NULL, until timestamptz NOT NULL
+    );
+    CREATE INDEX brokerwatch_claim_owner ON brokerwatch_claim (pool, owner);
+    CREATE TABLE brokerwatch_pool_node (
+        pool text, name text COLLATE "C", incarnation text NOT NULL, capacity double precision NOT NULL,
+        labels text NOT NULL, egress text NOT NULL, calls_per_s double precision NOT NULL,
+        since_us bigint NOT NULL, until timestamptz NOT NULL, PRIMARY KEY (pool, name)
+    )
+"""

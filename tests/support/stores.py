@@ -17,7 +17,7 @@ from tests.support.postgres import PASSWORD, PostgreSQL
 
 TABLES: Final = (
     "health hold key order order_event history schema span cash answer_times chronicle_schema "
-    "claim pool_node pool"
+    "claim pool_node pool_accounts pool"
 )
 NASTY: Final = '{"free": "0.100000000000000000", "n": 1e400, "w": "Ω \\u0000 \\"quoted\\" %s :x \'"}'
 Opener = Callable[..., Store]
