@@ -60,6 +60,8 @@ class Pooling:
         if pool is None or pool.node is None:
             raise ValueError("these settings are not of a node of a pool")
         self._pool: PoolSettings = pool
+        self._written_heartbeat_s = settings.heartbeat_s
+        """As it is configured. The cluster runs with one that fits the pool (`heartbeat_s`)."""
         self._clock = clock
         self._specs = {spec.name: spec for spec in specs}
         self.terms = Terms(
@@ -183,6 +185,9 @@ class Pooling:
             raise ConfigError((Problem("", "pool.lease_s", mistake),))
         # From before the first longer call on until after the last one.
         self.terms.call_within(longest_call_s((*self._specs.values(), *wanted.brokers)))
+        if wanted.cluster.heartbeat_s == self._written_heartbeat_s:
+            cluster = replace(wanted.cluster, heartbeat_s=now.cluster.heartbeat_s)
+            wanted = replace(wanted, cluster=cluster)
         specs = {spec.name: spec for spec in wanted.brokers}
         here: list[BrokerSpec] = []
         for before in now.brokers:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
+from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.cluster_settings import Settings
 from brokerwatch.errors import (
     ConfigError,
@@ -142,3 +144,17 @@ def test_an_order_under_way_is_looked_up_by_the_next_owner_before_anything_else(
     assert called[0].path in LOOK_UPS, "before its balance is asked for"
     assert kraken.placed_orders == 1
     assert not overlaps(kraken.private_log or (), [spec], desk.claims())
+
+
+@pytest.mark.parametrize("heartbeat_s", [None, 30.0])
+def test_a_reload_leaves_the_heartbeat_of_a_pool_as_it_is(
+    desk: PoolDesk, kraken: SimulatedKraken, heartbeat_s: float | None
+) -> None:
+    specs = tuple(called_by("one", pool_spec(kraken, f"k{number}")) for number in range(2))
+    written = replace(desk.settings("one"), heartbeat_s=heartbeat_s)
+    with Cluster(specs[:1], written) as one:
+        until_shared([one], specs[:1])
+        assert "k1: added" in str(one.reload(Settings(written, specs)))
+        until_shared([one], specs)
+        with pytest.raises(ConfigError, match="heartbeat_s"):
+            one.reload(Settings(replace(written, heartbeat_s=0.7), specs))
