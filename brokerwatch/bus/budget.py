@@ -20,8 +20,12 @@ class Budget:
 
     def spend(self, amount: float, now_s: float) -> bool:
         """Use up so much. False: that was more than there was left, and nothing is left now."""
-        self._left = min(self._burst, self._left + self._per_s * (now_s - self._at_s))
-        self._at_s = now_s
-        enough = amount <= self._left
+        enough = amount <= self.left(now_s)
         self._left = self._left - amount if enough else 0.0
         return enough
+
+    def left(self, now_s: float) -> float:
+        """How much may be used up now."""
+        self._left = min(self._burst, self._left + self._per_s * (now_s - self._at_s))
+        self._at_s = now_s
+        return self._left

@@ -40,9 +40,12 @@ MOST_EARLY: Final = 1_000
 """Descriptors that are remembered until the monitor tells of them."""
 EVENTS_AT_ONCE: Final = 100
 """Events of the monitor that are taken in one go."""
-NEW_AT_ONCE: Final = 512
+NEW_AT_ONCE: Final = 128
 NEW_A_SECOND: Final = 32.0
 """Connections that may come at once, and how many more each second: each of them has a buffer to be read."""
+FLOODER_COSTS: Final = 8
+"""As many of them does one use up that had to be ended: a crowd that is ended and comes again at once would
+have libzmq free the whole of what the others have subscribed to, for each connection that ends."""
 _MONITORED: Final = (
     zmq.EVENT_ACCEPTED
     | zmq.EVENT_CONNECTED
@@ -208,6 +211,7 @@ class Connections:
             if self._look(now_s):
                 for connection, why in self._rule(tuple(self._known.values()), now_s):
                     self.end(connection, why)
+                    self._new.spend(FLOODER_COSTS, now_s)
         except zmq.ContextTerminated:
             return False
         except Exception:  # noqa: BLE001 - without this thread libzmq would wait for its events to be read
@@ -274,7 +278,8 @@ class Connections:
             place: object = opened.getpeername() if is_ours else opened.getsockname()
             if not _is_at(place, endpoint.decode("ascii", "replace")):
                 return
-            if not self._new.spend(1, now_s):
+            # One that is turned away uses up nothing, or many that try again would keep each other out.
+            if self._new.left(now_s) < 1 or not self._new.spend(1, now_s):
                 opened.setblocking(False)
                 self._shut(opened, "was one of too many that came at once")
                 return

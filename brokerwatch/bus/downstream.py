@@ -22,8 +22,9 @@ import zmq
 from brokerwatch.bus.connections import Connection, Connections
 from brokerwatch.messages.codec import MAX_BODY_BYTES
 
-LOOK_S: Final = 0.1
-"""Between two looks at what came: a peer sends some tens of megabytes meanwhile."""
+LOOK_S: Final = 0.04
+"""Between two looks at what came. A peer on an idle machine sends some megabytes meanwhile, and parts of one
+byte take twenty times as much memory as they have bytes."""
 MOST_PUBLISHERS: Final = 256
 """Connections to one subscriber that is bound."""
 RECEIVE_BYTES: Final = 262_144
@@ -33,7 +34,7 @@ WAITING_BYTES: Final = 32 << 20
 UNFINISHED_BYTES: Final = 2 * MAX_BODY_BYTES
 """What has come over one connection since its last whole message, or is still under way: no message of ours
 is longer than half of it."""
-UNFINISHED_IN_ALL_BYTES: Final = 4 * UNFINISHED_BYTES
+UNFINISHED_IN_ALL_BYTES: Final = 2 * UNFINISHED_BYTES
 """The same of all connections together."""
 HEAD_BYTES: Final = 9
 """What surrounds a frame, at most."""

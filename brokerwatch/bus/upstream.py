@@ -28,6 +28,8 @@ from brokerwatch.bus.connections import Connection, Connections
 
 MOST_SUBSCRIBERS: Final = 256
 """Connections to one publisher."""
+MOST_UNPROVEN: Final = 16
+"""Of these, so many that have not subscribed yet to anything there is."""
 MAX_PREFIX_BYTES: Final = 128
 """The longest topic: `health/1/state/`, two names of 48 characters and two slashes."""
 MOST_PREFIXES: Final = 2_048
@@ -39,11 +41,11 @@ OTHER_BYTES: Final = 32_768
 OTHER_BYTES_A_SECOND: Final = 512.0
 """What one connection sends beside its subscriptions, and how much more each second. Half of it is for what
 is under way: what the kernel holds counts, and is not read yet."""
-UNREAD_BYTES: Final = 1 << 19
+UNREAD_BYTES: Final = 65_536
 HANDSHAKE_BYTES: Final = 2_048
 """What all connections together may have sent beside subscriptions that were read, and how much of each does
 not count there. libzmq makes fifty times as much of it in memory, and takes half a second of CPU for 1 MB."""
-LOOK_S: Final = 0.01
+LOOK_S: Final = 0.001
 """Between two looks at what comes, while anything comes."""
 FRAME_BYTES: Final = 12
 CURVE_BYTES: Final = 48
@@ -157,7 +159,10 @@ class Upstream:
                 yield each, "sent too much that is no subscription"
             elif unread > UNREAD_BYTES and other > HANDSHAKE_BYTES:
                 yield each, "sent more than could be read, beside others that do"
-        yield from self._too_many(list(connections))
+        unproven = [each for each in connections if not self._is_proven(each)]
+        for each in unproven[:-MOST_UNPROVEN]:
+            yield each, f"was one of more than {MOST_UNPROVEN} that have not subscribed to anything there is"
+        yield from self._too_many([each for each in connections if not each.is_over])
 
     def _too_many(self, connections: list[Connection]) -> Iterator[tuple[Connection, str]]:
         for _ in range(len(connections) - MOST_SUBSCRIBERS):

@@ -14,6 +14,7 @@ import zmq
 
 from brokerwatch.bus import publisher as publishing
 from brokerwatch.bus import upstream
+from brokerwatch.bus.budget import Budget
 from brokerwatch.bus.connections import Connection, Connections
 from brokerwatch.bus.publisher import Publisher
 from brokerwatch.bus.sockets import Bus, Waker
@@ -132,6 +133,30 @@ def test_of_too_many_connections_the_oldest_goes_that_asked_for_nothing_there_is
                         assert is_ended(fifth), "where all of them are in use, the newest goes"
                     assert all_proven(out, 3)
         assert hears(incoming, out, "a/")
+
+
+def test_of_many_that_have_asked_for_nothing_there_is_the_newest_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A crowd that floods comes in at once, and libzmq frees what all of it has sent for each that ends."""
+    monkeypatch.setattr(upstream, "MOST_UNPROVEN", 2)
+    with published("a/") as (out, port), honest(out, "a/") as incoming:
+        assert hears(incoming, out, "a/")
+        with connected(port) as first, connected(port) as second, connected(port, "SUB") as third:
+            assert is_ended(first)
+            third.sendall(subscription(b"a/"))
+            assert third.recv(1)
+            with connected(port), connected(port):
+                assert is_ended(second)
+        assert hears(incoming, out, "a/")
+
+
+def test_many_that_are_turned_away_and_come_again_keep_nobody_out() -> None:
+    budget = Budget(2, 1.0, 0.0)
+    assert [budget.left(0.0) >= 1 and budget.spend(1, 0.0) for _ in range(3)] == [True, True, False]
+    turned_away = [at_s / 100 for at_s in range(1, 100) if budget.left(at_s / 100) < 1]
+    assert len(turned_away) == 99
+    assert budget.left(1.0) >= 1
 
 
 def all_proven(out: Publisher, count: int) -> bool:
