@@ -13,8 +13,11 @@ from brokerwatch.preflight.diagnosis import Line, fail, ok, warn
 SUBJECT: Final = "curve"
 
 
-def curve_lines(curve: CurveSettings | None) -> Iterator[Line]:
-    """The lines about [curve]; none without it. Its files were read with the configuration."""
+def curve_lines(curve: CurveSettings | None, *, reports: bool = False) -> Iterator[Line]:
+    """The lines about [curve]; none without it. Its files were read with the configuration.
+
+    `reports`: whether this process reports to supervisors elsewhere, which let others in for it.
+    """
     if curve is None:
         return
     try:
@@ -27,6 +30,9 @@ def curve_lines(curve: CurveSettings | None) -> Iterator[Line]:
         yield fail(
             SUBJECT, "keys", mistake, "copy the key pair again, or make another: brokerwatch keys make"
         )
+    elif not any(listed.values()) and reports:
+        words = f"the key pair {pair.name} can be used with its supervisors; no other key is let in here"
+        yield ok(SUBJECT, "keys", words)
     elif not any(listed.values()):
         yield warn(
             SUBJECT,

@@ -147,7 +147,7 @@ class Diagnostics:
         self.waits_for = "the store"
         yield self._store(cluster, own_cluster, is_sound=is_sound)
         self.waits_for = "the endpoints"
-        yield from curve_lines(cluster.curve)
+        yield from curve_lines(cluster.curve, reports=bool(cluster.supervisors))
         patience_s = min(HEARD_S, 1.0 + 2 * cluster.heartbeat_of(len(self._examined.brokers)))
         health, brokers = cluster.health_endpoint, cluster.broker_endpoint
         yield endpoint_line("health_endpoint", health, own_cluster, lambda: is_heard(cluster, patience_s))

@@ -36,6 +36,11 @@ def test_keys_that_can_be_used_are_counted(keys: Keys) -> None:
     assert "subscribers: 1, brokers: 0" in found.evidence
 
 
+def test_a_node_that_reports_to_supervisors_need_let_nobody_in(keys: Keys) -> None:
+    (found,) = curve_lines(keys.settings, reports=True)
+    assert (found.outcome, "its supervisors" in found.evidence) == (LineOutcome.OK, True)
+
+
 def test_what_cannot_be_used_is_a_failure_without_the_secret(keys: Keys) -> None:
     secret = keys.pairs["bot"].secret
     keys.file("own").write_text(pair_text(KeyPair("own", keys.own.public, secret)))
