@@ -19,7 +19,7 @@ from brokerwatch.bus.connections import Connection, Connections
 from brokerwatch.bus.publisher import Publisher
 from brokerwatch.bus.sockets import Bus, Waker
 from brokerwatch.bus.subscriber import Subscriber
-from tests.hostile.zmtp import GREETING, MORE, connected, frame, message, subscription
+from tests.hostile.zmtp import GREETING, MORE, connected, frame, greet, message, subscription
 from tests.support.clusters import PATIENCE_S, until
 
 STEP_S = 0.05
@@ -186,15 +186,9 @@ def test_a_subscriber_that_takes_nothing_is_let_go_and_the_others_have_lost_noth
         with socket.socket() as stalled:
             stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
             stalled.connect(("127.0.0.1", port))
-            stalled.sendall(GREETING)
-            assert stalled.recv(64)
-            stalled.sendall(b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB" + subscription(b""))
-
-            def both_are_proven() -> bool:
-                incoming.take(0.0)  # it subscribes again where it was cut off: here that takes 0.3 s
-                return all_proven(out, 2)
-
-            until(both_are_proven)
+            greet(stalled, "SUB")
+            stalled.sendall(subscription(b""))
+            until(lambda: all_proven(out, 2))
 
             def is_let_go() -> bool:
                 out.put("a/b/", lambda _: bytes(10_000))
