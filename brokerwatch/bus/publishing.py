@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from brokerwatch.bus.publisher import Publisher
-from brokerwatch.clock import Clock, with_sleep_s
+from brokerwatch.clock import Clock, leapt, with_sleep_s
 from brokerwatch.messages import (
     BalanceSeen,
     BrokerAlive,
@@ -71,6 +71,7 @@ class Publishing:
             ages: the topic is forgotten some time after this message, unless another one follows.
         """
         valid_ms = self._ttl_ms if ttl_ms is None else ttl_ms
+        leads = self._clock.leads()
 
         def pack(topic: str) -> bytes:
             # Only the publisher's thread packs, so the counters need no lock.
@@ -84,7 +85,11 @@ class Publishing:
                 up_us=max(0, round((with_sleep_s(self._clock) - self._began_s) * 1_000_000)),
                 ttl_ms=valid_ms,
             )
-            return encode(Envelope(type=kind, stamp=stamp, data=data()))
+            found = data()
+            if leapt(leads, self._clock.leads()):
+                # It is packed, or sent again to one that joins, before its actor has looked at the time.
+                found = _unproven(found)
+            return encode(Envelope(type=kind, stamp=stamp, data=found))
 
         if ages:
             kept_s = KEPT_TTLS * self._ttl_ms / 1_000
@@ -95,6 +100,15 @@ class Publishing:
     def _forget(self, topic: str) -> None:
         """Keep no number of this topic. On the publisher's thread."""
         self._highest = max(self._highest, self._seq.pop(topic, 0))
+
+
+def _unproven(data: ReadingData | RosterData) -> ReadingData | RosterData:
+    """What was handed over before the machine slept: an account that was available then is not proven now."""
+    if isinstance(data, ReadingData):
+        return msgspec.structs.replace(data, proof_ms=0)
+    return msgspec.structs.replace(
+        data, readings=tuple(msgspec.structs.replace(each, proof_ms=0) for each in data.readings)
+    )
 
 
 class BrokerPublishing:

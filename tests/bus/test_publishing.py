@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from brokerwatch.bus.publishing import HealthPublishing, Publishing
 from brokerwatch.bus.sockets import Bus
 from brokerwatch.clock import ManualClock, SystemClock
 from brokerwatch.health.state_machine import verdict
-from brokerwatch.messages import HealthState, Reading, Roster, RosterData, topics
+from brokerwatch.messages import HealthState, Reading, Reason, Roster, RosterData, Verdict, topics
 from brokerwatch.messages.codec import MAX_BODY_BYTES, decode
 from brokerwatch.messages.reading import ROSTER_PART
 from tests.support.clusters import PATIENCE_S, until
@@ -130,6 +130,33 @@ def test_the_time_of_a_sender_goes_on_while_its_machine_sleeps() -> None:
     voice.publish(reading("a"))
     [body] = sent.bodies.values()
     assert decode(body).stamp.up_us == 42_000_000
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_is_sent_again_after_the_machine_slept_is_not_proven(*, whole: bool) -> None:
+    """One that joins is sent what there is before the actor of the account has looked at the time."""
+    clock, packs = ManualClock(), list[Callable[[], bytes]]()
+
+    class Kept:
+        def put(self, topic: str, pack: Callable[[str], bytes], **_: Any) -> None:
+            packs.append(lambda: pack(topic))
+
+    voice = HealthPublishing(Publishing(Kept(), "supervisor/main", EPOCH, clock, 5.0), publish_balances=True)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - it keeps what is sent
+    one = msgspec.structs.replace(reading("a"), verdict=Verdict(available=True, reason=Reason.OK))
+    if whole:
+        voice.publish_roster(Roster((one,)))
+    else:
+        voice.publish(one)
+    [packed] = packs
+
+    def proofs() -> set[int | None]:
+        data = decode(packed()).data
+        return {each.proof_ms for each in (data.readings if isinstance(data, RosterData) else (data,))}  # type: ignore[union-attr] # pyright: ignore[reportAttributeAccessIssue] - of a reading
+
+    clock.advance(2.0)
+    assert 0 not in proofs()
+    clock.sleep(7.0)
+    assert proofs() == {0}
 
 
 def test_a_subscriber_that_joins_gets_every_topic_however_many_came_after_the_start(
