@@ -74,8 +74,8 @@ def _errors(recording: Recording, account: Account) -> Iterator[Period]:
 class Out:
     """When an account was out for one subscriber.
 
-    A process that stands still loses nothing: what was sent to it waits, and is read when it goes on. So what
-    else was the matter counts from its own beginning once the process runs again.
+    A process that stands still loses nothing: what was sent to it waits, and is read when it goes on. So does
+    what a connection holds. What else was the matter counts from its own beginning after that.
     """
 
     whole: tuple[Period, ...]
@@ -83,7 +83,7 @@ class Out:
     lost: tuple[Period, ...]
     """For causes by which nothing was underway."""
     waiting: tuple[Period, ...]
-    """While what was underway waited for a process that stood still."""
+    """While what was underway waited."""
 
     def at(self, at_s: float) -> Period | None:
         """The period in which this moment lies."""
@@ -108,6 +108,9 @@ def out_for(
             (each for each in stopped if each not in goes_on),
             between(process.lives, f"{name} was dead"),
         )
+        held = (replace(each, why=f"{name} was not heard") for each in nearer.held)
+        elsewhere = (replace(each, why=f"{name} did not hear {account.owner}") for each in further.held)
+        goes_on = [*goes_on, *held, *elsewhere]
         still = joined(deaf, goes_on)
         whole, lost = (still, deaf) if whole is None else (common(whole, still), common(lost, deaf))
         waiting = joined(waiting, goes_on)

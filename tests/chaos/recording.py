@@ -61,7 +61,9 @@ class Way:
     """The connection from a process to one that listens to it."""
 
     cut: tuple[Period, ...] = ()
-    """When nothing came through."""
+    """When nothing came through, and what was sent is lost."""
+    held: tuple[Period, ...] = ()
+    """When nothing came through, and what was sent came later."""
     late: tuple[tuple[Period, float], ...] = ()
     """When, and by how many seconds, all that came through was delayed."""
 

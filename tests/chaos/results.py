@@ -61,7 +61,8 @@ def _way(stage: Stage, link: str, direction: str) -> Way:
     """What was wrong with a link, for what comes over it in a direction."""
     periods = [each for each in stage.link_periods if each.link == link]
     return Way(
-        tuple(Period(each.begin_s, each.end_s) for each in periods if _is_deaf(each, direction)),
+        tuple(Period(each.begin_s, each.end_s) for each in periods if _is_lost(each)),
+        tuple(Period(each.begin_s, each.end_s) for each in periods if _is_held(each, direction)),
         tuple(
             (Period(each.begin_s, each.end_s), float(str(each.action.detail["late_s"])))
             for each in periods
@@ -70,11 +71,14 @@ def _way(stage: Stage, link: str, direction: str) -> Way:
     )
 
 
-def _is_deaf(period: LinkPeriod, direction: str) -> bool:
+def _is_lost(period: LinkPeriod) -> bool:
+    return period.action.kind == "cut" and period.link != cast.ABROAD
+
+
+def _is_held(period: LinkPeriod, direction: str) -> bool:
     if period.link == cast.ABROAD:
-        return True  # without an answer from there nothing more is sent
-    held = str(period.action.detail.get("ways", "")).split()
-    return period.action.kind == "cut" or direction in held
+        return True  # without an answer from there nothing more is sent, and what was sent is sent again
+    return direction in str(period.action.detail.get("ways", "")).split()
 
 
 def _subscriber(stage: Stage, name: str) -> Subscriber:

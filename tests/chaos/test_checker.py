@@ -208,6 +208,18 @@ def test_what_waited_for_a_process_that_stood_still_counts_when_it_goes_on(
     assert bool(violations(replace(good, subscribers={"one": one}))) is found
 
 
+@pytest.mark.parametrize(("held", "found"), [(True, False), (False, True)])
+def test_what_a_connection_held_counts_when_it_comes(*, held: bool, found: bool) -> None:
+    """The account is out, is proven again, and is out again while its connection is held."""
+    process = Process((Period(-5.0, 20.0), Period(22.0, 25.0), Period(40.0)))
+    asked = (*calls(-5, 20), *calls(24, 25), *calls(41, 100))
+    shown = (*shows(0, 20), *shows(27, 28.5), *shows(41, 50))
+    way = Way(held=(Period(23.5, 27.0),)) if held else Way(cut=(Period(23.5, 27.0),))
+    good = recording(shown=(), asked=asked, process=process)
+    broken = violations(replace(good, subscribers={"one": Subscriber(shown, {"run": way})}))
+    assert bool(broken) is found
+
+
 def test_what_a_delay_adds_is_allowed_and_no_more() -> None:
     process, asked = KILLED, (*calls(-5, 20), *calls(31, 100))
     late = {"run": Way(late=((Period(10.0, 30.0), 2.0),))}
