@@ -240,9 +240,9 @@ def _verified(
     worker.start()
     while worker.is_alive() and not stopped.is_set():
         worker.join(LOOK_UP_S)
-        if visit is not None and visit.lost:
+        if visit is not None and (why := visit.lost):
             verification.stop()
-            raise KeyInUse(f"{subject.spec.name}: stopped before the end: {visit.lost}; there is no report")
+            raise KeyInUse(f"{subject.spec.name}: stopped before the end: {why}; there is no report")
     if stopped.is_set() and not ended:
         verification.stop()
         return None
