@@ -8,7 +8,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check in
 COMPILE := $(BIN)/python -m compileall -q -j 0 -x '/(pip|setuptools|pygments|ccxt/(pro|test|static_dependencies))/' $(VENV)/lib
 INPUTS := setup.cfg pyproject.toml constraints.txt
 # Most tests wait more than they compute, so there are more workers than a small machine has cores.
-WORKERS ?= 7
+WORKERS ?= 6
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test storm soak node ray check check-mypy check-basedpyright check-deploy fuzz hostile simulate chaos partitions mutants exchanges bench dist clean
