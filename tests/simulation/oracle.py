@@ -239,6 +239,8 @@ class Oracle:
         if not all(account.keys_given[:begun]):
             account.number, account.as_of_s, account.errors = None, LONG_AGO_S, 0
             life.errors = 0
+        elif again and account.life is not None:
+            life.locked_until_s = account.life.locked_until_s  # the next life of an actor goes on with it
         account.key, account.keys_given = spec.credentials, account.keys_given[begun:]
         account.life = life
         account.lived = True
