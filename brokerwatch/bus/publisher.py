@@ -99,8 +99,8 @@ class Publisher:
         self._limit = 0
         """The messages that the socket of the moment holds for one subscriber. A bound socket makes each
         connection with the limit that it had when it was bound, and to change that of connections that there
-        are may end the process (libzmq 4.3.5). So a socket that the topics have outgrown is replaced, but for
-        one inside the process, to which nobody would connect again."""
+        are may end the process (libzmq 4.3.5). So a socket that the topics have outgrown is replaced. One
+        inside the process is not: over inproc ZeroMQ never connects again."""
         self._thread = SocketThread(self.name, self._opened_first, self._work, self._leave)
 
     def start(self) -> None:
