@@ -10,12 +10,13 @@ what was stored before anything can replace it.
 
 Every second it looks whether the state folder and the database are still there. When the store has lost what
 was written, because it was taken away, replaced, damaged or emptied, all that is known is written again. It
-looks more seldom whether another cluster of the same name writes to the same store from another state folder.
+looks more seldom whether another cluster of the same name writes to the same store from another state folder;
+the nodes of a pool all do, and the database takes what the owner of an account writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
@@ -23,9 +24,9 @@ from brokerwatch.actors.base import Actor, tell
 from brokerwatch.actors.protocol import Alarms
 from brokerwatch.errors import StoreError
 from brokerwatch.log import logger
-from brokerwatch.storage.backlog import Backlog, Batch, answer
+from brokerwatch.storage.backlog import Backlog, Batch, answer, answer_asked
 from brokerwatch.storage.hold_file import HoldFile
-from brokerwatch.storage.records import Hold, Remembered
+from brokerwatch.storage.records import Hold, KeyState, Remembered
 from brokerwatch.storage.store import Store
 
 _log: Final = logger(__name__)
@@ -94,6 +95,7 @@ class Recorder(Actor):
         on_death: Callable[[str], None],
         holds: HoldFile | None = None,
         look: Callable[[], bool] | None = None,
+        in_pool: bool = False,
         forget_before: Callable[[], int | None] = lambda: None,
     ) -> None:
         super().__init__(on_death)
@@ -110,7 +112,7 @@ class Recorder(Actor):
         self._forget_before = forget_before
         self._has_old = False
         """Whether more old lines are left than were deleted at once."""
-        self._met_another = False
+        self._meets_another = not in_pool
         self._renewals = store.renewals
         """How often the store had lost what was written, when it was all written again."""
         self._gathering = False
@@ -181,7 +183,7 @@ class Recorder(Actor):
         self._looks += 1
         if not self._failures and (self._has_old or self._looks % LOOKS_FOR_OLD == 1):
             self._forget()
-        if not self._failures and not self._met_another and self._looks % LOOKS_FOR_ANOTHER == 0:
+        if not self._failures and self._meets_another and self._looks % LOOKS_FOR_ANOTHER == 0:
             self._look_for_another()
         me = self.actor_ref
         self._alarms.after(LOOK_S, lambda: tell(me, Look()))
@@ -204,7 +206,7 @@ class Recorder(Actor):
             broker for broker, epoch in stored.items() if broker in known and epoch > known[broker]
         )
         if later:
-            self._met_another = True
+            self._meets_another = False
             _log.error(
                 "another cluster of the same name writes to %s too (%s): each overwrites what the other "
                 "remembers; give one another `name` or `store` under [cluster]",
@@ -245,7 +247,18 @@ class Recorder(Actor):
             self._holds_written = {}
             self._write_holds(self._backlog.waiting_holds())
             self._write_waiting()
+        self._read_asked()
         return written
+
+    def _read_asked(self) -> None:
+        asked = self._backlog.take_asked()
+        if not asked:
+            return
+        found: Mapping[str, KeyState] = {}
+        try:
+            found = self._store.load_accounts((), {fingerprint for fingerprint, _ in asked}).keys
+        finally:
+            answer_asked(asked, found)
 
     def _write_waiting(self) -> int:
         batch = self._backlog.take()
@@ -278,6 +291,7 @@ class Recorder(Actor):
     def _answer_without_writing(self) -> None:
         """Answer the waiters with False while the store fails. Their entries are written later."""
         self._put_back(self._backlog.take())
+        answer_asked(self._backlog.take_asked())
 
     def _put_back(self, batch: Batch) -> None:
         waiters, batch.waiters = batch.waiters, []

@@ -242,6 +242,7 @@ class Persistence:
                     # Another node may have changed a hold that the file of this one has.
                     holds=None if held is None or self._in_pool else HoldFile(held.path / HOLDS_NAME),
                     look=None if held is None else look,
+                    in_pool=self._in_pool,
                     forget_before=oldest_us,
                 )
 

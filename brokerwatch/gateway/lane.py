@@ -381,6 +381,8 @@ class Lane:
         elif fault.kind is FaultKind.RATE_LIMITED or fault.retry_after_s > 0:
             self._pace = self._pace.refused(self._clock.up_s(), fault.retry_after_s)
             self._paused_why = fault.detail
+        elif fault.kind is FaultKind.NONCE_CLOCK and self.counts_nonces and self.lease.term is not None:
+            self.nonces.refused()
 
     def _lock_out(self, seconds: float, why: str) -> Instant:
         until = self._at(self._clock.up_s() + seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import Future
 from typing import Final
 
 from brokerwatch.clock import Clock
@@ -65,9 +66,26 @@ class Nonces:
         return max(self._last, self._ceiling)
 
     def above(self, ceiling: int) -> None:
-        """Go on above what an earlier process reserved: all of it may have been used."""
-        self._last = max(self._last, ceiling)
-        self._ceiling = max(self._ceiling, ceiling)
+        """Go on above what an earlier process reserved: all of it may have been used. Any thread."""
+        with self._lock:
+            self._last = max(self._last, ceiling)
+            self._ceiling = max(self._ceiling, ceiling)
+
+    def refused(self) -> None:
+        """The exchange refused a number as too low.
+
+        Where the key has a term, a process that had the key before may have written its last reservation only
+        after this one read the store: its database was out of reach, and its clock is ahead of this one. So
+        the store is read again. Without a term two processes may use the key at once, and would carry their
+        numbers ahead in turns.
+        """
+        self._journal.stored_key(self._fingerprint).add_done_callback(self._learn)
+
+    def _learn(self, answered: Future[KeyState | None]) -> None:
+        known = None if answered.cancelled() else answered.result()
+        # Up to our own ceiling the numbers are our own.
+        if known is not None and known.nonce_ceiling > self.ceiling:
+            self.above(known.nonce_ceiling)
 
     async def reserve(self) -> None:
         """Make sure that the next nonces are below a ceiling which outlives us. Called before each call."""

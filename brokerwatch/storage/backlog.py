@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 from brokerwatch.messages import next_epoch
@@ -74,6 +75,8 @@ class Backlog:
         the broker by now."""
         self._later: dict[str, tuple[str, str]] = {}
         """By the broker, the epoch of its newest life, and the one under which the store has to have it."""
+        self._asked: list[tuple[str, Future[KeyState | None]]] = []
+        """The keys whose stored state somebody waits for."""
         self._wake: Callable[[bool], object] | None = None
         self._deserted = False
         self._surrendered = False
@@ -85,7 +88,7 @@ class Backlog:
         with self._lock:
             self._wake = wake
             self._deserted = False
-            waits = bool(self._batch)
+            waits = bool(self._batch) or bool(self._asked)
         if waits:
             wake(True)
 
@@ -96,6 +99,7 @@ class Backlog:
             self._deserted = True
             waiters, self._batch.waiters = self._batch.waiters, []
         answer(waiters, durable=False)
+        answer_asked(self.take_asked())
 
     def health(self, stored: Stored, *, urgent: bool = False) -> None:
         """Keep the newest of each broker."""
@@ -283,6 +287,19 @@ class Backlog:
         self._add(add, urgent=True, waiter=done)
         return done
 
+    def stored_key(self, fingerprint: str) -> Future[KeyState | None]:
+        """What the store has of a key; None where it cannot be read, or has nothing of it."""
+        asked: Future[KeyState | None] = Future()
+        with self._lock:
+            deserted, wake = self._deserted, self._wake
+            if not deserted:
+                self._asked.append((fingerprint, asked))
+        if deserted:
+            answer_asked([(fingerprint, asked)])
+        elif wake is not None:
+            wake(True)
+        return asked
+
     def order(self, order: SentOrder) -> Future[bool]:
         """Remember an order that is about to be sent; the future is as for `key`."""
         done: Future[bool] = Future()
@@ -308,6 +325,12 @@ class Backlog:
         with self._lock:
             batch, self._batch = self._batch, Batch()
             return batch
+
+    def take_asked(self) -> list[tuple[str, Future[KeyState | None]]]:
+        """The keys whose stored state is waited for; from here on the caller answers."""
+        with self._lock:
+            asked, self._asked = self._asked, []
+            return asked
 
     def written(self, batch: Batch) -> None:
         """This is in the store."""
@@ -374,6 +397,15 @@ def answer(waiters: Iterable[Future[bool]], *, durable: bool) -> None:
     for waiter in waiters:
         if waiter.set_running_or_notify_cancel():
             waiter.set_result(durable)
+
+
+def answer_asked(
+    asked: Iterable[tuple[str, Future[KeyState | None]]], keys: Mapping[str, KeyState] = MappingProxyType({})
+) -> None:
+    """Answer everybody who asked for the stored state of a key."""
+    for fingerprint, waiter in asked:
+        if waiter.set_running_or_notify_cancel():
+            waiter.set_result(keys.get(fingerprint))
 
 
 def _later(have: KeyState | None, new: KeyState) -> KeyState:

@@ -112,6 +112,14 @@ class Journal:
         """A key's nonces and lockout."""
         return _never() if self._backlog is None else self._backlog.key(state)
 
+    def stored_key(self, fingerprint: str) -> Future[KeyState | None]:
+        """What the store has of a key, which another process may have written; None: that is not known."""
+        if self._backlog is not None:
+            return self._backlog.stored_key(fingerprint)
+        unknown: Future[KeyState | None] = Future()
+        unknown.set_result(None)
+        return unknown
+
     def order(self, order: SentOrder) -> Future[bool]:
         """An order is about to be sent."""
         return _never() if self._backlog is None else self._backlog.order(order)

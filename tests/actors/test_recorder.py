@@ -6,12 +6,14 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pykka
 import pytest
 
+from brokerwatch.actors import recorder as recorder_module
 from brokerwatch.actors.base import wait_for_end
 from brokerwatch.actors.recorder import GATHER_S, LOOK_S, Recorder, Retry
 from brokerwatch.messages import Reason
@@ -57,6 +59,12 @@ class HandAlarms:
         for function in due:
             function()
 
+    def fire_next(self) -> None:
+        """Fire once one is set."""
+        with self._set:
+            assert self._set.wait_for(lambda: self._due, PATIENCE_S)
+        self.fire()
+
     def wait_for(self, number: int) -> None:
         """Until so many were set in all."""
         with self._set:
@@ -75,6 +83,7 @@ class Desk:
         self.died = threading.Event()
         self.when_opened: Callable[[], object] = lambda: None
         self.look: Callable[[], bool] | None = None
+        self.in_pool = False
         self.holds: HoldFile | None = None
         self.forget_before: Callable[[], int | None] = lambda: None
         self._refs: list[pykka.ActorRef[Any]] = []
@@ -100,6 +109,7 @@ class Desk:
                 on_death=died,
                 holds=self.holds,
                 look=self.look,
+                in_pool=self.in_pool,
                 forget_before=self.forget_before,
             )
         )
@@ -398,6 +408,27 @@ def test_a_retry_without_anything_to_write_does_nothing(desk: Desk) -> None:
     assert desk.deaths == []
 
 
+def test_the_stored_state_of_a_key_is_what_another_process_wrote_too(desk: Desk) -> None:
+    desk.start()
+    assert desk.backlog.stored_key("k").result(PATIENCE_S) is None
+    assert desk.key(5).result(PATIENCE_S)
+    other = Store(f"sqlite:///{desk.path}", "main")
+    other.write(Batch(keys={"k": KeyState("k", 9)}))
+    other.close()
+    assert desk.backlog.stored_key("k").result(PATIENCE_S) == KeyState("k", 9)
+
+
+def test_who_asks_for_a_key_in_an_outage_or_without_a_recorder_is_answered_at_once(desk: Desk) -> None:
+    desk.block()
+    ref = desk.start()
+    desk.backlog.health(health(1), urgent=True)
+    desk.alarms.wait_for(1)
+    assert desk.backlog.stored_key("k").result(PATIENCE_S) is None
+    ref.stop(timeout=PATIENCE_S)
+    assert desk.backlog.stored_key("k").result(0) is None
+    desk.mend()
+
+
 HOLD = Hold("a", "ops", "moving funds", 1)
 SENT = SentOrder("k", "client-1", 1, "{}")
 
@@ -499,7 +530,7 @@ def test_old_lines_of_the_history_are_deleted_and_nothing_else(
     desk.start()
     for _ in range(4):  # a few lines with each look, so that what waits is written meanwhile
         assert looked.acquire(timeout=PATIENCE_S)
-        desk.alarms.fire()
+        desk.alarms.fire_next()
     assert looked.acquire(timeout=PATIENCE_S)
     remembered, lines = desk.stored()
     assert [one.at_us for one in lines] == [9]
@@ -507,3 +538,27 @@ def test_old_lines_of_the_history_are_deleted_and_nothing_else(
     assert len(list(other.history())) == 1, "another cluster's history is its own"
     store.close()
     other.close()
+
+
+@pytest.mark.parametrize("in_pool", [False, True])
+def test_another_cluster_of_the_name_is_said_and_a_node_of_the_pool_that_has_the_account_now_is_not(
+    desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, in_pool: bool
+) -> None:
+    monkeypatch.setattr(recorder_module, "LOOKS_FOR_ANOTHER", 1)
+    looked = threading.Semaphore(0)
+
+    def look() -> bool:
+        looked.release()
+        return False
+
+    desk.backlog.health(health(1))
+    other = Store(f"sqlite:///{desk.path}", "main")
+    other.write(Batch(healths={"a": replace(health(1), epoch="0000000000000002-0000000a")}))
+    other.close()
+    desk.look, desk.in_pool = look, in_pool
+    desk.start()
+    for _ in range(3):
+        assert looked.acquire(timeout=PATIENCE_S)
+        desk.alarms.fire_next()
+    assert looked.acquire(timeout=PATIENCE_S)
+    assert len(said(caplog, "another cluster of the same name")) == (not in_pool)
