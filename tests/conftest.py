@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import os
 import shutil
 import ssl
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -40,13 +42,14 @@ if settings.get_current_profile_name() == "ci":
 THREAD_GRACE_S = 10.0
 
 GROUPS: Final = {
-    "tests/integration/test_fault_matrix.py": "fault matrix",
     "tests/dropin/": "guarded bots",
-    "tests/project/test_packaging.py": "wheel",
+    "tests/integration/test_fault_matrix.py": "fault matrix",
     "tests/cli/test_processes.py": "demo",
+    "tests/project/test_packaging.py": "wheel",
     "tests/web/test_page_in_chromium.py": "browser",
 }
-"""Files whose tests share what is costly to set up: one worker runs them, one after the other."""
+"""Files whose tests share what is costly to set up: one worker runs them, one after the other. The longest
+comes first."""
 LONG: Final = (
     "every_transition",
     "every_small_world",
@@ -64,19 +67,40 @@ LONG: Final = (
     "tests/cli/test_verify_command.py",
 )
 """What takes long begins first, or one worker would still be at it when the others have ended."""
+TOGETHER: Final = 8
+"""So many tests of a file follow each other, with what they share."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say to a parallel run what belongs together, and begin with what takes long."""
+    """Say to a parallel run what belongs together, and in which order to run.
+
+    The groups, which mostly wait, and what takes long, which mostly computes, begin in turns. Of the others a
+    few tests of a file follow each other, and the files are mixed for the same reason.
+    """
+    groups: dict[str, str] = {}
     for item in items:
         group = next((name for path, name in GROUPS.items() if item.nodeid.startswith(path)), "")
         if "postgresql" in getattr(item, "fixturenames", ()) or "postgresql" in item.name:
             group = "postgresql"  # one server for all
         if group:
             item.add_marker(pytest.mark.xdist_group(group))
+            groups[item.nodeid] = group
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: not any(words in item.nodeid for words in LONG))
+        begin = list(dict.fromkeys(["postgresql", *GROUPS.values()]))
+        places = {item.nodeid: place for place, item in enumerate(items)}
+
+        def turn(item: pytest.Item) -> tuple[int, int]:
+            name, place = item.nodeid, places[item.nodeid]
+            if name in groups:
+                return 2 * begin.index(groups[name]), place
+            long = next((number for number, words in enumerate(LONG) if words in name), None)
+            if long is not None:
+                return 2 * long + 1, place
+            few = f"{item.location[0]} {place // TOGETHER}"
+            return 2 * len(LONG) + 2 + zlib.crc32(few.encode()), place
+
+        items.sort(key=turn)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -140,3 +164,17 @@ def no_thread_is_left() -> Iterator[None]:
 def _is_shared(thread: threading.Thread) -> bool:
     """Whether actors of a cluster that outlives this test have turns on it. More may start at any time."""
     return WORKERS.is_used and thread.name.startswith(NAME)
+
+
+@pytest.fixture(autouse=True)
+def logging_left_as_it_was() -> Iterator[None]:
+    """No test changes what another one logs: which runs before which differs between parallel runs."""
+    before = _logging()
+    yield
+    assert _logging() == before
+
+
+def _logging() -> tuple[object, ...]:
+    root, ours = logging.getLogger(), logging.getLogger("brokerwatch")
+    mine = [handler for handler in root.handlers if not type(handler).__module__.startswith("_pytest")]
+    return mine, root.level, root.disabled, ours.handlers, ours.level, ours.propagate, root.manager.disable

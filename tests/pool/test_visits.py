@@ -16,6 +16,7 @@ from brokerwatch.pool.visit import Visit
 from brokerwatch.simulator import SimulatedKraken
 from brokerwatch.simulator.account import PrivateCall
 from brokerwatch.storage.claims import PoolStore
+from tests.support.command import logging_of_a_program
 from tests.support.pools import LEASE_S, PoolDesk, pool_spec, until_shared
 
 Verify = Callable[[], int]
@@ -39,7 +40,12 @@ def verify(
         encoding="utf-8",
     )
     path.chmod(0o600)
-    return lambda: verification.run(verification.of_config("mine", path), None, settle_s=0.0)
+
+    def run() -> int:
+        with logging_of_a_program():
+            return verification.run(verification.of_config("mine", path), None, settle_s=0.0)
+
+    return run
 
 
 def test_a_verification_has_the_claim_while_it_calls_and_gives_it_back(

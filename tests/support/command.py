@@ -70,7 +70,7 @@ def command(
         mock.patch.object(os, "_exit", _exit),
         mock.patch.object(verification, "run", functools.partial(verification.run, settle_s=settle_s)),
         _program(),
-        _logging_of_a_program(),
+        logging_of_a_program(),
     ):
         status = _status_of(entry)
         sys.stdout.flush()
@@ -133,7 +133,7 @@ def _program() -> Generator[None]:
 
 
 @contextlib.contextmanager
-def _logging_of_a_program() -> Generator[None]:
+def logging_of_a_program() -> Generator[None]:
     """Logging as a new process has it: not configured."""
     root, ours = logging.getLogger(), logging.getLogger("brokerwatch")
     handlers, propagate = root.handlers[:], ours.propagate
