@@ -22,6 +22,7 @@ from brokerwatch.messages import Envelope, MessageType, Reason, Stamp, Verdict, 
 from brokerwatch.messages.codec import encode
 from tests.support.clusters import ONLY_WHEN_ASKED, PATIENCE_S, Till, cluster_of, until, wait_for_reading
 from tests.support.keys import IN, OUT, PATIENCE_MS, Keys, curve, null, plain, stranger
+from tests.support.ports import free_endpoint
 from tests.support.wire_examples import reading
 
 
@@ -271,12 +272,6 @@ def test_the_brokers_bus_is_encrypted_too(kind: str, keys: Keys) -> None:
         for secure in (null, curve(keys.pairs["bot"], keys.own.public)):
             with stranger(zmq.PUB, endpoint, secure) as peer:
                 assert peer.outcome() == OUT
-
-
-def free_endpoint() -> str:
-    with zmq.Context() as context, context.socket(zmq.PUB) as probe:
-        probe.bind("tcp://127.0.0.1:*")
-        return str(probe.getsockopt_string(zmq.LAST_ENDPOINT))
 
 
 def test_what_is_missing_or_wrong_is_said_in_words_without_a_secret(keys: Keys, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from brokerwatch.bus.subscriber import TURN_BYTES, Subscriber
 from brokerwatch.messages.codec import MAX_BODY_BYTES
 from tests.hostile.zmtp import MORE, connected, frame, greet, message
 from tests.support.clusters import PATIENCE_S, until
-from tests.support.programs import free_endpoint
+from tests.support.ports import free_endpoint
 
 MB = 1 << 20
 

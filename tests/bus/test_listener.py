@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -39,13 +38,7 @@ from tests.support.clusters import (
     until,
     wait_for_reading,
 )
-
-
-def free_endpoint() -> str:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+from tests.support.ports import free_endpoint
 
 
 def cluster_at(endpoint: str, name: str = "main", till: Till | None = None) -> Cluster:

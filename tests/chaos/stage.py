@@ -23,7 +23,8 @@ from tests.chaos.plan import Action, Targets
 from tests.chaos.victims import Victim
 from tests.support.command import environment_of
 from tests.support.desks import LOOKUP_PATHS, ORDER_PATHS
-from tests.support.programs import ROOT, free_endpoint, run_program
+from tests.support.ports import free_endpoint
+from tests.support.programs import ROOT, run_program
 
 START_S: Final = 120.0
 LOOK_S: Final = 0.1

@@ -25,7 +25,8 @@ from brokerwatch.gateway import catalogue
 from brokerwatch.simulator import SimulatedKraken
 from tests.cli.conftest import Beside, told_where
 from tests.support.command import command
-from tests.support.programs import SOMETIMES, STAMP_KEYS, STOP_S, WIRE_KEYS, Said, free_endpoint
+from tests.support.ports import free_endpoint
+from tests.support.programs import SOMETIMES, STAMP_KEYS, STOP_S, WIRE_KEYS, Said
 
 # --- help, usage and configuration ------------------------------------------------------------------
 

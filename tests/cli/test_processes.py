@@ -29,6 +29,7 @@ from tests.cli.conftest import Beside, told_where
 from tests.support.clusters import PATIENCE_S, until
 from tests.support.command import Done, command, environment_of
 from tests.support.homeless import be_homeless
+from tests.support.ports import free_endpoint
 from tests.support.programs import (
     BROKERWATCH,
     ROOT,
@@ -38,7 +39,6 @@ from tests.support.programs import (
     WIRE_KEYS,
     Program,
     Said,
-    free_endpoint,
     run_program,
 )
 

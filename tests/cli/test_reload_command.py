@@ -11,7 +11,8 @@ import pytest
 from brokerwatch.simulator import SimulatedKraken, serve
 from tests.support.clusters import until
 from tests.support.command import Done, command
-from tests.support.programs import BROKERWATCH, Program, free_endpoint
+from tests.support.ports import free_endpoint
+from tests.support.programs import BROKERWATCH, Program
 
 
 class Desk:

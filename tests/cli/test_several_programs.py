@@ -15,7 +15,8 @@ import pytest
 from brokerwatch.simulator import SimulatedKraken, serve
 from tests.support.clusters import PATIENCE_S
 from tests.support.command import Done, command
-from tests.support.programs import BROKERWATCH, Program, free_endpoint
+from tests.support.ports import free_endpoint
+from tests.support.programs import BROKERWATCH, Program
 
 TOKEN: Final = "0123456789abcdef0123456789abcdef"
 

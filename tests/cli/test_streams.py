@@ -15,7 +15,8 @@ import pytest
 from brokerwatch.cli.streams import can_draw
 from tests.support.clusters import PATIENCE_S
 from tests.support.command import environment_of
-from tests.support.programs import BROKERWATCH, free_endpoint
+from tests.support.ports import free_endpoint
+from tests.support.programs import BROKERWATCH
 
 SETTLE: Final = "from brokerwatch.cli.streams import settle_streams; settle_streams();"
 

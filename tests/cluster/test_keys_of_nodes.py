@@ -21,7 +21,7 @@ from brokerwatch.errors import ControlError
 from brokerwatch.messages import Reason
 from tests.support.clusters import Till, until, wait_for_reading
 from tests.support.keys import Keys
-from tests.support.programs import free_endpoint
+from tests.support.ports import free_endpoint
 
 HEARTBEAT_S: Final = 0.2
 """A time to live of 1.8 s."""

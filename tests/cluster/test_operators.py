@@ -49,7 +49,8 @@ from tests.support.clusters import (
     wait_for_reading,
 )
 from tests.support.command import Done, command
-from tests.support.programs import BROKERWATCH, Program, free_endpoint
+from tests.support.ports import free_endpoint
+from tests.support.programs import BROKERWATCH, Program
 
 HELD: Final = (False, Reason.HELD_OUT)
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 from brokerwatch.bus.listener import Listener
 from tests.hostile.victim import CASH
 from tests.support.clusters import until
-from tests.support.programs import free_endpoint
+from tests.support.ports import free_endpoint
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 LOOK_S: Final = 0.02

@@ -18,7 +18,8 @@ from brokerwatch.simulator import SimulatedKraken, serve
 from tests.support import node, wire_vectors
 from tests.support.clusters import until
 from tests.support.command import command
-from tests.support.programs import BROKERWATCH, Program, Said, free_endpoint, run_program
+from tests.support.ports import free_endpoint
+from tests.support.programs import BROKERWATCH, Program, Said, run_program
 
 MOST_LINES: Final = 99
 SEED: Final = 20_261_129

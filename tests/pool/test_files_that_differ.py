@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import MappingProxyType
 
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.preflight.diagnosis import LineOutcome
@@ -55,7 +54,7 @@ def test_an_account_is_with_one_node_while_they_know_different_keys_of_it(
     desk: PoolDesk, kraken: SimulatedKraken
 ) -> None:
     specs = [pool_spec(kraken, f"k{number}") for number in range(8)]
-    newer = [replace(spec, credentials=MappingProxyType(dict(kraken.add_account()))) for spec in specs]
+    newer = [replace(spec, credentials=pool_spec(kraken, f"new-{spec.name}").credentials) for spec in specs]
     one, two = desk.node("one", specs), desk.node("two", newer)
     until(lambda: here(one) and here(two))
     until_shared([one, two], specs)

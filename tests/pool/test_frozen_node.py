@@ -11,7 +11,8 @@ from brokerwatch.simulator import SimulatedKraken
 from brokerwatch.simulator.account import CALLER_HEADER
 from tests.support.clusters import until
 from tests.support.pools import PoolDesk, overlaps, pool_spec
-from tests.support.programs import BROKERWATCH, Program, free_endpoint
+from tests.support.ports import free_endpoint
+from tests.support.programs import BROKERWATCH, Program
 
 ACCOUNTS = 4
 

@@ -14,8 +14,9 @@ from typing import Final
 from brokerwatch.simulator import SimulatedKraken, serve
 from tests.support.clusters import until
 from tests.support.command import Done, command
+from tests.support.ports import free_endpoint
 from tests.support.postgres import PostgreSQL
-from tests.support.programs import BROKERWATCH, ROOT, Program, free_endpoint
+from tests.support.programs import BROKERWATCH, ROOT, Program
 from tests.support.stores import emptied
 
 PAGE: Final = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -17,7 +20,7 @@ from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.config.http_settings import HttpSettings
 from brokerwatch.config.pool_settings import PoolNodeSettings, PoolSettings
 from brokerwatch.gateway.catalogue import lane_name
-from brokerwatch.simulator import SimulatedExchange
+from brokerwatch.simulator import SimulatedExchange, SimulatedKraken, SimulatedOkx
 from brokerwatch.simulator.account import CALLER_HEADER, PrivateCall
 from brokerwatch.storage.claims import ClaimRow, PoolStore
 from tests.support.clusters import simulated_spec, until
@@ -33,8 +36,21 @@ def pool_spec(exchange: SimulatedExchange, name: str, **values: Any) -> BrokerSp
     chosen: dict[str, Any] = {"poll_interval_s": 0.2, "fetch_deadline_s": DEADLINE_S, **values}
     return replace(
         simulated_spec(exchange, name, **chosen),
-        credentials=MappingProxyType(dict(exchange.add_account())),
+        credentials=MappingProxyType(dict(exchange.add_account(steady_credentials(exchange, name)))),
     )
+
+
+def steady_credentials(exchange: SimulatedExchange, name: str) -> dict[str, str]:
+    """Made-up credentials whose key follows from the account's name.
+
+    Nodes share accounts by a hash of their keys: of few random ones all would fall to one node now and then.
+    """
+    made, digest = exchange.new_credentials(), hashlib.sha512(name.encode()).digest()
+    if isinstance(exchange, SimulatedKraken):
+        return {**made, "api_key": base64.b64encode(digest[:42]).decode()}
+    if isinstance(exchange, SimulatedOkx):
+        return {**made, "api_key": str(uuid.UUID(bytes=digest[:16]))}
+    return made  # its keys are signatures' own
 
 
 class PoolDesk:

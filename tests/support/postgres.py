@@ -11,7 +11,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,8 @@ from typing import Any, Final
 
 import psycopg
 import pytest
+
+from tests.support.ports import free_port
 
 USER: Final = "keeper"
 PASSWORD: Final = "made-up-0!pässword"
@@ -52,9 +53,7 @@ class PostgreSQL:
         self._as: dict[str, Any] = {"user": _unprivileged(), "extra_groups": []} if os.geteuid() == 0 else {}
         self._folder = Path(tempfile.mkdtemp(prefix="brokerwatch-pg-"))
         self._process: subprocess.Popen[Any] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         secret = self._folder / "password"
         secret.write_text(PASSWORD, encoding="utf-8")
         if self._as:

@@ -9,7 +9,6 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -195,10 +194,3 @@ def drawn_on(terminal: int) -> str:
         drawn += chunk or b""
     os.close(terminal)
     return drawn.decode()
-
-
-def free_endpoint() -> str:
-    """An endpoint without a listener just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"

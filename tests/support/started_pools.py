@@ -17,7 +17,8 @@ from brokerwatch.simulator.account import PrivateCall
 from brokerwatch.storage.claims import ClaimRow, PoolStore
 from tests.support.clusters import until
 from tests.support.pools import DEADLINE_S, SKEW_S, overlaps, pool_spec
-from tests.support.programs import BROKERWATCH, ROOT, Program, free_endpoint
+from tests.support.ports import free_endpoint
+from tests.support.programs import BROKERWATCH, ROOT, Program
 
 POOL: Final = "desk"
 POLL_S: Final = 0.5
