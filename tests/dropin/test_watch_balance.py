@@ -647,14 +647,17 @@ def test_a_call_that_is_cancelled_at_any_step_leaves_nothing_behind(exchange: Si
 @every_way
 def test_two_guards_of_one_instance_and_its_own_calls_do_not_meet(exchange: SimulatedExchange) -> None:
     async def story() -> Any:
-        async with guarded(exchange) as one, guarded(exchange) as other:
-            both = await soon(together(one.watch_balance(), other.watch_balance()))
-            await other.close()
+        mine = pro_instance(exchange)
+        async with guard(mine) as one, guard(mine) as other:
+            all_of_them = await soon(
+                together(one.watch_balance(), other.watch_balance(), mine.fetch_balance())
+            )
             has(exchange, "60")
-            return [total(each) for each in (*both, await soon(one.watch_balance()))]
+            calls = (one.watch_balance(), other.watch_balance(), mine.fetch_balance())
+            return [total(each) for each in (*all_of_them, *await soon(together(*calls)))]
 
     with serve(exchange):
-        assert asyncio.run(story()) == [100.0, 100.0, 60.0]
+        assert asyncio.run(story()) == [100.0] * 3 + [60.0] * 3
 
 
 @every_way
