@@ -19,7 +19,14 @@ import zmq
 from brokerwatch.bus.allow_list import LOOK_S
 from brokerwatch.bus.curve import HANDSHAKE_MS, CurveClient, CurveServer
 from brokerwatch.bus.socket_thread import SocketThread
-from brokerwatch.bus.sockets import HIGH_WATER_MARK, Bus, PathLock, is_ipv6, unavailable
+from brokerwatch.bus.sockets import (
+    HIGH_WATER_MARK,
+    Bus,
+    PathLock,
+    is_ipv6,
+    refuse_old_protocols,
+    unavailable,
+)
 from brokerwatch.bus.turning import TURN_S
 from brokerwatch.bus.upstream import MAX_FRAME_BYTES, RECEIVE_BYTES, RECEIVE_MESSAGES, Upstream
 from brokerwatch.errors import EndpointUnavailable, TooFewDescriptors
@@ -206,6 +213,8 @@ class Publisher:
             out.setsockopt(zmq.IPV6, is_ipv6(endpoint))
             if self.curve is not None:
                 self.curve.secure(out)
+            elif self.bind:
+                refuse_old_protocols(out)
             if self.bind:
                 out.rcvhwm = RECEIVE_MESSAGES
                 out.setsockopt(zmq.RCVBUF, RECEIVE_BYTES)

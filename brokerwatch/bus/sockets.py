@@ -35,6 +35,8 @@ its connections are watched with."""
 WAKER_FILES: Final = 2
 MARGIN_FILES: Final = 4
 """So many more are to be free before a socket is made: other threads open files at the same moment."""
+OPEN_DOMAIN: Final = "open"
+"""The ZAP domain of sockets without CURVE: whoever reaches them is let in."""
 
 
 class Bus:
@@ -124,6 +126,15 @@ class PathLock:
     def release(self) -> None:
         """Release the path. The file stays: without it two processes could each lock a file of that name."""
         os.close(self._descriptor)
+
+
+def refuse_old_protocols(bound: zmq.Socket[bytes]) -> None:
+    """Let no peer in that speaks ZMTP 1 or 2. To be called before a socket without CURVE binds.
+
+    libzmq does not say over which connection such a peer's messages came. It turns these peers away from a
+    socket whose domain has a name, and lets all others in where no handler of its context says otherwise.
+    """
+    bound.setsockopt(zmq.ZAP_DOMAIN, OPEN_DOMAIN.encode())
 
 
 def is_ipv6(endpoint: str) -> int:

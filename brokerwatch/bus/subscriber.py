@@ -11,7 +11,16 @@ import zmq
 
 from brokerwatch.bus.curve import HANDSHAKE_MS, CurveClient, CurveServer
 from brokerwatch.bus.downstream import RECEIVE_BYTES, Downstream
-from brokerwatch.bus.sockets import DRAIN_LIMIT, HIGH_WATER_MARK, Bus, PathLock, Waker, is_ipv6, unavailable
+from brokerwatch.bus.sockets import (
+    DRAIN_LIMIT,
+    HIGH_WATER_MARK,
+    Bus,
+    PathLock,
+    Waker,
+    is_ipv6,
+    refuse_old_protocols,
+    unavailable,
+)
 from brokerwatch.errors import EndpointUnavailable
 from brokerwatch.messages.codec import MAX_BODY_BYTES
 
@@ -74,6 +83,8 @@ class Subscriber:
                     incoming.setsockopt(zmq.IPV6, is_ipv6(endpoint))
                     if self._curve is not None:
                         self._curve.secure(incoming)
+                    elif self._bind:
+                        refuse_old_protocols(incoming)
                     if self._bind:
                         incoming.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
                         self._lock = PathLock.take(endpoint)

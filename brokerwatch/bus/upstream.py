@@ -5,6 +5,9 @@ comes from below is read at once, however many there are. So one peer could take
 A connection that goes beyond what an honest subscriber needs is ended; the others are not touched.
 
 * A subscriber sends subscriptions and nothing else: no other message, and none of several frames.
+* That a subscriber cancels a prefix is not believed: libzmq passes it on also where this one had never
+  subscribed to it, and others still have. What is believed is that the last connection with a prefix has
+  gone, which libzmq says by itself. So what its last subscriber cancels is published until that one ends.
 * A prefix has as many bytes as the longest topic at most.
 * A connection makes so many subscriptions at once, and so many more each second.
 * Prefixes of topics that there are share the nodes of these topics. All others together have a budget.
@@ -35,8 +38,11 @@ MAX_PREFIX_BYTES: Final = 128
 MOST_PREFIXES: Final = 2_048
 PREFIXES_A_SECOND: Final = 8.0
 """Subscriptions that one connection makes at once, and how many more each second."""
+MOST_WANTED: Final = 32_768
+"""Prefixes that are known as wanted. Where there are more, every topic is published."""
 FOREIGN_BYTES: Final = 65_536
-"""The bytes of all prefixes of which there is no topic: a subscriber may come before its account does."""
+"""The bytes of all prefixes of which there was no topic when they came over the connections that there are: a
+subscriber may come before its account does."""
 OTHER_BYTES: Final = 32_768
 OTHER_BYTES_A_SECOND: Final = 512.0
 """What one connection sends beside its subscriptions, and how much more each second. Half of it is for what
@@ -69,6 +75,8 @@ class _Subscriber:
     prefixes: Budget
     first: list[bytes] = field(default_factory=list[bytes])
     """Its first prefixes."""
+    foreign_bytes: int = 0
+    """What came over it of the budget of all. It is given back when the connection ends, and not before."""
 
 
 @dataclass(slots=True)
@@ -104,11 +112,11 @@ class Upstream:
         self._frame_bytes = FRAME_BYTES + (CURVE_BYTES if is_encrypted else 0)
         self._is_topic_below = is_topic_below
         self._wanted: set[bytes] = set()
-        """The prefixes that have a subscriber, as libzmq has them."""
+        """The prefixes that have a subscriber, or had one that has only cancelled them."""
+        self._wants_all = False
+        """Whether there were too many of these to be known."""
         self._lengths: tuple[int, ...] = ()
         """How long these are: a topic is looked up by each of its beginnings."""
-        self._foreign: set[bytes] = set()
-        """Those of which there was no topic when they came."""
         self._foreign_bytes = 0
         self._connections = Connections(out, name, self.rule, LOOK_S, is_quiet=True) if is_watched else None
 
@@ -120,11 +128,11 @@ class Upstream:
     @property
     def is_wanted(self) -> bool:
         """Whether anything is subscribed to any topic. Any thread."""
-        return bool(self._wanted)
+        return self._wants_all or bool(self._wanted)
 
     def wants(self, topic: bytes) -> bool:
-        """Whether anything is subscribed to this topic."""
-        return any(topic[:length] in self._wanted for length in self._lengths)
+        """Whether anything may be subscribed to this topic."""
+        return self._wants_all or any(topic[:length] in self._wanted for length in self._lengths)
 
     def read(self, now_s: float) -> list[bytes]:
         """Take in what subscribers sent. Returns the prefixes that are to be answered with what there is."""
@@ -135,8 +143,8 @@ class Upstream:
                 frame = self._out.recv(zmq.NOBLOCK, copy=False)
                 said, changed = frame.bytes, True
                 if said[:1] == b"\x00":
-                    # Arrives once the last subscriber of this prefix has gone.
-                    self._forget(said[1:])
+                    if not self._has_source(frame):
+                        self._wanted.discard(said[1:])  # its last subscriber has gone
                 elif said[:1] != b"\x01":
                     self._end(self._sender(frame, 0), "sent what is no subscription")
                 elif self._takes(frame, said[1:], now_s):
@@ -148,6 +156,9 @@ class Upstream:
     def rule(self, connections: Sequence[Connection], now_s: float) -> Iterator[tuple[Connection, str]]:
         """Which connections are to be ended. On the thread that watches them."""
         unread = 0
+        self._foreign_bytes = sum(
+            each.kept.foreign_bytes for each in connections if isinstance(each.kept, _Subscriber)
+        )
         for each in connections:
             if each.ruled is None:
                 each.ruled = _Other(Budget(OTHER_BYTES, OTHER_BYTES_A_SECOND, now_s))
@@ -193,10 +204,7 @@ class Upstream:
     def _takes(self, frame: zmq.Frame, prefix: bytes, now_s: float) -> bool:
         """Whether a subscription is within the bounds. Its connection is ended where it is not."""
         is_foreign = not self._is_topic_below(prefix)
-        if is_foreign and prefix not in self._wanted:
-            self._foreign.add(prefix)
-            self._foreign_bytes += len(prefix) + 1
-        self._wanted.add(prefix)  # libzmq has it already, and says when it is gone
+        self._want(prefix)  # libzmq has it already, and says when it is gone
         sender = self._sender(frame, len(prefix) + self._frame_bytes)
         if sender is None:
             # Its first subscription may be read before the monitor tells of the connection.
@@ -207,6 +215,9 @@ class Upstream:
         if sender.kept is None:
             sender.kept = _Subscriber(Budget(MOST_PREFIXES, PREFIXES_A_SECOND, now_s))
         state: _Subscriber = sender.kept
+        if is_foreign:
+            state.foreign_bytes += len(prefix) + 1
+            self._foreign_bytes += len(prefix) + 1
         if len(state.first) < PREFIXES_KEPT:
             state.first = [*state.first, prefix]
         if frame.more or len(prefix) > MAX_PREFIX_BYTES:
@@ -219,11 +230,21 @@ class Upstream:
             return True
         return False
 
-    def _forget(self, prefix: bytes) -> None:
-        self._wanted.discard(prefix)
-        if prefix in self._foreign:
-            self._foreign.discard(prefix)
-            self._foreign_bytes -= len(prefix) + 1
+    def _want(self, prefix: bytes) -> None:
+        if len(self._wanted) >= MOST_WANTED and prefix not in self._wanted:
+            self._wants_all = True
+            self._wanted.clear()
+        if not self._wants_all:
+            self._wanted.add(prefix)
+
+    @staticmethod
+    def _has_source(frame: zmq.Frame) -> bool:
+        """Whether a peer has sent it. What libzmq says by itself came over no connection."""
+        try:
+            frame.get(zmq.SRCFD)
+        except zmq.ZMQError:
+            return False
+        return True
 
     def _end(self, connection: Connection | None, why: str) -> None:
         if connection is not None and self._connections is not None:

@@ -15,7 +15,7 @@ import zmq
 from zmq.utils import z85
 
 from brokerwatch.bus.allow_list import AllowList, Answer
-from brokerwatch.bus.sockets import Bus, Waker
+from brokerwatch.bus.sockets import OPEN_DOMAIN, Bus, Waker
 from brokerwatch.bus.turning import TURN_S, Turning
 from brokerwatch.errors import EndpointUnavailable
 from brokerwatch.log import logger
@@ -133,7 +133,9 @@ class ZapHandler:
         key = z85.encode(credentials[0]).decode("ascii") if mechanism == b"CURVE" and credentials else ""
         listed = self._lists.get(domain.decode("ascii", "replace"))
         answer = Answer.NO
-        if version == _VERSION and key and listed is not None:
+        if domain == OPEN_DOMAIN.encode() and mechanism == b"NULL":
+            answer = Answer.YES
+        elif version == _VERSION and key and listed is not None:
             answer = listed.ask(key)
         if answer is not Answer.YES:
             self._name(key, domain, address)

@@ -230,3 +230,65 @@ def test_a_descriptor_that_belongs_to_another_socket_by_now_is_left_alone() -> N
     out.close(linger=0)
     bus.close()
     assert "test-connections" not in {each.name for each in threading.enumerate()}
+
+
+def test_a_stranger_who_cancels_what_others_have_subscribed_to_takes_it_from_nobody() -> None:
+    with published("a/b/", "c/") as (out, port), honest(out, "a/") as incoming:
+        assert hears(incoming, out, "a/b/")
+        for before in (b"", subscription(b"a/")):
+            with connected(port, "SUB") as peer:
+                peer.sendall(before + 2 * frame(b"\x00a/") + subscription(b"c/"))
+                peer.settimeout(PATIENCE_S)
+                answered = b""
+                while b"c/" not in answered:  # all that was sent has been read by then
+                    answered += peer.recv(65_536)
+                assert hears(incoming, out, "a/b/")
+            assert hears(incoming, out, "a/b/")
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        pytest.param(b"\x01\x00", id="ZMTP 1"),
+        pytest.param(b"\xff" + bytes(8) + b"\x7f\x01\x02\x00\x00", id="ZMTP 2"),
+    ],
+)
+def test_a_peer_of_an_old_protocol_is_let_go(greeting: bytes) -> None:
+    # libzmq does not say over which connection its messages come.
+    with published("a/") as (out, port), honest(out, "a/") as incoming:
+        with connected(port) as peer:
+            peer.sendall(greeting)
+            assert is_ended(peer)
+        assert hears(incoming, out, "a/")
+
+
+def test_what_the_last_subscriber_leaves_is_wanted_no_more() -> None:
+    with published("a/") as (out, _):
+        with honest(out, "a/") as incoming:
+            assert hears(incoming, out, "a/")
+            assert out.is_wanted
+        until(lambda: not out.is_wanted)
+
+
+def test_where_too_many_topics_are_wanted_to_be_known_each_is_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(upstream, "MOST_WANTED", 3)
+    names = [f"a/{number}/" for number in range(5)]
+    with published(*names) as (out, _), honest(out, *names) as incoming:
+        for name in names:
+            assert hears(incoming, out, name)
+        assert out.is_wanted
+
+
+def test_what_foreign_topics_use_up_is_there_again_when_their_subscribers_have_gone() -> None:
+    ours = [os.urandom(100) for _ in range(upstream.FOREIGN_BYTES // 101 // 2)]
+    with published("a/") as (out, port):
+        for _ in range(4):
+            with connected(port, "SUB") as peer:
+                peer.sendall(b"".join(map(subscription, ours)) + subscription(b"a/"))
+                peer.sendall(b"".join(frame(b"\x00" + each) for each in ours))
+                peer.settimeout(PATIENCE_S)
+                assert peer.recv(1), "it is answered, and not ended"
+        with honest(out, "a/") as incoming:
+            assert hears(incoming, out, "a/")

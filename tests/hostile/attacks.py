@@ -182,6 +182,21 @@ def on_and_off(attack: Attack) -> None:
     _crowd(attack, 4, "SUB", b"", lambda: both * 10_000)
 
 
+def foreign_cancels(attack: Attack) -> None:
+    """Cancels of what others have subscribed to: each beginning of a topic, subscribed to before or not."""
+    topic = b"health/1/state/custom/k1/"
+    beginnings = [topic[:size] for size in range(len(topic) + 1)]
+
+    def more() -> bytes:
+        some = [frame(b"\x00" + each) for each in beginnings]
+        some += [subscription(each) for each in attack.chance.sample(beginnings, 3)]
+        attack.chance.shuffle(some)
+        attack.frames += len(some)
+        return b"".join(some)
+
+    _crowd(attack, 4, "SUB", b"", more)
+
+
 def endless_small_parts(attack: Attack) -> None:
     """One message of endlessly many parts of one byte."""
     part = frame(b"\x01", MORE) * (CHUNK_BYTES // 3)
@@ -335,6 +350,7 @@ UPSTREAM: Final[tuple[Callable[[Attack], None], ...]] = (
     many_short_subscriptions,
     plausible_subscriptions,
     on_and_off,
+    foreign_cancels,
     endless_small_parts,
     endless_parts,
     user_messages,
