@@ -210,7 +210,12 @@ class Pooling:
 
     def _state(self) -> None:
         """Have the pool know which accounts this node can watch."""
-        self._keeper.state(frozenset((self._claimed_by(spec), name) for name, spec in self._specs.items()))
+        self._keeper.state(self._fit())
+
+    def _fit(self) -> frozenset[tuple[str, str]]:
+        """The accounts that this node can watch, each as its key and its name."""
+        specs, unfit = self._specs, self._unfit
+        return frozenset((self._claimed_by(spec), name) for name, spec in specs.items() if name not in unfit)
 
     def _wake(self) -> None:
         self._event.set()
@@ -272,7 +277,7 @@ class Pooling:
         accounts = placed_accounts(
             {name: self._claimed_by(spec) for name, spec in specs.items()}, specs.values()
         )
-        stated = frozenset((each.key, each.name) for each in accounts)
+        stated = self._fit()
         # The pool knows what has just come here only after the next round of the keeper.
         live = [replace(each, accounts=stated) if each.owner == self._node.owner else each for each in nodes]
         where = placement_of(accounts, live)
@@ -360,6 +365,8 @@ class Pooling:
         coming = {name: key for name, key in wanted.items() if key in held}
         if coming:
             self._join(handover, [specs[name] for name in coming], coming)
+            if unfit := {name: key for name, key in coming.items() if name in self._unfit}:
+                self._leave_to_others(handover, unfit)
 
     def _join(self, handover: Handover, specs: list[BrokerSpec], keys: Mapping[str, str]) -> None:
         try:
@@ -375,6 +382,16 @@ class Pooling:
             return
         self._here |= {spec.name: keys[spec.name] for spec in specs}
         _log.warning("pool: %d accounts have come to this node", len(specs))
+
+    def _leave_to_others(self, handover: Handover, unfit: Mapping[str, str]) -> None:
+        """Give back the claims on the keys of accounts that cannot be set up here, which others may watch."""
+        with self._lock:
+            self._placed = None
+        self._state()
+        keys = self._unused(unfit.values())
+        handover.forget(tuple(unfit), keys)
+        self.terms.ended(keys, "its account cannot be watched here")
+        self._store.release(keys, self._node.owner)
 
     def _unused(self, keys: Iterable[str]) -> frozenset[str]:
         """Those of these keys that no account uses here."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from brokerwatch.simulator import SimulatedCoinbase, SimulatedKraken, serve
+from brokerwatch.simulator import SimulatedCoinbase, SimulatedKraken, SimulatedOkx, serve
 from tests.support.pools import PoolDesk
 from tests.support.postgres import PostgreSQL, postgresql
 from tests.support.stores import emptied
@@ -18,6 +18,14 @@ __all__ = ["postgresql"]
 @pytest.fixture
 def kraken() -> Iterator[SimulatedKraken]:
     exchange = SimulatedKraken()
+    exchange.private_log = []
+    with serve(exchange):
+        yield exchange
+
+
+@pytest.fixture
+def okx() -> Iterator[SimulatedOkx]:
+    exchange = SimulatedOkx()
     exchange.private_log = []
     with serve(exchange):
         yield exchange

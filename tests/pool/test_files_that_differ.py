@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from brokerwatch.cluster.cluster import Cluster
+from brokerwatch.config.nonce_fence import CONFIRMED
 from brokerwatch.preflight.diagnosis import LineOutcome
 from brokerwatch.preflight.pool_checks import pool_lines
-from brokerwatch.simulator import SimulatedKraken
+from brokerwatch.simulator import SimulatedKraken, SimulatedOkx
 from tests.support.clusters import until
 from tests.support.pools import PoolDesk, called_by, here, overlaps, pool_spec, until_shared
 
@@ -58,6 +61,22 @@ def test_an_account_is_with_one_node_while_they_know_different_keys_of_it(
     one, two = desk.node("one", specs), desk.node("two", newer)
     until(lambda: here(one) and here(two))
     until_shared([one, two], specs)
+
+
+def test_an_account_that_one_node_cannot_set_up_is_watched_by_another(
+    desk: PoolDesk, okx: SimulatedOkx, caplog: pytest.LogCaptureFixture
+) -> None:
+    specs = [pool_spec(okx, f"k{number}") for number in range(8)]
+    # What is no mistake by itself, and is one at this exchange.
+    faulty = [replace(spec, nonce_fence=True, nonce_fence_confirmed=CONFIRMED) for spec in specs[:4]]
+    one = desk.node("one", [*faulty, *specs[4:]])
+    until(lambda: "cannot be watched here" in caplog.text and here(one) == {"k4", "k5", "k6", "k7"})
+    assert {name for row in desk.claims() if row.is_held for name in row.accounts} == here(one)
+    two = desk.node("two", specs)
+    until_shared([one, two], specs)
+    assert {"k0", "k1", "k2", "k3"} <= here(two)
+    assert here(one)
+    assert caplog.text.count("k0 cannot be watched here") == 1
 
 
 def test_the_doctor_says_which_nodes_do_not_have_an_account(desk: PoolDesk, kraken: SimulatedKraken) -> None:
