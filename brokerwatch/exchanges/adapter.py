@@ -204,6 +204,11 @@ class ExchangeAdapter(Protocol):
     says_its_status: bool
     """Whether it has a word about itself that we know how to read."""
 
+    @property
+    def prepare_calls(self) -> int:
+        """How many private calls `prepare` makes now."""
+        ...
+
     async def prepare(self) -> str:
         """Ask what an order of this account depends on, before one is written down and sent.
 
@@ -218,6 +223,11 @@ class ExchangeAdapter(Protocol):
 
     async def validate(self, request: OrderRequest) -> None:
         """Have an order checked. Only where there is a dry run."""
+        ...
+
+    @property
+    def find_calls(self) -> int:
+        """How many private calls `find` makes for an order that is on the first page of each list."""
         ...
 
     async def find(self, product: Product, client_order_id: str, since_us: int | None) -> FoundOrder | None:

@@ -628,6 +628,8 @@ class Coinbase:
     ids_are_final = True
     has_dry_run = True
     needs_markets = False
+    find_calls = 1
+    prepare_calls = 0
     says_its_status = False
     lists_open_orders = True
 

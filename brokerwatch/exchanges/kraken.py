@@ -578,6 +578,8 @@ class Kraken:
     ids_are_final = False
     has_dry_run = True
     needs_markets = False
+    find_calls = 2
+    prepare_calls = 0
     says_its_status = True
     lists_open_orders = True
 

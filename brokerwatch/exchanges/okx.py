@@ -548,6 +548,7 @@ class Okx:
     ids_are_final = False
     has_dry_run = False
     needs_markets = False
+    find_calls = 1
     says_its_status = True
     lists_open_orders = True
 
@@ -557,9 +558,13 @@ class Okx:
         self._mode: AccountMode | None = None
         """As OKX has stated it; None: not yet."""
 
-    async def prepare(self) -> str:
+    @property
+    def prepare_calls(self) -> int:
         # An account that is switched while `cash` is said has its orders refused; `cross` is asked for anew.
-        if self._mode is None or self._mode.trade_mode != CASH:
+        return 1 if self._mode is None or self._mode.trade_mode != CASH else 0
+
+    async def prepare(self) -> str:
+        if self.prepare_calls:
             self._mode = None
             await self._read_mode()
         return "" if self._mode is None else self._mode.borrows

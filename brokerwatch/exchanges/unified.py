@@ -114,6 +114,14 @@ class Unified:
         self._caller = caller
         self._ask = caller.call
 
+    prepare_calls = 0
+
+    @property
+    def find_calls(self) -> int:
+        """One by our id, or one for each list."""
+        traits = OrderTraits.of(self._caller.instance)
+        return 1 if traits.asked_by("") is not None else max(1, len(traits.lists.names))
+
     async def prepare(self) -> str:
         return ""
 

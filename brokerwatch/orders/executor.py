@@ -379,11 +379,13 @@ class OrderExecutor:
         Raises OrderNotSent where no order can be placed in the mode that the account has.
         """
         try:
+            for _ in range(self._adapter.prepare_calls):
+                await self._lane.another(urgent=True)
             # What it meets is counted nowhere: the order itself meets it too.
             remark = await answered(self._connection, self._adapter.prepare(), PREPARE_S)
         except NotSupported as error:
             raise OrderNotSent(f"{self._spec.name}: nothing was sent: {error}") from None
-        except CouldNotAsk:
+        except (CouldNotAsk, Refrained):
             return
         if remark and remark != self._remark:
             _log.warning("%s: %s", self._spec.name, remark)

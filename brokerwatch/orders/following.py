@@ -190,7 +190,7 @@ class OrderFollower:
         order_id = lost.request.client_order_id
         try:
             await self._lend_markets()
-            async with self._access.lane.turn(last=True):
+            async with self._access.lane.turn(last=True, calls=self._adapter.find_calls):
                 return await self._lookup.look_again(order_id)
         except NotSupported:
             self._cannot_be_found.add(order_id)

@@ -197,11 +197,14 @@ class Lookup:
     async def look_again(self, client_order_id: str) -> bool:
         """Whether nothing is unknown any more of an order whose outcome was; asked in the background.
 
-        Trouble is counted nowhere. Raises CouldNotAsk, NotSupported.
+        Inside a turn for all calls of `find`. Trouble is counted nowhere. Raises CouldNotAsk, NotSupported,
+        Refrained.
         """
         sent = self._in_flight.sent(client_order_id)
         if sent is None or not sent.why:
             return True
+        for _ in range(self._adapter.find_calls - 1):
+            await self._lane.another()
         left_s = sent.left_s(self._clock.now())
         ask = self._adapter.find(sent.request.product, client_order_id, sent.sent_us)
         found = await answered(self._connection, ask, self._spec.fetch_deadline_s)
@@ -224,7 +227,8 @@ class Lookup:
         """An order as the exchange has it just now; None when it does not list it."""
         sent = self._in_flight.sent(client_order_id)
         since_us = None if sent is None else sent.sent_us
-        await self._lane.another(urgent=True)
+        for _ in range(self._adapter.find_calls):
+            await self._lane.another(urgent=True)
         return await self.asked(lambda: self._adapter.find(product, client_order_id, since_us))
 
     async def asked(self, ask: Callable[[], Awaitable[T]]) -> T:

@@ -192,6 +192,7 @@ def test_a_lost_order_is_looked_up_although_no_other_follows(
     kind: type[SimulatedExchange], tmp_path: Path, *, executed: bool
 ) -> None:
     exchange, clock = rich(kind()), Later()
+    exchange.private_log = []
     with Opened(exchange, state=str(tmp_path), clock=clock, max_consecutive_errors=1) as desk:
         order_id = desk.broker.new_order_id()
         lose(desk, executed=executed, fault="reset")
@@ -207,6 +208,8 @@ def test_a_lost_order_is_looked_up_although_no_other_follows(
             clock.by_s = 61.0
         until(lambda: not requests_of(desk.broker).account().executor.unaccounted)
         until(lambda: not is_followed(desk))
+        calls = len(exchange.private_log)
+        assert desk.counted >= calls, "each call of a look is within the budget of the key"
     end = ["filled"] if executed else ["never_arrived"]
     assert states(tmp_path, order_id) == ["sent", "unknown", *end]
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from brokerwatch.clock import Clock
-from brokerwatch.cluster.broker import Broker
+from brokerwatch.cluster.broker import Broker, requests_of
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.errors import BalanceUnknown
 from brokerwatch.gateway.lease import TermOf, no_term
@@ -56,6 +56,12 @@ class Desk:
     def buy(self, **values: Any) -> Any:
         chosen: dict[str, Any] = {"quote_amount": FIFTY, "validate_only": False, **values}
         return self.broker.place_market_order(self.symbol, "buy", **chosen)
+
+    @property
+    def counted(self) -> int:
+        """How many private calls were counted against the budget of its key."""
+        lane = requests_of(self.broker).account().access.lane
+        return lane._tally.requests.total  # pyright: ignore[reportPrivateUsage] - the page has it by the key
 
     @property
     def placed(self) -> int:
