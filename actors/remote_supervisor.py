@@ -17,14 +17,14 @@ from typing import Any, Final, assert_never
 
 import msgspec
 
-from brokerwatch.actors.base import Actor, tell
 from brokerwatch.actors.board import Board
+from brokerwatch.actors.health_rounds import HealthRounds
 from brokerwatch.actors.protocol import Alarms, Drain, HealthTopic, Leave, LookRound, Regroup
 from brokerwatch.actors.published_views import PublishedViews
 from brokerwatch.clock import Clock, Instant
-from brokerwatch.health.reading import composed, ttl_s
+from brokerwatch.health.reading import composed
 from brokerwatch.health.state_machine import NO_VETOES
-from brokerwatch.health.supervision import View, look_round
+from brokerwatch.health.supervision import View
 from brokerwatch.log import logger
 from brokerwatch.messages import Reading, Reason
 from brokerwatch.storage.journal import Journal
@@ -50,7 +50,7 @@ class RemoteSupervisorContext:
     """Gives nodes a sign of life, with the number of accounts that are expected."""
 
 
-class RemoteSupervisor(Actor):
+class RemoteSupervisor(HealthRounds):
     """Watches the brokers of other processes. All of its methods run on its own thread.
 
     `views` has one entry per broker. A broker that has none is not believed, whatever arrives.
@@ -62,11 +62,9 @@ class RemoteSupervisor(Actor):
         context: RemoteSupervisorContext,
         on_death: Callable[[str], None],
     ) -> None:
-        super().__init__(on_death)
+        published = PublishedViews(views, context.topic, context.journal, context.board, context.clock)
+        super().__init__(published, context.alarms, context.heartbeat_s, on_death)
         self._context = context
-        self._views = PublishedViews(views, context.topic, context.journal, context.board, context.clock)
-        self._due_s = 0.0
-        """When the next round is due, in monotonic seconds."""
         self._left = False
         """Whether the last word was said."""
         self._published_until_s: dict[str, float] = {}
@@ -101,19 +99,6 @@ class RemoteSupervisor(Actor):
             case _:
                 assert_never(known)
 
-    def close(self) -> None:
-        """Nothing to close: sockets and timers have other owners."""
-
-    def dismiss(self, message: RemoteSupervisorMessage) -> None:
-        """Answer a reload that was not carried out. The next supervisor begins with what the board has."""
-        if isinstance(message, Regroup) and not message.done.done():
-            message.done.set_result(None)
-
-    def _arm(self, now: Instant) -> None:
-        self._due_s = now.up_s + self._context.heartbeat_s
-        me = self.actor_ref
-        self._context.alarms.after(self._context.heartbeat_s, lambda: tell(me, LookRound()))
-
     def _drain(self, now: Instant) -> None:
         moved = False
         for name, evidence in self._context.take_newest().items():
@@ -145,13 +130,7 @@ class RemoteSupervisor(Actor):
             for name, view in self._views.items()
             if view.newest.verdict.reason is Reason.SHUTDOWN or not view.newest.broker_epoch
         }
-        limit_s = ttl_s(self._context.heartbeat_s)
-        found = look_round(self._views, now, due_s=self._due_s, limit_s=limit_s, exempt=left)
-        if not found.on_time:
-            _log.warning("the supervisor was held up for %.1f s and judges no broker", now.up_s - self._due_s)
-        for name, view in found.views.items():
-            self._views.change(name, view)
-        self._views.log_blindness()
+        self._judge(now, left)
         self._views.suspect_ourselves()
         self._publish_all()
 

@@ -13,7 +13,8 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Final, assert_never
 
-from brokerwatch.actors.base import Actor, stop_soon, tell
+from brokerwatch.actors.base import stop_soon, tell
+from brokerwatch.actors.health_rounds import HealthRounds
 from brokerwatch.actors.loop_watch import LoopWatch
 from brokerwatch.actors.protocol import (
     ITS_END,
@@ -36,9 +37,8 @@ from brokerwatch.actors.supervisor_context import SupervisorContext
 from brokerwatch.clock import Instant, moment
 from brokerwatch.errors import ControlError
 from brokerwatch.health.loops import Finding, is_settled, look_interval_s
-from brokerwatch.health.reading import ttl_s
 from brokerwatch.health.restarts import Restarts
-from brokerwatch.health.supervision import View, look_round
+from brokerwatch.health.supervision import View
 from brokerwatch.log import about, logger
 from brokerwatch.messages import Reason, clipped
 from brokerwatch.storage.records import Hold
@@ -52,7 +52,7 @@ NOT_STORED: Final = "it could not be stored yet: until it is, a restart would no
 SupervisorMessage = Drain | LookRound | LookAtLoops | Died | RestartDue | OperatorCommand | GiveWay | Regroup
 
 
-class HealthSupervisor(Actor):
+class HealthSupervisor(HealthRounds):
     """Watches the broker actors of one cluster. All of its methods run on its own thread.
 
     `views` has one entry per broker. `lives` are the broker actors that run when the supervisor starts.
@@ -65,17 +65,15 @@ class HealthSupervisor(Actor):
         context: SupervisorContext,
         on_death: Callable[[str], None],
     ) -> None:
-        super().__init__(on_death)
+        published = PublishedViews(views, context.topic, context.journal, context.board, context.clock)
+        super().__init__(published, context.alarms, context.heartbeat_s, on_death)
         self._lives = lives
         self._context = context
         self._board = context.board
         self._journal = context.journal
-        self._views = PublishedViews(views, context.topic, context.journal, context.board, context.clock)
         self._restarts = context.restarts
         self._exempt = {name for name, view in views.items() if view.vetoes.laid.keys() & GIVEN_UP}
         """Brokers that have no running actor: given up, or waiting for their restart."""
-        self._due_s = 0.0
-        """When the next round is due, in monotonic seconds."""
         self._gave_way = ""
         """Why no exchange is asked any more, for good."""
         self._looks = False
@@ -172,31 +170,8 @@ class HealthSupervisor(Actor):
             self._arm_loops()  # the first account that has one may have come just now
         regroup.done.set_result(None)
 
-    def close(self) -> None:
-        """Nothing to close: sockets and timers have other owners."""
-
-    def dismiss(self, message: SupervisorMessage) -> None:
-        """Answer a reload that was not carried out. The next supervisor begins with what the board has.
-
-        It is given the commands as well (`cluster.waiting_commands`).
-        """
-        if isinstance(message, Regroup) and not message.done.done():
-            message.done.set_result(None)
-
-    def _arm(self, now: Instant) -> None:
-        self._due_s = now.up_s + self._context.heartbeat_s
-        me = self.actor_ref
-        self._context.alarms.after(self._context.heartbeat_s, lambda: tell(me, LookRound()))
-
     def _look_round(self, now: Instant) -> None:
-        found = look_round(
-            self._views, now, due_s=self._due_s, limit_s=ttl_s(self._context.heartbeat_s), exempt=self._exempt
-        )
-        if not found.on_time:
-            _log.warning("the supervisor was held up for %.1f s and judges no broker", now.up_s - self._due_s)
-        for name, view in found.views.items():
-            self._views.change(name, view)
-        self._views.log_blindness()
+        found = self._judge(now, self._exempt)
         for name in found.to_ask:
             tell(self._lives[name].ref, ReportNow())
         for name in found.to_replace:
