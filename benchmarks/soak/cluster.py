@@ -126,11 +126,21 @@ class Cluster:
 
     def command(self, *words: str) -> subprocess.Popen[bytes]:
         """One of its operator's commands, such as `hold`. Does not wait."""
+        return self._started("brokerwatch", *words, "--config", str(self.programs[0].config))
+
+    def make_history(self, account: str) -> subprocess.Popen[bytes]:
+        """Fill what keeps pages of the history in memory, by holds of an account. Does not wait.
+
+        Else the memory rises for hours by nothing but that, up to its limit.
+        """
+        return self._started("benchmarks.soak.holds", str(self.programs[0].config), account)
+
+    def _started(self, *words: str) -> subprocess.Popen[bytes]:
         with self._commands.open("a") as said:
-            said.write(f"brokerwatch {' '.join(words)}\n")
+            said.write(f"{' '.join(words)}\n")
             said.flush()
             return subprocess.Popen(
-                (sys.executable, "-m", "brokerwatch", *words, "--config", str(self.programs[0].config)),
+                (sys.executable, "-m", *words),
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,

@@ -33,6 +33,8 @@ RESTARTS_WITHIN: Final = (0.05, 0.2)
 FULL_S: Final = 40.0
 """After the last restart all accounts are in the configuration for so long. What a process keeps of an
 account that was there once is then no growth any more."""
+HISTORY_AFTER_S: Final = 10.0
+"""So long after the last restart there is as much history as a cluster has after some days."""
 MOST, LEAST = len(BEGINNING) + 2, len(BEGINNING) - 2
 """So many accounts are in the configuration later."""
 RESTARTS: Final = ("orderly", "killed", "killed")
@@ -56,8 +58,8 @@ class Event:
 
     at_s: float
     kind: str
-    """`fault`, `mend`, `money`, `reload`, `mistake`, `restart`, `stall`, `go_on`, `cut`, `replace`, `hold` or
-    `release`."""
+    """`fault`, `mend`, `money`, `reload`, `mistake`, `restart`, `history`, `stall`, `go_on`, `cut`,
+    `replace`, `hold` or `release`."""
     exchange: str = ""
     account: str = ""
     """Empty for `fault` and `mend`: all accounts of the exchange."""
@@ -80,6 +82,7 @@ def script(seed: int, length_s: float) -> tuple[Event, ...]:
     restarts = tuple(_restarts(chance, length_s))
     events = [
         *restarts,
+        Event(restarts[-1].at_s + HISTORY_AFTER_S, "history", account=BEGINNING[0]),
         *_faults(chance, length_s),
         *_reloads(chance, length_s, restarts[-1].at_s),
         *_others(chance, length_s),

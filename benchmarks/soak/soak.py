@@ -158,6 +158,8 @@ class Soak:
                 self._cluster.reload()
             case "restart":
                 self._restart(event.says)
+            case "history":
+                self._commands.append(self._cluster.make_history(event.account))
             case "stall":
                 os.kill(self._parts["stalled"].pid, signal.SIGSTOP)
                 troubles.stalled.append((now_s, float("inf")))

@@ -117,8 +117,8 @@ def test_a_seed_gives_the_same_script_again() -> None:
 def test_a_soak_has_every_kind_of_trouble_and_calm_before_it(seed: int) -> None:
     events = script(seed, 600.0)
     assert {event.kind for event in events} == {
-        "fault", "mend", "money", "reload", "mistake", "restart", "stall", "go_on", "cut", "replace", "hold",
-        "release",
+        "fault", "mend", "money", "reload", "mistake", "restart", "history", "stall", "go_on", "cut",
+        "replace", "hold", "release",
     }  # fmt: skip
     assert [event.at_s for event in events] == sorted(event.at_s for event in events)
     assert events[0].at_s >= CALM_S
