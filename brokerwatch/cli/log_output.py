@@ -184,14 +184,17 @@ class Calm(logging.Handler):
         self._behind = behind
         self._window_s = window_s
         self._alike: dict[tuple[str, int, str, str], _Alike] = {}
+        self._swept_s = 0.0
+        """When the kinds whose window is over were last forgotten, by the clock of the records."""
 
     def emit(self, record: logging.LogRecord) -> None:
         argument = record.args[0] if isinstance(record.args, tuple) and record.args else ""
         key = (record.name, record.lineno, str(record.msg), str(argument))
         alike = self._alike.get(key)
         if alike is None:
-            if len(self._alike) >= _MOST_KEYS:
+            if len(self._alike) >= _MOST_KEYS or record.created >= self._swept_s + self._window_s:
                 self._forget(record.created)
+                self._swept_s = record.created
             alike = self._alike[key] = _Alike(record.created + self._window_s)
         elif record.created >= alike.until_s:
             self._tell(key)

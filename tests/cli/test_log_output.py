@@ -61,6 +61,16 @@ def test_a_storm_that_ends_is_told_without_another_line() -> None:
     calm.close()
 
 
+def test_a_kind_whose_window_is_over_is_kept_no_more() -> None:
+    written = Written()
+    calm = Calm(written, window_s=60.0)
+    for number in range(200):
+        calm.handle(record(str(number), "x", 1.0 * number))
+    assert len(calm._alike) <= 121  # pyright: ignore[reportPrivateUsage] - memory is what is tested
+    assert len(written.lines) == 200
+    calm.close()
+
+
 def test_the_number_of_kinds_is_bounded() -> None:
     written = Written()
     calm = Calm(written)
