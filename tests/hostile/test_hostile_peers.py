@@ -29,6 +29,7 @@ def test_a_cluster_that_is_attacked_goes_on_within_its_bounds_and_a_listener_is_
             ("half_open", under.health_port),
             ("endless_small_parts", under.health_port),
             ("random_frames", under.health_port),
+            ("foreign_cancels", under.health_port),
             ("garbage", under.health_port),
             ("mutated_messages", under.brokers_port),
             ("one_byte_parts", under.brokers_port),
