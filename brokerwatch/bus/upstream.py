@@ -116,7 +116,7 @@ class Upstream:
         self._wants_all = False
         """Whether there were too many of these to be known."""
         self._lengths: tuple[int, ...] = ()
-        """How long these are: a topic is looked up by each of its beginnings."""
+        """How long these are, or were: a topic is looked up by each of its beginnings."""
         self._foreign_bytes = 0
         self._connections = Connections(out, name, self.rule, LOOK_S, is_quiet=True) if is_watched else None
 
@@ -137,11 +137,10 @@ class Upstream:
     def read(self, now_s: float) -> list[bytes]:
         """Take in what subscribers sent. Returns the prefixes that are to be answered with what there is."""
         asked: list[bytes] = []
-        changed = False
         with contextlib.suppress(zmq.Again):
             for _ in range(READ_AT_ONCE):
                 frame = self._out.recv(zmq.NOBLOCK, copy=False)
-                said, changed = frame.bytes, True
+                said = frame.bytes
                 if said[:1] == b"\x00":
                     if not self._has_source(frame):
                         self._wanted.discard(said[1:])  # its last subscriber has gone
@@ -149,8 +148,6 @@ class Upstream:
                     self._end(self._sender(frame, 0), "sent what is no subscription")
                 elif self._takes(frame, said[1:], now_s):
                     asked.append(said[1:])
-        if changed:
-            self._lengths = tuple(sorted({len(each) for each in self._wanted}))
         return asked
 
     def rule(self, connections: Sequence[Connection], now_s: float) -> Iterator[tuple[Connection, str]]:
@@ -231,11 +228,16 @@ class Upstream:
         return False
 
     def _want(self, prefix: bytes) -> None:
+        if len(prefix) > MAX_PREFIX_BYTES:
+            return  # no topic begins so
         if len(self._wanted) >= MOST_WANTED and prefix not in self._wanted:
             self._wants_all = True
             self._wanted.clear()
-        if not self._wants_all:
-            self._wanted.add(prefix)
+        if self._wants_all:
+            return
+        self._wanted.add(prefix)
+        if len(prefix) not in self._lengths:
+            self._lengths = tuple(sorted((*self._lengths, len(prefix))))
 
     @staticmethod
     def _has_source(frame: zmq.Frame) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import __main__ as program
 from benchmarks.measure import BY_NAME_ALONE, NAMES, ROOT, Row
 from benchmarks.reading import GUARDS
 
@@ -48,3 +49,23 @@ def test_the_page_has_a_place_for_the_table() -> None:
 
     page = Path(ROOT, "docs", "benchmarks.md").read_text()
     assert 0 < page.index(BEGIN) < page.index(END)
+
+
+@pytest.mark.parametrize("chosen", [["reading"], ["push_day"], [*NAMES[:-1], "push_day"], [*NAMES, "scale"]])
+def test_only_a_run_of_the_table_s_own_benches_writes_the_page(
+    chosen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before {program.BEGIN}\n{program.END} after")
+
+    def once(name: str, *_: str) -> tuple[int, dict[str, float]]:
+        return 0, {row.key: 1.0 for row in rows_of(name)}
+
+    monkeypatch.setattr(program, "PAGE", page)
+    monkeypatch.setattr(program, "ROOT", tmp_path)
+    monkeypatch.setattr(program, "run_once", once)
+    assert program.bench(chosen, 1, quick=False) == 0
+    assert page.read_text() == f"before {program.BEGIN}\n{program.END} after"
+    assert f"| {chosen[0]} |" in capsys.readouterr().out
+    assert program.bench(list(NAMES), 1, quick=False) == 0
+    assert f"| {NAMES[-1]} |" in page.read_text()
