@@ -290,8 +290,6 @@ def test_requests_waits_and_orders_are_counted_as_the_exchange_saw_them(
 
             def settled() -> bool:
                 seen = exchange.private_calls_of(exchange.credentials["api_key"])
-                # OKX's mode of the account is asked for once, inside the turn of the first order.
-                seen -= exchange.calls_to("/api/v5/account/config")
                 return scrape(url).value("brokerwatch_requests_total", broker="k") == seen
 
             until(settled)
