@@ -107,10 +107,11 @@ def test_a_key_that_is_refused_for_good_is_not_used_again_until_a_reset(
 
 @pytest.mark.parametrize("fault", ["bad_key", "bad_signature"])
 def test_a_key_that_is_refused_once_comes_back_by_itself(exchange: SimulatedExchange, fault: str) -> None:
-    spec = guarded(exchange, poll_interval_s=0.05, rules=replace(GUARDED, auth_probes_s=(0.1, 60.0)))
+    spec = guarded(exchange, poll_interval_s=0.05, rules=replace(GUARDED, auth_probes_s=(2.0, 60.0)))
     with cluster_of(spec) as cluster:
         broker = cluster.broker(spec.name)
         until(broker.is_available)
+        # It is asked again after 2 s: a machine that stands still for a moment must not miss the refusal.
         exchange.set_fault(fault, 1)
         until(lambda: broker.reading().reason is Reason.AUTH)
         assert not broker.is_available(), "from the first refusal on"
