@@ -112,7 +112,7 @@ class Recorder(Actor):
         self._forget_before = forget_before
         self._has_old = False
         """Whether more old lines are left than were deleted at once."""
-        self._meets_another = not in_pool
+        self._looks_for_another = not in_pool
         self._renewals = store.renewals
         """How often the store had lost what was written, when it was all written again."""
         self._gathering = False
@@ -183,7 +183,7 @@ class Recorder(Actor):
         self._looks += 1
         if not self._failures and (self._has_old or self._looks % LOOKS_FOR_OLD == 1):
             self._forget()
-        if not self._failures and self._meets_another and self._looks % LOOKS_FOR_ANOTHER == 0:
+        if not self._failures and self._looks_for_another and self._looks % LOOKS_FOR_ANOTHER == 0:
             self._look_for_another()
         me = self.actor_ref
         self._alarms.after(LOOK_S, lambda: tell(me, Look()))
@@ -206,7 +206,7 @@ class Recorder(Actor):
             broker for broker, epoch in stored.items() if broker in known and epoch > known[broker]
         )
         if later:
-            self._meets_another = False
+            self._looks_for_another = False
             _log.error(
                 "another cluster of the same name writes to %s too (%s): each overwrites what the other "
                 "remembers; give one another `name` or `store` under [cluster]",

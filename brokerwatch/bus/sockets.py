@@ -36,7 +36,7 @@ WAKER_FILES: Final = 2
 MARGIN_FILES: Final = 4
 """So many more are to be free before a socket is made: other threads open files at the same moment."""
 OPEN_DOMAIN: Final = "open"
-"""The ZAP domain of sockets without CURVE: whoever reaches them is let in."""
+"""The ZAP domain of sockets without CURVE, which let every peer in."""
 
 
 class Bus:

@@ -142,7 +142,7 @@ class Upstream:
                 frame = self._out.recv(zmq.NOBLOCK, copy=False)
                 said = frame.bytes
                 if said[:1] == b"\x00":
-                    if not self._has_source(frame):
+                    if _source(frame) is None:
                         self._wanted.discard(said[1:])  # its last subscriber has gone
                 elif said[:1] != b"\x01":
                     self._end(self._sender(frame, 0), "sent what is no subscription")
@@ -186,17 +186,15 @@ class Upstream:
 
     def _sender(self, frame: zmq.Frame, size: int) -> Connection | None:
         """The connection over which it came; None: it is not watched, or not yet, or over."""
-        if self._connections is None:
+        descriptor = _source(frame)
+        if self._connections is None or descriptor is None:
             return None
-        try:
-            return self._connections.deliver(int(frame.get(zmq.SRCFD)), size)
-        except zmq.ZMQError:
-            return None
+        return self._connections.deliver(descriptor, size)
 
     def _remember(self, frame: zmq.Frame, prefix: bytes) -> None:
-        if self._connections is not None and len(prefix) <= MAX_PREFIX_BYTES:
-            with contextlib.suppress(zmq.ZMQError):
-                self._connections.remember(int(frame.get(zmq.SRCFD)), prefix, PREFIXES_KEPT)
+        descriptor = _source(frame)
+        if self._connections is not None and descriptor is not None and len(prefix) <= MAX_PREFIX_BYTES:
+            self._connections.remember(descriptor, prefix, PREFIXES_KEPT)
 
     def _takes(self, frame: zmq.Frame, prefix: bytes, now_s: float) -> bool:
         """Whether a subscription is within the bounds. Its connection is ended where it is not."""
@@ -239,15 +237,14 @@ class Upstream:
         if len(prefix) not in self._lengths:
             self._lengths = tuple(sorted((*self._lengths, len(prefix))))
 
-    @staticmethod
-    def _has_source(frame: zmq.Frame) -> bool:
-        """Whether a peer has sent it. What libzmq says by itself came over no connection."""
-        try:
-            frame.get(zmq.SRCFD)
-        except zmq.ZMQError:
-            return False
-        return True
-
     def _end(self, connection: Connection | None, why: str) -> None:
         if connection is not None and self._connections is not None:
             self._connections.end(connection, why)
+
+
+def _source(frame: zmq.Frame) -> int | None:
+    """The descriptor of the connection over which it came; None: libzmq says it by itself."""
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return None

@@ -108,13 +108,12 @@ class Unified:
     ids_are_final = False
     has_dry_run = False
     needs_markets = True
+    prepare_calls = 0
     says_its_status = False
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._ask = caller.call
-
-    prepare_calls = 0
 
     @property
     def find_calls(self) -> int:

@@ -333,12 +333,13 @@ class Lane:
         """Whether one more call of this turn could go out without a wait."""
         return (self.spare_wait_s() if self._spares else self._pace.wait_s(self._clock.up_s())) <= 0
 
-    async def another(self, *, urgent: bool = False) -> None:
-        """Wait until one more call of the same turn is within the budget, and count it.
+    async def another(self, *, urgent: bool = False, calls: int = 1) -> None:
+        """Wait until one more call of the same turn, or so many, are within the budget, and count them.
 
         Raises Refrained, also where the turn leaves the reserve to others and this call would not.
         """
-        await self._admit(self._clock.up_s() + LANE_WAIT_S, urgent=urgent)
+        for _ in range(calls):
+            await self._admit(self._clock.up_s() + LANE_WAIT_S, urgent=urgent)
 
     async def _admit(self, until_s: float, *, urgent: bool, calls: int = 1) -> None:
         if self._pace.budget != self._budget:

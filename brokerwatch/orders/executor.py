@@ -379,8 +379,7 @@ class OrderExecutor:
         Raises OrderNotSent where no order can be placed in the mode that the account has.
         """
         try:
-            for _ in range(self._adapter.prepare_calls):
-                await self._lane.another(urgent=True)
+            await self._lane.another(urgent=True, calls=self._adapter.prepare_calls)
             # What it meets is counted nowhere: the order itself meets it too.
             remark = await answered(self._connection, self._adapter.prepare(), PREPARE_S)
         except NotSupported as error:

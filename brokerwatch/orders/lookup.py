@@ -203,8 +203,7 @@ class Lookup:
         sent = self._in_flight.sent(client_order_id)
         if sent is None or not sent.why:
             return True
-        for _ in range(self._adapter.find_calls - 1):
-            await self._lane.another()
+        await self._lane.another(calls=self._adapter.find_calls - 1)
         left_s = sent.left_s(self._clock.now())
         ask = self._adapter.find(sent.request.product, client_order_id, sent.sent_us)
         found = await answered(self._connection, ask, self._spec.fetch_deadline_s)
@@ -227,8 +226,7 @@ class Lookup:
         """An order as the exchange has it just now; None when it does not list it."""
         sent = self._in_flight.sent(client_order_id)
         since_us = None if sent is None else sent.sent_us
-        for _ in range(self._adapter.find_calls):
-            await self._lane.another(urgent=True)
+        await self._lane.another(urgent=True, calls=self._adapter.find_calls)
         return await self.asked(lambda: self._adapter.find(product, client_order_id, since_us))
 
     async def asked(self, ask: Callable[[], Awaitable[T]]) -> T:

@@ -76,7 +76,7 @@ class Backlog:
         self._later: dict[str, tuple[str, str]] = {}
         """By the broker, the epoch of its newest life, and the one under which the store has to have it."""
         self._asked: list[tuple[str, Future[KeyState | None]]] = []
-        """The keys whose stored state somebody waits for."""
+        """The keys whose stored state a caller waits for."""
         self._wake: Callable[[bool], object] | None = None
         self._deserted = False
         self._surrendered = False
