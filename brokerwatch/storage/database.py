@@ -333,12 +333,17 @@ class Database:
                 connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
                 yield connection
             return
-        limit = threading.Timer(TRANSACTION_S if limit_s is None else limit_s, self._hang_up)
+        limit_s = TRANSACTION_S if limit_s is None else limit_s
+        limit = threading.Timer(limit_s, self._hang_up)
         limit.daemon = True
         limit.start()
         try:
             with engine.begin() as connection:
-                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {STATEMENT_MS}")
+                # A process that is stopped hangs up on nothing, and what it has locked others wait for.
+                connection.exec_driver_sql(
+                    f"SET LOCAL statement_timeout = {STATEMENT_MS}; "
+                    f"SET LOCAL idle_in_transaction_session_timeout = {round(limit_s * 1_000)}"
+                )
                 yield connection
         finally:
             limit.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import traceback
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 
 from brokerwatch.errors import StoreError
 from brokerwatch.storage import database as database_module
+from brokerwatch.storage.database import Database
 from brokerwatch.storage.store import Store
 from brokerwatch.storage.tables import VERSION
 from tests.support.postgres import PASSWORD, PostgreSQL, frozen
@@ -103,6 +105,25 @@ def test_a_statement_that_waits_for_a_strangers_lock_ends_within_seconds(
             one.write(batch(health(version=2)))
     one.write(batch(health(version=2)))
     assert one.load().healths["a"].version == 2
+
+
+def test_a_process_that_freezes_inside_a_transaction_is_hung_up_on_by_the_server(
+    server: PostgreSQL, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = opened(server.url(quote(PASSWORD))), opened(server.url(quote(PASSWORD)))
+    one.write(batch(health(version=1)))
+    monkeypatch.setattr(Database, "_hang_up", lambda _: None)  # what is frozen hangs up on nothing
+    monkeypatch.setattr(database_module, "TRANSACTION_S", 0.5)
+    written: list[int] = []
+    with (
+        pytest.raises(StoreError, match="idle-in-transaction"),
+        two._database.transaction(writes=True) as connection,  # pyright: ignore[reportPrivateUsage] - to hold a lock
+    ):
+        connection.exec_driver_sql("LOCK TABLE brokerwatch_health")
+        with contextlib.suppress(StoreError):
+            one.write(batch(health(version=2)))  # waits for the lock
+            written.append(2)
+    assert written == [2]
 
 
 def test_a_server_that_freezes_is_hung_up_on(
