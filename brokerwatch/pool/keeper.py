@@ -145,9 +145,11 @@ class ClaimKeeper:
             "pool: %d claims on API keys are lost, and their accounts are out: another node may have them",
             len(keys),
         )
+        # In this order: what is lost may be settled at once, and a key that still counted as held then would
+        # be taken for ours without a claim.
+        self._terms.ended(keys, LOST)
         with self._lock:
             self.lost |= keys
-        self._terms.ended(keys, LOST)
         self._changed()
 
     def _say(self, why: str) -> None:

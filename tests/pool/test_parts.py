@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 
 from brokerwatch.cluster.pooling import Pooling
-from brokerwatch.pool.keeper import ClaimKeeper
+from brokerwatch.pool.keeper import LOST, ClaimKeeper
+from brokerwatch.pool.terms import Terms
 from brokerwatch.simulator import SimulatedKraken
+from brokerwatch.storage.claims import PoolStore
 from tests.support.clusters import until
 from tests.support.pools import PoolDesk, pool_spec, until_shared
 
@@ -36,6 +40,40 @@ def test_a_node_whose_claims_or_moves_end_or_hang_is_broken(
     try:
         until(lambda: node.hung)
         until(lambda: not node.reading("k").available)
+        hung = node.hung
     finally:
         go_on.set()
-    assert node.hung.startswith("the pool: ")
+    assert hung.startswith("the pool: ")
+
+
+def test_a_key_counts_as_not_held_before_the_loss_of_its_claim_is_settled(
+    desk: PoolDesk, kraken: SimulatedKraken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its account would come back at once without a claim, and ask nothing from then on."""
+    spec = pool_spec(kraken, "k")
+    node = desk.node("one", [spec])
+    until_shared([node], [spec])
+    settled = threading.Event()
+    still_held: list[frozenset[str]] = []
+    ended, settle = Terms.ended, ClaimKeeper.settle
+
+    def ended_late(terms: Terms, keys: Collection[str], why: str) -> None:
+        if why == LOST:
+            settled.wait(1.0)
+        ended(terms, keys, why)
+
+    def watched_settle(keeper: ClaimKeeper, keys: frozenset[str]) -> None:
+        if keys:
+            still_held.append(keys & keeper._terms.held.keys())  # pyright: ignore[reportPrivateUsage] - shown nowhere else
+            settled.set()
+        settle(keeper, keys)
+
+    monkeypatch.setattr(Terms, "ended", ended_late)
+    monkeypatch.setattr(ClaimKeeper, "settle", watched_settle)
+    with contextlib.closing(PoolStore(desk.url, "tests")) as other:
+        (row,) = desk.claims()
+        other.leave(row.owner)
+    until(settled.is_set)
+    assert not any(still_held)
+    asked = len(kraken.private_log or ())
+    until(lambda: len(kraken.private_log or ()) > asked + 2)
