@@ -186,7 +186,7 @@ def test_init_says_why_it_cannot_write_and_how_to_run_what_it_wrote(tmp_path: Pa
 
 
 def test_without_a_terminal_the_demo_prints_a_line_for_each_change(tmp_path: Path) -> None:
-    done = command("run", "--demo", "--duration", "3", cwd=tmp_path)
+    done = command("run", "--demo", "--duration", "6", cwd=tmp_path)
     assert done.status == 0
     title, topic, *lines = done.out.splitlines()
     assert "SIMULATED" in title

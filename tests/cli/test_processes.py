@@ -180,7 +180,7 @@ def test_on_a_terminal_the_demo_shows_a_live_table(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     seen = b""
     try:
-        command = (*RUN_CLUSTER, "--demo", "--duration", "1.5")
+        command = (*RUN_CLUSTER, "--demo", "--duration", "6")
         environment = {"TERM": "xterm", "COLUMNS": "140", "LINES": "40"}
         with Program(*command, cwd=tmp_path, environment=environment, output=theirs) as program:
             os.close(theirs)
@@ -227,7 +227,7 @@ class Venue:
 
     def config(self, folder: Path, endpoint: str, extra: str = "") -> Path:
         """Write a configuration with every account, its keys in the environment."""
-        text = f'version = 1\n[cluster]\nname = "sim"\nhealth_endpoint = "{endpoint}"\nheartbeat_s = 0.2\n'
+        text = f'version = 1\n[cluster]\nname = "sim"\nhealth_endpoint = "{endpoint}"\nheartbeat_s = 0.5\n'
         names = {"api_key": "API_KEY", "secret": "API_SECRET", "password": "API_PASSPHRASE"}
         for name, simulated in self.exchanges.items():
             for credential, value in simulated.credentials.items():
@@ -236,7 +236,7 @@ class Venue:
             urls = "\n".join(f'{one} = "{simulated.url}"' for one in simulated.url_names)
             text += (
                 f'[brokers.{name}]\nexchange = "{simulated.ccxt_id}"\npoll_interval_s = 0.2\n'
-                f"fetch_deadline_s = 1\n[brokers.{name}.ccxt.urls.api]\n{urls}\n"
+                f"fetch_deadline_s = 2\n[brokers.{name}.ccxt.urls.api]\n{urls}\n"
             )
         path = folder / "sim.toml"
         path.write_text(text + extra)
@@ -274,7 +274,7 @@ def test_run_ends_with_a_status_of_its_own_when_a_loop_hangs_and_cannot_be_repla
     venue: Venue, tmp_path: Path
 ) -> None:
     config = venue.config(tmp_path, free_endpoint())
-    config.write_text(config.read_text().replace("heartbeat_s = 0.2", "heartbeat_s = 0.05"))
+    config.write_text(config.read_text().replace("heartbeat_s = 0.5", "heartbeat_s = 0.05"))
     done = run_program(
         sys.executable,
         "-c",

@@ -722,15 +722,15 @@ def test_a_balance_that_is_older_than_max_age_is_read_again_for_the_next_caller(
         await soon(safe.watch_balance())
         # Counted here: the call that waits may be the one for which it is read again.
         reads = exchange.calls_to(BALANCE_PATHS["kraken"])
-        await soon(quiet(safe, 0.6))
+        await soon(quiet(safe, 2.2))
         other = asyncio.create_task(one(safe))
         found = await soon(other)
-        return found["brokerwatch"]["age_ms"] < 500, exchange.calls_to(BALANCE_PATHS["kraken"]) > reads
+        return found["brokerwatch"]["age_ms"] < 2_000, exchange.calls_to(BALANCE_PATHS["kraken"]) > reads
 
     async def one(safe: Any) -> Any:
         return await safe.watch_balance()
 
-    assert run(exchange, story, last_known=True, max_age_s=0.5) == (True, True)
+    assert run(exchange, story, last_known=True, max_age_s=2.0) == (True, True)
 
 
 def test_a_token_is_fetched_for_each_of_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ from brokerwatch.simulator.markets import market_of
 # Through importlib, because ccxt's annotations do not pass a strict check.
 ccxt: Any = importlib.import_module("ccxt.async_support")
 
-PATIENCE_S: Final = 0.5
+PATIENCE_S: Final = 2.0
 """How long a call to an exchange that never answers is waited for."""
 CANDLE: Final = (1_700_000_040, "100.5", "101.25", "99.75", "101", "1.5")
 PLACED_AT: Final = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -436,7 +437,8 @@ def test_a_clock_that_is_off_is_measured_and_said() -> None:
         broker = cluster.broker("okx-test")
         _ignoring_errors(broker.get_account_balance)
         assert broker.reading().fault is FaultKind.NONCE_CLOCK
-        assert "this machine's clock is 90." in broker.reading().detail
+        # Less what the answer took on its way.
+        assert re.search(r"this machine's clock is (89|90)\.\d s ", broker.reading().detail)
         assert "behind the exchange's" in broker.reading().detail
 
 

@@ -31,12 +31,14 @@ from tests.support.clusters import cluster_of, simulated_spec
 from tests.support.own_instances import cluster_on, own
 
 CALL_S = 1.0
+DEADLINE_S = 4.0
+"""Of a real request, which a busy machine holds up."""
 BUDGET = Budget(1_000.0, 1_000.0)
 
 
 def far() -> Term:
     """A term for as long as a test lasts."""
-    return Term(float("inf"), CALL_S)
+    return Term(float("inf"), DEADLINE_S)
 
 
 # --- the rule ----------------------------------------------------------------------------------------
@@ -330,7 +332,7 @@ def test_a_cluster_asks_nothing_of_an_account_whose_term_is_over_and_goes_on_whe
         return term
 
     with simulated(SimulatedKraken()) as exchange:
-        spec = simulated_spec(exchange, "kraken", fetch_deadline_s=CALL_S)
+        spec = simulated_spec(exchange, "kraken", fetch_deadline_s=DEADLINE_S)
         with cluster_of(spec, term_of=term_of) as cluster:
             broker = cluster.broker("kraken")
             assert broker.get_account_balance() >= 0
@@ -351,10 +353,10 @@ def test_a_cluster_asks_nothing_of_an_account_whose_term_is_over_and_goes_on_whe
 def test_no_request_of_a_key_with_a_term_may_take_longer_than_its_longest_call() -> None:
     with simulated(SimulatedOkx()) as exchange:
         spec = simulated_spec(exchange, "okx", fetch_deadline_s=3.0)
-        with cluster_of(spec, term_of=lambda _: Term(float("inf"), 0.5)) as cluster:
+        with cluster_of(spec, term_of=lambda _: Term(float("inf"), 2.5)) as cluster:
             account = cluster._members.wired.accounts["okx"]  # pyright: ignore[reportPrivateUsage] - as below
             cluster.broker("okx").get_account_balance()
-            assert account.access.connection.instance.timeout == 500
+            assert account.access.connection.instance.timeout == 2_500
 
 
 @pytest.mark.parametrize("library", [blocking, ccxt])
@@ -384,7 +386,7 @@ def test_a_call_of_the_trader_s_own_gets_no_number_outside_the_term(library: Any
 def test_a_key_takes_its_term_along_to_another_event_loop() -> None:
     term = far()
     with simulated(SimulatedOkx()) as exchange:
-        spec = simulated_spec(exchange, "okx", fetch_deadline_s=CALL_S)
+        spec = simulated_spec(exchange, "okx", fetch_deadline_s=DEADLINE_S)
         with cluster_of(spec, term_of=lambda _: term) as cluster:
             members = cluster._members  # pyright: ignore[reportPrivateUsage] - where it runs shows nowhere else
             cluster.broker("okx").get_account_balance()
@@ -398,9 +400,9 @@ def test_a_key_takes_its_term_along_to_another_event_loop() -> None:
 
 
 def test_an_account_that_was_never_asked_within_a_term_has_no_balance_and_no_zero() -> None:
-    term = Term(float("-inf"), CALL_S)
+    term = Term(float("-inf"), DEADLINE_S)
     with simulated(SimulatedKraken()) as exchange:
-        spec = simulated_spec(exchange, "kraken", fetch_deadline_s=CALL_S)
+        spec = simulated_spec(exchange, "kraken", fetch_deadline_s=DEADLINE_S)
         with cluster_of(spec, term_of=lambda _: term) as cluster:
             broker = cluster.broker("kraken")
             with pytest.raises(BalanceUnknown):

@@ -80,17 +80,23 @@ def test_a_synchronous_call_that_hangs_stops_neither_the_loop_nor_others() -> No
     hanging, sound = SimulatedKraken(), SimulatedOkx()
     with serve(hanging, sound):
         specs = [
-            BrokerSpec("hangs", exchange=own(hanging), fetch_deadline_s=0.3, poll_interval_s=ONLY_WHEN_ASKED),
-            BrokerSpec("sound", exchange=own(sound), fetch_deadline_s=1.0, poll_interval_s=ONLY_WHEN_ASKED),
+            BrokerSpec("hangs", exchange=own(hanging), fetch_deadline_s=0.5, poll_interval_s=ONLY_WHEN_ASKED),
+            BrokerSpec("sound", exchange=own(sound), poll_interval_s=ONLY_WHEN_ASKED),
         ]
         settings = ClusterSettings(health_endpoint="tcp://127.0.0.1:*", remember=False)
         with Cluster(specs, settings) as cluster:
             hanging.set_fault("hang")
+            hangs = cluster.broker("hangs")
+
+            def is_given_up() -> bool:
+                with pytest.raises(BalanceUnknown):
+                    hangs.get_account_balance()
+                return hangs.get_error_count() == 1  # none is counted where the loop itself was held up
+
             with ThreadPoolExecutor(1) as pool:
-                waiting = pool.submit(cluster.broker("hangs").get_account_balance)
+                waiting = pool.submit(until, is_given_up)
                 assert cluster.broker("sound").get_account_balance()
-                assert isinstance(waiting.exception(), BalanceUnknown)
-            assert cluster.broker("hangs").get_error_count() == 1
+                waiting.result()
 
 
 class Gate:
@@ -133,7 +139,7 @@ def test_instances_that_hang_take_no_thread_from_one_that_is_sound() -> None:
             BrokerSpec(
                 f"hangs-{number}",
                 exchange=gated(sound, gate, apiKey=f"key-{number}"),
-                fetch_deadline_s=0.2,
+                fetch_deadline_s=1.0,
                 poll_interval_s=ONLY_WHEN_ASKED,
             )
             for number in range(9)
@@ -148,7 +154,7 @@ def test_instances_that_hang_take_no_thread_from_one_that_is_sound() -> None:
                 with ThreadPoolExecutor(9) as pool:
                     asked = [pool.submit(cluster.broker(spec.name).get_account_balance) for spec in specs[:9]]
                     assert all(isinstance(one.exception(), BalanceUnknown) for one in asked)
-                assert gate.at_once == 9, "each of them holds its own thread"
+                until(lambda: gate.at_once == 9)  # each of them holds its own thread
                 assert cluster.broker("sound").get_account_balance()
             finally:
                 gate.opened.set()
@@ -157,15 +163,15 @@ def test_instances_that_hang_take_no_thread_from_one_that_is_sound() -> None:
 def test_a_call_that_was_given_up_is_never_overtaken_by_the_next_one_on_the_same_instance() -> None:
     exchange = SimulatedKraken()
     gate = Gate()
-    with serve(exchange), cluster_on(gated(exchange, gate), fetch_deadline_s=0.2) as cluster:
+    with serve(exchange), cluster_on(gated(exchange, gate), fetch_deadline_s=2.0) as cluster:
         broker = cluster.broker("mine")
         known = broker.get_account_balance()
         sent = exchange.private_calls
         gate.shut = True
         try:
             assert broker.get_account_balance() == known
-            assert broker.get_account_balance() == known, "it waits for its thread, and gives that up too"
-            assert broker.get_error_count() == 2, "an exchange that does not answer goes on counting"
+            # It waits for its thread, and gives that up too: silence of the exchange goes on counting.
+            until(lambda: broker.get_account_balance() == known and broker.get_error_count() == 2)
             assert (gate.most_at_once, exchange.private_calls) == (1, sent)
         finally:
             gate.shut = False
@@ -182,12 +188,12 @@ def test_a_call_that_was_given_up_holds_its_thread_no_longer_than_our_deadline()
     with serve(exchange):
         mine = own(exchange)
         mine.timeout = 60_000
-        with cluster_on(mine, fetch_deadline_s=0.3) as cluster:
+        with cluster_on(mine, fetch_deadline_s=1.0) as cluster:
             broker = cluster.broker("mine")
             known = broker.get_account_balance()
-            exchange.set_fault("hang", times=1)
-            assert broker.get_account_balance() == known
-            assert broker.get_error_count() == 1
+            exchange.set_fault("hang")
+            until(lambda: broker.get_account_balance() == known and broker.get_error_count() == 1)
+            exchange.mend()
             until(lambda: broker.get_account_balance() == known and broker.get_error_count() == 0)
             assert mine.timeout == 60_000
 
@@ -293,7 +299,7 @@ def test_what_waits_for_a_thread_that_is_closed_was_never_started() -> None:
 def test_an_order_that_never_got_its_thread_was_not_sent() -> None:
     exchange = SimulatedKraken()
     gate = Gate()
-    with serve(exchange), cluster_on(gated(exchange, gate), trading=True, fetch_deadline_s=0.3) as cluster:
+    with serve(exchange), cluster_on(gated(exchange, gate), trading=True, fetch_deadline_s=2.0) as cluster:
         broker = cluster.broker("mine")
         known = broker.get_account_balance()
         broker.get_all_products()

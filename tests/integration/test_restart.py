@@ -268,7 +268,7 @@ def test_an_order_of_before_that_can_be_read_only_later_holds_up_entries_from_th
         broker.place_market_order("BTC/USD", "buy", quote_amount=Decimal(50), validate_only=False)
 
     with serve(exchange):
-        spec = simulated_spec(exchange, trading=True, fetch_deadline_s=1.0)
+        spec = simulated_spec(exchange, trading=True, fetch_deadline_s=5.0)
         exchange.set_fault("reset", path="POST /0/private/AddOrder", times=1)
         for path in ("OpenOrders", "ClosedOrders"):
             exchange.set_fault("http_502_html", path=f"POST /0/private/{path}")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from brokerwatch.errors import BalanceUnknown, OrderError
+from brokerwatch.gateway import connection
 from brokerwatch.messages import CapabilityState, FaultKind, Reason
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedOkx, serve
 from tests.support.clusters import cluster_of, simulated_spec, until
@@ -91,8 +92,10 @@ def test_a_call_of_the_trader_s_own_that_a_wrong_clock_refuses_is_no_refused_key
     ids=["only the question shows it", "the date is of another clock", "the clock is right"],
 )
 def test_what_the_exchange_answers_about_its_time_decides(
-    dated_s: float, measured_s: float, kind: FaultKind
+    dated_s: float, measured_s: float, kind: FaultKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connection, "SKEW_S", 30.0)  # a busy machine takes longer to answer
+
     def answer(request: Request) -> Reply:
         if request.path.endswith("/time"):
             return Reply({"serverTime": round((time.time() + measured_s) * 1_000)})

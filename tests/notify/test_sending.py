@@ -15,6 +15,7 @@ from brokerwatch.notify import sending
 from brokerwatch.notify.deliveries import Outcome
 from brokerwatch.notify.notices import Kind, Notice, Severity
 from brokerwatch.notify.sending import Answer, Sender, check_installed, without_address
+from tests.support.clusters import until
 from tests.support.receivers import mail_receiver, web_receiver
 
 NOTICE: Final = Notice(
@@ -61,16 +62,16 @@ def test_an_answer_without_an_end_is_known_by_its_status() -> None:
 def test_an_answer_that_does_not_come_leaves_it_open() -> None:
     with web_receiver() as web:
         web.hold = threading.Event()
-        answer = Sender().send(web.url(rto="0.3"), NOTICE)
+        answer = Sender().send(web.url(rto="2"), NOTICE)
         assert (answer.outcome, answer.words) == (Outcome.UNKNOWN, "no answer came")
-        assert len(web.bodies) == 1
-        # The process is ended, and not the service's time-out. A busy machine may not even have started it.
+        until(lambda: len(web.bodies) == 1)
+        # The process is ended, and not the service's time-out. A busy machine may not even have started it,
+        # or ended it between its connection and what it would have sent.
         limit_s, late = 1.0, Answer(Outcome.FAILED)
-        while late.outcome is Outcome.FAILED:
-            assert len(web.bodies) == 1
+        while late.outcome is Outcome.FAILED or len(web.bodies) == 1:
+            assert late.outcome is not Outcome.FAILED or len(web.bodies) == 1
             late, limit_s = Sender(limit_s=limit_s).send(web.url(), NOTICE), 2 * limit_s
     assert (late.outcome, late.words) == (Outcome.UNKNOWN, "it took too long")
-    assert len(web.bodies) == 2
 
 
 def test_a_connection_that_is_refused_has_sent_nothing() -> None:
@@ -95,7 +96,7 @@ def test_a_mail_server_gets_a_mail() -> None:
         mail.answers = [451]
         refused = Sender().send(url, NOTICE)
         mail.hold = threading.Event()
-        silent = Sender().send(f"{url}&cto=0.5&rto=0.5", NOTICE)
+        silent = Sender().send(f"{url}&cto=3&rto=3", NOTICE)
     assert (refused.outcome, refused.words) == (Outcome.FAILED, "SMTP status 451")
     assert silent.outcome is Outcome.UNKNOWN
     [first, _] = mail.bodies

@@ -25,7 +25,7 @@ def node(
     text = (
         f'version = 1\n[cluster]\nname = "desk"\nheartbeat_s = 0.5\nstate = "memory"\nstore = "{desk.url}"\n'
         f'broker_endpoint = "{free_endpoint()}"\nhealth_endpoint = "{free_endpoint()}"\n'
-        '[pool]\nname = "tests"\nlease_s = 3.0\nskew_s = 0.25\n'
+        '[pool]\nname = "tests"\nlease_s = 6.0\nskew_s = 0.25\n'
     )
     environment: dict[str, str] = {}
     for account, spec in specs.items():
@@ -58,13 +58,18 @@ def test_a_node_that_stood_still_asks_nothing_with_the_keys_that_others_have_by_
 
     with node("one", desk, tmp_path, kraken, specs) as one:
         until(lambda: asked_since(0, "one") == keys)
-        with node("two", desk, tmp_path, kraken, specs):
+        with node("two", desk, tmp_path, kraken, specs) as two:
             until(lambda: len(owners()) == ACCOUNTS and set(owners().values()) == {"one", "two"})
             began = len(log)
             until(lambda: asked_since(began, "one") | asked_since(began, "two") == keys)
             one.send(signal.SIGSTOP)
             stopped = len(log)
-            until(lambda: asked_since(stopped, "two") == keys)
+            try:
+                until(lambda: asked_since(stopped, "two") == keys)
+            except AssertionError:
+                missing = keys - asked_since(stopped, "two")
+                said = two.errors[-2_000:]
+                raise AssertionError(f"not asked with {missing}; {desk.claims()}; it said: {said}") from None
             taken = len(log)
             one.send(signal.SIGCONT)
             # It finds its claims lost, and gets its share back from the other one.

@@ -136,7 +136,7 @@ def test_an_order_under_way_is_looked_up_by_the_next_owner_before_anything_else(
     def found() -> bool:
         try:
             order = two.broker("k").find_order("BTC/USD", unknown.value.client_order_id)
-        except CouldNotAsk:
+        except (CouldNotAsk, UnknownBroker):
             return False
         return order is not None and order.state is OrderState.FILLED
 

@@ -35,7 +35,7 @@ def verify(
         f'version = 1\n[cluster]\nname = "desk"\nstate = "{tmp_path}/verified"\nstore = "{desk.url}"\n'
         # Longer than that of the nodes, or a busy machine would not renew it in time.
         f'[pool]\nname = "tests"\nlease_s = {20 * LEASE_S}\nskew_s = 0.25\n'
-        f'[brokers.mine]\nexchange = "kraken"\ntrading = true\npolicy = "guarded"\nfetch_deadline_s = 1.0\n'
+        f'[brokers.mine]\nexchange = "kraken"\ntrading = true\npolicy = "guarded"\nfetch_deadline_s = 10.0\n'
         f"[brokers.mine.ccxt]\nurls = {{ api = {{ {urls} }} }}\n",
         encoding="utf-8",
     )

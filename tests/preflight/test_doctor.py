@@ -58,6 +58,7 @@ from tests.support.clusters import PATIENCE_S
 from tests.support.command import Done, command, environment_of
 from tests.support.configurations import pem
 from tests.support.homeless import be_homeless
+from tests.support.ports import free_endpoint
 from tests.support.postgres import PASSWORD, USER, PostgreSQL, postgresql
 from tests.support.programs import BROKERWATCH, Program, drawn_on, run_program
 
@@ -242,9 +243,7 @@ def test_a_log_beside_the_database_is_read_and_left_as_it_is(world: World) -> No
 
 
 def test_what_our_own_running_cluster_has_is_rightly_taken(world: World) -> None:
-    with listening() as held:
-        port = held.getsockname()[1]
-    world.cluster |= {"health_endpoint": f"tcp://127.0.0.1:{port}"}
+    world.cluster |= {"health_endpoint": free_endpoint()}
     world.cluster |= {"broker_endpoint": f"ipc://{world.folder}/brokers"}
     with Cluster.from_config(world.path):
         lines = world.looked()

@@ -53,6 +53,6 @@ def test_a_key_that_is_on_one_list_alone_is_said_for_the_other(tmp_path: Path) -
     supervisor = SupervisorSettings(*places(tmp_path), keys.own.public)
     node = ClusterSettings(curve=CurveSettings(keys.file("node-a")), supervisors=(supervisor,))
     with supervised(tmp_path, keys.settings):
-        heard, reports = supervisor_lines(node, 3.0)
+        heard, reports = supervisor_lines(node, 8.0)
     assert (heard.outcome, reports.outcome) == ("ok", "warn")
     assert "`brokerwatch keys allow` node-a there with --broker" in reports.advice

@@ -350,13 +350,14 @@ def test_the_bot_buys_once_and_sells_once_when_the_answer_to_its_sale_is_lost_in
     bot: Callable[..., Program], exchanges: Exchanges
 ) -> None:
     kraken = exchanges["kraken-main"]
+    # Else the bot would rightly buy there when it has sold here, or where that one is read first.
+    exchanges["coinbase-main"].set_candles("BTC/USD", prices(step=-1))
     with bot(LIVE="yes") as program:
         line = program.says("kraken-main: buy for 50: accepted")
         # Until the balance was read again after the order, no coin is known that could be sold.
         looked = kraken.calls_to("/0/public/OHLC")
         until(lambda: kraken.calls_to("/0/public/OHLC") >= looked + 5)
         kraken.set_fault("http_502_html", public=True, executed=True)
-        exchanges["coinbase-main"].set_candles("BTC/USD", prices(step=-1))
         line = program.says("it is not known whether it was taken", line)
         kraken.set_candles("BTC/USD", prices(step=-1))
         kraken.mend()
@@ -371,6 +372,8 @@ def test_the_bot_does_not_buy_again_when_the_answer_to_its_order_is_lost(
     bot: Callable[..., Program], exchanges: Exchanges
 ) -> None:
     kraken = exchanges["kraken-main"]
+    # Else the bot would rightly buy there when it has sold here, or where that one is read first.
+    exchanges["coinbase-main"].set_candles("BTC/USD", prices(step=-1))
     kraken.set_fault("reset", path="/0/private/AddOrder", executed=True)
     for path in ("/0/private/OpenOrders", "/0/private/ClosedOrders"):
         kraken.set_fault("http_502_html", path=path)
@@ -380,8 +383,6 @@ def test_the_bot_does_not_buy_again_when_the_answer_to_its_order_is_lost(
         looked = kraken.calls_to("/0/public/OHLC")
         until(lambda: kraken.calls_to("/0/public/OHLC") >= looked + 5)
         assert [order.side for order in kraken.orders_of()] == ["buy"]
-        # Else the bot would rightly buy at the other exchange when it has sold here.
-        exchanges["coinbase-main"].set_candles("BTC/USD", prices(step=-1))
         kraken.set_candles("BTC/USD", prices(step=-1))
         program.says("kraken-main: sell", line)
         program.interrupt()

@@ -27,6 +27,7 @@ from brokerwatch.simulator import (
     serve,
 )
 from brokerwatch.simulator.exchange import Call
+from brokerwatch.simulator.server import STOP_TIMEOUT_S
 from brokerwatch.simulator.trouble import Trouble
 from tests.support import simulated as clients
 from tests.support.simulated import ccxt
@@ -740,7 +741,7 @@ def test_leaving_cancels_what_hangs_and_leaves_no_thread(fault: str) -> None:
         connection.request("POST", "/0/private/BalanceEx")
         assert kraken.arrived.wait(5)
         left_at = time.monotonic()
-    assert time.monotonic() - left_at < 2
+    assert time.monotonic() - left_at < STOP_TIMEOUT_S
     assert set(threading.enumerate()) == before
     # The connection is closed, not merely forgotten: reading ends at once instead of timing out.
     with pytest.raises((http.client.HTTPException, ConnectionError)):

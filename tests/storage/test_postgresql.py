@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import traceback
 from collections.abc import Callable
@@ -96,13 +95,14 @@ def test_a_connection_that_died_unnoticed_is_replaced_without_a_word(
 def test_a_statement_that_waits_for_a_strangers_lock_ends_within_seconds(
     server: PostgreSQL, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "STATEMENT_MS", 300)
     one, two = opened(server.url(quote(PASSWORD))), opened(server.url(quote(PASSWORD)))
     one.write(batch(health(version=1)))
     with two._database.transaction() as connection:  # pyright: ignore[reportPrivateUsage] - to hold a lock
         connection.exec_driver_sql("LOCK TABLE brokerwatch_health")
-        with pytest.raises(StoreError, match="statement timeout"):
-            one.write(batch(health(version=2)))
+        with monkeypatch.context() as soon:
+            soon.setattr(database_module, "STATEMENT_MS", 300)
+            with pytest.raises(StoreError, match="statement timeout"):
+                one.write(batch(health(version=2)))
     one.write(batch(health(version=2)))
     assert one.load().healths["a"].version == 2
 
@@ -112,18 +112,18 @@ def test_a_process_that_freezes_inside_a_transaction_is_hung_up_on_by_the_server
 ) -> None:
     one, two = opened(server.url(quote(PASSWORD))), opened(server.url(quote(PASSWORD)))
     one.write(batch(health(version=1)))
+    assert two.load().healths["a"].version == 1
     monkeypatch.setattr(Database, "_hang_up", lambda _: None)  # what is frozen hangs up on nothing
-    monkeypatch.setattr(database_module, "TRANSACTION_S", 0.5)
-    written: list[int] = []
-    with (
-        pytest.raises(StoreError, match="idle-in-transaction"),
-        two._database.transaction(writes=True) as connection,  # pyright: ignore[reportPrivateUsage] - to hold a lock
-    ):
-        connection.exec_driver_sql("LOCK TABLE brokerwatch_health")
-        with contextlib.suppress(StoreError):
+
+    def stands_still_with_a_lock() -> None:
+        with two._database.transaction(writes=True, limit_s=1.0) as connection:  # pyright: ignore[reportPrivateUsage] - to hold a lock
+            connection.exec_driver_sql("LOCK TABLE brokerwatch_health")
             one.write(batch(health(version=2)))  # waits for the lock
-            written.append(2)
-    assert written == [2]
+            connection.exec_driver_sql("SELECT 1")
+
+    with pytest.raises(StoreError, match="idle-in-transaction"):
+        stands_still_with_a_lock()
+    assert one.load().healths["a"].version == 2
 
 
 def test_a_server_that_freezes_is_hung_up_on(
@@ -131,10 +131,11 @@ def test_a_server_that_freezes_is_hung_up_on(
 ) -> None:
     store = opened(server.url(quote(PASSWORD)))
     store.write(batch(health(version=1)))
-    monkeypatch.setattr(database_module, "TRANSACTION_S", 0.5)
     thaw = frozen(server)
     try:
-        store.write(batch(health(version=2)))  # over a new connection
+        with monkeypatch.context() as soon:
+            soon.setattr(database_module, "TRANSACTION_S", 2.0)
+            store.write(batch(health(version=2)))  # over a new connection
     finally:
         thaw()
     assert store.load().healths["a"].version == 2
@@ -143,7 +144,6 @@ def test_a_server_that_freezes_is_hung_up_on(
 def test_a_server_that_freezes_inside_a_transaction_is_hung_up_on(
     server: PostgreSQL, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "TRANSACTION_S", 1.0)
     store = opened(server.url(quote(PASSWORD)))
     store.write(batch(health(version=1)))
     thaw: list[Callable[[], None]] = []
@@ -153,8 +153,10 @@ def test_a_server_that_freezes_inside_a_transaction_is_hung_up_on(
 
     monkeypatch.setattr(Store, "_write_keys", freeze)
     try:
-        with pytest.raises(StoreError, match="connection"):
-            store.write(batch(health(version=2), lines=(line(1),)))
+        with monkeypatch.context() as soon:
+            soon.setattr(database_module, "TRANSACTION_S", 1.0)
+            with pytest.raises(StoreError, match="connection"):
+                store.write(batch(health(version=2), lines=(line(1),)))
     finally:
         thaw[0]()
     assert store.load().healths["a"].version == 1

@@ -92,6 +92,7 @@ async def story(away: Abroad, scheme: str, pem: str, *, has_term: bool, stands_s
     sessions.lend(instance, large=False)
     assert not await ask(1, instance), "the connection that the second one uses"
     away.cut(frozenset({"down"}))
+    cut_s = time.monotonic()
     second = asyncio.ensure_future(ask(2, instance))
     left: list[str] = []
     if stands_still:
@@ -103,7 +104,7 @@ async def story(away: Abroad, scheme: str, pem: str, *, has_term: bool, stands_s
     if not stands_still:
         left = sockets_left()
         away.cut(frozenset())
-    await asyncio.sleep(LATE_S)
+    await asyncio.sleep(max(LATE_S, 2 * (time.monotonic() - cut_s)))
     third = ""
     for _ in range(20):
         if not (third := await ask(3, instance)):

@@ -11,7 +11,7 @@ from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.config.cluster_settings import ClusterSettings
 from brokerwatch.gateway.lease import TermOf, no_term
 from brokerwatch.simulator import SimulatedExchange
-from tests.support.clusters import ONLY_WHEN_ASKED
+from tests.support.clusters import HEARTBEAT_S, ONLY_WHEN_ASKED
 
 
 def options(exchange: SimulatedExchange) -> dict[str, Any]:
@@ -37,9 +37,9 @@ def own(exchange: SimulatedExchange, library: Any = ccxt) -> Any:
 
 
 def cluster_on(instance: Any, *, term_of: TermOf = no_term, **values: Any) -> Cluster:
-    chosen: dict[str, Any] = {"poll_interval_s": ONLY_WHEN_ASKED, "fetch_deadline_s": 1.0, **values}
+    chosen: dict[str, Any] = {"poll_interval_s": ONLY_WHEN_ASKED, "fetch_deadline_s": 5.0, **values}
     settings = ClusterSettings(
-        heartbeat_s=0.1,
+        heartbeat_s=HEARTBEAT_S,
         health_endpoint="tcp://127.0.0.1:*",
         remember=False,
         status_interval_s=float("inf"),

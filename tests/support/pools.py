@@ -28,7 +28,7 @@ from tests.support.clusters import simulated_spec, until
 LEASE_S: Final = 3.0
 DEADLINE_S: Final = 1.0
 SKEW_S: Final = 0.25
-HEARTBEAT_S: Final = 0.2
+HEARTBEAT_S: Final = 0.5
 
 
 def pool_spec(exchange: SimulatedExchange, name: str, **values: Any) -> BrokerSpec:

@@ -99,8 +99,11 @@ class PostgreSQL:
             return cursor.fetchall() if cursor.description else []
 
     def sessions(self) -> list[int]:
-        """The processes that answer a client, by id."""
-        rows = self.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'")
+        """The processes that answer a client, by id; not the one that answers this, which ends now."""
+        rows = self.execute(
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
         return [row[0] for row in rows]
 
     def kill(self) -> None:

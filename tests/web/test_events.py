@@ -49,7 +49,7 @@ def test_a_reader_gets_all_accounts_then_each_change_and_ticks() -> None:
 
 
 def test_a_reader_that_takes_nothing_is_let_go_and_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "READER_S", 0.3)
+    monkeypatch.setattr(routes, "READER_S", 3.0)
     till = Till({f"C{number}": "1" for number in range(4_000)})
     with served(spec_of(till)) as cluster:
         cluster.broker("a").get_account_balance()

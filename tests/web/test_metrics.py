@@ -303,7 +303,7 @@ def test_requests_waits_and_orders_are_counted_as_the_exchange_saw_them(
 def test_an_order_whose_answer_is_lost_is_shown_as_unknown_until_it_is_known() -> None:
     exchange = rich(SimulatedKraken())
     with serve(exchange):
-        spec = simulated_spec(exchange, "k", trading=True, fetch_deadline_s=1.0)
+        spec = simulated_spec(exchange, "k", trading=True)
         with served(spec, status_interval_s=float("inf")) as cluster:
             broker, url = cluster.broker("k"), cluster.http_url
             broker.get_account_balance()
@@ -384,7 +384,7 @@ def test_the_series_of_an_account_that_is_removed_go_and_come_with_one_that_is_a
 def test_the_series_of_a_lane_are_those_of_the_key_in_use_also_after_another_key_was_tried(
     monkeypatch: pytest.MonkeyPatch, *, refused: bool
 ) -> None:
-    monkeypatch.setattr(key_changes, "KEYS_S", 1.5)
+    monkeypatch.setattr(key_changes, "KEYS_S", 30.0)
     monkeypatch.setattr(rotation, "CONFIRM_S", 0.1)
     okx = rich(SimulatedOkx())
     with serve(okx):
