@@ -103,7 +103,8 @@ class LoopView:
         if late.missed < FEWEST_LOOKS or waited_s < patience_s(heartbeat_s):
             return late, Finding.LATE
         hanging = replace(late, hangs=True)
-        if replaced_after_s is None or waited_s < replaced_after_s:
+        # Where the looks themselves are late, its accounts go out first all the same.
+        if not self.hangs or replaced_after_s is None or waited_s < replaced_after_s:
             return hanging, Finding.HANGS
         # No wait before it: to find that a loop hangs takes long enough.
         replacements, wait_s = self.replacements.died(now.up_s, lambda shortest_s, _longest_s: shortest_s)

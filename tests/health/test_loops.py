@@ -108,6 +108,14 @@ def test_one_that_hangs_again_and_again_is_replaced_a_few_times_and_then_given_u
     assert not revived.given_up
 
 
+def test_one_that_the_looks_find_too_late_is_said_to_hang_before_it_is_replaced() -> None:
+    """Else its accounts would stay available over the replacement."""
+    view = LoopView.begin(at(0.0), 0.5)
+    looks_s = [0.25, 0.5, 90.0, 90.25]  # a busy machine
+    view, found = after_looks(view, looks_s, turned=False, heartbeat_s=0.5, replaced_after_s=3.0)
+    assert found == [Finding.LATE, Finding.LATE, Finding.HANGS, Finding.REPLACE]
+
+
 def test_the_one_in_its_place_counts_as_hanging_until_it_turns() -> None:
     view, found = after_looks(
         LoopView.begin(at(0.0), 1.0),
