@@ -96,9 +96,11 @@ def blocked(status: int | None, body: str, headers: Mapping[str, str]) -> str:
         return f"the exchange does not serve this address for legal reasons{_by(text, headers)}"
     if is_json or not text:
         return ""
-    named = _network(text, headers)
     challenged = "challenge" in headers.get("cf-mitigated", "") or bool(_CHALLENGE.search(text))
-    if challenged or (named and status in _ALWAYS):
+    if not challenged and status not in _ALWAYS:
+        return ""  # most failures end here, before many more patterns
+    named = _network(text, headers)
+    if challenged or named:
         return f"{named or 'a firewall before the exchange'} blocks this address"
     return ""
 

@@ -106,6 +106,8 @@ def kept(headers: Mapping[str, str]) -> dict[str, str]:
 
 def moment_s(header: str) -> float | None:
     """The seconds since 1970 of a date as HTTP has it (RFC 9110, 5.6.7); None for anything else."""
+    if not header:
+        return None  # most answers name none
     try:
         found = parsedate_to_datetime(header.strip())
         return None if found.tzinfo is None else found.timestamp()

@@ -143,7 +143,8 @@ class Capabilities:
             if (recovered and run.reason in _WHOLE) or (old and name == READ):
                 detail = f"not tried since: {run.detail}"
                 runs[other] = _changed(run, CapabilityState.UNKNOWN, NOT_TRIED, detail, now)
-        return replace(self, runs=MappingProxyType(runs))
+        # Nearly each poll changes nothing, and what is published of it need not be made anew.
+        return self if runs == self.runs else replace(self, runs=MappingProxyType(runs))
 
     def failed(self, name: str, fault: Fault, now: Instant, symbol: str = "") -> Capabilities:
         """A call of this kind met a fault; an order in the market of this symbol."""

@@ -328,8 +328,10 @@ class PushWatch:
         if self.whole is not None and self.whole.up_s >= asked_s:
             over |= self._left_out(balance, self.whole)
         over |= self._unsettled(balance)
+        if not over:
+            return balance
         held = {**balance.holdings, **over}
-        if not over or len(held) > MAX_CURRENCIES:
+        if len(held) > MAX_CURRENCIES:
             return balance
         return msgspec.structs.replace(balance, holdings=held)
 

@@ -187,6 +187,8 @@ def judged(
         for code, fills in doubts.taken.items()
         if outcome.as_of.up_s < fills.at.up_s or code in missing
     }
+    if not (missing or taken or doubts.missing or doubts.empty or doubts.taken):
+        return doubts, outcome  # nothing was in doubt, and nothing is
     after = Doubts(MappingProxyType(missing), None, MappingProxyType(taken))
     if not missing:
         return after, outcome
