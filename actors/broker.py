@@ -367,7 +367,8 @@ class BrokerActor(SharingActor):
         if not isinstance(outcome, NotAsked):
             allowed, funded = self._spec.allow_empty, before.funded
             doubts, found = judged(before.doubts, outcome, last, funded=funded, allow_empty=allowed)
-            before = replace(before, doubts=doubts)
+            if doubts is not before.doubts:
+                before = replace(before, doubts=doubts)
         warned = self._beside.met(outcome, now)
         if dated and isinstance(outcome, Balance) and not isinstance(found, Balance):
             self._push.answered(outcome.as_of)
