@@ -313,12 +313,12 @@ def test_an_account_that_was_not_available_is_asked_at_once_too() -> None:
 
 # The whole way ----------------------------------------------------------------------------------------
 
-QUICK = ClusterSettings(health_endpoint="tcp://127.0.0.1:*", remember=False, heartbeat_s=0.1)
+QUICK = ClusterSettings(health_endpoint="tcp://127.0.0.1:*", remember=False, heartbeat_s=0.5)
 
 
 @POLICIES
 def test_an_account_whose_lane_is_held_is_available_no_longer_inside_and_outside(policy: str) -> None:
-    values: dict[str, Any] = {"policy": policy, "poll_interval_s": 0.2, "fetch_deadline_s": 0.3}
+    values: dict[str, Any] = {"policy": policy, "poll_interval_s": 0.2, "fetch_deadline_s": 1.0}
     let_go = threading.Event()
     with (
         simulated("kraken", balance={"USD": ("100", "0")}) as exchange,

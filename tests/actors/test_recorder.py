@@ -233,6 +233,7 @@ def test_an_outage_keeps_everything_answers_who_waits_and_is_said_once(
     assert remembered.healths == {"a": health(5)}
     assert remembered.keys["k"].nonce_ceiling >= 5
     assert lines == [line(number) for number in range(1, 6)]
+    until(lambda: said(caplog, "is written to again"))
     (again,) = said(caplog, "is written to again")
     assert f"{desk.path} is written to again: 7 entries had waited" in again
     assert said(caplog, "were dropped") == []
@@ -241,12 +242,12 @@ def test_an_outage_keeps_everything_answers_who_waits_and_is_said_once(
 def assert_recorded_soon(desk: Desk, ceiling: int = 99) -> None:
     """The recorder has come through what lay before, and writes."""
     # While it is still in its outage the answer comes at once, and is False.
-    until = threading.Event()
-    timer = threading.Timer(PATIENCE_S, until.set)
+    over = threading.Event()
+    timer = threading.Timer(PATIENCE_S, over.set)
     timer.start()
     try:
         while not desk.key(ceiling).result(PATIENCE_S):
-            assert not until.is_set(), "it never wrote again"
+            assert not over.is_set(), "it never wrote again"
     finally:
         timer.cancel()
         timer.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -218,9 +219,10 @@ def test_a_stop_ends_even_when_one_actor_hangs(
         stopping.start()
         wait_for_reading(listener, "one", waiting(Reason.SHUTDOWN))
         wait_for_reading(listener, "two", waiting(Reason.SHUTDOWN))
-        stopping.join(STOP_S + 2.0)
+        stopping.join(STOP_S + 20.0)  # sooner than the actor is let go
         assert not stopping.is_alive()
-        assert "left behind: two" in caplog.text
+        # On a machine under load others may be late, too.
+        assert re.search(r"left behind: .*\btwo\b", caplog.text)
         assert "is restarted" not in caplog.text, "an actor that stops because it was told to is not dead"
         assert not cluster.broker("one").is_available()
         assert cluster.broker("one").reading().reason is Reason.SHUTDOWN

@@ -31,6 +31,7 @@ from brokerwatch.errors import (
 )
 from brokerwatch.gateway.loop import LoopThread
 from brokerwatch.messages import Reason
+from brokerwatch.orders import following
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from tests.support.clusters import (
     PATIENCE_S,
@@ -46,19 +47,23 @@ from tests.support.own_instances import cluster_on, own
 
 HEARTBEAT_S = 0.1
 """A loop that hangs is found in 1.4 s."""
+LONGER_HEARTBEAT_S = 0.5
+"""With it `loop` is the reason for a second before the loop is replaced, and not for 0.2 s."""
 MARKETS_PATH = "GET /0/public/AssetPairs"
 KINDS = (SimulatedKraken, SimulatedCoinbase, SimulatedOkx)
 
 
 @contextmanager
-def trading(exchange: SimulatedExchange, **values: Any) -> Generator[tuple[Cluster, Broker]]:
+def trading(
+    exchange: SimulatedExchange, *, heartbeat_s: float = HEARTBEAT_S, **values: Any
+) -> Generator[tuple[Cluster, Broker]]:
     """A cluster with one account there that may trade, and has answered."""
     chosen: dict[str, Any] = {"fetch_deadline_s": 2.0, "poll_interval_s": 0.2, **values}
     with (
         serve(rich(exchange)),
         cluster_of(
             simulated_spec(exchange, "mine", trading=True, **chosen),
-            heartbeat_s=HEARTBEAT_S,
+            heartbeat_s=heartbeat_s,
             status_interval_s=float("inf"),
         ) as cluster,
     ):
@@ -84,7 +89,8 @@ def has_ended(loop: LoopThread) -> Callable[[], bool]:
 def test_its_accounts_are_out_with_the_reason_and_come_back_by_themselves_on_another_loop() -> None:
     exchange = SimulatedKraken()
     with (
-        trading(exchange) as (cluster, broker),
+        # The deadline: no fetch that hangs with the loop counts before it is found.
+        trading(exchange, heartbeat_s=LONGER_HEARTBEAT_S, fetch_deadline_s=10.0) as (cluster, broker),
         Listener(cluster.health_endpoint) as listener,
         ThreadPoolExecutor(1) as caller,
     ):
@@ -150,13 +156,13 @@ def test_a_callable_that_blocks_takes_only_the_accounts_of_its_own_loop_with_it(
         return {"USD": "7"}
 
     own_specs = [
-        BrokerSpec(name, fetch=one, poll_interval_s=0.1, fetch_deadline_s=0.2)
+        BrokerSpec(name, fetch=one, poll_interval_s=0.1, fetch_deadline_s=1.0)
         for name, one in (("a", fetch), ("b", Till()))
     ]
     with serve(exchange):
         other = simulated_spec(exchange, "c", poll_interval_s=0.2)
         try:
-            with cluster_of(*own_specs, other, heartbeat_s=HEARTBEAT_S) as cluster:
+            with cluster_of(*own_specs, other, heartbeat_s=LONGER_HEARTBEAT_S) as cluster:
                 brokers = [cluster.broker(name) for name in "abc"]
                 until(lambda: all(each.reading().age_ms is not None for each in brokers))
                 seen: list[Reason] = []
@@ -173,11 +179,15 @@ def test_a_callable_that_blocks_takes_only_the_accounts_of_its_own_loop_with_it(
             let_go.set()
 
 
-def test_an_order_under_way_is_settled_before_another_one_goes_out_and_is_never_doubled() -> None:
+def test_an_order_under_way_is_settled_before_another_one_goes_out_and_is_never_doubled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "FIRST_LOOK_S", PATIENCE_S)  # what looks an order up is the next order
     exchanges = {kind().ccxt_id: kind() for kind in KINDS}
     with serve(*map(rich, exchanges.values())), ThreadPoolExecutor(3) as callers:
         specs = [
-            simulated_spec(exchange, name, trading=True, fetch_deadline_s=2.0, poll_interval_s=0.2)
+            # The deadline: the loop is replaced before the orders are given up.
+            simulated_spec(exchange, name, trading=True, fetch_deadline_s=20.0, poll_interval_s=0.2)
             for name, exchange in exchanges.items()
         ]
         with cluster_of(*specs, heartbeat_s=HEARTBEAT_S, status_interval_s=float("inf")) as cluster:
@@ -293,7 +303,7 @@ class FullPipe(logging.Handler):
 
 def test_a_loop_that_is_blocked_by_the_log_is_said_to_hang_before_that_is_logged() -> None:
     log = logging.getLogger("brokerwatch.test")
-    with trading(SimulatedKraken()) as (cluster, broker):
+    with trading(SimulatedKraken(), heartbeat_s=LONGER_HEARTBEAT_S) as (cluster, broker):
         old = loop_of(cluster)
         with Block(old.asyncio_loop) as block:
             pipe = FullPipe(block, old.name)

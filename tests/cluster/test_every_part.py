@@ -56,8 +56,9 @@ def hangs_fetch(scene: Scene) -> None:
 
 def closes_socket(scene: Scene) -> None:
     control: Any = scene.cluster._operators._control  # pyright: ignore[reportPrivateUsage] - where it can be hurt
-    loop_of("brokerwatch-timers", scene).call(control._server.close)
-    until(lambda: not control._server.is_serving())
+    old = control._server  # another one takes its place soon
+    loop_of("brokerwatch-timers", scene).call(old.close)
+    until(lambda: not old.is_serving())
 
 
 def hangs_callback(scene: Scene) -> None:
@@ -71,12 +72,13 @@ def hangs_callback(scene: Scene) -> None:
 
     ends = [scene.cluster.router.on_change(slow), scene.cluster.router.on_change(other.append)]
     scene.till.failure = ConnectionError("down")
-    until(lambda: other and not other[-1].after.available)
+    # By its verdict: a reading in a change is not renewed, and expires.
+    until(lambda: other and not other[-1].after.verdict.available)
     assert late == []
     scene.till.failure = None
-    until(lambda: other[-1].after.available)
+    until(lambda: other[-1].after.verdict.available)
     scene.held.set()
-    until(lambda: len(late) > 1 and late[-1].after.available)
+    until(lambda: len(late) > 1 and late[-1].after.verdict.available)
     for end in ends:
         end()
 
@@ -87,9 +89,9 @@ def kills_dispatcher(scene: Scene) -> None:
     once(change_dispatcher.ChangeDispatcher, "_next", dies, scene.patch)
     end = scene.cluster.router.on_change(came.append)
     scene.till.failure = ConnectionError("down")
-    until(lambda: came and not came[-1].after.available)
+    until(lambda: came and not came[-1].after.verdict.available)
     scene.till.failure = None
-    until(lambda: came[-1].after.available)
+    until(lambda: came[-1].after.verdict.available)
     end()
 
 
@@ -98,7 +100,8 @@ def kills_page(scene: Scene) -> None:
     server: Any = scene.cluster._outlets._http  # pyright: ignore[reportPrivateUsage] - where it can be hurt
     url = scene.cluster.http_url
     server._loop.call_soon_threadsafe(server._loop.stop)
-    until(lambda: not scene.cluster.http_url)
+    # It is down for a moment only. This line comes once it is, and before it is up again.
+    until(lambda: any("the page and the API failed" in line for line in scene.lines))
     until(lambda: scene.cluster.http_url == url)
     with urllib.request.urlopen(f"{url}/healthz", timeout=60.0) as answer:
         assert answer.status == 200
@@ -269,8 +272,8 @@ def scene(shared: Scene) -> Iterator[Scene]:
 
 def believed_for_too_long(scene: Scene) -> list[Reading]:
     """What is available for longer than a time to live from now, unless a fetch or a heartbeat renews it."""
-    now_s = SystemClock().up_s()
     readings = scene.readings()
+    now_s = SystemClock().up_s()  # after them: what is renewed in between would look too long
     return [each for each in readings if each.available and each.valid_until_s > now_s + TTL_S + 0.1]
 
 

@@ -28,7 +28,7 @@ from brokerwatch.simulator import (
     SimulatedOkx,
     serve,
 )
-from tests.support.clusters import ONLY_WHEN_ASKED, cluster_of, simulated_spec, until
+from tests.support.clusters import ONLY_WHEN_ASKED, PATIENCE_S, cluster_of, simulated_spec, until
 from tests.support.desks import FIFTY, LOOKUP_PATHS, ORDER_PATHS, SYMBOLS, rich
 
 BALANCE_PATHS: Final = {
@@ -42,9 +42,15 @@ ALL: Final = (SimulatedKraken, *STATING)
 
 @pytest.fixture(autouse=True)
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reload goes on soon where the new key is not verified, and a refused key is confirmed soon."""
-    monkeypatch.setattr(key_changes, "KEYS_S", 1.5)
+    """A refused key is confirmed soon. A reload waits for a new key as long as it takes."""
+    monkeypatch.setattr(key_changes, "KEYS_S", PATIENCE_S)
     monkeypatch.setattr(rotation, "CONFIRM_S", 0.1)
+
+
+@pytest.fixture
+def _waits_in_vain(monkeypatch: pytest.MonkeyPatch, no_long_waits: None) -> None:
+    """A reload goes on soon where the new key is not verified."""
+    monkeypatch.setattr(key_changes, "KEYS_S", 1.5)
 
 
 class Desk:
@@ -136,6 +142,7 @@ def test_a_key_that_is_refused_changes_nothing(kind: type[SimulatedExchange]) ->
         assert found.lost == []
 
 
+@pytest.mark.usefixtures("_waits_in_vain")
 @pytest.mark.parametrize("kind", ALL)
 def test_a_key_that_cannot_be_verified_in_an_outage_waits_and_holds_up_nothing(
     kind: type[SimulatedExchange],
@@ -156,6 +163,7 @@ def test_a_key_that_cannot_be_verified_in_an_outage_waits_and_holds_up_nothing(
         assert found.lost == []
 
 
+@pytest.mark.usefixtures("_waits_in_vain")
 def test_a_key_that_is_not_wanted_any_more_is_given_up() -> None:
     with desk(SimulatedKraken) as found:
         old = found.spec

@@ -23,8 +23,8 @@ from tests.support.clusters import Till, until, wait_for_reading
 from tests.support.keys import Keys
 from tests.support.ports import free_endpoint
 
-HEARTBEAT_S: Final = 0.2
-"""A time to live of 1.8 s."""
+HEARTBEAT_S: Final = 0.5
+"""A time to live of 3 s."""
 
 
 class EncryptedDesk:

@@ -14,9 +14,15 @@ from brokerwatch.errors import OrderStateUnknown, UnknownBroker
 from brokerwatch.orders import following
 from brokerwatch.simulator import SimulatedExchange
 from brokerwatch.storage.state_folder import stored_order_events
-from tests.support.clusters import until
+from tests.support.clusters import PATIENCE_S, until
 from tests.support.desks import KINDS, Opened, lose, rich
 from tests.support.hung_loops import Block, loop_of
+
+
+@pytest.fixture(autouse=True)
+def _stops_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is slow leaves nothing unwritten that the next cluster has to know."""
+    monkeypatch.setattr("brokerwatch.cluster.cluster.STOP_S", PATIENCE_S)
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +60,7 @@ def test_an_order_of_an_account_that_left_is_followed_until_it_is_filled(
             desk.buy()
         assert (leavers(desk.cluster), lanes(desk.cluster)) == (1, 1)
         exchange.fill_open_orders()
-        until(lambda: leavers(desk.cluster) == 0)
-        assert lanes(desk.cluster) == 0
+        until(lambda: (leavers(desk.cluster), lanes(desk.cluster)) == (0, 0))
         assert exchange.placed_orders == 1
     assert states(tmp_path) == ["sent", "accepted", "filled"]
 
@@ -65,7 +70,7 @@ def test_an_order_whose_answer_was_lost_is_looked_up_after_its_account_left(
     kind: type[SimulatedExchange], tmp_path: Path
 ) -> None:
     exchange = rich(kind())
-    with Opened(exchange, state=str(tmp_path)) as desk:
+    with Opened(exchange, state=str(tmp_path), fetch_deadline_s=2.0) as desk:
         lose(desk, executed=True)
         with pytest.raises(OrderStateUnknown):
             desk.buy()

@@ -42,6 +42,7 @@ from brokerwatch.storage.records import Transition
 from brokerwatch.storage.state_folder import store_of, stored_history
 from tests.support.clusters import (
     ONLY_WHEN_ASKED,
+    PATIENCE_S,
     Till,
     cluster_of,
     simulated_spec,
@@ -53,6 +54,12 @@ from tests.support.ports import free_endpoint
 from tests.support.programs import BROKERWATCH, Program
 
 HELD: Final = (False, Reason.HELD_OUT)
+
+
+@pytest.fixture(autouse=True)
+def _stops_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is slow leaves nothing unwritten that the next cluster has to know."""
+    monkeypatch.setattr("brokerwatch.cluster.cluster.STOP_S", PATIENCE_S)
 
 
 def own(name: str, till: Till, **values: Any) -> BrokerSpec:
@@ -288,10 +295,12 @@ def test_the_death_of_the_supervisor_does_not_end_a_hold(
 
 def test_a_hold_may_be_given_again_with_another_reason_and_another_end(tmp_path: Path) -> None:
     with cluster_of(own("k", Till()), state=str(tmp_path)) as cluster:
-        cluster.hold("k", "first", until=soon(0.5))
+        end = soon(3.0)
+        cluster.hold("k", "first", until=end)
         cluster.hold("k", "second")
         assert cluster.broker("k").reading().detail == "by this program: second"
         until(lambda: ("operator", "this program", "hold") in told(tmp_path))
+        until(lambda: datetime.now(UTC) > end)
     with cluster_of(own("k", Till()), state=str(tmp_path)) as cluster:
         assert cluster.broker("k").reading().detail == "by this program: second"
         ask_once(cluster, "k")
@@ -306,7 +315,7 @@ def test_a_hold_with_an_end_ends_by_itself_within_a_heartbeat_and_that_is_histor
         Listener(cluster.health_endpoint) as listener,
     ):
         ask_once(cluster, "k")
-        end = soon(0.8)
+        end = soon(3.0)
         said = cluster.hold("k", "short", until=end)
         assert said.endswith(f", until {end:%Y-%m-%d %H:%M:%S} UTC")
         wait_for_reading(listener, "k", lambda reading: answer(reading) == HELD)
@@ -322,7 +331,7 @@ def test_a_hold_with_an_end_ends_by_itself_within_a_heartbeat_and_that_is_histor
 
 def test_a_hold_outlives_a_restart_with_its_end(tmp_path: Path) -> None:
     with cluster_of(own("k", Till()), state=str(tmp_path)) as cluster:
-        end = soon(3.0)
+        end = soon(15.0)
         cluster.hold("k", "over a restart", until=end)
     with cluster_of(own("k", Till()), state=str(tmp_path)) as cluster:
         assert answer(cluster.broker("k").reading()) == HELD
@@ -335,7 +344,7 @@ def test_a_hold_outlives_a_restart_with_its_end(tmp_path: Path) -> None:
 
 def test_a_hold_whose_end_came_while_nobody_ran_is_over(tmp_path: Path) -> None:
     with cluster_of(own("k", Till()), state=str(tmp_path)) as cluster:
-        end = soon(0.3)
+        end = soon(3.0)
         cluster.hold("k", "short", until=end)
     until(lambda: datetime.now(UTC) > end)
     for _ in range(2):
@@ -417,7 +426,7 @@ def heartbeats(listener: Listener, name: str, count: int) -> None:
 def test_a_final_refusal_ends_private_calls_until_a_reset_and_over_a_restart(
     kraken: SimulatedKraken, tmp_path: Path
 ) -> None:
-    rules = replace(GUARDED, auth_probes_s=(0.2,))
+    rules = replace(GUARDED, auth_probes_s=(2.0,))
     spec = simulated_spec(kraken, "k", policy="guarded", rules=rules, poll_interval_s=0.05)
     with cluster_of(spec, state=str(tmp_path)) as cluster, Listener(cluster.health_endpoint) as listener:
         wait_for_reading(listener, "k", lambda reading: reading.available)
@@ -451,7 +460,8 @@ def test_a_final_refusal_ends_private_calls_until_a_reset_and_over_a_restart(
 def test_other_credentials_end_what_was_final_for_the_old_ones(
     kraken: SimulatedKraken, tmp_path: Path
 ) -> None:
-    right = simulated_spec(kraken, "k", policy="guarded", poll_interval_s=0.05)
+    rules = replace(GUARDED, auth_probes_s=(600.0,))  # on a machine under load two lives take seconds
+    right = simulated_spec(kraken, "k", policy="guarded", rules=rules, poll_interval_s=0.05)
     wrong = replace(
         right, credentials=MappingProxyType({**right.credentials, "secret": "d3JvbmcgYnV0IGJhc2U2NA=="})
     )
@@ -549,8 +559,10 @@ class Desk:
         }
         urls = "\n".join(f'{name} = "{exchange.url}"' for name in exchange.url_names)
         (folder / "brokerwatch.toml").write_text(
-            f'version = 1\n[cluster]\nhealth_endpoint = "{self.endpoint}"\nheartbeat_s = 0.2\n'
+            f'version = 1\n[cluster]\nhealth_endpoint = "{self.endpoint}"\nheartbeat_s = 0.5\n'
             'state = "memory"\n[brokers.k]\nexchange = "kraken"\npoll_interval_s = 0.1\npolicy = "guarded"\n'
+            # A refused key is asked about again only after the test.
+            "[brokers.k.rules]\nauth_probes_s = [600.0]\n"
             f"[brokers.k.ccxt.urls.api]\n{urls}\n"
         )
 

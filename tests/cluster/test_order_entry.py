@@ -31,13 +31,28 @@ from brokerwatch.messages import CapabilityState, Holding, OrderState
 from brokerwatch.routing.need import Need
 from brokerwatch.routing.objections import RefusalCode
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
-from tests.support.clusters import cluster_of, simulated_spec, until
-from tests.support.desks import FIFTY, KINDS, LOOKUP_PATHS, Desk, Opened, lose, rich
+from tests.support.clusters import PATIENCE_S, cluster_of, simulated_spec, until
+from tests.support.desks import (
+    FIFTY,
+    KINDS,
+    LOOKUP_PATHS,
+    PATIENT_S,
+    Desk,
+    Opened,
+    gives_up_soon,
+    lose,
+    rich,
+)
+
+
+@pytest.fixture
+def deadline_s() -> float:
+    return PATIENT_S
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: str(kind.ccxt_id))
-def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
-    with Opened(rich(request.param())) as found:
+def desk(request: pytest.FixtureRequest, deadline_s: float) -> Iterator[Desk]:
+    with Opened(rich(request.param()), fetch_deadline_s=deadline_s) as found:
         yield found
 
 
@@ -124,8 +139,9 @@ TICKERS: dict[type[SimulatedExchange], str] = {
 @pytest.mark.parametrize("own_id", [None, "small0001"])
 @pytest.mark.parametrize("kind", TICKERS)
 def test_a_quote_amount_below_a_smallest_order_in_the_base_currency_is_never_sent(
-    kind: type[SimulatedExchange], own_id: str | None
+    kind: type[SimulatedExchange], own_id: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("brokerwatch.gateway.venue.PRICE_DEADLINE_S", 20.0)
     with Opened(rich(kind())) as desk:
         with pytest.raises(
             InvalidOrder, match=r"smallest order, 0\.00005 BTC, at the last price of "
@@ -245,7 +261,14 @@ def test_prices_that_are_out_stop_no_exit(desk: Desk) -> None:
     assert desk.placed == 1
 
 
-def test_an_actor_that_is_gone_lets_no_entry_pass_on_an_old_balance() -> None:
+def longest(shortest_s: float, longest_s: float) -> float:
+    """The wait before a restart: for the whole test."""
+    del shortest_s, longest_s
+    return PATIENCE_S
+
+
+def test_an_actor_that_is_gone_lets_no_entry_pass_on_an_old_balance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brokerwatch.cluster.lives.random.uniform", longest)
     exchange = SimulatedKraken()
     exchange.set_balance({"USD": ("1000", "0")})
     with Opened(exchange) as desk:
@@ -276,7 +299,7 @@ def test_an_exit_does_not_hang_on_what_became_of_an_earlier_order() -> None:
 @pytest.mark.parametrize("timeout_s", [0.3, 5.0])
 def test_an_exchange_that_hangs_is_noticed_also_while_orders_take_every_turn(timeout_s: float) -> None:
     """Each order displaces the poll: what it meets itself has to count, and some poll to have its turn."""
-    with Opened(rich(SimulatedKraken()), poll_interval_s=0.3) as desk:
+    with Opened(rich(SimulatedKraken()), poll_interval_s=0.3, fetch_deadline_s=2.0) as desk:
         desk.broker.get_all_products()
         desk.exchange.set_fault("hang")
 
@@ -289,14 +312,14 @@ def test_an_exchange_that_hangs_is_noticed_also_while_orders_take_every_turn(tim
                     validate_only=False,
                     timeout_s=timeout_s,
                 )
-            return not desk.broker.is_available()
+            return not desk.broker.is_available() and desk.broker.reading().error_count >= 3
 
         until(out)
-        assert desk.broker.reading().error_count >= 3
         desk.exchange.mend()
         until(desk.broker.is_available)
 
 
+@gives_up_soon
 def test_the_router_leaves_out_whose_order_is_not_accounted_for(desk: Desk) -> None:
     need = Need(symbol=desk.symbol, side="buy", quote_amount=FIFTY)
     desk.broker.get_all_products()
@@ -345,7 +368,11 @@ def test_an_exit_goes_out_also_where_the_market_is_said_to_be_closed(
     assert desk.broker.close_position(desk.symbol, validate_only=False).state is OrderState.ACCEPTED
 
 
-def test_an_exit_sells_what_an_order_bought_of_which_nobody_knew(desk: Desk) -> None:
+@gives_up_soon
+def test_an_exit_sells_what_an_order_bought_of_which_nobody_knew(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brokerwatch.orders.executor.LOOK_ROUND_S", 20.0)
     desk.exchange.set_balance({"USD": ("10000", "0"), "USDT": ("10000", "0")})
     desk.broker.get_account_balance()
     lose(desk, executed=True)
@@ -374,7 +401,7 @@ def test_an_exit_after_a_buy_whose_balance_could_not_be_read_says_that_it_is_not
     desk.broker.get_all_products()
     desk.exchange.set_fault("http_502_html", path=BALANCE_PATHS[desk.exchange.ccxt_id])
     assert desk.buy().state is OrderState.ACCEPTED
-    assert desk.broker.reading().overtaken
+    until(lambda: desk.broker.reading().overtaken)
     with pytest.raises(BalanceUnknown, match="give base_amount"):
         desk.broker.close_position(desk.symbol, validate_only=False)
     assert desk.placed == 1
@@ -402,7 +429,7 @@ def test_an_exit_sells_what_was_last_known_to_be_free_also_after_an_order(desk: 
     desk.broker.get_all_products()
     desk.exchange.set_fault("http_502_html", path=BALANCE_PATHS[desk.exchange.ccxt_id])
     assert desk.buy().state is OrderState.ACCEPTED
-    assert desk.broker.reading().overtaken
+    until(lambda: desk.broker.reading().overtaken)
     sold = desk.broker.close_position(desk.symbol, validate_only=False)
     assert (sold.state, sold.base_amount) == (OrderState.ACCEPTED, Decimal("0.5"))
 

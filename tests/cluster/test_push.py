@@ -49,6 +49,11 @@ def state(cluster: Cluster) -> StreamState | None:
     return None if stream is None else stream.state
 
 
+def is_subscribed(cluster: Cluster) -> bool:
+    """Whether its pushes come, before the read that confirms them or after it."""
+    return state(cluster) in (StreamState.SUSPECT, StreamState.LIVE)
+
+
 def detail(cluster: Cluster) -> str:
     stream = cluster.reading("a").stream
     return "" if stream is None else stream.detail
@@ -109,8 +114,12 @@ def test_a_pushed_amount_is_shown_with_its_mark_and_confirmed_by_a_read(
         assert cluster.broker("a").get_account_balance_detailed().holdings["USDT"].pushed_us is not None
         until(lambda: marked(listener.reading("a")) == {"USDT", "BTC"})
         exchange.mend()
-        cluster.broker("a").get_account_balance()
-        assert marked(cluster.reading("a")) == set()
+
+        def confirmed() -> bool:
+            cluster.broker("a").get_account_balance()
+            return not marked(cluster.reading("a"))
+
+        until(confirmed)
         assert held(cluster, "USDT").total == 90
         until(lambda: not cluster.reading("a").stale)
 
@@ -151,8 +160,8 @@ def test_a_connection_on_which_nothing_comes_any_more_is_noticed(make: type[Simu
         live(cluster)
         streams = streams_of(exchange)
         streams.set_fault("black_hole")
-        until(lambda: state(cluster) is not StreamState.LIVE)
-        assert f"no frame for {SILENCE_S:g} s" in detail(cluster)
+        until(lambda: f"no frame for {SILENCE_S:g} s" in detail(cluster))
+        assert state(cluster) is not StreamState.LIVE
         streams.mend()
         live(cluster)
 
@@ -250,11 +259,11 @@ def test_a_refused_stream_is_told_in_the_words_of_the_exchange_and_polls_go_on(
 def test_a_subscription_that_is_never_answered_is_tried_again(
     make: type[SimulatedExchange], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "ACCEPT_S", 0.3)
+    monkeypatch.setattr(stream, "ACCEPT_S", 1.0)
     exchange = make()
     streams_of(exchange).set_fault("deaf", 1)
     with serve(exchange), cluster_of(pushing(exchange)) as cluster:
-        until(lambda: tally(cluster).pushes.counts()["lost"] == 1)
+        until(lambda: tally(cluster).pushes.counts()["lost"] >= 1)
         live(cluster)
 
 
@@ -273,7 +282,7 @@ def test_the_reserve_of_a_budget_is_not_spent_on_reads_after_a_push(make: type[S
     exchange.set_balance({"USDT": ("100", "0")})
     few = {"requests_per_s": 0.01, "request_burst": 7.0, "read_funding": False}
     with serve(exchange), cluster_of(pushing(exchange, **few)) as cluster:
-        until(lambda: state(cluster) is StreamState.SUSPECT and cluster.reading("a").balance)
+        until(lambda: is_subscribed(cluster) and cluster.reading("a").balance)
         amounts = itertools.count(101)
 
         def spent() -> bool:
@@ -330,8 +339,12 @@ def test_while_the_stream_is_live_a_balance_is_as_young_as_its_newest_frame(
     rules = replace(default_rules("guarded", 60.0), max_age_s=2.5)
     with serve(exchange), cluster_of(pushing(exchange, policy="guarded", rules=rules)) as cluster:
         live(cluster)
-        until(lambda: (cluster.reading("a").age_ms or 0) > 3_000)
-        assert not cluster.reading("a").stale
+
+        def is_older_and_good() -> bool:
+            reading = cluster.reading("a")
+            return (reading.age_ms or 0) > 3_000 and not reading.stale
+
+        until(is_older_and_good)  # without a frame it would stay stale until the poll in a minute
         streams = streams_of(exchange)
         exchange.set_fault("hang")
         streams.set_fault("no_handshake")

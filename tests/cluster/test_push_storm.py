@@ -46,16 +46,16 @@ class Truth:
     def change(self, currency: str) -> None:
         """Another amount, from now on."""
         self.amounts[currency] = str(self.chance.randint(1, 1_000_000))
-        self.past.setdefault(currency, []).append((time.monotonic(), Decimal(self.amounts[currency])))
         self.exchange.set_balance({code: (amount, "0") for code, amount in self.amounts.items()})
+        self.past.setdefault(currency, []).append((time.monotonic(), Decimal(self.amounts[currency])))
 
     def since(self, currency: str, asked_s: float) -> Iterator[Decimal]:
         """What there was from this moment on; with it the amount that it began with."""
         times = self.past[currency]
         for number, (_, amount) in enumerate(times):
             ended_s = times[number + 1][0] if number + 1 < len(times) else float("inf")
-            # It is noted a moment before the exchange has it.
-            if ended_s + 0.1 >= asked_s:
+            # What follows is noted once the exchange has it, however long that took.
+            if ended_s >= asked_s:
                 yield amount
 
 

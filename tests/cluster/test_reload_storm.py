@@ -38,7 +38,7 @@ from brokerwatch.errors import (
 from brokerwatch.exchanges.order_answers import canonical_id
 from brokerwatch.health.changes import Change
 from brokerwatch.simulator import SimulatedExchange, serve
-from tests.support.clusters import Till, cluster_of, simulated_spec, until
+from tests.support.clusters import PATIENCE_S, Till, cluster_of, simulated_spec, until
 from tests.support.desks import KINDS, ORDER_PATHS, SYMBOLS, rich
 from tests.support.hung_loops import Block, loop_of
 
@@ -179,7 +179,7 @@ def _tasks(cluster: Cluster) -> int:
 
 @pytest.mark.timeout(120 + 5 * RELOADS)
 def test_a_storm_of_reloads_while_orders_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_changes, "KEYS_S", 10.0)
+    monkeypatch.setattr(key_changes, "KEYS_S", PATIENCE_S)
     storm = Storm(tmp_path)
     with serve(*storm.exchanges):
         specs = storm.specs()

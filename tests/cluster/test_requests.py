@@ -29,11 +29,11 @@ def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
 
 
 def test_whoever_stops_waiting_for_an_order_is_told_that_it_may_have_been_placed() -> None:
-    with Opened(rich(SimulatedKraken()), fetch_deadline_s=3.0) as desk:
+    with Opened(rich(SimulatedKraken()), fetch_deadline_s=6.0) as desk:
         desk.broker.get_all_products()
         desk.exchange.set_fault("hang", path=desk.order_path, executed=True)
         with pytest.raises(OrderStateUnknown) as unknown:
-            desk.buy(timeout_s=1.0)
+            desk.buy(timeout_s=4.0)
         until(lambda: not desk.broker.reading().overtaken)
         assert desk.broker.find_order(desk.symbol, unknown.value.client_order_id) is not None
         assert desk.placed == 1

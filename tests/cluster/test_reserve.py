@@ -16,11 +16,10 @@ from brokerwatch.cluster.broker import requests_of
 from brokerwatch.cluster.cluster import Cluster
 from brokerwatch.config.broker_spec import BrokerSpec
 from brokerwatch.gateway.lane import Lane
-from brokerwatch.messages.stream import StreamState
 from brokerwatch.orders import following
 from brokerwatch.simulator import SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from tests.cluster.test_key_watch import QUESTIONS, watched
-from tests.cluster.test_push import PUSHING, has, marked, pushing, state
+from tests.cluster.test_push import PUSHING, has, is_subscribed, marked, pushing
 from tests.orders.test_following import LOOK_PATHS, is_followed
 from tests.support.clusters import cluster_of, simulated_spec, until
 from tests.support.desks import KINDS, Opened, rich
@@ -52,7 +51,7 @@ def test_reads_after_a_push_leave_it(make: type[SimulatedExchange], reserve: flo
     exchange.set_balance({"USDT": ("100", "0")})
     few = {**SLOW, "request_burst": 10.0, "reserved_requests": reserve}
     with serve(exchange), cluster_of(pushing(exchange, **few)) as cluster:
-        until(lambda: state(cluster) is StreamState.SUSPECT and cluster.reading("a").balance)
+        until(lambda: is_subscribed(cluster) and cluster.reading("a").balance)
         amounts = itertools.count(101)
 
         def spent() -> bool:

@@ -29,8 +29,8 @@ from brokerwatch.messages import Reason
 from tests.support.clusters import Till, until, wait_for_reading
 from tests.support.parts import dies, once
 
-HEARTBEAT_S: Final = 0.2
-"""A time to live of 1.8 s."""
+HEARTBEAT_S: Final = 0.5
+"""A time to live of 3 s."""
 
 
 class Desk:

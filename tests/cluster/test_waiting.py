@@ -125,14 +125,17 @@ def test_a_turn_in_the_lane_is_not_waited_for_for_ever(hung: Desk) -> None:
         asyncio.run(story())
 
 
-def test_every_call_ends_also_where_the_actor_hangs(short: None) -> None:
+def test_every_call_ends_also_where_the_actor_hangs(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "ALLOWANCE_S", 3.0)  # some calls are answered, on a slow machine not at once
     over, hangs = threading.Event(), threading.Event()
 
     def hang(_: Future[Reading]) -> None:
         hangs.set()
         over.wait(30.0)
 
-    with Opened(rich(SimulatedKraken()), fetch_deadline_s=0.3) as desk:
+    opened = Opened(rich(SimulatedKraken()), fetch_deadline_s=0.3)
+    opened.settings["heartbeat_s"] = 3.0  # the actor is replaced only after all of this
+    with opened as desk:
         cash = desk.broker.get_account_balance()
         asked: Future[Reading] = Future()
         asked.add_done_callback(hang)  # it runs on the actor's own thread

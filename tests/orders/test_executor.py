@@ -25,13 +25,35 @@ from brokerwatch.errors import (
 )
 from brokerwatch.messages import CapabilityState, Order, OrderState, Side
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
-from tests.support.clusters import cluster_of, simulated_spec, until
-from tests.support.desks import FIFTY, KINDS, LOOKUP_PATHS, ORDER_PATHS, Desk, Opened, lose, rich
+from tests.support.clusters import PATIENCE_S, cluster_of, simulated_spec, until
+from tests.support.desks import (
+    FIFTY,
+    KINDS,
+    LOOKUP_PATHS,
+    ORDER_PATHS,
+    PATIENT_S,
+    Desk,
+    Opened,
+    gives_up_soon,
+    lose,
+    rich,
+)
+
+
+@pytest.fixture(autouse=True)
+def _stops_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is slow leaves nothing unwritten that the next cluster has to know."""
+    monkeypatch.setattr("brokerwatch.cluster.cluster.STOP_S", PATIENCE_S)
+
+
+@pytest.fixture
+def deadline_s() -> float:
+    return PATIENT_S
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: str(kind.ccxt_id))
-def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
-    with Opened(rich(request.param())) as found:
+def desk(request: pytest.FixtureRequest, deadline_s: float) -> Iterator[Desk]:
+    with Opened(rich(request.param()), fetch_deadline_s=deadline_s) as found:
         yield found
 
 
@@ -73,8 +95,8 @@ def test_a_key_that_may_not_trade_is_said_so_and_still_reads() -> None:
         with pytest.raises(OrderRefused) as refused:
             desk.buy()
         assert refused.value.kind == "permission"
-        trade = desk.broker.reading().capabilities["trade"]
-        assert (trade.state, trade.reason) == (CapabilityState.DOWN, "permission")
+        until(lambda: desk.broker.reading().capabilities["trade"].state is CapabilityState.DOWN)
+        assert desk.broker.reading().capabilities["trade"].reason == "permission"
         assert desk.broker.reading().capabilities["read"].state is CapabilityState.OK
         assert desk.broker.is_available()
 
@@ -85,6 +107,7 @@ def test_a_key_that_may_not_trade_is_said_so_and_still_reads() -> None:
 LOST = ("hang", "reset", "cut_body", "http_502_html", "empty_body", "html_200", "exchange_down")
 
 
+@gives_up_soon
 @pytest.mark.parametrize("fault", LOST)
 def test_an_order_whose_answer_is_lost_is_looked_up_and_not_sent_again(desk: Desk, fault: str) -> None:
     desk.exchange.set_fault(fault, path=desk.order_path, executed=True)
@@ -95,6 +118,7 @@ def test_an_order_whose_answer_is_lost_is_looked_up_and_not_sent_again(desk: Des
     assert desk.exchange.calls_to(desk.order_path) == 1
 
 
+@gives_up_soon
 @pytest.mark.parametrize("fault", LOST)
 def test_an_order_that_nobody_can_find_is_unknown_and_nothing_follows_it(desk: Desk, fault: str) -> None:
     desk.exchange.set_fault(fault, path=desk.order_path)
@@ -109,6 +133,7 @@ def test_an_order_that_nobody_can_find_is_unknown_and_nothing_follows_it(desk: D
         desk.broker.find_order(desk.symbol, unknown.value.client_order_id)
 
 
+@gives_up_soon
 def test_an_unknown_order_that_turns_up_lets_the_next_one_pass(desk: Desk) -> None:
     for path in LOOKUP_PATHS[desk.exchange.ccxt_id]:
         desk.exchange.set_fault("http_502_html", path=path)
@@ -129,6 +154,7 @@ def test_sending_an_order_again_under_its_own_id_places_it_once(desk: Desk) -> N
     assert (again.order_id, desk.placed) == (first.order_id, 1)
 
 
+@gives_up_soon
 def test_an_unknown_order_sent_again_under_its_own_id_is_found_and_not_placed_twice(desk: Desk) -> None:
     for path in LOOKUP_PATHS[desk.exchange.ccxt_id]:
         desk.exchange.set_fault("http_502_html", path=path)
@@ -184,7 +210,7 @@ def test_a_server_that_is_gone_was_never_reached_so_nothing_was_placed() -> None
     with Opened(exchange) as desk:
         desk.broker.get_all_products()
     with serve(exchange):
-        spec = simulated_spec(exchange, trading=True, fetch_deadline_s=1.0)
+        spec = simulated_spec(exchange, trading=True)
         cluster = cluster_of(spec, status_interval_s=float("inf"))
         cluster.start()
         broker = cluster.broker("kraken-test")
@@ -204,7 +230,7 @@ def test_a_server_that_is_gone_was_never_reached_so_nothing_was_placed() -> None
 def test_no_option_of_ccxt_sends_an_order_again() -> None:
     exchange = rich(SimulatedKraken())
     with serve(exchange):
-        spec = simulated_spec(exchange, trading=True, fetch_deadline_s=1.0)
+        spec = simulated_spec(exchange, trading=True)
         retrying = {**spec.ccxt, "options": {"maxRetriesOnFailure": 3, "maxRetriesOnFailureDelay": 1}}
         spec = replace(spec, ccxt=retrying)
         with cluster_of(spec, status_interval_s=float("inf")) as cluster:
@@ -230,6 +256,7 @@ def test_a_nonce_that_is_refused_before_it_was_taken_is_tried_once_more() -> Non
         assert desk.placed == 1
 
 
+@gives_up_soon
 def test_an_order_of_which_nobody_knows_holds_up_no_exit(desk: Desk) -> None:
     desk.exchange.set_fault("hang", path=desk.order_path, times=1)
     for path in LOOKUP_PATHS[desk.exchange.ccxt_id]:
@@ -355,7 +382,7 @@ def test_orders_of_which_nobody_knows_are_remembered_over_a_restart(
     kind: type[SimulatedExchange], tmp_path: Path
 ) -> None:
     exchange = rich(kind())
-    with Opened(exchange, state=str(tmp_path)) as desk:
+    with Opened(exchange, state=str(tmp_path), fetch_deadline_s=2.0) as desk:
         lose(desk, executed=True)
         with pytest.raises(OrderStateUnknown) as unknown:
             desk.buy()
@@ -407,6 +434,7 @@ def test_an_order_that_is_known_is_not_remembered(tmp_path: Path) -> None:
         assert desk.buy().state is OrderState.ACCEPTED, "nothing had to be looked up"
 
 
+@gives_up_soon
 def test_an_order_that_never_gets_known_can_be_forgotten(desk: Desk) -> None:
     lose(desk, executed=False)
     with pytest.raises(OrderStateUnknown) as unknown:

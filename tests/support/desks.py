@@ -6,6 +6,8 @@ import contextlib
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from brokerwatch.clock import Clock
 from brokerwatch.cluster.broker import Broker, requests_of
 from brokerwatch.cluster.cluster import Cluster
@@ -68,6 +70,12 @@ class Desk:
         return self.exchange.placed_orders
 
 
+PATIENT_S = 5.0
+"""What an answer may take: a machine under load is late by seconds."""
+gives_up_soon = pytest.mark.parametrize("deadline_s", [2.0])
+"""For a test that waits until an answer is given up, where the fixture of its desk has a `deadline_s`."""
+
+
 class Opened:
     """A desk on this exchange, from start to stop."""
 
@@ -81,7 +89,7 @@ class Opened:
     ) -> None:
         self.exchange, self.clock, self.term_of = exchange, clock, term_of
         self.settings: dict[str, Any] = {"state": state} if state else {}
-        self.values: dict[str, Any] = {"trading": True, "fetch_deadline_s": 1.0, **values}
+        self.values: dict[str, Any] = {"trading": True, "fetch_deadline_s": PATIENT_S, **values}
 
     def __enter__(self) -> Desk:
         self.serving = serve(self.exchange)
