@@ -113,7 +113,11 @@ def test_a_process_that_freezes_inside_a_transaction_is_hung_up_on_by_the_server
     one, two = opened(server.url(quote(PASSWORD))), opened(server.url(quote(PASSWORD)))
     one.write(batch(health(version=1)))
     assert two.load().healths["a"].version == 1
-    monkeypatch.setattr(Database, "_hang_up", lambda _: None)  # what is frozen hangs up on nothing
+
+    def hang_up(_database: Database) -> None:
+        """What is frozen hangs up on nothing."""
+
+    monkeypatch.setattr(Database, "_hang_up", hang_up)
 
     def stands_still_with_a_lock() -> None:
         with two._database.transaction(writes=True, limit_s=1.0) as connection:  # pyright: ignore[reportPrivateUsage] - to hold a lock
