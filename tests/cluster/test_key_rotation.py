@@ -31,11 +31,6 @@ from brokerwatch.simulator import (
 from tests.support.clusters import ONLY_WHEN_ASKED, PATIENCE_S, cluster_of, simulated_spec, until
 from tests.support.desks import FIFTY, LOOKUP_PATHS, ORDER_PATHS, SYMBOLS, rich
 
-BALANCE_PATHS: Final = {
-    "kraken": "/0/private/BalanceEx",
-    "coinbase": "/api/v3/brokerage/accounts",
-    "okx": "/api/v5/account/balance",
-}
 STATING: Final = (SimulatedCoinbase, SimulatedOkx)
 ALL: Final = (SimulatedKraken, *STATING)
 

@@ -33,6 +33,7 @@ from brokerwatch.routing.objections import RefusalCode
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from tests.support.clusters import PATIENCE_S, cluster_of, simulated_spec, until
 from tests.support.desks import (
+    BALANCE_PATHS,
     FIFTY,
     KINDS,
     LOOKUP_PATHS,
@@ -386,13 +387,6 @@ def test_an_exit_sells_what_an_order_bought_of_which_nobody_knew(
     desk.exchange.set_balance({"BTC": ("0.001", "0")})
     assert desk.broker.close_position(desk.symbol, validate_only=False).base_amount == Decimal("0.001")
     assert not desk.broker.forget_order(unknown.value.client_order_id), "it was looked up before"
-
-
-BALANCE_PATHS = {
-    "kraken": "/0/private/BalanceEx",
-    "coinbase": "/api/v3/brokerage/accounts",
-    "okx": "/api/v5/account/balance",
-}
 
 
 def test_an_exit_after_a_buy_whose_balance_could_not_be_read_says_that_it_is_not_known(desk: Desk) -> None:

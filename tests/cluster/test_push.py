@@ -26,10 +26,10 @@ from brokerwatch.messages.stream import StreamState
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from brokerwatch.tally import AccountTally
 from tests.support.clusters import cluster_of, simulated_spec, until
+from tests.support.desks import BALANCE_PATHS
 from tests.support.pro_bots import streams_of
 from tests.support.served import asked
 
-BALANCE_PATHS: Final = {"kraken": "/0/private/BalanceEx", "okx": "/api/v5/account/balance"}
 PUSHING: Final[list[type[SimulatedExchange]]] = [SimulatedKraken, SimulatedOkx]
 
 

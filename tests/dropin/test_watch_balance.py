@@ -21,15 +21,11 @@ from brokerwatch.errors import BalanceUnknown, NotSupported
 from brokerwatch.gateway import kept_stream
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from brokerwatch.simulator.ccxt_config import ccxt_config
+from tests.support.desks import BALANCE_PATHS
 from tests.support.guarded_bots import ccxt_async
 from tests.support.pro_bots import ccxt, guarded, plain, pro_instance, quiet, soon, streams_of, together, when
 
 Story = Callable[[SimulatedExchange, Any], Awaitable[Any]]
-BALANCE_PATHS: Final = {
-    "kraken": "/0/private/BalanceEx",
-    "okx": "/api/v5/account/balance",
-    "coinbase": "/api/v3/brokerage/accounts",
-}
 WAYS: Final = ("kraken", "okx", "coinbase", "triggers")
 """Two exchanges with a fold of ours, one whose orders ask for reads, and one where ccxt.pro connects."""
 KINDS: Final[dict[str, type[SimulatedExchange]]] = {

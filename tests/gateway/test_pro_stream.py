@@ -12,8 +12,9 @@ import pytest
 from brokerwatch.gateway import pro_stream, streams
 from brokerwatch.messages.stream import StreamState
 from brokerwatch.simulator import SimulatedKraken, SimulatedOkx, serve
-from tests.cluster.test_push import BALANCE_PATHS, detail, marked, pushing, state, tally, total
+from tests.cluster.test_push import detail, marked, pushing, state, tally, total
 from tests.support.clusters import cluster_of, until
+from tests.support.desks import BALANCE_PATHS
 from tests.support.pro_bots import plain, quiet, streams_of
 
 

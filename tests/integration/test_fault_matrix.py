@@ -37,6 +37,7 @@ from brokerwatch.simulator import (
 from brokerwatch.simulator.connections import written
 from brokerwatch.simulator.faults import Answer
 from tests.support.clusters import cluster_of, simulated_spec
+from tests.support.desks import BALANCE_PATHS
 from tests.support.fault_table import (
     DISPUTED,
     ENDLESS,
@@ -55,11 +56,6 @@ KINDS: Final[Mapping[str, type[SimulatedExchange]]] = {
     "kraken": SimulatedKraken,
     "coinbase": SimulatedCoinbase,
     "okx": SimulatedOkx,
-}
-BALANCE_PATHS: Final[Mapping[str, str]] = {
-    "kraken": "/0/private/BalanceEx",
-    "coinbase": "/api/v3/brokerage/accounts",
-    "okx": "/api/v5/account/balance",
 }
 NEVER: Final = 1_000
 """Errors in a row that no test reaches, so that a cluster can live through the whole table."""

@@ -14,6 +14,7 @@ from brokerwatch.config.policy import GUARDED, Rules
 from brokerwatch.messages import FaultKind, HealthState, Reason
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
 from tests.support.clusters import Till, cluster_of, simulated_spec, until, wait_for_reading
+from tests.support.desks import BALANCE_PATHS
 
 SELDOM_S = 3_600.0
 """A poll interval that no test lives to see: whatever is asked sooner, the policy asked."""
@@ -112,7 +113,7 @@ def test_a_key_that_is_refused_once_comes_back_by_itself(exchange: SimulatedExch
         broker = cluster.broker(spec.name)
         until(broker.is_available)
         # It is asked again after 2 s: a machine that stands still for a moment must not miss the refusal.
-        exchange.set_fault(fault, 1)
+        exchange.set_fault(fault, 1, path=BALANCE_PATHS[exchange.ccxt_id])
         until(lambda: broker.reading().reason is Reason.AUTH)
         assert not broker.is_available(), "from the first refusal on"
         until(broker.is_available)

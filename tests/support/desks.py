@@ -19,6 +19,13 @@ from tests.support.clusters import cluster_of, simulated_spec, until
 FIFTY = Decimal("50")
 
 
+BALANCE_PATHS = {
+    "kraken": "/0/private/BalanceEx",
+    "coinbase": "/api/v3/brokerage/accounts",
+    "okx": "/api/v5/account/balance",
+}
+
+
 ORDER_PATHS = {
     "kraken": "POST /0/private/AddOrder",
     "coinbase": "POST /api/v3/brokerage/orders",
