@@ -11,12 +11,14 @@ never falls, and not what there is.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import threading
 import time
 from typing import Final
 
+from brokerwatch.actors.workers import SIZE, WORKERS
 from brokerwatch.cli.main import main
 
 EVERY_S: Final = 20.0
@@ -32,6 +34,24 @@ def collect() -> None:
             give_back(0)
 
 
+def start_workers() -> None:
+    """Have all the accounts' workers: one that starts only when it is needed would be a thread too many.
+
+    A program without accounts has none, and this waits for ever.
+    """
+    while not WORKERS.is_used:
+        time.sleep(0.1)
+    together = threading.Barrier(SIZE)
+
+    def meet() -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(0.5)
+
+    for _ in range(SIZE):
+        WORKERS.run(meet)
+
+
 if __name__ == "__main__":
     threading.Thread(target=collect, name="soak-collections", daemon=True).start()
+    threading.Thread(target=start_workers, name="soak-workers", daemon=True).start()
     main()

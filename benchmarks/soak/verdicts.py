@@ -12,7 +12,8 @@ from benchmarks.soak.measured import Measured, Window
 from benchmarks.soak.slope import Point, Slope, block_minima, slope_of
 from benchmarks.soak.watch import HEARTBEAT_S, LATE_S, TTL_S
 
-BLOCK_S: Final = 10.0
+BLOCK_S: Final = 20.0
+"""A block has a collection in it (`EVERY_S` in `run.py`), before which more is in use."""
 WARM_UP_S: Final = 90.0
 BOUND_MB_PER_H: Final = 6.0
 """What ten minutes cannot tell from the end of a warm-up. 0.2 kB for each poll would be above it."""

@@ -76,7 +76,16 @@ _ANSWER_TIMES: Final = Table(
     Column("life_us", BigInteger, primary_key=True),
     Column("counts", Text, nullable=False),
 )
-_SCHEMA: Final = Schema(_TABLES, 1, {}, looked_through=(), name="brokerwatch_chronicle_schema")
+_SCHEMA: Final = Schema(
+    _TABLES,
+    1,
+    {},
+    looked_through=(),
+    name="brokerwatch_chronicle_schema",
+    # A few rows are written each ten seconds. More would fill for an hour, a page a minute, which looks like
+    # a leak; what a person reads of it, the system's own cache has.
+    cache_kib=40,
+)
 
 
 def chronicle_url(folder: Path) -> str:

@@ -45,7 +45,7 @@ from brokerwatch.errors import StoreError
 from brokerwatch.log import logger
 from brokerwatch.storage.database_url import WRITE, passwords, understood
 from brokerwatch.storage.inspection import Found, found_in_file, found_on_server, look_through
-from brokerwatch.storage.sqlite_file import Damaged, SqliteFile, advice, unwritable
+from brokerwatch.storage.sqlite_file import CACHE_KIB, Damaged, SqliteFile, advice, unwritable
 
 _log: Final = logger(__name__)
 
@@ -87,6 +87,8 @@ class Schema:
     """Of the table with the version: several schemas may share a PostgreSQL."""
     serves_from: int | None = None
     """The oldest version that may use these tables, noted beside the newest. None: only the newest may."""
+    cache_kib: int = CACHE_KIB
+    """What a connection keeps of a SQLite file in memory."""
 
     @property
     def checked(self) -> tuple[str, ...]:
@@ -118,7 +120,7 @@ class Database:
     def __init__(self, url: str, schema: Schema, *, follows_link: bool = True) -> None:
         """No I/O yet. `follows_link`: the file may be one. Raises StoreError for a URL that cannot work."""
         self._url = understood(url)
-        self._file = _file_of(self._url, follows_link=follows_link)
+        self._file = _file_of(self._url, schema.cache_kib, follows_link=follows_link)
         """None: it is a PostgreSQL."""
         self._schema = schema
         self._lock = threading.RLock()
@@ -399,14 +401,14 @@ class Database:
             engine.dispose()
 
 
-def _file_of(url: URL, *, follows_link: bool) -> SqliteFile | None:
+def _file_of(url: URL, cache_kib: int, *, follows_link: bool) -> SqliteFile | None:
     if url.drivername != "sqlite":
         return None
     try:
         named = Path(url.database or "").expanduser()
         # Unlike Path.resolve it does not mind links in a circle: those can be mended while we run.
         real = Path(os.path.realpath(named if follows_link else named.parent))
-        return SqliteFile(real if follows_link else real / named.name)
+        return SqliteFile(real if follows_link else real / named.name, cache_kib)
     except (RuntimeError, ValueError) as error:
         raise StoreError(f"the store's URL names a file that cannot be: {error}; {WRITE}") from error
 

@@ -53,8 +53,9 @@ class Damaged(Exception):
 class SqliteFile:
     """The file at one path. Its owner calls it from one thread at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cache_kib: int = CACHE_KIB) -> None:
         self.path: Final = path
+        self._cache_kib = cache_kib
         self.damage = ""
         """What the file was found to suffer from; empty: nothing."""
         self._inode: tuple[int, int] | None = None
@@ -134,7 +135,7 @@ class SqliteFile:
         connection.text_factory = _decoded
         try:
             # The limit last: it reads the file, which has to be locked by then as it is to be.
-            for pragma in (*pragmas, f"cache_size = -{CACHE_KIB}"):
+            for pragma in (*pragmas, f"cache_size = -{self._cache_kib}"):
                 connection.execute(f"PRAGMA {pragma}")
         except BaseException:
             connection.close()

@@ -60,12 +60,13 @@ def test_writes_are_synchronous_and_in_a_log(tmp_path: Path, opened: Opener) -> 
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
-def test_the_memory_of_each_kind_of_connection_is_limited(tmp_path: Path) -> None:
-    file = SqliteFile(tmp_path / "state.db")
+@pytest.mark.parametrize("cache_kib", [CACHE_KIB, 40])
+def test_the_memory_of_each_kind_of_connection_is_limited(tmp_path: Path, cache_kib: int) -> None:
+    file = SqliteFile(tmp_path / "state.db", cache_kib)
     file.prepare()
     for connect in (file.connect, file.connect_to_read, file.connect_to_peek):
         connection = connect()
-        assert connection.execute("PRAGMA cache_size").fetchone() == (-CACHE_KIB,)
+        assert connection.execute("PRAGMA cache_size").fetchone() == (-cache_kib,)
         connection.close()
 
 
