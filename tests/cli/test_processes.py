@@ -5,6 +5,7 @@ Exchanges are simulated ones of this test's own process, and all traffic stays o
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import errno
 import json
@@ -22,6 +23,7 @@ from typing import Final
 
 import pytest
 
+from brokerwatch.cli.main import YOUNG
 from brokerwatch.cli.verification import of_demo
 from brokerwatch.errors import ConfigError
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
@@ -500,3 +502,20 @@ def test_a_demo_is_verified_whatever_the_umask(umask: int) -> None:
             assert subject.spec.name == "kraken"
     finally:
         os.umask(before)
+
+
+ALONE = """
+import gc, os, sys
+from brokerwatch.cli.main import main
+print(gc.get_threshold())
+os._exit = lambda _: print(gc.get_threshold())
+sys.argv = ["brokerwatch", "--version"]
+main()
+"""
+
+
+def test_a_program_of_ours_looks_less_often_for_garbage(tmp_path: Path) -> None:
+    said = run_program(sys.executable, "-c", ALONE, cwd=tmp_path).out.splitlines()
+    loaded, ended = ast.literal_eval(said[0]), ast.literal_eval(said[-1])
+    assert loaded[0] < YOUNG, "a process that only loads ours keeps its setting"
+    assert ended == (YOUNG, *loaded[1:])
