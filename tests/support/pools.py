@@ -61,6 +61,9 @@ class PoolDesk:
         self._folder = folder
         self._stack = ExitStack()
         self._lease_s = lease_s
+        self._store = PoolStore(url, "tests")
+        """Its connection is kept: some tests look a hundred times a second."""
+        self._stack.callback(self._store.close)
 
     def settings(
         self, name: str, *, url: str = "", http: HttpSettings | None = None, **values: Any
@@ -89,11 +92,7 @@ class PoolDesk:
 
     def claims(self) -> tuple[ClaimRow, ...]:
         """What the database says of each key."""
-        store = PoolStore(self.url, "tests")
-        try:
-            return store.claims()
-        finally:
-            store.close()
+        return self._store.claims()
 
     def close(self) -> None:
         self._stack.close()
