@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from tests.chaos.evidence import has_reached
 from tests.chaos.periods import EVER, Period, between, common, joined, that_holds
 from tests.chaos.recording import Account, Process, Recording, Shown, Subscriber, Way
 
@@ -163,7 +164,11 @@ def _available_while_out(recording: Recording) -> Iterator[str]:
             allowed_s = recording.promises.ttl_s + recording.promises.grace_s
             reach_s = period.begin_s + allowed_s
             account = recording.accounts[shown.account]
-            if shown.at_s > reach_s + _late_s(subscriber, account, period.begin_s, shown.at_s):
+            late_s = _late_s(subscriber, account, period.begin_s, shown.at_s)
+            since_s = shown.at_s - allowed_s - late_s
+            if shown.at_s > reach_s + late_s and not has_reached(
+                recording, subscriber, account, outs[shown.account], since_s=since_s, by_s=shown.at_s
+            ):
                 named.add((shown.account, period.begin_s))
                 yield (
                     f"{listener} showed {shown.account} as available at {_at(recording, shown.at_s)}, "

@@ -361,3 +361,40 @@ def test_what_puts_an_account_out_is_named() -> None:
         "its newest answer proves nothing any more",
         "no answer since the start or the leap",
     }
+
+
+@pytest.mark.parametrize(("until_s", "found"), [(26.0, False), (28.0, True)])
+def test_a_hold_that_follows_a_publisher_that_stood_still_counts_from_its_own_beginning(
+    until_s: float, *, found: bool
+) -> None:
+    """It reads what was sent before the hold when it goes on."""
+    good = supervised(recording(shown=()), first=Way(held=(Period(22.5, 40.0),)))
+    stopped = Process((Period(-5.0),), stopped=(Period(20.0, 24.0),))
+    good = replace(good, processes={**good.processes, "first": stopped})
+    one = Subscriber((*shows(0, 20), *shows(24.5, until_s)), {"first": Way()})
+    assert bool(violations(replace(good, subscribers={"one": one}))) is found
+
+
+@pytest.mark.parametrize(
+    ("heard", "until_s", "found"), [(True, 29.0, False), (True, 32.0, True), (False, 29.0, True)]
+)
+def test_a_publisher_keeps_what_it_heard_for_those_who_connect_later(
+    *, heard: bool, until_s: float, found: bool
+) -> None:
+    """It was dead, then cut off from the subscriber, then stood still; and then its account stands still."""
+    asked = calls(-5, 100)
+    owner = Process((Period(-5.0),), stopped=(Period(27.0 if heard else 20.0, 40.0),))
+    good = supervised(recording(shown=(), asked=asked, process=owner))
+    first = Process((Period(-5.0, 20.0), Period(23.0)), stopped=(Period(26.0, 28.0),))
+    good = replace(good, processes={**good.processes, "first": first})
+    one = Subscriber((*shows(0, 20), *shows(28.0, until_s)), {"first": Way((Period(22.0, 27.0),))})
+    assert bool(violations(replace(good, subscribers={"one": one}))) is found
+
+
+def test_what_a_publisher_heard_in_an_earlier_life_reaches_nobody() -> None:
+    good = supervised(recording(shown=()))
+    first = Process((Period(-5.0, 26.0), Period(26.5)))
+    deaf = {"first": Way((Period(26.0, 40.0),))}
+    good = replace(supervised(good, **deaf), processes={**good.processes, "first": first})
+    one = Subscriber((*shows(0, 22), *shows(27, 28)), {"first": Way((Period(20.0, 26.8),))})
+    assert len(violations(replace(good, subscribers={"one": one}))) == 1
