@@ -1,8 +1,8 @@
 """Whether what was true of an account can have reached a subscriber, over processes that keep it. Pure.
 
-`checker.Out` joins what touches: a publisher that stands still, and a connection that is held when it goes on,
-are one period there. But the publisher reads what has waited for it, and keeps the newest of each account for
-those who connect later. So a long period of several causes is no proof, and this is asked before it is told.
+`checker.Out` joins what touches: a publisher that stands still, and a connection that is held when it goes
+on, are one period there. But the publisher reads what has waited for it, and keeps the newest of each account
+for those who connect later. So a long period of several causes is no proof, and this is asked before.
 """
 
 from __future__ import annotations
