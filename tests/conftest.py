@@ -178,6 +178,12 @@ def _is_shared(thread: threading.Thread) -> bool:
     return WORKERS.is_used and thread.name.startswith(NAME)
 
 
+@pytest.fixture
+def patient_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is slow leaves nothing unwritten that the next cluster has to know."""
+    monkeypatch.setattr("brokerwatch.cluster.cluster.STOP_S", 60.0)
+
+
 @pytest.fixture(autouse=True)
 def logging_left_as_it_was() -> Iterator[None]:
     """No test changes what another one logs: which runs before which differs between parallel runs."""

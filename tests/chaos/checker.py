@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from tests.chaos.evidence import has_reached
+from tests.chaos.evidence import has_reached, ways
 from tests.chaos.periods import EVER, Period, between, common, joined, that_holds
-from tests.chaos.recording import Account, Process, Recording, Shown, Subscriber, Way
+from tests.chaos.recording import Account, Process, Recording, Shown, Subscriber
 
 HUNG_FOLD_S = 1.0
 """A fetch that is not over is given up so long after its deadline."""
@@ -99,7 +99,7 @@ def out_for(
     whole: tuple[Period, ...] | None = None
     lost: tuple[Period, ...] = ()
     waiting: tuple[Period, ...] = ()
-    for name, (nearer, further) in _ways(subscriber, account).items():
+    for name, (nearer, further) in ways(subscriber, account).items():
         process = recording.processes[name]
         stopped = [replace(period, why=f"{name} was stopped") for period in process.stopped]
         goes_on = [each for each in stopped if that_holds(process.lives, each.end_s) is not None]
@@ -119,15 +119,6 @@ def out_for(
     return Out(joined(source, whole), joined(source, lost), common(whole, waiting))
 
 
-def _ways(subscriber: Subscriber, account: Account) -> dict[str, tuple[Way, Way]]:
-    """Over which processes a subscriber hears of an account: from there, and to there."""
-    return {
-        name: (way, account.published_by[name])
-        for name, way in subscriber.hears.items()
-        if name in account.published_by
-    }
-
-
 def _late_s(subscriber: Subscriber, account: Account, begin_s: float, end_s: float) -> float:
     """The largest delay of what the subscriber heard of the account in a period.
 
@@ -141,9 +132,9 @@ def _late_s(subscriber: Subscriber, account: Account, begin_s: float, end_s: flo
                     (s for when, s in way.late if when.begin_s <= end_s and when.end_s + s >= begin_s),
                     default=0,
                 )
-                for way in ways
+                for way in pair
             )
-            for ways in _ways(subscriber, account).values()
+            for pair in ways(subscriber, account).values()
         ),
         default=0.0,
     )

@@ -14,6 +14,15 @@ from tests.chaos.periods import Period, that_holds
 from tests.chaos.recording import Account, Process, Recording, Subscriber, Way
 
 
+def ways(subscriber: Subscriber, account: Account) -> dict[str, tuple[Way, Way]]:
+    """Over which processes a subscriber hears of an account: from there, and to there."""
+    return {
+        name: (way, account.published_by[name])
+        for name, way in subscriber.hears.items()
+        if name in account.published_by
+    }
+
+
 def has_reached(
     recording: Recording,
     subscriber: Subscriber,
@@ -28,10 +37,7 @@ def has_reached(
     `source`: when the account was out at its source. What is held up longer than it seems is left out, so the
     answer may be yes where it was no.
     """
-    for name, nearer in subscriber.hears.items():
-        further = account.published_by.get(name)
-        if further is None:
-            continue
+    for name, (nearer, further) in ways(subscriber, account).items():
         process = recording.processes[name]
         obstacles = chain(source, *(way.cut + way.held for way in (nearer, further)), process.stopped)
         begins = (life.begin_s for life in process.lives)
@@ -54,10 +60,9 @@ def _arrival_s(process: Process, nearer: Way, further: Way, at_s: float) -> floa
     if life is None or that_holds(further.cut, there_s) is not None:
         return None
     obstacles = (*process.stopped, *nearer.cut, *nearer.held)
-    arrives_s, before_s = _after(obstacles, there_s), there_s
-    while arrives_s > before_s:  # one obstacle may follow another
-        arrives_s, before_s = _after(obstacles, arrives_s), arrives_s
-    return arrives_s if life.holds(arrives_s) else None
+    while (later_s := _after(obstacles, there_s)) > there_s:  # one obstacle may follow another
+        there_s = later_s
+    return there_s if life.holds(there_s) else None
 
 
 def _after(obstacles: Iterable[Period], at_s: float) -> float:

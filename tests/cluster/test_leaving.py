@@ -14,15 +14,11 @@ from brokerwatch.errors import OrderStateUnknown, UnknownBroker
 from brokerwatch.orders import following
 from brokerwatch.simulator import SimulatedExchange
 from brokerwatch.storage.state_folder import stored_order_events
-from tests.support.clusters import PATIENCE_S, until
+from tests.support.clusters import until
 from tests.support.desks import KINDS, Opened, lose, rich
 from tests.support.hung_loops import Block, loop_of
 
-
-@pytest.fixture(autouse=True)
-def _stops_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is slow leaves nothing unwritten that the next cluster has to know."""
-    monkeypatch.setattr("brokerwatch.cluster.cluster.STOP_S", PATIENCE_S)
+pytestmark = pytest.mark.usefixtures("patient_stops")
 
 
 @pytest.fixture(autouse=True)

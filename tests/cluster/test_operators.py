@@ -42,7 +42,6 @@ from brokerwatch.storage.records import Transition
 from brokerwatch.storage.state_folder import store_of, stored_history
 from tests.support.clusters import (
     ONLY_WHEN_ASKED,
-    PATIENCE_S,
     Till,
     cluster_of,
     simulated_spec,
@@ -53,13 +52,9 @@ from tests.support.command import Done, command
 from tests.support.ports import free_endpoint
 from tests.support.programs import BROKERWATCH, Program
 
+pytestmark = pytest.mark.usefixtures("patient_stops")
+
 HELD: Final = (False, Reason.HELD_OUT)
-
-
-@pytest.fixture(autouse=True)
-def _stops_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is slow leaves nothing unwritten that the next cluster has to know."""
-    monkeypatch.setattr("brokerwatch.cluster.cluster.STOP_S", PATIENCE_S)
 
 
 def own(name: str, till: Till, **values: Any) -> BrokerSpec:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -37,24 +36,16 @@ from tests.support.desks import (
     FIFTY,
     KINDS,
     LOOKUP_PATHS,
-    PATIENT_S,
     Desk,
     Opened,
+    deadline_s,
+    desk,
     gives_up_soon,
     lose,
     rich,
 )
 
-
-@pytest.fixture
-def deadline_s() -> float:
-    return PATIENT_S
-
-
-@pytest.fixture(params=KINDS, ids=lambda kind: str(kind.ccxt_id))
-def desk(request: pytest.FixtureRequest, deadline_s: float) -> Iterator[Desk]:
-    with Opened(rich(request.param()), fetch_deadline_s=deadline_s) as found:
-        yield found
+__all__ = ["deadline_s", "desk"]  # fixtures
 
 
 # --- what is placed ----------------------------------------------------------------------------------

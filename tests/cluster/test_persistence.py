@@ -28,7 +28,9 @@ from brokerwatch.storage.state_folder import (
     store_of,
 )
 from tests.cluster.test_operators import own, settings_of
-from tests.support.clusters import PATIENCE_S, Till, cluster_of, simulated_spec, until
+from tests.support.clusters import Till, cluster_of, simulated_spec, until
+
+pytestmark = pytest.mark.usefixtures("patient_stops")
 
 SUCCESSOR = """
 import socket, sys, time
@@ -43,12 +45,6 @@ print("has it", flush=True)
 time.sleep(600)
 """
 """Another process, which takes the folder as a cluster does."""
-
-
-@pytest.fixture(autouse=True)
-def _stops_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is slow leaves nothing unwritten that the next cluster has to know."""
-    monkeypatch.setattr("brokerwatch.cluster.cluster.STOP_S", PATIENCE_S)
 
 
 @pytest.fixture(autouse=True)

@@ -126,9 +126,9 @@ def check_alerts(prometheus: Prometheus) -> None:
 
     until(lambda: all(rule["health"] == "ok" for rule in rules().values()))
     until(lambda: rules()["BrokerwatchAccountOut"]["state"] in ("pending", "firing"))
-    for name in ("BrokerwatchWatcherGone", "BrokerwatchOwnLineDown", "BrokerwatchKeyRefused"):
-        # Pending for a moment where one scrape took too long; none of them fires.
-        until(lambda: rules()[name]["state"] == "inactive")  # noqa: B023 - asked within the loop
+    # Pending for a moment where one scrape took too long; none of them fires.
+    quiet = ("BrokerwatchWatcherGone", "BrokerwatchOwnLineDown", "BrokerwatchKeyRefused")
+    until(lambda: {rules()[name]["state"] for name in quiet} == {"inactive"})
 
 
 def check_dashboard(prometheus: Prometheus) -> None:

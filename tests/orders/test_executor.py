@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
@@ -25,36 +24,24 @@ from brokerwatch.errors import (
 )
 from brokerwatch.messages import CapabilityState, Order, OrderState, Side
 from brokerwatch.simulator import SimulatedCoinbase, SimulatedExchange, SimulatedKraken, SimulatedOkx, serve
-from tests.support.clusters import PATIENCE_S, cluster_of, simulated_spec, until
+from tests.support.clusters import cluster_of, simulated_spec, until
 from tests.support.desks import (
     FIFTY,
     KINDS,
     LOOKUP_PATHS,
     ORDER_PATHS,
-    PATIENT_S,
     Desk,
     Opened,
+    deadline_s,
+    desk,
     gives_up_soon,
     lose,
     rich,
 )
 
+__all__ = ["deadline_s", "desk"]  # fixtures
 
-@pytest.fixture(autouse=True)
-def _stops_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is slow leaves nothing unwritten that the next cluster has to know."""
-    monkeypatch.setattr("brokerwatch.cluster.cluster.STOP_S", PATIENCE_S)
-
-
-@pytest.fixture
-def deadline_s() -> float:
-    return PATIENT_S
-
-
-@pytest.fixture(params=KINDS, ids=lambda kind: str(kind.ccxt_id))
-def desk(request: pytest.FixtureRequest, deadline_s: float) -> Iterator[Desk]:
-    with Opened(rich(request.param()), fetch_deadline_s=deadline_s) as found:
-        yield found
+pytestmark = pytest.mark.usefixtures("patient_stops")
 
 
 def test_a_dry_run_that_is_answered_with_an_order_is_not_said_to_have_placed_nothing() -> None:

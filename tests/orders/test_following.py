@@ -24,9 +24,11 @@ from brokerwatch.simulator import SimulatedExchange, SimulatedKraken
 from brokerwatch.storage.journal import Journal
 from brokerwatch.storage.records import KeyState, OrderEvent
 from brokerwatch.storage.state_folder import stored_order_events
-from tests.support.clusters import PATIENCE_S, until
+from tests.support.clusters import until
 from tests.support.command import command
 from tests.support.desks import KINDS, LOOKUP_PATHS, Desk, Opened, lose, rich
+
+pytestmark = pytest.mark.usefixtures("patient_stops")
 
 LOOK_PATHS = {
     "kraken": "POST /0/private/QueryOrders",
@@ -45,12 +47,6 @@ class Later(SystemClock):
 
     def up_s(self) -> float:
         return super().up_s() + self.by_s
-
-
-@pytest.fixture(autouse=True)
-def _stops_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is slow leaves nothing unwritten that the next cluster has to know."""
-    monkeypatch.setattr("brokerwatch.cluster.cluster.STOP_S", PATIENCE_S)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -135,3 +136,16 @@ def lose(desk: Desk, *, executed: bool, fault: str = "hang") -> None:
     desk.exchange.set_fault(fault, path=desk.order_path, executed=executed, times=1)
     for path in LOOKUP_PATHS[desk.exchange.ccxt_id]:
         desk.exchange.set_fault("http_502_html", path=path)
+
+
+@pytest.fixture
+def deadline_s() -> float:
+    """Of `desk`; see `gives_up_soon`."""
+    return PATIENT_S
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: str(kind.ccxt_id))
+def desk(request: pytest.FixtureRequest, deadline_s: float) -> Iterator[Desk]:
+    """One on each exchange."""
+    with Opened(rich(request.param()), fetch_deadline_s=deadline_s) as found:
+        yield found
